@@ -1,0 +1,40 @@
+"""The errors that a person can cause, each a sentence that says what came, what was wanted, and how to mend it.
+
+The command line catches `ViewerError` once, prints its text on one line and exits with 2.
+"""
+
+
+class ViewerError(Exception):
+    """The base of every error that is not our own mistake."""
+
+
+class SettingsError(ViewerError):
+    """A flag or a configuration file asks for something that cannot be."""
+
+
+class InputError(ViewerError):
+    """The whole input (folder, glob, video, image) cannot be used."""
+
+
+class FrameError(ViewerError):
+    """One frame cannot be used; the run goes on without it."""
+
+
+class WeightsError(ViewerError):
+    """A weights file is missing, damaged, unsafe, or of another network."""
+
+
+class RuleError(ViewerError):
+    """An update rule is unknown, or its parameters are out of range."""
+
+
+class ReconstructionError(ViewerError):
+    """The network cannot go on: memory, device, or numbers."""
+
+
+class ViewerServerError(ViewerError):
+    """The browser page cannot be served: host or port."""
+
+
+class OutputError(ViewerError):
+    """Results cannot be written where they were asked for."""

@@ -1,0 +1,80 @@
+"""A `ModelConfig` as text in a weights file, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import cast
+
+from ttt3r_viewer.errors import WeightsError
+from ttt3r_viewer.model.config import ModelConfig
+
+_MOST = {
+    "image_size": 16384,
+    "patch_size": 256,
+    "encoder_depth": 128,
+    "decoder_depth": 128,
+    "memory_depth": 128,
+    "ray_map_depth": 128,
+    "encoder_heads": 256,
+    "decoder_heads": 256,
+    "state_heads": 256,
+    "ray_map_heads": 256,
+    "encoder_width": 16384,
+    "decoder_width": 16384,
+    "state_size": 65536,
+    "memory_size": 65536,
+}
+"""Far above any network of this kind; keeps a wrong file from asking for all memory."""
+_LONGEST_TEXT = 10_000
+
+
+def config_to_text(config: ModelConfig) -> str:
+    """JSON of the config's fields."""
+    return json.dumps(dataclasses.asdict(config))
+
+
+def config_from_text(text: str) -> ModelConfig:
+    """The config that `config_to_text` wrote.
+
+    Errors: `WeightsError` where the text is no JSON object, a field is unknown or missing, or a value is out of bounds.
+    """
+    try:
+        fields = json.loads(text) if len(text) <= _LONGEST_TEXT else None
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise WeightsError("the network's config in the file is not a JSON object of its sizes")
+    known = {field.name for field in dataclasses.fields(ModelConfig)}
+    unknown, missing = sorted(fields.keys() - known), sorted(known - fields.keys())
+    if unknown or missing:
+        raise WeightsError(
+            f"the network's config in the file has unknown fields {[name[:40] for name in unknown[:5]]} "
+            f"and lacks {missing[:5]}: it was written by another version"
+        )
+    values = {name: _value(name, value) for name, value in fields.items()}
+    # Each value has just been checked for its own field, which the type checker cannot follow through a dict.
+    return ModelConfig(**cast("dict[str, int]", values))  # type: ignore[arg-type]
+
+
+def _value(name: str, value: object) -> object:
+    """One field, checked."""
+    if name == "image_size" and isinstance(value, list) and len(value) == 2:
+        return tuple(_whole(name, side) for side in value)
+    if name == "head" and value in ("dpt", "linear"):
+        return value
+    if name == "rope_base" and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value) and 1 < value <= 1e9:
+            return float(value)
+    elif name in _MOST and name != "image_size":
+        return _whole(name, value)
+    raise WeightsError(f"the network's config in the file has {name} = {str(value)[:40]}")
+
+
+def _whole(name: str, value: object) -> int:
+    if type(value) is int and 1 <= value <= _MOST[name]:
+        return value
+    raise WeightsError(
+        f"the network's config in the file has {name} = {str(value)[:40]}: wanted 1 to {_MOST[name]:,}"
+    )

@@ -1,0 +1,144 @@
+"""The DPT head (arXiv 2103.13413): four token maps fused from coarse to fine."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from ttt3r_viewer.model.config import ModelConfig
+from ttt3r_viewer.model.heads import PoseHead, colours, points_and_confidence
+from ttt3r_viewer.model.layers import ModulatedBlock, as_map
+
+MAP_CHANNELS = (96, 192, 384, 768)
+FUSED_CHANNELS = 256
+
+
+def twice_as_large(x: Tensor) -> Tensor:
+    """Bilinear, corners aligned."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+class Upsample(nn.Module):
+    """`twice_as_large` as a step of a Sequential."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, channels, 2 height, 2 width)."""
+        return twice_as_large(x)
+
+
+class ResidualUnit(nn.Module):
+    """x + conv2(relu(conv1(relu(x))))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> the same shape."""
+        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
+class FusionBlock(nn.Module):
+    """Adds the next finer map, refines, and doubles the size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.out_conv = nn.Conv2d(channels, channels, 1)
+        self.resConfUnit1 = ResidualUnit(channels)  # in refinenet4 a parameter that nothing uses
+        self.resConfUnit2 = ResidualUnit(channels)
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """(batch, channels, height, width) -> (batch, channels, 2 height, 2 width)."""
+        if skip is not None:
+            x = x + self.resConfUnit1(skip)
+        return self.out_conv(twice_as_large(self.resConfUnit2(x)))
+
+
+class Scratch(nn.Module):
+    """The convolutions between the maps; `layerK_rn` and `layer_rn.(K-1)` are one tensor with two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        convolutions = [
+            nn.Conv2d(channels, FUSED_CHANNELS, 3, padding=1, bias=False)
+            for channels in MAP_CHANNELS
+        ]
+        self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn = convolutions
+        self.layer_rn = nn.ModuleList(convolutions)
+        self.refinenet1 = FusionBlock(FUSED_CHANNELS)
+        self.refinenet2 = FusionBlock(FUSED_CHANNELS)
+        self.refinenet3 = FusionBlock(FUSED_CHANNELS)
+        self.refinenet4 = FusionBlock(FUSED_CHANNELS)
+
+
+class DptMap(nn.Module):
+    """One dense map from four token maps."""
+
+    def __init__(self, encoder_width: int, decoder_width: int, channels: int) -> None:
+        super().__init__()
+        c0, c1, c2, c3 = MAP_CHANNELS
+        self.scratch = Scratch()
+        self.head = nn.Sequential(
+            nn.Conv2d(FUSED_CHANNELS, FUSED_CHANNELS // 2, 3, padding=1),
+            Upsample(),
+            nn.Conv2d(FUSED_CHANNELS // 2, 128, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(128, channels, 1),
+        )
+        self.act_postprocess = nn.ModuleList(
+            (
+                nn.Sequential(
+                    nn.Conv2d(encoder_width, c0, 1), nn.ConvTranspose2d(c0, c0, 4, stride=4)
+                ),
+                nn.Sequential(
+                    nn.Conv2d(decoder_width, c1, 1), nn.ConvTranspose2d(c1, c1, 2, stride=2)
+                ),
+                nn.Sequential(nn.Conv2d(decoder_width, c2, 1)),
+                nn.Sequential(
+                    nn.Conv2d(decoder_width, c3, 1), nn.Conv2d(c3, c3, 3, stride=2, padding=1)
+                ),
+            )
+        )
+
+    def forward(self, maps: list[Tensor], rows: int, columns: int) -> Tensor:
+        """Four (batch, rows * columns, width) -> raw (batch, channels, 16 rows, 16 columns)."""
+        fine_to_coarse = [
+            convolve(process(as_map(tokens, rows, columns)))
+            for tokens, process, convolve in zip(
+                maps, self.act_postprocess, self.scratch.layer_rn, strict=True
+            )
+        ]
+        x = self.scratch.refinenet4(fine_to_coarse[3])
+        x = x[:, :, : fine_to_coarse[2].shape[2], : fine_to_coarse[2].shape[3]]
+        x = self.scratch.refinenet3(x, fine_to_coarse[2])
+        x = self.scratch.refinenet2(x, fine_to_coarse[1])
+        x = self.scratch.refinenet1(x, fine_to_coarse[0])
+        return self.head(x)
+
+
+class DptHead(nn.Module):
+    """Pose, self view, world view and colours, each dense map with a DPT of its own."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        encoder_width, width = config.encoder_width, config.decoder_width
+        self.dpt_self = DptMap(encoder_width, width, 4)
+        self.final_transform = nn.ModuleList(
+            ModulatedBlock(width, config.decoder_heads) for _ in range(2)
+        )
+        self.dpt_cross = DptMap(encoder_width, width, 4)
+        self.dpt_rgb = DptMap(encoder_width, width, 3)
+        self.pose_head = PoseHead(width)
+
+    def self_view(self, maps: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
+        """Points in the camera's frame, and their confidence."""
+        return points_and_confidence(self.dpt_self(maps, rows, columns))
+
+    def world_view(self, maps: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
+        """Points in the first camera's frame, and their confidence; the last map is already transformed."""
+        return points_and_confidence(self.dpt_cross(maps, rows, columns))
+
+    def rgb(self, maps: list[Tensor], rows: int, columns: int) -> Tensor:
+        """The picture as the network remembers it."""
+        return colours(self.dpt_rgb(maps, rows, columns))

@@ -1,0 +1,51 @@
+"""What all heads share: how raw channels become poses, points, confidences and colours (CUT3R, arXiv 2501.12387)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ttt3r_viewer.model.layers import Mlp
+
+OutputKind = Literal["self", "world", "rgb"]
+"""Dense maps that can be asked for; the pose always comes."""
+
+
+def exp_points(xyz: Tensor) -> Tensor:
+    """Raw (..., 3) to points: the direction kept, the distance d becoming expm1(d)."""
+    distance = xyz.norm(dim=-1, keepdim=True)
+    return xyz / distance.clamp(min=1e-8) * torch.expm1(distance)
+
+
+def points_and_confidence(raw: Tensor, *, in_front: bool = False) -> tuple[Tensor, Tensor]:
+    """Raw (batch, 4, height, width) -> points (batch, height, width, 3), confidence (batch, height, width).
+
+    `in_front` first mirrors points through the origin where z is negative (the linear head's self view).
+    """
+    xyz, confidence = raw.float().permute(0, 2, 3, 1).split((3, 1), dim=-1)
+    if in_front:
+        xyz = xyz * xyz[..., 2:].sign()
+    return exp_points(xyz), 1 + confidence[..., 0].exp()
+
+
+def colours(raw: Tensor) -> Tensor:
+    """Raw (batch, 3, height, width) -> (batch, height, width, 3) in [-1, 1]."""
+    unit = raw.float().permute(0, 2, 3, 1).sigmoid() * (1 - 2e-6) + 1e-6
+    return 2 * unit - 1
+
+
+class PoseHead(nn.Module):
+    """The camera from the final pose token."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = Mlp(width, 4 * width, 7)
+
+    def forward(self, pose_token: Tensor) -> Tensor:
+        """(batch, width) -> (batch, 7): translation, then unit quaternion w x y z with w >= 0."""
+        raw = self.mlp(pose_token).float()
+        quaternion = nn.functional.normalize(raw[:, 3:], dim=-1)
+        quaternion = torch.where(quaternion[:, :1] < 0, -quaternion, quaternion)
+        return torch.cat((exp_points(raw[:, :3]), quaternion), dim=-1)

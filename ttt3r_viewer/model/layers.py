@@ -1,0 +1,212 @@
+"""Transformer parts shared by encoder, decoder, memory and heads; parameter names are the released ones.
+
+Shapes: x is (batch, token, width); heads are split as (batch, head, token, head_dim).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from ttt3r_viewer.model.rope import Rotation
+
+WRITTEN_OUT_BELOW_TOKENS = 256
+"""On a CPU, training with fewer keys than this runs faster with softmax(q k) v written out."""
+
+
+def layer_norm(width: int) -> nn.LayerNorm:
+    """The network's LayerNorm: eps 1e-6 everywhere."""
+    return nn.LayerNorm(width, eps=1e-6)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k / sqrt(head_dim)) v for (batch, head, token, head_dim).
+
+    Fused, so that no attention map is kept; but written out where a CPU trains on short sequences,
+    because the fused backward is slow there.
+    """
+    if q.requires_grad and q.device.type == "cpu" and k.shape[2] < WRITTEN_OUT_BELOW_TOKENS:
+        return ((q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5).softmax(dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(batch, token, width) -> (batch, head, token, head_dim)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(batch, head, token, head_dim) -> (batch, token, width)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def turn(x: Tensor, rotation: Rotation | None) -> Tensor:
+    """Apply rotary positions where there are any."""
+    return x if rotation is None else rotation(x)
+
+
+class Mlp(nn.Module):
+    """fc1, exact GELU, fc2."""
+
+    def __init__(self, width: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., out)."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class SelfAttention(nn.Module):
+    """Attention of tokens to each other; q, k and v come from one linear map."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, rotation: Rotation | None) -> Tensor:
+        """(batch, token, width) -> the same shape."""
+        q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
+        return self.proj(merge_heads(attend(turn(q, rotation), turn(k, rotation), v)))
+
+
+@dataclass(frozen=True, eq=False)
+class CrossKeys:
+    """Queries and keys of one cross-attention, after their positions: what its logits are made of."""
+
+    q: Tensor
+    """(batch, head, query token, head_dim)."""
+    k: Tensor
+    """(batch, head, key token, head_dim)."""
+
+    @property
+    def scale(self) -> float:
+        """1 / sqrt(head_dim)."""
+        return self.q.shape[-1] ** -0.5
+
+
+class CrossAttention(nn.Module):
+    """Attention of x to y."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.projq = nn.Linear(width, width)
+        self.projk = nn.Linear(width, width)
+        self.projv = nn.Linear(width, width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self, x: Tensor, y: Tensor, rotation_x: Rotation | None, rotation_y: Rotation | None
+    ) -> tuple[Tensor, CrossKeys]:
+        """x (batch, query, width), y (batch, key, width) -> (batch, query, width), and q and k."""
+        q = turn(split_heads(self.projq(x), self.heads), rotation_x)
+        k = turn(split_heads(self.projk(y), self.heads), rotation_y)
+        v = split_heads(self.projv(y), self.heads)
+        return self.proj(merge_heads(attend(q, k, v))), CrossKeys(q, k)
+
+
+class EncoderBlock(nn.Module):
+    """Pre-norm self-attention and MLP."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = layer_norm(width)
+        self.attn = SelfAttention(width, heads)
+        self.norm2 = layer_norm(width)
+        self.mlp = Mlp(width, 4 * width, width)
+
+    def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
+        """(batch, token, width) -> the same shape."""
+        x = x + self.attn(self.norm1(x), rotation)
+        return x + self.mlp(self.norm2(x))
+
+
+class DecoderBlock(nn.Module):
+    """Pre-norm self-attention of x, cross-attention of x to y, MLP."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = layer_norm(width)
+        self.attn = SelfAttention(width, heads)
+        self.norm_y = layer_norm(width)
+        self.norm2 = layer_norm(width)
+        self.cross_attn = CrossAttention(width, heads)
+        self.norm3 = layer_norm(width)
+        self.mlp = Mlp(width, 4 * width, width)
+
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor,
+        rotation_x: Rotation | None = None,
+        rotation_y: Rotation | None = None,
+    ) -> tuple[Tensor, CrossKeys]:
+        """x (batch, query, width) reads y (batch, key, width) -> new x, and its cross-attention's q and k."""
+        x = x + self.attn(self.norm1(x), rotation_x)
+        read, keys = self.cross_attn(self.norm2(x), self.norm_y(y), rotation_x, rotation_y)
+        x = x + read
+        return x + self.mlp(self.norm3(x)), keys
+
+
+class ModulatedNorm(nn.Module):
+    """LayerNorm whose scale and shift are read from a condition (arXiv 2212.09748)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = layer_norm(width)
+        self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x (batch, token, width), condition (batch, 1, width) -> LN(x) (1 + scale) + shift."""
+        shift, scale = self.mlp(condition).chunk(2, dim=-1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+class ModulatedBlock(nn.Module):
+    """An encoder block whose norms are modulated by the pose token."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = ModulatedNorm(width)
+        self.attn = SelfAttention(width, heads)
+        self.norm2 = ModulatedNorm(width)
+        self.mlp = Mlp(width, 4 * width, width)
+
+    def forward(self, x: Tensor, condition: Tensor, rotation: Rotation) -> Tensor:
+        """x (batch, token, width), condition (batch, 1, width) -> the shape of x."""
+        x = x + self.attn(self.norm1(x, condition), rotation)
+        return x + self.mlp(self.norm2(x, condition))
+
+
+def unpatchify(x: Tensor, rows: int, columns: int, patch: int) -> Tensor:
+    """(batch, rows * columns, channels * patch^2) -> (batch, channels, rows * patch, columns * patch)."""
+    batch, tokens, _ = x.shape
+    assert tokens == rows * columns
+    return F.pixel_shuffle(x.transpose(1, 2).reshape(batch, -1, rows, columns), patch)
+
+
+def as_map(tokens: Tensor, rows: int, columns: int) -> Tensor:
+    """(batch, rows * columns, width) -> (batch, width, rows, columns)."""
+    return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+
+
+def query_logit_mean(keys: CrossKeys) -> Tensor:
+    """(batch, query) float32: pre-softmax logits q.k / sqrt(head_dim), averaged over keys and heads.
+
+    Because the mean over keys of q.k is q.mean(k), no logit is ever built.
+    """
+    mean_key = keys.k.float().mean(dim=2)
+    return torch.einsum("bhqd,bhd->bq", keys.q.float(), mean_key) * (keys.scale / keys.q.shape[1])
+
+
+def key_logit_mean(keys: CrossKeys) -> Tensor:
+    """(batch, key) float32: the same logits averaged over queries and heads."""
+    mean_query = keys.q.float().mean(dim=2)
+    return torch.einsum("bhkd,bhd->bk", keys.k.float(), mean_query) * (keys.scale / keys.q.shape[1])

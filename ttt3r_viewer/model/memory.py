@@ -1,0 +1,43 @@
+"""The local memory that a frame's pose token is read from (`pose_retriever`)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ttt3r_viewer.model.config import ModelConfig
+from ttt3r_viewer.model.layers import DecoderBlock
+
+
+class PoseMemory(nn.Module):
+    """Slots of (what a frame looked like, its pose token), read before decoding and written after."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.decoder_width
+
+        def blocks() -> nn.ModuleList:
+            return nn.ModuleList(
+                DecoderBlock(2 * width, config.decoder_heads) for _ in range(config.memory_depth)
+            )
+
+        self.proj_q = nn.Linear(config.encoder_width, width)
+        self.masked_token = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.2))
+        self.mem = nn.Parameter(torch.empty(1, config.memory_size, 2 * width).normal_(std=0.2))
+        self.write_blocks = blocks()
+        self.read_blocks = blocks()
+
+    def read(self, memory: Tensor, summary: Tensor) -> Tensor:
+        """memory (batch, slot, 2 width), summary (batch, 1, encoder width) -> pose token (batch, 1, width)."""
+        key = self.proj_q(summary)
+        x = torch.cat((key, self.masked_token.expand_as(key)), dim=-1)
+        for block in self.read_blocks:
+            x, _ = block(x, memory)
+        return x[..., key.shape[-1] :]
+
+    def write(self, memory: Tensor, summary: Tensor, pose_token: Tensor) -> Tensor:
+        """The memory after it has seen this frame's summary and final pose token (batch, 1, width)."""
+        y = torch.cat((self.proj_q(summary), pose_token), dim=-1)
+        for block in self.write_blocks:
+            memory, _ = block(memory, y)
+        return memory

@@ -1,0 +1,219 @@
+"""CUT3R's recurrent network (arXiv 2501.12387) as the released checkpoints have it.
+
+It proposes a new state and predicts camera and points; how much of the proposal is accepted is a rule's
+business. Parameter names are those of the released files, so that they load strictly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import torch
+from torch import Tensor, nn
+
+from ttt3r_viewer.model.config import ModelConfig
+from ttt3r_viewer.model.decoder import Decoded, decode, with_pose_token
+from ttt3r_viewer.model.dpt_head import DptHead
+from ttt3r_viewer.model.encoder import ImageTokens, PatchEmbed
+from ttt3r_viewer.model.heads import OutputKind
+from ttt3r_viewer.model.layers import DecoderBlock, EncoderBlock, layer_norm
+from ttt3r_viewer.model.linear_head import LinearHead
+from ttt3r_viewer.model.memory import PoseMemory
+from ttt3r_viewer.model.rope import Rotation, grid_rotation
+from ttt3r_viewer.state import EvidenceKind, Prediction, Proposal, TokenState
+
+SELF_VIEW: frozenset[OutputKind] = frozenset(("self",))
+"""The usual outputs: pose and self view. World points are camera-to-world applied to the self view."""
+NO_EVIDENCE: frozenset[EvidenceKind] = frozenset()
+
+
+class ReconstructionNetwork(nn.Module):
+    """encode / initial_state / propose / query."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        encoder_width, width = config.encoder_width, config.decoder_width
+        self.pose_token = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.2))
+        # The released files carry two mask tokens of the published pre-training; nothing here reads them.
+        self.masked_img_token = nn.Parameter(torch.zeros(1, encoder_width))
+        self.masked_ray_map_token = nn.Parameter(torch.zeros(1, encoder_width))
+        self.patch_embed = PatchEmbed(3, encoder_width, config.patch_size)
+        self.patch_embed_ray_map = PatchEmbed(6, encoder_width, config.patch_size)
+        self.enc_blocks = nn.ModuleList(
+            EncoderBlock(encoder_width, config.encoder_heads) for _ in range(config.encoder_depth)
+        )
+        self.enc_norm = layer_norm(encoder_width)
+        self.decoder_embed = nn.Linear(encoder_width, width)
+        self.dec_blocks = nn.ModuleList(
+            DecoderBlock(width, config.decoder_heads) for _ in range(config.decoder_depth)
+        )
+        self.dec_norm = layer_norm(width)
+        self.enc_blocks_ray_map = nn.ModuleList(
+            EncoderBlock(encoder_width, config.ray_map_heads) for _ in range(config.ray_map_depth)
+        )
+        self.enc_norm_ray_map = layer_norm(encoder_width)
+        self.pose_retriever = PoseMemory(config)
+        self.register_tokens = nn.Embedding(config.state_size, encoder_width)
+        self.decoder_embed_state = nn.Linear(encoder_width, width)
+        self.dec_blocks_state = nn.ModuleList(
+            DecoderBlock(width, config.state_heads) for _ in range(config.decoder_depth)
+        )
+        self.dec_norm_state = layer_norm(width)
+        self.downstream_head = DptHead(config) if config.head == "dpt" else LinearHead(config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.pose_token.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the parameters are kept in; state, poses and points are float32 all the same."""
+        return self.pose_token.dtype
+
+    def encode(self, images: Tensor) -> ImageTokens:
+        """Pictures (batch, 3, height, width) in [-1, 1] -> tokens; shared by every rule that runs beside."""
+        embedded = self.patch_embed(images.to(self.dtype))
+        return self._encode(embedded, self.enc_blocks, self.enc_norm, self.config.encoder_heads)
+
+    def initial_state(self, batch: int = 1) -> TokenState:
+        """The state before the first frame, and after a reset."""
+        tokens = self.decoder_embed_state(self.register_tokens.weight).float()
+        return TokenState(
+            tokens=tokens[None].expand(batch, -1, -1),
+            memory=self.pose_retriever.mem.expand(batch, -1, -1),
+        )
+
+    def propose(
+        self,
+        state: TokenState,
+        image: ImageTokens,
+        *,
+        outputs: Set[OutputKind] = SELF_VIEW,
+        evidence: Set[EvidenceKind] = NO_EVIDENCE,
+    ) -> Proposal:
+        """One recurrent step, which changes nothing: candidate state, written memory, prediction, evidence.
+
+        Only the dense maps in `outputs` and the evidence kinds in `evidence` are computed.
+        """
+        summary = image.tokens.mean(dim=1, keepdim=True)
+        decoded = self._decode(state, image, self._pose_token(state, summary), evidence)
+        return Proposal(
+            evidence=decoded.evidence,
+            memory=self.pose_retriever.write(
+                state.memory.to(self.dtype), summary, decoded.pose_token
+            ),
+            prediction=self._predict(decoded, image, outputs),
+        )
+
+    def query(
+        self, state: TokenState, ray_map: Tensor, *, outputs: Set[OutputKind] = SELF_VIEW
+    ) -> Prediction:
+        """What an unseen camera would see; nothing is updated.
+
+        ray_map (batch, 6, height, width): camera centre, then the world position of the point at depth 1
+        on the pixel's ray, divided by its norm (`geometry.ray_map`).
+        """
+        embedded = self.patch_embed_ray_map(ray_map.to(self.dtype))
+        image = self._encode(
+            embedded, self.enc_blocks_ray_map, self.enc_norm_ray_map, self.config.ray_map_heads
+        )
+        summary = image.tokens.mean(dim=1, keepdim=True)
+        pose_token = self.pose_retriever.read(state.memory.to(self.dtype), summary)
+        return self._predict(self._decode(state, image, pose_token, NO_EVIDENCE), image, outputs)
+
+    def _rotation(
+        self, image: ImageTokens, head_dim: int, *, with_pose_token: bool = False
+    ) -> Rotation:
+        return grid_rotation(
+            image.rows,
+            image.columns,
+            with_pose_token=with_pose_token,
+            head_dim=head_dim,
+            base=self.config.rope_base,
+            device=self.device,
+        )
+
+    def _state_rotation(self, head_dim: int) -> Rotation:
+        columns = self.config.state_columns
+        return grid_rotation(
+            -(-self.config.state_size // columns),
+            columns,
+            count=self.config.state_size,
+            head_dim=head_dim,
+            base=self.config.rope_base,
+            device=self.device,
+        )
+
+    def _encode(
+        self, embedded: ImageTokens, blocks: nn.ModuleList, norm: nn.Module, heads: int
+    ) -> ImageTokens:
+        rotation = self._rotation(embedded, self.config.encoder_width // heads)
+        x = embedded.tokens
+        for block in blocks:
+            x = block(x, rotation)
+        return ImageTokens(norm(x), embedded.rows, embedded.columns)
+
+    def _pose_token(self, state: TokenState, summary: Tensor) -> Tensor:
+        if state.fresh:
+            return self.pose_token.expand(summary.shape[0], -1, -1)
+        return self.pose_retriever.read(state.memory.to(self.dtype), summary)
+
+    def _decode(
+        self,
+        state: TokenState,
+        image: ImageTokens,
+        pose_token: Tensor,
+        evidence: Set[EvidenceKind],
+    ) -> Decoded:
+        config = self.config
+
+        def rotations(heads: int) -> tuple[Rotation, Rotation]:
+            head_dim = config.decoder_width // heads
+            return (
+                self._state_rotation(head_dim),
+                self._rotation(image, head_dim, with_pose_token=True),
+            )
+
+        return decode(
+            state.tokens,
+            with_pose_token(pose_token, self.decoder_embed(image.tokens)),
+            state_blocks=self.dec_blocks_state,
+            image_blocks=self.dec_blocks,
+            state_norm=self.dec_norm_state,
+            image_norm=self.dec_norm,
+            state_rotation=rotations(config.state_heads),
+            image_rotation=rotations(config.decoder_heads),
+            wanted=evidence,
+        )
+
+    def _predict(
+        self, decoded: Decoded, image: ImageTokens, outputs: Set[OutputKind]
+    ) -> Prediction:
+        head = self.downstream_head
+        grid = (image.rows, image.columns)
+        maps = [image.tokens, *decoded.maps]
+        points_self, confidence_self = (
+            head.self_view(maps, *grid) if "self" in outputs else (None,) * 2
+        )
+        points_world, confidence_world = None, None
+        if "world" in outputs:
+            points_world, confidence_world = head.world_view(
+                [*maps[:-1], self._in_world(decoded, image)], *grid
+            )
+        return Prediction(
+            pose=head.pose_head(decoded.pose_token[:, 0]),
+            points_self=points_self,
+            confidence_self=confidence_self,
+            points_world=points_world,
+            confidence_world=confidence_world,
+            rgb=head.rgb(maps, *grid) if "rgb" in outputs else None,
+        )
+
+    def _in_world(self, decoded: Decoded, image: ImageTokens) -> Tensor:
+        rotation = self._rotation(image, self.config.decoder_width // self.config.decoder_heads)
+        tokens = decoded.maps[-1]
+        for block in self.downstream_head.final_transform:
+            tokens = block(tokens, decoded.pose_token, rotation)
+        return tokens
