@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from tests.golden_cases import TOLERANCE, GoldenCase, golden_case, made_up_tensor, relative_error
+from tests.golden_cases import (
+    GOLDEN,
+    TOLERANCE,
+    GoldenCase,
+    golden_case,
+    made_up_tensor,
+    relative_error,
+)
+from ttt3r_viewer.geometry import focal_from_points, pose_from_vector, ray_map
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.rules.constant import Constant
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.rules.ttt3r import TTT3R
 from ttt3r_viewer.state import Prediction
+from ttt3r_viewer.types import Camera
 
 CASES = ("dpt-small", "linear-small", "dpt-odd")
 ALL_MAPS = frozenset(("self", "world", "rgb"))
@@ -143,3 +152,36 @@ def test_made_up_weights_give_aliases_the_same_values():
     direct = made_up_tensor("downstream_head.dpt_self.scratch.layer_rn.1.weight", (4, 3, 3, 3))
     alias = made_up_tensor("downstream_head.dpt_self.scratch.layer2_rn.weight", (4, 3, 3, 3))
     assert torch.equal(direct, alias)
+
+
+def test_camera_matrix_and_focal_length(case):
+    for prefix in ("cut3r", "ttt3r", "ttt3r_reset3"):
+        for pose, golden in zip(
+            case.arrays[f"{prefix}/camera_pose"],
+            case.arrays[f"{prefix}/camera_to_world"],
+            strict=True,
+        ):
+            assert relative_error(pose_from_vector(pose), golden) < 1e-5
+
+
+def test_focal_length_from_stored_points(case):
+    for points, golden in zip(
+        case.arrays["cut3r/pts3d_in_self_view"], case.arrays["cut3r/focal_weiszfeld"], strict=True
+    ):
+        assert focal_from_points(points) == pytest.approx(float(golden), rel=1e-3, abs=1e-2)
+
+
+def test_focal_length_of_real_cameras():
+    with np.load(GOLDEN / "focal.npz") as arrays:
+        for points, golden in zip(arrays["points_self"], arrays["focal_weiszfeld"], strict=True):
+            assert focal_from_points(points) == pytest.approx(float(golden), rel=1e-4)
+
+
+def test_ray_map_of_the_queried_camera(case):
+    fx, fy, cx, cy = case.arrays["query_intrinsics"][[0, 1, 0, 1], [0, 1, 2, 2]]
+    height, width = case.arrays["query_ray_map"].shape[:2]
+    assert (cx, cy, fx) == (width // 2, height // 2, fy)
+    camera = Camera(
+        case.arrays["query_camera_to_world"].astype(np.float64), float(fx), width, height
+    )
+    assert relative_error(ray_map(camera), case.arrays["query_ray_map"]) < 1e-5

@@ -18,7 +18,7 @@ from ttt3r_viewer.model.unpickle import INERT, StorageRecord, TensorRecord, read
 
 ZIP_MAGIC = b"PK\x03\x04"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
-"""A zip member's own header: magic, (sizes and flags, which the directory repeats), lengths of name and extra."""
+"""What stands before a zip member: magic, what the directory repeats, lengths of name and extra."""
 
 _DTYPES = {
     "DoubleStorage": torch.float64,
@@ -36,13 +36,14 @@ _DTYPES = {
 def read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The state dict of a `torch.save` zip, and the numbers and short texts that stand beside it.
 
-    The state dict is what stands under "model", or the whole content where that is tensors alone. Tensors are views
-    of a private mapping of the file: they cost memory only where they are written to, and keep the file open.
+    The state dict is what stands under "model", or the whole content where that is tensors alone.
+    Tensors are views of a private mapping of the file: they cost memory only where they are written
+    to, and keep the file open.
 
     Errors: `WeightsError` where the file is damaged, cut off, compressed, or holds no state dict.
     """
     archive = _open(path)
-    root = read_pickle(archive.read_pickle(), str(path))
+    root = read_pickle(archive.pickle(), str(path))
     storages: dict[StorageRecord, Tensor] = {}
     tensors = {}
     for name, record in _state_dict(root, path).items():
@@ -53,9 +54,9 @@ def read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def find_damaged_member(path: Path) -> str | None:
-    """The first member of a zip whose checksum is wrong, None where all are right; reads the whole file.
+    """The first member of a `torch.save` zip whose checksum is wrong, or None; reads all of it.
 
-    Errors: `WeightsError` where the file is no zip.
+    Errors: `WeightsError` where the file is no such zip.
     """
     archive = _open(path)
     for name in archive.members:
@@ -65,7 +66,7 @@ def find_damaged_member(path: Path) -> str | None:
 
 
 def shown(name: str) -> str:
-    """A name out of a file, fit for a line of text: quoted, without control characters, not too long."""
+    """A name out of a file, fit for a line of text: quoted, escaped and not too long."""
     return repr(name if len(name) <= 100 else name[:97] + "...")
 
 
@@ -79,18 +80,18 @@ class _Archive:
     folder: str
     """The one folder inside the zip that holds everything."""
 
-    def read_pickle(self) -> bytes:
-        """The pickle, after a look at its checksum and at the byte order of the tensors."""
+    def pickle(self) -> memoryview:
+        """The pickle's bytes, after a look at its checksum and at the byte order of the tensors."""
         order = f"{self.folder}/byteorder"
-        # Files of before torch 2.1 do not say; they were little-endian wherever this network was trained.
-        if order in self.members and self._bytes(order) != b"little":
+        # Files from before torch 2.1 do not say; they come from little-endian machines.
+        if order in self.members and self._content(order) != b"little":
             raise WeightsError(
-                f"{self.path} was saved on a big-endian machine: save it again on a little-endian one"
+                f"{self.path} was not saved on a little-endian machine: save it again on one"
             )
         name = f"{self.folder}/data.pkl"
         if not self.checksum_is_right(name):
             raise _damaged(self.path, f"the checksum of {shown(name)} is wrong")
-        return self._bytes(name)
+        return self._content(name)
 
     def read_storage(self, record: StorageRecord) -> Tensor:
         """A storage's elements as a flat tensor that shares the mapping's memory.
@@ -114,30 +115,30 @@ class _Archive:
         if record.count == 0:
             return torch.empty(0, dtype=dtype)
         if start % dtype.itemsize:
-            # Reading numbers at odd addresses is not allowed on every machine: such a member is copied.
-            return torch.frombuffer(bytearray(self.mapping[start : start + length]), dtype=dtype)
+            # Not every machine can read numbers at odd addresses: such a member is copied.
+            return torch.frombuffer(bytearray(self._content(name)), dtype=dtype)
         return torch.frombuffer(self.mapping, dtype=dtype, count=record.count, offset=start)
 
     def checksum_is_right(self, name: str) -> bool:
         """Whether a member's bytes are those that were written."""
-        start, length = self._extent(name)
+        content = self._content(name)
         checksum = 0
-        for chunk in range(start, start + length, 1 << 22):
-            checksum = zlib.crc32(
-                self.mapping[chunk : min(chunk + (1 << 22), start + length)], checksum
-            )
+        # In pieces, so that Ctrl-C is heard between them.
+        for start in range(0, len(content), 1 << 24):
+            checksum = zlib.crc32(content[start : start + (1 << 24)], checksum)
         return checksum == self.members[name].CRC
 
-    def _bytes(self, name: str) -> bytes:
+    def _content(self, name: str) -> memoryview:
         start, length = self._extent(name)
-        return self.mapping[start : start + length]
+        return memoryview(self.mapping)[start : start + length]
 
     def _extent(self, name: str) -> tuple[int, int]:
         """(start, length) in bytes of a member's content in the file, checked to lie inside it."""
         info = self.members[name]
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise WeightsError(
-                f"{self.path}: its member {shown(name)} is compressed: save it again with torch.save"
+                f"{self.path}: its member {shown(name)} is compressed: save it again with "
+                "torch.save"
             )
         header = self.mapping[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
         if info.header_offset < 0 or len(header) < _LOCAL_HEADER.size:
@@ -192,10 +193,10 @@ def _state_dict(root: object, path: Path) -> dict[str, TensorRecord]:
     named = {}
     for name, value in entries.items():
         if not isinstance(name, str) or not isinstance(value, TensorRecord):
+            label = shown(name) if isinstance(name, str) else f"({type(name).__name__})"
+            kind = "an object of unknown kind" if value is INERT else type(value).__name__
             raise WeightsError(
-                f"{path}: the entry {shown(str(name)[:100])} of its state dict is "
-                f"{'an object of unknown kind' if value is INERT else 'not a tensor with a name'}: "
-                "wanted plain tensors only"
+                f"{path}: the entry {label} of its state dict is {kind}: wanted tensors by name"
             )
         named[name] = value
     return named
@@ -214,7 +215,7 @@ def _view(storage: Tensor, record: TensorRecord, name: str) -> Tensor:
             f"its {storage.numel():,} stored numbers: the file is damaged"
         )
     if count == 0:
-        if max(size) > 1 << 31:
+        if math.prod(max(length, 1) for length in size) >= 1 << 62:
             raise WeightsError(f"{name}: size {size} is no shape of a tensor: the file is damaged")
         return torch.empty(size, dtype=storage.dtype)
     return torch.as_strided(storage, size, stride, record.offset)

@@ -38,7 +38,8 @@ def config_to_text(config: ModelConfig) -> str:
 def config_from_text(text: str) -> ModelConfig:
     """The config that `config_to_text` wrote.
 
-    Errors: `WeightsError` where the text is no JSON object, a field is unknown or missing, or a value is out of bounds.
+    Errors: `WeightsError` where the text is no JSON object, a field is unknown or missing, or a
+    value is out of bounds.
     """
     try:
         fields = json.loads(text) if len(text) <= _LONGEST_TEXT else None
@@ -50,11 +51,13 @@ def config_from_text(text: str) -> ModelConfig:
     unknown, missing = sorted(fields.keys() - known), sorted(known - fields.keys())
     if unknown or missing:
         raise WeightsError(
-            f"the network's config in the file has unknown fields {[name[:40] for name in unknown[:5]]} "
+            "the network's config in the file has unknown fields "
+            f"{[name[:40] for name in unknown[:5]]} "
             f"and lacks {missing[:5]}: it was written by another version"
         )
     values = {name: _value(name, value) for name, value in fields.items()}
-    # Each value has just been checked for its own field, which the type checker cannot follow through a dict.
+    # Each value has just been checked for its own field, which the type checker cannot follow
+    # through a dict.
     return ModelConfig(**cast("dict[str, int]", values))  # type: ignore[arg-type]
 
 
@@ -76,5 +79,6 @@ def _whole(name: str, value: object) -> int:
     if type(value) is int and 1 <= value <= _MOST[name]:
         return value
     raise WeightsError(
-        f"the network's config in the file has {name} = {str(value)[:40]}: wanted 1 to {_MOST[name]:,}"
+        f"the network's config in the file has {name} = {str(value)[:40]}: wanted 1 to "
+        f"{_MOST[name]:,}"
     )

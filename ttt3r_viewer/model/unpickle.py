@@ -1,9 +1,9 @@
 """Reads the pickle inside a `torch.save` file without running anything that it asks for.
 
-A pickle is a program. Here it meets a machine that has no instruction for looking up or calling code: a global
-stays a pair of words, a handful of those pairs (tensors and their containers) turn into plain records, and whatever
-else is named, called, built or filled becomes `INERT`. So an OmegaConf object in a checkpoint needs no omegaconf,
-and `os.system` in one is two words on a stack.
+A pickle is a program. Here it meets a machine that has no instruction for looking up or calling
+code: a global stays a pair of words, a handful of those pairs (tensors and their containers) turn
+into plain records, and whatever else is named, called, built or filled becomes `INERT`. So an
+OmegaConf object in a checkpoint needs no omegaconf, and `os.system` in one is two words on a stack.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ttt3r_viewer.errors import WeightsError
 
 MAX_PICKLE_BYTES = 8 << 20
-"""The released files' pickles have some hundred kilobytes; a byte of a hostile one can cost a hundred of memory."""
+"""A released file's has some hundred kilobytes; a byte of a hostile one can cost a hundred."""
 
 
 class Inert:
@@ -64,28 +64,28 @@ class _DamagedPickleError(Exception):
     """The pickle breaks the rules of its own language."""
 
 
-def read_pickle(data: bytes, name: str) -> object:
-    """The value that a pickle describes, of dict, list, tuple, str, numbers, None, `TensorRecord` and `INERT`.
+def read_pickle(data: bytes | memoryview, name: str) -> object:
+    """The value that a pickle describes.
 
-    `name` stands in the error's text. Errors: `WeightsError` where the pickle is damaged, or too long to be one
-    of a checkpoint.
+    It is made of dict, list, tuple, str, bytes, numbers, None, `GlobalName`, `StorageRecord`,
+    `TensorRecord` and `INERT`. `name` stands in the error's text.
+    Errors: `WeightsError` where the pickle is damaged, or too long to be one of a checkpoint.
     """
     if len(data) > MAX_PICKLE_BYTES:
         raise WeightsError(
-            f"{name}: its pickle has {len(data):,} bytes, more than any checkpoint of this network needs "
-            f"({MAX_PICKLE_BYTES:,}): give a file that holds the weights alone"
+            f"{name}: its pickle has {len(data):,} bytes, wanted at most {MAX_PICKLE_BYTES:,}: "
+            "give a file that holds the weights alone"
         )
     machine = _Machine()
     try:
-        for opcode, argument, _ in pickletools.genops(data):
+        for opcode, argument, _ in pickletools.genops(bytes(data)):
             if opcode.name == "STOP":
                 return machine.pop()
             machine.execute(opcode.name, argument)
     except (_DamagedPickleError, ValueError, IndexError, struct.error) as error:
-        # The texts of pickletools quote raw bytes; the first line is enough to tell what kind of damage it is.
         reason = " ".join(str(error).split())[:120]
         raise WeightsError(f"{name} is damaged ({reason}): fetch or copy it again") from error
-    raise WeightsError(f"{name} is cut off (its pickle has no end): fetch or copy it again")
+    raise AssertionError("genops ends with STOP, or raises")
 
 
 _CONSTANTS: dict[str, Callable[[], object]] = {
@@ -99,8 +99,11 @@ _CONSTANTS: dict[str, Callable[[], object]] = {
     "EMPTY_SET": lambda: INERT,
 }
 _LITERALS = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE "
-    "SHORT_BINUNICODE BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
+    (
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BYTEARRAY8"),
+    )
 )
 _TUPLE_LENGTHS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
@@ -135,8 +138,8 @@ class _Machine:
             "SETITEMS": lambda: self._set_items(self._pop_to_mark()),
             "STACK_GLOBAL": self._stack_global,
             "REDUCE": self._reduce,
-            # What an object is given to fill itself with is dropped: on a container of ours it would only be
-            # attributes (an OrderedDict's `_metadata`), and everything else is inert.
+            # What an object is given to fill itself with is dropped: on a container of ours it
+            # would only be attributes (an OrderedDict's `_metadata`), and everything else is inert.
             "BUILD": lambda: self._discard(self.pop()),
             "NEWOBJ": lambda: self._inert_for(self._pop_many(2)),
             "NEWOBJ_EX": lambda: self._inert_for(self._pop_many(3)),
@@ -232,7 +235,8 @@ class _Machine:
         if not isinstance(target, dict):
             return
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Only keys whose hash is plain arithmetic: that of nested tuples can exhaust the C stack.
+            # Only keys whose hash is plain arithmetic: that of nested tuples can exhaust the C
+            # stack.
             if isinstance(key, str | bytes | int | float | None):
                 target[key] = value
 
@@ -271,7 +275,9 @@ def _storage(identity: object) -> object:
 
 
 def _tensor(arguments: tuple[object, ...]) -> object:
-    """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[, metadata])."""
+    """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[,
+    metadata]).
+    """
     if len(arguments) not in (6, 7):
         return INERT
     storage, offset, size, stride = arguments[:4]

@@ -1,8 +1,9 @@
-"""Weights files: read without running code, recognised, checked, and written whole or not at all."""
+"""Weights files: read without running code, recognised, checked, written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -40,7 +41,8 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Open a `.safetensors` or a `torch.save` zip; its content decides which, not its name.
 
-    Errors: `WeightsError` where there is no such file, or it is damaged, cut off, or no weights file.
+    Errors: `WeightsError` where there is no such file, or it is damaged, cut off, or no weights
+    file.
     """
     match _kind(path):
         case "pth":
@@ -53,10 +55,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def recognise_config(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str], name: str = "the weights"
 ) -> ModelConfig:
-    """The network that tensors belong to: the one their metadata names, or the preset with just these names and shapes.
+    """The sizes of the network that tensors belong to.
 
-    Shapes do not tell how many heads a layer has, so without metadata only presets are recognised. `name` stands in
-    the error's text. Errors: `WeightsError` that says what differs, from the config or from the nearest preset.
+    They are what the metadata say, or else those of the preset with just these names and shapes:
+    shapes do not tell how many heads a layer has. `name` stands in the error's text.
+    Errors: `WeightsError` that says what differs from the config, or from the nearest preset.
     """
     if CONFIG_KEY in metadata:
         config = config_from_text(metadata[CONFIG_KEY])
@@ -71,8 +74,8 @@ def recognise_config(
     nearest = min(found, key=lambda preset: found[preset].count)
     if found[nearest].count:
         raise WeightsError(
-            f"{name} are of no known network ({', '.join(PRESETS)}); from the nearest, {nearest}, they differ by: "
-            f"{found[nearest]}"
+            f"{name} are of no known network ({', '.join(PRESETS)}); they differ from the nearest, "
+            f"{nearest}: {found[nearest]}"
         )
     return PRESETS[nearest]
 
@@ -80,18 +83,19 @@ def recognise_config(
 def load_into(network: nn.Module, tensors: Mapping[str, Tensor], name: str = "the weights") -> None:
     """Put tensors into a network, whose dtype and device stay as they are.
 
-    A network that was built on the `meta` device takes the tensors themselves: on the CPU, and without a copy where
-    their dtype is the network's. `name` stands in the error's text.
+    A network that was built on the `meta` device takes the tensors themselves: on the CPU, and
+    without a copy where their dtype is the network's. `name` stands in the error's text.
 
-    Errors: `WeightsError` that lists missing, unexpected and misshapen names; or names tensors with NaN or infinite
-    values; or names two that must be one tensor and are not.
+    Errors: `WeightsError` that lists missing, unexpected and misshapen names; or names tensors with
+    NaN or infinite values; or names two that must be one tensor and are not.
     """
     parameters = network.state_dict(keep_vars=True)
     shapes = {key: tuple(value.shape) for key, value in parameters.items()}
     differences = _Differences.between(tensors, shapes)
     if differences.count:
         raise WeightsError(f"{name} do not fit the network: {differences}")
-    check_finite(tensors, name)
+    converted = {key: tensors[key].to(parameters[key].dtype) for key in parameters}
+    check_finite(converted, name)
     first_names: dict[int, str] = {}
     for key, parameter in parameters.items():
         first = first_names.setdefault(id(parameter), key)
@@ -99,7 +103,6 @@ def load_into(network: nn.Module, tensors: Mapping[str, Tensor], name: str = "th
             raise WeightsError(
                 f"{name}: {first} and {key} are one tensor in this network, but differ"
             )
-    converted = {key: tensors[key].to(parameters[key].dtype) for key in parameters}
     on_meta = any(parameter.is_meta for parameter in parameters.values())
     network.load_state_dict(converted, strict=True, assign=on_meta)
 
@@ -109,7 +112,8 @@ def check_finite(tensors: Mapping[str, Tensor], name: str = "the weights") -> No
     bad = [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise WeightsError(
-            f"{name} have NaN or infinite values in {len(bad)} tensors ({_some(bad)}): give an undamaged file"
+            f"{name} have NaN or infinite values in {len(bad)} tensors ({_some(bad)}): give an "
+            "undamaged file"
         )
 
 
@@ -119,9 +123,10 @@ def save_weights(
     config: ModelConfig,
     metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Write safetensors that carry their config; an existing file is replaced, once the new one is whole on disk.
+    """Write safetensors that carry their config.
 
-    A tensor with two names is written twice, so that every name can be read by any program.
+    An existing file is replaced, once the new one is whole on disk. A tensor with two names is
+    written twice, so that every name can be read by any program.
     Errors: `OutputError` where the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
@@ -149,12 +154,20 @@ def save_weights(
 
 @cache
 def expected_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
-    """Every name in the state dict of a network of this config, with its shape; allocates no weights."""
-    with torch.device("meta"):
-        network = ReconstructionNetwork(config)
+    """Every name in the state dict of such a network, with its shape; allocates no weights."""
     return MappingProxyType(
-        {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        {name: tuple(tensor.shape) for name, tensor in _shapes_only(config).state_dict().items()}
     )
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """How many numbers such a network has; a tensor with two names counts once."""
+    return sum(parameter.numel() for parameter in _shapes_only(config).parameters())
+
+
+def _shapes_only(config: ModelConfig) -> ReconstructionNetwork:
+    with torch.device("meta"):
+        return ReconstructionNetwork(config)
 
 
 @dataclass(frozen=True)
@@ -212,17 +225,21 @@ def _shape(shape: Iterable[int]) -> str:
 
 def _kind(path: Path) -> Literal["safetensors", "pth"]:
     """What a file is, by its first bytes."""
-    if path.is_dir():
-        raise WeightsError(f"{path} is a folder: give a weights file (.safetensors or .pth) in it")
-    if not path.exists():
-        raise WeightsError(f"no weights file {path}: give a path, or one of {', '.join(PRESETS)}")
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise WeightsError(f"{path} is a folder: give a .safetensors or .pth file in it")
+        if not stat.S_ISREG(status.st_mode):
+            raise WeightsError(f"{path} is no plain file: give a .safetensors or .pth file")
         with path.open("rb") as stream:
             head = stream.read(16)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read ({error.strerror})") from error
-    if size == 0:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise WeightsError(
+            f"no weights file {path}: give a path, or one of {', '.join(PRESETS)}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read ({error})") from error
+    if status.st_size == 0:
         raise WeightsError(f"{path} is empty (0 bytes): fetch or copy it again")
     if head.startswith(ZIP_MAGIC):
         return "pth"
@@ -231,13 +248,14 @@ def _kind(path: Path) -> Literal["safetensors", "pth"]:
         return "safetensors"
     if head.startswith(b"\x80"):
         raise WeightsError(
-            f"{path} is a bare pickle, as torch.save wrote before version 1.6, which cannot be read safely: "
-            "save it again with a current torch"
+            f"{path} is a bare pickle, as torch.save wrote before version 1.6, which cannot be "
+            "read safely: save it again with a current torch"
         )
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise WeightsError(f"{path} is a web page, not weights: fetch it again")
     raise WeightsError(
-        f"{path} is no weights file, or its beginning is damaged: give a .safetensors file, or a .pth by torch.save"
+        f"{path} is no weights file, or its beginning is damaged: give a .safetensors file, or a "
+        ".pth by torch.save"
     )
 
 

@@ -1,0 +1,378 @@
+"""Fetching released weights, against a web server on this machine."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import shutil
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ttt3r_viewer import weights_command
+from ttt3r_viewer.errors import OutputError, ViewerError, WeightsError
+from ttt3r_viewer.model import fetch as fetch_module
+from ttt3r_viewer.model.config import PRESETS, ModelConfig
+from ttt3r_viewer.model.fetch import (
+    LICENCE_NOTE,
+    RELEASES,
+    fetch,
+    gdown_download,
+    http_download,
+    locate,
+)
+from ttt3r_viewer.model.network import ReconstructionNetwork
+
+NAME = "cut3r-512"
+SMALL = ModelConfig(
+    image_size=(32, 48), patch_size=16, encoder_width=32, encoder_depth=1, encoder_heads=2,
+    decoder_width=16, decoder_depth=1, decoder_heads=1, state_heads=2, state_size=6, memory_size=4,
+    head="linear", memory_depth=1, ray_map_depth=1, ray_map_heads=2,
+)  # fmt: skip
+
+
+@dataclass
+class Served:
+    """What the server has, how it behaves, and what it was asked."""
+
+    content: bytes = b""
+    ranges: bool = True
+    cut_after: int | None = None
+    """Bytes of an answer after which the connection breaks."""
+    says_length: bool = True
+    asked: list[str | None] = field(default_factory=list)
+    """The Range header of each request."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    served: Served
+
+    def do_GET(self) -> None:
+        served = self.served
+        asked = self.headers.get("Range")
+        served.asked.append(asked)
+        if "absent" in self.path:
+            self.send_error(404)
+            return
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and served.ranges else 0
+        total = len(served.content)
+        if start and start >= total:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{total}")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        if served.says_length:
+            self.send_header("Content-Length", str(total - start))
+        self.end_headers()
+        end = total if served.cut_after is None else start + served.cut_after
+        self.wfile.write(served.content[start:end])
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A file as the released ones are, of a small network."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("released") / "a.pth"
+    torch.save({"model": ReconstructionNetwork(SMALL).state_dict(), "epoch": 1}, path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def served(released: bytes, monkeypatch: pytest.MonkeyPatch) -> Served:
+    """Also makes the program believe that the released network is the small one."""
+    monkeypatch.setitem(PRESETS, NAME, SMALL)
+    size = len(released)
+    release = replace(RELEASES[NAME], size_bytes=size, size_about_bytes=size)
+    monkeypatch.setitem(RELEASES, NAME, release)
+    return Served(released)
+
+
+@pytest.fixture
+def url(served: Served) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"served": served}))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/file.pth"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def fetch_from(url: str, folder: Path, said: list[str] | None = None) -> Path:
+    lines = [] if said is None else said
+    return fetch(NAME, say=lines.append, downloader=http_download, url=url, cache_dir=folder)
+
+
+def refusal(call: Any, *arguments: Any, kind: type[ViewerError] = WeightsError) -> str:
+    """The text of the error that a call must raise; one line."""
+    with pytest.raises(kind) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def files(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in folder.iterdir()}
+
+
+FINAL = RELEASES[NAME].file_name
+PART = f"{FINAL}.part"
+
+
+def test_released_files_are_those_of_the_authors() -> None:
+    assert RELEASES["cut3r-512"].size_bytes == 3_173_761_006
+    assert RELEASES["cut3r-512"].url.endswith("id=1Asz-ZB3FfpzZYwunhQvNPZEUA8XUNAYD")
+    assert RELEASES["cut3r-224"].url.endswith("id=11dAgFkWHpaOHsR6iuitlB_v4NFFBrWjy")
+    assert set(RELEASES) < set(PRESETS)
+
+
+def test_a_whole_file_arrives_after_its_licence_was_said(
+    served: Served, url: str, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    path = fetch_from(url, tmp_path / "new" / "weights", said)
+    assert path.read_bytes() == served.content
+    assert said[0] == LICENCE_NOTE
+    assert "CC BY-NC-SA 4.0" in said[0]
+    assert files(path.parent) == {FINAL: len(served.content)}
+    assert fetch_from(url, path.parent) == path
+    assert len(served.asked) == 1, "a file that is there is not fetched again"
+
+
+def test_cut_off_half_way_then_resumed(served: Served, url: str, tmp_path: Path) -> None:
+    served.cut_after = 10_000
+    text = refusal(fetch_from, url, tmp_path)
+    assert "cut off after 10,000 bytes" in text
+    assert "run the same command again" in text
+    assert files(tmp_path) == {PART: 10_000}
+    refusal(fetch_from, url, tmp_path)
+    assert files(tmp_path) == {PART: 20_000}
+    served.cut_after = None
+    assert fetch_from(url, tmp_path).read_bytes() == served.content
+    assert served.asked == [None, "bytes=10000-", "bytes=20000-"]
+    assert files(tmp_path) == {FINAL: len(served.content)}
+
+
+def test_cut_off_where_the_server_says_no_length(served: Served, url: str, tmp_path: Path) -> None:
+    served.says_length, served.cut_after = False, 5000
+    text = refusal(fetch_from, url, tmp_path)
+    assert f"5,000 of {len(served.content):,}" in text
+    served.cut_after = None
+    assert fetch_from(url, tmp_path).read_bytes() == served.content
+
+
+def test_a_server_that_cannot_resume_sends_all_again(
+    served: Served, url: str, tmp_path: Path
+) -> None:
+    served.ranges, served.cut_after = False, 10_000
+    refusal(fetch_from, url, tmp_path)
+    served.cut_after = None
+    assert fetch_from(url, tmp_path).read_bytes() == served.content
+
+
+def test_a_part_that_is_already_whole(served: Served, url: str, tmp_path: Path) -> None:
+    (tmp_path / PART).write_bytes(served.content)
+    assert fetch_from(url, tmp_path).read_bytes() == served.content
+    assert served.asked == []
+    http_download(url, tmp_path / FINAL)
+    assert (tmp_path / FINAL).read_bytes() == served.content
+
+
+def test_a_part_that_is_longer_than_the_file(served: Served, url: str, tmp_path: Path) -> None:
+    (tmp_path / PART).write_bytes(served.content + b"more")
+    assert "fetch again" in refusal(fetch_from, url, tmp_path)
+    assert files(tmp_path) == {}
+
+
+def test_a_file_of_another_size_is_not_kept(served: Served, url: str, tmp_path: Path) -> None:
+    size = len(served.content)
+    served.content += b"x"
+    text = refusal(fetch_from, url, tmp_path)
+    assert f"has {size + 1:,} bytes, wanted {size:,}" in text
+    assert files(tmp_path) == {}
+
+
+def test_a_damaged_file_is_not_kept(served: Served, url: str, tmp_path: Path) -> None:
+    middle = len(served.content) // 2
+    served.content = served.content[:middle] + bytes(8) + served.content[middle + 8 :]
+    assert "damaged (checksum of" in refusal(fetch_from, url, tmp_path)
+    assert files(tmp_path) == {}
+
+
+def test_a_file_of_unknown_size_is_known_by_its_names(
+    served: Served, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RELEASES, NAME, replace(RELEASES[NAME], size_bytes=None))
+    assert fetch_from(url, tmp_path / "a").read_bytes() == served.content
+    monkeypatch.setitem(PRESETS, NAME, replace(SMALL, state_size=7))
+    assert "register_tokens.weight is 6x32" in refusal(fetch_from, url, tmp_path / "b")
+    served.content = b"<!doctype html><html>too many people have fetched this file</html>"
+    assert "is a web page" in refusal(fetch_from, url, tmp_path / "b")
+    assert files(tmp_path / "b") == {}
+
+
+def test_weights_of_another_known_network(
+    served: Served, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, NAME, replace(SMALL, state_size=7))
+    monkeypatch.setitem(PRESETS, "cut3r-224", SMALL)
+    assert served.content
+    assert "another network" in refusal(fetch_from, url, tmp_path)
+
+
+def test_an_existing_file_of_another_size_is_left_alone(
+    served: Served, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / FINAL).write_bytes(b"mine")
+    assert f"delete {tmp_path / FINAL}" in refusal(fetch_from, url, tmp_path)
+    assert (tmp_path / FINAL).read_bytes() == b"mine"
+    assert served.asked == []
+
+
+def test_no_network(served: Served, tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    closed = f"http://127.0.0.1:{server.server_port}/"
+    server.server_close()
+    text = refusal(fetch_from, closed, tmp_path)
+    assert "check the network" in text
+    assert "refused" in text
+    assert files(tmp_path) == {}
+    (tmp_path / PART).write_bytes(served.content[:99])
+    refusal(fetch_from, closed, tmp_path)
+    assert files(tmp_path) == {PART: 99}
+
+
+def test_addresses_that_cannot_be(served: Served, url: str, tmp_path: Path) -> None:
+    assert served.content
+    assert "404" in refusal(fetch_from, url + "/absent", tmp_path)
+    for address in ("file:///etc/passwd", "ftp://example.org/x", "nonsense", ""):
+        assert "no web address" in refusal(fetch_from, address, tmp_path)
+    for address in (
+        "http://",
+        "http://a..b/",
+        "http://[::1",
+        "http://127.0.0.1:99999/",
+        "http://a b/",
+    ):
+        assert "check the network" in refusal(fetch_from, address, tmp_path)
+
+
+def test_too_little_disk(
+    served: Served, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def usage(path: Path) -> Any:
+        assert path == tmp_path
+        return types.SimpleNamespace(free=len(served.content) - 1000)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    assert "too little room" in refusal(fetch_from, url, tmp_path, kind=OutputError)
+    assert served.asked == []
+    # What has arrived already needs no more room.
+    (tmp_path / PART).write_bytes(served.content[:1000])
+    assert fetch_from(url, tmp_path).exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "is full"),
+        (PermissionError(errno.EACCES, "Permission denied"), "cannot be written"),
+    ],
+)
+def test_a_disk_that_refuses(served: Served, tmp_path: Path, error: OSError, text: str) -> None:
+    assert served.content
+
+    def downloader(url: str, part_path: Path) -> None:
+        del url
+        part_path.write_bytes(b"half")
+        raise error
+
+    with pytest.raises(OutputError, match=text):
+        fetch(NAME, say=print, downloader=downloader, cache_dir=tmp_path)
+    assert files(tmp_path) == {PART: 4}
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OutputError, match="cannot be made"):
+        fetch(NAME, say=print, cache_dir=tmp_path / "file")
+
+
+def test_unknown_names_list_the_known() -> None:
+    with pytest.raises(WeightsError, match="known are cut3r-512, cut3r-224"):
+        fetch("cut3r-1024", say=print)
+
+
+def test_without_gdown_the_error_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_import = builtins.__import__
+
+    def no_gdown(name: str, *arguments: Any, **more: Any) -> Any:
+        if name == "gdown":
+            raise ImportError(name)
+        return plain_import(name, *arguments, **more)
+
+    monkeypatch.setattr(builtins, "__import__", no_gdown)
+    monkeypatch.delitem(sys.modules, "gdown", raising=False)
+    text = refusal(gdown_download, "https://drive.google.com/uc?id=x", tmp_path / "x.part")
+    assert "pip install 'ttt3r-viewer[fetch]'" in text
+
+
+def test_gdown_resumes_and_hands_its_file_over(served: Served, url: str, tmp_path: Path) -> None:
+    """The real gdown, against the local server: its arguments and leftovers are as we think."""
+    pytest.importorskip("gdown")
+
+    def call() -> Path:
+        return fetch(NAME, say=print, downloader=gdown_download, url=url, cache_dir=tmp_path)
+
+    served.cut_after = 600_000
+    text = refusal(call)
+    assert "cut off" in text
+    assert "run the same command again" in text
+    assert FINAL not in files(tmp_path)
+    served.cut_after = None
+    assert call().read_bytes() == served.content
+    assert served.asked[0] is None
+    assert served.asked[-1] is not None, "what had arrived was asked for again"
+    assert files(tmp_path) == {FINAL: len(served.content)}
+
+
+def test_gdown_without_a_network(tmp_path: Path) -> None:
+    pytest.importorskip("gdown")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    closed = f"http://127.0.0.1:{server.server_port}/"
+    server.server_close()
+    with pytest.raises(WeightsError, match="check the network"):
+        fetch(NAME, say=print, downloader=gdown_download, url=closed, cache_dir=tmp_path)
+
+
+def test_locate(served: Served, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch_module, "weights_folder", lambda: tmp_path)
+    assert "run `ttt3r-view weights fetch cut3r-512`" in refusal(locate, NAME)
+    said: list[str] = []
+    path = weights_command.fetch(NAME, said.append, url)
+    assert LICENCE_NOTE in said
+    assert locate(NAME) == path == tmp_path / FINAL
+    assert path.read_bytes() == served.content
+    assert locate("some/where.pth") == Path("some/where.pth")
+
+
+def test_weights_live_in_the_users_cache_folder() -> None:
+    folder = fetch_module.weights_folder()
+    assert folder.name == "weights"
+    assert "ttt3r-viewer" in folder.parts

@@ -1,0 +1,87 @@
+"""Who may import whom: the arrow frames -> model -> rule -> scene -> viewer, held as a table."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ttt3r_viewer
+
+PACKAGE = Path(ttt3r_viewer.__file__).parent
+
+NUMPY_NOUNS = {"errors", "types"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "types": {"errors"},
+    "geometry": NUMPY_NOUNS,
+    "state": set(),
+    "assets": {"errors"},
+    "settings": {"errors"},
+    "frames": NUMPY_NOUNS,
+    "model": {"errors", "state", "assets"},
+    "rules": {"errors", "state"},
+    "scene": {*NUMPY_NOUNS, "geometry"},
+    "reconstruct": {*NUMPY_NOUNS, "state", "geometry", "frames", "model", "rules", "scene"},
+    "export": {*NUMPY_NOUNS, "geometry", "scene"},
+    "evaluate": {*NUMPY_NOUNS, "geometry", "scene"},
+    "miniature": {
+        *NUMPY_NOUNS,
+        *("state", "geometry", "frames", "model", "rules", "evaluate"),
+    },
+    "viewer": {*NUMPY_NOUNS, "geometry", "scene", "export", "reconstruct.commands"},
+    "weights_command": {"errors", "model"},
+}
+"""The package's units; cli, __main__ and __init__ wire them and may import everything."""
+WIRING = {"cli", "__main__", "__init__"}
+TORCH = {"state", "model", "rules", "reconstruct", "miniature", "weights_command"}
+VISER = {"viewer"}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def unit_of(path: Path) -> str:
+    """The file's room: the first folder below the package, or the file's own name."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if unit_of(path) not in WIRING]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_what_its_unit_may(path):
+    unit = unit_of(path)
+    assert unit in MAY_IMPORT, f"{unit} is not in the table: say what it may import"
+    allowed = {unit, "__version__", *MAY_IMPORT[unit]}
+    for module in imports_of(path):
+        root, _, inside = module.partition(".")
+        assert root != "torch" or unit in TORCH, f"{unit} must not import torch"
+        assert root != "viser" or unit in VISER, f"{unit} must not import viser"
+        if root == "ttt3r_viewer" and inside:
+            assert any(inside == one or inside.startswith(f"{one}.") for one in allowed) or any(
+                one.startswith(f"{inside}.") for one in allowed
+            ), f"{unit} must not import {inside}"
+
+
+def test_the_table_has_no_room_that_is_gone():
+    assert {unit_of(path) for path in FILES} == set(MAY_IMPORT)
+
+
+def test_the_command_line_starts_without_torch_and_viser():
+    code = "import sys, ttt3r_viewer.cli; print([m for m in ('torch', 'viser') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

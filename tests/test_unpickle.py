@@ -1,0 +1,502 @@
+"""A checkpoint's pickle is read without running anything that it asks for."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import io
+import operator
+import os
+import pickle
+import struct
+import sys
+import types
+import warnings
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch._utils import _rebuild_parameter
+
+from ttt3r_viewer.errors import WeightsError
+from ttt3r_viewer.model import unpickle
+from ttt3r_viewer.model.archive import find_damaged_member, read_archive
+from ttt3r_viewer.model.unpickle import INERT, GlobalName, read_pickle
+
+TENSORS = {
+    "weight": torch.arange(12, dtype=torch.float32).reshape(3, 4),
+    "half": torch.linspace(-1, 1, 5, dtype=torch.float16),
+    "brain": torch.linspace(-1, 1, 6, dtype=torch.bfloat16).reshape(2, 3),
+    "double": torch.tensor(3.25, dtype=torch.float64),
+    "transposed": torch.arange(6, dtype=torch.float32).reshape(2, 3).t(),
+    "part": torch.arange(10, dtype=torch.float32)[3:7],
+    "empty": torch.zeros(0, 4),
+    "parameter": torch.nn.Parameter(torch.ones(2)),
+}
+
+
+def saved(content: object, path: Path) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def bytes_of(content: object) -> bytes:
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+def archive_of(path: Path, pickled: bytes, *, compress: bool = False, **members: bytes) -> Path:
+    """A zip such as `torch.save` writes, around any pickle; members are named storages."""
+    kind = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        for name, content in members.items():
+            archive.writestr(f"archive/data/{name.lstrip('_')}", content)
+    return path
+
+
+def one_tensor(
+    *,
+    offset: int = 0,
+    size: tuple[int, ...] = (2, 3),
+    stride: tuple[int, ...] = (3, 1),
+    count: int = 6,
+    kind: str = "FloatStorage",
+) -> bytes:
+    """The pickle of {"w": one tensor}, written out instruction by instruction."""
+
+    def number(value: int) -> bytes:
+        data = value.to_bytes(9, "little", signed=True)
+        return pickle.LONG1 + bytes([len(data)]) + data
+
+    def numbers(values: tuple[int, ...]) -> bytes:
+        return pickle.MARK + b"".join(number(value) for value in values) + pickle.TUPLE
+
+    def word(text: str) -> bytes:
+        return pickle.BINUNICODE + struct.pack("<I", len(text)) + text.encode()
+
+    storage = pickle.MARK + word("storage") + b"ctorch\n" + kind.encode() + b"\n"
+    storage += word("0") + word("cpu") + number(count) + pickle.TUPLE + pickle.BINPERSID
+    return (
+        pickle.PROTO + b"\x02" + pickle.EMPTY_DICT + word("w")
+        + b"ctorch._utils\n_rebuild_tensor_v2\n"
+        + pickle.MARK + storage + number(offset) + numbers(size) + numbers(stride)
+        + pickle.NEWFALSE + b"ccollections\nOrderedDict\n)R" + pickle.TUPLE + pickle.REDUCE
+        + pickle.SETITEM + pickle.STOP
+    )  # fmt: skip
+
+
+FLOATS = torch.arange(6, dtype=torch.float32).numpy().tobytes()
+
+
+def test_tensors_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    tensors, _ = read_archive(saved({"model": TENSORS}, tmp_path / "a.pth"))
+    assert list(tensors) == list(TENSORS)
+    for name, tensor in tensors.items():
+        assert tensor.dtype == TENSORS[name].dtype
+        assert torch.equal(tensor, TENSORS[name]), name
+
+
+def test_state_dict_at_the_top_and_with_its_attributes(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(3, 2)
+    tensors, remarks = read_archive(saved(layer.state_dict(), tmp_path / "a.pth"))
+    assert set(tensors) == {"weight", "bias"}
+    assert remarks == {}
+    assert torch.equal(tensors["weight"], layer.weight)
+
+
+def test_tensors_with_two_names_stay_one(tmp_path: Path) -> None:
+    tensor = torch.arange(4.0)
+    tensors, _ = read_archive(
+        saved({"a": tensor, "b": tensor, "c": tensor[2:]}, tmp_path / "a.pth")
+    )
+    assert tensors["a"].data_ptr() == tensors["b"].data_ptr()
+    assert tensors["c"].tolist() == [2, 3]
+
+
+def test_writing_to_a_tensor_leaves_the_file_alone(tmp_path: Path) -> None:
+    path = saved({"a": torch.zeros(4)}, tmp_path / "a.pth")
+    before = path.read_bytes()
+    read_archive(path)[0]["a"].fill_(7)
+    assert path.read_bytes() == before
+
+
+def test_a_storage_at_an_odd_address_is_read(tmp_path: Path) -> None:
+    """`torch.save` aligns its storages to 64 bytes; other writers of zips do not."""
+    for length in range(8):
+        path = tmp_path / f"{length}.pth"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a/data.pkl", one_tensor())
+            archive.writestr("a/version", b"3" * length)
+            archive.writestr("a/data/0", FLOATS)
+        assert read_archive(path)[0]["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.fixture
+def settings_class() -> Any:
+    """A class as OmegaConf's are, whose module is gone again when the file is read."""
+    module: Any = types.ModuleType("gone_settings")
+    source = (
+        "class Settings(dict):\n"
+        "    def __init__(self, **values): self.__dict__.update(values)\n"
+        "    def __reduce_ex__(self, protocol):\n"
+        "        state = {'values': self.__dict__, 'me': self}\n"
+        "        return type(self), (), state, None, iter([(1, self)])\n"
+        "class Node:\n"
+        "    def __init__(self, value): self.value = value\n"
+        "    def __getstate__(self): return (None, {'slot': self.value})\n"
+    )
+    exec(source, module.__dict__)
+    sys.modules["gone_settings"] = module
+    yield module
+    sys.modules.pop("gone_settings", None)
+
+
+def test_objects_of_an_absent_package_are_inert(tmp_path: Path, settings_class: Any) -> None:
+    content = {
+        "args": settings_class.Settings(
+            model="Net(size=(2, 3))", nested=settings_class.Node([1, {2: settings_class.Node}])
+        ),
+        "optimizer": {"state": {0: {"step": torch.tensor(4.0)}}, "groups": [{"lr": 1e-4}]},
+        "namespace": argparse.Namespace(lr=1, path=Path("x")),
+        "set": {1, 2},
+        "epoch": 12,
+        "best": 0.5,
+        "name": "a run",
+        "model": TENSORS,
+    }
+    path = saved(content, tmp_path / "a.pth")
+    del sys.modules["gone_settings"]
+    tensors, remarks = read_archive(path)
+    assert torch.equal(tensors["weight"], TENSORS["weight"])
+    assert remarks == {"epoch": "12", "best": "0.5", "name": "a run"}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_every_protocol_is_understood(protocol: int) -> None:
+    value = {"a": [1, -2, 3.5, None, True, False, (), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)]}
+    value["b"] = [b"bytes", "text \u20ac", 1 << 70, -(1 << 2100), {"nested": {1: 2, None: 3}}]
+    value["c"] = value["a"]
+    again = read_pickle(pickle.dumps(value, protocol), "x")
+    assert isinstance(again, dict)
+    assert again["a"] == value["a"]
+    assert again["c"] is again["a"]
+    # Before protocol 3, bytes are text and a call that makes bytes of it.
+    expected = value["b"] if protocol >= 3 else [INERT, *value["b"][1:]]
+    assert again["b"] == expected
+
+
+class Trap:
+    """Pickles as a call of `function` with `arguments`, with state and items behind it."""
+
+    def __init__(self, function: Any, *arguments: Any, extra: tuple[Any, ...] = ()) -> None:
+        self.parts = (function, arguments, *extra)
+
+    def __reduce__(self) -> Any:
+        return self.parts
+
+    def __call__(self) -> None:
+        """Never called: pickle wants something callable where a trap stands for a function."""
+
+
+OS = Trap(importlib.import_module, "os")
+
+
+def written_out(module: str, name: str, argument: str, call: bytes) -> bytes:
+    """A pickle that names a global by STACK_GLOBAL and then runs `call` on it and one text."""
+    words = b"".join(pickle.SHORT_BINUNICODE + bytes([len(w)]) + w.encode() for w in (module, name))
+    text = pickle.BINUNICODE + struct.pack("<I", len(argument)) + argument.encode()
+    found = pickle.PROTO + b"\x04" + words + pickle.STACK_GLOBAL
+    return found + call.replace(b"TEXT", text) + pickle.STOP
+
+
+def traps(marker: Path) -> dict[str, bytes]:
+    """Pickles that make the file `marker` when a plain `pickle.loads` reads them."""
+    shell = f"touch {marker}"
+    code = f"open({str(marker)!r}, 'w')"
+    evaluate = Trap(getattr, Trap(importlib.import_module, "builtins"), "eval")
+    pickles = {
+        "reduce of os.system": Trap(os.system, shell),
+        "builtins.eval": Trap(eval, code),
+        "builtins.exec": Trap(exec, code),
+        "open": Trap(open, str(marker), "w"),
+        "getattr chain": Trap(evaluate, code),
+        "methodcaller": Trap(operator.methodcaller("system", shell), OS),
+        "partial": Trap(functools.partial(os.system, shell)),
+        "map": Trap(list, Trap(map, os.system, [shell])),
+        "in a container": [{"deep": (Trap(os.system, shell),)}],
+        "as a key": {"a": 1, Trap(os.system, shell): 2},
+        "in the state of another": Trap(argparse.Namespace, extra=({"x": Trap(eval, code)},)),
+        "in an OrderedDict": OrderedDict(a=Trap(eval, code)),
+        "as an OrderedDict's argument": Trap(OrderedDict, Trap(map, eval, [code])),
+        "as a tensor's hooks": Trap(_rebuild_parameter, torch.zeros(1), True, Trap(eval, code)),
+    }
+    written = {
+        "dotted name": written_out("os", "path.os.system", shell, b"TEXT\x85R"),
+        "INST": b"(S" + repr(shell).encode() + b"\nios\nsystem\n.",
+        "OBJ": b"(cos\nsystem\nS" + repr(shell).encode() + b"\no.",
+        "GLOBAL": b"cos\nsystem\n(S" + repr(shell).encode() + b"\ntR.",
+        "allowed name, more dots": written_out(
+            "torch", "os.system", shell, b"TEXT\x85R"
+        ),
+    }  # fmt: skip
+    return {name: pickle.dumps(value, 2) for name, value in pickles.items()} | written
+
+
+def test_the_traps_work_on_a_plain_unpickler(tmp_path: Path) -> None:
+    """So that the next test can fail."""
+    sprung = []
+    for name, data in traps(tmp_path / "marker").items():
+        try:
+            pickle.loads(data)
+        except Exception:  # noqa: BLE001 - what a trap leaves behind may be no pickle at all
+            sprung.append(("raised", name))
+        if (tmp_path / "marker").exists():
+            sprung.append(("ran", name))
+            (tmp_path / "marker").unlink()
+    ran = {name for outcome, name in sprung if outcome == "ran"}
+    assert ran >= set(traps(tmp_path)) - {"OBJ"}
+
+
+@pytest.mark.parametrize("name", list(traps(Path("marker"))))
+def test_no_trap_runs(tmp_path: Path, name: str) -> None:
+    marker = tmp_path / "marker"
+    trap = traps(marker)[name]
+    read_pickle(trap, "x")
+    path = archive_of(tmp_path / "a.pth", trap)
+    with pytest.raises(WeightsError):
+        read_archive(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torch.storage _load_from_bytes", "torch.hub load_state_dict_from_url", "torch load",
+        "torch.jit load", "torch.serialization load", "builtins getattr", "builtins __import__",
+        "copyreg _reconstructor", "runpy _run_code", "numpy load", "numpy.core.multiarray scalar",
+        "torch._utils _rebuild_device_tensor_from_numpy",
+        "torch._utils _rebuild_tensor_v2.__globals__", "torch._utils _rebuild_wrapper_subclass",
+        "collections OrderedDict.__init__", "collections OrderedDict.fromkeys",
+        "torch Size.__class__", "ttt3r_viewer.errors ViewerError",
+    ],
+)  # fmt: skip
+def test_other_globals_stay_words(name: str) -> None:
+    module, function = name.split()
+    data = b"c" + module.encode() + b"\n" + function.encode() + b"\n"
+    assert read_pickle(data + b".", "x") == GlobalName(module, function)
+    assert read_pickle(data + b")R.", "x") is INERT
+    assert read_pickle(data + b")\x81.", "x") is INERT
+    assert read_pickle(data + b")R}b.", "x") is INERT
+
+
+def test_build_changes_nothing_that_lives_on() -> None:
+    """BUILD on a class or function sets attributes in a plain unpickler, for the whole process."""
+    before = dict(vars(unpickle))
+    for target in (b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n"):
+        state = b"N}S'__defaults__'\n(I1\nts\x86"
+        assert isinstance(read_pickle(target + state + b"b.", "x"), GlobalName)
+        read_pickle(target + b")R" + state + b"b.", "x")
+    assert dict(vars(unpickle)) == before
+    assert OrderedDict(a=1) == {"a": 1}
+
+
+def test_a_list_that_holds_itself_and_deep_nesting_are_read() -> None:
+    assert isinstance(read_pickle(b"]q\x00h\x00a.", "x"), list)
+    assert read_pickle(b"(" * 100_000 + b"t" * 100_000 + b".", "x") is not None
+    deep_key = b"}" + b")" + b"\x85" * 200_000 + b"Ns."
+    assert read_pickle(deep_key, "x") == {}
+
+
+def test_a_giant_memo_slot_costs_nothing() -> None:
+    assert read_pickle(b"Nr\xff\xff\xff\xff.", "x") is None
+
+
+def test_inert_objects_swallow_whatever_is_put_into_them() -> None:
+    inert = b"cm\nf\n)R"
+    assert read_pickle(inert + b"(I1\nI2\ne.", "x") is INERT
+    assert read_pickle(inert + b"I1\na.", "x") is INERT
+    assert read_pickle(inert + b"(I1\nI2\nu.", "x") is INERT
+    assert read_pickle(inert + b"I1\nI2\ns.", "x") is INERT
+    assert read_pickle(inert + b"(I1\n\x90.", "x") is INERT
+    assert read_pickle(inert + b")R.", "x") is INERT
+    assert read_pickle(inert + b")}\x92.", "x") is INERT
+    assert read_pickle(b"P0\n.", "x") is INERT
+    assert read_pickle(b"\x82\x01.", "x") is INERT
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "exhausted"), (b"N", "exhausted"), (b".", "takes more"), (b"0.", "takes more"),
+        (b"R.", "takes more"), (b"(NR.", "takes more"), (b"t.", "mark"), (b"h\x05.", "slot 5"),
+        (b"}(Nu.", "no value"), (b"NN\x93.", "not text"), (b"\xff.", "unknown"),
+        (b"X\xff\xff\xff\x7fabc", "remain"), (b"\x8e" + b"\xff" * 8, "byte count"),
+        (b"Iabc\n.", "invalid literal"),
+        (b"N\x97.", "no place"), (b"L" + b"9" * 5000 + b"L\n.", "limit"),
+    ],
+)  # fmt: skip
+def test_damaged_pickles_say_so_in_one_line(data: bytes, reason: str) -> None:
+    with pytest.raises(WeightsError, match=reason) as caught:
+        read_pickle(data, "file.pth")
+    assert "\n" not in str(caught.value)
+    assert "file.pth" in str(caught.value)
+
+
+def test_a_pickle_of_absurd_length_is_refused(tmp_path: Path) -> None:
+    path = archive_of(tmp_path / "a.pth", b"}" * (unpickle.MAX_PICKLE_BYTES + 1))
+    with pytest.raises(WeightsError, match="wanted at most 8,388,608"):
+        read_archive(path)
+
+
+def test_the_written_out_tensor_reads(tmp_path: Path) -> None:
+    """The twin of the next test: what it damages is right before."""
+    tensors, _ = read_archive(archive_of(tmp_path / "a.pth", one_tensor(), _0=FLOATS))
+    assert tensors["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"offset": 1}, {"offset": -1}, {"offset": 1 << 62}, {"size": (3, 3)}, {"size": (2, -3)},
+        {"size": (2, 4)}, {"stride": (4, 1)}, {"stride": (3,)}, {"stride": (-3, 1)},
+        {"stride": (0, 1), "size": (1 << 40, 3)}, {"stride": (0, 0), "size": (3, 3)},
+        {"size": (1 << 61, 1 << 61)}, {"size": (0, 1 << 61, 1 << 61), "stride": (1, 1, 1)},
+        {"count": 5}, {"count": 7}, {"count": 1 << 60}, {"count": -1}, {"kind": "BoolStorage"},
+        {"kind": "QInt8Storage"}, {"kind": "DoubleStorage"},
+        {"size": (1,) * 17, "stride": (1,) * 17},
+    ],
+)  # fmt: skip
+def test_tensors_that_reach_outside_their_storage_are_refused(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = archive_of(tmp_path / "a.pth", one_tensor(**change), _0=FLOATS)
+    with pytest.raises(WeightsError) as caught:
+        read_archive(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_archives_that_are_not_as_torch_writes_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    cases = {
+        "'archive/data/0' is absent": lambda: archive_of(path, one_tensor()),
+        "is compressed": lambda: archive_of(path, one_tensor(), compress=True, _0=FLOATS),
+        "no state dict": lambda: archive_of(path, pickle.dumps({"model": [1]}, 2)),
+        "has no data.pkl": lambda: zipfile.ZipFile(path, "w").writestr("x", "y"),
+    }
+    for text, write in cases.items():
+        write()
+        with pytest.raises(WeightsError, match=text):
+            read_archive(path)
+    mixed = {"model": {"good": torch.zeros(1), "bad": "text"}}
+    with pytest.raises(WeightsError, match="entry 'bad' of its state dict is str"):
+        read_archive(saved(mixed, path))
+    unknown = {"model": {"good": torch.zeros(1), "bad": argparse.Namespace()}}
+    with pytest.raises(WeightsError, match="an object of unknown kind"):
+        read_archive(saved(unknown, path))
+
+
+def test_a_big_endian_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", one_tensor())
+        archive.writestr("a/byteorder", "big")
+        archive.writestr("a/data/0", FLOATS)
+    with pytest.raises(WeightsError, match="little-endian"):
+        read_archive(path)
+
+
+def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", one_tensor())
+        archive.writestr("a/data/0", FLOATS)
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("a/data/0", FLOATS)
+    with pytest.raises(WeightsError, match="same name"):
+        read_archive(path)
+
+
+def test_a_changed_number_is_found_by_its_checksum(tmp_path: Path) -> None:
+    path = saved({"a": torch.zeros(64)}, tmp_path / "a.pth")
+    assert find_damaged_member(path) is None
+    data = bytearray(path.read_bytes())
+    data[data.index(bytes(256)) + 100] = 1
+    path.write_bytes(data)
+    assert find_damaged_member(path) == "a/data/0"
+
+
+SMALL = {"model": {name: TENSORS[name] for name in ("weight", "half")}, "epoch": 3}
+SMALL_BYTES = bytes_of(SMALL)
+
+
+def read_or_refuse(path: Path, data: bytes) -> dict[str, torch.Tensor] | None:
+    """The tensors, or None where the file was refused as it should be."""
+    path.write_bytes(data)
+    with warnings.catch_warnings():
+        # A flip can make an old kind of text with unknown escapes, which Python warns of.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            tensors, _ = read_archive(path)
+        except WeightsError as refusal:
+            text = str(refusal)
+            assert str(path) in text and "\n" not in text, text  # noqa: PT018
+            return None
+    for tensor in tensors.values():
+        tensor.float().sum().item()
+    return tensors
+
+
+def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    for cut in range(0, len(SMALL_BYTES), 7):
+        assert read_or_refuse(tmp_path / "a.pth", SMALL_BYTES[:cut]) is None, cut
+    whole = read_or_refuse(tmp_path / "a.pth", SMALL_BYTES)
+    assert whole is not None
+    assert torch.equal(whole["weight"], TENSORS["weight"])
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    flips=st.lists(
+        st.tuples(st.integers(0, len(SMALL_BYTES) - 1), st.integers(1, 255)), min_size=1, max_size=4
+    )
+)
+@example(flips=[(len(SMALL_BYTES) - 22, 1)])
+def test_flipped_bytes_give_tensors_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]]
+) -> None:
+    data = bytearray(SMALL_BYTES)
+    for position, change in flips:
+        data[position] ^= change
+    read_or_refuse(tmp_path_factory.getbasetemp() / "flipped.pth", bytes(data))
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 255)), min_size=1, max_size=3),
+    cut=st.integers(0, 60),
+)
+def test_flips_inside_the_pickle_give_tensors_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]], cut: int
+) -> None:
+    """The checksum is made to fit, so that the machine itself meets the damage."""
+    with zipfile.ZipFile(io.BytesIO(SMALL_BYTES)) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    name = next(name for name in members if name.endswith("data.pkl"))
+    pickled = bytearray(members[name])
+    for position, change in flips:
+        pickled[position % len(pickled)] ^= change
+    members[name] = bytes(pickled[: len(pickled) - cut])
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+    read_or_refuse(tmp_path_factory.getbasetemp() / "flipped.pth", stream.getvalue())

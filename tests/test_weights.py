@@ -1,0 +1,397 @@
+"""Weights files: recognised, loaded strictly, refused with a text that helps, written whole."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ttt3r_viewer import weights_command
+from ttt3r_viewer.assets import asset_path
+from ttt3r_viewer.errors import InputError, OutputError, WeightsError
+from ttt3r_viewer.model import weights
+from ttt3r_viewer.model.config import PRESETS, ModelConfig
+from ttt3r_viewer.model.config_text import config_from_text, config_to_text
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.model.weights import (
+    CONFIG_KEY,
+    check_finite,
+    count_parameters,
+    expected_shapes,
+    load_into,
+    read_checkpoint,
+    recognise_config,
+    save_weights,
+)
+
+LINEAR = ModelConfig(
+    image_size=(32, 48), patch_size=16, encoder_width=16, encoder_depth=1, encoder_heads=2,
+    decoder_width=8, decoder_depth=1, decoder_heads=1, state_heads=2, state_size=6, memory_size=4,
+    head="linear", memory_depth=1, ray_map_depth=1, ray_map_heads=2,
+)  # fmt: skip
+DPT = dataclasses.replace(LINEAR, head="dpt", decoder_depth=4, encoder_width=32)
+
+
+def network_of(config: ModelConfig) -> ReconstructionNetwork:
+    """Of other weights each time."""
+    return ReconstructionNetwork(config)
+
+
+def meta_network_of(config: ModelConfig) -> ReconstructionNetwork:
+    with torch.device("meta"):
+        return ReconstructionNetwork(config)
+
+
+@pytest.fixture(scope="module")
+def dpt_state() -> dict[str, Tensor]:
+    return network_of(DPT).state_dict()
+
+
+@pytest.fixture
+def linear_state() -> dict[str, Tensor]:
+    return network_of(LINEAR).state_dict()
+
+
+def assert_same(a: Any, b: Any) -> None:
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def refusal(call: Any, *arguments: Any, kind: type[Exception] = WeightsError) -> str:
+    """The text of the error that a call must raise; one line."""
+    with pytest.raises(kind) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_content_decides_what_a_file_is(
+    tmp_path: Path, linear_state: dict[str, Tensor]
+) -> None:
+    save_weights(tmp_path / "a.pth", linear_state, LINEAR, {"step": "7"})
+    torch.save({"model": linear_state, "step": 7}, tmp_path / "b.safetensors")
+    checkpoints = [read_checkpoint(tmp_path / name) for name in ("a.pth", "b.safetensors")]
+    assert [checkpoint.kind for checkpoint in checkpoints] == ["safetensors", "pth"]
+    assert [checkpoint.metadata["step"] for checkpoint in checkpoints] == ["7", "7"]
+    for checkpoint in checkpoints:
+        assert_same(checkpoint.tensors, linear_state)
+
+
+@pytest.mark.parametrize(
+    ("kind", "make_network"), [("safetensors", network_of), ("pth", meta_network_of)]
+)
+def test_what_is_saved_loads_strictly_with_every_alias(
+    tmp_path: Path, dpt_state: dict[str, Tensor], kind: str, make_network: Any
+) -> None:
+    path, network = tmp_path / "net", make_network(DPT)
+    if kind == "pth":
+        torch.save({"model": dpt_state, CONFIG_KEY: config_to_text(DPT)}, path)
+    else:
+        save_weights(path, dpt_state, DPT)
+    checkpoint = read_checkpoint(path)
+    assert recognise_config(checkpoint.tensors, checkpoint.metadata) == DPT
+    load_into(network, checkpoint.tensors)
+    assert_same(network.state_dict(), dpt_state)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    scratch = network.get_submodule("downstream_head.dpt_rgb.scratch")
+    assert scratch.get_parameter("layer2_rn.weight") is scratch.get_parameter("layer_rn.1.weight")
+
+
+def test_training_goes_on_after_loading_without_a_copy(
+    tmp_path: Path, linear_state: dict[str, Tensor]
+) -> None:
+    """The tensors are views of the file, which must not change."""
+    path = tmp_path / "net.safetensors"
+    save_weights(path, linear_state, LINEAR)
+    before = path.read_bytes()
+    network = meta_network_of(LINEAR)
+    load_into(network, read_checkpoint(path).tensors)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    assert path.read_bytes() == before
+
+
+def test_a_network_keeps_its_dtype(linear_state: dict[str, Tensor]) -> None:
+    half = {name: tensor.half() for name, tensor in linear_state.items()}
+    for network in (network_of(LINEAR), meta_network_of(LINEAR)):
+        load_into(network, half)
+        assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+        assert_same(network.state_dict(), {name: tensor.float() for name, tensor in half.items()})
+
+
+@pytest.mark.parametrize("config", [LINEAR, DPT, *PRESETS.values()])
+def test_a_config_survives_as_text(config: ModelConfig) -> None:
+    assert config_from_text(config_to_text(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"patch_size": 0}, "patch_size = 0: wanted 1 to 256"), ({"patch_size": True}, "= True"),
+        ({"encoder_depth": 10**9}, "wanted 1 to 128"), ({"encoder_width": 16.0}, "= 16.0"),
+        ({"state_size": "6"}, "state_size = 6"), ({"image_size": [32]}, "image_size"),
+        ({"image_size": [32, -1]}, "image_size = -1"), ({"head": "other"}, "head = other"),
+        ({"head": ["dpt"]}, "head = "), ({"rope_base": 0}, "rope_base = 0"),
+        ({"rope_base": float("nan")}, "rope_base = nan"), ({"extra": 1}, "unknown fields .'extra'"),
+        ({"encoder_heads": 3}, "encoder width 16 with 3 heads"), ({"patch_size": None}, "None"),
+    ],
+)  # fmt: skip
+def test_wrong_configs_are_refused(change: dict[str, Any], text: str) -> None:
+    fields = dataclasses.asdict(LINEAR) | change
+    with pytest.raises(WeightsError, match=text):
+        config_from_text(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "nonsense", "[" * 9000, "1" * 9000, "{" + " " * 9**6]
+)
+def test_config_texts_that_are_none(text: str) -> None:
+    refusal(config_from_text, text)
+
+
+def test_a_missing_field_is_named() -> None:
+    fields = dataclasses.asdict(LINEAR)
+    del fields["rope_base"]
+    assert "lacks ['rope_base']" in refusal(config_from_text, json.dumps(fields))
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_presets_are_recognised_by_names_and_shapes(preset: str) -> None:
+    tensors = meta_network_of(PRESETS[preset]).state_dict()
+    assert recognise_config(tensors, {}) == PRESETS[preset]
+
+
+def test_released_sizes() -> None:
+    assert len(expected_shapes(PRESETS["cut3r-512"])) == 1248
+    assert count_parameters(PRESETS["cut3r-512"]) == 793_307_858
+    assert len(expected_shapes(PRESETS["cut3r-224"])) == 1056
+    assert count_parameters(PRESETS["cut3r-224"]) == 748_443_655
+
+
+def test_an_unknown_network_is_compared_with_the_nearest() -> None:
+    tensors = dict(meta_network_of(PRESETS["cut3r-224"]).state_dict())
+    tensors["pose_token"] = torch.zeros(1, 1, 640)
+    del tensors["enc_norm.bias"]
+    text = refusal(recognise_config, tensors, {})
+    assert "nearest, cut3r-224" in text
+    assert "1 missing (enc_norm.bias)" in text
+    assert "1 of another shape (pose_token is 1x1x640, wanted 1x1x768)" in text
+    assert all(preset in text for preset in PRESETS)
+
+
+def test_weights_that_contradict_their_config(linear_state: dict[str, Tensor]) -> None:
+    wider = dataclasses.replace(LINEAR, state_size=7)
+    text = refusal(recognise_config, linear_state, {CONFIG_KEY: config_to_text(wider)}, "a.pth")
+    assert "a.pth differ from the config" in text
+    assert "register_tokens.weight is 6x16, wanted 7x16" in text
+
+
+def test_one_error_lists_every_kind_of_misfit(linear_state: dict[str, Tensor]) -> None:
+    network = network_of(LINEAR)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    tensors = {name: tensor for name, tensor in linear_state.items() if "enc_blocks.0" not in name}
+    tensors["extra\nname"] = torch.zeros(1)
+    tensors["pose_token"] = torch.zeros(2)
+    tensors["decoder_embed.bias"] = torch.zeros(8, dtype=torch.int64)
+    text = refusal(load_into, network, tensors, "net.pth")
+    assert "net.pth do not fit" in text
+    assert "12 missing (enc_blocks.0.norm1.weight, enc_blocks.0.norm1.bias" in text
+    assert "1 unexpected ('extra\\nname')" in text
+    assert "pose_token is 2, wanted 1x1x8" in text
+    assert "decoder_embed.bias is torch.int64" in text
+    assert_same(network.state_dict(), before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_no_numbers_are_named(
+    linear_state: dict[str, Tensor], value: float
+) -> None:
+    check_finite(linear_state)
+    linear_state["enc_norm.bias"][3] = value
+    for call in (check_finite, lambda tensors: load_into(network_of(LINEAR), tensors)):
+        text = refusal(call, linear_state)
+        assert "NaN or infinite values in 1 tensors (enc_norm.bias)" in text
+
+
+def test_values_too_large_for_the_networks_dtype(linear_state: dict[str, Tensor]) -> None:
+    tensors = {name: tensor.double() for name, tensor in linear_state.items()}
+    tensors["enc_norm.bias"][0] = 1e300
+    assert "enc_norm.bias" in refusal(load_into, network_of(LINEAR), tensors)
+
+
+def test_aliases_that_differ_are_refused(dpt_state: dict[str, Tensor]) -> None:
+    name = "downstream_head.dpt_self.scratch.layer3_rn.weight"
+    tensors = dpt_state | {name: dpt_state[name] + 1}
+    assert "layer3_rn.weight and" in refusal(load_into, network_of(DPT), tensors)
+
+
+def test_paths_that_are_no_weights_file(tmp_path: Path) -> None:
+    text = refusal(read_checkpoint, tmp_path / "none.pth")
+    assert all(name in text for name in ("none.pth", "miniature", "cut3r-512", "cut3r-224"))
+    assert "is a folder" in refusal(read_checkpoint, tmp_path)
+    contents = {
+        b"": "is empty",
+        b"hello, this is text": "is no weights file",
+        b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.": "bare pickle",
+        b"\n<!DOCTYPE html><html>": "web page",
+        b"PK\x03\x04": "damaged or cut off",
+        b"\x10\0\0\0\0\0\0\0{": "damaged or cut off",
+        b"\x02\0\0\0\0\0\0\0{}": "holds no tensors",
+        b"x": "is no weights file",
+    }
+    for content, expected in contents.items():
+        path = tmp_path / "file"
+        path.write_bytes(content)
+        assert expected in refusal(read_checkpoint, path)
+    legacy = tmp_path / "legacy.pth"
+    torch.save({"a": torch.zeros(1)}, legacy, _use_new_zipfile_serialization=False)
+    assert "bare pickle" in refusal(read_checkpoint, legacy)
+    assert "no weights file" in refusal(read_checkpoint, legacy / "inside")
+
+
+def test_safetensors_cut_anywhere_are_refused(
+    tmp_path: Path, linear_state: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "net.safetensors"
+    save_weights(path, linear_state, LINEAR)
+    data = path.read_bytes()
+    for cut in [*range(40), *range(40, len(data), 997), len(data) - 1]:
+        path.write_bytes(data[:cut])
+        refusal(read_checkpoint, path)
+
+
+TINY = safetensors.torch.save({"a": torch.arange(6.0), "b": torch.ones(2, 3)}, {"k": "v"})
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    flips=st.lists(
+        st.tuples(st.integers(0, len(TINY) - 1), st.integers(1, 255)), min_size=1, max_size=3
+    )
+)
+def test_flipped_bytes_of_safetensors_give_tensors_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]]
+) -> None:
+    data = bytearray(TINY)
+    for position, change in flips:
+        data[position] ^= change
+    path = tmp_path_factory.getbasetemp() / "flipped.safetensors"
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+    outcome = ""
+    try:
+        checkpoint = read_checkpoint(path)
+        recognise_config(checkpoint.tensors, checkpoint.metadata)
+    except WeightsError as refused:
+        outcome = str(refused)
+    assert outcome
+    assert "\n" not in outcome
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, linear_state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(b"precious")
+
+    def save_half(tensors: object, part: Path, metadata: object) -> None:
+        del tensors, metadata
+        part.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(weights, "save_file", save_half)
+    assert "No space left" in refusal(save_weights, path, linear_state, LINEAR, kind=OutputError)
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_saving_into_a_folder_that_is_not_there(
+    tmp_path: Path, linear_state: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "none" / "net.safetensors"
+    assert str(path) in refusal(save_weights, path, linear_state, LINEAR, kind=OutputError)
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    weights_command.add_parser(parser.add_subparsers())
+    return parser.parse_args(["weights", *words])
+
+
+def run(*words: str) -> str:
+    """What a `weights` command says."""
+    said: list[str] = []
+    arguments = parse(*words)
+    arguments.handler(arguments, said.append)
+    return "\n".join(said)
+
+
+def test_info_of_a_networks_file(tmp_path: Path, linear_state: dict[str, Tensor]) -> None:
+    path = tmp_path / "net.safetensors"
+    save_weights(path, linear_state, LINEAR, {"made by": "a test", "licence": "none"})
+    text = run("info", str(path))
+    assert f"{path.stat().st_size:,} bytes" in text
+    numbers = sum(tensor.numel() for tensor in linear_state.values())
+    assert f"{numbers:,} in {len(linear_state):,} names" in text
+    assert "of its own sizes" in text
+    assert "float32; all finite" in text
+    assert "'made by': 'a test'" in text
+    assert "licence     none" in text
+    assert "procedural rooms" not in text
+
+
+def test_info_of_the_miniature_says_what_it_is_for(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    config = PRESETS["miniature"]
+    save_weights(path, network_of(config).half().state_dict(), config)
+    text = run("info", str(path))
+    assert "network     miniature" in text
+    assert "float16" in text
+    assert "procedural rooms" in text
+    assert "released weights" in text
+
+
+def test_convert_from_a_released_kind_of_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linear_state: dict[str, Tensor]
+) -> None:
+    monkeypatch.setitem(PRESETS, "cut3r-512", LINEAR)
+    src, dst = tmp_path / "released.pth", tmp_path / "out.safetensors"
+    torch.save({"model": linear_state, "args": argparse.Namespace(model="Net()"), "epoch": 4}, src)
+    assert "wrote" in run("convert", str(src), str(dst))
+    converted = read_checkpoint(dst)
+    assert_same(converted.tensors, linear_state)
+    assert recognise_config(converted.tensors, converted.metadata) == LINEAR
+    assert "CC BY-NC-SA 4.0" in converted.metadata["licence"]
+    assert converted.metadata["epoch"] == "4"
+
+    assert "exists" in refusal(run, "convert", str(src), str(dst), kind=OutputError)
+    run("convert", str(src), str(dst), "--overwrite", "--dtype", "bfloat16")
+    assert {tensor.dtype for tensor in read_checkpoint(dst).tensors.values()} == {torch.bfloat16}
+    run("convert", str(dst), str(dst), "--overwrite", "--dtype", "float32")
+    assert {tensor.dtype for tensor in read_checkpoint(dst).tensors.values()} == {torch.float32}
+    assert "does not end in" in refusal(run, "convert", str(src), "out.pth", kind=OutputError)
+
+
+def test_convert_refuses_what_float16_cannot_hold(
+    tmp_path: Path, linear_state: dict[str, Tensor]
+) -> None:
+    linear_state["enc_norm.bias"][0] = 1e6
+    src, dst = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save_weights(src, linear_state, LINEAR)
+    text = refusal(run, "convert", str(src), str(dst), "--dtype", "float16")
+    assert "as float16" in text
+    assert not dst.exists()
+
+
+def test_assets_are_found_or_named() -> None:
+    assert "none.safetensors" in refusal(asset_path, "none.safetensors", kind=InputError)

@@ -1,0 +1,186 @@
+"""The background thread: commands, errors, skipped frames; with a session that needs no torch."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ttt3r_viewer.errors import FrameError, WeightsError
+from ttt3r_viewer.reconstruct.commands import Command, Pause, Play, Restart, Step
+from ttt3r_viewer.reconstruct.worker import FrameRate, Worker
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.types import Camera, Frame, FrameResult, SkippedFrame, Status
+
+
+class Pictures:
+    """A source of `count` grey frames; those in `unreadable` are skipped ones."""
+
+    name = "pictures"
+
+    def __init__(self, count: int, unreadable: tuple[int, ...] = ()) -> None:
+        self.total: int | None = count
+        self.unreadable = unreadable
+        self.closed = False
+
+    def __iter__(self) -> Iterator[Frame | SkippedFrame]:
+        for index in range(self.total or 0):
+            if index in self.unreadable:
+                yield SkippedFrame(index, f"{index}.png", "cut off")
+            else:
+                image = np.full((12, 16, 3), index, np.uint8)
+                yield Frame(index, index / 30, f"{index}.png", image)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Pretended:
+    """A session whose every frame is seen from one step further on; some frames are too small."""
+
+    def __init__(self, refuse: tuple[int, ...] = (), fail_at: int | None = None) -> None:
+        self.refuse, self.fail_at = refuse, fail_at
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.restart()
+
+    def restart(self) -> None:
+        self.done = 0
+
+    def describe(self, status: Status) -> Status:
+        return replace(status, rule="pretended")
+
+    def process(self, image: Frame) -> FrameResult:
+        self.entered.set()
+        self.gate.wait(10)
+        if image.index in self.refuse:
+            raise FrameError(f"{image.name} is too small")
+        if self.done == self.fail_at:
+            self.fail_at = None
+            raise ZeroDivisionError("a mistake of ours")
+        T_world_camera = np.eye(4)
+        T_world_camera[0, 3] = self.done
+        self.done += 1
+        height, width = image.image.shape[:2]
+        return FrameResult(
+            sequence=self.done - 1,
+            index=image.index,
+            time_sec=image.time_sec,
+            name=image.name,
+            image=image.image,
+            points_camera=np.ones((height, width, 3), np.float32),
+            confidence=np.full((height, width), 2, np.float32),
+            camera=Camera(T_world_camera, 20.0, width, height),
+            gain=np.ones(4, np.float32),
+            segment=0,
+            compute_sec=0.001,
+        )
+
+
+@pytest.fixture
+def commands() -> queue.SimpleQueue[Command]:
+    return queue.SimpleQueue()
+
+
+def wait_for(condition, what: str) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.005)
+
+
+def test_all_frames_reach_the_scene_and_bad_ones_are_counted(commands):
+    store, source = SceneStore(), Pictures(10, unreadable=(3,))
+    worker = Worker(source, lambda: Pretended(refuse=(5,)), store, commands, ends_by_itself=True)
+    worker.start()
+    assert worker.join(10)
+    status = store.snapshot().status
+    assert [frame.index for frame in store.snapshot().frames] == [0, 1, 2, 4, 6, 7, 8, 9]
+    assert (status.frames_done, status.skipped) == (8, 2)
+    assert status.last_skipped == "5.png: 5.png is too small"
+    assert worker.error is None
+    assert source.closed
+
+
+def test_pause_step_play_restart(commands):
+    store = SceneStore()
+    commands.put(Pause())
+    worker = Worker(Pictures(6), Pretended, store, commands)
+    worker.start()
+
+    def seen() -> int:
+        return len(store.snapshot().frames)
+
+    wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
+    assert seen() == 0
+    for count in (1, 2):
+        commands.put(Step())
+        wait_for(lambda count=count: seen() == count, f"{count} frames")
+        wait_for(lambda: store.snapshot().status.phase == "paused", "the pause after a step")
+    commands.put(Play())
+    wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
+    assert seen() == 6
+    epoch = store.snapshot().epoch
+    commands.put(Restart())
+    wait_for(lambda: store.snapshot().epoch > epoch and seen() == 6, "the second run")
+    assert worker.stop(5)
+    assert store.snapshot().status.phase == "stopped"
+
+
+def test_an_error_is_shown_and_restart_tries_again(commands):
+    store, session = SceneStore(), Pretended(fail_at=2)
+    worker = Worker(Pictures(4), lambda: session, store, commands)
+    worker.start()
+    wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
+    assert store.snapshot().status.message == "a mistake of ours"
+    assert len(store.snapshot().frames) == 2
+    commands.put(Restart())
+    wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
+    assert len(store.snapshot().frames) == 4
+    assert worker.stop(5)
+
+
+def test_weights_that_cannot_be_read_end_a_headless_run(commands):
+    def no_weights() -> Pretended:
+        raise WeightsError("w.pth: cut off")
+
+    store = SceneStore()
+    worker = Worker(Pictures(4), no_weights, store, commands, ends_by_itself=True)
+    worker.start()
+    assert worker.join(10)
+    assert isinstance(worker.error, WeightsError)
+
+
+def test_no_usable_frame_is_an_error(commands):
+    store = SceneStore()
+    worker = Worker(Pictures(2, unreadable=(0, 1)), Pretended, store, commands, ends_by_itself=True)
+    worker.start()
+    assert worker.join(10)
+    assert str(worker.error) == (
+        "pictures: none of its 2 frames could be used; the last: 1.png: cut off"
+    )
+
+
+def test_stop_does_not_wait_for_the_rest_of_the_input(commands):
+    store, session = SceneStore(), Pretended()
+    session.gate.clear()
+    worker = Worker(Pictures(1000), lambda: session, store, commands)
+    worker.start()
+    assert session.entered.wait(10)
+    assert not worker.stop(0.05)  # the frame that is being processed comes first
+    session.gate.set()
+    assert worker.join(10)
+    assert len(store.snapshot().frames) == 1
+
+
+def test_frame_rate_tends_to_the_true_rate():
+    rate = FrameRate()
+    for seconds in [0.5] + [0.05] * 400:
+        rate.add(seconds)
+    assert rate.per_second == pytest.approx(20, rel=0.05)

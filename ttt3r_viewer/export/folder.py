@@ -1,0 +1,54 @@
+"""Where results go: a folder that is never emptied, and files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ttt3r_viewer.errors import OutputError
+
+
+def claim_folder(path: Path, own_files: tuple[str, ...], *, overwrite: bool) -> None:
+    """Make `path`, or take it as it is, before anything is computed.
+
+    A folder that is not empty is refused, unless `overwrite`: then the files named in `own_files` are
+    replaced when their time comes, and everything else is left alone. Raises `OutputError`.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        there = sorted(entry.name for entry in os.scandir(path))
+        writable = os.access(path, os.W_OK)
+    except OSError as error:
+        raise OutputError(f"--output {path}: {error.strerror}; name another folder") from error
+    if not writable:
+        raise OutputError(f"--output {path}: nothing may be written there; name another folder")
+    if there and not overwrite:
+        more = " and more" if len(there) > 3 else ""
+        raise OutputError(
+            f"--output {path}: not empty (it holds {', '.join(there[:3])}{more}); name another folder, "
+            f"or give --overwrite, which replaces only {', '.join(own_files)}"
+        )
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file beside its final name, and put it there when it is complete.
+
+    Raises `OutputError` where the disk does not take it; the file of before, if any, is then kept.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: {error.strerror}; free some space or name another folder"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,74 @@
+"""From the name of weights to a network that is ready to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, assert_never
+
+import torch
+
+from ttt3r_viewer.errors import ReconstructionError
+from ttt3r_viewer.model.fetch import locate
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.model.weights import load_into, read_checkpoint, recognise_config
+
+DeviceName = Literal["auto", "cuda", "mps", "cpu"]
+DtypeName = Literal["auto", "float32", "bfloat16"]
+
+
+def choose_device(name: DeviceName) -> torch.device:
+    """`auto` takes CUDA, else Apple's GPU, else the CPU; a device that is asked for must be there."""
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available[name]:
+        there = ", ".join(device for device, there in available.items() if there)
+        raise ReconstructionError(
+            f"device {name}: torch {torch.__version__} finds none here (there is: {there}); "
+            "take --device auto"
+        )
+    return torch.device(name)
+
+
+def choose_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 on CUDA and float32 elsewhere."""
+    match name:
+        case "auto":
+            return torch.bfloat16 if device.type == "cuda" else torch.float32
+        case "float32":
+            return torch.float32
+        case "bfloat16":
+            return torch.bfloat16
+        case _:
+            assert_never(name)
+
+
+def load_network(
+    weights: str | Path = "miniature",
+    *,
+    device: DeviceName = "auto",
+    dtype: DtypeName = "auto",
+) -> ReconstructionNetwork:
+    """Load weights by path or known name (`miniature`, `cut3r-512`, `cut3r-224`), ready to run.
+
+    Raises `WeightsError` where the file is missing, damaged, or of another network, and
+    `ReconstructionError` where the device is not there or has too little memory.
+    """
+    chosen = choose_device(device)
+    path = locate(str(weights))
+    checkpoint = read_checkpoint(path)
+    config = recognise_config(checkpoint.tensors, checkpoint.metadata, str(path))
+    # Built without memory of its own: the file's tensors become the parameters.
+    with torch.device("meta"):
+        network = ReconstructionNetwork(config).to(choose_dtype(dtype, chosen))
+    load_into(network, checkpoint.tensors, str(path))
+    try:
+        return network.to(chosen).eval().requires_grad_(False)
+    except torch.OutOfMemoryError as error:
+        raise ReconstructionError(
+            f"{chosen}: too little memory for the weights; free some, or take --device cpu"
+        ) from error

@@ -1,0 +1,33 @@
+"""What a person can ask of the running reconstruction; the worker takes these in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Play:
+    """Go on with the frames; nothing happens where the run is already going."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Stop before the next frame and keep every state."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Process one frame, then pause."""
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Forget the scene and every state, and begin again at the first frame."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the worker's thread; what has been reconstructed stays in the scene."""
+
+
+Command = Play | Pause | Step | Restart | Stop

@@ -1,0 +1,146 @@
+"""Everything that a person can choose, in one frozen dataclass: the command line is derived from it, and a
+YAML file (`--config`) fills it; flags win."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ttt3r_viewer.errors import SettingsError
+
+
+def option(
+    default: Any, help_text: str, *, metavar: str | None = None, view_only: bool = False
+) -> Any:
+    """A field of `Settings`; `view_only` keeps it away from commands that open no page."""
+    metadata = {"help": help_text, "metavar": metavar, "view_only": view_only}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is reconstructed, how, and where it is shown."""
+
+    input: str | None = option(
+        None,
+        "folder of images, glob, video, or one image (default: the demo sequence)",
+        metavar="PATH",
+    )
+    weights: str = option(
+        "miniature", "a file, or miniature, cut3r-512, cut3r-224", metavar="FILE|NAME"
+    )
+    rule: Literal["ttt3r", "constant"] = option(
+        "ttt3r", "how much of each proposed state is accepted"
+    )
+    rate: float | None = option(
+        None, "rate of the constant rule, 0 to 1 (default 1, which is CUT3R)", metavar="RATE"
+    )
+    reset_every: int = option(0, "start the state anew after every N frames; 0: never", metavar="N")
+    size: int | None = option(
+        None, "long side in pixels that pictures are prepared to (default: the network's own)"
+    )
+    start: int = option(0, "first frame of the input", metavar="N")
+    stride: int = option(1, "take every N-th frame", metavar="N")
+    max_frames: int | None = option(None, "stop after so many frames", metavar="N")
+    fps: float = option(30.0, "frame rate of a folder that has no times of its own")
+    device: Literal["auto", "cuda", "mps", "cpu"] = option("auto", "where the network runs")
+    dtype: Literal["auto", "float32", "bfloat16"] = option(
+        "auto", "what the network computes in; auto: bfloat16 on CUDA, else float32"
+    )
+    max_points: int = option(
+        2_500_000, "points kept in the scene; older frames thin out beyond", metavar="N"
+    )
+    output: str | None = option(
+        None, "folder for poses, intrinsics, points and run.json", metavar="DIR"
+    )
+    overwrite: bool = option(False, "replace our own files in a folder that is not empty")
+    host: str = option("127.0.0.1", "address the page is served at", view_only=True)
+    port: int = option(8080, "port of the page; 0: any free one", view_only=True)
+    open_browser: bool = option(False, "open the page in the default browser", view_only=True)
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            _check_type(one, getattr(self, one.name))
+        for name in ("reset_every", "start"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"{flag(name)} {getattr(self, name)}: take 0 or more")
+        for name in ("stride", "max_frames", "size", "max_points", "fps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise SettingsError(f"{flag(name)} {value}: take a number above 0")
+        if self.rate is not None and self.rule != "constant":
+            raise SettingsError(
+                f"--rate {self.rate:g} with --rule {self.rule}, which computes its own: "
+                "take --rule constant, or leave --rate out"
+            )
+        if self.rate is not None and not 0 <= self.rate <= 1:
+            raise SettingsError(f"--rate {self.rate:g}: take a rate from 0 to 1, where 1 is CUT3R")
+
+    @property
+    def rule_parameters(self) -> dict[str, float]:
+        """What the rule's maker is given beside its name."""
+        return {} if self.rate is None else {"rate": self.rate}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values by field name; `settings_from` of it gives the same settings."""
+        return asdict(self)
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def choices_of(one: Field[Any]) -> tuple[type, tuple[str, ...]]:
+    """A field's plain type (str, int, float or bool), and its choices where it has some."""
+    hint = typing.get_type_hints(Settings)[one.name]
+    if isinstance(hint, types.UnionType):
+        (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
+    if typing.get_origin(hint) is Literal:
+        return str, typing.get_args(hint)
+    return hint, ()
+
+
+def settings_from(values: Mapping[str, Any]) -> Settings:
+    """Settings from values by name; an unknown name is an error that names the nearest known one."""
+    known = [one.name for one in fields(Settings)]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise SettingsError(f"unknown setting {name}: {hint}")
+    return Settings(**values)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The values that a YAML file holds, unchecked."""
+    import yaml  # most runs read no file
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"--config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        what = " ".join(str(error).split())
+        raise SettingsError(f"--config {path}: not YAML ({what})") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise SettingsError(f"--config {path}: a {type(values).__name__}; give `name: value` lines")
+    return {str(name).replace("-", "_"): value for name, value in values.items()}
+
+
+def _check_type(one: Field[Any], value: Any) -> None:
+    kind, choices = choices_of(one)
+    if value is None and one.default is None:
+        return
+    if choices and value not in choices:
+        raise SettingsError(f"{flag(one.name)} {value}: take one of {', '.join(choices)}")
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise SettingsError(f"{flag(one.name)} {value!r}: wanted a {kind.__name__}")
