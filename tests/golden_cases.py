@@ -1,4 +1,6 @@
-"""The golden numbers: made-up weights drawn from their names, and what the published network gave with them."""
+"""The golden numbers: made-up weights drawn from their names, and what the published network gave
+with them.
+"""
 
 from __future__ import annotations
 

@@ -106,7 +106,8 @@ def test_recurrent_run_gives_the_published_numbers(case, network, prefix, rule, 
         for step, (ours, theirs) in enumerate(zip(steps, golden, strict=True)):
             value = ours[name].numpy()
             if name == "pts3d_in_self_view" and case.config.head == "linear":
-                # Within 1e-3 of the image plane rounding may mirror a point: compare up to sign there.
+                # Within 1e-3 of the image plane rounding may mirror a point: compare up to sign
+                # there.
                 near = np.abs(theirs[..., 2:]) < 1e-3
                 value = np.where(near, np.abs(value), value)
                 theirs = np.where(near, np.abs(theirs), theirs)

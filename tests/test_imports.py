@@ -82,6 +82,8 @@ def test_the_table_has_no_room_that_is_gone():
 
 
 def test_the_command_line_starts_without_torch_and_viser():
-    code = "import sys, ttt3r_viewer.cli; print([m for m in ('torch', 'viser') if m in sys.modules])"
+    code = (
+        "import sys, ttt3r_viewer.cli; print([m for m in ('torch', 'viser') if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

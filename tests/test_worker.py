@@ -15,7 +15,7 @@ from ttt3r_viewer.errors import FrameError, WeightsError
 from ttt3r_viewer.reconstruct.commands import Command, Pause, Play, Restart, Step
 from ttt3r_viewer.reconstruct.worker import FrameRate, Worker
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import Camera, Frame, FrameResult, SkippedFrame, Status
+from ttt3r_viewer.types import Camera, Crop, Frame, FrameResult, SkippedFrame, Status
 
 
 class Pictures:
@@ -74,6 +74,7 @@ class Pretended:
             time_sec=image.time_sec,
             name=image.name,
             image=image.image,
+            crop=Crop((1.0, 1.0), (0, 0), width, height),
             points_camera=np.ones((height, width, 3), np.float32),
             confidence=np.full((height, width), 2, np.float32),
             camera=Camera(T_world_camera, 20.0, width, height),

@@ -1,7 +1,8 @@
 """The command line, and the one place that wires frames -> model -> rule -> scene -> viewer.
 
-Commands by first word: none is `view`; `run` is the same without a browser; `weights` looks after weights
-files. Whatever a command needs is imported when it needs it, so that the page and the help come at once.
+Commands by first word: none is `view`; `run` is the same without a browser; `weights` looks after
+weights files. Whatever a command needs is imported when it needs it, so that the page and the help
+come at once.
 """
 
 from __future__ import annotations
@@ -41,9 +42,14 @@ log = logging.getLogger(__name__)
 STOP_SEC = 1.0
 """After Ctrl-C a frame in progress gets so long."""
 
+PAGE_POINTS = 600_000
+"""More than this a browser without a GPU does not draw at a tolerable rate."""
+FILE_POINTS = 10_000_000
+"""What points.ply of `run` may hold: about 190 MB of memory, and of disk."""
+
 MINIATURE_NOTICE = (
-    "This is the miniature: a small network trained on procedural rooms, to show how the program works. "
-    "It has never seen a photo; real footage wants the released weights "
+    "This is the miniature: a small network trained on procedural rooms, to show how the program "
+    "works. It has never seen a photo; real footage wants the released weights "
     "(ttt3r-view weights fetch cut3r-512)."
 )
 
@@ -75,6 +81,9 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 where all went well, 2 after an error in one line, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # Torch's threads would spin while they wait for each other, and a busy machine then stands
+    # still.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         match words[:1]:
             case ["run"]:
@@ -171,7 +180,8 @@ def view(settings: Settings) -> int:
 
     reconstruction = Reconstruction.prepare(settings)
     free_port(settings.host, settings.port)  # a bad address is refused before anything is loaded
-    # The thread imports torch and reads the weights while this one imports viser and serves the page.
+    # The thread imports torch and reads the weights while this one imports viser and serves the
+    # page.
     reconstruction.worker.start()
     try:
         from ttt3r_viewer.viewer.app import Viewer
@@ -199,7 +209,13 @@ def view(settings: Settings) -> int:
 
 def run(settings: Settings, folder: Path) -> int:
     """Reconstruct with a progress bar and write the results, also after Ctrl-C."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     reconstruction = Reconstruction.prepare(settings, ends_by_itself=True)
     worker, store = reconstruction.worker, reconstruction.store
@@ -258,7 +274,12 @@ class Reconstruction:
         )
         if settings.output is not None:
             claim_folder(Path(settings.output), OWN_FILES, overwrite=settings.overwrite)
-        store = SceneStore(max_points=settings.max_points)
+        page = {"max_points": settings.max_points or PAGE_POINTS}
+        file = {
+            "max_points": settings.max_points or FILE_POINTS,
+            "points_per_frame": FILE_POINTS,
+        }
+        store = SceneStore(**(file if ends_by_itself else page))
         commands: SimpleQueue[Command] = SimpleQueue()
         worker = Worker(
             source,
@@ -271,7 +292,9 @@ class Reconstruction:
         return Reconstruction(settings, store, commands, worker, time.perf_counter())
 
     def wait_for_ctrl_c(self) -> None:
-        """Wait for Ctrl-C or SIGTERM, and write the results whenever the input has been seen through."""
+        """Wait for Ctrl-C or SIGTERM, and write the results whenever the input has been seen
+        through.
+        """
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         written: SceneSnapshot | None = None
         try:

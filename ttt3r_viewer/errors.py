@@ -1,4 +1,5 @@
-"""The errors that a person can cause, each a sentence that says what came, what was wanted, and how to mend it.
+"""The errors that a person can cause, each a sentence that says what came, what was wanted, and
+how to mend it.
 
 The command line catches `ViewerError` once, prints its text on one line and exits with 2.
 """

@@ -68,11 +68,12 @@ def pose_from_vector(pose: ArrayLike) -> NDArray[np.float64]:
 
 
 def focal_from_points(points_camera: NDArray[np.float32]) -> float:
-    """Give the focal length in pixels that best explains a map of self-view points (height, width, 3).
+    """Give the focal length in pixels that best explains a map of self-view points (height, width,
+    3).
 
-    Minimises the sum of |pixel - f (x/z, y/z)| with the principal point at (width // 2, height // 2):
-    a least-squares start, then ten re-weightings of Weiszfeld's. Ratios that are not finite count as
-    0, and a negative result as 0.
+    Minimises the sum of |pixel - f (x/z, y/z)| with the principal point at (width // 2, height //
+    2): a least-squares start, then ten re-weightings of Weiszfeld's. Ratios that are not finite
+    count as 0, and a negative result as 0.
     """
     height, width = points_camera.shape[:2]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,5 +1,5 @@
-"""Everything that a person can choose, in one frozen dataclass: the command line is derived from it, and a
-YAML file (`--config`) fills it; flags win."""
+"""Everything that a person can choose, in one frozen dataclass: the command line is derived from
+it, and a YAML file (`--config`) fills it; flags win."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ttt3r_viewer.errors import SettingsError
+
+WANTED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def option(
@@ -52,8 +54,11 @@ class Settings:
     dtype: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "what the network computes in; auto: bfloat16 on CUDA, else float32"
     )
-    max_points: int = option(
-        2_500_000, "points kept in the scene; older frames thin out beyond", metavar="N"
+    max_points: int | None = option(
+        None,
+        "points kept in the scene, older frames thinning out beyond "
+        "(default: 600000 in the page, 10000000 in run)",
+        metavar="N",
     )
     output: str | None = option(
         None, "folder for poses, intrinsics, points and run.json", metavar="DIR"
@@ -107,7 +112,7 @@ def choices_of(one: Field[Any]) -> tuple[type, tuple[str, ...]]:
 
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
-    """Settings from values by name; an unknown name is an error that names the nearest known one."""
+    """Settings from values by name; an unknown name is an error with the nearest known one."""
     known = [one.name for one in fields(Settings)]
     for name in values:
         if name not in known:
@@ -143,4 +148,4 @@ def _check_type(one: Field[Any], value: Any) -> None:
         raise SettingsError(f"{flag(one.name)} {value}: take one of {', '.join(choices)}")
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise SettingsError(f"{flag(one.name)} {value!r}: wanted a {kind.__name__}")
+        raise SettingsError(f"{flag(one.name)} {value!r}: wanted {WANTED[kind]}")

@@ -24,11 +24,11 @@ class Evidence:
     candidate: Tensor
     """(batch, state, width) float32: what the network would like it to become."""
     state_logit_mean: Tensor | None = None
-    """(batch, state) float32, kind `state_logits`: the state stream's pre-softmax cross-attention logits,
-    averaged over layers, heads and all image tokens, the pose token among them."""
+    """(batch, state) float32, kind `state_logits`: the state stream's pre-softmax cross-attention
+    logits, averaged over layers, heads and all image tokens, the pose token among them."""
     image_logit_mean: Tensor | None = None
-    """(batch, image) float32, kind `image_logits`: the same logits averaged over state tokens instead;
-    the pose token is entry 0."""
+    """(batch, image) float32, kind `image_logits`: the same logits averaged over state tokens
+    instead; the pose token is entry 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,9 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """What the network would like the state to become, what it predicts, and what it saw on the way."""
+    """What the network would like the state to become, what it predicts, and what it saw on the
+    way.
+    """
 
     evidence: Evidence
     """Holds the candidate state."""
@@ -72,7 +74,9 @@ class TokenState:
     """No frame has been accepted since the start or the last reset."""
 
     def accept(self, proposal: Proposal, gain: Tensor) -> TokenState:
-        """S + gain (candidate - S), gain (batch, state); the memory is always replaced by its write."""
+        """S + gain (candidate - S), gain (batch, state); the memory is always replaced by its
+        write.
+        """
         change = proposal.evidence.candidate - self.tokens
         tokens = self.tokens + gain[..., None] * change
         return TokenState(tokens, proposal.memory, fresh=False)

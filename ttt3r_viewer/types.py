@@ -59,6 +59,28 @@ class Camera:
         return self.width / self.height
 
 
+@dataclass(frozen=True)
+class Crop:
+    """How a prepared picture lies in its original: resized by `scale_xy`, then cut at `offset_xy`.
+
+    Pixel coordinates are (x, y) with the centre of the first pixel at (0, 0).
+    """
+
+    scale_xy: tuple[float, float]
+    """Resized pixels per original pixel; rounding makes the two differ a little."""
+    offset_xy: tuple[int, int]
+    """Left and upper edge of the cut, in pixels of the resized picture."""
+    original_width: int
+    original_height: int
+
+    def to_original(self, pixels_xy: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Map (n, 2) pixel coordinates of the prepared picture to those of the original."""
+        # A resize keeps the outer edges in place, and those lie half a pixel before the centres.
+        edge_px = 0.5
+        resized_xy = np.asarray(pixels_xy, dtype=np.float64) + np.array(self.offset_xy) + edge_px
+        return resized_xy / np.array(self.scale_xy) - edge_px
+
+
 @dataclass(frozen=True, eq=False)
 class FrameResult:
     """What the network said about one frame."""
@@ -69,7 +91,11 @@ class FrameResult:
     time_sec: float
     name: str
     image: NDArray[np.uint8]
-    """(height, width, 3) the prepared picture that the network saw; pixel (y, x) of every map below."""
+    """(height, width, 3) the prepared picture that the network saw; its pixels are those of the
+    maps.
+    """
+    crop: Crop
+    """Where that picture lies in the original."""
     points_camera: NDArray[np.float32]
     """(height, width, 3) self-view points in this camera's frame; metres for metric weights."""
     confidence: NDArray[np.float32]
@@ -89,7 +115,7 @@ class Status:
 
     phase: Literal["starting", "running", "paused", "finished", "failed", "stopped"] = "starting"
     message: str = ""
-    """One line for a person: what is being waited for, or the text of the error that ended the run."""
+    """One line for a person: what is being waited for, or the error that ended the run."""
     model: str = "-"
     rule: str = "-"
     device: str = "-"

@@ -1,4 +1,4 @@
-"""Where results go: a folder that is never emptied, and files that are there whole or not at all."""
+"""Where results go: a folder that is never emptied, and files that are whole or not there."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ttt3r_viewer.errors import OutputError
 def claim_folder(path: Path, own_files: tuple[str, ...], *, overwrite: bool) -> None:
     """Make `path`, or take it as it is, before anything is computed.
 
-    A folder that is not empty is refused, unless `overwrite`: then the files named in `own_files` are
-    replaced when their time comes, and everything else is left alone. Raises `OutputError`.
+    A folder that is not empty is refused, unless `overwrite`: then the files named in `own_files`
+    are replaced when their time comes, and everything else is left alone. Raises `OutputError`.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -28,8 +28,8 @@ def claim_folder(path: Path, own_files: tuple[str, ...], *, overwrite: bool) -> 
     if there and not overwrite:
         more = " and more" if len(there) > 3 else ""
         raise OutputError(
-            f"--output {path}: not empty (it holds {', '.join(there[:3])}{more}); name another folder, "
-            f"or give --overwrite, which replaces only {', '.join(own_files)}"
+            f"--output {path}: not empty (it holds {', '.join(there[:3])}{more}); name another "
+            f"folder, or give --overwrite, which replaces only {', '.join(own_files)}"
         )
 
 

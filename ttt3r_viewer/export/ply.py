@@ -10,28 +10,28 @@ import numpy as np
 from ttt3r_viewer.export.folder import whole_file
 from ttt3r_viewer.scene.store import FramePoints
 
-VERTEX = np.dtype(
-    [
-        ("x", "<f4"),
-        ("y", "<f4"),
-        ("z", "<f4"),
-        ("red", "u1"),
-        ("green", "u1"),
-        ("blue", "u1"),
-        ("confidence", "<f4"),
-    ]
-)
-_PLY_TYPES = {"<f4": "float", "|u1": "uchar"}
+_FIELDS = {
+    "x": "float",
+    "y": "float",
+    "z": "float",
+    "red": "uchar",
+    "green": "uchar",
+    "blue": "uchar",
+    "confidence": "float",
+}
+_NUMPY_TYPES = {"float": "<f4", "uchar": "u1"}
+VERTEX = np.dtype([(name, _NUMPY_TYPES[kind]) for name, kind in _FIELDS.items()])
+"""One vertex as it lies in the file."""
 
 
 def write_ply(path: Path, clouds: Sequence[FramePoints]) -> int:
     """Write the points of several frames as one cloud, frame after frame; the number of points.
 
-    Little-endian: x y z in the world (the first camera's frame, OpenCV axes; metres for metric weights),
-    red green blue, confidence.
+    Little-endian: x y z in the world (the first camera's frame, OpenCV axes; metres for metric
+    weights), red green blue, confidence.
     """
     count = sum(len(cloud) for cloud in clouds)
-    properties = [f"property {_PLY_TYPES[kind]} {name}" for name, kind in VERTEX.descr]
+    properties = [f"property {kind} {name}" for name, kind in _FIELDS.items()]
     header = [
         "ply",
         "format binary_little_endian 1.0",

@@ -10,10 +10,12 @@ from ttt3r_viewer.errors import WeightsError
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Every number that decides the shapes (and, for head counts, the meaning) of the parameters."""
+    """Every number that decides the shapes, or as head counts do the meaning, of the weights."""
 
     image_size: tuple[int, int]
-    """(height, width) in pixels that the network was trained at; other sizes work, by the rotary positions."""
+    """(height, width) in pixels that the network was trained at; other sizes work, by the rotary
+    positions.
+    """
     patch_size: int
     encoder_width: int
     encoder_depth: int

@@ -33,7 +33,7 @@ class LayerMean:
 
 
 class EvidenceCollector:
-    """Reduces every layer of the state stream's cross-attention to the evidence that was asked for."""
+    """Reduces each layer of the state stream's cross-attention to the evidence asked for."""
 
     def __init__(self, wanted: Set[EvidenceKind]) -> None:
         self.state_logits = LayerMean(query_logit_mean) if "state_logits" in wanted else None
@@ -46,7 +46,9 @@ class EvidenceCollector:
                 reader.add(keys)
 
     def evidence(self, state: Tensor, candidate: Tensor) -> Evidence:
-        """What has been seen over all layers, beside the states (batch, state, width) before and after them."""
+        """What has been seen over all layers, beside the states (batch, state, width) before and
+        after them.
+        """
         return Evidence(
             state=state.float(),
             candidate=candidate.float(),
@@ -62,7 +64,9 @@ class Decoded:
     pose_token: Tensor
     """(batch, 1, width) the normed pose token."""
     maps: list[Tensor]
-    """Image tokens (batch, rows * columns, width) after depth/2 and 3/4 depth layers, and the normed last."""
+    """Image tokens (batch, rows * columns, width) after depth/2 and 3/4 depth layers, and the
+    normed last.
+    """
     evidence: Evidence
     """Its candidate is the normed state after the last layer."""
 
@@ -81,8 +85,9 @@ def decode(
 ) -> Decoded:
     """Run both streams; layer i of each reads the same pair, and both results replace it together.
 
-    state (batch, state, width) float32; image (batch, 1 + patches, width), the pose token first. The streams may
-    differ in head count, so a rotation comes for each: (of the state tokens, of the image tokens).
+    state (batch, state, width) float32; image (batch, 1 + patches, width), the pose token first.
+    The streams may differ in head count, so a rotation comes for each: (of the state tokens, of
+    the image tokens).
     """
     depth = len(image_blocks)
     collector, before = EvidenceCollector(wanted), state

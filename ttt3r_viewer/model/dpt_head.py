@@ -56,7 +56,9 @@ class FusionBlock(nn.Module):
 
 
 class Scratch(nn.Module):
-    """The convolutions between the maps; `layerK_rn` and `layer_rn.(K-1)` are one tensor with two names."""
+    """The convolutions between the maps; `layerK_rn` and `layer_rn.(K-1)` are one tensor with two
+    names.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,7 +138,9 @@ class DptHead(nn.Module):
         return points_and_confidence(self.dpt_self(maps, rows, columns))
 
     def world_view(self, maps: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Points in the first camera's frame, and their confidence; the last map is already transformed."""
+        """Points in the first camera's frame, and their confidence; the last map is already
+        transformed.
+        """
         return points_and_confidence(self.dpt_cross(maps, rows, columns))
 
     def rgb(self, maps: list[Tensor], rows: int, columns: int) -> Tensor:

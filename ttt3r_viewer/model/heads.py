@@ -1,4 +1,6 @@
-"""What all heads share: how raw channels become poses, points, confidences and colours (CUT3R, arXiv 2501.12387)."""
+"""What all heads share: how raw channels become poses, points, confidences and colours (CUT3R,
+arXiv 2501.12387).
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ def exp_points(xyz: Tensor) -> Tensor:
 
 
 def points_and_confidence(raw: Tensor, *, in_front: bool = False) -> tuple[Tensor, Tensor]:
-    """Raw (batch, 4, height, width) -> points (batch, height, width, 3), confidence (batch, height, width).
+    """Raw (batch, 4, height, width) -> points (batch, height, width, 3), confidence (batch,
+    height, width).
 
-    `in_front` first mirrors points through the origin where z is negative (the linear head's self view).
+    `in_front` first mirrors points through the origin where z is negative (the linear head's self
+    view).
     """
     xyz, confidence = raw.float().permute(0, 2, 3, 1).split((3, 1), dim=-1)
     if in_front:

@@ -1,4 +1,5 @@
-"""Transformer parts shared by encoder, decoder, memory and heads; parameter names are the released ones.
+"""Transformer parts shared by encoder, decoder, memory and heads; parameter names are the released
+ones.
 
 Shapes: x is (batch, token, width); heads are split as (batch, head, token, head_dim).
 """
@@ -78,7 +79,7 @@ class SelfAttention(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class CrossKeys:
-    """Queries and keys of one cross-attention, after their positions: what its logits are made of."""
+    """Queries and keys of one cross-attention, after their positions: the halves of its logits."""
 
     q: Tensor
     """(batch, head, query token, head_dim)."""
@@ -148,7 +149,9 @@ class DecoderBlock(nn.Module):
         rotation_x: Rotation | None = None,
         rotation_y: Rotation | None = None,
     ) -> tuple[Tensor, CrossKeys]:
-        """x (batch, query, width) reads y (batch, key, width) -> new x, and its cross-attention's q and k."""
+        """x (batch, query, width) reads y (batch, key, width) -> new x, and its cross-attention's q
+        and k.
+        """
         x = x + self.attn(self.norm1(x), rotation_x)
         read, keys = self.cross_attn(self.norm2(x), self.norm_y(y), rotation_x, rotation_y)
         x = x + read
@@ -186,7 +189,9 @@ class ModulatedBlock(nn.Module):
 
 
 def unpatchify(x: Tensor, rows: int, columns: int, patch: int) -> Tensor:
-    """(batch, rows * columns, channels * patch^2) -> (batch, channels, rows * patch, columns * patch)."""
+    """(batch, rows * columns, channels * patch^2) -> (batch, channels, rows * patch, columns *
+    patch).
+    """
     batch, tokens, _ = x.shape
     assert tokens == rows * columns
     return F.pixel_shuffle(x.transpose(1, 2).reshape(batch, -1, rows, columns), patch)
@@ -198,7 +203,8 @@ def as_map(tokens: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def query_logit_mean(keys: CrossKeys) -> Tensor:
-    """(batch, query) float32: pre-softmax logits q.k / sqrt(head_dim), averaged over keys and heads.
+    """(batch, query) float32: pre-softmax logits q.k / sqrt(head_dim), averaged over keys and
+    heads.
 
     Because the mean over keys of q.k is q.mean(k), no logit is ever built.
     """

@@ -30,7 +30,9 @@ class LinearHead(nn.Module):
         return points_and_confidence(raw, in_front=True)
 
     def world_view(self, maps: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Points in the first camera's frame, and their confidence; the last map is already transformed."""
+        """Points in the first camera's frame, and their confidence; the last map is already
+        transformed.
+        """
         raw = unpatchify(self.cross_proj(maps[-1]), rows, columns, self.patch_size)
         return points_and_confidence(raw)
 

@@ -17,19 +17,19 @@ DtypeName = Literal["auto", "float32", "bfloat16"]
 
 
 def choose_device(name: DeviceName) -> torch.device:
-    """`auto` takes CUDA, else Apple's GPU, else the CPU; a device that is asked for must be there."""
+    """`auto` takes CUDA, else Apple's GPU, else the CPU; one that is asked for must be there."""
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
+    there = [device for device, is_there in available.items() if is_there]
     if name == "auto":
-        name = next(device for device, there in available.items() if there)
-    if not available[name]:
-        there = ", ".join(device for device, there in available.items() if there)
+        return torch.device(there[0])
+    if name not in there:
         raise ReconstructionError(
-            f"device {name}: torch {torch.__version__} finds none here (there is: {there}); "
-            "take --device auto"
+            f"device {name}: torch {torch.__version__} finds none here (there is: "
+            f"{', '.join(there)}); take --device auto"
         )
     return torch.device(name)
 

@@ -10,7 +10,7 @@ from ttt3r_viewer.model.layers import DecoderBlock
 
 
 class PoseMemory(nn.Module):
-    """Slots of (what a frame looked like, its pose token), read before decoding and written after."""
+    """Slots of (a frame's look, its pose token), read before decoding and written after."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -28,7 +28,9 @@ class PoseMemory(nn.Module):
         self.read_blocks = blocks()
 
     def read(self, memory: Tensor, summary: Tensor) -> Tensor:
-        """memory (batch, slot, 2 width), summary (batch, 1, encoder width) -> pose token (batch, 1, width)."""
+        """memory (batch, slot, 2 width), summary (batch, 1, encoder width) -> pose token (batch, 1,
+        width).
+        """
         key = self.proj_q(summary)
         x = torch.cat((key, self.masked_token.expand_as(key)), dim=-1)
         for block in self.read_blocks:
@@ -36,7 +38,7 @@ class PoseMemory(nn.Module):
         return x[..., key.shape[-1] :]
 
     def write(self, memory: Tensor, summary: Tensor, pose_token: Tensor) -> Tensor:
-        """The memory after it has seen this frame's summary and final pose token (batch, 1, width)."""
+        """The memory after this frame's summary and final pose token (batch, 1, width)."""
         y = torch.cat((self.proj_q(summary), pose_token), dim=-1)
         for block in self.write_blocks:
             memory, _ = block(memory, y)

@@ -1,7 +1,7 @@
 """CUT3R's recurrent network (arXiv 2501.12387) as the released checkpoints have it.
 
-It proposes a new state and predicts camera and points; how much of the proposal is accepted is a rule's
-business. Parameter names are those of the released files, so that they load strictly.
+It proposes a new state and predicts camera and points; how much of the proposal is accepted is a
+rule's business. Parameter names are those of the released files, so that they load strictly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ttt3r_viewer.model.rope import Rotation, grid_rotation
 from ttt3r_viewer.state import EvidenceKind, Prediction, Proposal, TokenState
 
 SELF_VIEW: frozenset[OutputKind] = frozenset(("self",))
-"""The usual outputs: pose and self view. World points are camera-to-world applied to the self view."""
+"""The usual outputs: pose and self view. World points are camera-to-world applied to the self view.
+"""
 NO_EVIDENCE: frozenset[EvidenceKind] = frozenset()
 
 
@@ -35,7 +36,8 @@ class ReconstructionNetwork(nn.Module):
         self.config = config
         encoder_width, width = config.encoder_width, config.decoder_width
         self.pose_token = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.2))
-        # The released files carry two mask tokens of the published pre-training; nothing here reads them.
+        # The released files carry two mask tokens of the published pre-training; nothing here reads
+        # them.
         self.masked_img_token = nn.Parameter(torch.zeros(1, encoder_width))
         self.masked_ray_map_token = nn.Parameter(torch.zeros(1, encoder_width))
         self.patch_embed = PatchEmbed(3, encoder_width, config.patch_size)
@@ -73,7 +75,9 @@ class ReconstructionNetwork(nn.Module):
         return self.pose_token.dtype
 
     def encode(self, images: Tensor) -> ImageTokens:
-        """Pictures (batch, 3, height, width) in [-1, 1] -> tokens; shared by every rule that runs beside."""
+        """Pictures (batch, 3, height, width) in [-1, 1] -> tokens; shared by every rule that runs
+        beside.
+        """
         embedded = self.patch_embed(images.to(self.dtype))
         return self._encode(embedded, self.enc_blocks, self.enc_norm, self.config.encoder_heads)
 
@@ -93,7 +97,8 @@ class ReconstructionNetwork(nn.Module):
         outputs: Set[OutputKind] = SELF_VIEW,
         evidence: Set[EvidenceKind] = NO_EVIDENCE,
     ) -> Proposal:
-        """One recurrent step, which changes nothing: candidate state, written memory, prediction, evidence.
+        """One recurrent step, which changes nothing: candidate state, written memory, prediction,
+        evidence.
 
         Only the dense maps in `outputs` and the evidence kinds in `evidence` are computed.
         """
@@ -112,8 +117,8 @@ class ReconstructionNetwork(nn.Module):
     ) -> Prediction:
         """What an unseen camera would see; nothing is updated.
 
-        ray_map (batch, 6, height, width): camera centre, then the world position of the point at depth 1
-        on the pixel's ray, divided by its norm (`geometry.ray_map`).
+        ray_map (batch, 6, height, width): camera centre, then the world position of the point at
+        depth 1 on the pixel's ray, divided by its norm (`geometry.ray_map`).
         """
         embedded = self.patch_embed_ray_map(ray_map.to(self.dtype))
         image = self._encode(

@@ -1,8 +1,8 @@
 """Two-dimensional rotary positions (arXiv 2104.09864, split over the two image axes).
 
-Of a head's H channels the first half turns with y, the second with x. Inside each half, channel d is
-paired with channel d + H/4 and turned by position * base^(-d / (H/4)). Positions may be negative: the
-pose token sits at (-1, -1).
+Of a head's H channels the first half turns with y, the second with x. Inside each half, channel d
+is paired with channel d + H/4 and turned by position * base^(-d / (H/4)). Positions may be
+negative: the pose token sits at (-1, -1).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class Rotation:
     cos: Tensor
     """(token, head_dim) float32."""
     sin: Tensor
-    """(token, head_dim) float32; already negated where the pair's first channel takes the second."""
+    """(token, head_dim) float32; already negated where the pair's first channel takes the second.
+    """
 
     def __call__(self, x: Tensor) -> Tensor:
         """Turn queries or keys (batch, head, token, head_dim); the dtype of x is kept."""
@@ -32,7 +33,9 @@ class Rotation:
 
 
 def rotation(positions_yx: Tensor, head_dim: int, base: float) -> Rotation:
-    """The rotation for integer positions (token, 2), computed in float32 whatever the network's dtype."""
+    """The rotation for integer positions (token, 2), computed in float32 whatever the network's
+    dtype.
+    """
     quarter = head_dim // 4
     exponent = torch.arange(quarter, device=positions_yx.device, dtype=torch.float32) / quarter
     frequency = base ** (-exponent)

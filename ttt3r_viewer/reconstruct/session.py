@@ -1,4 +1,6 @@
-"""Network + rule + state: pictures in, numpy out. No threads; view, run, tests and scripts share it."""
+"""Network + rule + state: pictures in, numpy out. No threads; view, run, tests and scripts share
+it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Session:
     """One reconstruction under one rule.
 
     `size` is the long side in pixels that pictures are prepared to (default: the network's own).
-    `reset_every` n > 0 puts the state back to its start after every n-th frame, and chains the poses.
+    `reset_every` n > 0 puts the state back to its start after every n-th frame, and chains the
+    poses.
     """
 
     def __init__(
@@ -75,14 +78,16 @@ class Session:
         """
         frame = image if isinstance(image, Frame) else self._unnamed(image)
         started = time.perf_counter()
-        prepared = prepare_image(frame.image, self.size, self.network.config.patch_size).image
+        picture = prepare_image(frame.image, self.size, self.network.config.patch_size)
+        prepared = picture.image
         try:
             with torch.inference_mode():
                 proposal, gain, T_world_camera = self._step(prepared)
         except torch.OutOfMemoryError as error:
             raise ReconstructionError(
-                f"out of memory on {self.network.device} at {prepared.shape[1]}x{prepared.shape[0]} "
-                f"pixels: lower --size (now {self.size}), or take --device cpu"
+                f"out of memory on {self.network.device} at "
+                f"{prepared.shape[1]}x{prepared.shape[0]} pixels: lower --size "
+                f"(now {self.size}), or take --device cpu"
             ) from error
         prediction = proposal.prediction
         assert prediction.points_self is not None
@@ -96,6 +101,7 @@ class Session:
             time_sec=frame.time_sec,
             name=frame.name,
             image=prepared,
+            crop=picture.crop,
             points_camera=points_camera,
             confidence=prediction.confidence_self[0].cpu().numpy(),
             camera=Camera(T_world_camera, focal_from_points(points_camera), width, height),
@@ -134,7 +140,7 @@ class Session:
         return proposal, gain, lane.T_world_segment @ pose_from_vector(pose)
 
     def _reset(self, prepared: NDArray[np.uint8], T_world_camera: NDArray[np.float64]) -> None:
-        """Start anew, and see the same picture again as a first one: its camera is the new world."""
+        """Start anew and see the same picture as a first one: its camera is the new world."""
         lane = self._lane
         lane.state = self.network.initial_state()
         lane.rule_state = self.rule.reset(lane.rule_state)

@@ -59,10 +59,11 @@ class FrameRate:
 class Worker:
     """Runs frames through a session, in a thread of its own.
 
-    `make_session` is called in that thread, so that torch is imported and weights are read while the page
-    already shows. Whatever goes wrong becomes a `Status` with phase "failed"; `Restart` tries again.
-    `status` says what is known of model, rule and device from the start. `ends_by_itself`: the thread
-    ends with the last frame, or with an error, rather than wait for commands.
+    `make_session` is called in that thread, so that torch is imported and weights are read while
+    the page already shows. Whatever goes wrong becomes a `Status` with phase "failed"; `Restart`
+    tries again.
+    `status` says what is known of model, rule and device from the start. `ends_by_itself`: the
+    thread ends with the last frame, or with an error, rather than wait for commands.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Worker:
         """From the first frame to the last, and on until a command says what now."""
         try:
             wish = self._reconstruct()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the person must see it
+        except Exception as error:
             if not isinstance(error, ViewerError):
                 log.exception("reconstruction failed")
             self.error = error

@@ -16,7 +16,8 @@ class Constant:
     """gain = rate."""
 
     rate: float = 1.0
-    """In [0, 1]; 1 overwrites the whole state with every frame, 0 keeps the start state for ever."""
+    """In [0, 1]; 1 overwrites the whole state with every frame, 0 keeps the start state for ever.
+    """
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 1:

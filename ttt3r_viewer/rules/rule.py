@@ -1,7 +1,8 @@
-"""What every update rule is: S_t = S_{t-1} + gain (candidate - S_{t-1}), and the rule gives the gain.
+"""What every update rule is: S_t = S_{t-1} + gain (candidate - S_{t-1}), and the rule gives the
+gain.
 
-A rule is a frozen dataclass of its hyper-parameters. What it must remember between frames is a value
-that it makes and is handed back, so that several runs may share one rule.
+A rule is a frozen dataclass of its hyper-parameters. What it must remember between frames is a
+value that it makes and is handed back, so that several runs may share one rule.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""TTT3R's closed-form rate: how confidently a state token aligns with the new frame (arXiv 2509.26645)."""
+"""TTT3R's closed-form rate: how confidently a state token aligns with the new frame (arXiv
+2509.26645).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from ttt3r_viewer.state import Evidence, EvidenceKind
 
 @dataclass(frozen=True)
 class TTT3R:
-    """gain_i = sigmoid(mean over layers, heads and image tokens of the logits q_i k_j / sqrt(head_dim)).
+    """gain_i = sigmoid(mean over layers, heads and image tokens of the logits q_i k_j /
+    sqrt(head_dim)).
 
     On the first frame, and the first after a reset, the gain is 1.
     """

@@ -1,0 +1,191 @@
+"""A real Chromium for tests of the page; the selectors that a test may rely on live in `Ui`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import viser
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from ttt3r_viewer.viewer.app import Viewer
+
+CHROMIUM_FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+SCENE_READY = "() => window.__viserMutable?.nodeRefFromName?.['/WorldAxes']"
+# Read from the scene itself, because the renderer's own count is that of its last frame.
+DRAWN_POINTS = """() => {
+    let scene = window.__viserMutable.nodeRefFromName['/WorldAxes'];
+    while (scene?.parent) scene = scene.parent;
+    if (!scene) return -1;
+    let points = 0;
+    scene.traverseVisible((node) => {
+        const geometry = node.isPoints ? node.geometry : null;
+        if (geometry) points += geometry.attributes.position.count;
+    });
+    return points;
+}"""
+DRAWN_NODES = """() => Object.entries(window.__viserMutable.nodeRefFromName)
+    .filter(([name, node]) => node && name.startsWith('/points/conf_') && name.includes('chunk'))
+    .map(([name]) => name)"""
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout_sec: float = 20.0) -> Any:
+    """Poll until the condition gives something true, and give that."""
+    end = time.monotonic() + timeout_sec
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"waited {timeout_sec} s for {what}"
+        time.sleep(0.03)
+
+
+def find_chromium() -> str | None:
+    """Give the program named by CHROMIUM, or the first one on the PATH."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests; they skip without it unless TTT3R_REQUIRE_BROWSER=1."""
+    program = find_chromium()
+    if program is None:
+        reason = "no Chromium found: install one, or name it in CHROMIUM"
+        if os.environ.get("TTT3R_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        # A persistent context would keep idle sockets open, for which viser waits when it stops.
+        chromium = playwright.chromium.launch(
+            executable_path=program, headless=True, args=CHROMIUM_FLAGS
+        )
+        yield chromium
+        chromium.close()
+
+
+class Ui:
+    """The page as a person sees and uses it."""
+
+    def __init__(self, page: Page, viewer: Viewer) -> None:
+        self.page, self.viewer = page, viewer
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        known = set(viewer.server.get_clients())
+        # A fixed pixel ratio, or viser lowers the resolution as it likes.
+        page.goto(f"{viewer.url}/?fixedDpr=1")
+        page.wait_for_function(SCENE_READY, timeout=30_000)
+        self.client: viser.ClientHandle = wait_for(
+            lambda: [c for i, c in viewer.server.get_clients().items() if i not in known],
+            "the browser's first camera message",
+        )[0]
+
+    def row(self, label: str) -> Locator:
+        """The row of a slider."""
+        flex = "xpath=ancestor::div[contains(@class,'Flex-root')][1]"
+        return self.page.locator("label", has_text=label).locator(flex)
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def checkbox(self, label: str) -> Locator:
+        return self.page.get_by_label(label, exact=True)
+
+    def text(self, test_id: str) -> str:
+        """The text of `status`, `error`, `notice` or `caption`."""
+        return self.page.get_by_test_id(test_id).inner_text()
+
+    def set_number(self, label: str, value: float) -> None:
+        """Type into the box beside a slider."""
+        box = self.row(label).locator("input:not([type=hidden])").first
+        box.fill(str(value))
+        box.press("Enter")
+        self.settle()
+
+    def choose(self, label: str, option: str) -> None:
+        """Take an option of a dropdown."""
+        self.page.get_by_label(label, exact=True).first.click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+        self.settle()
+
+    def settle(self) -> None:
+        """Leave time between two actions: viser's page sends one message per 50 ms, no more."""
+        self.page.wait_for_timeout(120)
+
+    def probe(self) -> dict[str, Any]:
+        """What the page says to programs."""
+        return json.loads(self.page.get_by_test_id("probe").text_content() or "{}")
+
+    def wait_probe(self, what: str, **wanted: Any) -> dict[str, Any]:
+        """Wait until the page says so."""
+
+        def matches() -> dict[str, Any] | None:
+            state = self.probe()
+            return state if all(state.get(key) == value for key, value in wanted.items()) else None
+
+        return wait_for(matches, f"{what}: {wanted}, not {self.probe()}")
+
+    def drawn_points(self) -> int:
+        """How many points of all visible nodes the browser itself has."""
+        return self.page.evaluate(DRAWN_POINTS)
+
+    def wait_drawn(self, count: int) -> None:
+        """Wait until the browser draws exactly that many points."""
+        wait_for(lambda: self.drawn_points() == count, f"{count} points, not {self.drawn_points()}")
+
+    def chunk_nodes(self) -> list[str]:
+        """Names of the chunk nodes that the browser has."""
+        return self.page.evaluate(DRAWN_NODES)
+
+    def visible(self, node: str) -> bool:
+        """Whether a node exists in the browser and is switched on."""
+        script = "name => window.__viserMutable.nodeRefFromName[name]?.visible === true"
+        return self.page.evaluate(script, node)
+
+
+@pytest.fixture
+def open_ui(
+    browser: Browser, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[Viewer], Ui]]:
+    """Open a viewer's page in a fresh browser window; a failed test leaves a screenshot behind."""
+    opened: list[Ui] = []
+
+    def open_page(viewer: Viewer) -> Ui:
+        ui = Ui(browser.new_page(viewport={"width": 800, "height": 600}), viewer)
+        opened.append(ui)
+        return ui
+
+    yield open_page
+    for number, ui in enumerate(opened):
+        if getattr(request.node, "call_failed", False):
+            ui.page.screenshot(path=tmp_path / f"failed_{number}.png")
+        ui.page.close()
+    assert [error for ui in opened for error in ui.errors] == []
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Tell the fixtures whether the test itself failed."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    if report.when == "call":
+        item.call_failed = report.failed  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,187 @@
+"""The page in a real browser, fed by a made-up run: it grows, obeys and says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Ui, wait_for
+from tests.made_up_run import MadeUpRun
+from ttt3r_viewer.reconstruct.commands import Pause, Play, Restart, Step
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.app import Viewer
+
+pytestmark = pytest.mark.browser
+
+FRAME_POINTS = 16 * 12
+NOTICE = "Made-up rooms only <b>&</b> never a photo."
+
+
+class Show:
+    """A made-up run and the viewer that shows it."""
+
+    def __init__(self, *, total: int | None = 30, paused: bool = False) -> None:
+        self.store = SceneStore(max_points=20_000, points_per_frame=200)
+        self.run = MadeUpRun(self.store, total=total, frames_per_second=10, paused=paused)
+        self.viewer = Viewer(self.store, self.run.commands, port=0, notice=NOTICE)
+        self.viewer.start()
+        self.run.start()
+
+    def close(self) -> None:
+        self.run.stop()
+        self.viewer.stop()
+
+
+@pytest.fixture
+def show() -> Iterator[Callable[..., Show]]:
+    shows: list[Show] = []
+
+    def begin(**options: object) -> Show:
+        shows.append(Show(**options))  # pyright: ignore[reportArgumentType]
+        return shows[-1]
+
+    yield begin
+    for each in shows:
+        each.close()
+
+
+@pytest.fixture
+def still(show: Callable[..., Show], open_ui: Callable[[Viewer], Ui]) -> tuple[Show, Ui]:
+    """A paused run of twelve frames that are all in the page."""
+    begun = show(paused=True)
+    for _ in range(12):
+        begun.run.add_frame()
+    ui = open_ui(begun.viewer)
+    ui.wait_drawn(13 * FRAME_POINTS)
+    return begun, ui
+
+
+def test_points_grow_and_pause_stops_growth_and_step_adds_one(show, open_ui):
+    begun = show(total=None)
+    ui = open_ui(begun.viewer)
+    wait_for(lambda: ui.probe().get("frames_seen", 0) >= 3, "three frames")
+    before = ui.drawn_points()
+    wait_for(lambda: ui.drawn_points() > before + 3 * FRAME_POINTS, "more points")
+    ui.button("Pause").click()
+    ui.wait_probe("the pause", phase="paused")
+    assert begun.run.seen_commands == [Pause()]
+    seen = begun.run.frames_done
+    expect(ui.button("Play")).to_be_visible()
+    ui.wait_drawn((seen + 1) * FRAME_POINTS)
+    ui.button("Step").click()
+    ui.wait_probe("the step", frames_seen=seen + 1)
+    ui.wait_drawn((seen + 2) * FRAME_POINTS)
+    ui.settle()
+    ui.page.keyboard.press("Space")
+    wait_for(lambda: begun.run.frames_done > seen + 1, "the run to go on")
+    assert begun.run.seen_commands == [Pause(), Step(), Play()]
+    ui.wait_probe("the run", phase="running")
+    text = ui.text("status")
+    for fact in ("Running", "made-up", "none", "cpu", "of ?", "10.0 frames/s"):
+        assert fact in text
+    assert ui.text("notice") == NOTICE
+
+
+def test_percentile_slider_hides_nodes_and_points(still):
+    _, ui = still
+    all_points = ui.drawn_points()
+    assert ui.visible("/points/conf_0")
+    ui.set_number("Hide least sure", 50)
+    ui.wait_probe("the percentile", percentile=50)
+    wait_for(lambda: not ui.visible("/points/conf_4"), "the lower half to go")
+    assert ui.visible("/points/conf_5")
+    wait_for(lambda: ui.drawn_points() <= 0.65 * all_points, "fewer points")
+    assert ui.drawn_points() >= 0.35 * all_points
+    assert ui.drawn_points() == ui.probe()["points_shown"]
+    ui.set_number("Hide least sure", 0)
+    ui.wait_drawn(all_points)
+
+
+def test_timeline_shows_all_up_to_a_frame_or_that_frame_only(still):
+    begun, ui = still
+    ui.set_number("Frame", 6)
+    ui.wait_probe("the sixth frame", position=5, live=False)
+    ui.wait_drawn(6 * FRAME_POINTS)
+    expect(ui.checkbox("Live")).not_to_be_checked()
+    assert "room_0_0005.png" in ui.text("caption")
+    ui.choose("Show", "This frame only")
+    ui.wait_drawn(FRAME_POINTS)
+    ui.choose("Show", "All up to here")
+    ui.wait_drawn(6 * FRAME_POINTS)
+    begun.run.add_frame()
+    ui.wait_probe("a new frame that leaves the view alone", frames_seen=13, position=5)
+    ui.wait_drawn(6 * FRAME_POINTS)
+    ui.checkbox("Live").click()
+    ui.wait_probe("the newest frame", position=12, live=True)
+    ui.wait_drawn(14 * FRAME_POINTS)
+
+
+def test_cameras_colours_and_followed_view_obey_their_widgets(still):
+    begun, ui = still
+    wait_for(lambda: ui.visible("/camera/live") and ui.visible("/camera/path"), "the cameras")
+    ui.checkbox("Cameras").click()
+    wait_for(lambda: not ui.visible("/camera/live"), "the camera to go")
+    assert ui.visible("/camera/path")
+    ui.settle()
+    ui.checkbox("Path").click()
+    wait_for(lambda: not ui.visible("/camera/path"), "the path to go")
+    ui.settle()
+    ui.choose("Colour by", "Height")
+    ui.wait_probe("the colours", color_by="height")
+    ui.wait_drawn(13 * FRAME_POINTS)
+    before = ui.client.camera.position.copy()
+    ui.checkbox("Follow camera").click()
+    camera = begun.store.snapshot().frames[-1].camera.T_world_camera
+
+    def depth_behind() -> float:
+        return float((camera[:3, 3] - ui.client.camera.position) @ camera[:3, 2])
+
+    depth = begun.store.snapshot().layout.median_depth
+    wait_for(lambda: abs(depth_behind() - 0.5 * depth) < 0.02 * depth, "the view to follow")
+    assert abs(ui.client.camera.position - before).max() > 0.1
+
+
+def test_failure_is_shown_as_text_and_a_restart_empties_the_scene(still):
+    begun, ui = still
+    begun.run.say(phase="failed", message="Out of memory: lower --size <b>now</b> {1+1}")
+    ui.wait_probe("the failure", phase="failed")
+    expect(ui.page.get_by_test_id("error")).to_contain_text(
+        "Out of memory: lower --size <b>now</b> {1+1}"
+    )
+    expect(ui.page.get_by_text("The run has failed")).to_be_visible()
+    ui.set_number("Frame", 3)
+    ui.wait_drawn(3 * FRAME_POINTS)
+    ui.button("Restart").click()
+    wait_for(lambda: begun.run.seen_commands == [Restart()], "the restart")
+    ui.wait_probe("the run", phase="running", live=True)
+    expect(ui.page.get_by_test_id("error")).not_to_be_visible()
+    assert "room_1_" in ui.text("caption") or "no frame yet" in ui.text("caption")
+    begun.run.commands.put(Pause())
+    ui.wait_probe("the pause", phase="paused")
+    begun.store.clear()
+    ui.wait_drawn(0)
+    assert ui.chunk_nodes() == []
+
+
+def test_late_browser_sees_the_same_scene_and_settings(still, open_ui):
+    begun, ui = still
+    ui.set_number("Hide least sure", 30)
+    shown = ui.wait_probe("the percentile", percentile=30)["points_shown"]
+    ui.wait_drawn(shown)
+    late = open_ui(begun.viewer)
+    late.wait_drawn(shown)
+    assert sorted(late.chunk_nodes()) == sorted(ui.chunk_nodes())
+    assert late.probe() == ui.probe()
+
+
+def test_five_hundred_frames_stay_within_the_node_limit(show, open_ui):
+    begun = show(total=500, paused=True)
+    ui = open_ui(begun.viewer)
+    for _ in range(500):
+        begun.run.add_frame()
+    ui.wait_probe("the end", phase="finished", frames_seen=500)
+    ui.wait_drawn(begun.store.snapshot().point_count + FRAME_POINTS)
+    script = "() => Object.values(window.__viserMutable.nodeRefFromName).filter((n) => n).length"
+    assert ui.page.evaluate(script) <= 250

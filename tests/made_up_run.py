@@ -1,0 +1,155 @@
+"""A made-up run for tests of the scene and the page: a camera that flies through a painted room."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from queue import Empty, SimpleQueue
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ttt3r_viewer.geometry import transform_points
+from ttt3r_viewer.reconstruct.commands import Command, Pause, Play, Restart, Step, Stop
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.types import Camera, Crop, FrameResult, Status
+
+ROOM_LOW = np.array([-2.0, -1.6, -1.5])
+ROOM_HIGH = np.array([2.0, 1.0, 4.0])
+WALL_COLORS = np.array([[196, 78, 82], [221, 187, 120], [76, 114, 176]], dtype=np.float64)
+
+
+def look_at(position_world: ArrayLike, target_world: ArrayLike) -> NDArray[np.float64]:
+    """Give `T_world_camera` (4, 4) of an upright OpenCV camera; the world's up is -y."""
+    position = np.asarray(position_world, dtype=np.float64)
+    forward = np.asarray(target_world, dtype=np.float64) - position
+    forward /= np.linalg.norm(forward)
+    right = np.cross([0.0, 1.0, 0.0], forward)
+    right /= np.linalg.norm(right)
+    T_world_camera = np.eye(4)
+    T_world_camera[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
+    T_world_camera[:3, 3] = position
+    return T_world_camera
+
+
+def pose_at(sequence: int, turn: int = 120) -> NDArray[np.float64]:
+    """Give the pose of a frame: the identity at first, then once round in `turn` frames."""
+    angle = 2 * np.pi * sequence / turn
+    position = [0.9 * np.sin(angle), 0.15 * np.sin(3 * angle), 1.2 - 1.2 * np.cos(angle)]
+    target = np.add(position, [np.sin(0.6 * np.sin(angle)), 0.0, np.cos(0.6 * np.sin(angle))])
+    return look_at(position, target)
+
+
+def room_result(sequence: int, width: int = 64, height: int = 48, *, epoch: int = 0) -> FrameResult:
+    """Cast a ray through every pixel of a frame: walls with tiles, less sure the farther away."""
+    focal_px = 0.8 * width
+    camera = Camera(pose_at(sequence), focal_px, width, height)
+    y, x = np.mgrid[:height, :width]
+    rays = np.stack(
+        [(x - width // 2) / focal_px, (y - height // 2) / focal_px, np.ones(x.shape)], -1
+    )
+    rays_world = rays @ camera.T_world_camera[:3, :3].T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        walls = np.where(rays_world > 0, ROOM_HIGH, ROOM_LOW)
+        depths = (walls - camera.T_world_camera[:3, 3]) / rays_world
+    depths[~np.isfinite(depths)] = np.inf
+    depth, axis = depths.min(-1), depths.argmin(-1)
+    points_camera = rays * depth[..., None]
+    tiles = np.floor(transform_points(camera.T_world_camera, points_camera) * 2 + 1e-6).sum(-1) % 2
+    image = WALL_COLORS[axis] * (1.0 - 0.3 * tiles[..., None]) * (1.0 - 0.06 * depth[..., None])
+    return FrameResult(
+        sequence=sequence,
+        index=sequence,
+        time_sec=sequence / 30,
+        name=f"room_{epoch}_{sequence:04d}.png",
+        image=image.clip(0, 255).astype(np.uint8),
+        crop=Crop((1.0, 1.0), (0, 0), image.shape[1], image.shape[0]),
+        points_camera=points_camera.astype(np.float32),
+        confidence=(1.0 + 4.0 / (0.2 + depth)).astype(np.float32),
+        camera=camera,
+        gain=np.full(16, 0.5, np.float32),
+        segment=0,
+        compute_sec=0.01,
+    )
+
+
+class MadeUpRun:
+    """Stands in for the worker: a thread that obeys commands and adds frames to the store."""
+
+    def __init__(
+        self,
+        store: SceneStore,
+        *,
+        total: int | None = 30,
+        frames_per_second: float = 20.0,
+        width: int = 16,
+        height: int = 12,
+        paused: bool = False,
+    ) -> None:
+        self.store = store
+        self.commands: SimpleQueue[Command] = SimpleQueue()
+        self.seen_commands: list[Command] = []
+        self._size = (width, height)
+        self._pause_sec = 1 / frames_per_second
+        self._epoch = 0
+        self._status = Status(
+            phase="paused" if paused else "running",
+            model="made-up",
+            rule="none",
+            device="cpu",
+            frames_total=total,
+            frames_per_second=frames_per_second,
+        )
+        store.set_status(self._status)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Begin to add frames."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self.commands.put(Stop())
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    @property
+    def frames_done(self) -> int:
+        """How many frames were added since the last restart."""
+        return self._status.frames_done
+
+    def say(self, **fields: object) -> None:
+        """Replace fields of the status, as the worker does when something happens."""
+        self._status = replace(self._status, **fields)  # pyright: ignore[reportArgumentType]
+        self.store.set_status(self._status)
+
+    def add_frame(self) -> None:
+        """Add the next frame, and finish after the last."""
+        done = self._status.frames_done
+        self.store.add(room_result(done, *self._size, epoch=self._epoch))
+        last = done + 1 == self._status.frames_total
+        self.say(frames_done=done + 1, phase="finished" if last else self._status.phase)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                command = self.commands.get(timeout=self._pause_sec)
+            except Empty:
+                if self._status.phase == "running":
+                    self.add_frame()
+                continue
+            self.seen_commands.append(command)
+            match command:
+                case Stop():
+                    return
+                case Play():
+                    self.say(phase="running")
+                case Pause():
+                    self.say(phase="paused")
+                case Step():
+                    self.add_frame()
+                    self.say(phase="paused")
+                case Restart():
+                    self._epoch += 1
+                    self.store.clear()
+                    self.say(phase="running", frames_done=0, message="")

@@ -1,0 +1,150 @@
+"""Results on disk: what is written reads back, and nothing of a person's is touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.test_worker import Pictures, Pretended
+from ttt3r_viewer.errors import OutputError
+from ttt3r_viewer.export.folder import claim_folder, whole_file
+from ttt3r_viewer.export.ply import VERTEX, write_ply
+from ttt3r_viewer.export.results import OWN_FILES, write_results
+from ttt3r_viewer.geometry import invert_pose, pose_from_vector
+from ttt3r_viewer.scene.store import FramePoints, SceneStore
+from ttt3r_viewer.types import Crop, Frame
+
+
+def cloud(count: int, seed: int) -> FramePoints:
+    random = np.random.default_rng(seed)
+    return FramePoints(
+        random.normal(size=(count, 3)).astype(np.float32),
+        random.integers(0, 256, (count, 3), dtype=np.uint8),
+        random.uniform(1, 5, count).astype(np.float32),
+    )
+
+
+@pytest.fixture
+def scene() -> SceneStore:
+    store, session = SceneStore(), Pretended()
+    for frame in Pictures(3):
+        assert isinstance(frame, Frame)
+        store.add(session.process(frame))
+    return store
+
+
+def test_ply_opens_in_trimesh_with_colours(tmp_path):
+    clouds = [cloud(100, 0), cloud(0, 1), cloud(7, 2)]
+    assert write_ply(tmp_path / "points.ply", clouds) == 107
+    loaded = trimesh.load(tmp_path / "points.ply")
+    assert isinstance(loaded, trimesh.PointCloud)
+    expected = np.concatenate([one.points_world for one in clouds])
+    assert np.array_equal(loaded.vertices.astype(np.float32), expected)
+    colors = np.asarray(loaded.colors)[:, :3]
+    assert np.array_equal(colors, np.concatenate([one.colors for one in clouds]))
+
+
+def test_ply_keeps_confidence(tmp_path):
+    one = cloud(50, 0)
+    write_ply(tmp_path / "points.ply", [one])
+    content = (tmp_path / "points.ply").read_bytes()
+    vertices = np.frombuffer(content[content.index(b"end_header\n") + 11 :], VERTEX)
+    assert np.array_equal(vertices["confidence"], one.confidence)
+
+
+def test_an_empty_cloud_is_a_ply_too(tmp_path):
+    assert write_ply(tmp_path / "points.ply", []) == 0
+    assert b"element vertex 0\n" in (tmp_path / "points.ply").read_bytes()
+
+
+def test_results_agree_with_the_scene(tmp_path, scene):
+    snapshot = scene.snapshot()
+    write_results(tmp_path, snapshot, {"stride": 1}, {"wall_sec": 1.5})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(OWN_FILES)
+
+    rows = np.loadtxt(tmp_path / "poses_tum.txt")
+    assert rows.shape == (3, 8)
+    for row, frame in zip(rows, snapshot.frames, strict=True):
+        assert row[0] == pytest.approx(frame.time_sec, abs=1e-6)
+        tum = pose_from_vector([*row[1:4], row[7], *row[4:7]])
+        assert np.allclose(tum, frame.camera.T_world_camera, atol=1e-6)
+
+    cameras = json.loads((tmp_path / "intrinsics.json").read_text())
+    assert [one["name"] for one in cameras["frames"]] == ["0.png", "1.png", "2.png"]
+    assert cameras["frames"][0]["prepared"] == cameras["frames"][0]["original"] | {
+        "cx": 8, "cy": 6, "fx": 20.0, "fy": 20.0,
+    }  # fmt: skip
+
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert report["settings"] == {"stride": 1}
+    assert report["frames"] == 3
+    assert report["points"] == snapshot.point_count
+    assert "torch" in report["versions"]
+
+
+@given(
+    scale=st.floats(0.05, 20),
+    offset=st.tuples(st.integers(0, 300), st.integers(0, 300)),
+    focal=st.floats(10, 2000),
+)
+def test_original_intrinsics_see_the_same_ray(scale, offset, focal):
+    crop = Crop((scale, scale), offset, 640, 480)
+    prepared_xy, centre_xy = np.array([[30.0, 40.0]]), np.array([[80.0, 64.0]])
+    ray = (prepared_xy - centre_xy) / focal
+    original = (crop.to_original(prepared_xy) - crop.to_original(centre_xy)) / (focal / scale)
+    assert np.allclose(ray, original, atol=1e-6)
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match=r"not empty \(it holds thesis.tex\)"):
+        claim_folder(tmp_path, OWN_FILES, overwrite=False)
+
+
+def test_overwrite_replaces_only_our_own_files(tmp_path, scene):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    (tmp_path / "points.ply").write_text("of yesterday")
+    claim_folder(tmp_path, OWN_FILES, overwrite=True)
+    assert (tmp_path / "points.ply").read_text() == "of yesterday"
+    write_results(tmp_path, scene.snapshot(), {}, {})
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    assert (tmp_path / "points.ply").read_bytes().startswith(b"ply\n")
+
+
+def test_a_file_in_the_way_of_the_folder(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="name another folder"):
+        claim_folder(tmp_path / "file", OWN_FILES, overwrite=False)
+    with pytest.raises(OutputError, match="name another folder"):
+        claim_folder(tmp_path / "file" / "below", OWN_FILES, overwrite=True)
+
+
+def test_a_file_that_is_cut_off_leaves_the_old_one(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text("old")
+
+    def interrupted() -> None:
+        with whole_file(path) as file:
+            file.write(b"ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_world_poses_invert():
+    T_world_camera = pose_from_vector([1, 2, 3, 0.5, 0.5, -0.5, 0.5])
+    assert np.allclose(invert_pose(T_world_camera) @ T_world_camera, np.eye(4))
+
+
+def test_the_folder_is_made_with_its_parents(tmp_path: Path):
+    claim_folder(tmp_path / "a" / "b", OWN_FILES, overwrite=False)
+    assert (tmp_path / "a" / "b").is_dir()

@@ -1,0 +1,240 @@
+"""Sources of frames: order, choice, what may be opened, and that nothing is read early."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import permutations
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests import media
+from tests.media import frames_of, names_of, open_at, refused
+from ttt3r_viewer.errors import InputError
+from ttt3r_viewer.frames import folder as folder_module
+from ttt3r_viewer.frames import video as video_module
+from ttt3r_viewer.frames.folder import natural_key
+from ttt3r_viewer.frames.source import open_source
+
+COUNT = 12
+
+
+def numbered_folder(where: Path) -> Path:
+    return media.write_images(where / "frames", [f"img{n}.png" for n in range(COUNT)])
+
+
+def numbered_video(where: Path) -> Path:
+    return media.write_video(where / "clip.mp4", media.level_frames(COUNT))
+
+
+# --- order and choice ----------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 10**30), unique=True), st.randoms())
+def test_names_sort_by_their_numbers(numbers: list[int], random: Random) -> None:
+    shuffled = [f"img{number}.png" for number in numbers]
+    random.shuffle(shuffled)
+    assert sorted(shuffled, key=natural_key) == [f"img{n}.png" for n in sorted(numbers)]
+
+
+def test_natural_order_of_hard_names() -> None:
+    expected = ["A2.png", "a10.png", "b/1.png", "b/9" + "0" * 5000, "b/10" + "0" * 5000, "b-1/0"]
+    for shuffled in permutations(expected):
+        assert sorted(shuffled, key=natural_key) == expected
+    # Names that differ only in zeros or case have one order, wherever they started.
+    ties = permutations(["IMG1.png", "img01.png", "img1.png"])
+    assert len({tuple(sorted(tie, key=natural_key)) for tie in ties}) == 1
+
+
+@pytest.mark.parametrize("make", [numbered_folder, numbered_video])
+@pytest.mark.parametrize("choice", [(0, 1, None), (3, 1, None), (0, 4, 2), (2, 3, 100), (11, 5, 1)])
+def test_a_choice_of_frames_is_a_slice_of_all(
+    make: Callable[[Path], Path], choice: tuple[int, int, int | None], tmp_path: Path
+) -> None:
+    path = make(tmp_path)
+    everything = frames_of(open_at(path))
+    assert [frame.index for frame in everything] == list(range(COUNT))
+    assert [media.frame_index(frame.image) for frame in everything] == list(range(COUNT))
+    start, stride, most = choice
+    source = open_source(str(path), start=start, stride=stride, max_frames=most)
+    expected = everything[start::stride][:most]
+    assert source.total == len(expected)
+    for _ in range(2):
+        chosen = frames_of(source)
+        assert [(f.index, f.time_sec, f.name) for f in chosen] == [
+            (f.index, f.time_sec, f.name) for f in expected
+        ]
+        for frame, twin in zip(chosen, expected, strict=True):
+            np.testing.assert_array_equal(frame.image, twin.image)
+    assert source.total == len(expected)
+
+
+@pytest.mark.parametrize("make", [numbered_folder, numbered_video])
+def test_close_ends_an_iteration_before_its_next_frame(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    source = open_at(make(tmp_path))
+    running = iter(source)
+    next(running)
+    source.close()
+    source.close()
+    assert list(running) == []
+
+
+@pytest.mark.parametrize("make", [numbered_folder, numbered_video])
+def test_bad_choices_are_refused(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    path = make(tmp_path)
+    with pytest.raises(InputError, match="start is -1; wanted"):
+        open_at(path, start=-1)
+    with pytest.raises(InputError, match="stride is 0; wanted 1"):
+        open_at(path, stride=0)
+    with pytest.raises(InputError, match="max frames is 0; wanted 1 or more"):
+        open_at(path, max_frames=0)
+    for fps in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=r"fps is .*; wanted a positive number"):
+            open_source(str(path), fps=fps)
+    with pytest.raises(InputError, match="has 12 frames, so the last is number 11, but start is 1"):
+        open_at(path, start=12)
+
+
+# --- what may be opened --------------------------------------------------------------------------
+
+
+def test_other_files_of_a_folder_do_not_count(tmp_path: Path) -> None:
+    media.write_images(tmp_path, ["2.JPG", "10.png", ".hidden.png"])
+    media.write_images(tmp_path / "sub.png", ["1.png"])
+    for name in ("LICENSE", "notes.txt", ".DS_Store", "clip.mp4", "png"):
+        (tmp_path / name).write_text("not a picture")
+    source = open_at(tmp_path)
+    assert source.total == 2
+    assert names_of(source) == ["2.JPG", "10.png"]
+    assert str(tmp_path) in source.name
+
+
+def test_a_glob_takes_pictures_at_any_depth(tmp_path: Path) -> None:
+    media.write_images(tmp_path / "b", ["10.png", "9.png"])
+    media.write_images(tmp_path / "a" / "deep", ["1.png"])
+    (tmp_path / "b" / "9.txt").write_text("not a picture")
+    assert names_of(open_at(tmp_path / "b" / "*")) == ["9.png", "10.png"]
+    assert names_of(open_at(tmp_path / "b" / "[0-9].???")) == ["9.png"]
+    deep = open_at(tmp_path / "**" / "**" / "*.png", stride=2)
+    assert names_of(deep) == ["a/deep/1.png".replace("/", os.sep), "b/10.png".replace("/", os.sep)]
+
+
+def test_an_existing_path_is_no_pattern(tmp_path: Path) -> None:
+    folder = media.write_images(tmp_path / "run[1]", ["1.png", "2.png"])
+    assert open_at(folder).total == 2
+    assert open_at(folder / "1.png").total == 1
+
+
+def test_one_image_is_one_frame_at_time_zero(tmp_path: Path) -> None:
+    media.write_images(tmp_path, ["5.25.png", "6.25.png"])
+    (tmp_path / "timestamps.txt").write_text("nothing that fits")
+    (frame,) = frames_of(open_at(tmp_path / "6.25.png"))
+    assert (frame.index, frame.time_sec, frame.name) == (0, 0.0, "6.25.png")
+
+
+def test_the_content_decides_between_image_and_video(tmp_path: Path) -> None:
+    media.write_images(tmp_path, ["picture.png"]).joinpath("picture.png").rename(tmp_path / "p.mp4")
+    assert frames_of(open_at(tmp_path / "p.mp4"))[0].name == "p.mp4"
+    media.write_video(tmp_path / "clip.mp4", media.level_frames(3)).rename(tmp_path / "clip.dat")
+    assert names_of(open_at(tmp_path / "clip.dat")) == ["clip.dat#0", "clip.dat#1", "clip.dat#2"]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png"])
+def test_an_animation_is_a_video(suffix: str, tmp_path: Path) -> None:
+    pictures = [Image.fromarray(image) for image in media.level_frames(5)]
+    path = tmp_path / f"moving.{suffix}"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=200)
+    frames = frames_of(open_at(path))
+    assert [media.frame_index(frame.image) for frame in frames] == list(range(5))
+    assert [frame.time_sec for frame in frames] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
+
+
+def test_what_is_no_input_is_refused_with_the_kinds(tmp_path: Path) -> None:
+    refused("", "the input is an empty text")
+    refused(tmp_path / "none", "there is no file or folder .*none")
+    refused(tmp_path / "none*.jpg", r"nothing matches the pattern .*none\*\.jpg")
+    refused("x" * 5000, "cannot be opened")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", "the folder .*empty is empty")
+    data = tmp_path / "data"
+    (data / "frames").mkdir(parents=True)
+    (data / "LICENSE").write_text("words\n" * 100)
+    (data / "words.txt").write_text("words\n" * 100)
+    refused(data, "the folder .*data has no images, only frames/, LICENSE, words.txt")
+    refused(data / "*", "no image matches the pattern .*, only .*frames, .*LICENSE")
+    refused(data / "LICENSE", "LICENSE is neither an image nor a video")
+    # FFmpeg would show it as the video of a terminal.
+    refused(data / "words.txt", "words.txt is a text file")
+    (data / "zero.png").touch()
+    refused(data / "zero.png", "the file .*zero.png is empty")
+    refused(os.devnull, "is neither a file nor a folder")
+
+
+# --- nothing is read before its turn -------------------------------------------------------------
+
+
+def test_pictures_are_opened_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    true_open = Image.open
+
+    def counting_open(path: Path) -> Image.Image:
+        opened.append(path.name)
+        return true_open(path)
+
+    monkeypatch.setattr(folder_module.Image, "open", counting_open)
+    source = open_at(numbered_folder(tmp_path))
+    running = iter(source)
+    assert opened == []
+    for seen in range(1, 4):
+        next(running)
+        assert opened == [f"img{n}.png" for n in range(seen)]
+
+
+def test_only_chosen_video_frames_are_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted = 0
+    true_convert = video_module._upright_rgb
+
+    def counting_convert(frame: video_module.VideoFrame) -> object:
+        nonlocal converted
+        converted += 1
+        return true_convert(frame)
+
+    monkeypatch.setattr(video_module, "_upright_rgb", counting_convert)
+    running = iter(open_at(numbered_video(tmp_path), start=2, stride=5))
+    next(running)
+    assert converted == 1
+    assert len(list(running)) == 1
+    assert converted == 2
+
+
+def test_opening_the_source_module_loads_no_reader() -> None:
+    code = (
+        "import sys, ttt3r_viewer.frames.source\n"
+        "print([m for m in ('av', 'PIL', 'torch', 'viser') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_pictures_need_no_video_reader(tmp_path: Path) -> None:
+    media.write_images(tmp_path, ["1.png"])
+    code = (
+        "import sys; from ttt3r_viewer.frames.source import open_source\n"
+        "list(open_source(sys.argv[1]))\n"
+        "print([m for m in ('av', 'torch', 'viser') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

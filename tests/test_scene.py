@@ -1,0 +1,241 @@
+"""The scene's laws: budget, fair prefixes, percentiles, epochs; and the geometry beneath it."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from viser.transforms import SO3
+
+from tests.made_up_run import ROOM_HIGH, ROOM_LOW, pose_at, room_result
+from ttt3r_viewer.geometry import invert_pose, quaternion_wxyz_from_matrix, transform_points
+from ttt3r_viewer.scene.budget import (
+    CONFIDENCE_BINS,
+    FIRST_FRAMES_PER_CHUNK,
+    MAX_CHUNKS,
+    confidence_bin,
+    confidence_edges,
+    frames_per_chunk_for,
+    points_per_frame_within,
+    random_subset,
+    shrink_picture,
+)
+from ttt3r_viewer.scene.store import SceneStore, thin_points
+from ttt3r_viewer.types import Status
+
+unit = st.floats(-1, 1)
+angles = st.floats(-np.pi, np.pi)
+
+
+def random_pose(axis: tuple[float, float, float], angle: float) -> NDArray[np.float64]:
+    vector = np.add(axis, [0, 0, 1.5])
+    pose = np.eye(4)
+    pose[:3, :3] = SO3.exp(vector / np.linalg.norm(vector) * angle).as_matrix()
+    pose[:3, 3] = vector
+    return pose
+
+
+@given(st.tuples(unit, unit, unit), angles, st.tuples(unit, unit, unit), angles)
+def test_poses_form_a_group_that_acts_on_points(axis_a, angle_a, axis_b, angle_b):
+    T_a_b, T_b_c = random_pose(axis_a, angle_a), random_pose(axis_b, angle_b)
+    points_c = np.random.default_rng(0).normal(size=(2, 5, 3))
+    step_by_step = transform_points(T_a_b, transform_points(T_b_c, points_c))
+    assert np.allclose(transform_points(T_a_b @ T_b_c, points_c), step_by_step)
+    assert np.allclose(invert_pose(T_a_b) @ T_a_b, np.eye(4))
+    assert np.allclose(invert_pose(T_a_b @ T_b_c), invert_pose(T_b_c) @ invert_pose(T_a_b))
+
+
+@given(st.tuples(unit, unit, unit), angles)
+def test_quaternion_gives_its_rotation_back_with_w_not_negative(axis, angle):
+    R = random_pose(axis, angle)[:3, :3]
+    quaternion = quaternion_wxyz_from_matrix(R)
+    assert quaternion[0] >= 0
+    assert np.linalg.norm(quaternion) == pytest.approx(1)
+    assert np.allclose(SO3(quaternion).as_matrix(), R, atol=1e-9)
+
+
+@pytest.mark.parametrize("axis", np.eye(3))
+def test_quaternion_of_a_half_turn_is_its_axis(axis):
+    quaternion = quaternion_wxyz_from_matrix(SO3.exp(np.pi * axis).as_matrix())
+    assert np.abs(quaternion) == pytest.approx([0, *axis], abs=1e-7)
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=40), st.integers(1, 2000))
+def test_halving_fits_the_budget_and_no_halving_was_needless(counts, max_points):
+    share = points_per_frame_within(counts, 256, max_points)
+    assert sum(min(count, share) for count in counts) <= max_points
+    assert share == 256 or sum(min(c, max(2 * share, 1)) for c in counts) > max_points
+
+
+def test_chunks_double_and_never_exceed_their_number():
+    size = FIRST_FRAMES_PER_CHUNK
+    for count in range(1, 3000):
+        before, size = size, frames_per_chunk_for(count, size, MAX_CHUNKS)
+        assert size in (before, 2 * before)
+        assert -(-count // size) <= MAX_CHUNKS
+
+
+def test_bins_hold_equal_shares_of_the_samples():
+    confidence = np.random.default_rng(1).exponential(size=10_000).astype(np.float32)
+    bins = confidence_bin(confidence, confidence_edges(confidence))
+    assert np.bincount(bins, minlength=CONFIDENCE_BINS).tolist() == [1000] * CONFIDENCE_BINS
+    assert confidence[bins == 0].max() < confidence[bins == 9].min()
+
+
+def test_equal_confidence_everywhere_hides_nothing():
+    confidence = np.full(100, 3.0, np.float32)
+    assert set(confidence_bin(confidence, confidence_edges(confidence))) == {CONFIDENCE_BINS - 1}
+
+
+def test_prefix_of_a_random_subset_is_a_fair_sample():
+    candidates = np.arange(10_000)
+    chosen = random_subset(candidates, 4000, np.random.default_rng(2))
+    assert len(set(chosen.tolist())) == 4000
+    assert chosen[:500].mean() == pytest.approx(5000, rel=0.1)
+
+
+def test_shrunken_picture_keeps_its_mean_and_aspect():
+    image = np.random.default_rng(3).integers(0, 256, (384, 512, 3), dtype=np.uint8)
+    small = shrink_picture(image, 128)
+    assert small.shape == (96, 128, 3)
+    assert small.mean() == pytest.approx(image.mean(), abs=1)
+    assert shrink_picture(image[:2, :300], 128).shape == (1, 150, 3)
+    assert np.array_equal(shrink_picture(image[:5, :7], 128), image[:5, :7])
+
+
+def test_kept_points_lie_where_the_camera_saw_them():
+    result = room_result(17)
+    points = thin_points(result, 500)
+    assert len(points) == 500
+    assert (points.points_world > ROOM_LOW - 1e-3).all()
+    assert (points.points_world < ROOM_HIGH + 1e-3).all()
+    everywhere = transform_points(pose_at(17), result.points_camera.reshape(-1, 3))
+    distance = np.abs(everywhere[:, None] - points.points_world[None, :20]).max(-1)
+    pixel = distance.argmin(0)
+    assert distance.min(0).max() < 1e-5
+    assert np.array_equal(result.image.reshape(-1, 3)[pixel], points.colors[:20])
+    assert np.array_equal(result.confidence.reshape(-1)[pixel], points.confidence[:20])
+
+
+def test_points_that_are_not_finite_are_dropped():
+    result = room_result(0)
+    result.points_camera[0, :, 0] = np.nan
+    result.points_camera[1, :, 2] = np.inf
+    result.confidence[2] = np.nan
+    points = thin_points(result, 10**6)
+    height, width = result.confidence.shape
+    assert len(points) == (height - 3) * width
+    assert np.isfinite(points.points_world).all()
+
+
+def test_frame_without_a_usable_point_is_kept_with_its_camera():
+    result = room_result(0)
+    result.points_camera[:] = np.nan
+    store = SceneStore()
+    store.add(result)
+    assert store.snapshot().point_count == 0
+    assert len(store.snapshot().frames) == 1
+
+
+def test_thinning_is_the_same_every_time():
+    first, second = (thin_points(room_result(5), 300) for _ in range(2))
+    assert np.array_equal(first.points_world, second.points_world)
+
+
+def test_budget_holds_for_every_frame_and_thinning_is_a_prefix():
+    store = SceneStore(max_points=5000, points_per_frame=400, max_picture_bytes=200_000)
+    originals, frames = [], ()
+    for sequence in range(200):
+        store.add(room_result(sequence, 32, 24))
+        originals.append(thin_points(room_result(sequence, 32, 24), 400))
+        frames = store.snapshot().frames
+        assert store.snapshot().point_count <= 5000
+        assert sum(frame.picture.nbytes for frame in frames) <= 200_000
+    # Arrays that are views would keep the memory of everything that they were cut from.
+    assert all(frame.points.points_world.base is None for frame in frames)
+    kept = store.snapshot().layout.points_per_frame
+    assert kept == 25
+    # The first twelve frames came before the first halving; later ones were chosen already fewer.
+    for frame, original in zip(frames[:12], originals[:12], strict=True):
+        assert np.array_equal(frame.points.points_world, original.points_world[:kept])
+
+
+def test_pictures_grow_smaller_before_they_outgrow_their_budget():
+    store = SceneStore(max_picture_bytes=100_000)
+    for sequence in range(20):
+        store.add(room_result(sequence, 128, 96))
+    sizes = {frame.picture.shape for frame in store.snapshot().frames}
+    assert sizes == {(24, 32, 3)}
+
+
+def test_percentiles_follow_every_doubling_and_the_end():
+    store = SceneStore()
+    generations = []
+    for sequence in range(6):
+        store.add(room_result(sequence))
+        generations.append(store.snapshot().layout.generation)
+    assert generations == [1, 2, 2, 3, 3, 3]
+    store.set_status(Status(phase="finished"))
+    snapshot = store.snapshot()
+    assert snapshot.layout.frames_scale == 6
+    everything = np.concatenate([frame.points.confidence for frame in snapshot.frames])
+    assert np.allclose(snapshot.layout.confidence_edges, confidence_edges(everything))
+
+
+def test_median_depth_and_height_describe_the_room():
+    store = SceneStore()
+    store.add(room_result(0))
+    layout = store.snapshot().layout
+    low, high = layout.height_range
+    assert -1.01 < low < -0.9
+    assert 1.2 < high < 1.61
+    depth = np.median(room_result(0).points_camera[..., 2])
+    assert layout.median_depth == pytest.approx(depth, rel=0.05)
+
+
+def test_clear_begins_a_new_epoch_and_keeps_the_status():
+    store = SceneStore(max_points=1000, points_per_frame=400)
+    for sequence in range(5):
+        store.add(room_result(sequence))
+    store.set_status(Status(phase="paused", model="m"))
+    before = store.snapshot()
+    store.clear()
+    after = store.snapshot()
+    assert (after.epoch, after.frames, after.latest) == (before.epoch + 1, (), None)
+    assert after.layout.generation > before.layout.generation
+    assert after.layout.points_per_frame == 400
+    assert after.status.model == "m"
+    assert len(before.frames) == 5
+
+
+def test_snapshots_never_change_while_another_thread_adds():
+    store = SceneStore(max_points=3000, points_per_frame=300)
+
+    def add_all() -> None:
+        for sequence in range(60):
+            store.add(room_result(sequence, 24, 18))
+
+    writer = threading.Thread(target=add_all)
+    writer.start()
+    lengths = []
+    while writer.is_alive():
+        snapshot = store.snapshot()
+        lengths.append(len(snapshot.frames))
+        assert snapshot.point_count <= 3000
+        if snapshot.frames:
+            assert snapshot.latest is not None
+            assert snapshot.latest.sequence == snapshot.frames[-1].sequence
+    writer.join()
+    assert lengths == sorted(lengths)
+
+
+def test_result_itself_is_kept_for_the_newest_frame_only():
+    store = SceneStore()
+    results = [room_result(sequence) for sequence in range(3)]
+    for result in results:
+        store.add(result)
+    assert store.snapshot().latest is results[-1]

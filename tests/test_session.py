@@ -1,0 +1,199 @@
+"""The loop: twins of it, resets, what comes out; with a small network whose weights are made up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.golden_cases import GoldenCase, golden_case, made_up_state_dict, relative_error
+from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError
+from ttt3r_viewer.geometry import focal_from_points
+from ttt3r_viewer.model.config import PRESETS
+from ttt3r_viewer.model.layers import (
+    CrossKeys,
+    attend,
+    key_logit_mean,
+    query_logit_mean,
+)
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.model.rope import rotation
+from ttt3r_viewer.reconstruct.session import Session
+from ttt3r_viewer.rules.constant import Constant
+from ttt3r_viewer.rules.registry import make_rule
+from ttt3r_viewer.rules.ttt3r import TTT3R
+from ttt3r_viewer.state import Evidence
+
+
+@pytest.fixture(scope="module")
+def case() -> GoldenCase:
+    return golden_case("dpt-small")
+
+
+@pytest.fixture(scope="module")
+def network(case: GoldenCase) -> ReconstructionNetwork:
+    return case.network()
+
+
+def test_session_gives_the_published_cameras_through_a_reset(case, network):
+    session = Session(network, TTT3R(), reset_every=3)
+    results = [session.process(frame) for frame in case.arrays["frames"]]
+    golden = case.arrays["ttt3r_reset3/camera_to_world"].astype(np.float64)
+    # Entry 3 is the anchor: the third frame again, whose camera is the second segment's world.
+    expected = [*golden[:3], *(golden[2] @ pose for pose in golden[4:])]
+    for result, pose in zip(results, expected, strict=True):
+        assert relative_error(result.camera.T_world_camera, pose) < 2e-4
+    assert [result.segment for result in results] == [0, 0, 0, 1, 1, 1]
+    points = case.arrays["ttt3r_reset3/pts3d_in_self_view"][[0, 1, 2, 4, 5, 6]]
+    for result, golden_points in zip(results, points, strict=True):
+        assert relative_error(result.points_camera, golden_points) < 2e-4
+
+
+def test_results_are_plain_numpy(case, network):
+    result = Session(network, TTT3R()).process(case.arrays["frames"][0])
+    height, width = case.arrays["frames"].shape[1:3]
+    assert result.image.shape == (height, width, 3)
+    assert result.points_camera.shape == (height, width, 3)
+    assert result.points_camera.dtype == np.float32
+    assert result.confidence.shape == (height, width)
+    assert result.confidence.min() > 1
+    assert result.gain.tolist() == [1] * case.config.state_size
+    assert result.camera.focal_px == focal_from_points(result.points_camera)
+
+
+def test_restart_gives_the_same_results_again(case, network):
+    session = Session(network, TTT3R(), reset_every=2)
+    first = [session.process(frame) for frame in case.arrays["frames"][:3]]
+    session.restart()
+    for before, frame in zip(first, case.arrays["frames"], strict=False):
+        again = session.process(frame)
+        assert np.array_equal(again.points_camera, before.points_camera)
+        assert np.array_equal(again.camera.T_world_camera, before.camera.T_world_camera)
+        assert (again.sequence, again.segment) == (before.sequence, before.segment)
+
+
+def test_a_refused_picture_leaves_the_state_alone(case, network):
+    plain, disturbed = Session(network, TTT3R()), Session(network, TTT3R())
+    for frame in case.arrays["frames"][:3]:
+        with pytest.raises(FrameError, match="1x1"):
+            disturbed.process(np.zeros((1, 1, 3), np.uint8))
+        assert np.array_equal(
+            plain.process(frame).points_camera, disturbed.process(frame).points_camera
+        )
+
+
+def test_encoding_a_batch_ahead_is_encoding_one_by_one(case, network):
+    with torch.inference_mode():
+        together = network.encode(case.images)
+        for number in range(len(case.images)):
+            alone = network.encode(case.images[number : number + 1])
+            ahead = together[number : number + 1]
+            assert (ahead.rows, ahead.columns) == (alone.rows, alone.columns)
+            assert relative_error(ahead.tokens, alone.tokens.numpy()) < 1e-5
+
+
+def test_ttt3r_with_logits_of_40_is_cut3r():
+    torch.manual_seed(0)
+    state, candidate = torch.randn(2, 1, 6, 4)
+    evidence = Evidence(state, candidate, state_logit_mean=torch.full((1, 6), 40.0))
+    gain, _ = TTT3R().update(evidence, TTT3R().reset(False))
+    later, _ = TTT3R().update(evidence, False)
+    cut3r, _ = Constant(1.0).update(evidence, None)
+    assert torch.equal(gain, cut3r)
+    assert torch.equal(later, cut3r)
+
+
+def test_only_the_first_frame_is_taken_whole():
+    rule = TTT3R()
+    evidence = Evidence(
+        torch.zeros(1, 3, 2), torch.zeros(1, 3, 2), torch.tensor([[-1.0, 0.0, 2.0]])
+    )
+    first, memory = rule.update(evidence, rule.initial())
+    second, memory = rule.update(evidence, memory)
+    after_reset, _ = rule.update(evidence, rule.reset(memory))
+    assert first.tolist() == [[1, 1, 1]] == after_reset.tolist()
+    assert torch.allclose(second, torch.tensor([[-1.0, 0.0, 2.0]]).sigmoid())
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
+def test_constant_rate_blends(case, network, rate):
+    with torch.inference_mode():
+        state = network.initial_state()
+        proposal = network.propose(state, network.encode(case.images[:1]))
+        gain, _ = Constant(rate).update(proposal.evidence, None)
+        blended = state.accept(proposal, gain).tokens
+        expected = (1 - rate) * state.tokens + rate * proposal.evidence.candidate
+    assert torch.allclose(blended, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan")])
+def test_a_rate_outside_0_to_1_is_refused(rate):
+    with pytest.raises(RuleError, match=r"must lie in \[0, 1\]"):
+        Constant(rate)
+
+
+def test_an_unknown_rule_lists_the_known_ones():
+    with pytest.raises(RuleError, match="unknown rule 'tt3r': take one of ttt3r, constant"):
+        make_rule("tt3r")
+    with pytest.raises(RuleError, match="rule ttt3r does not take rate; it takes no parameters"):
+        make_rule("ttt3r", rate=0.5)
+
+
+def test_mean_logits_equal_the_materialised_ones():
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 3, 7, 8), torch.randn(2, 3, 11, 8)
+    keys = CrossKeys(q, k)
+    logits = q @ k.mT / 8**0.5  # (batch, head, query, key)
+    assert torch.allclose(query_logit_mean(keys), logits.mean(dim=(1, 3)), atol=1e-5)
+    assert torch.allclose(key_logit_mean(keys), logits.mean(dim=(1, 2)), atol=1e-5)
+
+
+def test_written_out_attention_is_the_fused_one():
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 3, 17, 8)
+    fused = attend(q, k, v)
+    written_out = attend(q.requires_grad_(), k, v)
+    assert torch.allclose(fused, written_out, atol=1e-5)
+    assert not torch.equal(fused, written_out)  # else the two were one path
+
+
+def test_turning_depends_on_distance_alone():
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 1, 1, 1, 16)
+
+    def logit(q_yx: tuple[int, int], k_yx: tuple[int, int]) -> float:
+        turned = [rotation(torch.tensor([yx]), 16, 100.0)(x) for x, yx in ((q, q_yx), (k, k_yx))]
+        return float((turned[0] * turned[1]).sum())
+
+    assert logit((-1, -1), (2, 3)) == pytest.approx(logit((4, 5), (7, 9)), abs=1e-4)
+    assert logit((0, 0), (0, 0)) == pytest.approx(float((q * k).sum()), abs=1e-5)
+    assert abs(logit((0, 0), (0, 3)) - logit((0, 0), (3, 0))) > 1e-3
+
+
+def test_bfloat16_stays_near_float32(case):
+    frames = case.arrays["frames"][:3]
+    exact = Session(case.network(), Constant(1.0))
+    rough = Session(case.network().to(torch.bfloat16), Constant(1.0))
+    for frame in frames:
+        a, b = exact.process(frame), rough.process(frame)
+        assert b.points_camera.dtype == np.float32
+        typical = np.abs(a.points_camera - b.points_camera).mean() / np.abs(a.points_camera).mean()
+        assert 0 < typical < 0.1
+
+
+def test_numbers_that_are_not_finite_are_an_error(case):
+    network = case.network()
+    with torch.no_grad():
+        network.downstream_head.pose_head.mlp.fc2.bias.fill_(float("nan"))
+    with pytest.raises(ReconstructionError, match="not finite at frame 0"):
+        Session(network, TTT3R()).process(case.arrays["frames"][0])
+
+
+def test_the_miniature_has_room_for_its_state():
+    config = PRESETS["miniature"]
+    network = ReconstructionNetwork(config).eval()
+    network.load_state_dict(made_up_state_dict(network))
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+    result = Session(network, TTT3R()).process(image)
+    assert result.image.shape == (112, 160, 3)
+    assert result.gain.shape == (config.state_size,)

@@ -1,0 +1,125 @@
+"""Settings: flags win over the file, the file over defaults; what is refused says why."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from ttt3r_viewer.cli import main, parse_settings, settings_parser
+from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.settings import Settings, flag, read_config, settings_from
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def parsed(*words: str) -> Settings:
+    return parse_settings(settings_parser("ttt3r-view", "", with_page=True), words)
+
+
+def test_every_setting_has_a_flag_that_sets_it():
+    examples = {
+        "input": "x", "weights": "w", "rule": "constant", "rate": 0.5, "reset_every": 3,
+        "size": 64, "start": 1, "stride": 2, "max_frames": 9, "fps": 12.5, "device": "cpu",
+        "dtype": "bfloat16", "max_points": 1000, "output": "o", "overwrite": True,
+        "host": "0.0.0.0", "port": 0, "open_browser": True,
+    }  # fmt: skip
+    assert set(examples) == {one.name for one in fields(Settings)}
+    words: list[str] = []
+    for name, value in examples.items():
+        words += [flag(name)] if value is True else [flag(name), str(value)]
+    assert parsed(*words) == Settings(**examples)
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("stride: 3\nreset-every: 50\nopen_browser: true\n")
+    settings = parsed("--config", str(path), "--stride", "5", "--no-open-browser")
+    assert (settings.stride, settings.reset_every, settings.open_browser) == (5, 50, False)
+    assert settings.fps == Settings().fps
+
+
+def test_settings_survive_a_round_trip():
+    settings = parsed("--rule", "constant", "--rate", "0.3", "--max-frames", "7")
+    assert settings_from(settings.as_dict()) == settings
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_shipped_configurations_are_settings(path):
+    if path.name == "miniature.yaml":
+        from ttt3r_viewer.miniature.recipe import Recipe, recipe_from
+
+        assert recipe_from(path) == Recipe()
+    else:
+        settings_from(read_config(path))
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--rule", "tt3r"], "ttt3r"),
+        (["--rule", "constant", "--rate", "1.5"], "--rate 1.5: take a rate from 0 to 1"),
+        (["--rate", "0.5"], "--rate 0.5 with --rule ttt3r, which computes its own"),
+        (["--stride", "0"], "--stride 0: take a number above 0"),
+        (["--start", "-1"], "--start -1: take 0 or more"),
+        (["--fps", "nan"], "--fps nan: take a number above 0"),
+        (["--port", "eighty"], "invalid int value: 'eighty'"),
+        (["--nonsense"], "unrecognized arguments: --nonsense; ttt3r-view --help lists"),
+        (["folder/"], "unrecognized arguments: folder/"),
+    ],
+)
+def test_what_is_refused_says_why(words, text):
+    with pytest.raises(SettingsError) as caught:
+        parsed(*words)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("--seq_path", "--input"),
+        ("--model_path", "--weights"),
+        ("--model_update_type", "--rule"),
+        ("--frame_interval=2", "--stride"),
+        ("--reset_interval", "--reset-every"),
+        ("--vis_threshold", "percentile"),
+    ],
+)
+def test_the_names_of_the_published_demos_point_to_ours(old, new):
+    with pytest.raises(SettingsError) as caught:
+        parsed(old, "x")
+    assert new in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("strid: 2", "unknown setting strid: did you mean stride?"),
+        ("stride: two", "--stride 'two': wanted a whole number"),
+        ("stride: true", "--stride True: wanted a whole number"),
+        ("rule: cut3r", "--rule cut3r: take one of ttt3r, constant"),
+        ("- 1", "a list; give `name: value` lines"),
+        ("a: [", "not YAML"),
+        ("stride: !!python/object/apply:os.system ['true']", "not YAML"),
+    ],
+)
+def test_a_bad_file_is_one_line(tmp_path, capsys, text, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    assert main(["--config", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_file_that_is_not_there(tmp_path, capsys):
+    assert main(["run", "--config", str(tmp_path / "none.yaml")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_an_empty_file_changes_nothing(tmp_path):
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing\n")
+    assert parsed("--config", str(path)) == Settings()

@@ -1,0 +1,419 @@
+"""The page without a browser: addresses, layers, texts, and the thread that publishes."""
+
+from __future__ import annotations
+
+import math
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import pytest
+import viser
+from viser import _messages
+
+from tests.made_up_run import MadeUpRun, room_result
+from ttt3r_viewer.errors import ViewerServerError
+from ttt3r_viewer.reconstruct.commands import Command
+from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.types import Camera, Status
+from ttt3r_viewer.viewer.address import free_port
+from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.camera_layer import (
+    CameraLayer,
+    frustum_scale,
+    past_frusta,
+    path_segments,
+    pyramid_segments,
+)
+from ttt3r_viewer.viewer.chunks import chunk_clouds, make_cloud
+from ttt3r_viewer.viewer.colors import VIRIDIS, apply_color_map, point_colors
+from ttt3r_viewer.viewer.panels.run import error_html, notice_html, status_html
+from ttt3r_viewer.viewer.panels.timeline import caption_html
+from ttt3r_viewer.viewer.point_layer import LIVE_POINTS, PointLayer
+from ttt3r_viewer.viewer.settings import ColorBy, ViewControls, ViewSettings
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout_sec: float = 10.0) -> None:
+    end = time.monotonic() + timeout_sec
+    while not condition():
+        assert time.monotonic() < end, f"waited {timeout_sec} s for {what}"
+        time.sleep(0.01)
+
+
+def filled_store(count: int, max_points: int = 100_000, points_per_frame: int = 100) -> SceneStore:
+    store = SceneStore(max_points=max_points, points_per_frame=points_per_frame)
+    for sequence in range(count):
+        store.add(room_result(sequence, 16, 12))
+    return store
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[viser.ViserServer]:
+    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def viewer() -> Iterator[Viewer]:
+    viewer = Viewer(SceneStore(), SimpleQueue(), port=0)
+    viewer.start()
+    yield viewer
+    viewer.stop()
+
+
+# Addresses.
+
+
+def test_busy_port_gives_a_free_one_and_a_note_that_names_both():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        busy = taken.getsockname()[1]
+        viewer = Viewer(SceneStore(), SimpleQueue(), port=busy)
+        viewer.start()
+        try:
+            assert viewer.port != busy
+            assert viewer.port_note == f"port {busy} is busy, so the page is at {viewer.port}"
+            socket.create_connection(("127.0.0.1", viewer.port), timeout=2).close()
+        finally:
+            viewer.stop()
+
+
+def test_port_that_is_free_is_taken_and_needs_no_note():
+    port = free_port("127.0.0.1", 0)
+    viewer = Viewer(SceneStore(), SimpleQueue(), port=port)
+    viewer.start()
+    assert (viewer.port, viewer.port_note) == (port, "")
+    assert viewer.url == f"http://127.0.0.1:{port}"
+    viewer.stop()
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])
+def test_host_that_cannot_be_bound_is_an_error_at_once(host):
+    viewer = Viewer(SceneStore(), SimpleQueue(), host=host, port=0)
+    with pytest.raises(ViewerServerError, match=r"--host .* give 127\.0\.0\.1"):
+        viewer.start()
+    viewer.stop()
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_port_that_is_none_is_an_error(port):
+    with pytest.raises(ViewerServerError, match=f"--port {port} is no port: give 0"):
+        free_port("127.0.0.1", port)
+
+
+# The page as a whole.
+
+
+def test_no_browser_can_open_the_public_tunnel(viewer):
+    assert _messages.ShareUrlRequest not in viewer.server._websock_server._incoming_handlers
+
+
+def test_stop_ends_the_thread_quickly_and_twice_is_once(capfd):
+    viewer = Viewer(SceneStore(), SimpleQueue(), port=0)
+    viewer.start()
+    # An idle connection makes viser's own stop wait for six seconds.
+    with socket.create_connection(("127.0.0.1", viewer.port)):
+        begin = time.monotonic()
+        viewer.stop()
+        assert time.monotonic() - begin < 2
+    viewer.stop()
+    assert not [t for t in threading.enumerate() if t.name == "page-publisher"]
+    assert capfd.readouterr().out == ""
+
+
+def test_page_needs_no_torch():
+    code = "import sys, ttt3r_viewer.viewer.app; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_error_of_one_tick_is_shown_and_does_not_end_the_thread(viewer, monkeypatch):
+    publisher = viewer._publisher
+    shown: list[str] = []
+    run_panel = publisher._parts.run
+    monkeypatch.setattr(run_panel, "show", lambda _status, _count, trouble: shown.append(trouble))
+    update = publisher._parts.cameras.update
+
+    def fail(*_: Any) -> None:
+        raise ValueError("a mistake of ours")
+
+    publisher._parts.cameras.update = fail
+    wait_for(lambda: any("a mistake of ours" in text for text in shown), "the error's text")
+    publisher._parts.cameras.update = update
+    wait_for(lambda: shown[-1] == "", "the error to go away")
+
+
+# Points.
+
+
+def nodes(server: viser.ViserServer, prefix: str) -> list[str]:
+    return [n for n in server.scene._handle_from_node_name if n.startswith(prefix)]
+
+
+def draw(layer: PointLayer, store: SceneStore, settings: ViewSettings, ticks: int = 3) -> int:
+    """Let the layer come to rest and give the number of points that it shows."""
+    for tick in range(ticks):
+        snapshot = store.snapshot()
+        last = len(snapshot.frames) - 1
+        position = last if settings.live else min(settings.position, last)
+        layer.update(snapshot, settings, position, time.monotonic() + 10 * tick)
+    return layer.points_shown
+
+
+def test_all_kept_points_are_drawn_and_hiding_tenths_hides_their_share(server):
+    store, layer = filled_store(32), PointLayer(server)
+    live = 16 * 12
+    assert draw(layer, store, ViewSettings()) == 32 * 100 + live
+    for hidden in (3, 9):
+        shown = draw(layer, store, ViewSettings(live=False, position=31, hidden_bins=hidden))
+        # Percentiles are of the doublings only, and equal confidences fall into the same tenth.
+        assert shown == pytest.approx(3200 * (10 - hidden) / 10, rel=0.25)
+
+
+def test_hiding_sends_no_points_again(server, monkeypatch):
+    store, layer = filled_store(16), PointLayer(server)
+    draw(layer, store, ViewSettings(live=False, position=15))
+    monkeypatch.setattr(server.scene, "add_point_cloud", lambda *_a, **_k: pytest.fail("sent"))
+    draw(layer, store, ViewSettings(live=False, position=15, hidden_bins=5))
+    draw(layer, store, ViewSettings(live=False, position=7, hidden_bins=5))
+
+
+def test_scrubbing_shows_exactly_the_frames_up_to_there(server):
+    store, layer = filled_store(30), PointLayer(server)
+    for position in (29, 0, 5, 7, 12, 29):
+        shown = draw(layer, store, ViewSettings(live=False, position=position))
+        assert shown == (position + 1) * 100, position
+        only = draw(layer, store, ViewSettings(live=False, position=position, extent="one"))
+        assert only == (16 * 12 if position == 29 else 100)
+
+
+@pytest.mark.parametrize("color_by", ["picture", "confidence", "frame", "height"])
+def test_every_colour_redraws_the_same_points(server, color_by: ColorBy):
+    store, layer = filled_store(9), PointLayer(server)
+    settings = ViewSettings(live=False, position=8)
+    assert draw(layer, store, settings) == 900
+    before = {c: h.colors for chunk in layer._chunks.values() for c, h in chunk.handles.items()}
+    assert draw(layer, store, replace(settings, color_by=color_by)) == 900
+    after = {c: h.colors for chunk in layer._chunks.values() for c, h in chunk.handles.items()}
+    same = all(np.array_equal(before[c], after[c]) for c in before)
+    assert same == (color_by == "picture")
+
+
+def test_long_run_stays_within_nodes_and_points_and_a_restart_leaves_nothing(server):
+    store, layer = SceneStore(max_points=20_000, points_per_frame=200), PointLayer(server)
+    cameras = CameraLayer(server)
+    settings, most = ViewSettings(), 0
+    store.set_status(Status(phase="running"))
+    for sequence in range(500):
+        store.add(room_result(sequence, 16, 12))
+        layer.update(store.snapshot(), settings, sequence, sequence * 0.2)
+        cameras.update(store.snapshot(), settings, sequence, sequence * 0.2)
+        most = max(most, len(nodes(server, "/")))
+    assert most <= 250
+    assert layer.node_count + cameras.node_count <= most
+    shown = draw(layer, store, replace(settings, live=False, position=499))
+    assert shown == store.snapshot().point_count
+    assert 10_000 < shown <= 20_000
+    store.clear()
+    draw(layer, store, settings)
+    cameras.update(store.snapshot(), settings, -1, 1000.0)
+    assert not [n for n in nodes(server, "/points/") if "chunk" in n]
+    assert nodes(server, "/camera/") + nodes(server, "/live") == []
+    assert layer.points_shown == 0
+
+
+def test_growing_chunk_is_sent_at_most_twice_a_second(server, monkeypatch):
+    store, layer = filled_store(64), PointLayer(server)
+    draw(layer, store, ViewSettings())
+    sent: list[str] = []
+    add = server.scene.add_point_cloud
+    monkeypatch.setattr(
+        server.scene,
+        "add_point_cloud",
+        lambda name, *a, **k: (sent.append(name), add(name, *a, **k))[1],
+    )
+    begin = time.monotonic() + 100
+    for tick in range(10):
+        if tick < 3:
+            store.add(room_result(64 + tick, 16, 12))
+        layer.update(store.snapshot(), ViewSettings(), 63 + min(tick + 1, 3), begin + tick * 0.1)
+    assert sent.count("/live") == 3
+    assert max(sent.count(name) for name in sent if name != "/live") == 2
+
+
+def test_live_frame_is_denser_than_kept_ones_but_bounded(server):
+    store, layer = SceneStore(points_per_frame=10), PointLayer(server)
+    store.add(room_result(0, 256, 192))
+    assert draw(layer, store, ViewSettings()) == LIVE_POINTS + 10
+
+
+def test_tenths_of_a_chunk_hold_every_point_once():
+    snapshot = filled_store(8).snapshot()
+    parts = [frame.points for frame in snapshot.frames]
+    clouds = chunk_clouds(parts, 0, snapshot.layout, "picture")
+    assert len(clouds) == CONFIDENCE_BINS
+    drawn = np.concatenate([cloud.points for cloud in clouds if cloud is not None])
+    kept = np.concatenate([part.points_world for part in parts])
+    assert np.allclose(np.sort(drawn, axis=0), np.sort(kept, axis=0), atol=4 * 2**-10)
+
+
+def test_far_points_take_float32_and_a_stray_one_does_not_become_infinite():
+    colors = np.zeros((1000, 3), np.uint8)
+    layout = Layout(median_depth=2.0, points_per_frame=1000)
+    near = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)
+    assert make_cloud(near, colors, layout).precision == "float16"
+    far = make_cloud(near + 500, colors, layout)
+    assert far.precision == "float32"
+    assert np.array_equal(far.points, near + 500)
+    near[0] = 1e6
+    stray = make_cloud(near, colors, layout)
+    assert np.isfinite(stray.points).all()
+    assert len(stray.points) == len(stray.colors) == 999
+
+
+def test_colour_maps_run_from_end_to_end_and_the_picture_stays():
+    assert np.array_equal(apply_color_map(np.array([-1.0, 0.5, 2.0]), VIRIDIS), VIRIDIS[[0, 4, 8]])
+    layout = Layout(height_range=(-1.0, 1.0), frames_scale=3)
+    values: dict[str, Any] = {
+        "colors": np.array([[1, 2, 3], [4, 5, 6]], np.uint8),
+        "confidence": np.array([0.0, 1.0], np.float32),
+        "height": np.array([-1.0, 1.0]),
+        "position": np.array([0.0, 2.0]),
+    }
+    assert point_colors("picture", layout, **values) is values["colors"]
+    for color_by in ("confidence", "frame", "height"):
+        low, high = point_colors(color_by, layout, **values).sum(axis=1)
+        assert high > 1.3 * low
+
+
+# Cameras.
+
+
+def test_frustum_and_pyramid_agree_on_where_the_picture_stands():
+    camera = Camera(np.eye(4), focal_px=100.0, width=160, height=120)
+    # viser draws (x, y, 1) scaled by this, divided by the cube root of the pyramid's volume.
+    y = math.tan(camera.fov_y_rad / 2)
+    volume = (y * camera.aspect) * y / 3
+    assert frustum_scale(camera, 0.5) / volume ** (1 / 3) == pytest.approx(0.5)
+    corners = pyramid_segments(camera, 0.5)[:4, 1]
+    assert np.allclose(corners[2], [0.4, 0.3, 0.5])
+    assert np.allclose(pyramid_segments(camera, 0.5)[:4, 0], 0)
+
+
+def test_path_and_past_cameras_stay_small_however_many_frames():
+    snapshot = filled_store(3).snapshot()
+    frames = [
+        replace(f, camera=replace(f.camera, T_world_camera=translation(0.5 * i)))
+        for i, f in enumerate(snapshot.frames[:1] * 3000)
+    ]
+    points, colors = path_segments(frames, snapshot.layout)
+    assert len(points) == len(colors) <= 1000
+    assert np.allclose(points[-1, 1], [1499.5, 0, 0])
+    assert np.array_equal(points[1:, 0], points[:-1, 1])
+    points, colors = past_frusta(frames, snapshot.layout)
+    assert points.shape == colors.shape
+    assert len(points) <= 8 * 200
+
+
+def translation(x: float) -> np.ndarray:
+    pose = np.eye(4)
+    pose[0, 3] = x
+    return pose
+
+
+# Texts.
+
+
+def test_status_line_always_says_the_same_facts():
+    status = Status("running", "", "miniature", "ttt3r", "cuda", 12, 40, 3.44)
+    text = status_html(status, 1234)
+    for fact in (
+        "Running",
+        "miniature",
+        "ttt3r",
+        "cuda",
+        "frame 12 of 40",
+        "3.4 frames/s",
+        "1,234",
+    ):
+        assert fact in text
+    unknown = status_html(replace(status, frames_total=None), 0)
+    assert "frame 12 of ?" in unknown
+    assert "skipped" not in unknown
+    skipped = status_html(replace(status, skipped=2, last_skipped="a.png: cut off"), 0)
+    assert "2 frames skipped, last: a.png: cut off" in skipped
+
+
+def test_no_text_from_outside_becomes_markup():
+    evil = '<script>alert(1)</script><img src=x onerror="alert(1)">'
+    status = Status("starting", evil, evil, evil, evil, skipped=1, last_skipped=evil)
+    frame = replace(filled_store(1).snapshot().frames[0], name=evil)
+    texts = [status_html(status, 0), error_html(evil), notice_html(evil), caption_html(frame)]
+    for text in texts:
+        assert "&lt;script&gt;" in text
+        assert "<script" not in text
+        assert "<img" not in text
+    assert len(error_html("x" * 10**6)) < 2000
+
+
+# What callbacks do.
+
+
+def test_settings_are_replaced_and_the_latest_wins():
+    controls = ViewControls()
+    before = controls.settings
+    controls.change(hidden_bins=3)
+    controls.change(hidden_bins=5, live=False)
+    assert (before.hidden_bins, controls.settings.hidden_bins) == (0, 5)
+    assert not controls.settings.live
+    assert controls.changed.is_set()
+
+
+def test_position_beyond_the_seen_frames_is_clamped(viewer):
+    for sequence in range(3):
+        viewer._store.add(room_result(sequence, 16, 12))
+    timeline = viewer._publisher._parts.timeline
+    wait_for(lambda: timeline._frame_count == 3, "three frames")
+    timeline._go_to(99)
+    assert viewer.controls.settings.position == 2
+    timeline._go_to(-5)
+    assert viewer.controls.settings.position == 0
+
+
+def test_made_up_run_obeys_commands_as_the_worker_does():
+    store = SceneStore()
+    run = MadeUpRun(store, total=5, frames_per_second=100)
+    run.start()
+    wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
+    assert len(store.snapshot().frames) == 5
+    run.stop()
+
+
+def test_buttons_say_what_is_wanted_and_restart_goes_live():
+    commands: SimpleQueue[Command] = SimpleQueue()
+    viewer = Viewer(SceneStore(), commands, port=0)
+    viewer.start()
+    try:
+        run_panel = viewer._publisher._parts.run  # pyright: ignore[reportOptionalMemberAccess]
+        said = []
+        for phase in ("running", "paused", "finished", "failed"):
+            viewer._store.set_status(Status(phase=phase))
+            wait_for(lambda phase=phase: run_panel._phase == phase, phase)
+            run_panel._toggle()
+            said.append(None if commands.empty() else type(commands.get()).__name__)
+        assert said == ["Pause", "Play", None, None]
+        viewer.controls.change(live=False, position=7)
+        run_panel._begin_again()
+        assert type(commands.get()).__name__ == "Restart"
+        assert viewer.controls.settings.live
+    finally:
+        viewer.stop()

@@ -1,0 +1,323 @@
+"""The procedural rooms: seeds decide, depth and poses agree, cameras keep out of things."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.miniature import scenes, textures
+from ttt3r_viewer.miniature.raycast import (
+    FIRST_BOX,
+    FIRST_CYLINDER,
+    FIRST_SPHERE,
+    OBJECTS,
+    Solids,
+    exit_of_spaces,
+    hits,
+    nearest_surface,
+)
+from ttt3r_viewer.miniature.rooms import Room
+from ttt3r_viewer.miniature.scenes import Clip, draw_worlds, render_clips, render_worlds
+from ttt3r_viewer.miniature.trajectories import MIN_CLEARANCE, MOTIONS
+
+HEIGHT, WIDTH = 48, 64
+SEEDS = (3, 14, 15, 92, 65, 35)
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    """Six sequences of five frames."""
+    return render_clips(SEEDS, 5, HEIGHT, WIDTH, device="cpu")
+
+
+def points_camera(clip: Clip, sequence: int, frame: int) -> Tensor:
+    """Camera-frame points of one frame by the stated pinhole convention; (height, width, 3)."""
+    rows, columns = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
+    focal, depth = clip.focal_px[sequence], clip.depth[sequence, frame]
+    x = (columns - WIDTH // 2) / focal * depth
+    y = (rows - HEIGHT // 2) / focal * depth
+    return torch.stack([x, y, depth], dim=-1)
+
+
+def test_shapes_and_ranges(clip: Clip) -> None:
+    assert clip.images.shape == (len(SEEDS), 5, HEIGHT, WIDTH, 3)
+    assert clip.images.dtype == torch.float32
+    assert clip.images.min() >= 0
+    assert clip.images.max() <= 1
+    assert clip.depth.shape == (len(SEEDS), 5, HEIGHT, WIDTH)
+    assert torch.isfinite(clip.depth).all()
+    assert clip.depth.min() > 0.1
+    assert clip.depth.max() < 25
+    fov_x_rad = 2 * torch.atan(WIDTH / 2 / clip.focal_px)
+    assert (fov_x_rad >= np.radians(45) - 1e-4).all()
+    assert (fov_x_rad <= np.radians(90) + 1e-4).all()
+
+
+def test_pictures_differ_and_show_something(clip: Clip) -> None:
+    first = clip.images[:, 0]
+    assert (first.flatten(1).std(dim=1) > 0.03).all()
+    for a in range(len(SEEDS)):
+        for b in range(a):
+            assert (first[a] - first[b]).abs().mean() > 0.05
+
+
+def test_world_is_first_camera_and_rotations_are_rotations(clip: Clip) -> None:
+    eye = torch.eye(4).expand(len(SEEDS), 4, 4)
+    torch.testing.assert_close(clip.T_world_camera[:, 0], eye)
+    R = clip.T_world_camera[..., :3, :3].double()
+    torch.testing.assert_close(
+        R @ R.transpose(-1, -2), torch.eye(3).double().expand_as(R), atol=1e-5, rtol=0
+    )
+    assert (torch.linalg.det(R) > 0.99).all()
+
+
+def test_depth_and_poses_agree_between_frames() -> None:
+    """What frame 0 sees lies on the surfaces that frame 4 sees, but for what is hidden."""
+    clip = render_clips(range(20, 32), 5, HEIGHT, WIDTH, device="cpu", step_scale=0.5)
+    compared = 0
+    for sequence in range(12):
+        T = torch.linalg.inv(clip.T_world_camera[sequence, 4])
+        points = points_camera(clip, sequence, 0) @ T[:3, :3].T + T[:3, 3]
+        z = points[..., 2]
+        focal = clip.focal_px[sequence]
+        column = points[..., 0] / z * focal + WIDTH // 2
+        row = points[..., 1] / z * focal + HEIGHT // 2
+        inside = (z > 0) & (column >= 0) & (column <= WIDTH - 1) & (row >= 0) & (row <= HEIGHT - 1)
+        place = torch.stack([column / (WIDTH - 1), row / (HEIGHT - 1)], dim=-1) * 2 - 1
+        # Inverse depth is linear in the picture on a plane, so bilinear reading is exact there.
+        seen = 1 / torch.nn.functional.grid_sample(
+            1 / clip.depth[sequence, 4][None, None], place[None], align_corners=True
+        )
+        error = ((seen[0, 0] - z) / z)[inside].abs()
+        compared += len(error)
+        if len(error) > 200:
+            assert (error < 2e-4).float().mean() > 0.6
+            assert error.median() < 5e-5
+    assert compared > 12 * HEIGHT * WIDTH / 3
+
+
+def test_seed_decides_whatever_else_is_in_the_batch(clip: Clip) -> None:
+    again = render_clips(SEEDS, 5, HEIGHT, WIDTH, device="cpu")
+    assert torch.equal(clip.images, again.images)
+    alone = render_clips([SEEDS[4]], 5, HEIGHT, WIDTH, device="cpu")
+    torch.testing.assert_close(alone.depth[0], clip.depth[4], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(alone.T_world_camera[0], clip.T_world_camera[4])
+    assert (alone.images[0] - clip.images[4]).abs().mean() < 1e-4
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_longer_sequence_begins_with_the_shorter(motion: str) -> None:
+    short = draw_worlds(range(8), 6, motion=motion)
+    long = draw_worlds(range(8), 150, motion=motion)
+    assert np.abs(long.T_room_camera[:, :6] - short.T_room_camera).max() < 1e-9
+    assert np.array_equal(long.sensor[:, :6], short.sensor)
+
+
+def test_stride_picks_places_of_the_same_path() -> None:
+    whole = draw_worlds(range(10), 31)
+    strided = draw_worlds(range(10), 7, stride=5)
+    assert np.abs(whole.T_room_camera[:, ::5] - strided.T_room_camera).max() < 1e-9
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_cameras_keep_clear_and_move_within_bounds(motion: str) -> None:
+    worlds = draw_worlds(range(100, 112), 200, motion=motion)
+    for seed, T_room_camera in zip(range(100, 112), worlds.T_room_camera, strict=True):
+        room = scenes.room_of(seed)
+        assert room.clearance(T_room_camera[:, :3, 3]).min() > MIN_CLEARANCE - 0.02
+        step_m = np.linalg.norm(np.diff(T_room_camera[:, :3, 3], axis=0), axis=1)
+        assert step_m.max() < 0.16
+        relative = T_room_camera[:-1, :3, :3].transpose(0, 2, 1) @ T_room_camera[1:, :3, :3]
+        cosine = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
+        assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < 8
+        assert step_m.max() > 1e-4
+
+
+def test_step_scale_scales_the_motion() -> None:
+    def travelled(step_scale: float) -> float:
+        T = draw_worlds(range(12), 12, motion="walk", step_scale=step_scale).T_room_camera
+        return float(np.linalg.norm(np.diff(T[:, :, :3, 3], axis=1), axis=-1).sum())
+
+    assert travelled(0.25) < 0.4 * travelled(1.0)
+
+
+def test_loops_return() -> None:
+    worlds = draw_worlds(range(6), 1000, motion="loop")
+    for T_room_camera in worlds.T_room_camera:
+        away = np.linalg.norm(T_room_camera[:, :3, 3] - T_room_camera[0, :3, 3], axis=1)
+        left = int(np.argmax(away > 0.5 * away.max()))
+        assert away[left:].min() < 0.3
+
+
+def test_some_walks_pass_doorways() -> None:
+    passed = 0
+    worlds = draw_worlds(range(40), 300, motion="walk")
+    for seed, T_room_camera in zip(range(40), worlds.T_room_camera, strict=True):
+        room, place = scenes.room_of(seed), T_room_camera[:, :3, 3]
+        for low, high, door in zip(room.space_low, room.space_high, room.is_door, strict=True):
+            inner = (place[:, :2] > low[:2]) & (place[:, :2] < high[:2])
+            passed += door and bool(inner.all(axis=1).any())
+    assert passed >= 5
+
+
+def test_unknown_motion_lists_the_known() -> None:
+    with pytest.raises(SettingsError, match=r"'hop'.*hand-held, orbit, walk, look-around, loop"):
+        draw_worlds([1], 2, motion="hop")
+
+
+def test_seed_ranges_and_textures_never_meet() -> None:
+    ranges = (scenes.TEST_SEEDS, scenes.VALIDATION_SEEDS, scenes.TRAIN_SEEDS)
+    assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
+    train = draw_worlds([scenes.TRAIN_SEEDS.start, scenes.TRAIN_SEEDS.start + 7], 1).materials
+    other = draw_worlds([0, scenes.VALIDATION_SEEDS.start], 1).materials
+    assert train[..., :2].max() < textures.TRAIN_TEXTURES
+    assert other[..., :2].min() >= textures.TRAIN_TEXTURES
+    assert other[..., :2].max() < textures.TEXTURES
+
+
+def walk_to_surface(room: Room, origin: np.ndarray, direction: np.ndarray) -> float:
+    """Distance along a unit direction by sphere tracing on the room's clearance."""
+    reach = 0.0
+    for _ in range(4000):
+        gap = float(room.clearance((origin + reach * direction)[None])[0])
+        if gap < 1e-5:
+            break
+        reach += gap
+    return reach
+
+
+def test_ray_casting_agrees_with_sphere_tracing() -> None:
+    """Two independent ways to the first surface: closed forms in torch, and steps in numpy."""
+    rng = np.random.default_rng(5)
+    checked = 0
+    for seed in range(24):
+        room = scenes.room_of(seed)
+        worlds = draw_worlds([seed], 1)
+        origin = worlds.T_room_camera[0, 0, :3, 3]
+        directions = rng.normal(size=(12, 3))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        lists = (
+            (worlds.boxes, FIRST_BOX),
+            (worlds.spheres, FIRST_SPHERE),
+            (worlds.cylinders, FIRST_CYLINDER),
+        )
+        solids = []
+        for rows, first in lists:
+            numbers = torch.arange(first, first + rows.shape[1], dtype=torch.int32)
+            solids += [torch.from_numpy(rows), numbers[None]]
+        start = torch.from_numpy(origin).float()
+        rays = torch.from_numpy(directions.T.copy()).float()[:, None]
+        depth, owner = nearest_surface(
+            torch.from_numpy(worlds.spaces),
+            torch.from_numpy(worlds.ceiling),
+            Solids(*solids),
+            (start[0].view(1, 1), start[1].view(1, 1), start[2].view(1, 1)),
+            (rays[0], rays[1], rays[2]),
+        )
+        assert (owner < OBJECTS).all()
+        for ray in range(12):
+            # Clearance only bounds the distance from below where boxes overlap, so steps get
+            # small at such seams; those rays are left out by asking both ways to be near a surface.
+            reach = walk_to_surface(room, origin, directions[ray])
+            found = float(depth[0, ray])
+            beyond = room.clearance((origin + (found + 5e-3) * directions[ray])[None])[0]
+            if beyond < 0:
+                checked += 1
+                assert reach <= found + 1e-3
+                inner = origin + np.linspace(0, found - 2e-3, 200)[:, None] * directions[ray]
+                assert room.clearance(inner).min() > -1e-3
+    assert checked > 200
+
+
+def test_rays_pass_doorways() -> None:
+    spaces = torch.tensor(
+        [[[0.0, 0, 0, 2, 2, 2], [1.5, 0.5, 0, 2.7, 1.5, 1.8], [2.2, 0, 0, 5, 2, 2]]]
+    )
+    level = torch.tensor([[0.0, 0, 0, 1]])
+    one, zero = torch.ones(1, 1), torch.zeros(1, 1)
+    through = exit_of_spaces(spaces, level, (one, one, one), (one, zero, zero))
+    assert through.item() == pytest.approx(4.0, rel=1e-4)
+    back = exit_of_spaces(spaces, level, (4 * one, one, one), (-one, zero, zero))
+    assert back.item() == pytest.approx(4.0, rel=1e-4)
+    beside = exit_of_spaces(spaces, level, (one, 0.2 * one, one), (one, zero, zero))
+    assert beside.item() == pytest.approx(1.0, rel=1e-4)
+    slope = torch.tensor([[0.0, 0, 1, 1.6]])
+    under = exit_of_spaces(spaces, slope, (one, one, one), (zero, zero, one))
+    assert under.item() == pytest.approx(0.6, rel=1e-4)
+
+
+def test_rays_meet_sphere_and_cylinder_where_geometry_says() -> None:
+    solids = Solids(
+        boxes=torch.tensor([[[0.0, 0, 5, 1, 1, 1, 1, 0]]]),
+        box_object=torch.tensor([[FIRST_BOX]], dtype=torch.int32),
+        spheres=torch.tensor([[[0.0, 0, 5, 0.5]]]),
+        sphere_object=torch.tensor([[FIRST_SPHERE]], dtype=torch.int32),
+        cylinders=torch.tensor([[[0.0, 0, 0.5, 4.75, 5.25]]]),
+        cylinder_object=torch.tensor([[FIRST_CYLINDER]], dtype=torch.int32),
+    )
+    zero, one = torch.zeros(1, 1), torch.ones(1, 1)
+    ahead = [near.item() for near, _ in hits(solids, (zero, zero, zero), (zero, zero, one))]
+    assert ahead == pytest.approx([4.0, 4.5, 4.75], rel=1e-5)
+    behind = [near.item() for near, _ in hits(solids, (zero, zero, zero), (zero, zero, -one))]
+    assert min(behind) > 1e6
+    aside = [near.item() for near, _ in hits(solids, (2 * one, zero, zero), (zero, zero, one))]
+    assert min(aside) > 1e6
+
+
+def test_a_ray_along_a_turned_box_face_gives_a_number() -> None:
+    half = 0.5**0.5
+    nothing = torch.zeros(1, 0, dtype=torch.int32)
+    solids = Solids(
+        boxes=torch.tensor([[[0.0, 0, 5, 1, 1, 1, half, half]]]),
+        box_object=torch.tensor([[FIRST_BOX]], dtype=torch.int32),
+        spheres=torch.zeros(1, 0, 4),
+        sphere_object=nothing,
+        cylinders=torch.zeros(1, 0, 5),
+        cylinder_object=nothing,
+    )
+    zero, one = torch.zeros(1, 1), torch.ones(1, 1)
+    # half * 1 + half * -1 is exactly 0: the ray runs along one of the box's own axes.
+    along = (one, -one, zero)
+    inside = [near.item() for near, _ in hits(solids, (-9 * one, 9 * one, 5 * one), along)]
+    assert inside == pytest.approx([9 - half], rel=1e-4)
+    beside = [near.item() for near, _ in hits(solids, (9 * one, 9 * one, 5 * one), along)]
+    assert min(beside) > 1e6
+
+
+def test_blended_texels_are_bilinear_and_mirrored() -> None:
+    picture = torch.from_numpy(textures.make_texture(2))
+    u = torch.tensor([10.5, 11.0, 2 * textures.SIZE - 10.5])
+    v = torch.tensor([20.5, 20.5, 20.5])
+    colour = textures.blend(*textures.taps(torch.full((3,), 2.0), u, v, torch.ones(3)))
+    torch.testing.assert_close(colour[:, 0], picture[20, 10])
+    torch.testing.assert_close(colour[:, 1], (picture[20, 10] + picture[20, 11]) / 2)
+    torch.testing.assert_close(colour[:, 2], picture[20, 10])
+    far = textures.blend(
+        *textures.taps(torch.full((1,), 2.0), u[:1], v[:1], torch.tensor([1000.0]))
+    )
+    assert torch.isfinite(far).all()
+
+
+def test_view_tests_never_drop_what_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    worlds = draw_worlds(range(12), 2)
+    fast = render_worlds(worlds, HEIGHT, WIDTH, device="cpu")
+    everything = torch.tensor(True)
+    monkeypatch.setattr(scenes.View, "sees", lambda *_: everything)
+    monkeypatch.setattr(scenes.View, "sees_shadow", lambda *_: everything)
+    plain = render_worlds(worlds, HEIGHT, WIDTH, device="cpu")
+    torch.testing.assert_close(fast.depth, plain.depth)
+    torch.testing.assert_close(fast.images, plain.images, atol=1e-4, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_device_changes_only_rounding(clip: Clip) -> None:
+    other = render_clips(SEEDS, 5, HEIGHT, WIDTH, device="cuda")
+    error = (other.depth.cpu() - clip.depth).abs() / clip.depth
+    assert (error < 1e-4).float().mean() > 0.999
+    assert (other.images.cpu() - clip.images).abs().mean() < 2e-3

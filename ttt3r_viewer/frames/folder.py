@@ -1,0 +1,246 @@
+"""Pictures from files: a folder, a glob pattern, or one image.
+
+A picture becomes upright 8-bit RGB: EXIF orientation is applied; 16-bit grey is scaled by 1 / 257,
+not clipped; transparent pixels are laid over black; CMYK is converted without its ICC profile; the
+first picture of a file that holds several is taken. Pictures of floats or of 32-bit integers are
+refused, because nothing says which value is white. So is everything that Pillow cannot decode to
+the last byte, or takes for a decompression bomb.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ttt3r_viewer.errors import FrameError, InputError
+from ttt3r_viewer.frames.kinds import IMAGE_SUFFIXES, INPUT_KINDS
+from ttt3r_viewer.frames.selection import Selection
+from ttt3r_viewer.frames.times import picture_times
+from ttt3r_viewer.types import Frame, SkippedFrame
+
+_NUMBER = re.compile(r"[0-9]+")
+_MOVING_FORMATS = frozenset({"GIF", "PNG", "WEBP"})
+"""Formats whose further pictures are later moments; those of TIFF or a phone's MPO are not."""
+
+
+class FolderSource:
+    """Frames from image files, each opened when it is its turn and closed again.
+
+    A file that cannot be read, or is gone by then, becomes a `SkippedFrame`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        picture_names: Sequence[str],
+        selection: Selection,
+        fps: float = 30.0,
+        times_sec: Sequence[float] | None = None,
+    ) -> None:
+        """Yield the selected ones of `picture_names` in `folder`; none of them is touched yet.
+
+        `times_sec` has one time for each name; without it, `times.py` finds them, with `fps` as its
+        last resort. Raises `InputError` for a start beyond the end or times that do not fit.
+        """
+        self.name = name
+        self._folder = folder
+        self._names = picture_names
+        self._indices = selection.indices(len(picture_names), name)
+        if times_sec is None:
+            times_sec = picture_times(folder, picture_names, fps)
+        self._times_sec = times_sec
+        self._closed = False
+
+    @property
+    def total(self) -> int:
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[Frame | SkippedFrame]:
+        for index in self._indices:
+            if self._closed:
+                return
+            name = self._names[index]
+            try:
+                image = read_image(self._folder / name)
+            except FrameError as error:
+                yield SkippedFrame(index, name, str(error))
+            else:
+                yield Frame(index, self._times_sec[index], name, image)
+
+    def close(self) -> None:
+        """End every iteration before its next frame."""
+        self._closed = True
+
+
+def natural_key(name: str) -> tuple[str, str]:
+    """Key that sorts names as people do: img2 before img10, numbers of any length, by folder first.
+
+    Case does not count, nor do leading zeros, except between names that are otherwise the same.
+    """
+    # NUL is below every letter, so a folder's pictures stay together.
+    text = name.casefold().replace(os.sep, "\0")
+    return _NUMBER.sub(_sortable_number, text), name
+
+
+def _sortable_number(match: re.Match[str]) -> str:
+    """Digits behind their count, so that texts compare as the numbers do, however long."""
+    digits = match[0].lstrip("0")
+    return f"0{chr(len(digits))}{digits}"
+
+
+def list_folder(folder: Path) -> list[str]:
+    """Names of the pictures of `folder` in natural order.
+
+    The suffix tells what is a picture; hidden and all other files are ignored.
+    No file is opened or examined, so a folder of 100,000 pictures opens in a second.
+    Raises `InputError` where there is none.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.is_dir()) for entry in entries]
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be read ({error.strerror}); {INPUT_KINDS}"
+        ) from error
+    if not found:
+        raise InputError(f"the folder {folder} is empty; {INPUT_KINDS}")
+    names = [name for name, is_folder in found if not is_folder and _is_picture_name(name)]
+    if not names:
+        others = [name + "/" * is_folder for name, is_folder in found]
+        raise InputError(f"the folder {folder} has no images, only {_some(others)}; {INPUT_KINDS}")
+    return sorted(names, key=natural_key)
+
+
+def list_glob(pattern: str) -> tuple[Path, list[str]]:
+    """The folder above all pictures that match `pattern`, and their names in it, in natural order.
+
+    `**` matches any depth of folders; a match that is not a picture is ignored.
+
+    Raises `InputError` where there is none.
+    """
+    # `Path.glob` would want an absolute pattern cut into a folder and the rest.
+    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207
+    if not matches:
+        raise InputError(f"nothing matches the pattern {pattern}; {INPUT_KINDS}")
+    paths = [Path(match) for match in matches if _is_picture_name(PurePath(match).name)]
+    paths = [path for path in paths if not path.is_dir()]
+    if not paths:
+        raise InputError(
+            f"no image matches the pattern {pattern}, only {_some(matches)}; {INPUT_KINDS}"
+        )
+    folder = os.path.commonpath({path.parent for path in paths})
+    # A set, because a pattern with two `**` finds a file once for each way to reach it.
+    return Path(folder), sorted({os.path.relpath(path, folder) for path in paths}, key=natural_key)
+
+
+def is_still_picture(path: Path) -> bool:
+    """Whether Pillow knows the file as a picture that is not an animation.
+
+    A picture too large for Pillow counts: `read_image` then says so.
+    """
+    try:
+        with _open_picture(path) as picture:
+            return not _moves(picture)
+    except _TooLargeError:
+        return True
+    except FrameError:
+        return False
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Decode one picture to upright (height, width, 3) RGB, by the rules of this module.
+
+    Raises `FrameError` with a one-line reason that does not repeat the name.
+    """
+    with _open_picture(path) as picture:
+        try:
+            return _to_rgb(ImageOps.exif_transpose(picture), picture.format)
+        except FrameError:
+            raise
+        except Exception as error:
+            # Pillow's decoders raise whatever a damaged file leads them to, and one such file
+            # must not end the run; the error's own words reach the person in the reason.
+            raise FrameError(f"the image is damaged or cut off ({_one_line(error)})") from error
+
+
+class _TooLargeError(FrameError):
+    """Pillow takes the picture for a decompression bomb."""
+
+
+def _open_picture(path: Path) -> Image.Image:
+    """Read a picture's head; the caller closes it. Raises `FrameError`."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            # To open a named pipe would wait for ever.
+            raise FrameError("it is not a file")
+        if status.st_size == 0:
+            raise FrameError("the file is empty")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(path)
+    except FrameError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise _TooLargeError(f"the image is too large ({_one_line(error)})") from error
+    except UnidentifiedImageError as error:
+        raise FrameError("the file is not an image that can be read") from error
+    except FileNotFoundError as error:
+        raise FrameError("the file is gone") from error
+    except OSError as error:
+        raise FrameError(f"the file cannot be read ({_one_line(error)})") from error
+    except Exception as error:
+        # As in `read_image`: any damage is this frame's, not the run's.
+        raise FrameError(f"the image is damaged ({_one_line(error)})") from error
+
+
+def _moves(picture: Image.Image) -> bool:
+    """Whether the file is an animation. Raises `FrameError` where it is too damaged to say."""
+    try:
+        return picture.format in _MOVING_FORMATS and getattr(picture, "is_animated", False)
+    except Exception as error:
+        # Pillow looks for a second picture, and may meet any damage on its way.
+        raise FrameError(f"the image is damaged ({_one_line(error)})") from error
+
+
+def _to_rgb(picture: Image.Image, file_format: str | None) -> NDArray[np.uint8]:
+    """Turn any mode of Pillow's into (height, width, 3) RGB. Raises `FrameError` for F and I."""
+    mode = picture.mode
+    # Pillow opens a 16-bit PGM as 32-bit integers, but stretched to 0..65535 like the others.
+    if mode.startswith("I;16") or (mode == "I" and file_format == "PPM"):
+        grey = (np.asarray(picture).astype(np.float64) / 257).round().astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if mode in ("I", "F"):
+        numbers = "32-bit integers" if mode == "I" else "floats"
+        raise FrameError(f"the image holds {numbers}, and nothing says which value is white")
+    if picture.has_transparency_data:
+        rgba = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+    return np.array(picture.convert("RGB"))
+
+
+def _is_picture_name(name: str) -> bool:
+    _, dot, suffix = name.rpartition(".")
+    return not name.startswith(".") and dot + suffix.lower() in IMAGE_SUFFIXES
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    """The first few of `names`, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(sorted(names, key=natural_key)[:most]) + more
+
+
+def _one_line(error: Exception) -> str:
+    """The words of an error without its file name and line breaks."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())

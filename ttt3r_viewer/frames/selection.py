@@ -1,0 +1,52 @@
+"""Which frames of an input are wanted: start, stride and a largest number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ttt3r_viewer.errors import InputError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The frames start, start + stride, start + 2 stride, ... of an input.
+
+    Raises `InputError` where no input could satisfy it.
+    """
+
+    start: int = 0
+    stride: int = 1
+    max_frames: int | None = None
+    """How many frames at most, unreadable ones counted; None for all."""
+
+    def __post_init__(self) -> None:
+        if self.start < 0:
+            raise InputError(f"start is {self.start}; wanted the first frame's number, 0 or more")
+        if self.stride < 1:
+            raise InputError(f"stride is {self.stride}; wanted 1 (every frame) or more")
+        if self.max_frames is not None and self.max_frames < 1:
+            raise InputError(
+                f"max frames is {self.max_frames}; wanted 1 or more, or none at all for all frames"
+            )
+
+    def indices(self, count: int, name: str) -> range:
+        """Indices wanted out of `count` frames.
+
+        Raises `InputError`, which calls the input `name`, where the start is beyond the end.
+        """
+        if self.start >= count:
+            raise InputError(
+                f"{name} has {count} frame{'s' if count != 1 else ''}, so the last is number"
+                f" {count - 1}, but start is {self.start}; choose a smaller start"
+            )
+        return range(self.start, count, self.stride)[: self.max_frames]
+
+    def wants(self, index: int) -> bool:
+        """Whether frame `index`, not beyond the last wanted one, is to be used."""
+        return index >= self.start and (index - self.start) % self.stride == 0
+
+    def is_past(self, index: int) -> bool:
+        """Whether frame `index` and all after it lie beyond the last wanted frame."""
+        if self.max_frames is None:
+            return False
+        return index > self.start + self.stride * (self.max_frames - 1)

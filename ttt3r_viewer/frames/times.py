@@ -1,0 +1,113 @@
+"""When each picture of a folder was taken.
+
+The first of these that there is decides:
+
+1. `timestamps.txt` or `rgb.txt` in the pictures' folder, else in the folder above. Either may hold
+   lines `seconds filename` (TUM's form: paths are matched by their last part) or one number of
+   seconds per line, as many as there are pictures, in the pictures' order; `#` begins a comment
+   line.
+   A file that is there and does not fit is an error, never passed over.
+2. File names that are seconds with a decimal point, such as TUM's `1305031102.175304.png`: all of
+   them, and none earlier than the one before. `000012.jpg` is a number, not a time.
+3. The picture's index / fps.
+
+Pictures of several folders share no clock, so theirs follow from 2 or 3.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ttt3r_viewer.errors import InputError
+
+_SECONDS = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_DECIMAL_STEM = re.compile(r"[0-9]+\.[0-9]+")
+_MEND = "mend the file, or rename it to time the frames by file name or fps"
+
+
+def picture_times(folder: Path, names: Sequence[str], fps: float) -> list[float]:
+    """Seconds of each picture by the rule of this module.
+
+    `names` are in order, relative to `folder`, and hold a separator where they lie deeper.
+    Raises `InputError` where a file of times does not fit the pictures.
+    """
+    if not any(os.sep in name for name in names):
+        for times_file in _times_files(folder):
+            if times_file.is_file():
+                return _from_file(times_file, names)
+    stems = [name.rpartition(os.sep)[2].rpartition(".")[0] for name in names]
+    if all(_DECIMAL_STEM.fullmatch(stem) for stem in stems):
+        times = [float(stem) for stem in stems]
+        if _first_backward(times) is None:
+            return times
+    return [index / fps for index in range(len(names))]
+
+
+def _times_files(folder: Path) -> list[Path]:
+    # The absolute path has a folder above it where the given one, such as ".", shows none.
+    folder = folder.absolute()
+    return [
+        place / name for place in (folder, folder.parent) for name in ("timestamps.txt", "rgb.txt")
+    ]
+
+
+def _from_file(path: Path, names: Sequence[str]) -> list[float]:
+    """Times that the file at `path` gives to the pictures `names`, in their order."""
+    bare: list[float] = []
+    by_name: dict[str, float] = {}
+    for number, fields in _lines(path):
+        time_sec = _seconds(fields[0])
+        if time_sec is None:
+            raise InputError(
+                f"{path} line {number} is '{' '.join(fields)[:60]}'; wanted `seconds` or"
+                f" `seconds filename`: {_MEND}"
+            )
+        if len(fields) == 1:
+            bare.append(time_sec)
+            continue
+        name = fields[1].replace("\\", "/").rsplit("/", 1)[-1]
+        if by_name.setdefault(name, time_sec) != time_sec:
+            raise InputError(f"{path} line {number} gives {name} a second time: {_MEND}")
+    if bare and by_name:
+        raise InputError(f"{path} names the files of some lines and not of others: {_MEND}")
+    if not by_name and len(bare) != len(names):
+        raise InputError(f"{path} holds {len(bare)} times for {len(names)} images: {_MEND}")
+    missing = [name for name in names if name not in by_name] if by_name else []
+    if missing:
+        raise InputError(
+            f"{path} gives no time for {len(missing)} of {len(names)} images,"
+            f" the first {missing[0]}: {_MEND}"
+        )
+    times = [by_name[name] for name in names] if by_name else bare
+    backward = _first_backward(times)
+    if backward is not None:
+        raise InputError(
+            f"{path} gives {names[backward]} an earlier time than the image before it: {_MEND}"
+        )
+    return times
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Line numbers from 1 and the fields of every line that is neither empty nor a comment."""
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): {_MEND}") from error
+    # Two fields at most, and `#` counts at the start alone: a file name may hold spaces and `#`.
+    numbered = [(n, line.split(maxsplit=1)) for n, line in enumerate(text.splitlines(), start=1)]
+    return [(n, fields) for n, fields in numbered if fields and not fields[0].startswith("#")]
+
+
+def _seconds(text: str) -> float | None:
+    """The finite number of seconds that `text` spells, or None."""
+    value = float(text) if _SECONDS.fullmatch(text) else math.inf
+    return value if math.isfinite(value) else None
+
+
+def _first_backward(times: Sequence[float]) -> int | None:
+    """Index of the first time that is earlier than the one before it, or None."""
+    return next((i for i in range(1, len(times)) if times[i] < times[i - 1]), None)

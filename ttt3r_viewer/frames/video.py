@@ -1,0 +1,154 @@
+"""Frames of a video file (or of an animated GIF or PNG), decoded as they are asked for.
+
+A frame's time is its presentation time on the stream's own clock, unshifted: the first frame has
+the time that the container gives it, which need not be 0. A frame without one comes one frame
+period after the frame before it. Pictures are turned upright by the display matrix that phones
+write, to the nearest quarter turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from ttt3r_viewer.errors import InputError
+from ttt3r_viewer.frames.kinds import INPUT_KINDS
+from ttt3r_viewer.frames.selection import Selection
+from ttt3r_viewer.types import Frame, SkippedFrame
+
+
+class VideoSource:
+    """Frames of the first video stream of a file.
+
+    Frames before the start and between strides are decoded, since later ones build on them, but
+    not converted to RGB. What cannot be decoded becomes a `SkippedFrame`, whatever the stride: in
+    the middle of a video its index is the best guess that the decoder's delay allows.
+    """
+
+    def __init__(self, path: Path, selection: Selection, fps: float = 30.0) -> None:
+        """Open `path` and decode its first frame, to say at once where that is not possible.
+
+        `fps` gives the frame period of a stream that declares no rate of its own.
+        Raises `InputError`: not a video, no video stream, no frame, a start beyond the end.
+        """
+        self.name = str(path)
+        self.total: int | None = None
+        self._path = path
+        self._selection = selection
+        self._closed = False
+        with _opened(path) as (container, stream):
+            declared = stream.frames
+            rate = stream.guessed_rate or stream.average_rate
+            self._period_sec = 1 / float(rate or fps)
+            reason = "it is empty"
+            for item in _decoded(container, stream):
+                if not isinstance(item, str):
+                    break
+                reason = item
+            else:
+                raise InputError(
+                    f"the video {path} has no frame that can be decoded ({reason}); {INPUT_KINDS}"
+                )
+        if declared > 0:
+            self.total = len(selection.indices(declared, self.name))
+
+    def __iter__(self) -> Iterator[Frame | SkippedFrame]:
+        with _opened(self._path) as (container, stream):
+            index, time_sec = 0, -self._period_sec
+            for item in _decoded(container, stream):
+                if self._closed:
+                    return
+                name = f"{self._path.name}#{index}"
+                if isinstance(item, str):
+                    yield SkippedFrame(index, name, item)
+                else:
+                    time_sec = time_sec + self._period_sec if item.time is None else item.time
+                    if self._selection.wants(index):
+                        yield Frame(index, time_sec, name, _upright_rgb(item))
+                index += 1
+                if self._selection.is_past(index):
+                    break
+        # Only now is the number known, and a start beyond it must not pass for an empty video.
+        self.total = len(self._selection.indices(index, self.name))
+
+    def close(self) -> None:
+        """End every iteration before its next frame, which closes its file."""
+        self._closed = True
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a container and its first video stream. Raises `InputError`."""
+    try:
+        # An absolute path cannot be taken for a protocol such as "pipe:", and strange letters in
+        # a video's title are no reason to refuse it.
+        container = av.open(str(path.absolute()), metadata_errors="replace")
+    except (FFmpegError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is neither an image nor a video that can be read ({_reason(error)}),"
+            f" or it was cut off; {INPUT_KINDS}"
+        ) from error
+    with container:
+        # FFmpeg would draw a text file as a video of a terminal.
+        if container.format.name == "tty":
+            raise InputError(f"{path} is a text file; {INPUT_KINDS}")
+        if not container.streams.video:
+            raise InputError(f"{path} has no video stream; {INPUT_KINDS}")
+        yield container, container.streams.video[0]
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | str]:
+    """Frames in order of presentation, and for what cannot be decoded the reason.
+
+    The decoder gives frames back late. So a reason waits for the next packet that decodes, and in
+    a file that breaks off the good frames come first.
+    """
+    packets = container.demux(stream)
+    reasons: list[str] = []
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                break
+            frames = stream.decode(packet)
+        except FFmpegError as error:
+            reasons.append(f"the video is damaged or cut off here ({_reason(error)})")
+            continue
+        # The last packet, empty, only calls for the frames that the decoder still has.
+        if packet.size > 0:
+            yield from reasons
+            reasons.clear()
+        for frame in frames:
+            yield "the frame is damaged" if frame.is_corrupt else frame
+    yield from reasons
+
+
+def _upright_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
+    """Convert to (height, width, 3) RGB, turned and mirrored as the display matrix says."""
+    image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return image
+    # FFmpeg's layout, row vectors and y down: x' = a x + c y, y' = b x + d y.
+    a, b, _, c, d = np.frombuffer(bytes(side_data), dtype=np.int32)[:5].tolist()
+    if abs(b) > abs(a):
+        image = image.transpose(1, 0, 2)
+        flip_x, flip_y = c < 0, b < 0
+    else:
+        flip_x, flip_y = a < 0, d < 0
+    image = image[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+    return np.ascontiguousarray(image)
+
+
+def _reason(error: Exception) -> str:
+    """FFmpeg's words without its error number and file name."""
+    return getattr(error, "strerror", None) or str(error)

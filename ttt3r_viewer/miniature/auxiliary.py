@@ -1,0 +1,124 @@
+"""Three training losses that start the circuit from state to relative pose; the finished network
+has none.
+
+The state must store what is where, and the image tokens must find it there; each half alone earns
+nothing from the published losses, so each half is taught: `match` (encoder tokens of two frames
+that see the same place are alike), `store` and `store_point` (after the first frame, state token i
+tells patch i's content and place), `locate` (a later frame's decoded tokens tell where in the first
+frame each patch was, which can be known only through the state).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from ttt3r_viewer.miniature.losses import Step, Targets
+from ttt3r_viewer.model.config import ModelConfig
+
+MATCH_WIDTH = 64
+TEMPERATURE = 0.07
+SAME_SURFACE = 0.05
+"""Two views see the same place where depths agree to this share."""
+
+
+@dataclass(frozen=True, eq=False)
+class Correspondence:
+    """Where in the first frame each patch of a later frame was."""
+
+    patch: Tensor
+    """(batch, patches) index in the first frame, 0 where not visible."""
+    visible: Tensor
+    """(batch, patches) bool."""
+
+
+def patch_centres(maps: Tensor, patch_size: int) -> Tensor:
+    """(batch, height, width, channels) -> (batch, patches, channels), the pixel in each patch's
+    middle.
+    """
+    half = patch_size // 2
+    return maps[:, half::patch_size, half::patch_size].flatten(1, 2)
+
+
+@torch.no_grad()
+def correspondence(truth: Targets, frame: int, focal_px: Tensor, patch_size: int) -> Correspondence:
+    """Project each patch centre of `frame` into the first, leaving out what is hidden there."""
+    height, width = truth.points_self.shape[2:4]
+    points = patch_centres(truth.points_world[:, frame], patch_size)
+    z = points[..., 2]
+    ahead = z > 0.05
+    uv = points[..., :2] / z.clamp(min=0.05)[..., None] * focal_px[:, None, None]
+    x, y = (uv[..., 0] + width // 2).round(), (uv[..., 1] + height // 2).round()
+    inside = ahead & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    x, y = x.clamp(0, width - 1).long(), y.clamp(0, height - 1).long()
+    first_depth = truth.points_self[:, 0, ..., 2].flatten(1).gather(1, y * width + x)
+    visible = inside & ((first_depth - z).abs() < SAME_SURFACE * z)
+    patch = (y // patch_size) * (width // patch_size) + x // patch_size
+    return Correspondence(patch.where(visible, torch.zeros_like(patch)), visible)
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+class Auxiliary(nn.Module):
+    """Small read-outs that exist in training only."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.patch_size = config.patch_size
+        height, width = config.image_size
+        self.patches = (height // config.patch_size) * (width // config.patch_size)
+        self.match = nn.Linear(config.encoder_width, MATCH_WIDTH)
+        self.store = nn.Linear(config.decoder_width, MATCH_WIDTH)
+        self.store_point = nn.Linear(config.decoder_width, 3)
+        self.locate = nn.Linear(config.decoder_width, self.patches)
+
+    def losses(
+        self, steps: list[Step], truth: Targets, focal_px: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses by name, and the share of right answers by name, over all later frames."""
+        keys = F.normalize(self.match(steps[0].image.tokens).float(), dim=-1)
+        stored = steps[0].after.tokens[:, : self.patches]
+        store_logits = (
+            F.normalize(self.store(stored).float(), dim=-1) @ keys.detach().mT / TEMPERATURE
+        )
+        identity = torch.arange(self.patches, device=keys.device).expand(len(keys), -1)
+        where = patch_centres(truth.points_self[:, 0], self.patch_size)
+        place_error = (self.store_point(stored).float() - where).norm(dim=-1)
+        losses = {
+            "store": F.cross_entropy(store_logits.flatten(0, 1), identity.flatten()),
+            "store_point": (place_error / truth.distance[:, None]).mean(),
+        }
+        right = {"store": (store_logits.argmax(-1) == identity).float().mean()}
+        later = [
+            self._later(step, keys, correspondence(truth, number, focal_px, self.patch_size))
+            for number, step in enumerate(steps[1:], start=1)
+        ]
+        for name in ("match", "locate"):
+            if later:
+                losses[name] = torch.stack([loss[name] for loss, _ in later]).mean()
+                right[name] = torch.stack([share[name] for _, share in later]).mean()
+        return losses, right
+
+    def _later(
+        self, step: Step, keys: Tensor, truth: Correspondence
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        queries = F.normalize(self.match(step.image.tokens).float(), dim=-1)
+        logits = {
+            "match": queries @ keys.mT / TEMPERATURE,
+            "locate": self.locate(step.decoded).float(),
+        }
+        mask = truth.visible.float()
+        losses = {
+            name: _masked_mean(F.cross_entropy(value.mT, truth.patch, reduction="none"), mask)
+            for name, value in logits.items()
+        }
+        right = {
+            name: _masked_mean((value.argmax(-1) == truth.patch).float(), mask)
+            for name, value in logits.items()
+        }
+        return losses, right

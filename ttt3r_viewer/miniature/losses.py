@@ -1,0 +1,170 @@
+"""What the miniature is taught: points and cameras of a clip, as CUT3R was (arXiv 2501.12387,
+section 3.3).
+
+All errors are divided by the clip's mean distance, so that near and far rooms weigh alike; targets
+and predictions stay metric. Axis names: `batch`, `frames`, `height`, `width`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ttt3r_viewer.miniature.scenes import Clip
+from ttt3r_viewer.model.encoder import ImageTokens
+from ttt3r_viewer.model.heads import OutputKind
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.state import Prediction, TokenState
+
+CONFIDENCE_REWARD = 0.2
+"""alpha of confidence * error - alpha * log(confidence)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """The truth about a clip."""
+
+    points_self: Tensor
+    """(batch, frames, height, width, 3) metres, in each camera's own frame."""
+    points_world: Tensor
+    """(batch, frames, height, width, 3) metres, in the first camera's frame."""
+    translation: Tensor
+    """(batch, frames, 3) metres."""
+    quaternion: Tensor
+    """(batch, frames, 4) w x y z, w >= 0."""
+    distance: Tensor
+    """(batch,) mean distance of a point from its camera."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One frame of an unrolled clip."""
+
+    image: ImageTokens
+    before: TokenState
+    after: TokenState
+    prediction: Prediction
+    decoded: Tensor
+    """(batch, patches, decoder width) the image stream's final tokens."""
+
+
+def quaternion_from_rotation(R: Tensor) -> Tensor:
+    """(..., 3, 3) -> (..., 4) w x y z with w >= 0, by the largest of the four components."""
+    m = R.flatten(-2).unbind(-1)
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = m
+    candidates = torch.stack(
+        (
+            torch.stack((1 + m00 + m11 + m22, m21 - m12, m02 - m20, m10 - m01), -1),
+            torch.stack((m21 - m12, 1 + m00 - m11 - m22, m01 + m10, m02 + m20), -1),
+            torch.stack((m02 - m20, m01 + m10, 1 - m00 + m11 - m22, m12 + m21), -1),
+            torch.stack((m10 - m01, m02 + m20, m12 + m21, 1 - m00 - m11 + m22), -1),
+        ),
+        -2,
+    )
+    best = torch.diagonal(candidates, dim1=-2, dim2=-1).argmax(-1)
+    chosen = candidates.take_along_dim(best[..., None, None], dim=-2)[..., 0, :]
+    quaternion = torch.nn.functional.normalize(chosen, dim=-1)
+    return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+
+
+def targets_of(clip: Clip) -> Targets:
+    """Points and poses from depth, focal length and camera."""
+    height, width = clip.depth.shape[2:]
+    device = clip.depth.device
+    x = torch.arange(width, device=device, dtype=torch.float32) - width // 2
+    y = torch.arange(height, device=device, dtype=torch.float32) - height // 2
+    focal = clip.focal_px[:, None, None, None].float()
+    depth = clip.depth.float()
+    points_self = torch.stack((x * depth / focal, y[:, None] * depth / focal, depth), dim=-1)
+    R, t = clip.T_world_camera[..., :3, :3].float(), clip.T_world_camera[..., :3, 3].float()
+    points_world = torch.einsum("bfij,bfhwj->bfhwi", R, points_self) + t[:, :, None, None]
+    return Targets(
+        points_self=points_self,
+        points_world=points_world,
+        translation=t,
+        quaternion=quaternion_from_rotation(R),
+        distance=points_self.norm(dim=-1).mean(dim=(1, 2, 3)),
+    )
+
+
+def unroll(
+    network: ReconstructionNetwork,
+    images: Tensor,
+    *,
+    outputs: Set[OutputKind],
+    keep_gradient_frames: int,
+) -> list[Step]:
+    """Run a clip (batch, frames, height, width, 3) in [0, 1] with the constant rate 1.
+
+    The state's gradient is cut every `keep_gradient_frames` frames (truncated back-propagation).
+    """
+    batch, frames = images.shape[:2]
+    pictures = images.flatten(0, 1).permute(0, 3, 1, 2) * 2 - 1
+    tokens = network.encode(pictures)
+    per_frame = tokens.tokens.unflatten(0, (batch, frames)).unbind(1)
+    state = network.initial_state(batch)
+    steps: list[Step] = []
+    final_tokens: list[Tensor] = []
+    # The final tokens are nobody's output in use; training alone looks at them.
+
+    def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        final_tokens.append(output)
+
+    hook = network.dec_norm.register_forward_hook(keep)
+    for number, frame_tokens in enumerate(per_frame):
+        image = ImageTokens(frame_tokens, tokens.rows, tokens.columns)
+        if number and number % keep_gradient_frames == 0:
+            state = TokenState(state.tokens.detach(), state.memory.detach(), state.fresh)
+        proposal = network.propose(state, image, outputs=outputs)
+        after = state.accept(proposal, torch.ones_like(state.tokens[..., 0]))
+        decoded = final_tokens.pop()[:, 1:]
+        steps.append(Step(image, state, after, proposal.prediction, decoded))
+        state = after
+    hook.remove()
+    return steps
+
+
+def confidence_loss(points: Tensor, confidence: Tensor, truth: Tensor, distance: Tensor) -> Tensor:
+    """mean of confidence * |points - truth| / distance - alpha log(confidence)."""
+    error = (points - truth).norm(dim=-1) / distance[:, None, None, None]
+    return (confidence * error - CONFIDENCE_REWARD * confidence.log()).mean()
+
+
+def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
+    """Each loss by name: `self`, `translation`, `quaternion` and, where computed, `world`."""
+
+    def view(points: str, confidence: str, target: Tensor) -> Tensor:
+        predicted, trusted = (
+            torch.stack([getattr(step.prediction, name) for step in steps], dim=1)
+            for name in (points, confidence)
+        )
+        return confidence_loss(predicted, trusted, target, truth.distance)
+
+    pose = torch.stack([step.prediction.pose for step in steps], dim=1)
+    translation_error = (pose[..., :3] - truth.translation).norm(dim=-1)
+    losses = {
+        "self": view("points_self", "confidence_self", truth.points_self),
+        "translation": (translation_error / truth.distance[:, None]).mean(),
+        "quaternion": (pose[..., 3:] - truth.quaternion).norm(dim=-1).mean(),
+    }
+    if steps[0].prediction.points_world is not None:
+        losses["world"] = view("points_world", "confidence_world", truth.points_world)
+    return losses
+
+
+def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The sum that is minimised; a loss that has no weight is only reported."""
+    terms = [weights[name] * value for name, value in losses.items() if weights.get(name, 0) > 0]
+    return torch.stack(terms).sum()
+
+
+@torch.no_grad()
+def relative_depth_error(points_self: Tensor, truth: Tensor) -> Tensor:
+    """Median over pixels of |z - z_true| / z_true for each picture: (..., height, width, 3) ->
+    (...).
+    """
+    z, z_true = points_self[..., 2], truth[..., 2]
+    return ((z - z_true).abs() / z_true).flatten(-2).median(dim=-1).values

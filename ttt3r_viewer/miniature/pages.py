@@ -1,0 +1,153 @@
+"""Clips for training, rendered ahead: the same step always gets the same clips, also after a
+resume.
+
+Rendering costs about as much as learning on a CPU, so each rendered page of clips serves several
+steps.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from ttt3r_viewer.miniature.scenes import TRAIN_SEEDS, Clip, render_clips
+
+
+@dataclass(frozen=True)
+class PagePlan:
+    """How clips are rendered and shared."""
+
+    stage: int
+    """Number of the curriculum's stage: every stage has seeds of its own."""
+    frames: int
+    height: int
+    width: int
+    clips_per_page: int
+    """A page is rendered at once, and is a batch's worth of clips."""
+    uses: int
+    """How many steps draw from a page: batches mix clips of the `uses` latest pages."""
+    path_stride: int
+    """Largest stride along the camera path; each page draws one of 1..path_stride."""
+    device: str
+    workers: int
+    """Processes that render ahead; 0 renders in the training process (on a GPU, say)."""
+
+
+def page_seeds(plan: PagePlan, page: int) -> list[int]:
+    """Seeds of a page's clips, all inside the training range, never the same for two pages of a
+    stage.
+    """
+    first = TRAIN_SEEDS.start + plan.stage * 100_000_000 + page * plan.clips_per_page
+    assert first + plan.clips_per_page <= TRAIN_SEEDS.stop
+    return list(range(first, first + plan.clips_per_page))
+
+
+def render_page(plan: PagePlan, page: int) -> Clip:
+    """Render one page of clips."""
+    stride = int(np.random.default_rng((plan.stage, page)).integers(1, plan.path_stride + 1))
+    return render_clips(
+        page_seeds(plan, page),
+        plan.frames,
+        plan.height,
+        plan.width,
+        device=plan.device,
+        stride=stride,
+    )
+
+
+def compact(clip: Clip) -> Clip:
+    """The same clip in a quarter of the memory: 8-bit pictures, 16-bit depth."""
+    images = (
+        (clip.images * 255).round().to(torch.uint8)
+        if clip.images.is_floating_point()
+        else clip.images
+    )
+    return Clip(images, clip.depth.half(), clip.T_world_camera, clip.focal_px)
+
+
+class Pages(torch.utils.data.Dataset[Clip]):
+    """Pages by number, for a DataLoader's workers."""
+
+    def __init__(self, plan: PagePlan, first: int) -> None:
+        self.plan, self.first = plan, first
+
+    def __len__(self) -> int:
+        return 1 << 40
+
+    def __getitem__(self, page: int) -> Clip:
+        return compact(render_page(self.plan, self.first + page))
+
+
+def pages_from(plan: PagePlan, first: int) -> Iterator[Clip]:
+    """Pages in order, rendered ahead in other processes where the plan says so."""
+    pages = Pages(plan, first)
+    if plan.workers == 0:
+        number = 0
+        while True:
+            yield pages[number]
+            number += 1
+    loader = torch.utils.data.DataLoader(
+        pages,
+        batch_size=None,
+        sampler=_Counting(),
+        num_workers=plan.workers,
+        prefetch_factor=2,
+        multiprocessing_context="spawn",
+        worker_init_fn=_one_thread,
+    )
+    yield from loader
+
+
+class _Counting:
+    """0, 1, 2, … without end, and without a list of them."""
+
+    def __iter__(self) -> Iterator[int]:
+        number = 0
+        while True:
+            yield number
+            number += 1
+
+    def __len__(self) -> int:
+        return 1 << 40
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def batches_from(plan: PagePlan, step: int, batch: int) -> Iterator[Clip]:
+    """Batches of `batch` clips for steps `step`, `step + 1`, …
+
+    Step n draws, by its own number, from the pages n // k - uses + 1 … n // k, where k is how many
+    steps a page must last so that each clip is drawn `uses` times on average. So an interrupted
+    run goes on exactly.
+    """
+    steps_per_page = max(1, plan.clips_per_page * plan.uses // batch)
+    window: OrderedDict[int, Clip] = OrderedDict()
+    newest = step // steps_per_page
+    oldest = max(0, newest - plan.uses + 1)
+    source = enumerate(pages_from(plan, oldest), start=oldest)
+    while True:
+        newest = step // steps_per_page
+        while not window or next(reversed(window)) < newest:
+            number, page = next(source)
+            window[number] = page
+            while len(window) > plan.uses:
+                window.popitem(last=False)
+        yield _draw(list(window.values()), np.random.default_rng((plan.stage, step, 7)), batch)
+        step += 1
+
+
+def _draw(pages: list[Clip], random: np.random.Generator, batch: int) -> Clip:
+    clips = sum(len(page.focal_px) for page in pages)
+    chosen = torch.from_numpy(np.sort(random.choice(clips, batch, replace=clips < batch)))
+    joined = {
+        field.name: torch.cat([getattr(page, field.name) for page in pages])[chosen]
+        for field in fields(Clip)
+    }
+    clip = Clip(**joined)
+    return Clip(clip.images.float() / 255, clip.depth.float(), clip.T_world_camera, clip.focal_px)

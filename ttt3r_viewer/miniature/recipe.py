@@ -1,0 +1,95 @@
+"""The curriculum: what is trained, on what, for how long. `configs/miniature.yaml` is this, written
+down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ttt3r_viewer.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the curriculum with clips of one kind."""
+
+    name: str
+    steps: int
+    frames: int
+    """Frames of a clip."""
+    batch: int
+    """Clips of a step."""
+    learning_rate: float
+    """Reached after `warm_up` steps, then falling along a half cosine to a tenth."""
+    weights: Mapping[str, float]
+    """Weight of each loss by its name in `losses.py` and `auxiliary.py`."""
+    keep_gradient_frames: int = 4
+    """The state's gradient is cut after so many frames."""
+    path_stride: int = 1
+    """Clips take every k-th pose of a camera path, k drawn from 1 to this."""
+    warm_up: int = 200
+
+
+DEPTH = {
+    "self": 1.0, "translation": 0.1, "quaternion": 0.1,
+    "match": 0.2, "store": 0.1, "store_point": 0.1,
+}  # fmt: skip
+PAIRS = {
+    "self": 1.0, "world": 2.0, "translation": 0.3, "quaternion": 0.3,
+    "match": 0.2, "store": 0.1, "store_point": 0.2, "locate": 0.3,
+}  # fmt: skip
+CLIPS = {
+    "self": 1.0, "world": 2.0, "translation": 1.0, "quaternion": 1.0,
+    "match": 0.1, "store": 0.05, "store_point": 0.1, "locate": 0.2,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, beside the code."""
+
+    preset: str = "miniature"
+    stages: tuple[Stage, ...] = (
+        Stage("depth", 800, 2, 16, 6e-4, DEPTH, path_stride=6),
+        Stage("pairs", 2500, 2, 16, 5e-4, PAIRS, path_stride=8),
+        Stage("clips", 2000, 4, 8, 3e-4, CLIPS, path_stride=6),
+    )
+    weight_decay: float = 0.02
+    clip_gradient: float = 1.0
+    average_decay: float = 0.999
+    """Of the exponential moving average whose weights are shipped."""
+    clips_per_page: int = 32
+    page_uses: int = 4
+    validate_every: int = 500
+    validation_rooms: int = 32
+    checkpoint_every: int = 250
+    seed: int = 0
+    """Of the first weights; the clips' seeds follow from stage and step."""
+
+
+def recipe_from(path: Path) -> Recipe:
+    """Read a recipe from YAML; a key that is not a field is an error that names the known ones."""
+    import yaml  # training without --config must run where there is no yaml
+
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: not a readable YAML file ({error})") from error
+    values = _known(Recipe, given, path)
+    if "stages" in values:
+        values["stages"] = tuple(Stage(**_known(Stage, stage, path)) for stage in values["stages"])
+    return Recipe(**values)
+
+
+def _known(kind: type, given: Any, path: Path) -> dict[str, Any]:
+    names = [one.name for one in fields(kind)]
+    if not isinstance(given, dict):
+        raise SettingsError(
+            f"{path}: a {type(given).__name__}; {kind.__name__} takes fields by name"
+        )
+    if unknown := sorted(set(given) - set(names)):
+        raise SettingsError(f"{path}: {unknown}: {kind.__name__} takes {', '.join(names)}")
+    return dict(given)

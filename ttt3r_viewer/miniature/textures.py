@@ -1,0 +1,306 @@
+"""The pictures that the surfaces of procedural rooms wear: a bank made once from a fixed seed.
+
+Each texture is a square of `SIZE` texels with its mean removed, stored with smaller copies (mip
+levels) so that far surfaces do not flicker. Rooms colour, turn, stretch and add pairs of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+Picture = NDArray[np.floating[Any]]
+
+SIZE = 256
+"""Texels along the side of the finest level."""
+LEVELS = 7
+TRAIN_TEXTURES = 72
+"""Textures 0 to 71 belong to the rooms of training seeds."""
+HELD_OUT_TEXTURES = 40
+"""Those after belong to all other rooms, so that a test sees textures never trained on."""
+TEXTURES = TRAIN_TEXTURES + HELD_OUT_TEXTURES
+_DEVIATION = 0.2
+"""Standard deviation of every texture; a surface's own contrast multiplies it."""
+
+
+def fractal_noise(rng: np.random.Generator, power: float, channels: int = 1) -> Picture:
+    """Periodic noise of amplitude 1 / frequency ** power; (SIZE, SIZE, channels), deviation 1."""
+    frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :]) * SIZE
+    amplitude = np.where(frequency > 0, np.maximum(frequency, 1.0) ** -power, 0.0)
+    white = rng.standard_normal((channels, SIZE, SIZE), dtype=np.float32)
+    noise = np.fft.irfft2(np.fft.rfft2(white) * amplitude, s=(SIZE, SIZE))
+    noise = noise / noise.std(axis=(1, 2), keepdims=True)
+    return np.ascontiguousarray(noise.transpose(1, 2, 0), dtype=np.float32)
+
+
+def _palette(rng: np.random.Generator, count: int) -> Picture:
+    """Colours that belong together: a base and offsets of brightness and hue; (count, 3)."""
+    base = rng.uniform(0.1, 0.9, 3)
+    brightness = rng.normal(0.0, 0.28, (count, 1))
+    hue = rng.normal(0.0, rng.uniform(0.03, 0.3), (count, 3))
+    return np.clip(base + brightness + hue, 0.0, 1.0).astype(np.float32)
+
+
+def _grid() -> tuple[Picture, Picture]:
+    """Row and column coordinates; each (SIZE, SIZE)."""
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    return rows, columns
+
+
+def _marble(rng: np.random.Generator) -> Picture:
+    """Noise read through a palette: clouds, stone, stains."""
+    value = fractal_noise(rng, rng.uniform(0.9, 1.7))[..., 0]
+    position = np.argsort(np.argsort(value, axis=None)).reshape(value.shape) / value.size
+    colours = _palette(rng, 6)
+    position = position * (len(colours) - 1)
+    index = np.minimum(position.astype(int), len(colours) - 2)
+    share = (position - index)[..., None]
+    return colours[index] * (1 - share) + colours[index + 1] * share
+
+
+def _cells(rng: np.random.Generator) -> Picture:
+    """Voronoi cells with wavy borders: flagstones, leaves, camouflage."""
+    rows, columns = _grid()
+    warp = fractal_noise(rng, 1.6, 2) * rng.uniform(0.0, 9.0)
+    count = int(rng.integers(14, 60))
+    centres = rng.uniform(0, SIZE, (count, 2)).astype(np.float32)
+    nearest = np.full((SIZE, SIZE), np.inf, np.float32)
+    second = nearest.copy()
+    owner = np.zeros((SIZE, SIZE), int)
+    for cell, (row, column) in enumerate(centres):
+        distance = (rows + warp[..., 0] - row) ** 2 + (columns + warp[..., 1] - column) ** 2
+        closer = distance < nearest
+        second = np.where(closer, nearest, np.minimum(second, distance))
+        nearest = np.where(closer, distance, nearest)
+        owner = np.where(closer, cell, owner)
+    picture = _palette(rng, count)[owner]
+    border = np.sqrt(second) - np.sqrt(nearest) < rng.uniform(0.0, 6.0)
+    return np.where(border[..., None], _palette(rng, 1)[0], picture)
+
+
+def _paint(picture: Picture, mask_box: tuple[int, int, int, int], mask: Picture, colour: Picture):
+    """Blend a colour into a window (top, left, bottom, right) of the picture through a mask."""
+    top, left, bottom, right = mask_box
+    window = picture[top:bottom, left:right]
+    picture[top:bottom, left:right] = window + (colour - window) * mask[..., None]
+
+
+def _shape(rng: np.random.Generator, picture: Picture, half: tuple[float, float], colour: Picture):
+    """Paint one turned rectangle, ellipse or ring at a random place."""
+    centre = rng.uniform(0, SIZE, 2)
+    reach = math.hypot(*half)
+    top, left = (max(int(c - reach), 0) for c in centre)
+    bottom, right = (min(int(c + reach) + 2, SIZE) for c in centre)
+    rows, columns = np.mgrid[top:bottom, left:right].astype(np.float32)
+    angle = rng.choice([0.0, rng.uniform(0, math.pi)])
+    along = (columns - centre[1]) * math.cos(angle) + (rows - centre[0]) * math.sin(angle)
+    across = (rows - centre[0]) * math.cos(angle) - (columns - centre[1]) * math.sin(angle)
+    if rng.random() < 0.55:
+        outside = np.maximum(np.abs(along) - half[0], np.abs(across) - half[1])
+    else:
+        radius = np.hypot(along / half[0], across / half[1])
+        outside = (radius - 1) * min(half)
+        if rng.random() < 0.3:
+            outside = np.abs(outside) - 0.25 * min(half)
+    _paint(picture, (top, left, bottom, right), np.clip(0.5 - outside, 0, 1), colour)
+
+
+def _shapes(rng: np.random.Generator) -> Picture:
+    """Overlapping rectangles, ellipses and rings of every size."""
+    colours = _palette(rng, 24)
+    picture = np.broadcast_to(colours[0], (SIZE, SIZE, 3)).copy()
+    for _ in range(int(rng.integers(30, 160))):
+        size = 3.0 * 25.0 ** (rng.random() ** 1.5)
+        half = (size * rng.uniform(0.5, 1.2), size * rng.uniform(0.15, 1.0))
+        _shape(rng, picture, half, colours[rng.integers(24)])
+    return picture
+
+
+def _stroke(picture: Picture, start: Picture, end: Picture, width: float, colour: Picture):
+    """Paint a straight stroke with round ends between two (row, column) places."""
+    low = np.maximum(np.minimum(start, end) - width - 1, 0).astype(int)
+    high = np.minimum(np.maximum(start, end) + width + 2, SIZE).astype(int)
+    if np.any(high <= low):
+        return
+    place = np.moveaxis(np.mgrid[low[0] : high[0], low[1] : high[1]].astype(np.float32), 0, -1)
+    line = end - start
+    share = np.clip((place - start) @ line / max(float(line @ line), 1e-6), 0, 1)
+    distance = np.linalg.norm(place - start - share[..., None] * line, axis=-1)
+    _paint(picture, (*low, *high), np.clip(width - distance + 0.5, 0, 1), colour)
+
+
+def _scribbles(rng: np.random.Generator) -> Picture:
+    """Wandering brush lines over a cloudy ground."""
+    picture = 0.5 * _marble(rng) + 0.5 * _palette(rng, 1)[0]
+    for _ in range(int(rng.integers(10, 30))):
+        place = rng.uniform(0, SIZE, 2)
+        heading, colour, width = rng.uniform(0, 7), _palette(rng, 1)[0], rng.uniform(0.7, 5.0)
+        for _ in range(int(rng.integers(5, 16))):
+            heading += rng.normal(0, 0.7)
+            step = rng.uniform(5, 24) * np.array([math.sin(heading), math.cos(heading)])
+            _stroke(picture, place, place + step, width, colour)
+            place = place + step
+    return picture
+
+
+def _poster(rng: np.random.Generator) -> Picture:
+    """A graded ground, a few large shapes, and rows of strokes that look like writing."""
+    rows, columns = _grid()
+    first, last = _palette(rng, 1)[0], _palette(rng, 1)[0]
+    angle = rng.uniform(0, 2 * math.pi)
+    slope = (rows * math.sin(angle) + columns * math.cos(angle)) / SIZE * 0.7 + 0.5
+    picture = first + (last - first) * np.clip(slope, 0, 1)[..., None]
+    picture = np.ascontiguousarray(picture, dtype=np.float32)
+    for _ in range(int(rng.integers(4, 12))):
+        size = rng.uniform(12, 60)
+        _shape(rng, picture, (size, size * rng.uniform(0.3, 1)), rng.uniform(0, 1, 3))
+    for _ in range(int(rng.integers(2, 7))):
+        height = rng.uniform(4, 16)
+        corner = rng.uniform(10, SIZE - 30, 2)
+        ink = rng.uniform(0, 1, 3)
+        for letter in range(int(rng.integers(4, 14))):
+            origin = corner + np.array([0.0, letter * height * 0.8])
+            for _ in range(int(rng.integers(2, 4))):
+                ends = origin + rng.integers(0, 3, (2, 2)) * np.array([height / 2, height / 4])
+                _stroke(picture, ends[0], ends[1], max(height / 12, 0.6), ink)
+    return picture
+
+
+def _wood(rng: np.random.Generator) -> Picture:
+    """Planks of different tone with bent grain."""
+    rows, columns = _grid()
+    warp = fractal_noise(rng, 1.7)[..., 0]
+    edges = np.sort(rng.uniform(0, SIZE, int(rng.integers(0, 9))))
+    plank = np.searchsorted(edges, columns.ravel()).reshape(columns.shape)
+    shift = rng.uniform(0, 400, len(edges) + 1)[plank]
+    grain = np.sin((columns + warp * 9 + 0.03 * (rows + shift)) * rng.uniform(0.2, 0.7) + shift)
+    fibre = fractal_noise(rng, 0.8)[..., 0]
+    tone = rng.normal(0, 0.12, len(edges) + 1)[plank]
+    value = 0.5 + tone + 0.1 * grain + 0.05 * fibre + 0.07 * warp
+    return np.clip(value[..., None] * np.array([1.1, 0.85, 0.6]) * rng.uniform(0.6, 1.2), 0, 1)
+
+
+def _tiles(rng: np.random.Generator) -> Picture:
+    """Rows of bricks, tiles or book spines, each with a colour of its own."""
+    picture = np.broadcast_to(_palette(rng, 1)[0], (SIZE, SIZE, 3)).copy()
+    colours = _palette(rng, int(rng.integers(3, 40)))
+    row_height, gap = rng.uniform(12, 64), rng.uniform(0, 3)
+    width, spread = rng.uniform(8, 60), rng.uniform(0, 0.7)
+    top = 0.0
+    while top < SIZE:
+        left = -rng.uniform(0, width)
+        while left < SIZE:
+            right = left + width * (1 + rng.uniform(-spread, spread))
+            inside = slice(max(int(left + gap), 0), max(int(right), 0))
+            picture[int(top + gap) : int(top + row_height), inside] = colours[
+                rng.integers(len(colours))
+            ]
+            left = right
+        top += row_height
+    return picture
+
+
+_MAKERS: tuple[Callable[[np.random.Generator], Picture], ...] = (
+    _marble,
+    _cells,
+    _shapes,
+    _poster,
+    _scribbles,
+    _wood,
+    _tiles,
+    _shapes,
+)
+
+
+def make_texture(index: int) -> Picture:
+    """Texture `index` of the bank; (SIZE, SIZE, 3), zero mean, the bank's common deviation."""
+    rng = np.random.Generator(np.random.PCG64([417, index]))
+    picture = np.asarray(_MAKERS[index % len(_MAKERS)](rng), dtype=np.float32)
+    dirt = fractal_noise(rng, rng.uniform(0.6, 1.6)) * rng.uniform(0.01, 0.08)
+    picture = picture + dirt
+    picture = picture - picture.mean(axis=(0, 1))
+    return np.clip(picture * (_DEVIATION / picture.std()), -0.6, 0.6).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=1)
+def _flat_levels() -> Tensor:
+    """All textures of all levels as rows of colours; (texels, 3), level after level."""
+    level = torch.from_numpy(np.stack([make_texture(i) for i in range(TEXTURES)]))
+    level = level.permute(0, 3, 1, 2)
+    rows: list[Tensor] = []
+    for _ in range(LEVELS):
+        rows.append(level.permute(0, 2, 3, 1).reshape(-1, 3))
+        level = functional.avg_pool2d(level, 2)
+    return torch.cat(rows).contiguous()
+
+
+@functools.lru_cache(maxsize=4)
+def texture_rows(device: torch.device) -> Tensor:
+    """The bank on a device; (texels, 3) float32; made on first use."""
+    return _flat_levels().to(device)
+
+
+@functools.lru_cache(maxsize=4)
+def _level_tables(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Per level its side in texels and the row at which it starts; each (LEVELS,) int32."""
+    sides = [SIZE >> level for level in range(LEVELS)]
+    starts = [TEXTURES * sum(s * s for s in sides[:level]) for level in range(LEVELS)]
+    table = torch.tensor([sides, starts], dtype=torch.int32, device=device)
+    return table[0], table[1]
+
+
+def taps(
+    texture: Tensor, u_texel: Tensor, v_texel: Tensor, footprint_texel: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Rows and weights of the four texels around a place, at the level that fits the footprint.
+
+    All inputs (rays,); coordinates in texels of the finest level, mirrored beyond its borders.
+    Returns four int32 and four float32 tensors (rays,).
+    """
+    sides, starts = _level_tables(texture.device)
+    level = footprint_texel.clamp(1.0, 2.0 ** (LEVELS - 1)).log2_().add_(0.4).to(torch.int32)
+    level.clamp_(max=LEVELS - 1)
+    side = sides.index_select(0, level)
+    start = texture.to(torch.int32).mul_(side).mul_(side).add_(starts.index_select(0, level))
+    scale = side.to(u_texel.dtype)
+    place_u, share_u = _fold(u_texel, scale)
+    place_v, share_v = _fold(v_texel, scale)
+    corner = (place_v * side).add_(place_u).add_(start)
+    below = corner + side
+    both = share_u * share_v
+    down, right = share_v - both, share_u - both
+    return (
+        [corner, corner + 1, below, below + 1],
+        [(1 - share_u).sub_(down), right, down, both],
+    )
+
+
+def _fold(place_texel: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole and fractional texel along one axis of a level, mirrored at the texture's borders."""
+    period = 2.0 * SIZE
+    turns = (place_texel * (1 / period)).round_()
+    folded = torch.add(place_texel, turns, alpha=-period).abs_()
+    folded = folded.mul_(side).mul_(1 / SIZE).sub_(0.5).clamp_(min=0.0)
+    folded = torch.minimum(folded, side - 1.001)
+    whole = folded.floor()
+    return whole.to(torch.int32), folded.sub_(whole)
+
+
+def blend(rows: list[Tensor], weights: list[Tensor]) -> Tensor:
+    """Weighted sum of texels, each tap (rays,) -> colour planes (3, rays)."""
+    bank = texture_rows(rows[0].device)
+    mixed = functional.embedding_bag(
+        torch.stack(rows, dim=-1),
+        bank,
+        per_sample_weights=torch.stack(weights, dim=-1),
+        mode="sum",
+    )
+    return mixed.t().contiguous()

@@ -1,0 +1,299 @@
+"""Train the miniature: `python -m ttt3r_viewer.miniature.train --checkpoints DIR [--resume]
+[--config FILE]`.
+
+Needs torch, numpy and safetensors alone (and yaml where a configuration is given). The rule in
+training is the constant rate 1, as published; TTT3R's is never used here, so that its effect at
+test time is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ttt3r_viewer.errors import ViewerError, WeightsError
+from ttt3r_viewer.miniature.auxiliary import Auxiliary
+from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
+from ttt3r_viewer.miniature.losses import clip_losses, targets_of, unroll, weighted_sum
+from ttt3r_viewer.miniature.pages import PagePlan, batches_from
+from ttt3r_viewer.miniature.recipe import Recipe, Stage, recipe_from
+from ttt3r_viewer.miniature.scenes import VALIDATION_SEEDS, Clip
+from ttt3r_viewer.model.config import PRESETS
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.model.weights import save_weights
+
+TRAINED_ON = (
+    "Trained from nothing on procedural rooms; it has never seen a photo. "
+    "Real footage wants the released weights."
+)
+
+
+@dataclass(eq=False)
+class Trainee:
+    """All that a checkpoint holds."""
+
+    network: ReconstructionNetwork
+    auxiliary: Auxiliary
+    average: ReconstructionNetwork
+    """Exponential moving average of the network; what is shipped."""
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    """Steps done, over all stages."""
+
+    def save(self, path: Path) -> None:
+        """Write everything, atomically."""
+        parts = {
+            name: getattr(self, name).state_dict()
+            for name in ("network", "auxiliary", "average", "optimizer")
+        }
+        partial = path.with_suffix(".part")
+        torch.save({**parts, "step": self.step}, partial)
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint that `save` wrote."""
+        if not path.is_file():
+            raise WeightsError(f"{path}: no checkpoint to resume from; start without --resume")
+        parts = torch.load(path, map_location=self.network.device, weights_only=True)
+        for name in ("network", "auxiliary", "average", "optimizer"):
+            getattr(self, name).load_state_dict(parts[name])
+        self.step = parts["step"]
+
+
+def new_trainee(recipe: Recipe, device: torch.device) -> Trainee:
+    """Fresh weights, decided by the recipe's seed."""
+    torch.manual_seed(recipe.seed)
+    config = PRESETS[recipe.preset]
+    network, average = ReconstructionNetwork(config), ReconstructionNetwork(config)
+    initialise(network)
+    average.load_state_dict(network.state_dict())
+    auxiliary = Auxiliary(config)
+    for module in (network, average, auxiliary):
+        module.to(device)
+    parameters = [*network.parameters(), *auxiliary.parameters()]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=1e-3,
+        betas=(0.9, 0.95),
+        fused=True,
+    )
+    return Trainee(network, auxiliary, average, optimizer)
+
+
+def initialise(network: ReconstructionNetwork) -> None:
+    """Xavier for every linear map, zero biases; the heads' last layers small, so that points start
+    near 1 m.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.xavier_uniform_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+            if name.startswith("downstream_head") and name.endswith("fc2"):
+                with torch.no_grad():
+                    module.weight *= 0.1
+    torch.nn.init.normal_(network.register_tokens.weight, std=0.5)
+
+
+def learning_rate(stage: Stage, done: int) -> float:
+    """Linear warm-up, then a half cosine down to a tenth."""
+    if done < stage.warm_up:
+        return stage.learning_rate * (done + 1) / stage.warm_up
+    share = (done - stage.warm_up) / max(1, stage.steps - stage.warm_up)
+    return stage.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def train_step(
+    trainee: Trainee, recipe: Recipe, stage: Stage, done: int, clip: Clip
+) -> dict[str, float]:
+    """One step of one stage; returns every loss and share of right answers by name."""
+    device = trainee.network.device
+    clip = Clip(
+        *(
+            getattr(clip, name).to(device)
+            for name in ("images", "depth", "T_world_camera", "focal_px")
+        )
+    )
+    truth = targets_of(clip)
+    for group in trainee.optimizer.param_groups:
+        group["lr"] = learning_rate(stage, done)
+    with torch.autocast(device.type, torch.bfloat16):
+        steps = unroll(
+            trainee.network,
+            clip.images,
+            outputs=frozenset(("self", "world") if stage.weights.get("world") else ("self",)),
+            keep_gradient_frames=stage.keep_gradient_frames,
+        )
+        auxiliary, right = trainee.auxiliary.losses(steps, truth, clip.focal_px)
+    losses = clip_losses(steps, truth) | auxiliary
+    total = weighted_sum(losses, stage.weights)
+    trainee.optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    parameters = [p for g in trainee.optimizer.param_groups for p in g["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_gradient)
+    if torch.isfinite(norm):
+        trainee.optimizer.step()
+    trainee.step += 1
+    decay = min(recipe.average_decay, trainee.step / (trainee.step + 10))
+    with torch.no_grad():
+        pairs = zip(trainee.average.parameters(), trainee.network.parameters(), strict=True)
+        for average, current in pairs:
+            average.lerp_(current, 1 - decay)
+    report: dict[str, Tensor] = {**losses, **{f"{k}_right": v for k, v in right.items()}}
+    return {name: float(value.detach()) for name, value in report.items()}
+
+
+def stage_batches(
+    recipe: Recipe, number: int, done: int, device: str, workers: int
+) -> Iterator[Clip]:
+    """Batches of a stage from its step `done` on."""
+    stage = recipe.stages[number]
+    height, width = PRESETS[recipe.preset].image_size
+    plan = PagePlan(
+        stage=number,
+        frames=stage.frames,
+        height=height,
+        width=width,
+        clips_per_page=recipe.clips_per_page,
+        uses=recipe.page_uses,
+        path_stride=stage.path_stride,
+        device=device,
+        workers=workers,
+    )
+    return batches_from(plan, done, stage.batch)
+
+
+class Curves:
+    """Losses as a CSV that grows, and as lines for a person."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+        self.since = time.monotonic()
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, step: int, stage: Stage, report: dict[str, float]) -> None:
+        """Take one step; every so often write the mean since the last row."""
+        for name, value in report.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+        if step % self.every:
+            return
+        means = {name: value / self.count for name, value in self.sums.items()}
+        seconds = time.monotonic() - self.since
+        frames_per_sec = self.count * stage.batch * stage.frames / seconds
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            for name, value in (*means.items(), ("frames_per_sec", frames_per_sec)):
+                writer.writerow((step, stage.name, name, f"{value:.6g}"))
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+        print(f"{stage.name} step {step}  {frames_per_sec:.0f} fps  {shown}", flush=True)
+        self.sums, self.count, self.since = {}, 0, time.monotonic()
+
+    def validation(self, step: int, stage: Stage, depth_error: float) -> None:
+        """Write the error on unseen rooms."""
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerow((step, stage.name, "validation_depth", f"{depth_error:.6g}"))
+        print(
+            f"{stage.name} step {step}  validation: relative depth error {depth_error:.4f}",
+            flush=True,
+        )
+
+
+def train(
+    recipe: Recipe, folder: Path, *, device: str, workers: int, resume: bool, minutes: float
+) -> None:
+    """Train all stages, checkpointing into `folder`; stop early, whole, after `minutes`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint, shipped = folder / "last.pt", folder / "miniature.safetensors"
+    trainee = new_trainee(recipe, torch.device(device))
+    if resume:
+        trainee.load(checkpoint)
+    elif checkpoint.exists():
+        raise WeightsError(
+            f"{checkpoint}: already there; go on with --resume, or name another folder"
+        )
+    curves = Curves(folder / "curves.csv", every=50)
+    end = time.monotonic() + 60 * minutes
+    first = 0
+    for number, stage in enumerate(recipe.stages):
+        done = trainee.step - first
+        first += stage.steps
+        if done >= stage.steps:
+            continue
+        for clip in stage_batches(recipe, number, done, device, workers):
+            curves.add(trainee.step + 1, stage, train_step(trainee, recipe, stage, done, clip))
+            done += 1
+            late = time.monotonic() > end
+            if trainee.step % recipe.validate_every == 0:
+                errors = single_frame_depth_errors(
+                    trainee.average, VALIDATION_SEEDS[: recipe.validation_rooms]
+                )
+                curves.validation(trainee.step, stage, float(errors.median()))
+            if trainee.step % recipe.checkpoint_every == 0 or done == stage.steps or late:
+                trainee.save(checkpoint)
+                ship(trainee, shipped, stage)
+            if late:
+                print(f"stopped after {minutes:g} minutes at step {trainee.step}; --resume goes on")
+                return
+            if done == stage.steps:
+                break
+
+
+def ship(trainee: Trainee, path: Path, stage: Stage) -> None:
+    """Write the averaged weights as float16 safetensors."""
+    weights = {name: value.half().cpu() for name, value in trainee.average.state_dict().items()}
+    save_weights(
+        path,
+        weights,
+        trainee.average.config,
+        {"trained_on": TRAINED_ON, "steps": str(trainee.step), "stage": str(asdict(stage)["name"])},
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ttt3r_viewer.miniature.train", description=__doc__
+    )
+    parser.add_argument("--config", type=Path, help="YAML recipe (default: the built-in one)")
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/miniature"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=1, help="processes that render ahead")
+    parser.add_argument("--threads", type=int, help="threads of the training process")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="stop, whole, after so long"
+    )
+    given = parser.parse_args(arguments)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    try:
+        recipe = recipe_from(given.config) if given.config else Recipe()
+        train(
+            recipe,
+            given.checkpoints,
+            device=given.device,
+            workers=given.workers,
+            resume=given.resume,
+            minutes=given.minutes,
+        )
+    except ViewerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

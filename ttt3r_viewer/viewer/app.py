@@ -1,0 +1,149 @@
+"""The page: a viser server, its panels and layers, and the thread that keeps them up to date."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import threading
+from collections.abc import Iterator
+from queue import SimpleQueue
+
+import rich
+import viser
+from viser import _messages
+
+from ttt3r_viewer.reconstruct.commands import Command
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.address import free_port
+from ttt3r_viewer.viewer.camera_layer import CameraLayer
+from ttt3r_viewer.viewer.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.panels.look import LookPanel
+from ttt3r_viewer.viewer.panels.run import RunPanel
+from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
+from ttt3r_viewer.viewer.point_layer import PointLayer
+from ttt3r_viewer.viewer.settings import ViewControls
+from ttt3r_viewer.viewer.sync import PageParts, Publisher, probe_html
+
+STOP_SEC = 1.5
+"""viser waits up to six seconds for a browser's idle connections; nobody should."""
+
+logger = logging.getLogger(__name__)
+
+
+class Viewer:
+    """Shows a scene in the browser and puts what people ask for on the command queue."""
+
+    def __init__(
+        self,
+        store: SceneStore,
+        commands: SimpleQueue[Command],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        title: str = "ttt3r-viewer",
+        notice: str = "",
+    ) -> None:
+        """Nothing is bound before `start`.
+
+        Port 0 means any free one. `notice` is plain text, shown in a box below the buttons.
+        """
+        self._store = store
+        self._commands = commands
+        self._host = host
+        self._wanted_port = port
+        self._title = title
+        self._notice = notice
+        self._server: viser.ViserServer | None = None
+        self._publisher: Publisher | None = None
+        self.controls = ViewControls()
+        self.port_note = ""
+        """Says which port was taken where the wanted one was busy; empty otherwise."""
+
+    def start(self) -> None:
+        """Serve the page; raises ViewerServerError where host or port cannot be."""
+        assert self._server is None, "the viewer has been started already"
+        port = free_port(self._host, self._wanted_port)
+        with _quiet_console():
+            self._server = viser.ViserServer(
+                host=self._host, port=port, label=self._title, verbose=False
+            )
+        if self._wanted_port and self.port != self._wanted_port:
+            self.port_note = f"port {self._wanted_port} is busy, so the page is at {self.port}"
+        if not _is_loopback(self._host):
+            logger.warning("anyone who can reach port %d can watch and steer this run", self.port)
+        _close_share_tunnel(self._server)
+        self._publisher = Publisher(self._store, self.controls, self._build(self._server))
+        self._publisher.start()
+
+    def stop(self) -> None:
+        """Close the page and end its threads; harmless where it was not started."""
+        if self._publisher is not None:
+            self._publisher.stop()
+            self._publisher = None
+        if self._server is not None:
+            closing = threading.Thread(target=self._server.stop, name="page-close", daemon=True)
+            with _quiet_console():
+                closing.start()
+                closing.join(STOP_SEC)
+            self._server = None
+
+    @property
+    def server(self) -> viser.ViserServer:
+        """The running viser server."""
+        assert self._server is not None, "the viewer has not been started"
+        return self._server
+
+    @property
+    def port(self) -> int:
+        """The port that the page is really served at."""
+        return self.server.get_port()
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds the page."""
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "::", "") else self._host
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def _build(self, server: viser.ViserServer) -> PageParts:
+        """Make every widget and node, all on this thread, in the order in which they are seen."""
+        server.gui.configure_theme(
+            dark_mode=True,
+            show_logo=False,
+            show_share_button=False,
+            control_width="medium",
+            brand_color=(42, 130, 218),
+        )
+        server.scene.set_up_direction("-y")
+        return PageParts(
+            run=RunPanel(server, self.controls, self._commands, self._notice),
+            timeline=TimelinePanel(server, self.controls),
+            look=LookPanel(server, self.controls),
+            points=PointLayer(server),
+            cameras=CameraLayer(server),
+            client_cameras=ClientCameras(server),
+            probe=server.gui.add_html(probe_html({})),
+        )
+
+
+def _close_share_tunnel(server: viser.ViserServer) -> None:
+    """Let no browser publish this page: any could ask for viser's public tunnel, button or not."""
+    server._websock_server.unregister_handler(_messages.ShareUrlRequest)
+
+
+@contextlib.contextmanager
+def _quiet_console() -> Iterator[None]:
+    """Keep viser's banner and farewell to itself, which it prints even where it is not verbose."""
+    console = rich.get_console()
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,109 @@
+"""The look: what is hidden, how points are coloured and sized, and what else is drawn."""
+
+from __future__ import annotations
+
+import math
+
+import viser
+
+from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
+from ttt3r_viewer.viewer.settings import ColorBy, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.widgets import assign_changed
+
+COLORS: dict[str, ColorBy] = {
+    "Picture": "picture",
+    "Confidence": "confidence",
+    "Frame": "frame",
+    "Height": "height",
+}
+BIN_PERCENT = 100 // CONFIDENCE_BINS
+
+
+class LookPanel:
+    """Widgets of the look; `show` belongs to the publisher."""
+
+    def __init__(self, server: viser.ViserServer, controls: ViewControls) -> None:
+        gui = server.gui
+        self._controls = controls
+        self._fitted_size = 0.0
+        with gui.add_folder("Look"):
+            self._hide = gui.add_slider(
+                "Hide least sure (%)",
+                min=0,
+                max=100 - BIN_PERCENT,
+                step=BIN_PERCENT,
+                initial_value=0,
+                hint="Hides this share of all points: those with the lowest confidence",
+            )
+
+            @self._hide.on_update
+            async def _(event: viser.GuiEvent[viser.GuiSliderHandle[int]]) -> None:
+                if event.client is not None:
+                    hidden = round(self._hide.value / BIN_PERCENT)
+                    controls.change(hidden_bins=min(max(hidden, 0), CONFIDENCE_BINS - 1))
+
+            self._color = gui.add_dropdown("Colour by", tuple(COLORS))
+
+            @self._color.on_update
+            async def _(event: viser.GuiEvent[viser.GuiDropdownHandle[str]]) -> None:
+                if event.client is not None:
+                    controls.change(color_by=COLORS.get(self._color.value, "picture"))
+
+            self._size = gui.add_slider(
+                "Point size (m)",
+                min=0.001,
+                max=0.04,
+                step=0.001,
+                initial_value=0.01,
+                hint="In metres where the weights are metric, else in the scene's own unit",
+            )
+
+            @self._size.on_update
+            async def _(event: viser.GuiEvent[viser.GuiSliderHandle[float]]) -> None:
+                if event.client is not None:
+                    size = min(max(self._size.value, self._size.min), self._size.max)
+                    controls.change(point_size=size)
+
+            self._cameras = gui.add_checkbox("Cameras", True)
+
+            @self._cameras.on_update
+            async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
+                if event.client is not None:
+                    controls.change(show_cameras=self._cameras.value)
+
+            self._path = gui.add_checkbox("Path", True)
+
+            @self._path.on_update
+            async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
+                if event.client is not None:
+                    controls.change(show_path=self._path.value)
+
+            self._follow = gui.add_checkbox(
+                "Follow camera", False, hint="Fly behind the shown camera. Key: F"
+            )
+
+            @self._follow.on_update
+            async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
+                if event.client is not None:
+                    controls.change(follow_camera=self._follow.value)
+
+        follow = gui.add_command("Follow camera", hotkey="F")
+
+        @follow.on_trigger
+        async def _(_: viser.CommandEvent) -> None:
+            controls.change(follow_camera=not controls.settings.follow_camera)
+
+    def show(self, settings: ViewSettings, automatic_size: float) -> None:
+        """Fit the size slider to the scene until a person takes it; show what the key F changed."""
+        assign_changed(self._follow, value=settings.follow_camera)
+        if settings.point_size is None and automatic_size != self._fitted_size:
+            self._fitted_size = automatic_size
+            step = automatic_size / 10
+            assign_changed(
+                self._size,
+                min=step,
+                max=5 * automatic_size,
+                step=step,
+                precision=max(0, 1 - math.floor(math.log10(step))),
+                value=automatic_size,
+            )

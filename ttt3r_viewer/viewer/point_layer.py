@@ -1,0 +1,229 @@
+"""The point clouds of the page: a node for each tenth of confidence and chunk of frames.
+
+Node names are stable, so that nodes are replaced and never multiplied: `/points/conf_B/chunk_F_S`
+is the tenth B of S frames from F on, `/live` the one frame that is shown densely, `/partial` the
+part of a chunk that the timeline stands in.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import viser
+
+from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
+from ttt3r_viewer.scene.store import FramePoints, SceneSnapshot, SeenFrame, thin_points
+from ttt3r_viewer.viewer.chunks import (
+    Cloud,
+    automatic_point_size,
+    chunk_clouds,
+    confident_cloud,
+)
+from ttt3r_viewer.viewer.settings import ColorBy, ViewSettings
+from ttt3r_viewer.viewer.widgets import assign_changed
+
+POINTS_PER_TICK = 300_000
+"""More would hold the widgets back noticeably, because they share the connection."""
+
+OPEN_CHUNK_SEC = 0.5
+"""The chunk that still grows is sent again at most this often."""
+
+LIVE_POINTS = 40_000
+
+
+@dataclass
+class _Chunk:
+    """What the page has of one chunk."""
+
+    key: tuple[int, ColorBy]
+    first: int
+    size: int
+    """How many frames belong to it once it is full."""
+    stop: int
+    sent_at_sec: float
+    handles: dict[int, viser.PointCloudHandle]
+    """By tenth of confidence; tenths without points have none."""
+    counts: dict[int, int]
+
+
+class PointLayer:
+    """Keeps the page's point clouds equal to the scene; called by the publisher only."""
+
+    def __init__(self, server: viser.ViserServer) -> None:
+        self._server = server
+        self._root = server.scene.add_frame("/points", show_axes=False)
+        self._bins = [
+            server.scene.add_frame(f"/points/conf_{b}", show_axes=False)
+            for b in range(CONFIDENCE_BINS)
+        ]
+        self._chunks: dict[tuple[int, int], _Chunk] = {}
+        """By first frame and size, which are what their names say."""
+        self._single: dict[str, tuple[object, viser.PointCloudHandle | None]] = {}
+        self._epoch = 0
+        self.point_size = 0.01
+        self.points_shown = 0
+        """How many points the page draws now."""
+
+    @property
+    def node_count(self) -> int:
+        """Number of nodes of this layer in the page."""
+        clouds = sum(len(chunk.handles) for chunk in self._chunks.values())
+        single = sum(handle is not None for _, handle in self._single.values())
+        return 1 + len(self._bins) + clouds + single
+
+    def update(
+        self, snapshot: SceneSnapshot, settings: ViewSettings, position: int, now_sec: float
+    ) -> None:
+        """Send what changed, within this tick's share, and show what the settings ask for.
+
+        `position` is the frame that the page stands at, from 0, or -1 while there is none.
+        """
+        if snapshot.epoch != self._epoch:
+            self._clear()
+            self._epoch = snapshot.epoch
+        layout, frames = snapshot.layout, snapshot.frames
+        self.point_size = settings.point_size or automatic_point_size(layout)
+        self._send_chunks(frames, layout, settings, now_sec)
+        self._send_live(snapshot, settings, position)
+        self._send_partial(frames, layout, settings, position)
+        self._show(settings, position)
+
+    def _send_chunks(
+        self,
+        frames: Sequence[SeenFrame],
+        layout: Layout,
+        settings: ViewSettings,
+        now_sec: float,
+    ) -> None:
+        """Send changed chunks in their order, each in place of the smaller ones that it covers."""
+        size = layout.frames_per_chunk
+        key: tuple[int, ColorBy] = (layout.generation, settings.color_by)
+        sent = 0
+        for first in range(0, len(frames), size):
+            if sent >= POINTS_PER_TICK:
+                return
+            stop = min(first + size, len(frames))
+            known = self._chunks.get((first, size))
+            if known and (known.key, known.stop) == (key, stop):
+                continue
+            grows = known is not None and known.key == key and stop - first < size
+            if known and grows and now_sec - known.sent_at_sec < OPEN_CHUNK_SEC:
+                continue
+            parts = [frame.points for frame in frames[first:stop]]
+            clouds = chunk_clouds(parts, first, layout, settings.color_by)
+            self._send_chunk(clouds, _Chunk(key, first, size, stop, now_sec, {}, {}))
+            sent += sum(len(part) for part in parts)
+
+    def _send_chunk(self, clouds: list[Cloud | None], chunk: _Chunk) -> None:
+        before = self._chunks.pop((chunk.first, chunk.size), None)
+        stale = before.handles if before else {}
+        covered = [c for c in self._chunks.values() if chunk.first <= c.first < chunk.stop]
+        with self._server.atomic():
+            for b, cloud in enumerate(clouds):
+                if cloud is not None:
+                    name = f"/points/conf_{b}/chunk_{chunk.first}_{chunk.size}"
+                    chunk.handles[b] = self._add(name, cloud)
+                    chunk.counts[b] = len(cloud.points)
+                elif b in stale:
+                    stale[b].remove()
+            for smaller in covered:
+                for handle in smaller.handles.values():
+                    handle.remove()
+        for smaller in covered:
+            del self._chunks[smaller.first, smaller.size]
+        self._chunks[chunk.first, chunk.size] = chunk
+
+    def _send_live(self, snapshot: SceneSnapshot, settings: ViewSettings, position: int) -> None:
+        """Show the newest frame at once and densely, or the one frame that was asked for."""
+        layout, latest = snapshot.layout, snapshot.latest
+        is_newest = position == len(snapshot.frames) - 1
+        wanted = position >= 0 and (settings.extent == "one" or (settings.live and is_newest))
+        key = (position, layout.generation, settings.color_by, settings.hidden_bins, is_newest)
+        if not wanted:
+            self._send_single("/live", None, None)
+        elif self._needs("/live", key):
+            if is_newest and latest is not None:
+                points = thin_points(latest, LIVE_POINTS)
+            else:
+                points = snapshot.frames[position].points
+            cloud = confident_cloud(
+                [points], position, layout, settings.color_by, settings.hidden_bins
+            )
+            self._send_single("/live", key, cloud)
+
+    def _send_partial(
+        self, frames: Sequence[SeenFrame], layout: Layout, settings: ViewSettings, position: int
+    ) -> None:
+        """Show the frames up to `position` of the chunk that it stands in."""
+        first = position - position % layout.frames_per_chunk
+        ends_here = any(
+            chunk.first <= first and chunk.stop == position + 1 for chunk in self._chunks.values()
+        )
+        key = (first, position, layout.generation, settings.color_by, settings.hidden_bins)
+        if settings.live or settings.extent == "one" or position < 0 or ends_here:
+            self._send_single("/partial", None, None)
+        elif self._needs("/partial", key):
+            parts: list[FramePoints] = [frame.points for frame in frames[first : position + 1]]
+            cloud = confident_cloud(parts, first, layout, settings.color_by, settings.hidden_bins)
+            self._send_single("/partial", key, cloud)
+
+    def _needs(self, name: str, key: object) -> bool:
+        return name not in self._single or self._single[name][0] != key
+
+    def _send_single(self, name: str, key: object, cloud: Cloud | None) -> None:
+        _, before = self._single.get(name, (None, None))
+        if cloud is not None:
+            with self._server.atomic():
+                self._single[name] = (key, self._add(name, cloud))
+        else:
+            if before is not None:
+                before.remove()
+            self._single[name] = (key, None)
+
+    def _add(self, name: str, cloud: Cloud) -> viser.PointCloudHandle:
+        return self._server.scene.add_point_cloud(
+            name,
+            cloud.points,
+            cloud.colors,
+            point_size=self.point_size,
+            point_shape="square",
+            point_shading="flat",
+            precision=cloud.precision,
+        )
+
+    def _show(self, settings: ViewSettings, position: int) -> None:
+        """Toggle what is already in the page; nothing is sent again for it."""
+        shown = 0
+        all_visible = settings.extent == "all"
+        assign_changed(self._root, visible=all_visible)
+        for b, handle in enumerate(self._bins):
+            assign_changed(handle, visible=b >= settings.hidden_bins)
+        for chunk in self._chunks.values():
+            visible = settings.live or chunk.stop <= position + 1
+            for b, handle in chunk.handles.items():
+                assign_changed(handle, visible=visible, point_size=self.point_size)
+                if all_visible and visible and b >= settings.hidden_bins:
+                    shown += chunk.counts[b]
+        for _, handle in self._single.values():
+            if handle is not None:
+                assign_changed(handle, point_size=self.point_size)
+                shown += len(handle.points)
+        self.points_shown = shown
+
+    def _clear(self) -> None:
+        with self._server.atomic():
+            for chunk in self._chunks.values():
+                for handle in chunk.handles.values():
+                    handle.remove()
+            for name in list(self._single):
+                self._send_single(name, None, None)
+        self._chunks.clear()
+        self._single.clear()
+        if sys.platform == "linux":
+            # glibc keeps most of what many small arrays used until it is asked to give it back.
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+            if trim is not None:
+                trim(0)

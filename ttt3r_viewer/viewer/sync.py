@@ -1,0 +1,122 @@
+"""The publisher: the one thread that brings the page to what the store and the settings say."""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+import viser
+
+from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
+from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
+from ttt3r_viewer.viewer.camera_layer import CameraLayer
+from ttt3r_viewer.viewer.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.panels.look import LookPanel
+from ttt3r_viewer.viewer.panels.run import RunPanel
+from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
+from ttt3r_viewer.viewer.point_layer import PointLayer
+from ttt3r_viewer.viewer.settings import ViewControls, ViewSettings
+from ttt3r_viewer.viewer.widgets import assign_changed
+
+TICK_SEC = 0.1
+FOLLOW_TICK_SEC = 0.04
+"""A followed view moves in steps of this, which the eye takes for smooth."""
+SHORTEST_TICK_SEC = 0.03
+"""However fast a slider is dragged, the page is not brought up to date more often than this."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class PageParts:
+    """Everything in the page that the publisher keeps up to date."""
+
+    run: RunPanel
+    timeline: TimelinePanel
+    look: LookPanel
+    points: PointLayer
+    cameras: CameraLayer
+    client_cameras: ClientCameras
+    probe: viser.GuiHtmlHandle
+
+
+class Publisher:
+    """Reads the store and the settings about ten times a second and assigns what differs."""
+
+    def __init__(self, store: SceneStore, controls: ViewControls, parts: PageParts) -> None:
+        self._store = store
+        self._controls = controls
+        self._parts = parts
+        self._trouble = ""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="page-publisher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to keep the page up to date."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopping.set()
+        self._controls.changed.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._controls.changed.clear()
+            try:
+                self._tick(time.monotonic())
+                self._trouble = ""
+            except Exception as error:
+                # One frame that cannot be drawn must not freeze the page for all that follow.
+                trouble = f"The page could not be brought up to date: {error!r}"
+                if trouble != self._trouble:
+                    logger.exception(trouble)
+                self._trouble = trouble
+            follow = self._controls.settings.follow_camera
+            self._stopping.wait(SHORTEST_TICK_SEC)
+            self._controls.changed.wait(FOLLOW_TICK_SEC if follow else TICK_SEC)
+
+    def _tick(self, now_sec: float) -> None:
+        snapshot, settings, parts = self._store.snapshot(), self._controls.settings, self._parts
+        position = shown_position(snapshot, settings)
+        parts.run.show(snapshot.status, snapshot.point_count, self._trouble)
+        parts.timeline.show(snapshot.frames, settings, position)
+        parts.points.update(snapshot, settings, position, now_sec)
+        parts.look.show(settings, parts.points.point_size)
+        parts.cameras.update(snapshot, settings, position, now_sec)
+        parts.client_cameras.update(snapshot, settings, position, now_sec)
+        assign_changed(parts.probe, content=self._probe_html(snapshot, settings, position))
+
+    def _probe_html(self, snapshot: SceneSnapshot, settings: ViewSettings, position: int) -> str:
+        """Say what the page shows in a form that a program can read; people do not see it."""
+        state = {
+            "phase": snapshot.status.phase,
+            "frames_done": snapshot.status.frames_done,
+            "frames_seen": len(snapshot.frames),
+            "position": position,
+            "live": settings.live,
+            "extent": settings.extent,
+            "percentile": 100 * settings.hidden_bins // CONFIDENCE_BINS,
+            "color_by": settings.color_by,
+            "points": snapshot.point_count,
+            "points_shown": self._parts.points.points_shown,
+            "nodes": self._parts.points.node_count + self._parts.cameras.node_count,
+        }
+        return probe_html(state)
+
+
+def shown_position(snapshot: SceneSnapshot, settings: ViewSettings) -> int:
+    """Give the frame that the page stands at, from 0, or -1 while there is none."""
+    last = len(snapshot.frames) - 1
+    return last if settings.live else min(max(settings.position, 0), last)
+
+
+def probe_html(state: dict[str, object]) -> str:
+    """Wrap a state as JSON in an element that is not displayed."""
+    text = html.escape(json.dumps(state))
+    return f'<pre data-testid="probe" style="display:none">{text}</pre>'

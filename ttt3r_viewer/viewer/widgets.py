@@ -1,0 +1,19 @@
+"""Small helpers that every part of the page shares."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+
+def assign_changed(handle: Any, **properties: Any) -> None:
+    """Assign only the properties of a viser handle that differ: each assignment is a message."""
+    for name, value in properties.items():
+        if getattr(handle, name) != value:
+            setattr(handle, name, value)
+
+
+def escape(text: str, limit: int = 600) -> str:
+    """Make text of unknown origin safe inside HTML, and no longer than `limit` characters."""
+    shortened = text if len(text) <= limit else text[: limit - 1] + "…"
+    return html.escape(shortened, quote=True)
