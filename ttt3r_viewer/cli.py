@@ -244,7 +244,7 @@ def run(settings: Settings, folder: Path) -> int:
         interrupted = True
     reconstruction.end()
     status = store.snapshot().status
-    if status.skipped:
+    if status.skipped and status.frames_done:
         print(f"{status.skipped} frames skipped; the last: {status.last_skipped}", file=sys.stderr)
     if worker.error is not None:
         raise worker.error

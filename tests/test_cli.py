@@ -1,0 +1,319 @@
+"""The real command line on the real miniature: good input, bad input, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from ttt3r_viewer.assets import asset_path
+from ttt3r_viewer.cli import main
+from ttt3r_viewer.export.results import OWN_FILES
+
+DEMO = asset_path("demo")
+
+
+def picture(width: int = 160, height: int = 128, seed: int = 0) -> Image.Image:
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def report_of(out: Path) -> dict:
+    return json.loads((out / "run.json").read_text())
+
+
+def error_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that must fail: exit code 2 and one line."""
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1, error
+    return error
+
+
+def test_run_writes_all_its_files(out, capsys):
+    assert main(["run", "--max-frames", "4", "--stride", "10", "--output", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted(OWN_FILES)
+    report = report_of(out)
+    assert (report["frames"], report["status"]["phase"]) == (4, "stopped")
+    assert report["settings"]["stride"] == 10
+    assert report["timing"]["wall_sec"] > 0
+    rows = np.loadtxt(out / "poses_tum.txt")
+    assert np.allclose(rows[:, 0], np.arange(4) * 10 / 30, atol=1e-5)
+    assert f"wrote 4 frames to {out}" in capsys.readouterr().out
+
+
+def test_constant_rate_0_never_moves_on_and_differs_from_ttt3r(tmp_path):
+    poses = {}
+    for name, words in {
+        "ttt3r": [],
+        "frozen": ["--rule", "constant", "--rate", "0"],
+        "cut3r": ["--rule", "constant"],
+    }.items():
+        out = tmp_path / name
+        assert main(["run", "--max-frames", "5", "--output", str(out), *words]) == 0
+        poses[name] = np.loadtxt(out / "poses_tum.txt")
+    assert np.array_equal(poses["ttt3r"][:2], poses["cut3r"][:2])  # the first gain is 1
+    assert not np.array_equal(poses["ttt3r"][2:], poses["cut3r"][2:])
+    assert not np.array_equal(poses["frozen"][1:], poses["cut3r"][1:])
+
+
+def test_every_kind_of_picture_in_one_folder(tmp_path, out, capsys):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    good = picture()
+    good.save(folder / "01.png")
+    (folder / "02.txt").write_text("notes")
+    (folder / "03.png").write_bytes(b"")
+    good.save(folder / "04.jpg")
+    cut = (folder / "04.jpg").read_bytes()
+    (folder / "05.jpg").write_bytes(cut[: len(cut) // 2])
+    Image.fromarray((np.arange(160 * 128).reshape(128, 160) * 3).astype(np.uint16)).save(
+        folder / "06.png"
+    )
+    for name, mode in {"07.png": "L", "08.png": "RGBA", "09.png": "P"}.items():
+        good.convert(mode).save(folder / name)
+    good.convert("CMYK").save(folder / "10.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter: shown upright it is 128 wide and 160 high
+    good.save(folder / "11.jpg", exif=exif)
+    picture(640, 480, 1).save(folder / "12.png")
+    Image.new("RGB", (1, 1)).save(folder / "13.png")
+    Image.new("RGB", (20000, 10)).save(folder / "14.png")
+    picture(100, 300, 2).save(folder / "15.png")
+
+    assert main(["run", "--input", str(folder), "--output", str(out)]) == 0
+    names = [one["name"] for one in json.loads((out / "intrinsics.json").read_text())["frames"]]
+    assert names == [
+        *("01.png", "04.jpg", "06.png", "07.png", "08.png", "09.png"),
+        *("10.jpg", "11.jpg", "12.png", "15.png"),
+    ]
+    cameras = {
+        one["name"]: one for one in json.loads((out / "intrinsics.json").read_text())["frames"]
+    }
+    turned = cameras["11.jpg"]["prepared"]
+    assert turned["height"] > turned["width"]
+    assert report_of(out)["status"]["skipped"] == 4
+    error = capsys.readouterr().err
+    assert "4 frames skipped; the last: 14.png" in error
+    assert "20000x10" in error
+
+
+def test_a_folder_without_one_usable_picture(tmp_path, out, capsys):
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"not a picture")
+    error = error_line(capsys, "run", "--input", str(folder), "--output", str(out))
+    assert "none of its 1 frames could be used" in error
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda _: None, "there is no file or folder"),
+        (lambda path: path.mkdir(), "is empty; wanted a folder of images"),
+        (lambda path: path.write_text("hello"), "text.txt"),
+    ],
+)
+def test_an_input_that_cannot_be(tmp_path, out, capsys, make: Callable[[Path], None], text):
+    path = tmp_path / "text.txt"
+    make(path)
+    for command in ([], ["run", "--output", str(out)]):
+        assert text in error_line(capsys, *command, "--input", str(path))
+    assert not out.exists()  # nothing is made before the input is known to be there
+
+
+def test_an_output_folder_that_holds_something(out, capsys):
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    words = ("run", "--max-frames", "2", "--output", str(out))
+    assert "not empty (it holds thesis.tex)" in error_line(capsys, *words)
+    assert main([*words, "--overwrite"]) == 0
+    assert (out / "thesis.tex").read_text() == "years of work"
+
+
+def test_run_without_an_output(capsys):
+    assert "give --output DIR" in error_line(capsys, "run")
+
+
+class RunsCode:
+    def __reduce__(self):
+        return os.system, ("touch PWNED",)
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(asset_path("miniature.safetensors").read_bytes()[:1_000_000])
+
+
+def of_another_network(path: Path) -> None:
+    save_file({"layer.weight": torch.zeros(3, 3)}, path)
+
+
+def with_nan(path: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(asset_path("miniature.safetensors"), "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(asset_path("miniature.safetensors"))
+    tensors["enc_norm.bias"][0] = float("nan")
+    save_file(tensors, path, metadata)
+
+
+def that_runs_code(path: Path) -> None:
+    torch.save({"model": RunsCode()}, path)
+
+
+def plain_pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps(RunsCode()))
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda _: None, "w.pth"),
+        (cut_off, "cut off"),
+        (of_another_network, "no known network"),
+        (with_nan, "enc_norm.bias"),
+        (that_runs_code, "w.pth"),
+        (plain_pickle, "w.pth"),
+    ],
+)
+def test_weights_that_cannot_be(tmp_path, out, capsys, monkeypatch, make, text):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "w.pth"
+    make(path)
+    error = error_line(
+        capsys, "run", "--weights", str(path), "--max-frames", "2", "--output", str(out)
+    )
+    assert text in error
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_released_weights_that_are_not_there_say_how_to_fetch(out, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    error = error_line(capsys, "run", "--weights", "cut3r-512", "--output", str(out))
+    assert "ttt3r-view weights fetch cut3r-512" in error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there(out, capsys):
+    error = error_line(capsys, "run", "--device", "cuda", "--output", str(out))
+    assert "take --device auto" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--host", "203.0.113.7"), "--host '203.0.113.7' cannot be served from this machine"),
+        (("--host", "no.such.host.invalid"), "is not known here"),
+        (("--port", "99999"), "is no port"),
+    ],
+)
+def test_a_page_that_cannot_be_served(capsys, words, text):
+    assert text in error_line(capsys, *words)
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ttt3r_viewer", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ctrl_c_ends_a_run_within_two_seconds_and_keeps_what_there_is(out):
+    frames = DEMO.glob("*.jpg")
+    assert len(list(frames)) >= 100
+    process = start("run", "--output", str(out), "--input", str(DEMO))
+    end = time.monotonic() + 60
+    while not (out.exists() and _progress_of(process.pid) > 4):
+        assert time.monotonic() < end
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    process.communicate(timeout=20)
+    assert time.monotonic() - asked < 10  # two seconds on a machine that is not busy
+    assert process.returncode == 130
+    for path in out.iterdir():
+        assert path.name in OWN_FILES
+    if (out / "run.json").exists():
+        assert report_of(out)["frames"] == len(np.loadtxt(out / "poses_tum.txt", ndmin=2))
+
+
+def _progress_of(pid: int) -> float:
+    """CPU seconds that a process has used: a sign that it is past its imports."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
+@pytest.mark.parametrize("after_sec", [0.3, 1.5])
+def test_ctrl_c_while_it_starts(out, after_sec):
+    process = start("run", "--output", str(out))
+    time.sleep(after_sec)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=20)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in error or process.returncode == -signal.SIGINT
+
+
+def test_a_busy_port_is_said_and_another_taken(tmp_path):
+    first = start("--port", "0")
+    try:
+        line = _line_with(first, "open http://")
+        port = int(line.split(":")[2].split()[0])
+        second = start("--port", str(port))
+        try:
+            assert f"port {port} is busy" in _line_with(second, "busy")
+        finally:
+            second.send_signal(signal.SIGINT)
+            second.communicate(timeout=20)
+    finally:
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=20)
+    assert first.returncode == 0
+
+
+def _line_with(process: subprocess.Popen[str], text: str) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return line
+    raise AssertionError(process.communicate())
+
+
+def test_help_of_every_command(capsys):
+    for words in ([], ["run"], ["weights"], ["weights", "info"], ["weights", "fetch"]):
+        with pytest.raises(SystemExit) as caught:
+            main([*words, "--help"])
+        assert caught.value.code == 0
+        assert "usage: ttt3r-view" in capsys.readouterr().out
+
+
+def test_weights_info_of_the_miniature(capsys):
+    assert main(["weights", "info", "miniature"]) == 0
+    text = capsys.readouterr().out
+    assert "procedural rooms" in text
+    assert "real footage wants the released weights" in text.lower()
