@@ -103,6 +103,9 @@ def initialise(network: ReconstructionNetwork) -> None:
             if name.startswith("downstream_head") and name.endswith("fc2"):
                 with torch.no_grad():
                     module.weight *= 0.1
+    memory = network.pose_retriever
+    for tokens in (network.pose_token, memory.masked_token, memory.mem):
+        torch.nn.init.normal_(tokens, std=0.2)
     torch.nn.init.normal_(network.register_tokens.weight, std=0.5)
 
 

@@ -22,8 +22,8 @@ class PoseMemory(nn.Module):
             )
 
         self.proj_q = nn.Linear(config.encoder_width, width)
-        self.masked_token = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.2))
-        self.mem = nn.Parameter(torch.empty(1, config.memory_size, 2 * width).normal_(std=0.2))
+        self.masked_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.mem = nn.Parameter(torch.zeros(1, config.memory_size, 2 * width))
         self.write_blocks = blocks()
         self.read_blocks = blocks()
 

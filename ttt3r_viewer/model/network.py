@@ -35,7 +35,7 @@ class ReconstructionNetwork(nn.Module):
         super().__init__()
         self.config = config
         encoder_width, width = config.encoder_width, config.decoder_width
-        self.pose_token = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.2))
+        self.pose_token = nn.Parameter(torch.zeros(1, 1, width))
         # The released files carry two mask tokens of the published pre-training; nothing here reads
         # them.
         self.masked_img_token = nn.Parameter(torch.zeros(1, encoder_width))
@@ -56,7 +56,10 @@ class ReconstructionNetwork(nn.Module):
         )
         self.enc_norm_ray_map = layer_norm(encoder_width)
         self.pose_retriever = PoseMemory(config)
-        self.register_tokens = nn.Embedding(config.state_size, encoder_width)
+        # Like the zeros above, for loading: a drawn start value, on the meta device, takes a second.
+        self.register_tokens = nn.Embedding.from_pretrained(
+            torch.zeros(config.state_size, encoder_width), freeze=False
+        )
         self.decoder_embed_state = nn.Linear(encoder_width, width)
         self.dec_blocks_state = nn.ModuleList(
             DecoderBlock(width, config.state_heads) for _ in range(config.decoder_depth)
