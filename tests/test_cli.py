@@ -279,7 +279,7 @@ def test_ctrl_c_while_it_starts(out, after_sec):
     assert "Traceback" not in error or process.returncode == -signal.SIGINT
 
 
-def test_a_busy_port_is_said_and_another_taken(tmp_path):
+def test_a_busy_port_is_said_and_another_taken():
     first = start("--port", "0")
     try:
         line = _line_with(first, "open http://")

@@ -56,7 +56,7 @@ class ReconstructionNetwork(nn.Module):
         )
         self.enc_norm_ray_map = layer_norm(encoder_width)
         self.pose_retriever = PoseMemory(config)
-        # Like the zeros above, for loading: a drawn start value, on the meta device, takes a second.
+        # Zeros, like those above: drawing a start value on the meta device would take a second.
         self.register_tokens = nn.Embedding.from_pretrained(
             torch.zeros(config.state_size, encoder_width), freeze=False
         )

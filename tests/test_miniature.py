@@ -1,0 +1,197 @@
+"""The miniature: its worlds' truth, its losses, its training that goes on exactly, and its bar."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ttt3r_viewer.errors import SettingsError, WeightsError
+from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
+from ttt3r_viewer.miniature import train as training
+from ttt3r_viewer.miniature.auxiliary import Auxiliary, correspondence
+from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
+from ttt3r_viewer.miniature.losses import (
+    clip_losses,
+    confidence_loss,
+    quaternion_from_rotation,
+    relative_depth_error,
+    targets_of,
+    unroll,
+)
+from ttt3r_viewer.miniature.pages import PagePlan, batches_from, page_seeds
+from ttt3r_viewer.miniature.recipe import Recipe, Stage, recipe_from
+from ttt3r_viewer.miniature.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Clip, render_clips
+from ttt3r_viewer.model.config import PRESETS, ModelConfig
+from ttt3r_viewer.model.load import load_network
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.model.weights import read_checkpoint, recognise_config
+
+TINY = ModelConfig(
+    image_size=(32, 48),
+    patch_size=16,
+    encoder_width=32,
+    encoder_depth=1,
+    encoder_heads=2,
+    decoder_width=32,
+    decoder_depth=2,
+    decoder_heads=2,
+    state_heads=2,
+    state_size=8,
+    memory_size=4,
+    head="linear",
+    memory_depth=1,
+    ray_map_depth=1,
+    ray_map_heads=2,
+)
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return render_clips([7, 8], 3, *TINY.image_size, device="cpu", stride=4)
+
+
+def test_true_points_of_two_frames_are_one_world(clip):
+    truth = targets_of(clip)
+    R, t = clip.T_world_camera[:, 2, :3, :3], clip.T_world_camera[:, 2, :3, 3]
+    moved = torch.einsum("bij,bhwj->bhwi", R, truth.points_self[:, 2]) + t[:, None, None]
+    assert torch.allclose(moved, truth.points_world[:, 2], atol=1e-4)
+    assert torch.allclose(truth.points_self[..., 2], clip.depth)
+    assert torch.allclose(truth.points_self[:, 0], truth.points_world[:, 0], atol=1e-4)
+
+
+def test_quaternions_agree_with_the_numpy_ones():
+    random = torch.Generator().manual_seed(0)
+    R, _ = torch.linalg.qr(torch.randn(50, 3, 3, generator=random, dtype=torch.float64))
+    R = R * R.det().sign()[:, None, None]
+    half_turns = torch.diag_embed(
+        torch.tensor([[1.0, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64)
+    )
+    for rotation in torch.cat((R, half_turns)):
+        ours = quaternion_from_rotation(rotation).numpy()
+        assert abs(ours @ quaternion_wxyz_from_matrix(rotation.numpy())) == pytest.approx(1)
+        assert ours[0] >= 0
+
+
+def test_the_truth_has_no_error_and_confidence_pays_where_it_is_right():
+    truth = torch.rand(2, 1, 4, 4, 3) + 1
+    distance = torch.ones(2)
+    sure, unsure = torch.full((2, 1, 4, 4), 5.0), torch.full((2, 1, 4, 4), 1.5)
+    right = [confidence_loss(truth, c, truth, distance) for c in (sure, unsure)]
+    wrong = [confidence_loss(truth + 1, c, truth, distance) for c in (sure, unsure)]
+    assert right[0] < right[1] < wrong[1] < wrong[0]
+    assert relative_depth_error(truth * 1.1, truth).flatten().tolist() == pytest.approx([0.1] * 2)
+
+
+def test_patches_are_found_again_where_the_camera_stands_still(clip):
+    still = dataclasses.replace(
+        clip,
+        images=clip.images[:, [0, 0]],
+        depth=clip.depth[:, [0, 0]],
+        T_world_camera=clip.T_world_camera[:, [0, 0]],
+    )
+    found = correspondence(targets_of(still), 1, still.focal_px, TINY.patch_size)
+    assert found.visible.all()
+    assert found.patch.tolist() == [list(range(6))] * 2
+
+
+def test_what_is_behind_the_first_camera_is_not_found(clip):
+    turned = clip.T_world_camera[:, [0, 0]].clone()
+    turned[:, 1, :3, :3] = torch.diag(torch.tensor([-1.0, 1, -1]))
+    half_turn = dataclasses.replace(
+        clip, images=clip.images[:, :2], depth=clip.depth[:, :2], T_world_camera=turned
+    )
+    found = correspondence(targets_of(half_turn), 1, clip.focal_px, TINY.patch_size)
+    assert not found.visible.any()
+
+
+def test_every_loss_reaches_the_weights(clip):
+    torch.manual_seed(0)
+    network, auxiliary = ReconstructionNetwork(TINY), Auxiliary(TINY)
+    training.initialise(network)
+    steps = unroll(
+        network, clip.images, outputs=frozenset(("self", "world")), keep_gradient_frames=4
+    )
+    truth = targets_of(clip)
+    losses = clip_losses(steps, truth) | auxiliary.losses(steps, truth, clip.focal_px)[0]
+    assert set(losses) == {
+        *("self", "world", "translation", "quaternion"),
+        *("match", "store", "store_point", "locate"),
+    }
+    for name, loss in losses.items():
+        network.zero_grad()
+        loss.backward(retain_graph=True)
+        gradient = network.patch_embed.proj.weight.grad
+        assert gradient is not None, name
+        assert gradient.abs().sum() > 0, name
+
+
+def test_training_never_uses_seeds_of_evaluation():
+    plan = PagePlan(2, 4, 32, 48, 32, 4, 6, "cpu", 0)
+    seeds = page_seeds(plan, 100_000)
+    assert all(seed in TRAIN_SEEDS and seed not in VALIDATION_SEEDS for seed in seeds)
+    assert not set(seeds) & set(page_seeds(plan, 100_001))
+    assert not set(seeds) & set(page_seeds(dataclasses.replace(plan, stage=1), 100_000))
+
+
+def test_batches_are_the_same_after_an_interruption():
+    plan = PagePlan(0, 1, 32, 48, 4, 2, 1, "cpu", 0)
+    straight = list(itertools.islice(batches_from(plan, 0, 2), 10))
+    resumed = list(itertools.islice(batches_from(plan, 7, 2), 3))
+    for before, after in zip(straight[7:], resumed, strict=True):
+        assert torch.equal(before.images, after.images)
+        assert torch.equal(before.T_world_camera, after.T_world_camera)
+
+
+def test_training_goes_on_exactly_where_it_was_cut_off(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    losses = {"self": 1.0, "world": 1.0, "quaternion": 1.0, "match": 0.1, "locate": 0.1}
+    recipe = Recipe(
+        preset="tiny",
+        stages=(
+            Stage("one", 3, 1, 2, 1e-3, losses, warm_up=1),
+            Stage("two", 3, 2, 2, 1e-3, losses, warm_up=1),
+        ),
+        clips_per_page=2,
+        page_uses=2,
+        validate_every=5,
+        validation_rooms=2,
+        checkpoint_every=1,
+    )
+    run = {"device": "cpu", "workers": 0}
+    training.train(recipe, tmp_path / "straight", **run, resume=False, minutes=10)
+    for resume in (False, True, True, True, True, True):
+        training.train(recipe, tmp_path / "cut", **run, resume=resume, minutes=0)
+    straight, cut = (
+        torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("straight", "cut")
+    )
+    assert straight["step"] == cut["step"] == 6
+    for name, tensor in straight["average"].items():
+        assert torch.equal(tensor, cut["average"][name]), name
+    shipped = read_checkpoint(tmp_path / "cut" / "miniature.safetensors")
+    assert recognise_config(shipped.tensors, shipped.metadata) == TINY
+    assert {tensor.dtype for tensor in shipped.tensors.values()} == {torch.float16}
+    assert "validation: relative depth error" in capsys.readouterr().out
+    with pytest.raises(WeightsError, match="already there"):
+        training.train(recipe, tmp_path / "cut", **run, resume=False, minutes=0)
+    with pytest.raises(WeightsError, match="no checkpoint to resume from"):
+        training.train(recipe, tmp_path / "none", **run, resume=True, minutes=0)
+
+
+def test_a_recipe_with_an_unknown_key_is_refused(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("presett: miniature\n")
+    with pytest.raises(SettingsError, match="presett"):
+        recipe_from(path)
+
+
+def test_the_shipped_miniature_passes_its_bar():
+    """Median over 64 unseen rooms of the median over pixels of |z - z_true| / z_true."""
+    network = load_network("miniature", device="cpu")
+    errors = single_frame_depth_errors(network, range(1000, 1064)).numpy()
+    assert len(errors) == 64
+    assert np.median(errors) < 0.20
