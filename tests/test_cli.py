@@ -53,7 +53,7 @@ def test_run_writes_all_its_files(out, capsys):
     assert main(["run", "--max-frames", "4", "--stride", "10", "--output", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == sorted(OWN_FILES)
     report = report_of(out)
-    assert (report["frames"], report["status"]["phase"]) == (4, "stopped")
+    assert (report["frames"], report["status"]["phase"]) == (4, "finished")
     assert report["settings"]["stride"] == 10
     assert report["timing"]["wall_sec"] > 0
     rows = np.loadtxt(out / "poses_tum.txt")

@@ -131,7 +131,7 @@ def test_pause_step_play_restart(commands):
     commands.put(Restart())
     wait_for(lambda: store.snapshot().epoch > epoch and seen() == 6, "the second run")
     assert worker.stop(5)
-    assert store.snapshot().status.phase == "stopped"
+    assert store.snapshot().status.phase == "finished"
 
 
 def test_an_error_is_shown_and_restart_tries_again(commands):
@@ -178,6 +178,7 @@ def test_stop_does_not_wait_for_the_rest_of_the_input(commands):
     session.gate.set()
     assert worker.join(10)
     assert len(store.snapshot().frames) == 1
+    assert store.snapshot().status.phase == "stopped"
 
 
 def test_frame_rate_tends_to_the_true_rate():

@@ -43,7 +43,7 @@ def draw_materials(
     is_shell = style == "shell"
     base = rng.integers(*textures, (count, 6))
     detail = rng.integers(*textures, (count, 6))
-    texel = np.exp(rng.uniform(np.log(0.008), np.log(0.04), (count, 1)))
+    texel = np.exp(rng.uniform(np.log(0.012), np.log(0.03), (count, 1)))
     fitting = size[:, None] / SIZE
     texel = np.where(
         is_shell[:, None],
@@ -51,7 +51,8 @@ def draw_materials(
         np.minimum(texel, 1.5 * fitting + 0.004),
     )
     texel = np.where(is_picture[:, None], rng.uniform(0.9, 2.0, (count, 1)) * fitting, texel)
-    fine = np.exp(rng.uniform(np.log(0.003), np.log(0.012), (count, 1)))
+    # Like the grain of real materials, the fine layer has nearly one size wherever it is seen.
+    fine = 0.006 * np.exp(rng.uniform(-0.1, 0.1, (count, 1)))
     colour = _colours(rng, count, is_shell)[:, None] * rng.uniform(0.75, 1.2, (count, 6, 1))
     floor = np.clip(rng.uniform(0.15, 0.7) * rng.uniform(0.7, 1.3, (count, 3)), 0.08, 0.9)
     colour[:, _FLOOR] = np.where(is_shell[:, None], floor, colour[:, _FLOOR])
@@ -62,7 +63,7 @@ def draw_materials(
     gray = rng.random((count, 1)) < 0.3
     tinge = np.where(gray, 1.0, rng.uniform(0.5, 1.4, (count, 3)))
     tinge = tinge * np.where(rng.random((count, 1)) < 0.5, 1.0, -1.0)
-    share = np.where(rng.random((count, 1)) < 0.7, rng.uniform(0.15, 0.8, (count, 1)), 0.0)
+    share = rng.uniform(0.25, 0.8, (count, 1))
     glow = np.where(style == "lamp", rng.uniform(0.6, 1.2, count), 0.0)[:, None]
     _share_within_rooms(rng, room, (base, detail, texel, fine, colour, contrast, tinge, share))
     upright = rng.random((count, 1)) < np.where(is_picture, 0.8, 0.5)[:, None]

@@ -27,6 +27,8 @@ _PLAN_CLEARANCE = 0.38
 """Metres that a planned path keeps, so that smoothing and jitter stay within the limit."""
 _FASTEST_TURN_RAD = math.radians(4.0)
 """Fastest steady turn per frame, whatever was drawn; wandering and jitter come on top."""
+_EYE_M = (1.35, 1.7)
+"""Camera heights: those of a standing person, which make the size of a room readable from one view."""
 _JITTER = 0.02
 """Largest excursion from the planned path by hand jitter, per axis, in metres."""
 
@@ -77,7 +79,7 @@ def draw_path(
     jitter = rng.uniform(0.1, 0.6) * _JITTER * step_scale
     wobble = _waves(rng, time, 3, min(0.5 * pace.step_m / max(jitter, 1e-6), 0.5))
     position = position + min(jitter, _JITTER) * wobble
-    pitch = rng.uniform(-0.35, 0.1) + rng.uniform(0.02, 0.2) * _waves(
+    pitch = rng.uniform(-0.4, 0.0) + rng.uniform(0.02, 0.2) * _waves(
         rng, time, 1, min(0.5 * pace.turn_rad / 0.2, 0.2)
     )
     roll = rng.normal(0, 0.03) + 0.05 * _waves(rng, time, 1, min(0.3 * pace.turn_rad / 0.05, 0.2))
@@ -115,7 +117,7 @@ def _free_points(rng: np.random.Generator, room: Room, count: int) -> Array:
     pick = rng.choice(spaces, count * 3)
     low, high = np.stack(room.space_low)[pick], np.stack(room.space_high)[pick]
     points = low + (high - low) * rng.random((count * 3, 3))
-    points[:, 2] = rng.uniform(0.8, 1.9, count * 3)
+    points[:, 2] = rng.uniform(*_EYE_M, count * 3)
     clearance = room.clearance(points)
     order = np.argsort(-clearance)
     enough = order[clearance[order] > 0.45]
@@ -125,12 +127,12 @@ def _free_points(rng: np.random.Generator, room: Room, count: int) -> Array:
 
 def _open_yaw(rng: np.random.Generator, room: Room, place: Array) -> float:
     """A direction in which the view from `place` (3,) is deep; radians."""
-    yaw = rng.uniform(0, 2 * math.pi) + np.arange(5) * 2.4
-    heading = np.stack([np.cos(yaw), np.sin(yaw), np.zeros(5)], axis=1)
-    reach = np.zeros(5)
+    yaw = rng.uniform(0, 2 * math.pi) + np.arange(8) * 2.4
+    heading = np.stack([np.cos(yaw), np.sin(yaw), np.zeros(8)], axis=1)
+    reach = np.zeros(8)
     for _ in range(6):
         reach = reach + np.maximum(room.clearance(place + heading * reach[:, None]), 0.0)
-    deep = np.flatnonzero(reach > 2.0)
+    deep = np.flatnonzero(reach > 2.2)
     return float(yaw[deep[0]] if len(deep) else yaw[np.argmax(reach)])
 
 
@@ -173,7 +175,7 @@ def _orbit(
         low, high = room.space_low[0], room.space_high[0]
         shrink = 0.5 * (1 - attempt / 26)
         trial = np.append(
-            (low + (high - low) * rng.uniform(0.35, 0.65, 3))[:2], rng.uniform(0.9, 1.8)
+            (low + (high - low) * rng.uniform(0.35, 0.65, 3))[:2], rng.uniform(*_EYE_M)
         )
         radii = (high - low)[:2] * shrink * rng.uniform(0.45, 0.85, 2)
         ring = trial + np.stack(

@@ -108,7 +108,8 @@ class Worker:
         while wish == "restart":
             wish = self._one_run()
         self._source.close()
-        self._say(phase="stopped")
+        if self._status.phase not in ("finished", "failed"):
+            self._say(phase="stopped")
 
     def _one_run(self) -> Wish:
         """From the first frame to the last, and on until a command says what now."""
