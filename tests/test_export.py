@@ -125,6 +125,12 @@ def test_a_file_in_the_way_of_the_folder(tmp_path):
         claim_folder(tmp_path / "file" / "below", OWN_FILES, overwrite=True)
 
 
+def test_a_folder_where_a_file_is_to_be_is_refused_at_once(tmp_path):
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(OutputError, match="it holds a folder named"):
+        claim_folder(tmp_path, OWN_FILES, overwrite=True)
+
+
 def test_a_file_that_is_cut_off_leaves_the_old_one(tmp_path):
     path = tmp_path / "run.json"
     path.write_text("old")

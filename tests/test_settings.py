@@ -65,6 +65,8 @@ def test_the_shipped_configurations_are_settings(path):
         (["--start", "-1"], "--start -1: take 0 or more"),
         (["--fps", "nan"], "--fps nan: take a number above 0"),
         (["--port", "eighty"], "invalid int value: 'eighty'"),
+        (["--input", ""], "--input is empty"),
+        (["--output", ""], "--output is empty"),
         (["--nonsense"], "unrecognized arguments: --nonsense; ttt3r-view --help lists"),
         (["folder/"], "unrecognized arguments: folder/"),
     ],

@@ -134,6 +134,34 @@ def test_pause_step_play_restart(commands):
     assert store.snapshot().status.phase == "finished"
 
 
+def test_no_queued_step_is_lost(commands):
+    store = SceneStore()
+    for command in (Pause(), Step(), Step(), Step(), Pause()):
+        commands.put(command)
+    worker = Worker(Pictures(6), Pretended, store, commands)
+    worker.start()
+    wait_for(lambda: len(store.snapshot().frames) == 3, "three frames")
+    wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
+    assert len(store.snapshot().frames) == 3
+    assert worker.stop(5)
+    assert store.snapshot().status.phase == "stopped"
+
+
+def test_restart_plays_whatever_was_asked_before_it(commands):
+    store = SceneStore()
+    worker = Worker(Pictures(3, unreadable=(1,)), Pretended, store, commands)
+    worker.start()
+    wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
+    for command in (Pause(), Step(), Restart()):  # there is nothing to pause any more
+        commands.put(command)
+    wait_for(lambda: store.snapshot().epoch == 2, "the new run")
+    wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
+    assert len(store.snapshot().frames) == 2
+    assert store.snapshot().status.skipped == 1  # not two: the new run counts anew
+    commands.put(Pause())
+    assert worker.stop(5)
+
+
 def test_an_error_is_shown_and_restart_tries_again(commands):
     store, session = SceneStore(), Pretended(fail_at=2)
     worker = Worker(Pictures(4), lambda: session, store, commands)

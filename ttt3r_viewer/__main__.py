@@ -1,7 +1,17 @@
-"""`python -m ttt3r_viewer` is `ttt3r-view`."""
+"""The program's entry: `ttt3r-view`, or `python -m ttt3r_viewer`."""
 
 import sys
 
-from ttt3r_viewer.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command line; also a Ctrl-C while it is being imported ends without a traceback."""
+    try:
+        from ttt3r_viewer import cli
+
+        return cli.main()
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,13 +8,14 @@ come at once.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import sys
+import threading
 import time
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,7 +25,7 @@ import numpy as np
 
 from ttt3r_viewer import __version__
 from ttt3r_viewer.assets import asset_path
-from ttt3r_viewer.errors import SettingsError, ViewerError
+from ttt3r_viewer.errors import OutputError, SettingsError, ViewerError
 from ttt3r_viewer.export.folder import claim_folder
 from ttt3r_viewer.export.results import OWN_FILES, write_results
 from ttt3r_viewer.frames.source import open_source
@@ -32,12 +33,10 @@ from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import Settings, choices_of, flag, read_config, settings_from
-from ttt3r_viewer.types import Status
+from ttt3r_viewer.types import Status, printable
 
 if TYPE_CHECKING:
     from ttt3r_viewer.reconstruct.session import Session
-
-log = logging.getLogger(__name__)
 
 STOP_SEC = 1.0
 """After Ctrl-C a frame in progress gets so long."""
@@ -45,7 +44,7 @@ STOP_SEC = 1.0
 PAGE_POINTS = 600_000
 """More than this a browser without a GPU does not draw at a tolerable rate."""
 FILE_POINTS = 10_000_000
-"""What points.ply of `run` may hold: about 190 MB of memory, and of disk."""
+"""What points.ply of `run` may hold: about 200 MB on disk, and up to 600 MB of memory."""
 
 MINIATURE_NOTICE = (
     "This is the miniature: a small network trained on procedural rooms, to show how the program "
@@ -59,7 +58,7 @@ OLD_NAMES = {
     "--model_update_type": "--rule",
     "--frame_interval": "--stride",
     "--reset_interval": "--reset-every",
-    "--vis_threshold": "the slider 'Hide the least confident' on the page, a percentile",
+    "--vis_threshold": "the slider 'Hide least sure (%)' in the page, a percentile",
 }
 """Flags of the published demos; each gets an error that names ours."""
 
@@ -81,22 +80,62 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 where all went well, 2 after an error in one line, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Torch's threads would spin while they wait for each other, and a busy machine then stands
-    # still.
+    # Torch's threads would spin while they wait for each other: a busy machine then stands still.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    code = 130
     try:
-        match words[:1]:
-            case ["run"]:
-                return _run(words[1:])
-            case ["weights"]:
-                return _weights(words[1:])
-            case _:
-                return _view(words)
+        with sigterm_is_ctrl_c():
+            code = _command(words)
     except ViewerError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
-        return 130
+        pass
+    if any(thread.name == Worker.THREAD for thread in threading.enumerate()):
+        # A frame that takes long, or torch's import, is not waited for; and Python would crash if
+        # it took its interpreter away from under them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _command(words: list[str]) -> int:
+    match words[:1]:
+        case ["run"]:
+            return _run(words[1:])
+        case ["weights"]:
+            return _weights(words[1:])
+        case _:
+            return _view(words)
+
+
+@contextmanager
+def sigterm_is_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM end the program as Ctrl-C does: with its outputs whole."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def no_interruption() -> Iterator[None]:
+    """Ignore further signals for the moment that the outputs need."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, signal.SIG_IGN) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
 
 
 def settings_parser(prog: str, description: str, *, with_page: bool) -> Parser:
@@ -137,7 +176,7 @@ def parse_settings(parser: Parser, words: Sequence[str]) -> Settings:
     for word in words:
         old = word.partition("=")[0]
         if old in OLD_NAMES:
-            raise SettingsError(f"{old} is not a flag here: it is {OLD_NAMES[old]}")
+            raise SettingsError(f"{old} is not a flag here: what it did is now {OLD_NAMES[old]}")
     flags = vars(parser.parse_args(words))
     config = flags.pop("config", None)
     return settings_from((read_config(config) if config else {}) | flags)
@@ -176,13 +215,16 @@ def _weights(words: Sequence[str]) -> int:
 
 def view(settings: Settings) -> int:
     """Reconstruct in the background and serve the page until Ctrl-C."""
+    from ttt3r_viewer.model.fetch import locate
     from ttt3r_viewer.viewer.address import free_port
 
+    # What can be known to fail is refused before anything is loaded.
+    locate(settings.weights)
+    free_port(settings.host, settings.port)
     reconstruction = Reconstruction.prepare(settings)
-    free_port(settings.host, settings.port)  # a bad address is refused before anything is loaded
-    # The thread imports torch and reads the weights while this one imports viser and serves the
-    # page.
+    # The thread imports torch and reads the weights while this one serves the page.
     reconstruction.worker.start()
+    viewer = None
     try:
         from ttt3r_viewer.viewer.app import Viewer
 
@@ -200,15 +242,40 @@ def view(settings: Settings) -> int:
                 print(line, flush=True)
         if settings.open_browser:
             webbrowser.open(viewer.url)
-        reconstruction.wait_for_ctrl_c()
-        viewer.stop()
+        reconstruction.watch(viewer.report)
+    except KeyboardInterrupt:
+        pass  # the way to end it
     finally:
-        reconstruction.end()
+        with no_interruption():
+            reconstruction.end()
+            if viewer is not None:
+                viewer.stop()
     return 0
 
 
 def run(settings: Settings, folder: Path) -> int:
     """Reconstruct with a progress bar and write the results, also after Ctrl-C."""
+    reconstruction = Reconstruction.prepare(settings, ends_by_itself=True)
+    worker, store = reconstruction.worker, reconstruction.store
+    worker.start()
+    interrupted = False
+    try:
+        _show_progress(worker, store)
+    except KeyboardInterrupt:
+        interrupted = True
+    with no_interruption():
+        written = reconstruction.end()
+    status = store.snapshot().status
+    if status.skipped and status.frames_done:
+        print(f"{status.skipped} frames skipped; the last: {status.last_skipped}", file=sys.stderr)
+    if worker.error is not None:
+        raise worker.error
+    said = f"{written} frames to {folder}" if written else "nothing: no frame was finished"
+    print(f"wrote {printable(said)}", flush=True)
+    return 130 if interrupted else 0
+
+
+def _show_progress(worker: Worker, store: SceneStore) -> None:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -217,39 +284,26 @@ def run(settings: Settings, folder: Path) -> int:
         TimeRemainingColumn,
     )
 
-    reconstruction = Reconstruction.prepare(settings, ends_by_itself=True)
-    worker, store = reconstruction.worker, reconstruction.store
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:.1f} frames/s"),
         TimeRemainingColumn(),
     )
-    interrupted = False
-    worker.start()
-    try:
-        with Progress(*columns) as progress:
-            task = progress.add_task("starting", total=None, rate=0.0)
-            while not worker.join(0.1):
-                status = store.snapshot().status
-                progress.update(
-                    task,
-                    description=status.message or f"{status.model}, {status.rule}, {status.device}",
-                    completed=status.frames_done + status.skipped,
-                    total=status.frames_total,
-                    rate=status.frames_per_second,
-                )
-    except KeyboardInterrupt:
-        interrupted = True
-    reconstruction.end()
-    status = store.snapshot().status
-    if status.skipped and status.frames_done:
-        print(f"{status.skipped} frames skipped; the last: {status.last_skipped}", file=sys.stderr)
-    if worker.error is not None:
-        raise worker.error
-    print(f"wrote {status.frames_done} frames to {folder}", flush=True)
-    return 130 if interrupted else 0
+    with Progress(*columns) as progress:
+        task = progress.add_task("starting", total=None, rate=0.0)
+        ended = False
+        while not ended:
+            ended = worker.join(0.1)
+            status = store.snapshot().status
+            progress.update(
+                task,
+                description=f"{status.model}, {status.rule}, {status.device}",
+                completed=status.frames_taken,
+                total=status.frames_total,
+                rate=status.frames_per_second,
+            )
 
 
 @dataclass(eq=False)
@@ -261,12 +315,15 @@ class Reconstruction:
     commands: SimpleQueue[Command]
     worker: Worker
     started: float
+    written: int = 0
+    """Frames whose results are in the output folder."""
+    written_epoch: int = -1
 
     @staticmethod
     def prepare(settings: Settings, *, ends_by_itself: bool = False) -> Reconstruction:
         """Open the input and claim the output folder; nothing is loaded yet."""
         source = open_source(
-            settings.input or str(asset_path("demo")),
+            str(asset_path("demo")) if settings.input is None else settings.input,
             start=settings.start,
             stride=settings.stride,
             max_frames=settings.max_frames,
@@ -291,43 +348,48 @@ class Reconstruction:
         )
         return Reconstruction(settings, store, commands, worker, time.perf_counter())
 
-    def wait_for_ctrl_c(self) -> None:
-        """Wait for Ctrl-C or SIGTERM, and write the results whenever the input has been seen
-        through.
+    def watch(self, report: Callable[[str], None]) -> None:
+        """Until Ctrl-C: write the results whenever a run has finished, and say what went wrong.
+
+        `report` shows a line in the page; an empty one takes it away.
         """
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        written: SceneSnapshot | None = None
-        try:
-            while True:
-                scene = self.store.snapshot()
-                if scene.status.phase == "finished" and scene is not written:
-                    self.write()
-                    written = scene
-                time.sleep(0.2)
-        except KeyboardInterrupt:
-            pass
+        last: SceneSnapshot | None = None
+        while True:
+            scene = self.store.snapshot()
+            if scene is not last and scene.status.phase == "failed":
+                print(f"the run failed: {scene.status.message}", file=sys.stderr, flush=True)
+            if scene is not last and scene.status.phase == "finished":
+                try:
+                    self.write(scene)
+                    report("")
+                except OutputError as error:
+                    print(f"error: {printable(str(error))}", file=sys.stderr, flush=True)
+                    report(str(error))
+            last = scene
+            time.sleep(0.2)
 
-    def end(self) -> None:
-        """Stop the worker, and write what there is; a frame that takes long is not waited for."""
-        ended = self.worker.stop(STOP_SEC)
-        self.write()
-        if not ended:
-            # Python cannot end a thread that is inside the network, and would wait for it.
-            log.warning("the frame in progress was given up")
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(130)
-
-    def write(self) -> None:
-        """Write the results so far where they were asked for, if a frame has been reconstructed."""
+    def end(self) -> int:
+        """Stop the worker, and write what there is; how many frames have been written."""
+        self.worker.stop(STOP_SEC)
         scene = self.store.snapshot()
-        if self.settings.output is None or not scene.frames:
+        # Results of a whole run are not replaced by those of a restart that was cut short.
+        if not self.written or scene.status.phase == "finished":
+            self.write(scene)
+        return self.written
+
+    def write(self, scene: SceneSnapshot) -> None:
+        """Write a scene's results where they were asked for, if it is not there already."""
+        new = scene.epoch != self.written_epoch or len(scene.frames) != self.written
+        if self.settings.output is None or not scene.frames or not new:
             return
+        compute_sec = [frame.compute_sec for frame in scene.frames]
         timing = {
-            "wall_sec": time.perf_counter() - self.started,
-            "compute_sec_per_frame": float(np.mean([frame.compute_sec for frame in scene.frames])),
+            "since_start_sec": time.perf_counter() - self.started,
+            "compute_sec": float(np.sum(compute_sec)),
+            "compute_sec_per_frame": float(np.mean(compute_sec)),
         }
         write_results(Path(self.settings.output), scene, self.settings.as_dict(), timing)
+        self.written, self.written_epoch = len(scene.frames), scene.epoch
 
 
 def _make_session(settings: Settings) -> Session:
@@ -339,7 +401,3 @@ def _make_session(settings: Settings) -> Session:
     rule = make_rule(settings.rule, **settings.rule_parameters)
     network = load_network(settings.weights, device=settings.device, dtype=settings.dtype)
     return Session(network, rule, size=settings.size, reset_every=settings.reset_every)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

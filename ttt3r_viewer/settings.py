@@ -78,6 +78,9 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise SettingsError(f"{flag(name)} {value}: take a number above 0")
+        for name in ("input", "output", "weights"):
+            if getattr(self, name) == "":
+                raise SettingsError(f"{flag(name)} is empty: give a path, or leave it out")
         if self.rate is not None and self.rule != "constant":
             raise SettingsError(
                 f"--rate {self.rate:g} with --rule {self.rule}, which computes its own: "

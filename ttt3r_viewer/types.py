@@ -14,6 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def printable(text: str) -> str:
+    """The text with bytes that are no UTF-8 (of a file name, say) written out as \\udcXX."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One picture of the input, decoded and turned upright."""
@@ -126,3 +131,8 @@ class Status:
     skipped: int = 0
     last_skipped: str = ""
     """Name and reason of the latest skipped frame."""
+
+    @property
+    def frames_taken(self) -> int:
+        """Frames of the input that have had their turn, skipped ones among them."""
+        return self.frames_done + self.skipped

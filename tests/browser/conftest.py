@@ -48,7 +48,7 @@ DRAWN_NODES = """() => Object.entries(window.__viserMutable.nodeRefFromName)
     .map(([name]) => name)"""
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_sec: float = 20.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, timeout_sec: float = 60.0) -> Any:
     """Poll until the condition gives something true, and give that."""
     end = time.monotonic() + timeout_sec
     while True:
@@ -115,11 +115,21 @@ class Ui:
         return self.page.get_by_test_id(test_id).inner_text()
 
     def set_number(self, label: str, value: float) -> None:
-        """Type into the box beside a slider."""
+        """Type into the box beside a slider, again where viser's page dropped the message.
+
+        It keeps one pending message per 50 ms for the whole panel, which a busy machine overruns.
+        """
+        shown = {"Frame": ("position", value - 1), "Hide least sure (%)": ("percentile", value)}
         box = self.row(label).locator("input:not([type=hidden])").first
-        box.fill(str(value))
-        box.press("Enter")
-        self.settle()
+        for _ in range(5):
+            box.fill(str(value))
+            box.press("Enter")
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                self.settle()
+                key, wanted = shown.get(label, (None, None))
+                if key is None or self.probe().get(key) == wanted:
+                    return
 
     def choose(self, label: str, option: str) -> None:
         """Take an option of a dropdown."""

@@ -25,6 +25,12 @@ def claim_folder(path: Path, own_files: tuple[str, ...], *, overwrite: bool) -> 
         raise OutputError(f"--output {path}: {error.strerror}; name another folder") from error
     if not writable:
         raise OutputError(f"--output {path}: nothing may be written there; name another folder")
+    in_the_way = [name for name in own_files if (path / name).is_dir()]
+    if in_the_way:
+        raise OutputError(
+            f"--output {path}: it holds a folder named {in_the_way[0]}, where a file is to be "
+            "written; name another folder"
+        )
     if there and not overwrite:
         more = " and more" if len(there) > 3 else ""
         raise OutputError(

@@ -41,7 +41,7 @@ def write_results(
         "versions": _versions(),
     }
     with whole_file(folder / "run.json") as file:
-        file.write(json.dumps(report, indent=1, ensure_ascii=False).encode("utf-8"))
+        file.write(json.dumps(report, indent=1).encode("ascii"))
 
 
 def _versions() -> dict[str, str]:

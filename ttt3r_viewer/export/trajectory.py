@@ -66,4 +66,4 @@ def write_intrinsics(path: Path, frames: Sequence[SeenFrame]) -> None:
         "frames": entries,
     }
     with whole_file(path) as file:
-        file.write(json.dumps(document, indent=1, ensure_ascii=False).encode("utf-8"))
+        file.write(json.dumps(document, indent=1).encode("ascii"))

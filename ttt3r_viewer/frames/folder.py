@@ -25,7 +25,7 @@ from ttt3r_viewer.errors import FrameError, InputError
 from ttt3r_viewer.frames.kinds import IMAGE_SUFFIXES, INPUT_KINDS
 from ttt3r_viewer.frames.selection import Selection
 from ttt3r_viewer.frames.times import picture_times
-from ttt3r_viewer.types import Frame, SkippedFrame
+from ttt3r_viewer.types import Frame, SkippedFrame, printable
 
 _NUMBER = re.compile(r"[0-9]+")
 _MOVING_FORMATS = frozenset({"GIF", "PNG", "WEBP"})
@@ -52,7 +52,7 @@ class FolderSource:
         `times_sec` has one time for each name; without it, `times.py` finds them, with `fps` as its
         last resort. Raises `InputError` for a start beyond the end or times that do not fit.
         """
-        self.name = name
+        self.name = printable(name)
         self._folder = folder
         self._names = picture_names
         self._indices = selection.indices(len(picture_names), name)
@@ -69,9 +69,10 @@ class FolderSource:
         for index in self._indices:
             if self._closed:
                 return
-            name = self._names[index]
+            path = self._folder / self._names[index]
+            name = printable(self._names[index])
             try:
-                image = read_image(self._folder / name)
+                image = read_image(path)
             except FrameError as error:
                 yield SkippedFrame(index, name, str(error))
             else:

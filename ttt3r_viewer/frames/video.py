@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import InputError
 from ttt3r_viewer.frames.kinds import INPUT_KINDS
 from ttt3r_viewer.frames.selection import Selection
-from ttt3r_viewer.types import Frame, SkippedFrame
+from ttt3r_viewer.types import Frame, SkippedFrame, printable
 
 
 class VideoSource:
@@ -40,7 +40,7 @@ class VideoSource:
         `fps` gives the frame period of a stream that declares no rate of its own.
         Raises `InputError`: not a video, no video stream, no frame, a start beyond the end.
         """
-        self.name = str(path)
+        self.name = printable(str(path))
         self.total: int | None = None
         self._path = path
         self._selection = selection
@@ -67,7 +67,7 @@ class VideoSource:
             for item in _decoded(container, stream):
                 if self._closed:
                     return
-                name = f"{self._path.name}#{index}"
+                name = f"{printable(self._path.name)}#{index}"
                 if isinstance(item, str):
                     yield SkippedFrame(index, name, item)
                 else:

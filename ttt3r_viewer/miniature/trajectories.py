@@ -28,7 +28,7 @@ _PLAN_CLEARANCE = 0.38
 _FASTEST_TURN_RAD = math.radians(4.0)
 """Fastest steady turn per frame, whatever was drawn; wandering and jitter come on top."""
 _EYE_M = (1.35, 1.7)
-"""Camera heights: those of a standing person, which make the size of a room readable from one view."""
+"""Camera heights of a standing person, which make a room's size readable from one view."""
 _JITTER = 0.02
 """Largest excursion from the planned path by hand jitter, per axis, in metres."""
 

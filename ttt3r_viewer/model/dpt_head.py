@@ -116,7 +116,14 @@ class DptMap(nn.Module):
         x = self.scratch.refinenet3(x, fine_to_coarse[2])
         x = self.scratch.refinenet2(x, fine_to_coarse[1])
         x = self.scratch.refinenet1(x, fine_to_coarse[0])
-        return self.head(x)
+        return self.last_layer(self.head[:-1](x).to(self.last_layer.weight.dtype))
+
+    @property
+    def last_layer(self) -> nn.Conv2d:
+        """What writes the map's channels."""
+        layer = self.head[-1]
+        assert isinstance(layer, nn.Conv2d)
+        return layer
 
 
 class DptHead(nn.Module):
@@ -132,6 +139,11 @@ class DptHead(nn.Module):
         self.dpt_cross = DptMap(encoder_width, width, 4)
         self.dpt_rgb = DptMap(encoder_width, width, 3)
         self.pose_head = PoseHead(width)
+
+    def last_layers(self) -> list[nn.Module]:
+        """What writes the numbers that people see."""
+        dense = (self.dpt_self, self.dpt_cross, self.dpt_rgb)
+        return [*(one.last_layer for one in dense), self.pose_head]
 
     def self_view(self, maps: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
         """Points in the camera's frame, and their confidence."""

@@ -16,10 +16,6 @@ class ImageTokens:
     rows: int
     columns: int
 
-    def __getitem__(self, frames: slice) -> ImageTokens:
-        """Some pictures of a batch that was encoded together."""
-        return ImageTokens(self.tokens[frames], self.rows, self.columns)
-
 
 class PatchEmbed(nn.Module):
     """A convolution whose stride is its kernel: one token per patch."""

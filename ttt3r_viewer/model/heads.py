@@ -49,7 +49,7 @@ class PoseHead(nn.Module):
 
     def forward(self, pose_token: Tensor) -> Tensor:
         """(batch, width) -> (batch, 7): translation, then unit quaternion w x y z with w >= 0."""
-        raw = self.mlp(pose_token).float()
+        raw = self.mlp(pose_token.to(self.mlp.fc1.weight.dtype)).float()
         quaternion = nn.functional.normalize(raw[:, 3:], dim=-1)
         quaternion = torch.where(quaternion[:, :1] < 0, -quaternion, quaternion)
         return torch.cat((exp_points(raw[:, :3]), quaternion), dim=-1)

@@ -58,8 +58,8 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., out)."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        """(..., width) -> (..., out), in the dtype of the last layer."""
+        return self.fc2(F.gelu(self.fc1(x)).to(self.fc2.weight.dtype))
 
 
 class SelfAttention(nn.Module):

@@ -24,6 +24,10 @@ class LinearHead(nn.Module):
         )
         self.cross_proj = Mlp(width, 4 * width, 4 * config.patch_size**2)
 
+    def last_layers(self) -> list[nn.Module]:
+        """What writes the numbers that people see."""
+        return [self.proj.fc2, self.cross_proj.fc2, self.rgb_proj.fc2, self.pose_head]
+
     def self_view(self, maps: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
         """Points in the camera's frame, and their confidence."""
         raw = unpatchify(self.proj(maps[-1]), rows, columns, self.patch_size)

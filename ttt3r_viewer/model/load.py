@@ -12,8 +12,16 @@ from ttt3r_viewer.model.fetch import locate
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.model.weights import load_into, read_checkpoint, recognise_config
 
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 DeviceName = Literal["auto", "cuda", "mps", "cpu"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch ran out of memory; CPU, MPS and cuBLAS say so only in a RuntimeError's text."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def choose_device(name: DeviceName) -> torch.device:
@@ -64,11 +72,13 @@ def load_network(
     config = recognise_config(checkpoint.tensors, checkpoint.metadata, str(path))
     # Built without memory of its own: the file's tensors become the parameters.
     with torch.device("meta"):
-        network = ReconstructionNetwork(config).to(choose_dtype(dtype, chosen))
+        network = ReconstructionNetwork(config).keep_in(choose_dtype(dtype, chosen))
     load_into(network, checkpoint.tensors, str(path))
     try:
         return network.to(chosen).eval().requires_grad_(False)
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise ReconstructionError(
             f"{chosen}: too little memory for the weights; free some, or take --device cpu"
         ) from error

@@ -143,6 +143,7 @@ def save_weights(
         save_file(tensors, part, {**metadata, "format": "pt", CONFIG_KEY: config_to_text(config)})
         with part.open("r+b") as stream:
             os.fsync(stream.fileno())
+        part.chmod(0o666 & ~_umask())  # the library's own choice is the owner alone
         part.replace(path)
     except (OSError, SafetensorError) as error:
         raise OutputError(
@@ -272,3 +273,9 @@ def _read_safetensors(path: Path) -> Checkpoint:
     if not tensors:
         raise WeightsError(f"{path} holds no tensors: give a file with a network's weights")
     return Checkpoint(tensors, metadata, path, "safetensors")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -5,6 +5,8 @@ it.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,10 +18,17 @@ from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.geometry import focal_from_points, pose_from_vector
 from ttt3r_viewer.model.encoder import ImageTokens
+from ttt3r_viewer.model.load import is_out_of_memory
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
 from ttt3r_viewer.state import Proposal, TokenState
 from ttt3r_viewer.types import Camera, Frame, FrameResult, Status
+
+
+def _numpy(batch: Tensor | None) -> NDArray[np.float32]:
+    """The only entry of a batch, as float32 on the host."""
+    assert batch is not None
+    return batch[0].float().cpu().numpy()
 
 
 @dataclass(eq=False)
@@ -74,46 +83,48 @@ class Session:
         """Take the next picture, (height, width, 3) uint8 RGB of any size, or a `Frame`.
 
         Raises `FrameError` where the picture cannot be prepared (the state is as before), and
-        `ReconstructionError` where memory runs out or the network's numbers are not finite.
+        `ReconstructionError` where memory runs out or the network's camera is not finite.
         """
         frame = image if isinstance(image, Frame) else self._unnamed(image)
         started = time.perf_counter()
         picture = prepare_image(frame.image, self.size, self.network.config.patch_size)
-        prepared = picture.image
+        lane = self._lane
+        with torch.inference_mode(), self._telling_of_memory(picture.image):
+            proposal, gain, T_world_camera = self._step(picture.image)
+            points_camera = _numpy(proposal.prediction.points_self)
+            confidence = _numpy(proposal.prediction.confidence_self)
+            sequence, segment = lane.frames, lane.segment
+            lane.frames += 1
+            if self.reset_every and lane.frames % self.reset_every == 0:
+                self._reset(picture.image, T_world_camera)
+        height, width = picture.image.shape[:2]
+        return FrameResult(
+            sequence=sequence,
+            index=frame.index,
+            time_sec=frame.time_sec,
+            name=frame.name,
+            image=picture.image,
+            crop=picture.crop,
+            points_camera=points_camera,
+            confidence=confidence,
+            camera=Camera(T_world_camera, focal_from_points(points_camera), width, height),
+            gain=_numpy(gain),
+            segment=segment,
+            compute_sec=time.perf_counter() - started,
+        )
+
+    @contextmanager
+    def _telling_of_memory(self, prepared: NDArray[np.uint8]) -> Iterator[None]:
         try:
-            with torch.inference_mode():
-                proposal, gain, T_world_camera = self._step(prepared)
-        except torch.OutOfMemoryError as error:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise ReconstructionError(
                 f"out of memory on {self.network.device} at "
                 f"{prepared.shape[1]}x{prepared.shape[0]} pixels: lower --size "
                 f"(now {self.size}), or take --device cpu"
             ) from error
-        prediction = proposal.prediction
-        assert prediction.points_self is not None
-        assert prediction.confidence_self is not None
-        points_camera = prediction.points_self[0].cpu().numpy()
-        height, width = prepared.shape[:2]
-        lane = self._lane
-        result = FrameResult(
-            sequence=lane.frames,
-            index=frame.index,
-            time_sec=frame.time_sec,
-            name=frame.name,
-            image=prepared,
-            crop=picture.crop,
-            points_camera=points_camera,
-            confidence=prediction.confidence_self[0].cpu().numpy(),
-            camera=Camera(T_world_camera, focal_from_points(points_camera), width, height),
-            gain=gain[0].cpu().numpy(),
-            segment=lane.segment,
-            compute_sec=time.perf_counter() - started,
-        )
-        lane.frames += 1
-        if self.reset_every and lane.frames % self.reset_every == 0:
-            with torch.inference_mode():
-                self._reset(prepared, T_world_camera)
-        return result
 
     def _unnamed(self, image: NDArray[np.uint8]) -> Frame:
         number = self._lane.frames

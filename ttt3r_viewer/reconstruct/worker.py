@@ -14,7 +14,7 @@ from ttt3r_viewer.errors import FrameError, InputError, ViewerError
 from ttt3r_viewer.frames.source import FrameSource
 from ttt3r_viewer.reconstruct.commands import Command, Pause, Play, Restart, Step, Stop
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import Frame, FrameResult, SkippedFrame, Status
+from ttt3r_viewer.types import Frame, FrameResult, SkippedFrame, Status, printable
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,9 @@ class Worker:
     thread ends with the last frame, or with an error, rather than wait for commands.
     """
 
+    THREAD = "reconstruct"
+    """The thread's name, by which it can be found while it lives."""
+
     def __init__(
         self,
         source: FrameSource,
@@ -84,8 +87,10 @@ class Worker:
         self._ends_by_itself = ends_by_itself
         self._session: FrameProcessor | None = None
         self._paused = False
-        self._one_step = False
-        self._thread = threading.Thread(target=self._run, name="reconstruct", daemon=True)
+        self._steps = 0
+        """Frames that are wanted although the run is paused."""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=self.THREAD, daemon=True)
         self.error: BaseException | None = None
         """What ended the run, where something did; a `ViewerError` is meant for a person's eyes."""
 
@@ -96,20 +101,26 @@ class Worker:
     def stop(self, timeout_sec: float | None = None) -> bool:
         """Ask for the end after the frame that is being processed; whether it came in time."""
         self._commands.put(Stop())
+        self._source.close()
         return self.join(timeout_sec)
 
     def join(self, timeout_sec: float | None = None) -> bool:
-        """Wait for the thread's end; whether it came in time."""
-        self._thread.join(timeout_sec)
-        return not self._thread.is_alive()
+        """Wait for the end; whether it came in time.
+
+        Not by `Thread.join`: Python 3.11 takes a thread for ended when Ctrl-C cuts that short.
+        """
+        return self._ended.wait(timeout_sec)
 
     def _run(self) -> None:
-        wish: Wish = "restart"
-        while wish == "restart":
-            wish = self._one_run()
-        self._source.close()
-        if self._status.phase not in ("finished", "failed"):
-            self._say(phase="stopped")
+        try:
+            wish: Wish = "restart"
+            while wish == "restart":
+                wish = self._one_run()
+            if self._status.phase not in ("finished", "failed"):
+                self._say(phase="stopped")
+        finally:
+            self._source.close()
+            self._ended.set()
 
     def _one_run(self) -> Wish:
         """From the first frame to the last, and on until a command says what now."""
@@ -122,14 +133,20 @@ class Worker:
             self._say(phase="failed", message=str(error) or type(error).__name__)
             wish = "go on"
         while wish == "go on" and not self._ends_by_itself:
-            wish = self._obey(self._commands.get())
+            command = self._commands.get()
+            if isinstance(command, Restart | Stop):  # there is no frame to pause before
+                wish = self._obey(command)
         return wish
 
     def _reconstruct(self) -> Wish:
         """Begin anew and take every frame; "go on" means that there are no more."""
         self._store.clear()
         self.error = None
-        self._say(phase="starting", message="loading the network", frames_done=0, skipped=0)
+        self._paused, self._steps = False, 0
+        self._status = replace(
+            self._status, frames_done=0, frames_per_second=0.0, skipped=0, last_skipped=""
+        )
+        self._say(phase="starting", message="loading the network")
         if self._session is None:
             self._session = self._make_session()
         self._session.restart()
@@ -141,7 +158,9 @@ class Worker:
             started = time.perf_counter()
             item = next(frames, None)
             if item is None:
-                self._finish()
+                # A source that was closed to stop the run has not come to its end.
+                if (wish := self._obey_what_waits()) == "go on":
+                    self._finish()
                 break
             self._take(self._session, item)
             rate.add(time.perf_counter() - started)
@@ -150,25 +169,31 @@ class Worker:
 
     def _permission(self) -> Wish:
         """Obey what has been asked; while paused, wait here."""
-        while True:
-            waiting = self._paused and not self._one_step
-            self._say(phase="paused" if waiting else "running")
+        wish = self._obey_what_waits()
+        while wish == "go on" and self._paused and self._steps == 0:
+            self._say(phase="paused")
+            wish = self._obey(self._commands.get())
+        self._steps = max(self._steps - 1, 0)
+        self._say(phase="running")
+        return wish
+
+    def _obey_what_waits(self) -> Wish:
+        wish: Wish = "go on"
+        while wish == "go on":
             try:
-                command = self._commands.get(block=waiting)
+                wish = self._obey(self._commands.get_nowait())
             except queue.Empty:
-                self._one_step = False
-                return "go on"
-            if (wish := self._obey(command)) != "go on":
-                return wish
+                break
+        return wish
 
     def _obey(self, command: Command) -> Wish:
         match command:
             case Play():
-                self._paused = self._one_step = False
+                self._paused, self._steps = False, 0
             case Pause():
-                self._paused, self._one_step = True, False
+                self._paused = True
             case Step():
-                self._paused = self._one_step = True
+                self._paused, self._steps = True, self._steps + 1
             case Restart():
                 return "restart"
             case Stop():
@@ -200,8 +225,14 @@ class Worker:
             raise InputError(
                 f"{self._source.name}: none of its {status.skipped} frames could be used{why}"
             )
-        self._say(phase="finished", frames_total=status.frames_done + status.skipped)
+        self._say(phase="finished", frames_total=status.frames_taken)
 
     def _say(self, **changes: Any) -> None:
-        self._status = replace(self._status, **changes)
+        status = replace(self._status, **changes)
+        self._status = replace(
+            status,
+            message=printable(status.message),
+            model=printable(status.model),
+            last_skipped=printable(status.last_skipped),
+        )
         self._store.set_status(self._status)

@@ -8,7 +8,7 @@ value that it makes and is handed back, so that several runs may share one rule.
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -18,7 +18,6 @@ RuleState = Any
 """A rule's own running value; only the rule that made it looks inside."""
 
 
-@runtime_checkable
 class UpdateRule(Protocol):
     """How much of a proposed state each token accepts."""
 

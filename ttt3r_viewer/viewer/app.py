@@ -25,7 +25,7 @@ from ttt3r_viewer.viewer.point_layer import PointLayer
 from ttt3r_viewer.viewer.settings import ViewControls
 from ttt3r_viewer.viewer.sync import PageParts, Publisher, probe_html
 
-STOP_SEC = 1.5
+STOP_SEC = 0.5
 """viser waits up to six seconds for a browser's idle connections; nobody should."""
 
 logger = logging.getLogger(__name__)
@@ -82,11 +82,17 @@ class Viewer:
             self._publisher.stop()
             self._publisher = None
         if self._server is not None:
-            closing = threading.Thread(target=self._server.stop, name="page-close", daemon=True)
-            with _quiet_console():
-                closing.start()
-                closing.join(STOP_SEC)
+            closing = threading.Thread(
+                target=_stop_quietly, args=(self._server,), name="page-close", daemon=True
+            )
+            closing.start()
+            closing.join(STOP_SEC)
             self._server = None
+
+    def report(self, text: str) -> None:
+        """Show an error's text in the page, or take it away with an empty one."""
+        assert self._publisher is not None, "the viewer has not been started"
+        self._publisher.report = text
 
     @property
     def server(self) -> viser.ViserServer:
@@ -129,6 +135,11 @@ class Viewer:
 def _close_share_tunnel(server: viser.ViserServer) -> None:
     """Let no browser publish this page: any could ask for viser's public tunnel, button or not."""
     server._websock_server.unregister_handler(_messages.ShareUrlRequest)
+
+
+def _stop_quietly(server: viser.ViserServer) -> None:
+    with _quiet_console():
+        server.stop()
 
 
 @contextlib.contextmanager

@@ -28,6 +28,8 @@ FOLLOW_TICK_SEC = 0.04
 SHORTEST_TICK_SEC = 0.03
 """However fast a slider is dragged, the page is not brought up to date more often than this."""
 
+STOP_SEC = 0.5
+
 logger = logging.getLogger(__name__)
 
 
@@ -52,6 +54,8 @@ class Publisher:
         self._controls = controls
         self._parts = parts
         self._trouble = ""
+        self.report = ""
+        """An error's text from outside that the page shows; one thread replaces it."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="page-publisher", daemon=True)
 
@@ -60,10 +64,10 @@ class Publisher:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and wait for it."""
+        """End the thread and wait a moment for it; it is a daemon, should it be busy."""
         self._stopping.set()
         self._controls.changed.set()
-        self._thread.join()
+        self._thread.join(STOP_SEC)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -84,7 +88,7 @@ class Publisher:
     def _tick(self, now_sec: float) -> None:
         snapshot, settings, parts = self._store.snapshot(), self._controls.settings, self._parts
         position = shown_position(snapshot, settings)
-        parts.run.show(snapshot.status, snapshot.point_count, self._trouble)
+        parts.run.show(snapshot.status, snapshot.point_count, self.report or self._trouble)
         parts.timeline.show(snapshot.frames, settings, position)
         parts.points.update(snapshot, settings, position, now_sec)
         parts.look.show(settings, parts.points.point_size)

@@ -111,7 +111,7 @@ class RunPanel:
         assign_changed(self._status, content=status_html(status, point_count))
         assign_changed(self._error, content=error_html(failure), visible=bool(failure))
         if status.frames_total:
-            share = 100.0 * status.frames_done / status.frames_total
+            share = 100.0 * status.frames_taken / status.frames_total
             assign_changed(
                 self._progress,
                 value=min(round(share, 1), 100.0),
@@ -134,7 +134,7 @@ def status_html(status: Status, point_count: int) -> str:
     """Say phase, model, rule, device, frame n of N and frames per second, always all of them."""
     word, color = PHASE_WORDS[status.phase]
     total = "?" if status.frames_total is None else f"{status.frames_total:,}"
-    facts = f"frame {status.frames_done:,} of {total} · {status.frames_per_second:.1f} frames/s"
+    facts = f"frame {status.frames_taken:,} of {total} · {status.frames_per_second:.1f} frames/s"
     parts = (("model", status.model), ("rule", status.rule), ("device", status.device))
     names = " · ".join(
         f'<span style="opacity:.65">{name}</span> <b>{escape(value)}</b>' for name, value in parts
