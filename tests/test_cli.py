@@ -297,8 +297,8 @@ def test_every_signal_leaves_whole_outputs(tmp_path):
             process.send_signal(kind)
             time.sleep(0.2)
         _, error = process.communicate(timeout=30)
-        # A late second signal may find Python already leaving, and end it its own way.
-        assert process.returncode in (0, -kinds[-1]), error
+        # A late second signal may find the program already leaving, and end it its own way.
+        assert process.returncode in (0, 130, -kinds[-1]), error
         assert "Traceback" not in error
         assert sorted(path.name for path in out.iterdir()) == sorted(OWN_FILES)
 

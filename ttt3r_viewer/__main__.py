@@ -1,5 +1,6 @@
 """The program's entry: `ttt3r-view`, or `python -m ttt3r_viewer`."""
 
+import signal
 import sys
 
 
@@ -8,9 +9,12 @@ def main() -> int:
     try:
         from ttt3r_viewer import cli
 
-        return cli.main()
+        code = cli.main()
     except KeyboardInterrupt:
-        return 130
+        code = 130
+    # All is written: what is left is Python's own leave-taking, which a late Ctrl-C would garble.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ PAIRS = {
     "match": 0.2, "store": 0.1, "store_point": 0.2, "locate": 0.3,
 }  # fmt: skip
 CLIPS = {
-    "self": 1.0, "world": 2.0, "translation": 1.0, "quaternion": 1.0,
+    "self": 1.0, "world": 1.5, "translation": 2.0, "quaternion": 3.0,
     "match": 0.1, "store": 0.05, "store_point": 0.1, "locate": 0.2,
 }  # fmt: skip
 
@@ -54,12 +54,12 @@ class Recipe:
     preset: str = "miniature"
     stages: tuple[Stage, ...] = (
         Stage("depth", 800, 2, 16, 6e-4, DEPTH, path_stride=6),
-        Stage("pairs", 2500, 2, 16, 5e-4, PAIRS, path_stride=8),
-        Stage("clips", 2000, 4, 8, 3e-4, CLIPS, path_stride=6),
+        Stage("pairs", 2000, 2, 16, 5e-4, PAIRS, path_stride=8),
+        Stage("clips", 1300, 4, 8, 4e-4, CLIPS, path_stride=6),
     )
     weight_decay: float = 0.02
     clip_gradient: float = 1.0
-    average_decay: float = 0.999
+    average_decay: float = 0.998
     """Of the exponential moving average whose weights are shipped."""
     clips_per_page: int = 32
     page_uses: int = 4
