@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import queue
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -18,11 +21,15 @@ from ttt3r_viewer.model.layers import (
 )
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.model.rope import rotation
+from ttt3r_viewer.reconstruct.commands import Pause, Play, Step
 from ttt3r_viewer.reconstruct.session import Session
+from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.rules.constant import Constant
 from ttt3r_viewer.rules.registry import make_rule
 from ttt3r_viewer.rules.ttt3r import TTT3R
+from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.state import Evidence
+from ttt3r_viewer.types import Frame, SkippedFrame
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +77,80 @@ def test_restart_gives_the_same_results_again(case, network):
         assert np.array_equal(again.points_camera, before.points_camera)
         assert np.array_equal(again.camera.T_world_camera, before.camera.T_world_camera)
         assert (again.sequence, again.segment) == (before.sequence, before.segment)
+
+
+class Recorded:
+    """A source that gives golden frames."""
+
+    name = "recorded"
+
+    def __init__(self, frames: np.ndarray) -> None:
+        self.frames, self.total = frames, len(frames)
+
+    def __iter__(self) -> Iterator[Frame | SkippedFrame]:
+        for index, image in enumerate(self.frames):
+            yield Frame(index, index / 30, str(index), image)
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_live_loop_is_the_plain_loop(case, network):
+    """The worker, paused and stepped, gives bit for bit what the session gives in a for loop."""
+    frames = case.arrays["frames"]
+    plain = Session(network, TTT3R(), reset_every=4)
+    expected = [plain.process(frame) for frame in frames]
+    store, commands = SceneStore(points_per_frame=10**6), queue.SimpleQueue()
+    for command in (Pause(), Step(), Step(), Play()):
+        commands.put(command)
+    worker = Worker(
+        Recorded(frames),
+        lambda: Session(network, TTT3R(), reset_every=4),
+        store,
+        commands,
+        ends_by_itself=True,
+    )
+    worker.start()
+    assert worker.join(60)
+    assert worker.error is None
+    seen = store.snapshot()
+    for result, frame in zip(expected, seen.frames, strict=True):
+        assert np.array_equal(frame.camera.T_world_camera, result.camera.T_world_camera)
+        assert frame.camera.focal_px == result.camera.focal_px
+        assert frame.segment == result.segment
+    assert seen.latest is not None
+    assert np.array_equal(seen.latest.points_camera, expected[-1].points_camera)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("MPS backend out of memory"),
+        MemoryError(),
+    ],
+)
+def test_running_out_of_memory_says_what_to_lower(case, network, monkeypatch, error):
+    session = Session(network, TTT3R())
+
+    def too_much(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(network, "propose", too_much)
+    with pytest.raises(ReconstructionError, match="96x64 pixels: lower --size"):
+        session.process(case.arrays["frames"][0])
+
+
+def test_another_error_is_not_taken_for_memory(case, network, monkeypatch):
+    session = Session(network, TTT3R())
+
+    def wrong(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(network, "propose", wrong)
+    with pytest.raises(RuntimeError, match="shapes"):
+        session.process(case.arrays["frames"][0])
 
 
 def test_a_refused_picture_leaves_the_state_alone(case, network):

@@ -41,7 +41,7 @@ PAIRS = {
     "self": 1.0, "world": 2.0, "translation": 0.3, "quaternion": 0.3,
     "match": 0.2, "store": 0.1, "store_point": 0.2, "locate": 0.3,
 }  # fmt: skip
-CLIPS = {
+CAMERAS = {
     "self": 1.0, "world": 1.5, "translation": 2.0, "quaternion": 3.0,
     "match": 0.1, "store": 0.05, "store_point": 0.1, "locate": 0.2,
 }  # fmt: skip
@@ -55,7 +55,7 @@ class Recipe:
     stages: tuple[Stage, ...] = (
         Stage("depth", 800, 2, 16, 6e-4, DEPTH, path_stride=6),
         Stage("pairs", 2000, 2, 16, 5e-4, PAIRS, path_stride=8),
-        Stage("clips", 1300, 4, 8, 4e-4, CLIPS, path_stride=6),
+        Stage("cameras", 1500, 2, 16, 4e-4, CAMERAS, path_stride=8),
     )
     weight_decay: float = 0.02
     clip_gradient: float = 1.0

@@ -1,0 +1,81 @@
+"""Seconds from the start of `ttt3r-view` to the first points that a browser draws.
+
+    .venv/bin/python benchmarks/first_points.py [--runs 5] [-- --input folder/ ...]
+
+Needs the packages of ".[dev]" and a Chromium (on the PATH, or named in CHROMIUM). The browser is
+started before the clock; its page is opened as soon as the program names its address.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.browser.conftest import CHROMIUM_FLAGS, DRAWN_POINTS, SCENE_READY, find_chromium
+
+GIVE_UP_SEC = 60
+
+
+def measure(page: Page, words: list[str]) -> tuple[float, float]:
+    """Start the program once: seconds until it names its address, and until points are drawn."""
+    started = time.perf_counter()
+    program = subprocess.Popen(
+        [sys.executable, "-m", "ttt3r_viewer", "--port", "0", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert program.stdout is not None
+        address = None
+        for line in program.stdout:
+            if address := re.search(r"open (http://\S+)", line):
+                break
+        if address is None:
+            raise SystemExit(f"the program ended with {program.wait()} and named no address")
+        served_sec = time.perf_counter() - started
+        page.goto(f"{address[1]}/?fixedDpr=1")
+        page.wait_for_function(SCENE_READY)
+        while page.evaluate(DRAWN_POINTS) <= 0:
+            if time.perf_counter() - started > GIVE_UP_SEC:
+                raise SystemExit(f"no points after {GIVE_UP_SEC} s")
+            time.sleep(0.02)
+        return served_sec, time.perf_counter() - started
+    finally:
+        page.goto("about:blank")
+        program.send_signal(signal.SIGINT)
+        program.wait()
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("words", nargs="*", help="flags of ttt3r-view, after --")
+    given = parser.parse_args()
+    chromium = find_chromium()
+    if chromium is None:
+        raise SystemExit("no Chromium found: install one, or name it in CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport={"width": 960, "height": 540})
+        times = [measure(page, given.words) for _ in range(given.runs)]
+        browser.close()
+    for name, seconds in zip(
+        ("page served", "first points"), zip(*times, strict=True), strict=True
+    ):
+        print(
+            f"{name:13} median {statistics.median(seconds):.2f} s  "
+            f"({min(seconds):.2f} to {max(seconds):.2f}, {given.runs} runs)"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
