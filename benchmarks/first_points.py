@@ -1,6 +1,6 @@
 """Seconds from the start of `ttt3r-view` to the first points that a browser draws.
 
-    .venv/bin/python benchmarks/first_points.py [--runs 5] [-- --input folder/ ...]
+    .venv/bin/python -m benchmarks.first_points [--runs 5] [-- --input folder/ ...]
 
 Needs the packages of ".[dev]" and a Chromium (on the PATH, or named in CHROMIUM). The browser is
 started before the clock; its page is opened as soon as the program names its address.

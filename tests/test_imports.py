@@ -36,8 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "viewer": {*NUMPY_NOUNS, "geometry", "scene", "export", "reconstruct.commands"},
     "weights_command": {"errors", "model"},
 }
-"""The package's units; cli, __main__ and __init__ wire them and may import everything."""
-WIRING = {"cli", "__main__", "__init__"}
+"""The package's units; cli, wiring, __main__ and __init__ wire them and may import everything."""
+WIRING = {"cli", "wiring", "__main__", "__init__"}
 TORCH = {"state", "model", "rules", "reconstruct", "miniature", "weights_command"}
 VISER = {"viewer"}
 

@@ -64,34 +64,38 @@ class LookPanel:
                     size = min(max(self._size.value, self._size.min), self._size.max)
                     controls.change(point_size=size)
 
-            self._cameras = gui.add_checkbox("Cameras", True)
-
-            @self._cameras.on_update
-            async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
-                if event.client is not None:
-                    controls.change(show_cameras=self._cameras.value)
-
-            self._path = gui.add_checkbox("Path", True)
-
-            @self._path.on_update
-            async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
-                if event.client is not None:
-                    controls.change(show_path=self._path.value)
-
-            self._follow = gui.add_checkbox(
-                "Follow camera", False, hint="Fly behind the shown camera. Key: F"
-            )
-
-            @self._follow.on_update
-            async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
-                if event.client is not None:
-                    controls.change(follow_camera=self._follow.value)
+            self._add_switches(gui)
 
         follow = gui.add_command("Follow camera", hotkey="F")
 
         @follow.on_trigger
         async def _(_: viser.CommandEvent) -> None:
             controls.change(follow_camera=not controls.settings.follow_camera)
+
+    def _add_switches(self, gui: viser.GuiApi) -> None:
+        controls = self._controls
+        self._cameras = gui.add_checkbox("Cameras", True)
+
+        @self._cameras.on_update
+        async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
+            if event.client is not None:
+                controls.change(show_cameras=self._cameras.value)
+
+        self._path = gui.add_checkbox("Path", True)
+
+        @self._path.on_update
+        async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
+            if event.client is not None:
+                controls.change(show_path=self._path.value)
+
+        self._follow = gui.add_checkbox(
+            "Follow camera", False, hint="Fly behind the shown camera. Key: F"
+        )
+
+        @self._follow.on_update
+        async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
+            if event.client is not None:
+                controls.change(follow_camera=self._follow.value)
 
     def show(self, settings: ViewSettings, automatic_size: float) -> None:
         """Fit the size slider to the scene until a person takes it; show what the key F changed."""
