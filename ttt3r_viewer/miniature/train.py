@@ -29,7 +29,7 @@ from ttt3r_viewer.miniature.recipe import Recipe, Stage, recipe_from
 from ttt3r_viewer.miniature.scenes import VALIDATION_SEEDS, Clip
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.model.weights import save_weights
+from ttt3r_viewer.model.weights import load_into, read_checkpoint, save_weights
 
 TRAINED_ON = (
     "Trained from nothing on procedural rooms; it has never seen a photo. "
@@ -90,6 +90,13 @@ def new_trainee(recipe: Recipe, device: torch.device) -> Trainee:
         fused=True,
     )
     return Trainee(network, auxiliary, average, optimizer)
+
+
+def start_from(trainee: Trainee, path: Path) -> None:
+    """Take weights of before, as they were shipped; steps, optimizer and read-outs start anew."""
+    checkpoint = read_checkpoint(path)
+    for network in (trainee.network, trainee.average):
+        load_into(network, checkpoint.tensors, str(path))
 
 
 def initialise(network: ReconstructionNetwork) -> None:
@@ -215,9 +222,19 @@ class Curves:
 
 
 def train(
-    recipe: Recipe, folder: Path, *, device: str, workers: int, resume: bool, minutes: float
+    recipe: Recipe,
+    folder: Path,
+    *,
+    device: str,
+    workers: int,
+    resume: bool,
+    minutes: float,
+    start: Path | None = None,
 ) -> None:
-    """Train all stages, checkpointing into `folder`; stop early, whole, after `minutes`."""
+    """Train all stages, checkpointing into `folder`; stop early, whole, after `minutes`.
+
+    `start` names weights to begin with, where nothing is resumed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, shipped = folder / "last.pt", folder / "miniature.safetensors"
     trainee = new_trainee(recipe, torch.device(device))
@@ -227,6 +244,8 @@ def train(
         raise WeightsError(
             f"{checkpoint}: already there; go on with --resume, or name another folder"
         )
+    elif start:
+        start_from(trainee, start)
     curves = Curves(folder / "curves.csv", every=50)
     end = time.monotonic() + 60 * minutes
     first = 0
@@ -276,6 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes that render ahead")
     parser.add_argument("--threads", type=int, help="threads of the training process")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument("--start", type=Path, help="begin with these weights, not random ones")
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="stop, whole, after so long"
     )
@@ -291,6 +311,7 @@ def main(arguments: list[str] | None = None) -> int:
             workers=given.workers,
             resume=given.resume,
             minutes=given.minutes,
+            start=given.start,
         )
     except ViewerError as error:
         print(f"error: {error}", file=sys.stderr)
