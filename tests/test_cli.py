@@ -208,6 +208,11 @@ def test_weights_that_cannot_be(tmp_path, out, capsys, monkeypatch, make, text):
     assert not (tmp_path / "PWNED").exists()
 
 
+def test_the_page_is_not_opened_for_weights_that_are_not_there(capsys):
+    error = error_line(capsys, "--weights", "nope.pth", "--port", "0")
+    assert "no weights file nope.pth: give a path, or one of" in error
+
+
 def test_released_weights_that_are_not_there_say_how_to_fetch(out, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     error = error_line(capsys, "run", "--weights", "cut3r-512", "--output", str(out))

@@ -369,7 +369,10 @@ def test_locate(served: Served, url: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert LICENCE_NOTE in said
     assert locate(NAME) == path == tmp_path / FINAL
     assert path.read_bytes() == served.content
-    assert locate("some/where.pth") == Path("some/where.pth")
+    (tmp_path / "own.pth").write_bytes(b"x")
+    assert locate(str(tmp_path / "own.pth")) == tmp_path / "own.pth"
+    with pytest.raises(WeightsError, match="no weights file some/where"):
+        locate("some/where.pth")
 
 
 def test_weights_live_in_the_users_cache_folder() -> None:

@@ -14,7 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -280,7 +280,12 @@ def ship(trainee: Trainee, path: Path, stage: Stage) -> None:
         path,
         weights,
         trainee.average.config,
-        {"trained_on": TRAINED_ON, "steps": str(trainee.step), "stage": str(asdict(stage)["name"])},
+        {
+            "licence": "Apache-2.0",
+            "trained_on": TRAINED_ON,
+            "steps": str(trainee.step),
+            "stage": stage.name,
+        },
     )
 
 

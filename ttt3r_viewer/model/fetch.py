@@ -74,12 +74,16 @@ class Downloader(Protocol):
 def locate(name_or_path: str) -> Path:
     """The file behind `--weights`: a name (miniature, cut3r-512, cut3r-224) or a path.
 
-    A path is handed back as it is. Errors: `WeightsError` where a name's file was not fetched yet.
+    Errors: `WeightsError` where there is no such file, or a name's was not fetched yet.
     """
     if name_or_path == MINIATURE:
         return asset_path("miniature.safetensors")
     if name_or_path not in RELEASES:
-        return Path(name_or_path).expanduser()
+        path = Path(name_or_path).expanduser()
+        if not path.exists():
+            known = ", ".join((*RELEASES, MINIATURE))
+            raise WeightsError(f"no weights file {path}: give a path, or one of {known}")
+        return path
     path = weights_folder() / RELEASES[name_or_path].file_name
     if not path.exists():
         raise WeightsError(
