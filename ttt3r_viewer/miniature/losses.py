@@ -78,15 +78,16 @@ def targets_of(clip: Clip) -> Targets:
     y = torch.arange(height, device=device, dtype=torch.float32) - height // 2
     focal = clip.focal_px[:, None, None, None].float()
     depth = clip.depth.float()
-    points_self = torch.stack((x * depth / focal, y[:, None] * depth / focal, depth), dim=-1)
+    # Channels first in memory, as the network's points are.
+    points_self = torch.stack((x * depth / focal, y[:, None] * depth / focal, depth), dim=2)
     R, t = clip.T_world_camera[..., :3, :3].float(), clip.T_world_camera[..., :3, 3].float()
-    points_world = torch.einsum("bfij,bfhwj->bfhwi", R, points_self) + t[:, :, None, None]
+    points_world = (R @ points_self.flatten(3) + t[..., None]).unflatten(3, (height, width))
     return Targets(
-        points_self=points_self,
-        points_world=points_world,
+        points_self=points_self.permute(0, 1, 3, 4, 2),
+        points_world=points_world.permute(0, 1, 3, 4, 2),
         translation=t,
         quaternion=quaternion_from_rotation(R),
-        distance=points_self.norm(dim=-1).mean(dim=(1, 2, 3)),
+        distance=points_self.square().sum(dim=2).sqrt().mean(dim=(1, 2, 3)),
     )
 
 
@@ -137,11 +138,14 @@ def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
     """Each loss by name: `self`, `translation`, `quaternion` and, where computed, `world`."""
 
     def view(points: str, confidence: str, target: Tensor) -> Tensor:
-        predicted, trusted = (
-            torch.stack([getattr(step.prediction, name) for step in steps], dim=1)
-            for name in (points, confidence)
+        predicted = [getattr(step.prediction, points).movedim(-1, 1) for step in steps]
+        trusted = [getattr(step.prediction, confidence) for step in steps]
+        return confidence_loss(
+            torch.stack(predicted, dim=1).movedim(2, -1),
+            torch.stack(trusted, dim=1),
+            target,
+            truth.distance,
         )
-        return confidence_loss(predicted, trusted, target, truth.distance)
 
     pose = torch.stack([step.prediction.pose for step in steps], dim=1)
     translation_error = (pose[..., :3] - truth.translation).norm(dim=-1)

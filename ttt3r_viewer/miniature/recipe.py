@@ -58,6 +58,8 @@ class Recipe:
         Stage("cameras", 1500, 2, 16, 4e-4, CAMERAS, path_stride=8),
     )
     weight_decay: float = 0.02
+    muon_rate: float = 2.5
+    """Learning rate of the blocks' matrices (Muon), as a multiple of the stage's."""
     clip_gradient: float = 1.0
     average_decay: float = 0.998
     """Of the exponential moving average whose weights are shipped."""

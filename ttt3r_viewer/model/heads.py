@@ -15,10 +15,10 @@ OutputKind = Literal["self", "world", "rgb"]
 """Dense maps that can be asked for; the pose always comes."""
 
 
-def exp_points(xyz: Tensor) -> Tensor:
-    """Raw (..., 3) to points: the direction kept, the distance d becoming expm1(d)."""
-    distance = xyz.norm(dim=-1, keepdim=True)
-    return xyz / distance.clamp(min=1e-8) * torch.expm1(distance)
+def exp_points(xyz: Tensor, *, dim: int = -1) -> Tensor:
+    """Raw vectors along `dim` to points: the direction kept, the distance d becoming expm1(d)."""
+    distance = xyz.norm(dim=dim, keepdim=True)
+    return xyz * (torch.expm1(distance) / distance.clamp(min=1e-8))
 
 
 def points_and_confidence(raw: Tensor, *, in_front: bool = False) -> tuple[Tensor, Tensor]:
@@ -28,10 +28,11 @@ def points_and_confidence(raw: Tensor, *, in_front: bool = False) -> tuple[Tenso
     `in_front` first mirrors points through the origin where z is negative (the linear head's self
     view).
     """
-    xyz, confidence = raw.float().permute(0, 2, 3, 1).split((3, 1), dim=-1)
+    # Channels stay first in memory until the end: a loop over three channels innermost is slow.
+    xyz, confidence = raw.float().split((3, 1), dim=1)
     if in_front:
-        xyz = xyz * xyz[..., 2:].sign()
-    return exp_points(xyz), 1 + confidence[..., 0].exp()
+        xyz = xyz * xyz[:, 2:].sign()
+    return exp_points(xyz, dim=1).permute(0, 2, 3, 1), 1 + confidence[:, 0].exp()
 
 
 def colours(raw: Tensor) -> Tensor:

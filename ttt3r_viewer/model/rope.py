@@ -29,7 +29,7 @@ class Rotation:
         quarter = x.shape[-1] // 4
         y_first, y_second, x_first, x_second = x.split(quarter, dim=-1)
         partner = torch.cat((y_second, y_first, x_second, x_first), dim=-1)
-        return x * self.cos.to(x.dtype) + partner * self.sin.to(x.dtype)
+        return torch.addcmul(x * self.cos.to(x.dtype), partner, self.sin.to(x.dtype))
 
 
 def rotation(positions_yx: Tensor, head_dim: int, base: float) -> Rotation:
