@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import math
 import sys
 import time
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from ttt3r_viewer.errors import ViewerError, WeightsError
 from ttt3r_viewer.miniature.auxiliary import Auxiliary
+from ttt3r_viewer.miniature.crew import ALONE, Crew, in_crew
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
 from ttt3r_viewer.miniature.losses import clip_losses, targets_of, unroll, weighted_sum
 from ttt3r_viewer.miniature.pages import PagePlan, batches_from
@@ -154,16 +156,11 @@ def learning_rate(stage: Stage, done: int) -> float:
 
 
 def train_step(
-    trainee: Trainee, recipe: Recipe, stage: Stage, done: int, clip: Clip
+    trainee: Trainee, recipe: Recipe, stage: Stage, done: int, clip: Clip, crew: Crew
 ) -> dict[str, float]:
     """One step of one stage; returns every loss and share of right answers by name."""
     device = trainee.network.device
-    clip = Clip(
-        *(
-            getattr(clip, name).to(device)
-            for name in ("images", "depth", "T_world_camera", "focal_px")
-        )
-    )
+    clip = crew.share(clip, device)
     truth = targets_of(clip)
     rate = learning_rate(stage, done)
     for optimizer, share in zip(trainee.optimizers, (recipe.muon_rate, 1.0), strict=True):
@@ -183,6 +180,7 @@ def train_step(
         optimizer.zero_grad(set_to_none=True)
     total.backward()
     parameters = [*trainee.network.parameters(), *trainee.auxiliary.parameters()]
+    crew.average([weight.grad for weight in parameters if weight.grad is not None])
     norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_gradient)
     if torch.isfinite(norm):
         for optimizer in trainee.optimizers:
@@ -263,11 +261,15 @@ def train(
     resume: bool,
     minutes: float,
     start: Path | None = None,
+    threads: int | None = None,
+    crew: Crew = ALONE,
 ) -> None:
     """Train all stages, checkpointing into `folder`; stop early, whole, after `minutes`.
 
-    `start` names weights to begin with, where nothing is resumed.
+    `start` names weights to begin with, where nothing is resumed; `threads` are each process's.
     """
+    if threads:
+        torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, shipped = folder / "last.pt", folder / "miniature.safetensors"
     trainee = new_trainee(recipe, torch.device(device))
@@ -288,21 +290,25 @@ def train(
         if done >= stage.steps:
             continue
         for clip in stage_batches(recipe, number, done, device, workers):
-            curves.add(trainee.step + 1, stage, train_step(trainee, recipe, stage, done, clip))
+            report = train_step(trainee, recipe, stage, done, clip, crew)
             done += 1
-            late = time.monotonic() > end
-            if trainee.step % recipe.validate_every == 0:
-                errors = single_frame_depth_errors(
-                    trainee.average, VALIDATION_SEEDS[: recipe.validation_rooms]
-                )
-                curves.validation(trainee.step, stage, float(errors.median()))
-            if trainee.step % recipe.checkpoint_every == 0 or done == stage.steps or late:
-                trainee.save(checkpoint)
-                ship(trainee, shipped, stage)
+            late = crew.any(time.monotonic() > end)
+            last = late or done == stage.steps
+            if crew.leads:
+                curves.add(trainee.step, stage, report)
+                if trainee.step % recipe.validate_every == 0:
+                    errors = single_frame_depth_errors(
+                        trainee.average, VALIDATION_SEEDS[: recipe.validation_rooms]
+                    )
+                    curves.validation(trainee.step, stage, float(errors.median()))
+                if trainee.step % recipe.checkpoint_every == 0 or last:
+                    trainee.save(checkpoint)
+                    ship(trainee, shipped, stage)
             if late:
-                print(f"stopped after {minutes:g} minutes at step {trainee.step}; --resume goes on")
+                if crew.leads:
+                    print(f"stopped after {minutes:g} minutes at step {trainee.step}; --resume")
                 return
-            if done == stage.steps:
+            if last:
                 break
 
 
@@ -331,18 +337,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/miniature"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes that render ahead")
-    parser.add_argument("--threads", type=int, help="threads of the training process")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="processes that share each batch (CPU)"
+    )
+    parser.add_argument("--threads", type=int, help="threads of each training process")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     parser.add_argument("--start", type=Path, help="begin with these weights, not random ones")
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="stop, whole, after so long"
     )
     given = parser.parse_args(arguments)
-    if given.threads:
-        torch.set_num_threads(given.threads)
     try:
         recipe = recipe_from(given.config) if given.config else Recipe()
-        train(
+        learn = functools.partial(
+            train,
             recipe,
             given.checkpoints,
             device=given.device,
@@ -350,7 +358,9 @@ def main(arguments: list[str] | None = None) -> int:
             resume=given.resume,
             minutes=given.minutes,
             start=given.start,
+            threads=given.threads,
         )
+        in_crew(given.processes, learn)
     except ViewerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,103 @@
+"""Training in several processes, each of which learns from its share of every batch.
+
+On a CPU two processes of one thread learn faster than one of two: most of a step is small
+operations, which threads cannot share.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.spawn import ProcessExitedException, spawn
+
+from ttt3r_viewer.errors import ViewerError
+from ttt3r_viewer.miniature.scenes import Clip
+
+
+@dataclass(frozen=True)
+class Crew:
+    """One process's place among those that learn together."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes and prints."""
+        return self.rank == 0
+
+    def share(self, clip: Clip, device: torch.device) -> Clip:
+        """This process's clips of a batch, on its device."""
+        return Clip(
+            *(getattr(clip, one.name)[self.rank :: self.size].to(device) for one in fields(Clip))
+        )
+
+    def average(self, tensors: list[Tensor]) -> None:
+        """Replace tensors by their means over all processes."""
+        if self.size == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        torch.distributed.all_reduce(flat)
+        means = (flat / self.size).split([tensor.numel() for tensor in tensors])
+        for tensor, mean in zip(tensors, means, strict=True):
+            tensor.copy_(mean.view_as(tensor))
+
+    def any(self, mine: bool) -> bool:
+        """Whether it is so in any process."""
+        if self.size == 1:
+            return mine
+        votes = torch.tensor(int(mine))
+        torch.distributed.all_reduce(votes)
+        return bool(votes)
+
+
+ALONE = Crew()
+
+
+class Learn(Protocol):
+    """What a crew does together."""
+
+    def __call__(self, *, crew: Crew) -> None:
+        """Do it, as one of the crew."""
+        ...
+
+
+def in_crew(size: int, learn: Learn) -> None:
+    """Run `learn` in `size` processes at once; in this one where that is one.
+
+    What `learn` holds must be picklable. An error in any process ends all of them; a ViewerError
+    of theirs is raised here.
+    """
+    if size == 1:
+        learn(crew=ALONE)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        refused = Path(folder) / "refused"
+        try:
+            spawn(_join, args=(size, Path(folder) / "rendezvous", refused, learn), nprocs=size)
+        except ProcessExitedException:
+            if not refused.exists():
+                raise
+            raise ViewerError(refused.read_text(encoding="utf-8")) from None
+
+
+def _join(
+    rank: int, size: int, rendezvous: Path, refused: Path, learn: Callable[..., None]
+) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size
+    )
+    try:
+        learn(crew=Crew(rank, size))
+    except ViewerError as error:
+        refused.write_text(str(error), encoding="utf-8")
+        sys.exit(2)
+    finally:
+        torch.distributed.destroy_process_group()
