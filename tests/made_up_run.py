@@ -10,13 +10,48 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.geometry import transform_points
-from ttt3r_viewer.reconstruct.commands import Command, Pause, Play, Restart, Step, Stop
+from ttt3r_viewer.reconstruct.commands import (
+    Command,
+    Pause,
+    Play,
+    Restart,
+    SetParameter,
+    SetResetEvery,
+    SetRules,
+    Step,
+    Stop,
+)
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import Camera, Crop, FrameResult, Status
+from ttt3r_viewer.types import Camera, Crop, FrameResult, ParameterInfo, RuleInfo, Status
 
 ROOM_LOW = np.array([-2.0, -1.6, -1.5])
 ROOM_HIGH = np.array([2.0, 1.0, 4.0])
 WALL_COLORS = np.array([[196, 78, 82], [221, 187, 120], [76, 114, 176]], dtype=np.float64)
+
+
+MADE_UP_RULES = ("steady", "drifting")
+"""Rules that a lane of a made-up run can have; both have the one parameter `rate`."""
+
+
+def rule_info(name: str, rate: float) -> RuleInfo:
+    """Describe a made-up rule as the worker describes a real one."""
+    parameter = ParameterInfo("rate", rate, 1.0, 0.0, 1.0, "Share of the new state")
+    return RuleInfo(name, name.capitalize(), f"{name}, rate {rate:g}", (parameter,))
+
+
+def read_rule(text: str) -> RuleInfo:
+    """Read `name` or `name:rate`, as `--rules` has them."""
+    name, _, rate = text.partition(":")
+    return rule_info(name, float(rate) if rate else 1.0)
+
+
+def drifted(T_world_camera: NDArray[np.float64], drift: float) -> NDArray[np.float64]:
+    """Turn a pose about the world's y axis by so many radians and move it as many units aside."""
+    turn = np.eye(4)
+    turn[0, 0] = turn[2, 2] = np.cos(drift)
+    turn[0, 2], turn[2, 0] = np.sin(drift), -np.sin(drift)
+    turn[:3, 3] = 1.5 * drift * np.array([1.0, -0.3, 0.5])
+    return turn @ T_world_camera
 
 
 def look_at(position_world: ArrayLike, target_world: ArrayLike) -> NDArray[np.float64]:
@@ -80,6 +115,7 @@ class MadeUpRun:
         self,
         store: SceneStore,
         *,
+        lanes: int = 1,
         total: int | None = 30,
         frames_per_second: float = 20.0,
         width: int = 16,
@@ -99,7 +135,11 @@ class MadeUpRun:
             device="cpu",
             frames_total=total,
             frames_per_second=frames_per_second,
+            lanes=tuple(rule_info(MADE_UP_RULES[k > 0], 1 - 0.2 * k) for k in range(lanes)),
+            known_rules=tuple(rule_info(name, 1.0) for name in MADE_UP_RULES),
         )
+        if lanes != len(store.snapshot().lanes):
+            store.clear(lanes)
         store.set_status(self._status)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -126,9 +166,35 @@ class MadeUpRun:
     def add_frame(self) -> None:
         """Add the next frame, and finish after the last."""
         done = self._status.frames_done
-        self.store.add(room_result(done, *self._size, epoch=self._epoch))
+        room = room_result(done, *self._size, epoch=self._epoch)
+        lanes = enumerate(self._status.lanes)
+        self.store.add(*(self._result_of(lane, rule, room) for lane, rule in lanes))
         last = done + 1 == self._status.frames_total
         self.say(frames_done=done + 1, phase="finished" if last else self._status.phase)
+
+    def _result_of(self, lane: int, rule: RuleInfo, room: FrameResult) -> FrameResult:
+        """Give what a lane makes of a frame: later lanes drift away from the room."""
+        reset_every, rate = self._status.reset_every, rule.parameters[0].value
+        pose = drifted(room.camera.T_world_camera, 0.01 * lane * room.sequence)
+        return replace(
+            room,
+            camera=replace(room.camera, T_world_camera=pose),
+            gain=np.linspace(0.5, 1.0, len(room.gain), dtype=np.float32) * rate,
+            state_change=0.1 * rate / (1 + 0.1 * room.sequence),
+            segment=room.sequence // reset_every if reset_every else 0,
+            rule=rule.text,
+            reset_every=reset_every,
+        )
+
+    def _begin_again(self, lanes: tuple[RuleInfo, ...]) -> None:
+        self._epoch += 1
+        self.store.clear(len(lanes))
+        self.say(phase="running", frames_done=0, message="", lanes=lanes)
+
+    def _set_parameter(self, command: SetParameter) -> None:
+        lanes = list(self._status.lanes)
+        lanes[command.lane] = rule_info(lanes[command.lane].name, command.value)
+        self.say(lanes=tuple(lanes))
 
     def _run(self) -> None:
         while True:
@@ -150,6 +216,10 @@ class MadeUpRun:
                     self.add_frame()
                     self.say(phase="paused")
                 case Restart():
-                    self._epoch += 1
-                    self.store.clear()
-                    self.say(phase="running", frames_done=0, message="")
+                    self._begin_again(self._status.lanes)
+                case SetRules(rules):
+                    self._begin_again(tuple(map(read_rule, rules)))
+                case SetParameter():
+                    self._set_parameter(command)
+                case SetResetEvery(frames):
+                    self.say(reset_every=frames)

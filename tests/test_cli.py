@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pickle
@@ -358,3 +359,70 @@ def test_weights_info_of_the_miniature(capsys):
     text = capsys.readouterr().out
     assert "procedural rooms" in text
     assert "real footage wants the released weights" in text.lower()
+
+
+def test_compare_measures_every_lane(out, capsys):
+    words = ["compare", "--rules", "ttt3r,constant:1.0,constant:0.3", "--max-frames", "12"]
+    assert main([*words, "--output", str(out)]) == 0
+    names = ("ttt3r", "constant-1", "constant-0.3")
+    assert {path.name for path in out.iterdir()} == {
+        *("comparison.md", "comparison.csv", "trajectories.png", "run.json"),
+        *(f"poses_{name}.txt" for name in names),
+    }
+    table = (out / "comparison.md").read_text()
+    assert "poses_tum.txt (by time" in table
+    with (out / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["lane"] for row in rows] == list(names)
+    assert all(float(row["ate_sim3_m"]) > 0 and int(row["frames"]) == 12 for row in rows)
+    assert Image.open(out / "trajectories.png").size > (800, 400)
+    poses = {name: np.loadtxt(out / f"poses_{name}.txt") for name in names}
+    assert all(len(one) == 12 for one in poses.values())
+    assert not np.allclose(poses["ttt3r"], poses["constant-0.3"])
+    error = error_line(capsys, *words, "--output", str(out))
+    assert "not empty" in error
+
+
+def test_compare_without_true_poses_says_so(tmp_path, out):
+    for number in range(3):
+        picture(seed=number).save(tmp_path / f"{number}.png")
+    words = ["compare", "--input", str(tmp_path), "--rules", "ttt3r,constant:0.5"]
+    assert main([*words, "--output", str(out)]) == 0
+    assert "no ground truth was found or given" in (out / "comparison.md").read_text()
+
+
+def test_poses_that_cannot_be_read_are_an_error_where_named_and_a_note_where_found(
+    tmp_path, out, capsys
+):
+    for number in range(2):
+        picture(seed=number).save(tmp_path / f"{number}.png")
+    (tmp_path / "poses.txt").write_text("1 2 3\n")
+    words = ["compare", "--input", str(tmp_path), "--output", str(out)]
+    assert "poses.txt" in error_line(capsys, *words, "--poses", str(tmp_path / "poses.txt"))
+    assert main(words) == 0
+    assert "no true poses: " in capsys.readouterr().err
+
+
+def test_rules_are_checked_before_anything_is_loaded(out, capsys):
+    error = error_line(capsys, "run", "--rules", "ttt3r,tttr", "--output", str(out))
+    assert "unknown rule 'tttr'" in error
+    assert "constant" in error
+    error = error_line(capsys, "--rule", "constant:1.5", "--output", str(out))
+    assert "1.5" in error
+    assert not out.exists()
+    error = error_line(capsys, "run", "--rules", ",".join(["ttt3r"] * 5), "--output", str(out))
+    assert "4" in error
+
+
+def test_rules_are_listed(capsys):
+    assert main(["rules"]) == 0
+    text = capsys.readouterr().out
+    for word in ("ttt3r", "constant", "filt3r", "ddd3r-ortho", "2509.26645", "multiplier"):
+        assert word in text
+
+
+def test_run_with_several_rules_writes_a_folder_for_each(out):
+    words = ["run", "--rules", "ttt3r,constant:0.3", "--max-frames", "3", "--output", str(out)]
+    assert main(words) == 0
+    assert {path.name for path in out.iterdir()} == {"run.json", "ttt3r", "constant-0.3"}
+    assert len(np.loadtxt(out / "constant-0.3" / "poses_tum.txt")) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,9 @@ def test_one_process_is_a_crew_of_one(tmp_path: Path):
 def test_what_one_of_a_crew_refuses_is_said_once():
     with pytest.raises(ViewerError, match="no such weights"):
         in_crew(2, refuse)
+
+
+def test_a_crew_whose_waiting_process_has_gone_knows_it():
+    assert not Crew(0, 2, parent=os.getppid()).is_orphaned
+    assert Crew(0, 2, parent=os.getpid()).is_orphaned
+    assert not ALONE.is_orphaned

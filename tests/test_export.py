@@ -15,10 +15,10 @@ from tests.test_worker import Pictures, Pretended
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.export.folder import claim_folder, whole_file
 from ttt3r_viewer.export.ply import VERTEX, write_ply
-from ttt3r_viewer.export.results import OWN_FILES, write_results
+from ttt3r_viewer.export.results import OWN_FILES, lane_names, write_results
 from ttt3r_viewer.geometry import invert_pose, pose_from_vector
 from ttt3r_viewer.scene.store import FramePoints, SceneStore
-from ttt3r_viewer.types import Crop, Frame
+from ttt3r_viewer.types import Crop, Frame, ParameterInfo, RuleInfo, Status
 
 
 def cloud(count: int, seed: int) -> FramePoints:
@@ -35,7 +35,7 @@ def scene() -> SceneStore:
     store, session = SceneStore(), Pretended()
     for frame in Pictures(3):
         assert isinstance(frame, Frame)
-        store.add(session.process(frame))
+        store.add(*session.process(frame))
     return store
 
 
@@ -154,3 +154,33 @@ def test_world_poses_invert():
 def test_the_folder_is_made_with_its_parents(tmp_path: Path):
     claim_folder(tmp_path / "a" / "b", OWN_FILES, overwrite=False)
     assert (tmp_path / "a" / "b").is_dir()
+
+
+def rule(name: str, value: float, default: float = 1.0) -> RuleInfo:
+    return RuleInfo(name, name, name, (ParameterInfo("rate", value, default, 0, 1, ""),))
+
+
+def test_lanes_have_names_that_differ_and_may_stand_in_a_file_name():
+    rules = [rule("constant", 1.0), rule("constant", 0.3), rule("constant", 0.3), rule("ttt3r", 1)]
+    names = ("constant-1", "constant-0.3", "constant-0.3_2", "ttt3r")
+    assert lane_names(rules) == names
+    assert lane_names([rule("ttt3r", 0.5)]) == ("ttt3r-0.5",)
+
+
+def test_several_lanes_get_a_folder_each(tmp_path):
+    store, session = SceneStore(), Pretended()
+    session.rules = ("one", "two")
+    store.clear(2)
+    store.set_status(Status(lanes=(rule("constant", 1.0), rule("ttt3r", 1.0))))
+    for frame in Pictures(3):
+        assert isinstance(frame, Frame)
+        store.add(*session.process(frame))
+    write_results(tmp_path, store.snapshot(), {}, {})
+    there = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
+    per_lane = sorted(set(OWN_FILES) - {"run.json"})
+    expected = [f"{lane}/{name}" for lane in ("constant-1", "ttt3r") for name in per_lane]
+    assert there == sorted([*expected, "run.json"])
+    report = json.loads((tmp_path / "run.json").read_text())
+    loaded = trimesh.load(tmp_path / "ttt3r" / "points.ply")
+    assert isinstance(loaded, trimesh.PointCloud)
+    assert report["points"] == 2 * len(loaded.vertices)

@@ -24,20 +24,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "frames": NUMPY_NOUNS,
     "model": {"errors", "state", "assets"},
-    "rules": {"errors", "state"},
+    "rules": {"errors", "state", "types"},
     "scene": {*NUMPY_NOUNS, "geometry"},
     "reconstruct": {*NUMPY_NOUNS, "state", "geometry", "frames", "model", "rules", "scene"},
     "export": {*NUMPY_NOUNS, "geometry", "scene"},
-    "evaluate": {*NUMPY_NOUNS, "geometry", "scene"},
+    "evaluate": {*NUMPY_NOUNS, "geometry", "scene", "export.folder"},
     "miniature": {
         *NUMPY_NOUNS,
-        *("state", "geometry", "frames", "model", "rules", "evaluate"),
+        *("state", "geometry", "frames", "model", "rules", "evaluate", "reconstruct.lanes"),
     },
     "viewer": {*NUMPY_NOUNS, "geometry", "scene", "export", "reconstruct.commands"},
     "weights_command": {"errors", "model"},
+    "rules_command": {"state", "rules"},
 }
-"""The package's units; cli, wiring, __main__ and __init__ wire them and may import everything."""
-WIRING = {"cli", "wiring", "__main__", "__init__"}
+"""The package's units; those in WIRING wire them and may import everything."""
+WIRING = {"cli", "wiring", "comparison", "__main__", "__init__"}
 TORCH = {"state", "model", "rules", "reconstruct", "miniature", "weights_command"}
 VISER = {"viewer"}
 

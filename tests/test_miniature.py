@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 from ttt3r_viewer.errors import SettingsError, WeightsError
+from ttt3r_viewer.evaluate.trajectory import Trajectory
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
+from ttt3r_viewer.miniature import evaluate
 from ttt3r_viewer.miniature import train as training
 from ttt3r_viewer.miniature.auxiliary import Auxiliary, correspondence
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
@@ -23,6 +26,7 @@ from ttt3r_viewer.miniature.losses import (
     targets_of,
     unroll,
 )
+from ttt3r_viewer.miniature.measures import Record, pose_measures, summaries
 from ttt3r_viewer.miniature.pages import PagePlan, batches_from, page_seeds
 from ttt3r_viewer.miniature.recipe import Recipe, Stage, recipe_from
 from ttt3r_viewer.miniature.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Clip, render_clips
@@ -212,3 +216,61 @@ def test_the_shipped_miniature_sees_depth():
     errors = single_frame_depth_errors(network, range(1000, 1064)).numpy()
     assert len(errors) == 64
     assert np.median(errors) < 0.25
+
+
+def test_a_perfect_lane_measures_zero_and_one_that_stands_still_measures_one():
+    clip = render_clips([3], 6, 32, 48, device="cpu", motion="walk", step_scale=3.0)
+    truth = clip.T_world_camera[0].double().numpy()
+    times_sec = np.arange(6.0)
+    still = np.broadcast_to(np.eye(4), truth.shape)
+    perfect, standing = (
+        pose_measures(Trajectory(times_sec, truth), Trajectory(times_sec, poses))
+        for poses in (truth, still)
+    )
+    for name in ("ate_sim3_m", "ate_se3_m", "rpe_rotation_over_still"):
+        assert perfect[name] == pytest.approx(0, abs=1e-6)
+    assert standing["rpe_rotation_over_still"] == pytest.approx(1)
+    assert standing["rpe_translation_over_still"] == pytest.approx(1)
+    assert standing["ate_sim3_m"] is None
+
+
+def test_summaries_pair_rooms_with_the_constant_rate_1():
+    found = [
+        Record(
+            room, rule, 16, depth_error=0.1, world_point_error=0.1, mean_gain=1.0, ate_sim3_m=ate
+        )
+        for room, ones, halves in ((1, 2.0, 1.0), (2, 8.0, 4.0), (3, 1.0, 0.5))
+        for rule, ate in (("constant", ones), ("ttt3r", halves))
+    ]
+    by_rule = {one.rule: one for one in summaries(found) if one.measure == "ate_sim3_m"}
+    assert by_rule["constant"].median == 2.0
+    assert by_rule["constant"].ratio is None
+    ttt3r = by_rule["ttt3r"]
+    assert (ttt3r.ratio, ttt3r.ratio_low, ttt3r.ratio_high) == (0.5, 0.5, 0.5)
+    assert ttt3r.low <= ttt3r.median <= ttt3r.high
+
+
+def test_the_evaluation_writes_a_record_for_every_room_rule_and_length(tmp_path, capsys):
+    path = tmp_path / "out.json"
+    words = [
+        "--rooms",
+        "2",
+        "--frames",
+        "1,4",
+        "--rules",
+        "constant:1.0,ttt3r",
+        "--json",
+        str(path),
+    ]
+    assert evaluate.main(words) == 0
+    report = json.loads(path.read_text())
+    assert len(report["records"]) == 2 * 2 * 2
+    keys = {(one["room"], one["rule"], one["frames"]) for one in report["records"]}
+    assert keys == {
+        (room, rule, n) for room in (1000, 1001) for rule in ("constant", "ttt3r") for n in (1, 4)
+    }
+    assert all(one["ate_se3_m"] > 0 for one in report["records"] if one["frames"] == 4)
+    assert "of constant 1" in capsys.readouterr().out
+    assert evaluate.main(["--seed", "10000000", "--rooms", "1"]) == 2
+    assert "never trained on" in capsys.readouterr().err
+    assert evaluate.main(["--frames", "1,x"]) == 2

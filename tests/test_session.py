@@ -22,6 +22,7 @@ from ttt3r_viewer.model.layers import (
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.model.rope import rotation
 from ttt3r_viewer.reconstruct.commands import Pause, Play, Step
+from ttt3r_viewer.reconstruct.lanes import Lanes
 from ttt3r_viewer.reconstruct.session import Session
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.rules.constant import Constant
@@ -105,7 +106,7 @@ def test_the_live_loop_is_the_plain_loop(case, network):
         commands.put(command)
     worker = Worker(
         Recorded(frames),
-        lambda: Session(network, TTT3R(), reset_every=4),
+        lambda: Lanes(network, (TTT3R(),), reset_every=4),
         store,
         commands,
         ends_by_itself=True,
@@ -180,8 +181,8 @@ def test_ttt3r_with_logits_of_40_is_cut3r():
     gain, _ = TTT3R().update(evidence, TTT3R().reset(False))
     later, _ = TTT3R().update(evidence, False)
     cut3r, _ = Constant(1.0).update(evidence, None)
-    assert torch.equal(gain, cut3r)
-    assert torch.equal(later, cut3r)
+    assert torch.equal(gain.gain, cut3r.gain)
+    assert torch.equal(later.gain, cut3r.gain)
 
 
 def test_only_the_first_frame_is_taken_whole():
@@ -192,8 +193,8 @@ def test_only_the_first_frame_is_taken_whole():
     first, memory = rule.update(evidence, rule.initial())
     second, memory = rule.update(evidence, memory)
     after_reset, _ = rule.update(evidence, rule.reset(memory))
-    assert first.tolist() == [[1, 1, 1]] == after_reset.tolist()
-    assert torch.allclose(second, torch.tensor([[-1.0, 0.0, 2.0]]).sigmoid())
+    assert first.gain.tolist() == [[1, 1, 1]] == after_reset.gain.tolist()
+    assert torch.allclose(second.gain, torch.tensor([[-1.0, 0.0, 2.0]]).sigmoid())
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
@@ -216,7 +217,7 @@ def test_a_rate_outside_0_to_1_is_refused(rate):
 def test_an_unknown_rule_lists_the_known_ones():
     with pytest.raises(RuleError, match="unknown rule 'tt3r': take one of ttt3r, constant"):
         make_rule("tt3r")
-    with pytest.raises(RuleError, match="rule ttt3r does not take rate; it takes no parameters"):
+    with pytest.raises(RuleError, match="rule ttt3r does not take rate; it takes multiplier"):
         make_rule("ttt3r", rate=0.5)
 
 

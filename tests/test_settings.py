@@ -23,9 +23,10 @@ def test_every_setting_has_a_flag_that_sets_it():
         "input": "x", "weights": "w", "rule": "constant", "rate": 0.5, "reset_every": 3,
         "size": 64, "start": 1, "stride": 2, "max_frames": 9, "fps": 12.5, "device": "cpu",
         "dtype": "bfloat16", "max_points": 1000, "output": "o", "overwrite": True,
-        "host": "0.0.0.0", "port": 0, "open_browser": True,
+        "host": "0.0.0.0", "port": 0, "open_browser": True, "poses": "p",
     }  # fmt: skip
-    assert set(examples) == {one.name for one in fields(Settings)}
+    assert parsed("--rules", "ttt3r,constant:0.3").rules == "ttt3r,constant:0.3"
+    assert {*examples, "rules"} == {one.name for one in fields(Settings)}
     words: list[str] = []
     for name, value in examples.items():
         words += [flag(name)] if value is True else [flag(name), str(value)]
@@ -58,7 +59,9 @@ def test_the_shipped_configurations_are_settings(path):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--rule", "tt3r"], "ttt3r"),
+        (["--rules", "ttt3r", "--rule", "constant"], "--rules ttt3r beside --rule or --rate"),
+        (["--rules", "ttt3r", "--rate", "0.5"], "--rules ttt3r beside --rule or --rate"),
+        (["--rules", ""], "--rules is empty"),
         (["--rule", "constant", "--rate", "1.5"], "--rate 1.5: take a rate from 0 to 1"),
         (["--rate", "0.5"], "--rate 0.5 with --rule ttt3r, which computes its own"),
         (["--stride", "0"], "--stride 0: take a number above 0"),
@@ -101,7 +104,7 @@ def test_the_names_of_the_published_demos_point_to_ours(old, new):
         ("strid: 2", "unknown setting strid: did you mean stride?"),
         ("stride: two", "--stride 'two': wanted a whole number"),
         ("stride: true", "--stride True: wanted a whole number"),
-        ("rule: cut3r", "--rule cut3r: take one of ttt3r, constant"),
+        ("rule: cut3r", "unknown rule 'cut3r': take one of ttt3r, constant"),
         ("- 1", "a list; give `name: value` lines"),
         ("a: [", "not YAML"),
         ("stride: !!python/object/apply:os.system ['true']", "not YAML"),

@@ -141,14 +141,14 @@ def test_error_of_one_tick_is_shown_and_does_not_end_the_thread(viewer, monkeypa
     shown: list[str] = []
     run_panel = publisher._parts.run
     monkeypatch.setattr(run_panel, "show", lambda _status, _count, trouble: shown.append(trouble))
-    update = publisher._parts.cameras.update
+    update = publisher._parts.scene.update
 
     def fail(*_: Any) -> None:
         raise ValueError("a mistake of ours")
 
-    publisher._parts.cameras.update = fail
+    publisher._parts.scene.update = fail
     wait_for(lambda: any("a mistake of ours" in text for text in shown), "the error's text")
-    publisher._parts.cameras.update = update
+    publisher._parts.scene.update = update
     wait_for(lambda: shown[-1] == "", "the error to go away")
 
 

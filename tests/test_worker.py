@@ -11,8 +11,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ttt3r_viewer.errors import FrameError, WeightsError
-from ttt3r_viewer.reconstruct.commands import Command, Pause, Play, Restart, Step
+from ttt3r_viewer.errors import FrameError, RuleError, WeightsError
+from ttt3r_viewer.reconstruct.commands import (
+    Adjustment,
+    Command,
+    Pause,
+    Play,
+    Restart,
+    SetParameter,
+    SetRules,
+    Step,
+)
 from ttt3r_viewer.reconstruct.worker import FrameRate, Worker
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Crop, Frame, FrameResult, SkippedFrame, Status
@@ -48,6 +57,8 @@ class Pretended:
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
+        self.rules = ("pretended",)
+        self.adjusted: list[Adjustment] = []
         self.restart()
 
     def restart(self) -> None:
@@ -56,7 +67,14 @@ class Pretended:
     def describe(self, status: Status) -> Status:
         return replace(status, rule="pretended")
 
-    def process(self, image: Frame) -> FrameResult:
+    def adjust(self, command: Adjustment) -> None:
+        if isinstance(command, SetParameter) and command.value > 1:
+            raise RuleError(f"a rate of {command.value}")
+        if isinstance(command, SetRules):
+            self.rules = command.rules
+        self.adjusted.append(command)
+
+    def process(self, image: Frame) -> tuple[FrameResult, ...]:
         self.entered.set()
         self.gate.wait(10)
         if image.index in self.refuse:
@@ -68,7 +86,7 @@ class Pretended:
         T_world_camera[0, 3] = self.done
         self.done += 1
         height, width = image.image.shape[:2]
-        return FrameResult(
+        result = FrameResult(
             sequence=self.done - 1,
             index=image.index,
             time_sec=image.time_sec,
@@ -82,6 +100,7 @@ class Pretended:
             segment=0,
             compute_sec=0.001,
         )
+        return (result,) * len(self.rules)
 
 
 @pytest.fixture
@@ -214,3 +233,31 @@ def test_frame_rate_tends_to_the_true_rate():
     for seconds in [0.5] + [0.05] * 400:
         rate.add(seconds)
     assert rate.per_second == pytest.approx(20, rel=0.05)
+
+
+def test_adjustments_reach_the_session_and_a_refused_one_is_said(commands):
+    store, session = SceneStore(), Pretended()
+    commands.put(Pause())
+    worker = Worker(Pictures(6), lambda: session, store, commands)
+    worker.start()
+    wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
+    commands.put(SetParameter(0, "rate", 2.0))
+    wait_for(lambda: store.snapshot().status.message == "a rate of 2.0", "the refusal")
+    commands.put(SetParameter(0, "rate", 0.5))
+    wait_for(lambda: store.snapshot().status.message == "", "the better one")
+    assert session.adjusted == [SetParameter(0, "rate", 0.5)]
+    assert store.snapshot().status.phase == "paused"
+    assert worker.stop(10)
+
+
+def test_other_lanes_begin_again_at_the_first_frame_also_after_the_end(commands):
+    store, session = SceneStore(), Pretended()
+    worker = Worker(Pictures(4), lambda: session, store, commands)
+    worker.start()
+    wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
+    assert len(store.snapshot().lanes) == 1
+    commands.put(SetRules(("one", "two", "three")))
+    wait_for(lambda: len(store.snapshot().lanes) == 3, "three lanes")
+    wait_for(lambda: store.snapshot().status.phase == "finished", "the end again")
+    assert [len(lane.frames) for lane in store.snapshot().lanes] == [4, 4, 4]
+    assert worker.stop(10)

@@ -1,8 +1,8 @@
 """The command line: frames -> model -> rule -> scene (`wiring.py`) -> viewer.
 
-Commands by first word: none is `view`; `run` is the same without a browser; `weights` looks after
-weights files. Whatever a command needs is imported when it needs it, so that the page and the help
-come at once.
+Commands by first word: none is `view`; `run` is the same without a browser; `compare` measures
+several rules on the same frames; `rules` lists them; `weights` looks after weights files. Whatever
+a command needs is imported when it needs it, so that the page and the help come at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,9 +43,14 @@ OLD_NAMES = {
 }
 """Flags of the published demos; each gets an error that names ours."""
 
+COMPARED_RULES = "ttt3r,constant:1.0,constant:0.3"
+"""What `compare` runs where no rules are named: the paper's, CUT3R, and a plain slow rate."""
+
 COMMANDS = """commands:
   (none)    reconstruct, and watch it in the browser
   run       the same without a browser
+  compare   several rules on the same frames, without a browser: table, plot, poses
+  rules     list the rules with paper, formula and parameters
   weights   look at, convert or fetch weights files
 each has its own --help"""
 
@@ -89,6 +94,10 @@ def _command(words: list[str]) -> int:
     match words[:1]:
         case ["run"]:
             return _run(words[1:])
+        case ["compare"]:
+            return _compare(words[1:])
+        case ["rules"]:
+            return _rules(words[1:])
         case ["weights"]:
             return _weights(words[1:])
         case _:
@@ -188,6 +197,31 @@ def _run(words: Sequence[str]) -> int:
     return run(settings, Path(settings.output))
 
 
+def _compare(words: Sequence[str]) -> int:
+    parser = settings_parser(
+        "ttt3r-view compare",
+        "Run several rules on the same frames and measure them: comparison.md, comparison.csv, "
+        "trajectories.png and poses_<lane>.txt.",
+        with_page=False,
+    )
+    settings = parse_settings(parser, words)
+    if settings.output is None:
+        raise SettingsError("compare has nowhere to write: give --output DIR")
+    folder = Path(settings.output)
+    if settings.rules is None and settings == replace(settings, rule="ttt3r", rate=None):
+        settings = replace(settings, rules=COMPARED_RULES)
+    return compare(settings, folder)
+
+
+def _rules(words: Sequence[str]) -> int:
+    from ttt3r_viewer.rules_command import list_rules
+
+    parser = Parser(prog="ttt3r-view rules", description="List the update rules.")
+    parser.parse_args(words)
+    list_rules(print)
+    return 0
+
+
 def _weights(words: Sequence[str]) -> int:
     from ttt3r_viewer.weights_command import add_parser
 
@@ -220,9 +254,15 @@ def view(settings: Settings) -> int:
             host=settings.host,
             port=settings.port,
             notice=notice,
+            ground_truth=reconstruction.ground_truth,
         )
         viewer.start()
-        for line in (viewer.port_note, notice, f"open {viewer.url} in a browser; Ctrl-C ends"):
+        for line in (
+            reconstruction.note,
+            viewer.port_note,
+            notice,
+            f"open {viewer.url} in a browser; Ctrl-C ends",
+        ):
             if line:
                 print(line, flush=True)
         if settings.open_browser:
@@ -240,8 +280,19 @@ def view(settings: Settings) -> int:
 
 def run(settings: Settings, folder: Path) -> int:
     """Reconstruct with a progress bar and write the results, also after Ctrl-C."""
-    reconstruction = Reconstruction.prepare(settings, ends_by_itself=True)
+    return _headless(Reconstruction.prepare(settings, ends_by_itself=True), folder)
+
+
+def compare(settings: Settings, folder: Path) -> int:
+    """Run several rules with a progress bar and write how they compare, also after Ctrl-C."""
+    return _headless(Reconstruction.prepare_comparison(settings), folder)
+
+
+def _headless(reconstruction: Reconstruction, folder: Path) -> int:
+    """With a progress bar to the end or to Ctrl-C, then write."""
     worker, store = reconstruction.worker, reconstruction.store
+    if reconstruction.note:
+        _complain(reconstruction.note)
     worker.start()
     interrupted = False
     try:

@@ -39,3 +39,7 @@ class ViewerServerError(ViewerError):
 
 class OutputError(ViewerError):
     """Results cannot be written where they were asked for."""
+
+
+class EvaluationError(ViewerError):
+    """Poses cannot be measured, or the file of true poses cannot be read."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, field
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.types import Camera
 
 
@@ -112,3 +116,123 @@ def ray_map(camera: Camera) -> NDArray[np.float32]:
     positions /= np.linalg.norm(positions, axis=-1, keepdims=True)
     centre = np.broadcast_to(camera.T_world_camera[:3, 3], positions.shape)
     return np.concatenate((centre, positions), axis=-1).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """The map `x_target = scale R_target_source x_source + t_target_source`."""
+
+    scale: float
+    R_target_source: NDArray[np.float64]
+    """(3, 3) proper rotation."""
+    t_target_source: NDArray[np.float64]
+    """(3,)."""
+    rotation_determined: bool
+    """False where the points lie on a line or in one place: the rotation is one of many then."""
+    rms: float
+    """Root mean square distance of the mapped source points from their targets."""
+
+    def apply(self, points_source: ArrayLike) -> NDArray[np.float64]:
+        """Map (..., 3) points of the source's frame to the target's."""
+        points = np.asarray(points_source, dtype=np.float64)
+        return self.scale * points @ self.R_target_source.T + self.t_target_source
+
+
+@dataclass(frozen=True, eq=False)
+class PairMoments:
+    """Count, means and summed products of pairs of points: all that an alignment needs of them."""
+
+    count: int = 0
+    mean_source: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    mean_target: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    square_source: float = 0.0
+    """Sum of the squared distances from the mean."""
+    square_target: float = 0.0
+    cross: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 3)))
+    """(3, 3) sum of (target - its mean) (source - its mean)^T."""
+
+    def with_pair(self, source: ArrayLike, target: ArrayLike) -> PairMoments:
+        """The moments with one more pair of points (3,), without loss where they lie far out.
+
+        Welford, "Note on a method for calculating corrected sums of squares and products", 1962.
+        """
+        count = self.count + 1
+        from_source = np.asarray(source, dtype=np.float64) - self.mean_source
+        from_target = np.asarray(target, dtype=np.float64) - self.mean_target
+        share = self.count / count
+        return PairMoments(
+            count,
+            self.mean_source + from_source / count,
+            self.mean_target + from_target / count,
+            self.square_source + share * float(from_source @ from_source),
+            self.square_target + share * float(from_target @ from_target),
+            self.cross + share * np.outer(from_target, from_source),
+        )
+
+    @property
+    def source_stands_still(self) -> bool:
+        """Whether the source points are one point, to the rounding of their coordinates."""
+        return _stands_still(self.square_source, self.count, self.mean_source)
+
+    @property
+    def target_stands_still(self) -> bool:
+        """Whether the target points are one point, to the rounding of their coordinates."""
+        return _stands_still(self.square_target, self.count, self.mean_target)
+
+    def similarity(self, with_scale: bool) -> Similarity:
+        """The map from source to target with the least sum of squared distances.
+
+        Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
+        1991. The rotation is proper also for points in a plane or on a line. Raises
+        `EvaluationError` where a scale is wanted and one of the sides stands still.
+        """
+        assert self.count > 0
+        if with_scale and (self.source_stands_still or self.target_stands_still):
+            which = "to be aligned" if self.source_stands_still else "to align with"
+            raise EvaluationError(
+                f"the positions {which} are all the same, so no scale can be found; wanted a camera"
+                " that moves: measure more frames"
+            )
+        left, strength, right = np.linalg.svd(self.cross)
+        # Where a mirror image would fit best, the weakest axis is turned to make it a rotation.
+        sign = np.array([1.0, 1.0, np.linalg.det(left) * np.linalg.det(right)]).round()
+        R_target_source = (left * sign) @ right
+        agreement = float(strength @ sign)
+        scale = agreement / self.square_source if with_scale else 1.0
+        square = self.square_target + scale * (scale * self.square_source - 2 * agreement)
+        extent = math.sqrt(self.square_source * self.square_target)
+        still = self.source_stands_still or self.target_stands_still
+        return Similarity(
+            scale,
+            R_target_source,
+            self.mean_target - scale * R_target_source @ self.mean_source,
+            rotation_determined=not still and bool(strength[1] > 1e-12 * extent),
+            rms=math.sqrt(max(square, 0.0) / self.count),
+        )
+
+
+def _stands_still(square: float, count: int, mean: NDArray[np.float64]) -> bool:
+    """Whether points with this summed squared distance from their mean differ by rounding alone."""
+    return math.sqrt(square / max(count, 1)) <= 1e-12 * float(np.linalg.norm(mean))
+
+
+def umeyama(source: ArrayLike, target: ArrayLike, with_scale: bool) -> Similarity:
+    """Give the similarity, or rigid map, that brings `source` (n, 3) closest to `target` (n, 3).
+
+    Row i of the one belongs to row i of the other; finite, n > 0. See `PairMoments.similarity` for
+    the method and the errors.
+    """
+    points_source = np.asarray(source, dtype=np.float64)
+    points_target = np.asarray(target, dtype=np.float64)
+    assert points_source.shape == points_target.shape, (points_source.shape, points_target.shape)
+    mean_source, mean_target = points_source.mean(axis=0), points_target.mean(axis=0)
+    from_source, from_target = points_source - mean_source, points_target - mean_target
+    moments = PairMoments(
+        len(points_source),
+        mean_source,
+        mean_target,
+        float(np.sum(from_source**2)),
+        float(np.sum(from_target**2)),
+        from_target.T @ from_source,
+    )
+    return moments.similarity(with_scale)

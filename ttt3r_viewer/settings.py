@@ -36,11 +36,24 @@ class Settings:
     weights: str = option(
         "miniature", "a file, or miniature, cut3r-512, cut3r-224", metavar="FILE|NAME"
     )
-    rule: Literal["ttt3r", "constant"] = option(
-        "ttt3r", "how much of each proposed state is accepted"
+    rule: str = option(
+        "ttt3r",
+        "how much of each proposed state is accepted: NAME[:VALUE][:KEY=VALUE]..., as "
+        "constant:0.3; `ttt3r-view rules` lists all",
+        metavar="RULE",
     )
     rate: float | None = option(
         None, "rate of the constant rule, 0 to 1 (default 1, which is CUT3R)", metavar="RATE"
+    )
+    rules: str | None = option(
+        None,
+        "one to four rules side by side on the same frames, as ttt3r,constant:1.0,constant:0.3",
+        metavar="RULE,RULE",
+    )
+    poses: str | None = option(
+        None,
+        "true camera poses (TUM, KITTI or transforms.json; default: found beside the input)",
+        metavar="FILE",
     )
     reset_every: int = option(0, "start the state anew after every N frames; 0: never", metavar="N")
     size: int | None = option(
@@ -78,9 +91,14 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise SettingsError(f"{flag(name)} {value}: take a number above 0")
-        for name in ("input", "output", "weights"):
+        for name in ("input", "output", "weights", "rule", "rules", "poses"):
             if getattr(self, name) == "":
-                raise SettingsError(f"{flag(name)} is empty: give a path, or leave it out")
+                raise SettingsError(f"{flag(name)} is empty: give a value, or leave it out")
+        if self.rules is not None and (self.rule, self.rate) != ("ttt3r", None):
+            raise SettingsError(
+                f"--rules {self.rules} beside --rule or --rate: --rules names every lane; "
+                "leave the others out"
+            )
         if self.rate is not None and self.rule != "constant":
             raise SettingsError(
                 f"--rate {self.rate:g} with --rule {self.rule}, which computes its own: "
@@ -90,9 +108,10 @@ class Settings:
             raise SettingsError(f"--rate {self.rate:g}: take a rate from 0 to 1, where 1 is CUT3R")
 
     @property
-    def rule_parameters(self) -> dict[str, float]:
-        """What the rule's maker is given beside its name."""
-        return {} if self.rate is None else {"rate": self.rate}
+    def lanes(self) -> str:
+        """The rules of all lanes in the form that `rules` has."""
+        rate = "" if self.rate is None else f":{self.rate!r}"
+        return self.rules or self.rule + rate
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by field name; `settings_from` of it gives the same settings."""

@@ -111,7 +111,39 @@ class FrameResult:
     segment: int
     """How many resets came before this frame."""
     compute_sec: float
-    """Time spent in preparation, network and rule."""
+    """Time spent in preparation, network and rules; of all lanes together, which share it."""
+    state_change: float = 0.0
+    """|S_t - S_{t-1}| / |S_{t-1}| over all state tokens."""
+    rule: str = ""
+    """The rule that was in force, with its parameters."""
+    reset_every: int = 0
+    """The reset interval that was in force, in frames; 0 for never."""
+
+
+@dataclass(frozen=True)
+class ParameterInfo:
+    """One hyper-parameter of a rule, as a widget needs it."""
+
+    name: str
+    value: float
+    default: float
+    low: float
+    high: float
+    help: str
+    whole: bool = False
+    """Takes whole numbers only."""
+
+
+@dataclass(frozen=True)
+class RuleInfo:
+    """A rule as plain values, for those who must not import one."""
+
+    name: str
+    """What `--rules` takes."""
+    title: str
+    text: str
+    """The rule with its parameters, in words."""
+    parameters: tuple[ParameterInfo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +155,7 @@ class Status:
     """One line for a person: what is being waited for, or the error that ended the run."""
     model: str = "-"
     rule: str = "-"
+    """The rules of all lanes, in words."""
     device: str = "-"
     frames_done: int = 0
     frames_total: int | None = None
@@ -131,6 +164,12 @@ class Status:
     skipped: int = 0
     last_skipped: str = ""
     """Name and reason of the latest skipped frame."""
+    lanes: tuple[RuleInfo, ...] = ()
+    """The rule of each lane; empty until the run knows them."""
+    known_rules: tuple[RuleInfo, ...] = ()
+    """All rules that a lane could have."""
+    reset_every: int = 0
+    """Frames between resets; 0 for never."""
 
     @property
     def frames_taken(self) -> int:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ttt3r_viewer.assets import asset_path
-from ttt3r_viewer.errors import OutputError
+from ttt3r_viewer.errors import EvaluationError, OutputError
+from ttt3r_viewer.evaluate.ground_truth import (
+    GroundTruth,
+    find_ground_truth,
+    read_ground_truth,
+)
 from ttt3r_viewer.export.folder import claim_folder
 from ttt3r_viewer.export.results import OWN_FILES, write_results
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.reconstruct.worker import Worker
+from ttt3r_viewer.rules.registry import describe, rules_from_text
+from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.types import Status
 
 if TYPE_CHECKING:
-    from ttt3r_viewer.reconstruct.session import Session
+    from ttt3r_viewer.reconstruct.lanes import Lanes
 
 STOP_SEC = 1.0
 """After Ctrl-C a frame in progress gets so long."""
@@ -31,6 +39,29 @@ PAGE_POINTS = 600_000
 """More than this a browser without a GPU does not draw at a tolerable rate."""
 FILE_POINTS = 10_000_000
 """What points.ply of `run` may hold: about 200 MB on disk, and up to 600 MB of memory."""
+
+
+class Write(Protocol):
+    """Puts a scene's results into a folder that has been claimed."""
+
+    def __call__(
+        self,
+        folder: Path,
+        scene: SceneSnapshot,
+        settings: dict[str, Any],
+        timing: dict[str, float],
+    ) -> None:
+        """Raises `OutputError`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is left behind."""
+
+    files: tuple[str, ...]
+    """All names that may be written or replaced."""
+    write: Write
 
 
 @dataclass(eq=False)
@@ -41,14 +72,59 @@ class Reconstruction:
     store: SceneStore
     commands: SimpleQueue[Command]
     worker: Worker
+    results: Results
     started: float
+    ground_truth: GroundTruth | None = None
+    note: str = ""
+    """Why true poses that lie beside the input are not used; empty where there is nothing to say.
+    """
     written: int = 0
     """Frames whose results are in the output folder."""
     written_epoch: int = -1
 
     @staticmethod
     def prepare(settings: Settings, *, ends_by_itself: bool = False) -> Reconstruction:
-        """Open the input and claim the output folder; nothing is loaded yet."""
+        """Open the input and claim the output folder for `run`'s results; nothing is loaded yet."""
+        points = {"max_points": settings.max_points or PAGE_POINTS}
+        if ends_by_itself:
+            points = {
+                "max_points": settings.max_points or FILE_POINTS,
+                "points_per_frame": FILE_POINTS,
+            }
+        rules = rules_from_text(settings.lanes)
+        results = Results(OWN_FILES, write_results)
+        wired = Reconstruction._wire(
+            settings, rules, results, SceneStore(**points), ends_by_itself=ends_by_itself
+        )
+        if not ends_by_itself:
+            wired.ground_truth, wired.note = find_poses(settings)
+        return wired
+
+    @staticmethod
+    def prepare_comparison(settings: Settings) -> Reconstruction:
+        """The same for `compare`, which keeps no points."""
+        from ttt3r_viewer.comparison import comparison_files, write_comparison
+
+        rules = rules_from_text(settings.lanes)
+        ground_truth, note = find_poses(settings)
+        results = Results(
+            comparison_files([describe(rule) for rule in rules]),
+            functools.partial(write_comparison, ground_truth=ground_truth),
+        )
+        store = SceneStore(points_per_frame=1)
+        wired = Reconstruction._wire(settings, rules, results, store, ends_by_itself=True)
+        wired.ground_truth, wired.note = ground_truth, note
+        return wired
+
+    @staticmethod
+    def _wire(
+        settings: Settings,
+        rules: tuple[UpdateRule, ...],
+        results: Results,
+        store: SceneStore,
+        *,
+        ends_by_itself: bool,
+    ) -> Reconstruction:
         source = open_source(
             str(asset_path("demo")) if settings.input is None else settings.input,
             start=settings.start,
@@ -57,23 +133,19 @@ class Reconstruction:
             fps=settings.fps,
         )
         if settings.output is not None:
-            claim_folder(Path(settings.output), OWN_FILES, overwrite=settings.overwrite)
-        page = {"max_points": settings.max_points or PAGE_POINTS}
-        file = {
-            "max_points": settings.max_points or FILE_POINTS,
-            "points_per_frame": FILE_POINTS,
-        }
-        store = SceneStore(**(file if ends_by_itself else page))
+            claim_folder(Path(settings.output), results.files, overwrite=settings.overwrite)
         commands: SimpleQueue[Command] = SimpleQueue()
         worker = Worker(
             source,
-            lambda: _make_session(settings),
+            lambda: _make_lanes(settings, rules),
             store,
             commands,
-            status=Status(model=settings.weights, rule=settings.rule, device=settings.device),
+            status=Status(
+                model=settings.weights, rule=", ".join(map(str, rules)), device=settings.device
+            ),
             ends_by_itself=ends_by_itself,
         )
-        return Reconstruction(settings, store, commands, worker, time.perf_counter())
+        return Reconstruction(settings, store, commands, worker, results, time.perf_counter())
 
     def watch(self, say: Callable[[str], None], report: Callable[[str], None]) -> None:
         """Until Ctrl-C: write the results whenever a run has finished, and tell what went wrong.
@@ -116,16 +188,31 @@ class Reconstruction:
             "compute_sec": float(np.sum(compute_sec)),
             "compute_sec_per_frame": float(np.mean(compute_sec)),
         }
-        write_results(Path(self.settings.output), scene, self.settings.as_dict(), timing)
+        self.results.write(Path(self.settings.output), scene, self.settings.as_dict(), timing)
         self.written, self.written_epoch = len(scene.frames), scene.epoch
 
 
-def _make_session(settings: Settings) -> Session:
+def find_poses(settings: Settings) -> tuple[GroundTruth | None, str]:
+    """The true cameras: those of `--poses`, else those that lie beside the input, if any; and why a
+    file that lies there is not used.
+
+    Raises `EvaluationError` for a file that was named.
+    """
+    if settings.poses is not None:
+        return read_ground_truth(Path(settings.poses)), ""
+    path = find_ground_truth(Path(settings.input or asset_path("demo")))
+    if path is None:
+        return None, ""
+    try:
+        return read_ground_truth(path), ""
+    except EvaluationError as error:
+        return None, f"no true poses: {error}"
+
+
+def _make_lanes(settings: Settings, rules: tuple[UpdateRule, ...]) -> Lanes:
     """In the worker's thread: import torch, read the weights."""
     from ttt3r_viewer.model.load import load_network
-    from ttt3r_viewer.reconstruct.session import Session
-    from ttt3r_viewer.rules.registry import make_rule
+    from ttt3r_viewer.reconstruct.lanes import Lanes
 
-    rule = make_rule(settings.rule, **settings.rule_parameters)
     network = load_network(settings.weights, device=settings.device, dtype=settings.dtype)
-    return Session(network, rule, size=settings.size, reset_every=settings.reset_every)
+    return Lanes(network, rules, size=settings.size, reset_every=settings.reset_every)

@@ -44,7 +44,7 @@ DRAWN_POINTS = """() => {
     return points;
 }"""
 DRAWN_NODES = """() => Object.entries(window.__viserMutable.nodeRefFromName)
-    .filter(([name, node]) => node && name.startsWith('/points/conf_') && name.includes('chunk'))
+    .filter(([name, node]) => node && name.includes('/points/conf_') && name.includes('chunk'))
     .map(([name]) => name)"""
 
 

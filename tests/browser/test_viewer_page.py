@@ -87,11 +87,11 @@ def test_points_grow_and_pause_stops_growth_and_step_adds_one(show, open_ui):
 def test_percentile_slider_hides_nodes_and_points(still):
     _, ui = still
     all_points = ui.drawn_points()
-    assert ui.visible("/points/conf_0")
+    assert ui.visible("/lanes/0/points/conf_0")
     ui.set_number("Hide least sure", 50)
     ui.wait_probe("the percentile", percentile=50)
-    wait_for(lambda: not ui.visible("/points/conf_4"), "the lower half to go")
-    assert ui.visible("/points/conf_5")
+    wait_for(lambda: not ui.visible("/lanes/0/points/conf_4"), "the lower half to go")
+    assert ui.visible("/lanes/0/points/conf_5")
     wait_for(lambda: ui.drawn_points() <= 0.65 * all_points, "fewer points")
     assert ui.drawn_points() >= 0.35 * all_points
     assert ui.drawn_points() == ui.probe()["points_shown"]
@@ -120,13 +120,13 @@ def test_timeline_shows_all_up_to_a_frame_or_that_frame_only(still):
 
 def test_cameras_colours_and_followed_view_obey_their_widgets(still):
     begun, ui = still
-    wait_for(lambda: ui.visible("/camera/live") and ui.visible("/camera/path"), "the cameras")
+    wait_for(lambda: ui.visible("/lanes/0/camera/live") and ui.visible("/lanes/0/camera/path"), "the cameras")
     ui.checkbox("Cameras").click()
-    wait_for(lambda: not ui.visible("/camera/live"), "the camera to go")
-    assert ui.visible("/camera/path")
+    wait_for(lambda: not ui.visible("/lanes/0/camera/live"), "the camera to go")
+    assert ui.visible("/lanes/0/camera/path")
     ui.settle()
     ui.checkbox("Path").click()
-    wait_for(lambda: not ui.visible("/camera/path"), "the path to go")
+    wait_for(lambda: not ui.visible("/lanes/0/camera/path"), "the path to go")
     ui.settle()
     ui.choose("Colour by", "Height")
     ui.wait_probe("the colours", color_by="height")

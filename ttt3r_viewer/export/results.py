@@ -1,47 +1,90 @@
-"""What `run` leaves behind: poses_tum.txt, intrinsics.json, points.ply, run.json."""
+"""What `run` leaves behind: poses_tum.txt, intrinsics.json, points.ply per lane, and run.json."""
 
 from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ttt3r_viewer import __version__
-from ttt3r_viewer.export.folder import whole_file
+from ttt3r_viewer.export.folder import claim_folder, whole_file
 from ttt3r_viewer.export.ply import write_ply
 from ttt3r_viewer.export.trajectory import write_intrinsics, write_tum
-from ttt3r_viewer.scene.store import SceneSnapshot
+from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
+from ttt3r_viewer.types import RuleInfo
 
 OWN_FILES = ("poses_tum.txt", "intrinsics.json", "points.ply", "run.json")
-"""All that is ever written or replaced in an output folder."""
+"""All that is ever written or replaced in an output folder, or in the folder of one lane."""
 
 
-def write_results(
-    folder: Path, scene: SceneSnapshot, settings: dict[str, Any], timing: dict[str, float]
-) -> None:
-    """Write what has been reconstructed so far, file by file, each whole.
+def lane_names(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
+    """A name for each lane that may stand in a file name: the rule and its set parameters."""
+    names: list[str] = []
+    for rule in rules:
+        shown = (
+            one for one in rule.parameters if one.value != one.default or rule.name == "constant"
+        )
+        name = "-".join([rule.name, *(f"{one.value:g}" for one in shown)])
+        repeated = sum(other == name or other.startswith(f"{name}_") for other in names)
+        names.append(f"{name}_{repeated + 1}" if repeated else name)
+    return tuple(names)
 
-    `settings` and `timing` (seconds by name) go into run.json as they are. Raises `OutputError`.
+
+def write_lane(folder: Path, lane: LaneScene) -> int:
+    """Write one lane's cameras and points, file by file, each whole; the number of points.
+
+    Raises `OutputError`.
     """
-    write_tum(folder / "poses_tum.txt", scene.frames)
-    write_intrinsics(folder / "intrinsics.json", scene.frames)
-    points = write_ply(folder / "points.ply", [frame.points for frame in scene.frames])
+    write_tum(folder / "poses_tum.txt", lane.frames)
+    write_intrinsics(folder / "intrinsics.json", lane.frames)
+    return write_ply(folder / "points.ply", [frame.points for frame in lane.frames])
+
+
+def write_report(
+    path: Path,
+    scene: SceneSnapshot,
+    points: Sequence[int],
+    settings: dict[str, Any],
+    timing: dict[str, float],
+) -> None:
+    """Write run.json: `points` per lane, and `settings` and `timing` (seconds by name) as they are.
+
+    Raises `OutputError`.
+    """
     report = {
         "program": f"ttt3r-viewer {__version__}",
         "settings": settings,
-        "status": asdict(scene.status),
+        "status": asdict(replace(scene.status, known_rules=())),
         "frames": len(scene.frames),
-        "points": points,
+        "points": sum(points),
         "points_per_frame_at_most": scene.layout.points_per_frame,
         "resets": scene.frames[-1].segment if scene.frames else 0,
         "timing": timing,
         "versions": _versions(),
     }
-    with whole_file(folder / "run.json") as file:
+    with whole_file(path) as file:
         file.write(json.dumps(report, indent=1).encode("ascii"))
+
+
+def write_results(
+    folder: Path, scene: SceneSnapshot, settings: dict[str, Any], timing: dict[str, float]
+) -> None:
+    """Write what has been reconstructed so far: one lane into the folder, several each into a
+    folder of its own. (`folder` has been claimed: what is in there is ours, or may be replaced.)
+
+    Raises `OutputError`.
+    """
+    folders = [folder]
+    if len(scene.lanes) > 1:
+        folders = [folder / name for name in lane_names(scene.status.lanes)]
+        for one in folders:
+            claim_folder(one, OWN_FILES, overwrite=True)
+    points = [write_lane(one, lane) for one, lane in zip(folders, scene.lanes, strict=True)]
+    write_report(folder / "run.json", scene, points, settings, timing)
 
 
 def _versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ operations, which threads cannot share.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.spawn import ProcessExitedException, spawn
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.miniature.scenes import Clip
@@ -27,6 +28,8 @@ class Crew:
 
     rank: int = 0
     size: int = 1
+    parent: int | None = None
+    """Process that waits for the crew; None where there is no other."""
 
     @property
     def leads(self) -> bool:
@@ -48,6 +51,11 @@ class Crew:
         means = (flat / self.size).split([tensor.numel() for tensor in tensors])
         for tensor, mean in zip(tensors, means, strict=True):
             tensor.copy_(mean.view_as(tensor))
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether the process that waited for the crew has gone."""
+        return self.parent is not None and os.getppid() != self.parent
 
     def any(self, mine: bool) -> bool:
         """Whether it is so in any process."""
@@ -82,7 +90,8 @@ def in_crew(size: int, learn: Learn) -> None:
         refused = Path(folder) / "refused"
         try:
             spawn(_join, args=(size, Path(folder) / "rendezvous", refused, learn), nprocs=size)
-        except ProcessExitedException:
+        except (ProcessExitedException, ProcessRaisedException):
+            # The others fail too, because one has gone; which is noticed first is chance.
             if not refused.exists():
                 raise
             raise ViewerError(refused.read_text(encoding="utf-8")) from None
@@ -95,7 +104,7 @@ def _join(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size
     )
     try:
-        learn(crew=Crew(rank, size))
+        learn(crew=Crew(rank, size, os.getppid()))
     except ViewerError as error:
         refused.write_text(str(error), encoding="utf-8")
         sys.exit(2)

@@ -1,9 +1,12 @@
-"""How good the miniature is on rooms it has never seen:
-`python -m ttt3r_viewer.miniature.evaluate --rooms 64 --seed 1000 [--weights FILE] [--json FILE]`.
+"""How good the miniature is on rooms it has never seen.
 
-One number per room: the median over pixels of |z - z_true| / z_true for a single frame, with no
-alignment of any kind. The JSON holds `weights`, `seed`, `rooms`, `median`, `mean`, and `errors`,
-one per room.
+    python -m ttt3r_viewer.miniature.evaluate [--rooms 24] [--frames 1,16,30,100,300]
+        [--rules constant:1.0,constant:0.3,ttt3r] [--seed 1000] [--weights FILE] [--json FILE]
+
+Prints, per rule and length, the median over rooms of each measure with a 95 % bootstrap interval,
+and the paired ratio to the constant rate 1. `--frames 1` alone is quick: the depth of single
+frames. The JSON holds `weights`, `seed`, `rooms`, `records` (one per room, rule and length: the
+fields of `measures.Record`) and `summary` (the fields of `measures.Summary`).
 """
 
 from __future__ import annotations
@@ -12,17 +15,24 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ttt3r_viewer.errors import ViewerError
+from ttt3r_viewer.errors import SettingsError, ViewerError
 from ttt3r_viewer.miniature.losses import relative_depth_error, targets_of
-from ttt3r_viewer.miniature.scenes import render_clips
+from ttt3r_viewer.miniature.measures import Summary, records, summaries
+from ttt3r_viewer.miniature.scenes import TEST_SEEDS, VALIDATION_SEEDS, render_clips
 from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.rules.registry import rule_from_text
 
 ROOMS_AT_ONCE = 16
+SHOWN = (
+    "depth_error", "world_point_error", "rpe_rotation_over_still", "rpe_translation_over_still",
+    "ate_sim3_share", "ate_se3_share", "ate_sim3_m", "mean_gain",
+)  # fmt: skip
 
 
 @torch.no_grad()
@@ -43,6 +53,31 @@ def single_frame_depth_errors(network: ReconstructionNetwork, seeds: Sequence[in
     return torch.cat(errors).cpu()
 
 
+def lengths_of(text: str) -> list[int]:
+    """`1,16,30` as numbers, rising."""
+    try:
+        lengths = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        lengths = [0]
+    if lengths[0] < 1:
+        raise SettingsError(f"--frames {text}: take numbers above 0, as 1,16,30")
+    return lengths
+
+
+def line_of(summary: Summary) -> str:
+    """One summary for a person."""
+    text = (
+        f"{summary.rule:16} {summary.frames:4} frames  {summary.measure:27} {summary.median:8.4f}"
+        f"  [{summary.low:.4f}, {summary.high:.4f}]"
+    )
+    if summary.ratio is None:
+        return text
+    return (
+        f"{text}  {summary.ratio:6.3f} of constant 1 "
+        f"[{summary.ratio_low:.3f}, {summary.ratio_high:.3f}]"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     from ttt3r_viewer.model.load import load_network
@@ -53,30 +88,48 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--weights", default="miniature", help="a file, or a known name")
-    parser.add_argument("--rooms", type=int, default=64)
+    parser.add_argument("--rooms", type=int, default=24)
+    parser.add_argument("--frames", default="1,16,30,100,300", help="lengths to measure")
+    parser.add_argument("--rules", default="constant:1.0,constant:0.3,ttt3r")
     parser.add_argument("--seed", type=int, default=1000, help="of the first room")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     try:
-        network = load_network(given.weights)
+        lengths = lengths_of(given.frames)
+        rules = [rule_from_text(text) for text in given.rules.split(",")]
+        seeds = range(given.seed, given.seed + given.rooms)
+        unseen = range(TEST_SEEDS.start, VALIDATION_SEEDS.stop)
+        if not seeds or seeds[0] not in unseen or seeds[-1] not in unseen:
+            raise SettingsError(
+                f"--seed {given.seed} --rooms {given.rooms}: rooms that are never trained on have "
+                f"seeds from {unseen.start} to {unseen.stop - 1}"
+            )
+        network = load_network(given.weights, device=given.device)
+        found = records(
+            network,
+            rules if lengths != [1] else rules[:1],
+            seeds,
+            lengths,
+            lambda room: print(f"room {room}", end="\r", file=sys.stderr, flush=True),
+        )
     except ViewerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    errors = single_frame_depth_errors(network, range(given.seed, given.seed + given.rooms))
-    summary = {
-        "weights": given.weights,
-        "seed": given.seed,
-        "rooms": given.rooms,
-        "median": float(errors.median()),
-        "mean": float(errors.mean()),
-        "errors": [round(float(error), 5) for error in errors],
-    }
-    print(
-        f"{given.rooms} unseen rooms from seed {given.seed}, one frame each: relative depth error "
-        f"median {summary['median']:.4f}, mean {summary['mean']:.4f}, no alignment"
-    )
+    summary = summaries(found)
+    print(f"{given.rooms} unseen rooms from seed {given.seed}: median [95 % interval]")
+    for one in summary:
+        if one.measure in SHOWN:
+            print(line_of(one))
     if given.json:
-        given.json.write_text(json.dumps(summary, indent=1))
+        report = {
+            "weights": given.weights,
+            "seed": given.seed,
+            "rooms": given.rooms,
+            "records": [asdict(one) for one in found],
+            "summary": [asdict(one) for one in summary],
+        }
+        given.json.write_text(json.dumps(report, indent=1))
     return 0
 
 

@@ -17,7 +17,7 @@ from ttt3r_viewer.miniature.scenes import Clip
 from ttt3r_viewer.model.encoder import ImageTokens
 from ttt3r_viewer.model.heads import OutputKind
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.state import Prediction, TokenState
+from ttt3r_viewer.state import Prediction, TokenState, Update
 
 CONFIDENCE_REWARD = 0.2
 """alpha of confidence * error - alpha * log(confidence)."""
@@ -120,7 +120,7 @@ def unroll(
         if number and number % keep_gradient_frames == 0:
             state = TokenState(state.tokens.detach(), state.memory.detach(), state.fresh)
         proposal = network.propose(state, image, outputs=outputs)
-        after = state.accept(proposal, torch.ones_like(state.tokens[..., 0]))
+        after = state.accept(proposal, Update(torch.ones_like(state.tokens[..., 0])))
         decoded = final_tokens.pop()[:, 1:]
         steps.append(Step(image, state, after, proposal.prediction, decoded))
         state = after

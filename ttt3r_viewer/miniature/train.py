@@ -292,7 +292,7 @@ def train(
         for clip in stage_batches(recipe, number, done, device, workers):
             report = train_step(trainee, recipe, stage, done, clip, crew)
             done += 1
-            late = crew.any(time.monotonic() > end)
+            late = crew.any(time.monotonic() > end or crew.is_orphaned)
             last = late or done == stage.steps
             if crew.leads:
                 curves.add(trainee.step, stage, report)
@@ -306,7 +306,7 @@ def train(
                     ship(trainee, shipped, stage)
             if late:
                 if crew.leads:
-                    print(f"stopped after {minutes:g} minutes at step {trainee.step}; --resume")
+                    print(f"stopped at step {trainee.step}; --resume goes on")
                 return
             if last:
                 break

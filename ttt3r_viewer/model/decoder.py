@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ttt3r_viewer.model.layers import CrossKeys, key_logit_mean, query_logit_mean
+from ttt3r_viewer.model.layers import (
+    CrossKeys,
+    key_logit_mean,
+    pair_logit_mean,
+    query_entropy,
+    query_logit_mean,
+)
 from ttt3r_viewer.model.rope import Rotation
 from ttt3r_viewer.state import Evidence, EvidenceKind
 
@@ -32,29 +38,66 @@ class LayerMean:
         return None if self.total is None else self.total / self.layers
 
 
+LAYER_READERS: dict[EvidenceKind, Callable[[CrossKeys], Tensor]] = {
+    "state_logits": query_logit_mean,
+    "image_logits": key_logit_mean,
+    "pair_logits": pair_logit_mean,
+    "state_entropy": query_entropy,
+}
+"""Evidence that is a mean over layers of something read off the state stream's cross-attention."""
+RESIDUAL_FLOOR = 1e-6
+"""Keeps the residual of an all-zero picture finite (ReCal3R's own constant)."""
+
+
 class EvidenceCollector:
     """Reduces each layer of the state stream's cross-attention to the evidence asked for."""
 
     def __init__(self, wanted: Set[EvidenceKind]) -> None:
-        self.state_logits = LayerMean(query_logit_mean) if "state_logits" in wanted else None
-        self.image_logits = LayerMean(key_logit_mean) if "image_logits" in wanted else None
+        self.wanted = wanted
+        self.means = {
+            kind: LayerMean(read) for kind, read in LAYER_READERS.items() if kind in wanted
+        }
 
     def add(self, keys: CrossKeys) -> None:
         """Look at one layer."""
-        for reader in (self.state_logits, self.image_logits):
-            if reader is not None:
-                reader.add(keys)
+        for mean in self.means.values():
+            mean.add(keys)
 
-    def evidence(self, state: Tensor, candidate: Tensor) -> Evidence:
-        """What has been seen over all layers, beside the states (batch, state, width) before and
-        after them.
+    def evidence(
+        self, state: Tensor, candidate: Tensor, projected: Tensor, patches: Tensor
+    ) -> Evidence:
+        """What has been seen over all layers.
+
+        state, candidate (batch, state, width) before and after them; projected, patches (batch,
+        patch, width) the same of the image stream, its pose token left out. The encoder's features
+        are not known here.
         """
+        means = {kind: mean.mean() for kind, mean in self.means.items()}
+        wanted = self.wanted
         return Evidence(
             state=state.float(),
             candidate=candidate.float(),
-            state_logit_mean=self.state_logits.mean() if self.state_logits else None,
-            image_logit_mean=self.image_logits.mean() if self.image_logits else None,
+            state_logit_mean=means.get("state_logits"),
+            image_logit_mean=means.get("image_logits"),
+            pair_logit_mean=means.get("pair_logits"),
+            state_entropy=means.get("state_entropy"),
+            image_mean=projected.float().mean(dim=1) if "image_mean" in wanted else None,
+            image_residual=(
+                image_residual(projected.float(), patches.float())
+                if "image_residual" in wanted
+                else None
+            ),
         )
+
+
+def image_residual(projected: Tensor, patches: Tensor) -> Tensor:
+    """mean |projected - patches| / mean |projected| over patches.
+
+    (batch, patch, width) twice -> (batch,). ReCal3R (arXiv 2607.05356) takes from it how reliable a
+    frame is.
+    """
+    moved = (projected - patches).norm(dim=-1).mean(dim=-1)
+    return moved / (projected.norm(dim=-1).mean(dim=-1) + RESIDUAL_FLOOR)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +133,7 @@ def decode(
     the image tokens).
     """
     depth = len(image_blocks)
-    collector, before = EvidenceCollector(wanted), state
+    collector, before, projected = EvidenceCollector(wanted), state, image[:, 1:]
     state = state.to(image.dtype)
     maps: list[Tensor] = []
     for finished, (state_block, image_block) in enumerate(
@@ -105,7 +148,7 @@ def decode(
     return Decoded(
         pose_token=image[:, :1],
         maps=[*maps, image[:, 1:]],
-        evidence=collector.evidence(before, state_norm(state)),
+        evidence=collector.evidence(before, state_norm(state), projected, image[:, 1:]),
     )
 
 

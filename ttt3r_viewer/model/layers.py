@@ -6,6 +6,7 @@ Shapes: x is (batch, token, width); heads are split as (batch, head, token, head
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,8 @@ from ttt3r_viewer.model.rope import Rotation
 
 WRITTEN_OUT_BELOW_TOKENS = 256
 """On a CPU, training with fewer keys than this runs faster with softmax(q k) v written out."""
+ENTROPY_FLOOR = 1e-12
+"""No share of a softmax is taken smaller, so that its logarithm is finite."""
 
 
 def layer_norm(width: int) -> nn.LayerNorm:
@@ -216,3 +219,28 @@ def key_logit_mean(keys: CrossKeys) -> Tensor:
     """(batch, key) float32: the same logits averaged over queries and heads."""
     mean_query = keys.q.float().mean(dim=2)
     return torch.einsum("bhkd,bhd->bk", keys.k.float(), mean_query) * (keys.scale / keys.q.shape[1])
+
+
+def pair_logit_mean(keys: CrossKeys) -> Tensor:
+    """(batch, query, key) float32: the same logits averaged over heads alone.
+
+    The sum over heads and channels is one: a single matrix product, no map per head.
+    """
+    q, k = merge_heads(keys.q.float()), merge_heads(keys.k.float())
+    return q @ k.mT * (keys.scale / keys.q.shape[1])
+
+
+def query_entropy(keys: CrossKeys) -> Tensor:
+    """(batch, query) float32 in [0, 1]: entropy of each query's softmax over the keys but the
+    first, divided by its largest possible value, averaged over heads.
+
+    The first key is the pose token, which ReCal3R (arXiv 2607.05356) leaves out. One head's map is
+    held at a time.
+    """
+    q, k = keys.q.float() * keys.scale, keys.k[:, :, 1:].float()
+    heads, patches = k.shape[1:3]
+    total = q.new_zeros(q.shape[0], q.shape[2])
+    for head in range(heads):
+        share = (q[:, head] @ k[:, head].mT).softmax(dim=-1).clamp_min(ENTROPY_FLOOR)
+        total += (-(share * share.log()).sum(dim=-1) / math.log(max(patches, 2))).clamp(0, 1)
+    return total / heads

@@ -7,6 +7,7 @@ rule's business. Parameter names are those of the released files, so that they l
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -117,8 +118,11 @@ class ReconstructionNetwork(nn.Module):
         """
         summary = image.tokens.mean(dim=1, keepdim=True)
         decoded = self._decode(state, image, self._pose_token(state, summary), evidence)
+        seen = decoded.evidence
+        if "image_features" in evidence:
+            seen = replace(seen, image_features=image.tokens.float())
         return Proposal(
-            evidence=decoded.evidence,
+            evidence=seen,
             memory=self.pose_retriever.write(
                 state.memory.to(self.dtype), summary, decoded.pose_token
             ),

@@ -26,8 +26,33 @@ class Restart:
 
 
 @dataclass(frozen=True)
+class SetParameter:
+    """Give one lane's rule another hyper-parameter from the next frame on."""
+
+    lane: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class SetResetEvery:
+    """Reset every lane after so many frames from the next frame on; 0 for never."""
+
+    frames: int
+
+
+@dataclass(frozen=True)
+class SetRules:
+    """Begin again with these lanes, each in the form that `--rules` takes."""
+
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Stop:
     """End the worker's thread; what has been reconstructed stays in the scene."""
 
 
-Command = Play | Pause | Step | Restart | Stop
+Adjustment = SetParameter | SetResetEvery | SetRules
+"""What changes how the frames are reconstructed."""
+Command = Play | Pause | Step | Restart | Adjustment | Stop

@@ -6,13 +6,24 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import replace
 from typing import Any, Literal, Protocol, assert_never
 
 from ttt3r_viewer.errors import FrameError, InputError, ViewerError
 from ttt3r_viewer.frames.source import FrameSource
-from ttt3r_viewer.reconstruct.commands import Command, Pause, Play, Restart, Step, Stop
+from ttt3r_viewer.reconstruct.commands import (
+    Adjustment,
+    Command,
+    Pause,
+    Play,
+    Restart,
+    SetParameter,
+    SetResetEvery,
+    SetRules,
+    Step,
+    Stop,
+)
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Frame, FrameResult, SkippedFrame, Status, printable
 
@@ -26,14 +37,23 @@ RATE_WINDOW_SEC = 2.0
 
 
 class FrameProcessor(Protocol):
-    """What the worker needs of a session."""
+    """What the worker needs of `Lanes`."""
 
-    def describe(self, status: Status) -> Status:
-        """The same status with the rule and the device that are in use."""
+    @property
+    def rules(self) -> Sized:
+        """The rules, one per lane."""
         ...
 
-    def process(self, image: Frame) -> FrameResult:
-        """Take the next frame."""
+    def describe(self, status: Status) -> Status:
+        """The same status with the rules and the device that are in use."""
+        ...
+
+    def process(self, image: Frame) -> Sequence[FrameResult]:
+        """Take the next frame; one result per lane."""
+        ...
+
+    def adjust(self, command: Adjustment) -> None:
+        """Change rules, parameters or the reset interval."""
         ...
 
     def restart(self) -> None:
@@ -134,13 +154,13 @@ class Worker:
             wish = "go on"
         while wish == "go on" and not self._ends_by_itself:
             command = self._commands.get()
-            if isinstance(command, Restart | Stop):  # there is no frame to pause before
+            if not isinstance(command, Play | Pause | Step):  # there is no frame to pause before
                 wish = self._obey(command)
         return wish
 
     def _reconstruct(self) -> Wish:
         """Begin anew and take every frame; "go on" means that there are no more."""
-        self._store.clear()
+        self._store.clear(1 if self._session is None else len(self._session.rules))
         self.error = None
         self._paused, self._steps = False, 0
         self._status = replace(
@@ -150,6 +170,8 @@ class Worker:
         if self._session is None:
             self._session = self._make_session()
         self._session.restart()
+        if len(self._session.rules) != len(self._store.snapshot().lanes):
+            self._store.clear(len(self._session.rules))
         self._status = self._session.describe(self._status)
         rate = FrameRate()
         self._say(phase="running", message="", frames_total=self._source.total)
@@ -194,6 +216,9 @@ class Worker:
                 self._paused = True
             case Step():
                 self._paused, self._steps = True, self._steps + 1
+            case SetParameter() | SetResetEvery() | SetRules():
+                if self._adjust(command) and isinstance(command, SetRules):
+                    return "restart"
             case Restart():
                 return "restart"
             case Stop():
@@ -202,14 +227,27 @@ class Worker:
                 assert_never(command)
         return "go on"
 
+    def _adjust(self, command: Adjustment) -> bool:
+        """Whether it could be done; why not is said in the page, and the run goes on as before."""
+        if self._session is None:  # the network could not be loaded, which the page says already
+            return False
+        try:
+            self._session.adjust(command)
+        except ViewerError as error:
+            self._say(message=str(error))
+            return False
+        self._status = self._session.describe(self._status)
+        self._say(message="" if self._status.phase != "failed" else self._status.message)
+        return True
+
     def _take(self, session: FrameProcessor, item: Frame | SkippedFrame) -> None:
         if isinstance(item, Frame):
             try:
-                result = session.process(item)
+                results = session.process(item)
             except FrameError as error:
                 item = SkippedFrame(item.index, item.name, str(error))
             else:
-                self._store.add(result)
+                self._store.add(*results)
                 self._status = replace(self._status, frames_done=self._status.frames_done + 1)
                 return
         self._status = replace(

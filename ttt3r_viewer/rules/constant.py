@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
-from torch import Tensor
-
-from ttt3r_viewer.errors import RuleError
-from ttt3r_viewer.state import Evidence, EvidenceKind
+from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
+from ttt3r_viewer.state import Evidence, Update
 
 
 @dataclass(frozen=True)
-class Constant:
-    """gain = rate."""
+class Constant(UpdateRule):
+    """gain = rate, on the first frame too."""
 
-    rate: float = 1.0
-    """In [0, 1]; 1 overwrites the whole state with every frame, 0 keeps the start state for ever.
-    """
+    title: ClassVar[str] = "constant"
+    paper: ClassVar[str] = "arXiv 2501.12387 (CUT3R, rate 1)"
+    formula: ClassVar[str] = "gain = rate"
+    cost: ClassVar[str] = "none; keeps nothing"
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.rate <= 1:
-            raise RuleError(
-                f"a constant rate of {self.rate:g}: it must lie in [0, 1], where 1 is CUT3R"
-            )
+    rate: float = parameter(
+        1.0, 0.0, 1.0, "share of every proposal that is accepted", remark="where 1 is CUT3R"
+    )
+    """1 overwrites the whole state with every frame, 0 keeps the start state for ever."""
 
-    @property
-    def needs(self) -> frozenset[EvidenceKind]:
-        """Nothing."""
-        return frozenset()
-
-    def initial(self) -> None:
-        """There is nothing to remember."""
-
-    def reset(self, rule_state: None) -> None:
-        """There is nothing to remember."""
-
-    def update(self, evidence: Evidence, rule_state: None) -> tuple[Tensor, None]:
+    def update(self, evidence: Evidence, rule_state: None) -> tuple[Update, None]:
         """The rate, for every token."""
-        return torch.full_like(evidence.candidate[..., 0], self.rate), rule_state
+        return Update(first_frame(evidence) * self.rate), rule_state
 
     def __str__(self) -> str:
         return f"constant {self.rate:g}" + (" (CUT3R)" if self.rate == 1 else "")

@@ -5,39 +5,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
+from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
+from ttt3r_viewer.state import Evidence, EvidenceKind, Update
 
-from ttt3r_viewer.state import Evidence, EvidenceKind
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
-class TTT3R:
+class TTT3R(UpdateRule):
     """gain_i = sigmoid(mean over layers, heads and image tokens of the logits q_i k_j /
     sqrt(head_dim)).
 
-    On the first frame, and the first after a reset, the gain is 1.
+    On the first frame, and the first after a reset, the gain is 1. The paper has no multiplier and
+    no temperature: both are 1 there.
     """
 
-    @property
-    def needs(self) -> frozenset[EvidenceKind]:
-        """The mean logit of each state token."""
-        return frozenset(("state_logits",))
+    title: ClassVar[str] = "TTT3R"
+    paper: ClassVar[str] = "arXiv 2509.26645"
+    formula: ClassVar[str] = "gain = clip(multiplier sigmoid(mean logit / temperature), 0, 1)"
+    cost: ClassVar[str] = "one mean key per head and layer; keeps nothing"
+    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(("state_logits",))
+
+    multiplier: float = parameter(1.0, 0.0, 2.0, "times the published gain, then clipped to [0, 1]")
+    temperature: float = parameter(
+        1.0, 0.1, 10.0, "above 1 all tokens learn more alike, below 1 they differ more"
+    )
 
     def initial(self) -> bool:
         """Whether the next frame is the first."""
         return True
 
-    def reset(self, rule_state: bool) -> bool:  # noqa: ARG002 - the protocol hands it back
-        """After a reset the next frame is a first one again."""
-        return True
+    def update(self, evidence: Evidence, rule_state: bool) -> tuple[Update, bool]:
+        """The gain, and that the next frame is not the first."""
+        if rule_state:
+            return Update(first_frame(evidence)), False
+        gate = alignment(evidence, self.temperature)
+        return Update((self.multiplier * gate).clamp(0, 1)), False
 
-    def update(self, evidence: Evidence, rule_state: bool) -> tuple[Tensor, bool]:
-        """The gain (batch, state), and that the next frame is not the first."""
-        assert evidence.state_logit_mean is not None
-        gain = evidence.state_logit_mean.sigmoid()
-        return (torch.ones_like(gain) if rule_state else gain), False
 
-    def __str__(self) -> str:
-        return "TTT3R"
+def alignment(evidence: Evidence, temperature: float = 1.0) -> Tensor:
+    """TTT3R's gate b (batch, state): the sigmoid of each state token's mean logit."""
+    assert evidence.state_logit_mean is not None
+    return (evidence.state_logit_mean / temperature).sigmoid()

@@ -71,11 +71,19 @@ class SeenFrame:
     """Median z of the points in the camera's frame; 0 where there are none."""
     segment: int
     compute_sec: float
+    confidence_mean: float
+    gain_mean: float
+    gain_range: tuple[float, float]
+    """Percentiles 10 and 90 of the gain over the state tokens."""
+    state_change: float
+    rule: str
+    """The rule that was in force, with its parameters."""
+    reset_every: int
 
 
 @dataclass(frozen=True, eq=False)
-class SceneSnapshot:
-    """Everything the page needs to draw, as plain values that nobody changes any more."""
+class LaneScene:
+    """What one rule made of the frames, as plain values that nobody changes any more."""
 
     epoch: int
     """Counts how often the scene was emptied."""
@@ -83,7 +91,6 @@ class SceneSnapshot:
     layout: Layout
     latest: FrameResult | None
     """The newest result in full; None before the first frame."""
-    status: Status
 
     @property
     def point_count(self) -> int:
@@ -91,12 +98,44 @@ class SceneSnapshot:
         return sum(len(frame.points) for frame in self.frames)
 
 
+@dataclass(frozen=True, eq=False)
+class SceneSnapshot:
+    """Everything the page needs to draw: one scene per lane, and what the run says of itself."""
+
+    epoch: int
+    """Counts how often the scene was emptied."""
+    lanes: tuple[LaneScene, ...]
+    """At least one; all have seen the same frames."""
+    status: Status
+
+    @property
+    def frames(self) -> tuple[SeenFrame, ...]:
+        """The frames of the first lane; names, times and pictures are those of every lane."""
+        return self.lanes[0].frames
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the first lane."""
+        return self.lanes[0].layout
+
+    @property
+    def latest(self) -> FrameResult | None:
+        """The newest result of the first lane."""
+        return self.lanes[0].latest
+
+    @property
+    def point_count(self) -> int:
+        """Number of points kept over all frames and lanes."""
+        return sum(lane.point_count for lane in self.lanes)
+
+
 class SceneStore:
     """The scene that one thread fills and any thread reads.
 
     `add`, `set_status` and `clear` belong to one thread, the worker's; `snapshot` to everybody.
-    However long the run, at most `max_points` points (19 bytes each, with colour and confidence)
-    and `max_picture_bytes` of small pictures are kept; only poses and names grow with each frame.
+    However long the run, at most `max_points` points (19 bytes each, with colour and confidence;
+    shared by the lanes) and `max_picture_bytes` of small pictures are kept; only poses, names and
+    a few numbers grow with each frame.
     """
 
     _lock: threading.Lock
@@ -113,16 +152,62 @@ class SceneStore:
         self._max_picture_bytes = max_picture_bytes
         self._picture_width = FIRST_PICTURE_WIDTH
         self._lock = threading.Lock()
-        self._snapshot = SceneSnapshot(0, (), self._empty_layout(0), None, Status())
+        self._snapshot = SceneSnapshot(0, (self._empty_lane(0, 0),), Status())
 
-    def add(self, result: FrameResult) -> None:
-        """Keep a fair share of the frame's points; thin and regroup all frames where it is time."""
+    def add(self, *results: FrameResult) -> None:
+        """Keep what every lane made of a frame, one result per lane in their order.
+
+        Each keeps a fair share of the frame's points; all frames are thinned and regrouped where it
+        is time.
+        """
         before = self.snapshot()
-        layout = before.layout
+        assert len(results) == len(before.lanes), "one result per lane"
+        lanes = tuple(
+            self._with(lane, result) for lane, result in zip(before.lanes, results, strict=True)
+        )
+        lanes = self._with_shared_pictures(lanes)
+        with self._lock:
+            self._snapshot = replace(self._snapshot, lanes=lanes)
+
+    def set_status(self, status: Status) -> None:
+        """Replace what the run says about itself; a finished run fits its scales to all frames."""
+        lanes = self._snapshot.lanes
+        if status.phase == "finished":
+            lanes = tuple(_scaled_to_all(lane) for lane in lanes)
+        with self._lock:
+            self._snapshot = replace(self._snapshot, lanes=lanes, status=status)
+
+    def clear(self, lanes: int = 1) -> None:
+        """Forget every frame, as a restart does, and be ready for so many lanes."""
+        self._picture_width = FIRST_PICTURE_WIDTH
+        with self._lock:
+            before = self._snapshot
+            epoch = before.epoch + 1
+            generation = 1 + max(lane.layout.generation for lane in before.lanes)
+            empty = self._empty_lane(epoch, generation)
+            self._snapshot = SceneSnapshot(epoch, (empty,) * lanes, before.status)
+
+    def snapshot(self) -> SceneSnapshot:
+        """Give the scene as it is now; costs nothing, because nothing in it is ever changed."""
+        with self._lock:
+            return self._snapshot
+
+    def _empty_lane(self, epoch: int, generation: int) -> LaneScene:
+        layout = Layout(
+            generation=generation,
+            frames_per_chunk=FIRST_FRAMES_PER_CHUNK,
+            points_per_frame=self._first_points_per_frame,
+        )
+        return LaneScene(epoch, (), layout, None)
+
+    def _with(self, lane: LaneScene, result: FrameResult) -> LaneScene:
+        layout = lane.layout
         frame = keep_frame(result, layout.points_per_frame, self._picture_width)
-        frames = self._with_smaller_pictures((*before.frames, frame))
+        frames = (*lane.frames, frame)
         points_per_frame = points_per_frame_within(
-            [len(f.points) for f in frames], layout.points_per_frame, self._max_points
+            [len(f.points) for f in frames],
+            layout.points_per_frame,
+            self._max_points // len(self._snapshot.lanes),
         )
         if points_per_frame < layout.points_per_frame:
             frames = tuple(replace(f, points=f.points.first(points_per_frame)) for f in frames)
@@ -139,48 +224,40 @@ class SceneStore:
             )
             doubling = 1 << (count - 1).bit_length()
             layout = next_layout(sizes, frames, frames_scale=doubling)
-        with self._lock:
-            self._snapshot = replace(self._snapshot, frames=frames, layout=layout, latest=result)
+        return LaneScene(lane.epoch, frames, layout, result)
 
-    def set_status(self, status: Status) -> None:
-        """Replace what the run says about itself; a finished run fits its scales to all frames."""
-        frames, layout = self._snapshot.frames, self._snapshot.layout
-        if status.phase == "finished" and frames and layout.frames_scale != len(frames):
-            layout = next_layout(layout, frames, frames_scale=len(frames))
-        with self._lock:
-            self._snapshot = replace(self._snapshot, layout=layout, status=status)
-
-    def clear(self) -> None:
-        """Forget every frame, as a restart does."""
-        self._picture_width = FIRST_PICTURE_WIDTH
-        with self._lock:
-            before = self._snapshot
-            layout = self._empty_layout(before.layout.generation + 1)
-            self._snapshot = SceneSnapshot(before.epoch + 1, (), layout, None, before.status)
-
-    def snapshot(self) -> SceneSnapshot:
-        """Give the scene as it is now; costs nothing, because nothing in it is ever changed."""
-        with self._lock:
-            return self._snapshot
-
-    def _empty_layout(self, generation: int) -> Layout:
-        return Layout(
-            generation=generation,
-            frames_per_chunk=FIRST_FRAMES_PER_CHUNK,
-            points_per_frame=self._first_points_per_frame,
-        )
-
-    def _with_smaller_pictures(self, frames: tuple[SeenFrame, ...]) -> tuple[SeenFrame, ...]:
+    def _with_shared_pictures(self, lanes: tuple[LaneScene, ...]) -> tuple[LaneScene, ...]:
+        """Let the lanes share their pictures, made smaller where all together are too large."""
+        first = lanes[0].frames
+        shrunk = False
         while (
-            sum(frame.picture.nbytes for frame in frames) > self._max_picture_bytes
+            sum(frame.picture.nbytes for frame in first) > self._max_picture_bytes
             and self._picture_width > SMALLEST_PICTURE_WIDTH
         ):
+            shrunk = True
             self._picture_width //= 2
-            frames = tuple(
+            first = tuple(
                 replace(frame, picture=shrink_picture(frame.picture, self._picture_width))
-                for frame in frames
+                for frame in first
             )
-        return frames
+        if not shrunk and len(lanes) == 1:
+            return lanes
+        start = 0 if shrunk else len(first) - 1
+        shared = [replace(lanes[0], frames=first)]
+        for lane in lanes[1:]:
+            newer = (
+                replace(frame, picture=source.picture)
+                for frame, source in zip(lane.frames[start:], first[start:], strict=True)
+            )
+            shared.append(replace(lane, frames=(*lane.frames[:start], *newer)))
+        return tuple(shared)
+
+
+def _scaled_to_all(lane: LaneScene) -> LaneScene:
+    frames, layout = lane.frames, lane.layout
+    if not frames or layout.frames_scale == len(frames):
+        return lane
+    return replace(lane, layout=next_layout(layout, frames, frames_scale=len(frames)))
 
 
 def thin_points(result: FrameResult, max_points: int) -> FramePoints:
@@ -199,6 +276,7 @@ def thin_points(result: FrameResult, max_points: int) -> FramePoints:
 def keep_frame(result: FrameResult, max_points: int, picture_width: int) -> SeenFrame:
     """Reduce a frame's result to what is kept of it."""
     points = thin_points(result, max_points)
+    low, high = np.percentile(result.gain, [10.0, 90.0])
     forward, position = result.camera.T_world_camera[:3, 2:].T
     depth = (points.points_world - position) @ forward
     return SeenFrame(
@@ -213,6 +291,12 @@ def keep_frame(result: FrameResult, max_points: int, picture_width: int) -> Seen
         median_depth=float(np.median(depth)) if len(points) else 0.0,
         segment=result.segment,
         compute_sec=result.compute_sec,
+        confidence_mean=float(np.mean(result.confidence)),
+        gain_mean=float(np.mean(result.gain)),
+        gain_range=(float(low), float(high)),
+        state_change=result.state_change,
+        rule=result.rule,
+        reset_every=result.reset_every,
     )
 
 

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
+from typing import Any
 
 import rich
 import viser
@@ -16,12 +17,12 @@ from viser import _messages
 from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.address import free_port
-from ttt3r_viewer.viewer.camera_layer import CameraLayer
 from ttt3r_viewer.viewer.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.lane_layer import LaneLayer
+from ttt3r_viewer.viewer.panels.lanes import LanesPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
-from ttt3r_viewer.viewer.point_layer import PointLayer
 from ttt3r_viewer.viewer.settings import ViewControls
 from ttt3r_viewer.viewer.sync import PageParts, Publisher, probe_html
 
@@ -43,6 +44,7 @@ class Viewer:
         port: int = 8080,
         title: str = "ttt3r-viewer",
         notice: str = "",
+        ground_truth: Any = None,
     ) -> None:
         """Nothing is bound before `start`.
 
@@ -54,6 +56,7 @@ class Viewer:
         self._wanted_port = port
         self._title = title
         self._notice = notice
+        self._ground_truth = ground_truth
         self._server: viser.ViserServer | None = None
         self._publisher: Publisher | None = None
         self.controls = ViewControls()
@@ -124,9 +127,9 @@ class Viewer:
         return PageParts(
             run=RunPanel(server, self.controls, self._commands, self._notice),
             timeline=TimelinePanel(server, self.controls),
+            lanes=LanesPanel(server, self.controls),
             look=LookPanel(server, self.controls),
-            points=PointLayer(server),
-            cameras=CameraLayer(server),
+            scene=LaneLayer(server),
             client_cameras=ClientCameras(server),
             probe=server.gui.add_html(probe_html({})),
         )

@@ -1,4 +1,4 @@
-"""The cameras of the page: the shown one with its picture, the path, and small past ones."""
+"""The cameras of a lane: the shown one with its picture, the path, and small past ones."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
 from ttt3r_viewer.scene.budget import Layout
-from ttt3r_viewer.scene.store import SceneSnapshot, SeenFrame
+from ttt3r_viewer.scene.store import LaneScene, SeenFrame
 from ttt3r_viewer.types import Camera
-from ttt3r_viewer.viewer.colors import PLASMA, apply_color_map, frame_share
+from ttt3r_viewer.viewer.colors import PLASMA, RGB, apply_color_map, frame_share
 from ttt3r_viewer.viewer.settings import ViewSettings
 
 LIVE_DEPTH = 0.14
@@ -26,14 +26,19 @@ PAST_SPACING = 0.1
 REFRESH_SEC = 1.0
 """Path and past cameras are sent again at most this often while the scene grows."""
 LIVE_COLOR = (255, 170, 60)
+OLDEST_SHARE = 0.4
+"""A path in a lane's colour begins with this share of it, so that its direction is seen."""
 
 
 class CameraLayer:
-    """Keeps the page's cameras equal to the scene; called by the publisher only."""
+    """Keeps one lane's cameras in the page equal to the scene; called by the publisher only."""
 
-    def __init__(self, server: viser.ViserServer) -> None:
+    def __init__(self, server: viser.ViserServer, root: str, color: RGB | None) -> None:
+        """`root` is the node that all names begin with; without `color`, paths tell the time."""
         self._server = server
-        server.scene.add_frame("/camera", show_axes=False)
+        self._color = color
+        self._name = f"{root}/camera"
+        server.scene.add_frame(self._name, show_axes=False)
         self._live: viser.CameraFrustumHandle | None = None
         self._live_key: object = None
         self._past: dict[str, viser.LineSegmentsHandle] = {}
@@ -46,25 +51,20 @@ class CameraLayer:
         return 1 + len(self._past) + (self._live is not None)
 
     def update(
-        self, snapshot: SceneSnapshot, settings: ViewSettings, position: int, now_sec: float
+        self, lane: LaneScene, settings: ViewSettings, position: int, now_sec: float, running: bool
     ) -> None:
         """Send what changed; `position` is the shown frame, from 0, or -1 while there is none."""
-        self._send_live(snapshot, settings, position)
-        key = (
-            snapshot.epoch,
-            snapshot.layout.generation,
-            position,
-            settings.show_cameras,
-            settings.show_path,
-        )
-        growing = settings.live and snapshot.status.phase == "running" and position > 0
+        self._send_live(lane, settings, position)
+        generation = lane.layout.generation
+        key = (generation, position, settings.show_cameras, settings.show_path)
+        growing = settings.live and running and position > 0
         due = now_sec - self._past_sent_at_sec >= REFRESH_SEC
         if key != self._past_key and (due or not growing):
-            self._send_past(snapshot, settings, position)
+            self._send_past(lane, settings, position)
             self._past_key, self._past_sent_at_sec = key, now_sec
 
-    def _send_live(self, snapshot: SceneSnapshot, settings: ViewSettings, position: int) -> None:
-        key = (snapshot.epoch, position, snapshot.layout.generation, settings.show_cameras)
+    def _send_live(self, lane: LaneScene, settings: ViewSettings, position: int) -> None:
+        key = (position, lane.layout.generation, settings.show_cameras)
         if key == self._live_key:
             return
         self._live_key = key
@@ -73,31 +73,32 @@ class CameraLayer:
                 self._live.remove()
                 self._live = None
             return
-        frame = snapshot.frames[position]
+        frame = lane.frames[position]
         camera = frame.camera
         self._live = self._server.scene.add_camera_frustum(
-            "/camera/live",
+            f"{self._name}/live",
             fov=camera.fov_y_rad,
             aspect=camera.aspect,
-            scale=frustum_scale(camera, LIVE_DEPTH * snapshot.layout.median_depth),
+            scale=frustum_scale(camera, LIVE_DEPTH * lane.layout.median_depth),
             thickness=2.5,
             thickness_units="screen",
-            color=LIVE_COLOR,
+            color=self._color or LIVE_COLOR,
             image=frame.picture,
             wxyz=quaternion_wxyz_from_matrix(camera.T_world_camera[:3, :3]),
             position=camera.T_world_camera[:3, 3],
         )
 
-    def _send_past(self, snapshot: SceneSnapshot, settings: ViewSettings, position: int) -> None:
-        frames, layout = snapshot.frames[: position + 1], snapshot.layout
+    def _send_past(self, lane: LaneScene, settings: ViewSettings, position: int) -> None:
+        frames, layout, color = lane.frames[: position + 1], lane.layout, self._color
+        path, past = f"{self._name}/path", f"{self._name}/past"
         if settings.show_path and len(frames) > 1:
-            self._send_lines("/camera/path", *path_segments(frames, layout), thickness=2.0)
+            self._send_lines(path, *path_segments(frames, layout, color), thickness=2.0)
         else:
-            self._remove_lines("/camera/path")
+            self._remove_lines(path)
         if settings.show_cameras and len(frames) > 1:
-            self._send_lines("/camera/past", *past_frusta(frames, layout), thickness=1.2)
+            self._send_lines(past, *past_frusta(frames, layout, color), thickness=1.2)
         else:
-            self._remove_lines("/camera/past")
+            self._remove_lines(past)
 
     def _send_lines(
         self, name: str, points: NDArray[np.float32], colors: NDArray[np.uint8], thickness: float
@@ -120,26 +121,35 @@ def frustum_scale(camera: Camera, depth: float) -> float:
     return depth * (half_height * half_height * camera.aspect / 3) ** (1 / 3)
 
 
+def camera_colors(frames: NDArray[np.intp], layout: Layout, color: RGB | None) -> NDArray[np.uint8]:
+    """Give the colours (N, 3) of frames (N,): their time as strength of a colour, or on a map."""
+    share = frame_share(frames, layout)
+    if color is None:
+        return apply_color_map(share, PLASMA)
+    strength = OLDEST_SHARE + (1 - OLDEST_SHARE) * share
+    return (strength[:, None] * np.array(color)).round().astype(np.uint8)
+
+
 def path_segments(
-    frames: Sequence[SeenFrame], layout: Layout
+    frames: Sequence[SeenFrame], layout: Layout, color: RGB | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Give the line through the camera centres: points and colours (segments, 2, 3)."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, PATH_POINTS).astype(np.intp))
     centers = np.stack([frames[i].camera.T_world_camera[:3, 3] for i in chosen.tolist()])
-    colors = apply_color_map(frame_share(chosen, layout), PLASMA)
+    colors = camera_colors(chosen, layout, color)
     pairs = [np.stack([values[:-1], values[1:]], axis=1) for values in (centers, colors)]
     return pairs[0].astype(np.float32), pairs[1].astype(np.uint8)
 
 
 def past_frusta(
-    frames: Sequence[SeenFrame], layout: Layout
+    frames: Sequence[SeenFrame], layout: Layout, color: RGB | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Give small pyramids of chosen frames: points and colours (8 * cameras, 2, 3)."""
     chosen = spaced_frames(frames, PAST_SPACING * layout.median_depth)
     chosen = chosen[:: -(-len(chosen) // PAST_CAMERAS)]
     depth = PAST_DEPTH * layout.median_depth
     segments = [pyramid_segments(frames[i].camera, depth) for i in chosen.tolist()]
-    colors = apply_color_map(frame_share(chosen, layout), PLASMA)
+    colors = camera_colors(chosen, layout, color)
     return (
         np.concatenate(segments).astype(np.float32),
         np.broadcast_to(colors[:, None, None, :], (len(chosen), 8, 2, 3)).reshape(-1, 2, 3),

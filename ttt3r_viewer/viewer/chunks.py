@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout, confidence_bin
 from ttt3r_viewer.scene.store import FramePoints
-from ttt3r_viewer.viewer.colors import point_colors
+from ttt3r_viewer.viewer.colors import LANE_COLORS, RGB, point_colors
 from ttt3r_viewer.viewer.settings import ColorBy
 
 POINT_SIZE_SHARES = (0.004, 0.008)
@@ -56,13 +56,17 @@ def make_cloud(
 
 
 def chunk_clouds(
-    parts: Sequence[FramePoints], first: int, layout: Layout, color_by: ColorBy
+    parts: Sequence[FramePoints],
+    first: int,
+    layout: Layout,
+    color_by: ColorBy,
+    lane_color: RGB = LANE_COLORS[0],
 ) -> list[Cloud | None]:
     """Give one cloud for each tenth of confidence, least confident first; None where one is empty.
 
     `parts` are of consecutive frames of the scene and `first` is the position of the first of them.
     """
-    points, colors, confidence = _gather(parts, first, layout, color_by)
+    points, colors, confidence = _gather(parts, first, layout, color_by, lane_color)
     bins = confidence_bin(confidence, layout.confidence_edges)
     order = np.argsort(bins, kind="stable")
     ends = np.searchsorted(bins[order], np.arange(CONFIDENCE_BINS + 1))
@@ -71,16 +75,21 @@ def chunk_clouds(
 
 
 def confident_cloud(
-    parts: Sequence[FramePoints], first: int, layout: Layout, color_by: ColorBy, hidden_bins: int
+    parts: Sequence[FramePoints],
+    first: int,
+    layout: Layout,
+    color_by: ColorBy,
+    hidden_bins: int,
+    lane_color: RGB = LANE_COLORS[0],
 ) -> Cloud | None:
     """Give one cloud of all points but the `hidden_bins` least confident tenths."""
-    points, colors, confidence = _gather(parts, first, layout, color_by)
+    points, colors, confidence = _gather(parts, first, layout, color_by, lane_color)
     shown = confidence_bin(confidence, layout.confidence_edges) >= hidden_bins
     return make_cloud(points[shown], colors[shown], layout) if shown.any() else None
 
 
 def _gather(
-    parts: Sequence[FramePoints], first: int, layout: Layout, color_by: ColorBy
+    parts: Sequence[FramePoints], first: int, layout: Layout, color_by: ColorBy, lane_color: RGB
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]:
     points = np.concatenate([part.points_world for part in parts])
     confidence = np.concatenate([part.confidence for part in parts])
@@ -92,5 +101,6 @@ def _gather(
         confidence=confidence,
         height=-points[:, 1],
         position=np.repeat(positions, [len(part) for part in parts]),
+        lane_color=lane_color,
     )
     return points, colors, confidence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,9 @@ from ttt3r_viewer.viewer.settings import ViewSettings
 
 FOLLOW_SEC = 0.6
 """After this time a followed view has covered 63 % of its way to the camera."""
+
+SPAN_BACK = 0.5
+"""Lanes that stand side by side are seen from so much farther off, as a share of their span."""
 
 WORLD_UP = np.array([0.0, -1.0, 0.0])
 """The world is the first camera's frame, whose y axis points down."""
@@ -35,6 +39,16 @@ def view_behind(camera: Camera, median_depth: float, back: float, up: float) -> 
     return View(position, center + median_depth * 0.9 * forward)
 
 
+def moved(view: View, by_world: NDArray[np.float64]) -> View:
+    """Give the view that looks the same way from a place moved by (3,)."""
+    return View(view.position + by_world, view.look_at + by_world)
+
+
+def unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the vector of length 1 in the same direction."""
+    return vector / np.linalg.norm(vector)
+
+
 class ClientCameras:
     """Moves the browsers' viewpoints; called by the publisher only."""
 
@@ -42,33 +56,55 @@ class ClientCameras:
         self._server = server
         self._home = View(np.array([0.0, -0.45, -0.75]), np.array([0.0, 0.0, 1.0]))
         self._fitted_to: tuple[int, int] | None = None
+        self._first_view = self._home
+        """The view of the first lane alone."""
+        self._span = 0.0
         self._following: dict[int, View] = {}
         self._last_sec = 0.0
         server.initial_camera.up = tuple(WORLD_UP)
         self._set_home()
 
     def update(
-        self, snapshot: SceneSnapshot, settings: ViewSettings, position: int, now_sec: float
+        self,
+        snapshot: SceneSnapshot,
+        settings: ViewSettings,
+        position: int,
+        now_sec: float,
+        offsets: Sequence[float],
     ) -> None:
-        """Fit the first view to the scene's first frames, then follow the camera where asked to."""
+        """Fit the first view to the scene's first frames, then follow the camera where asked to.
+
+        `offsets` say where each lane stands on the world's x axis.
+        """
         elapsed_sec, self._last_sec = now_sec - self._last_sec, now_sec
         # Only the first few scales: a view that keeps moving by itself is a nuisance.
         fit = (snapshot.epoch, snapshot.layout.frames_scale)
         if position >= 0 and fit != self._fitted_to and snapshot.layout.frames_scale <= 4:
             self._fitted_to = fit
-            self._fit_home(snapshot)
+            depth = snapshot.layout.median_depth
+            self._first_view = view_behind(snapshot.frames[0].camera, depth, back=0.75, up=0.45)
+            self._fit_home(offsets[-1])
+        elif offsets[-1] != self._span:
+            self._fit_home(offsets[-1])
         if position >= 0 and settings.follow_camera:
-            camera = snapshot.frames[position].camera
-            target = view_behind(camera, snapshot.layout.median_depth, back=0.5, up=0.25)
+            # The same lane while lanes blink, or the view would move and hide what differs.
+            k = min(settings.chosen_lanes(len(snapshot.lanes)), default=0)
+            lane = snapshot.lanes[k]
+            target = view_behind(
+                lane.frames[position].camera, lane.layout.median_depth, back=0.5, up=0.25
+            )
+            target = moved(target, np.array([offsets[k], 0.0, 0.0]))
             self._follow(target, 1.0 - math.exp(-elapsed_sec / FOLLOW_SEC))
         else:
             self._following.clear()
 
-    def _fit_home(self, snapshot: SceneSnapshot) -> None:
-        before = self._home
-        self._home = view_behind(
-            snapshot.frames[0].camera, snapshot.layout.median_depth, back=0.75, up=0.45
-        )
+    def _fit_home(self, span: float) -> None:
+        """Show lanes that stand side by side along x over `span` from their middle, farther off."""
+        before, first = self._home, self._first_view
+        to_middle = np.array([span / 2, 0.0, 0.0])
+        back = SPAN_BACK * span * unit(first.position - first.look_at)
+        self._span = span
+        self._home = View(first.position + to_middle + back, first.look_at + to_middle)
         self._set_home()
         for client in self._server.get_clients().values():
             # Whoever already moved the view keeps it.

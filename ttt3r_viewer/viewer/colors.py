@@ -1,4 +1,4 @@
-"""The colour of every point: its picture's, or its confidence, frame or height on a colour map."""
+"""The colours: of lanes, and of points by picture, confidence, frame, height or lane."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.scene.budget import Layout
 from ttt3r_viewer.viewer.settings import ColorBy
+
+RGB = tuple[int, int, int]
+
+# From the set of Okabe and Ito, which people with any of the common colour blindnesses tell apart.
+LANE_COLORS: tuple[RGB, ...] = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167))
+"""Sky blue, orange, bluish green, reddish purple: the colour of each lane wherever it is shown."""
+
+DARKEST_TINT = 0.25
+"""Black of the picture becomes this share of the lane's colour, or lanes would look alike there."""
+LUMINANCE_WEIGHTS = np.array([0.299, 0.587, 0.114])
+"""Of red, green and blue, after Rec. 601."""
 
 
 def _table(stops: str) -> NDArray[np.float64]:
@@ -28,6 +39,18 @@ def apply_color_map(share: NDArray[np.floating], table: NDArray[np.float64]) -> 
     return (table[low] * (1 - blend) + table[low + 1] * blend).round().astype(np.uint8)
 
 
+def tint(colors: NDArray[np.uint8], lane_color: RGB) -> NDArray[np.uint8]:
+    """Paint pictures (N, 3) in a lane's colour, as bright as they are; gives (N, 3) RGB."""
+    luminance = colors @ LUMINANCE_WEIGHTS / 255
+    share = DARKEST_TINT + (1 - DARKEST_TINT) * luminance
+    return (share[:, None] * np.array(lane_color)).round().astype(np.uint8)
+
+
+def css_color(color: RGB) -> str:
+    """Write a colour as style sheets do."""
+    return f"rgb{color}"
+
+
 def frame_share(position: NDArray[np.number], layout: Layout) -> NDArray[np.float64]:
     """Give each frame's place on the colour map, 0 for the first frame."""
     return position.astype(np.float64) / max(layout.frames_scale - 1, 1)
@@ -41,6 +64,7 @@ def point_colors(
     confidence: NDArray[np.float32],
     height: NDArray[np.floating],
     position: NDArray[np.floating],
+    lane_color: RGB,
 ) -> NDArray[np.uint8]:
     """Give (N, 3) RGB.
 
@@ -59,5 +83,7 @@ def point_colors(
         case "height":
             low, high = layout.height_range
             return apply_color_map((height - low) / max(high - low, 1e-9), VIRIDIS)
+        case "lane":
+            return tint(colors, lane_color)
         case _:
             assert_never(color_by)

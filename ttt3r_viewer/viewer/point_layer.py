@@ -1,29 +1,28 @@
-"""The point clouds of the page: a node for each tenth of confidence and chunk of frames.
+"""The point clouds of a lane: a node for each tenth of confidence and chunk of frames.
 
-Node names are stable, so that nodes are replaced and never multiplied: `/points/conf_B/chunk_F_S`
-is the tenth B of S frames from F on, `/live` the one frame that is shown densely, `/partial` the
-part of a chunk that the timeline stands in.
+Node names are stable, so that nodes are replaced and never multiplied. Below the lane's root,
+`points/conf_B/chunk_F_S` is the tenth B of S frames from F on, `live` the one frame that is shown
+densely, `partial` the part of a chunk that the timeline stands in.
 """
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import viser
 
-from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
-from ttt3r_viewer.scene.store import FramePoints, SceneSnapshot, SeenFrame, thin_points
-from ttt3r_viewer.viewer.chunks import (
-    Cloud,
-    automatic_point_size,
-    chunk_clouds,
-    confident_cloud,
-)
+from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, MAX_CHUNKS, Layout, frames_per_chunk_for
+from ttt3r_viewer.scene.store import FramePoints, LaneScene, thin_points
+from ttt3r_viewer.viewer.chunks import Cloud, chunk_clouds, confident_cloud
+from ttt3r_viewer.viewer.colors import RGB
 from ttt3r_viewer.viewer.settings import ColorBy, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed
+
+MAX_NODES = 240
+"""Clouds of all lanes and what else they have: more slows a page down."""
+OTHER_NODES = 18
+"""Nodes of a lane that are no chunks: roots, tenths, single clouds, cameras, its label."""
 
 POINTS_PER_TICK = 300_000
 """More would hold the widgets back noticeably, because they share the connection."""
@@ -32,6 +31,7 @@ OPEN_CHUNK_SEC = 0.5
 """The chunk that still grows is sent again at most this often."""
 
 LIVE_POINTS = 40_000
+"""Of the frame that is shown densely, in all lanes together."""
 
 
 @dataclass
@@ -50,22 +50,32 @@ class _Chunk:
 
 
 class PointLayer:
-    """Keeps the page's point clouds equal to the scene; called by the publisher only."""
+    """Keeps one lane's point clouds in the page equal to the scene; called by the publisher only.
 
-    def __init__(self, server: viser.ViserServer) -> None:
+    It is made for one epoch of the scene, and gone when the lane's root is removed.
+    """
+
+    def __init__(
+        self, server: viser.ViserServer, root: str, lane_color: RGB, lane_count: int
+    ) -> None:
+        """`root` is the node that all names begin with; the lanes share what a page can bear."""
         self._server = server
-        self._root = server.scene.add_frame("/points", show_axes=False)
+        self._name = root
+        self._lane_color = lane_color
+        self._max_chunks = chunks_per_lane(lane_count)
+        self._points_per_tick = POINTS_PER_TICK // lane_count
+        self._live_points = LIVE_POINTS // lane_count
+        self._root = server.scene.add_frame(f"{root}/points", show_axes=False)
         self._bins = [
-            server.scene.add_frame(f"/points/conf_{b}", show_axes=False)
+            server.scene.add_frame(f"{root}/points/conf_{b}", show_axes=False)
             for b in range(CONFIDENCE_BINS)
         ]
         self._chunks: dict[tuple[int, int], _Chunk] = {}
         """By first frame and size, which are what their names say."""
         self._single: dict[str, tuple[object, viser.PointCloudHandle | None]] = {}
-        self._epoch = 0
-        self.point_size = 0.01
+        self._point_size = 0.01
         self.points_shown = 0
-        """How many points the page draws now."""
+        """How many points the page draws while the lane is visible."""
 
     @property
     def node_count(self) -> int:
@@ -75,35 +85,35 @@ class PointLayer:
         return 1 + len(self._bins) + clouds + single
 
     def update(
-        self, snapshot: SceneSnapshot, settings: ViewSettings, position: int, now_sec: float
+        self,
+        lane: LaneScene,
+        settings: ViewSettings,
+        position: int,
+        now_sec: float,
+        point_size: float,
     ) -> None:
         """Send what changed, within this tick's share, and show what the settings ask for.
 
         `position` is the frame that the page stands at, from 0, or -1 while there is none.
         """
-        if snapshot.epoch != self._epoch:
-            self._clear()
-            self._epoch = snapshot.epoch
-        layout, frames = snapshot.layout, snapshot.frames
-        self.point_size = settings.point_size or automatic_point_size(layout)
-        self._send_chunks(frames, layout, settings, now_sec)
-        self._send_live(snapshot, settings, position)
-        self._send_partial(frames, layout, settings, position)
+        self._point_size = point_size
+        size = frames_per_chunk_for(
+            len(lane.frames), lane.layout.frames_per_chunk, self._max_chunks
+        )
+        self._send_chunks(lane, size, settings, now_sec)
+        self._send_live(lane, settings, position)
+        self._send_partial(lane, size, settings, position)
         self._show(settings, position)
 
     def _send_chunks(
-        self,
-        frames: Sequence[SeenFrame],
-        layout: Layout,
-        settings: ViewSettings,
-        now_sec: float,
+        self, lane: LaneScene, size: int, settings: ViewSettings, now_sec: float
     ) -> None:
         """Send changed chunks in their order, each in place of the smaller ones that it covers."""
-        size = layout.frames_per_chunk
+        frames, layout = lane.frames, lane.layout
         key: tuple[int, ColorBy] = (layout.generation, settings.color_by)
         sent = 0
         for first in range(0, len(frames), size):
-            if sent >= POINTS_PER_TICK:
+            if sent >= self._points_per_tick:
                 return
             stop = min(first + size, len(frames))
             known = self._chunks.get((first, size))
@@ -113,7 +123,7 @@ class PointLayer:
             if known and grows and now_sec - known.sent_at_sec < OPEN_CHUNK_SEC:
                 continue
             parts = [frame.points for frame in frames[first:stop]]
-            clouds = chunk_clouds(parts, first, layout, settings.color_by)
+            clouds = chunk_clouds(parts, first, layout, settings.color_by, self._lane_color)
             self._send_chunk(clouds, _Chunk(key, first, size, stop, now_sec, {}, {}))
             sent += sum(len(part) for part in parts)
 
@@ -124,7 +134,7 @@ class PointLayer:
         with self._server.atomic():
             for b, cloud in enumerate(clouds):
                 if cloud is not None:
-                    name = f"/points/conf_{b}/chunk_{chunk.first}_{chunk.size}"
+                    name = f"points/conf_{b}/chunk_{chunk.first}_{chunk.size}"
                     chunk.handles[b] = self._add(name, cloud)
                     chunk.counts[b] = len(cloud.points)
                 elif b in stale:
@@ -136,39 +146,45 @@ class PointLayer:
             del self._chunks[smaller.first, smaller.size]
         self._chunks[chunk.first, chunk.size] = chunk
 
-    def _send_live(self, snapshot: SceneSnapshot, settings: ViewSettings, position: int) -> None:
+    def _send_live(self, lane: LaneScene, settings: ViewSettings, position: int) -> None:
         """Show the newest frame at once and densely, or the one frame that was asked for."""
-        layout, latest = snapshot.layout, snapshot.latest
-        is_newest = position == len(snapshot.frames) - 1
+        layout, latest = lane.layout, lane.latest
+        is_newest = position == len(lane.frames) - 1
         wanted = position >= 0 and (settings.extent == "one" or (settings.live and is_newest))
         key = (position, layout.generation, settings.color_by, settings.hidden_bins, is_newest)
         if not wanted:
-            self._send_single("/live", None, None)
-        elif self._needs("/live", key):
+            self._send_single("live", None, None)
+        elif self._needs("live", key):
             if is_newest and latest is not None:
-                points = thin_points(latest, LIVE_POINTS)
+                points = thin_points(latest, self._live_points)
             else:
-                points = snapshot.frames[position].points
-            cloud = confident_cloud(
-                [points], position, layout, settings.color_by, settings.hidden_bins
-            )
-            self._send_single("/live", key, cloud)
+                points = lane.frames[position].points
+            cloud = self._confident_cloud([points], position, layout, settings)
+            self._send_single("live", key, cloud)
 
     def _send_partial(
-        self, frames: Sequence[SeenFrame], layout: Layout, settings: ViewSettings, position: int
+        self, lane: LaneScene, size: int, settings: ViewSettings, position: int
     ) -> None:
         """Show the frames up to `position` of the chunk that it stands in."""
-        first = position - position % layout.frames_per_chunk
+        layout = lane.layout
+        first = position - position % size
         ends_here = any(
             chunk.first <= first and chunk.stop == position + 1 for chunk in self._chunks.values()
         )
         key = (first, position, layout.generation, settings.color_by, settings.hidden_bins)
         if settings.live or settings.extent == "one" or position < 0 or ends_here:
-            self._send_single("/partial", None, None)
-        elif self._needs("/partial", key):
-            parts: list[FramePoints] = [frame.points for frame in frames[first : position + 1]]
-            cloud = confident_cloud(parts, first, layout, settings.color_by, settings.hidden_bins)
-            self._send_single("/partial", key, cloud)
+            self._send_single("partial", None, None)
+        elif self._needs("partial", key):
+            parts = [frame.points for frame in lane.frames[first : position + 1]]
+            cloud = self._confident_cloud(parts, first, layout, settings)
+            self._send_single("partial", key, cloud)
+
+    def _confident_cloud(
+        self, parts: Sequence[FramePoints], first: int, layout: Layout, settings: ViewSettings
+    ) -> Cloud | None:
+        return confident_cloud(
+            parts, first, layout, settings.color_by, settings.hidden_bins, self._lane_color
+        )
 
     def _needs(self, name: str, key: object) -> bool:
         return name not in self._single or self._single[name][0] != key
@@ -185,10 +201,10 @@ class PointLayer:
 
     def _add(self, name: str, cloud: Cloud) -> viser.PointCloudHandle:
         return self._server.scene.add_point_cloud(
-            name,
+            f"{self._name}/{name}",
             cloud.points,
             cloud.colors,
-            point_size=self.point_size,
+            point_size=self._point_size,
             point_shape="square",
             point_shading="flat",
             precision=cloud.precision,
@@ -204,26 +220,17 @@ class PointLayer:
         for chunk in self._chunks.values():
             visible = settings.live or chunk.stop <= position + 1
             for b, handle in chunk.handles.items():
-                assign_changed(handle, visible=visible, point_size=self.point_size)
+                assign_changed(handle, visible=visible, point_size=self._point_size)
                 if all_visible and visible and b >= settings.hidden_bins:
                     shown += chunk.counts[b]
         for _, handle in self._single.values():
             if handle is not None:
-                assign_changed(handle, point_size=self.point_size)
+                assign_changed(handle, point_size=self._point_size)
                 shown += len(handle.points)
         self.points_shown = shown
 
-    def _clear(self) -> None:
-        with self._server.atomic():
-            for chunk in self._chunks.values():
-                for handle in chunk.handles.values():
-                    handle.remove()
-            for name in list(self._single):
-                self._send_single(name, None, None)
-        self._chunks.clear()
-        self._single.clear()
-        if sys.platform == "linux":
-            # glibc keeps most of what many small arrays used until it is asked to give it back.
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-            if trim is not None:
-                trim(0)
+
+def chunks_per_lane(lane_count: int) -> int:
+    """Give the number of chunks that keeps the nodes of all lanes together within the limit."""
+    left = MAX_NODES - lane_count * OTHER_NODES
+    return min(MAX_CHUNKS, left // (lane_count * CONFIDENCE_BINS))

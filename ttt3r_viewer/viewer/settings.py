@@ -6,8 +6,9 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-ColorBy = Literal["picture", "confidence", "frame", "height"]
+ColorBy = Literal["picture", "confidence", "frame", "height", "lane"]
 Extent = Literal["all", "one"]
+Arrangement = Literal["overlay", "side by side", "blink"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,39 @@ class ViewSettings:
     show_cameras: bool = True
     show_path: bool = True
     follow_camera: bool = False
+    arrangement: Arrangement = "overlay"
+    """All lanes in one place, set apart along the world's x axis, or one at a time."""
+    spacing: float = 1.0
+    """Distance between neighbours that are side by side, as a share of the scene's width."""
+    hidden_lanes: frozenset[int] = frozenset()
+    blink_lane: int = 0
+    """Which lane is shown where one at a time is."""
+
+    def within(self, lane_count: int) -> ViewSettings:
+        """Give what holds for so many lanes: with one, nothing that only several can have."""
+        if lane_count == 1:
+            return replace(
+                self,
+                color_by="picture" if self.color_by == "lane" else self.color_by,
+                arrangement="overlay",
+                hidden_lanes=frozenset(),
+                blink_lane=0,
+            )
+        chosen = self.chosen_lanes(lane_count)
+        if not chosen or self.blink_lane in chosen:
+            return self
+        return replace(self, blink_lane=chosen[0])
+
+    def chosen_lanes(self, lane_count: int) -> tuple[int, ...]:
+        """Give the lanes that are switched on."""
+        return tuple(k for k in range(lane_count) if k not in self.hidden_lanes)
+
+    def visible_lanes(self, lane_count: int) -> tuple[int, ...]:
+        """Give the lanes that are drawn now: of those switched on, all or the one that blinks."""
+        chosen = self.chosen_lanes(lane_count)
+        if self.arrangement != "blink":
+            return chosen
+        return tuple(k for k in chosen if k == self.blink_lane)
 
 
 class ViewControls:

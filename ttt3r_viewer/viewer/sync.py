@@ -13,12 +13,12 @@ import viser
 
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
-from ttt3r_viewer.viewer.camera_layer import CameraLayer
 from ttt3r_viewer.viewer.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.lane_layer import LaneLayer
+from ttt3r_viewer.viewer.panels.lanes import LanesPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
-from ttt3r_viewer.viewer.point_layer import PointLayer
 from ttt3r_viewer.viewer.settings import ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed
 
@@ -39,9 +39,9 @@ class PageParts:
 
     run: RunPanel
     timeline: TimelinePanel
+    lanes: LanesPanel
     look: LookPanel
-    points: PointLayer
-    cameras: CameraLayer
+    scene: LaneLayer
     client_cameras: ClientCameras
     probe: viser.GuiHtmlHandle
 
@@ -90,14 +90,16 @@ class Publisher:
         position = shown_position(snapshot, settings)
         parts.run.show(snapshot.status, snapshot.point_count, self.report or self._trouble)
         parts.timeline.show(snapshot.frames, settings, position)
-        parts.points.update(snapshot, settings, position, now_sec)
-        parts.look.show(settings, parts.points.point_size)
-        parts.cameras.update(snapshot, settings, position, now_sec)
-        parts.client_cameras.update(snapshot, settings, position, now_sec)
+        parts.lanes.show(snapshot, settings)
+        drawn = settings.within(len(snapshot.lanes))
+        parts.scene.update(snapshot, drawn, position, now_sec)
+        parts.look.show(settings, parts.scene.point_size, len(snapshot.lanes))
+        parts.client_cameras.update(snapshot, drawn, position, now_sec, parts.scene.offsets)
         assign_changed(parts.probe, content=self._probe_html(snapshot, settings, position))
 
     def _probe_html(self, snapshot: SceneSnapshot, settings: ViewSettings, position: int) -> str:
         """Say what the page shows in a form that a program can read; people do not see it."""
+        scene, drawn = self._parts.scene, settings.within(len(snapshot.lanes))
         state = {
             "phase": snapshot.status.phase,
             "frames_done": snapshot.status.frames_done,
@@ -108,8 +110,13 @@ class Publisher:
             "percentile": 100 * settings.hidden_bins // CONFIDENCE_BINS,
             "color_by": settings.color_by,
             "points": snapshot.point_count,
-            "points_shown": self._parts.points.points_shown,
-            "nodes": self._parts.points.node_count + self._parts.cameras.node_count,
+            "points_shown": sum(scene.points_shown_by_lane),
+            "points_shown_by_lane": scene.points_shown_by_lane,
+            "nodes": scene.node_count,
+            "lanes": len(snapshot.lanes),
+            "arrangement": drawn.arrangement,
+            "blink_lane": drawn.blink_lane,
+            "visible_lanes": drawn.visible_lanes(len(snapshot.lanes)),
         }
         return probe_html(state)
 

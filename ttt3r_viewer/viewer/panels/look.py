@@ -16,6 +16,9 @@ COLORS: dict[str, ColorBy] = {
     "Frame": "frame",
     "Height": "height",
 }
+LANE_COLOR: dict[str, ColorBy] = {"Lane": "lane"}
+"""Offered where there are several."""
+
 BIN_PERCENT = 100 // CONFIDENCE_BINS
 
 
@@ -47,7 +50,8 @@ class LookPanel:
             @self._color.on_update
             async def _(event: viser.GuiEvent[viser.GuiDropdownHandle[str]]) -> None:
                 if event.client is not None:
-                    controls.change(color_by=COLORS.get(self._color.value, "picture"))
+                    known = COLORS | LANE_COLOR
+                    controls.change(color_by=known.get(self._color.value, "picture"))
 
             self._size = gui.add_slider(
                 "Point size (m)",
@@ -97,8 +101,14 @@ class LookPanel:
             if event.client is not None:
                 controls.change(follow_camera=self._follow.value)
 
-    def show(self, settings: ViewSettings, automatic_size: float) -> None:
+    def show(self, settings: ViewSettings, automatic_size: float, lane_count: int) -> None:
         """Fit the size slider to the scene until a person takes it; show what the key F changed."""
+        offered = COLORS | LANE_COLOR if lane_count > 1 else COLORS
+        assign_changed(self._color, options=tuple(offered))
+        if settings is self._controls.settings:
+            color_by = settings.within(lane_count).color_by
+            names = {value: name for name, value in offered.items()}
+            assign_changed(self._color, value=names[color_by])
         assign_changed(self._follow, value=settings.follow_camera)
         if settings.point_size is None and automatic_size != self._fitted_size:
             self._fitted_size = automatic_size

@@ -1,0 +1,118 @@
+"""MeMix: only the tokens that the frame says least about are written, the others are kept whole
+(arXiv 2603.15330).
+
+It comes on three backbones: CUT3R, TTT3R and TTSA3R. The published setting writes 708 of 768
+tokens; here that is a share, so that it fits a state of any size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
+from ttt3r_viewer.rules.ttsa3r import (
+    THRESHOLD,
+    FrameBefore,
+    frame_seen,
+    spatio_temporal_gain,
+)
+from ttt3r_viewer.rules.ttt3r import alignment
+from ttt3r_viewer.state import Evidence, EvidenceKind, Update
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MASK = "m = 1 for the share of tokens with the lowest <C, mean projected feature>, else 0"
+PAPER = "arXiv 2603.15330"
+
+
+def _share() -> Any:
+    return parameter(708 / 768, 0.0, 1.0, "share of the tokens that a frame may write")
+
+
+def written(evidence: Evidence, share: float) -> Tensor:
+    """m (batch, state): 1 for the tokens whose proposal is least like the frame's mean feature."""
+    assert evidence.image_mean is not None
+    likeness = (evidence.candidate * evidence.image_mean[:, None]).sum(dim=-1)
+    lowest = likeness.topk(round(share * likeness.shape[1]), dim=-1, largest=False).indices
+    return likeness.new_zeros(likeness.shape).scatter(-1, lowest, 1.0)
+
+
+@dataclass(frozen=True)
+class MeMixCut(UpdateRule):
+    """gain = m. First frames are no exception: tokens that are not written keep the start state."""
+
+    title: ClassVar[str] = "MeMix on CUT3R"
+    paper: ClassVar[str] = PAPER
+    formula: ClassVar[str] = f"{MASK}: gain = m"
+    cost: ClassVar[str] = "one dot product and one sort of the tokens; keeps nothing"
+    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(("image_mean",))
+
+    share: float = _share()
+
+    def update(self, evidence: Evidence, rule_state: None) -> tuple[Update, None]:
+        """The mask, for every frame."""
+        return Update(written(evidence, self.share)), rule_state
+
+
+@dataclass(frozen=True)
+class MeMixTTT(UpdateRule):
+    """gain = m b with TTT3R's gate b, which is 1 on the very first frame alone: a reset changes
+    nothing.
+    """
+
+    title: ClassVar[str] = "MeMix on TTT3R"
+    paper: ClassVar[str] = PAPER
+    formula: ClassVar[str] = f"{MASK}: gain = m sigmoid(mean logit)"
+    cost: ClassVar[str] = "TTT3R's, one dot product and one sort of the tokens; keeps nothing"
+    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(("image_mean", "state_logits"))
+
+    share: float = _share()
+
+    def initial(self) -> bool:
+        """Whether the next frame is the very first."""
+        return True
+
+    def reset(self, rule_state: bool) -> bool:
+        """The frame after a reset gets its ordinary gate."""
+        return rule_state
+
+    def update(self, evidence: Evidence, rule_state: bool) -> tuple[Update, bool]:
+        """The mask times the gate, and that the next frame is not the first."""
+        gate = first_frame(evidence) if rule_state else alignment(evidence)
+        return Update(written(evidence, self.share) * gate), False
+
+
+@dataclass(frozen=True)
+class MeMixTTSA(UpdateRule):
+    """gain = m T P with TTSA3R's T and P, which are 1 on the very first frame alone.
+
+    The frame after a reset is compared with the one before it, as any other.
+    """
+
+    title: ClassVar[str] = "MeMix on TTSA3R"
+    paper: ClassVar[str] = PAPER
+    formula: ClassVar[str] = f"{MASK}: gain = m times TTSA3R's"
+    cost: ClassVar[str] = "TTSA3R's, one dot product and one sort of the tokens; keeps as TTSA3R"
+    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(
+        ("image_mean", "pair_logits", "image_features")
+    )
+
+    share: float = _share()
+    threshold: float = parameter(
+        THRESHOLD, 0.0, 5.0, "change, in units of the mean, at which T is one half"
+    )
+
+    def reset(self, rule_state: FrameBefore | None) -> FrameBefore | None:
+        """The frame before the reset stays the one to compare with."""
+        return rule_state
+
+    def update(
+        self, evidence: Evidence, rule_state: FrameBefore | None
+    ) -> tuple[Update, FrameBefore]:
+        """The mask times TTSA3R's gain, and this frame to compare the next with."""
+        gain = written(evidence, self.share)
+        if rule_state is not None:
+            gain = gain * spatio_temporal_gain(evidence, rule_state, self.threshold)
+        return Update(gain), frame_seen(evidence)

@@ -1,0 +1,91 @@
+"""TTSA3R: tokens learn where their proposal moves in time and the picture changes in space (arXiv
+2601.22615).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
+from ttt3r_viewer.state import Evidence, EvidenceKind, Update
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SMALLEST_CHANGE = 1e-12
+"""Where nothing changes at all, as with a paused camera, 0 / 0 would end the run."""
+THRESHOLD = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBefore:
+    """What is compared with the next frame."""
+
+    candidate: Tensor
+    """(batch, state, width) the proposal, whatever was accepted of it."""
+    features: Tensor
+    """(batch, patch, encoder width)."""
+
+
+@dataclass(frozen=True)
+class TTSA3R(UpdateRule):
+    """gain = T P, where T is large for tokens whose proposals differ more than others' from those
+    of the frame before, and P for tokens that look at patches which have changed.
+
+    On the first frame, and the first after a reset, the gain is 1.
+    """
+
+    title: ClassVar[str] = "TTSA3R"
+    paper: ClassVar[str] = "arXiv 2601.22615"
+    formula: ClassVar[str] = (
+        "u = |C - C before|, D = 1 - cos(f, f before): "
+        "gain = sigmoid(u / mean u - threshold) sigmoid(max over patches of |mean logit| D)"
+    )
+    cost: ClassVar[str] = (
+        "one state x image matrix product per layer; keeps a proposal and a frame's features"
+    )
+    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(("pair_logits", "image_features"))
+
+    threshold: float = parameter(
+        THRESHOLD, 0.0, 5.0, "change, in units of the mean, at which T is one half"
+    )
+
+    def update(
+        self, evidence: Evidence, rule_state: FrameBefore | None
+    ) -> tuple[Update, FrameBefore]:
+        """The gain, and this frame to compare the next with."""
+        now = frame_seen(evidence)
+        if rule_state is None:
+            return Update(first_frame(evidence)), now
+        return Update(spatio_temporal_gain(evidence, rule_state, self.threshold)), now
+
+
+def frame_seen(evidence: Evidence) -> FrameBefore:
+    """What the next frame is to be compared with."""
+    assert evidence.image_features is not None
+    return FrameBefore(evidence.candidate, evidence.image_features)
+
+
+def spatio_temporal_gain(evidence: Evidence, before: FrameBefore, threshold: float) -> Tensor:
+    """T P, (batch, state); the paper's equations as the published code evaluates them."""
+    assert evidence.pair_logit_mean is not None
+    moved = (evidence.candidate - before.candidate).norm(dim=-1)
+    typical = moved.mean(dim=-1, keepdim=True).clamp_min(SMALLEST_CHANGE)
+    in_time = (moved / typical - threshold).sigmoid()
+    attention = evidence.pair_logit_mean[..., 1:].abs()  # without the pose token
+    seen = attention * picture_change(evidence, before)[:, None]
+    return in_time * seen.amax(dim=-1).sigmoid()
+
+
+def picture_change(evidence: Evidence, before: FrameBefore) -> Tensor:
+    """1 - cos between a patch's features and those of the same patch before, (batch, patch).
+
+    A picture of another size has no same patches: there all have changed, and it is 1.
+    """
+    now, then = evidence.image_features, before.features
+    assert now is not None
+    if now.shape != then.shape:
+        return now.new_ones(now.shape[:2])
+    lengths = now.norm(dim=-1) * then.norm(dim=-1)
+    return 1 - (now * then).sum(dim=-1) / lengths.clamp_min(SMALLEST_CHANGE)

@@ -1,0 +1,62 @@
+"""`ttt3r-view rules`: all update rules, with what they compute, from what, and at what cost."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+from ttt3r_viewer.rules.registry import all_rules
+from ttt3r_viewer.rules.rule import UpdateRule, parameters_of
+from ttt3r_viewer.state import EvidenceKind
+
+WIDTH = 100
+LABEL_WIDTH = 12
+EVIDENCE: dict[EvidenceKind, str] = {
+    "state_logits": "mean logit of each state token",
+    "image_logits": "mean logit of each image token",
+    "pair_logits": "mean logit of each state token with each image token",
+    "state_entropy": "mean entropy of each state token's attention to the patches",
+    "image_features": "the encoder's features of each patch",
+    "image_mean": "mean over patches of the projected features",
+    "image_residual": "how far the decoder moved the patches",
+}
+"""What each kind of evidence is, in words; every rule also sees the state and its proposal."""
+
+
+def list_rules(say: Callable[[str], None]) -> None:
+    """Say what rules there are, one block per rule, then what is wrong with those of others."""
+    rules, errors = all_rules()
+    say("S is the state, C what the network proposes: S + gain (C - S), per token.")
+    say("Take one with --rule NAME, several with --rules NAME,NAME:VALUE,NAME:KEY=VALUE.")
+    for name, rule in rules.items():
+        say("")
+        for line in _lines(name, rule):
+            say(line)
+    for error in errors:
+        say("")
+        say(f"not usable: {error}")
+
+
+def _lines(name: str, rule: type[UpdateRule]) -> list[str]:
+    seen = [text for kind, text in EVIDENCE.items() if kind in rule.needs]
+    rows = [
+        (name, f"{rule.title} | {rule.paper}"),
+        ("  formula", rule.formula),
+        ("  evidence", "; ".join(seen) or "none beside state and proposal"),
+        ("  cost", rule.cost),
+    ]
+    for one in parameters_of(rule):
+        low, high = one.metadata["low"], one.metadata["high"]
+        what = f"{one.name} = {one.default:g} in [{low:g}, {high:g}]: {one.metadata['help']}"
+        rows.append(("  parameter", what))
+    return [line for label, text in rows for line in _wrapped(label, text)]
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=f"{label:<{LABEL_WIDTH}} ",
+        subsequent_indent=" " * (LABEL_WIDTH + 1),
+        break_on_hyphens=False,
+    )
