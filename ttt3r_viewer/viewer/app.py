@@ -25,6 +25,7 @@ from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.settings import ViewControls
 from ttt3r_viewer.viewer.sync import PageParts, Publisher, probe_html
+from ttt3r_viewer.viewer.twin import TwinView
 
 STOP_SEC = 0.5
 """viser waits up to six seconds for a browser's idle connections; nobody should."""
@@ -59,6 +60,7 @@ class Viewer:
         self._ground_truth = ground_truth
         self._server: viser.ViserServer | None = None
         self._publisher: Publisher | None = None
+        self._twin: TwinView | None = None
         self.controls = ViewControls()
         self.port_note = ""
         """Says which port was taken where the wanted one was busy; empty otherwise."""
@@ -76,7 +78,9 @@ class Viewer:
         if not _is_loopback(self._host):
             logger.warning("anyone who can reach port %d can watch and steer this run", self.port)
         _close_share_tunnel(self._server)
-        self._publisher = Publisher(self._store, self.controls, self._build(self._server))
+        self._twin = TwinView(self._server, self._host)
+        parts = self._build(self._server, self._twin)
+        self._publisher = Publisher(self._store, self.controls, parts)
         self._publisher.start()
 
     def stop(self) -> None:
@@ -84,6 +88,9 @@ class Viewer:
         if self._publisher is not None:
             self._publisher.stop()
             self._publisher = None
+        if self._twin is not None:
+            self._twin.stop()
+            self._twin = None
         if self._server is not None:
             closing = threading.Thread(
                 target=_stop_quietly, args=(self._server,), name="page-close", daemon=True
@@ -114,7 +121,7 @@ class Viewer:
         host = "127.0.0.1" if self._host in ("0.0.0.0", "::", "") else self._host
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
-    def _build(self, server: viser.ViserServer) -> PageParts:
+    def _build(self, server: viser.ViserServer, twin: TwinView) -> PageParts:
         """Make every widget and node, all on this thread, in the order in which they are seen."""
         server.gui.configure_theme(
             dark_mode=True,
@@ -131,6 +138,7 @@ class Viewer:
             look=LookPanel(server, self.controls),
             scene=LaneLayer(server),
             client_cameras=ClientCameras(server),
+            twin=twin,
             probe=server.gui.add_html(probe_html({})),
         )
 

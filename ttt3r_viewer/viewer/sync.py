@@ -14,12 +14,13 @@ import viser
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.viewer.client_cameras import ClientCameras
-from ttt3r_viewer.viewer.lane_layer import LaneLayer
+from ttt3r_viewer.viewer.lane_layer import LaneLayer, lane_name
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.settings import ViewControls, ViewSettings
+from ttt3r_viewer.viewer.twin import TwinView
 from ttt3r_viewer.viewer.widgets import assign_changed
 
 TICK_SEC = 0.1
@@ -43,6 +44,7 @@ class PageParts:
     look: LookPanel
     scene: LaneLayer
     client_cameras: ClientCameras
+    twin: TwinView
     probe: viser.GuiHtmlHandle
 
 
@@ -90,11 +92,14 @@ class Publisher:
         position = shown_position(snapshot, settings)
         parts.run.show(snapshot.status, snapshot.point_count, self.report or self._trouble)
         parts.timeline.show(snapshot.frames, settings, position)
-        parts.lanes.show(snapshot, settings)
-        drawn = settings.within(len(snapshot.lanes))
+        parts.lanes.show(snapshot, settings, parts.twin.port)
+        count = len(snapshot.lanes)
+        drawn = settings.within(count)
         parts.scene.update(snapshot, drawn, position, now_sec)
         parts.look.show(settings, parts.scene.point_size, len(snapshot.lanes))
         parts.client_cameras.update(snapshot, drawn, position, now_sec, parts.scene.offsets)
+        names = tuple(lane_name(snapshot.status, lane) for lane in range(count))
+        parts.twin.update(snapshot.epoch, names, drawn, parts.scene.offsets)
         assign_changed(parts.probe, content=self._probe_html(snapshot, settings, position))
 
     def _probe_html(self, snapshot: SceneSnapshot, settings: ViewSettings, position: int) -> str:

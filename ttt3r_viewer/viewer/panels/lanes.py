@@ -63,6 +63,8 @@ class LanesPanel:
                 if event.client is not None:
                     controls.change(spacing=min(max(self._spacing.value, 0.0), MAX_SPACING))
 
+            self._twin = gui.add_html("")
+
         self._blink = gui.add_command(
             "Blink", hotkey="B", description="Flip between the first two lanes", disabled=True
         )
@@ -92,8 +94,12 @@ class LanesPanel:
             lane = chosen[-1] if first_shown else chosen[0]
             self._controls.change(arrangement="blink", blink_lane=lane)
 
-    def show(self, snapshot: SceneSnapshot, settings: ViewSettings) -> None:
-        """Offer what this number of lanes can have, and show what a key changed."""
+    def show(
+        self, snapshot: SceneSnapshot, settings: ViewSettings, twin_port: int | None
+    ) -> None:
+        """Offer what this number of lanes can have, and show what a key changed; `twin_port` is
+        where the twin view is served, if it is.
+        """
         count = self._lane_count = len(snapshot.lanes)
         drawn = settings.within(count)
         visible = drawn.visible_lanes(count)
@@ -105,6 +111,7 @@ class LanesPanel:
             if k < count > 1:
                 text = legend_html(k, lane_name(snapshot.status, k), k in visible)
                 assign_changed(row.legend, content=text)
+        assign_changed(self._twin, content=twin_link_html(twin_port))
         assign_changed(self._spacing, visible=settings.arrangement == "side by side")
         # A widget that a person has just changed is ahead of older settings.
         if settings is self._controls.settings:
@@ -122,4 +129,16 @@ def legend_html(lane: int, name: str, visible: bool) -> str:
         f'<div data-testid="lane-{lane}" style="font-size:0.8em;padding:0 0.75em;'
         f'overflow-wrap:anywhere;opacity:{1.0 if visible else 0.45}">'
         f'<span style="{dot}"></span>{escape(name, 120)}</div>'
+    )
+
+
+def twin_link_html(port: int | None) -> str:
+    """A link to the twin view, on the host by which this page was reached; empty without a port."""
+    if port is None:
+        return ""
+    return (
+        f'<a data-testid="twin" href="http://127.0.0.1:{port}/" target="_blank" '
+        f"onclick=\"this.href='http://'+location.hostname+':{port}/'\" "
+        'style="font-size:0.8em;padding:0 0.75em;color:#74c0fc">'
+        "Open the twin view: two lanes in two panes</a>"
     )

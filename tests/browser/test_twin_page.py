@@ -1,0 +1,105 @@
+"""The twin view in a real browser: two panes, each with its lane, that look from one place."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from playwright.sync_api import Frame, Page
+
+from tests.browser.conftest import Ui, wait_for
+from tests.made_up_run import MadeUpRun
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.app import Viewer
+
+pytestmark = pytest.mark.browser
+
+ROOTS = "['/lanes/0', '/lanes/1'].map((n) => window.__viserMutable?.nodeRefFromName[n]?.visible)"
+CAMERA = "window.__viserMutable.camera.position.toArray()"
+
+
+@pytest.fixture
+def viewer() -> Iterator[Viewer]:
+    store = SceneStore(max_points=20_000, points_per_frame=200)
+    run = MadeUpRun(store, lanes=2, paused=True)
+    for _ in range(6):
+        run.add_frame()
+    viewer = Viewer(store, run.commands, port=0)
+    viewer.start()
+    run.start()
+    yield viewer
+    run.stop()
+    viewer.stop()
+
+
+def panes(page: Page) -> list[Frame]:
+    """The left and the right pane, once their scenes are there."""
+
+    def ready() -> list[Frame] | None:
+        page.wait_for_timeout(50)  # frames are known only after Playwright had its turn
+        frames = page.frames[1:]
+        both = len(frames) == 2 and all(None not in frame.evaluate(ROOTS) for frame in frames)
+        return frames if both else None
+
+    return wait_for(ready, "both panes")
+
+
+def test_each_pane_keeps_to_its_lane_and_both_to_one_view(
+    viewer: Viewer, open_ui: Callable[[Viewer], Ui]
+):
+    ui = open_ui(viewer)
+    with ui.page.expect_popup() as popup:
+        ui.page.get_by_test_id("twin").click()
+    page = popup.value
+    left, right = panes(page)
+    wait_for(lambda: left.evaluate(ROOTS) == [True, False], "the left lane alone")
+    wait_for(lambda: right.evaluate(ROOTS) == [False, True], "the right lane alone")
+    assert ui.visible("/lanes/0")
+    assert ui.visible("/lanes/1")
+
+    before = left.evaluate(CAMERA)
+    box = page.locator("iframe").first.bounding_box()
+    assert box is not None
+    middle = box["x"] + box["width"] / 2, box["y"] + 0.75 * box["height"]
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 90, middle[1] - 20, steps=5)
+    page.mouse.up()
+    wait_for(lambda: not np.allclose(left.evaluate(CAMERA), before, atol=0.05), "the left to turn")
+    wait_for(
+        lambda: np.allclose(left.evaluate(CAMERA), right.evaluate(CAMERA), atol=1e-3),
+        "the right to follow",
+    )
+    # What is chosen in the page does not reach into the panes.
+    ui.checkbox("Lane 1").click()
+    wait_for(lambda: not ui.visible("/lanes/0"), "the first lane to go from the page")
+    wait_for(lambda: left.evaluate(ROOTS) == [True, False], "the left pane to keep it")
+    page.locator("#left").select_option(index=1)
+    wait_for(lambda: panes(page)[0].evaluate(ROOTS) == [False, True], "the other lane on the left")
+    page.close()
+
+
+def test_only_the_one_page_is_served_and_names_are_escaped(viewer: Viewer):
+    twin = viewer._twin
+    assert twin is not None
+    port = wait_for(lambda: twin.port, "the twin view's port")
+    twin._names = ("<script>", "b")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+        page = answer.read().decode()
+    assert "&lt;script&gt;</option>" in page
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/etc/passwd")
+
+
+def test_one_lane_opens_no_second_port():
+    run = MadeUpRun(SceneStore(), paused=True)
+    viewer = Viewer(run.store, run.commands, port=0)
+    viewer.start()
+    run.add_frame()
+    wait_for(lambda: viewer._publisher is not None and viewer._twin is not None, "the page")
+    assert viewer._twin is not None
+    assert viewer._twin.port is None
+    viewer.stop()
