@@ -100,7 +100,6 @@ def test_other_rules_begin_with_a_restart(network, pictures):
     lanes = Lanes(network, rules_from_text("ttt3r"))
     lanes.process(pictures[0])
     lanes.adjust(SetRules(("constant:0.5", "ttt3r:multiplier=0.5")))
-    lanes.restart()
     results = run(lanes, pictures[:3])[-1]
     expected = run(Lanes(network, rules_from_text("constant:0.5,ttt3r:0.5")), pictures[:3])[-1]
     assert all(map(agree, results, expected))
