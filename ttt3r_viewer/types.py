@@ -120,6 +120,46 @@ class FrameResult:
     """The reset interval that was in force, in frames; 0 for never."""
 
 
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What went on inside one step of one lane, found by taking the frame again.
+
+    Axis names: `layer` of the decoder, `state` tokens, `image` tokens (the pose token is entry 0),
+    `patch` (image tokens without it, row by row).
+    """
+
+    epoch: int
+    """Which run it belongs to; the scene counts them."""
+    lane: int
+    sequence: int
+    """Which of the processed frames, from 0."""
+    rows: int
+    columns: int
+    """Patches along the picture's height and width."""
+    state_columns: int
+    """Width of the grid on which the state tokens sit."""
+    gain: NDArray[np.float32]
+    """(state,)"""
+    state_logit: NDArray[np.float32]
+    """(state,) mean pre-softmax logit over layers, heads and image tokens; TTT3R's gain is its
+    sigmoid."""
+    state_change: NDArray[np.float32]
+    """(state,) |S_t - S_{t-1}| of each token."""
+    from_start: NDArray[np.float32]
+    """(state,) |S_t - S_0| of each token, S_0 being the state before the first frame."""
+    patch_logit: NDArray[np.float32]
+    """(patch,) mean pre-softmax logit over layers, heads and state tokens: how well each patch
+    aligns with the state."""
+    writes: NDArray[np.float16]
+    """(layer, state, image) softmax of each state token over the image, mean over heads: where it
+    takes its new value from. Rows sum to 1."""
+    reads: NDArray[np.float16]
+    """(layer, image, state) softmax of each image token over the state, mean over heads: what it
+    recalls. Rows sum to 1."""
+    frames_replayed: int
+    """0 where the state before the frame was kept; else how many frames were taken again first."""
+
+
 @dataclass(frozen=True)
 class ParameterInfo:
     """One hyper-parameter of a rule, as a widget needs it."""

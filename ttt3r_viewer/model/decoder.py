@@ -18,6 +18,10 @@ from ttt3r_viewer.model.layers import (
 from ttt3r_viewer.model.rope import Rotation
 from ttt3r_viewer.state import Evidence, EvidenceKind
 
+Watch = Callable[[CrossKeys, CrossKeys], None]
+"""Takes one layer's cross-attention: of the state stream to the image, and of the image to the
+state."""
+
 
 class LayerMean:
     """Running mean over layers of something read off each cross-attention."""
@@ -125,12 +129,13 @@ def decode(
     state_rotation: tuple[Rotation, Rotation],
     image_rotation: tuple[Rotation, Rotation],
     wanted: Set[EvidenceKind],
+    watch: Watch | None = None,
 ) -> Decoded:
     """Run both streams; layer i of each reads the same pair, and both results replace it together.
 
     state (batch, state, width) float32; image (batch, 1 + patches, width), the pose token first.
     The streams may differ in head count, so a rotation comes for each: (of the state tokens, of
-    the image tokens).
+    the image tokens). `watch` is shown each layer's cross-attention of both streams.
     """
     depth = len(image_blocks)
     collector, before, projected = EvidenceCollector(wanted), state, image[:, 1:]
@@ -140,9 +145,11 @@ def decode(
         zip(state_blocks, image_blocks, strict=True), start=1
     ):
         new_state, keys = state_block(state, image, *state_rotation)
-        new_image, _ = image_block(image, state, image_rotation[1], image_rotation[0])
+        new_image, image_keys = image_block(image, state, image_rotation[1], image_rotation[0])
         state, image = new_state, new_image
         collector.add(keys)
+        if watch is not None:
+            watch(keys, image_keys)
         maps += [image[:, 1:]] * (depth * 2 // 4, depth * 3 // 4).count(finished)
     image = image_norm(image)
     return Decoded(

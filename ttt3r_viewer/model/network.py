@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ttt3r_viewer.model.config import ModelConfig
-from ttt3r_viewer.model.decoder import Decoded, decode, with_pose_token
+from ttt3r_viewer.model.decoder import Decoded, Watch, decode, with_pose_token
 from ttt3r_viewer.model.dpt_head import DptHead
 from ttt3r_viewer.model.encoder import ImageTokens, PatchEmbed
 from ttt3r_viewer.model.heads import OutputKind
@@ -110,14 +110,16 @@ class ReconstructionNetwork(nn.Module):
         *,
         outputs: Set[OutputKind] = SELF_VIEW,
         evidence: Set[EvidenceKind] = NO_EVIDENCE,
+        watch: Watch | None = None,
     ) -> Proposal:
         """One recurrent step, which changes nothing: candidate state, written memory, prediction,
         evidence.
 
-        Only the dense maps in `outputs` and the evidence kinds in `evidence` are computed.
+        Only the dense maps in `outputs` and the evidence kinds in `evidence` are computed; `watch`
+        is shown each layer's cross-attention.
         """
         summary = image.tokens.mean(dim=1, keepdim=True)
-        decoded = self._decode(state, image, self._pose_token(state, summary), evidence)
+        decoded = self._decode(state, image, self._pose_token(state, summary), evidence, watch)
         seen = decoded.evidence
         if "image_features" in evidence:
             seen = replace(seen, image_features=image.tokens.float())
@@ -188,6 +190,7 @@ class ReconstructionNetwork(nn.Module):
         image: ImageTokens,
         pose_token: Tensor,
         evidence: Set[EvidenceKind],
+        watch: Watch | None = None,
     ) -> Decoded:
         config = self.config
 
@@ -208,6 +211,7 @@ class ReconstructionNetwork(nn.Module):
             state_rotation=rotations(config.state_heads),
             image_rotation=rotations(config.decoder_heads),
             wanted=evidence,
+            watch=watch,
         )
 
     def _predict(

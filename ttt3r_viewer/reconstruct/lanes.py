@@ -6,7 +6,7 @@ Network + rules + states: pictures in, numpy out. No threads; view, run, tests a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import assert_never
@@ -22,10 +22,12 @@ from ttt3r_viewer.geometry import focal_from_points
 from ttt3r_viewer.model.load import is_out_of_memory
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.commands import Adjustment, SetParameter, SetResetEvery, SetRules
+from ttt3r_viewer.reconstruct.inspect import inspect
 from ttt3r_viewer.reconstruct.loop import beginning, encode, take
+from ttt3r_viewer.reconstruct.recall import KeptFrame, Recall
 from ttt3r_viewer.rules.registry import catalogue, describe, rule_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
-from ttt3r_viewer.types import Camera, Frame, FrameResult, Status
+from ttt3r_viewer.types import Camera, Frame, FrameResult, Inspection, Status
 
 MOST_LANES = 4
 
@@ -57,12 +59,14 @@ class Lanes:
         self.size = size or network.config.long_side
         self.reset_every = _checked_interval(reset_every)
         self.rules = _checked_count(tuple(rules))
+        self._recall = Recall()
         self.restart()
 
     @torch.inference_mode()
     def restart(self) -> None:
         """Forget everything that was seen; rules and parameters stay as they are now."""
         self._moment = beginning(self.network, self.rules)
+        self._recall.clear()
 
     def describe(self, status: Status) -> Status:
         """The same status with these rules, what they could be, and the device."""
@@ -111,6 +115,7 @@ class Lanes:
             confidence = _numpy(taken.proposal.prediction.confidence_self)
             gain = _numpy(torch.cat([update.gain for update in taken.updates]))
             state_change = _numpy(relative_change(before.state.tokens, taken.after.tokens))
+        self._recall.add(before, KeptFrame(picture.image, self.rules, self.reset_every))
         self._moment = taken.next
         height, width = picture.image.shape[:2]
         cameras = [
@@ -138,6 +143,20 @@ class Lanes:
             )
             for number, rule in enumerate(self.rules)
         )
+
+    def inspect(
+        self, lane: int, sequence: int, tell: Callable[[int, int], object] | None = None
+    ) -> Inspection:
+        """Look into what lane `lane` did with frame `sequence`, by taking it again.
+
+        `tell` hears how many of how many frames are done. Raises `ReconstructionError` where the
+        frame is no longer kept, or memory runs out.
+        """
+        if not 0 <= lane < len(self.rules):
+            raise ReconstructionError(f"lane {lane + 1}: there are {len(self.rules)}")
+        _, frames = self._recall.way_to(sequence)
+        with self._telling_of_memory(frames[-1].picture):
+            return inspect(self.network, self._recall, lane, sequence, tell=tell)
 
     def _set_parameter(self, lane: int, name: str, value: float) -> None:
         if not 0 <= lane < len(self.rules):

@@ -72,6 +72,8 @@ class SeenFrame:
     segment: int
     compute_sec: float
     confidence_mean: float
+    gain: NDArray[np.float16]
+    """(state,) the gain of each token."""
     gain_mean: float
     gain_range: tuple[float, float]
     """Percentiles 10 and 90 of the gain over the state tokens."""
@@ -292,6 +294,7 @@ def keep_frame(result: FrameResult, max_points: int, picture_width: int) -> Seen
         segment=result.segment,
         compute_sec=result.compute_sec,
         confidence_mean=float(np.mean(result.confidence)),
+        gain=result.gain.astype(np.float16),
         gain_mean=float(np.mean(result.gain)),
         gain_range=(float(low), float(high)),
         state_change=result.state_change,

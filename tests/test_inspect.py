@@ -1,0 +1,134 @@
+"""Looking into a step: what is found is what the run used, for any frame, within the budget."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.golden_cases import GoldenCase, golden_case, relative_error
+from ttt3r_viewer.errors import ReconstructionError
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.reconstruct.commands import SetParameter, SetResetEvery
+from ttt3r_viewer.reconstruct.lanes import Lanes
+from ttt3r_viewer.reconstruct.recall import LATEST, Recall, state_bytes
+from ttt3r_viewer.rules.registry import rules_from_text
+from ttt3r_viewer.types import FrameResult
+
+
+@pytest.fixture(scope="module")
+def case() -> GoldenCase:
+    return golden_case("linear-small")
+
+
+@pytest.fixture(scope="module")
+def network(case: GoldenCase) -> ReconstructionNetwork:
+    return case.network()
+
+
+def run(lanes: Lanes, pictures: np.ndarray, count: int) -> list[tuple[FrameResult, ...]]:
+    return [lanes.process(pictures[k % len(pictures)]) for k in range(count)]
+
+
+def test_what_is_found_is_what_the_run_used_through_changes_and_resets(case, network):
+    lanes = Lanes(network, rules_from_text("ttt3r,constant:0.5,ttsa3r"), reset_every=4)
+    pictures = case.arrays["frames"]
+    results = run(lanes, pictures, 5)
+    lanes.adjust(SetParameter(0, "multiplier", 0.5))
+    lanes.adjust(SetResetEvery(3))
+    results += run(lanes, pictures, 4)
+    for number, frame in enumerate(results):
+        for lane, result in enumerate(frame):
+            seen = lanes.inspect(lane, number)
+            assert (seen.lane, seen.sequence, seen.frames_replayed) == (lane, number, 0)
+            assert np.abs(seen.gain - result.gain).max() < 1e-5
+    first = lanes.inspect(0, 1)
+    assert np.abs(first.gain - 1 / (1 + np.exp(-first.state_logit))).max() < 1e-5
+
+
+def test_the_maps_are_those_of_the_published_network():
+    # The pictures of this case come through the preparation as they are.
+    case = golden_case("dpt-small")
+    lanes = Lanes(case.network(), rules_from_text("constant:1.0"))
+    run(lanes, case.arrays["frames"], len(case.arrays["frames"]))
+    seen = lanes.inspect(0, len(case.arrays["frames"]) - 1)
+    image = case.arrays["cut3r/logit_mean_per_image_token"][-1][1:]
+    state = case.arrays["cut3r/logit_mean_per_state_token"][-1]
+    assert relative_error(seen.patch_logit, image) < 2e-4
+    assert relative_error(seen.state_logit, state) < 2e-4
+    height, width = case.arrays["frames"].shape[1:3]
+    assert (seen.rows, seen.columns) == (height // 16, width // 16)
+    patches, config = seen.rows * seen.columns, case.config
+    assert seen.writes.shape == (config.decoder_depth, config.state_size, 1 + patches)
+    assert seen.reads.shape == (config.decoder_depth, 1 + patches, config.state_size)
+    for rows in (seen.writes, seen.reads):
+        assert np.abs(rows.astype(np.float32).sum(-1) - 1).max() < 2e-3  # float16
+    # |dS| per token adds up to the change of the whole state.
+    start = lanes.inspect(0, 0)
+    assert np.allclose(start.state_change, start.from_start, atol=1e-6)
+
+
+def test_an_old_frame_is_found_by_taking_the_ones_before_it_again(case, network):
+    lanes = Lanes(network, rules_from_text("ttt3r,filt3r"), reset_every=7)
+    moment = lanes._moment
+    lanes._recall = Recall(moment_bytes=(LATEST + 4) * state_bytes(moment))
+    results = run(lanes, case.arrays["frames"], 48)
+    assert lanes._recall.moment_bytes <= (LATEST + 4) * state_bytes(moment)
+    assert len(lanes._recall.moments) > LATEST
+    old = next(k for k in range(1, 48) if k not in lanes._recall.moments)
+    told: list[tuple[int, int]] = []
+    for lane in (0, 1):
+        seen = lanes.inspect(lane, old, lambda done, total: told.append((done, total)))
+        assert seen.frames_replayed > 0
+        assert np.abs(seen.gain - results[old][lane].gain).max() < 1e-5
+    assert told[0] == (0, seen.frames_replayed + 1)
+
+
+def test_pictures_stay_within_their_budget_and_what_is_too_old_says_so(case, network):
+    lanes = Lanes(network, rules_from_text("ttt3r"))
+    size = run(lanes, case.arrays["frames"], 1)[0][0].image.nbytes
+    lanes.restart()
+    lanes._recall = Recall(picture_bytes=5 * size)
+    run(lanes, case.arrays["frames"], 12)
+    assert lanes._recall.picture_bytes == 5 * size
+    with pytest.raises(ReconstructionError, match=r"frame 3 cannot be looked into.*from 7 on"):
+        lanes.inspect(0, 3)
+    assert lanes.inspect(0, 7).sequence == 7
+    with pytest.raises(ReconstructionError, match="frame 12"):
+        lanes.inspect(0, 12)
+    with pytest.raises(ReconstructionError, match="lane 2: there are 1"):
+        lanes.inspect(1, 7)
+
+
+def test_looking_leaves_the_run_as_it_was(case, network):
+    pictures = case.arrays["frames"]
+    plain, looked = (Lanes(network, rules_from_text("ttsa3r"), reset_every=3) for _ in range(2))
+    for picture in pictures:
+        (expected,), (result,) = plain.process(picture), looked.process(picture)
+        looked.inspect(0, 0)
+        assert np.array_equal(result.points_camera, expected.points_camera)
+        assert np.array_equal(result.gain, expected.gain)
+
+
+class Counting(TorchDispatchMode):
+    """Counts every torch operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_run_that_nobody_looks_into_computes_nothing_more(case, network, monkeypatch):
+    def operations() -> int:
+        lanes = Lanes(network, rules_from_text("ttt3r"))
+        with Counting() as counting:
+            run(lanes, case.arrays["frames"], 3)
+        return counting.count
+
+    kept = operations()
+    monkeypatch.setattr(Recall, "add", lambda *_: None)
+    assert operations() == kept > 100

@@ -1,0 +1,98 @@
+"""Looking into one step: the frame is taken again, and every layer's attention is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ttt3r_viewer.model.layers import CrossKeys
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.reconstruct.loop import encode, of_lane, take
+from ttt3r_viewer.reconstruct.recall import Recall
+from ttt3r_viewer.state import EvidenceKind
+from ttt3r_viewer.types import Inspection
+
+LOOKED_AT: frozenset[EvidenceKind] = frozenset(("state_logits", "image_logits"))
+
+
+class AttentionRecord:
+    """Writes down one lane's attention, layer by layer, both ways."""
+
+    def __init__(self, lane: int) -> None:
+        self.lane = lane
+        self.writes: list[NDArray[np.float16]] = []
+        self.reads: list[NDArray[np.float16]] = []
+
+    def __call__(self, state_keys: CrossKeys, image_keys: CrossKeys) -> None:
+        """Take one layer."""
+        self.writes.append(self._rows(state_keys))
+        self.reads.append(self._rows(image_keys))
+
+    def _rows(self, keys: CrossKeys) -> NDArray[np.float16]:
+        """softmax(q k / sqrt(head_dim)), mean over heads: (query, key), one head at a time."""
+        own = of_lane(keys, self.lane)
+        heads = own.q.shape[1]
+        total = own.q.new_zeros((own.q.shape[2], own.k.shape[2]), dtype=torch.float32)
+        for head in range(heads):
+            q, k = own.q[0, head].float(), own.k[0, head].float()
+            total += (q @ k.mT * own.scale).softmax(dim=-1)
+        return (total / heads).cpu().numpy().astype(np.float16)
+
+
+@torch.inference_mode()
+def inspect(
+    network: ReconstructionNetwork,
+    recall: Recall,
+    lane: int,
+    number: int,
+    *,
+    epoch: int = 0,
+    tell: Callable[[int, int], object] | None = None,
+) -> Inspection:
+    """Take frame `number` again, from the nearest kept moment, and write down one lane's insides.
+
+    `tell` hears how many of how many frames are done. Raises `ReconstructionError` where the frame
+    is no longer kept.
+    """
+    moment, frames = recall.way_to(number)
+    for done, frame in enumerate(frames[:-1]):
+        if tell is not None:
+            tell(done, len(frames))
+        tokens = encode(network, frame.picture, len(frame.rules))
+        moment = take(network, frame.rules, frame.reset_every, moment, tokens).next
+    last = frames[-1]
+    image = encode(network, last.picture, len(last.rules))
+    taken = take(network, last.rules, last.reset_every, moment, image)
+    record = AttentionRecord(lane)
+    proposal = network.propose(
+        moment.state, image, outputs=frozenset(), evidence=LOOKED_AT, watch=record
+    )
+    evidence = of_lane(proposal.evidence, lane)
+    assert evidence.state_logit_mean is not None
+    assert evidence.image_logit_mean is not None
+    before, after = moment.state.tokens[lane], taken.after.tokens[lane]
+    start = network.initial_state().tokens[0]
+    return Inspection(
+        epoch=epoch,
+        lane=lane,
+        sequence=number,
+        rows=image.rows,
+        columns=image.columns,
+        state_columns=network.config.state_columns,
+        gain=_numpy(taken.updates[lane].gain[0]),
+        state_logit=_numpy(evidence.state_logit_mean[0]),
+        state_change=_numpy((after - before).norm(dim=-1)),
+        from_start=_numpy((after - start).norm(dim=-1)),
+        patch_logit=_numpy(evidence.image_logit_mean[0, 1:]),
+        writes=np.stack(record.writes),
+        reads=np.stack(record.reads),
+        frames_replayed=len(frames) - 1,
+    )
+
+
+def _numpy(values: Tensor) -> NDArray[np.float32]:
+    return values.float().cpu().numpy()
