@@ -11,10 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ttt3r_viewer.errors import FrameError, RuleError, WeightsError
+from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, WeightsError
 from ttt3r_viewer.reconstruct.commands import (
     Adjustment,
     Command,
+    Inspect,
     Pause,
     Play,
     Restart,
@@ -24,7 +25,15 @@ from ttt3r_viewer.reconstruct.commands import (
 )
 from ttt3r_viewer.reconstruct.worker import FrameRate, Worker
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import Camera, Crop, Frame, FrameResult, SkippedFrame, Status
+from ttt3r_viewer.types import (
+    Camera,
+    Crop,
+    Frame,
+    FrameResult,
+    Inspection,
+    SkippedFrame,
+    Status,
+)
 
 
 class Pictures:
@@ -59,6 +68,8 @@ class Pretended:
         self.entered = threading.Event()
         self.rules = ("pretended",)
         self.adjusted: list[Adjustment] = []
+        self.inspected: list[int] = []
+        self.store: SceneStore | None = None
         self.restart()
 
     def restart(self) -> None:
@@ -73,6 +84,16 @@ class Pretended:
         if isinstance(command, SetRules):
             self.rules = command.rules
         self.adjusted.append(command)
+
+    def inspect(self, lane: int, sequence: int, tell=None) -> Inspection:
+        if sequence >= self.done:
+            raise ReconstructionError(f"frame {sequence} cannot be looked into")
+        assert tell is not None
+        tell(0, 2)
+        self.told = self.store.snapshot().inspection_note if self.store else ""
+        self.inspected.append(sequence)
+        one, maps = np.ones(1, np.float32), np.ones((1, 1, 1), np.float16)
+        return Inspection(0, lane, sequence, 1, 1, 1, one, one, one, one, one, maps, maps, 1)
 
     def process(self, image: Frame) -> tuple[FrameResult, ...]:
         self.entered.set()
@@ -260,4 +281,39 @@ def test_other_lanes_begin_again_at_the_first_frame_also_after_the_end(commands)
     wait_for(lambda: len(store.snapshot().lanes) == 3, "three lanes")
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end again")
     assert [len(lane.frames) for lane in store.snapshot().lanes] == [4, 4, 4]
+    assert worker.stop(10)
+
+
+def test_questions_are_answered_while_running_paused_and_finished(commands):
+    store, session = SceneStore(), Pretended()
+    session.store = store
+    commands.put(Pause())
+    worker = Worker(Pictures(4), lambda: session, store, commands)
+    worker.start()
+    wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
+    commands.put(Inspect(0, 0))
+    wait_for(lambda: "frame 0 cannot" in store.snapshot().inspection_note, "the refusal")
+    assert store.snapshot().inspection is None
+    for _ in range(2):
+        commands.put(Step())
+    wait_for(lambda: len(store.snapshot().frames) == 2, "two frames")
+    for sequence in (0, 0, 1):
+        commands.put(Inspect(0, sequence))
+
+    def found(sequence: int) -> bool:
+        inspection = store.snapshot().inspection
+        return inspection is not None and inspection.sequence == sequence
+
+    wait_for(lambda: found(1), "the latest question's answer")
+    assert session.told == "taking frames again: 0 of 2"
+    inspection = store.snapshot().inspection
+    assert inspection is not None
+    assert inspection.epoch == store.snapshot().epoch
+    commands.put(Play())
+    wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
+    commands.put(Inspect(0, 3))
+    wait_for(lambda: found(3), "an answer after the end")
+    assert store.snapshot().inspection_note == ""
+    commands.put(Restart())
+    wait_for(lambda: store.snapshot().inspection is None, "the old run's answer to go")
     assert worker.stop(10)

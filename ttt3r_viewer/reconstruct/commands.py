@@ -49,10 +49,18 @@ class SetRules:
 
 
 @dataclass(frozen=True)
+class Inspect:
+    """Look into what a lane did with one of the processed frames; the latest question wins."""
+
+    lane: int
+    sequence: int
+
+
+@dataclass(frozen=True)
 class Stop:
     """End the worker's thread; what has been reconstructed stays in the scene."""
 
 
 Adjustment = SetParameter | SetResetEvery | SetRules
 """What changes how the frames are reconstructed."""
-Command = Play | Pause | Step | Restart | Adjustment | Stop
+Command = Play | Pause | Step | Restart | Adjustment | Inspect | Stop

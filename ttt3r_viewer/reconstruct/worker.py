@@ -15,6 +15,7 @@ from ttt3r_viewer.frames.source import FrameSource
 from ttt3r_viewer.reconstruct.commands import (
     Adjustment,
     Command,
+    Inspect,
     Pause,
     Play,
     Restart,
@@ -25,7 +26,7 @@ from ttt3r_viewer.reconstruct.commands import (
     Stop,
 )
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import Frame, FrameResult, SkippedFrame, Status, printable
+from ttt3r_viewer.types import Frame, FrameResult, Inspection, SkippedFrame, Status, printable
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,12 @@ class FrameProcessor(Protocol):
 
     def adjust(self, command: Adjustment) -> None:
         """Change rules, parameters or the reset interval."""
+        ...
+
+    def inspect(
+        self, lane: int, sequence: int, tell: Callable[[int, int], object] | None = None
+    ) -> Inspection:
+        """Look into one lane's step; `tell` hears how many of how many frames are done."""
         ...
 
     def restart(self) -> None:
@@ -106,6 +113,7 @@ class Worker:
         self._status = status or Status()
         self._ends_by_itself = ends_by_itself
         self._session: FrameProcessor | None = None
+        self._question: Inspect | None = None
         self._paused = False
         self._steps = 0
         """Frames that are wanted although the run is paused."""
@@ -156,6 +164,8 @@ class Worker:
             command = self._commands.get()
             if not isinstance(command, Play | Pause | Step):  # there is no frame to pause before
                 wish = self._obey(command)
+            if wish == "go on":
+                wish = self._obey_what_waits(frames_to_come=False)
         return wish
 
     def _reconstruct(self) -> Wish:
@@ -195,18 +205,41 @@ class Worker:
         while wish == "go on" and self._paused and self._steps == 0:
             self._say(phase="paused")
             wish = self._obey(self._commands.get())
+            if wish == "go on":
+                wish = self._obey_what_waits()
         self._steps = max(self._steps - 1, 0)
         self._say(phase="running")
         return wish
 
-    def _obey_what_waits(self) -> Wish:
+    def _obey_what_waits(self, *, frames_to_come: bool = True) -> Wish:
+        """Obey all that has been asked, then answer the latest question."""
         wish: Wish = "go on"
         while wish == "go on":
             try:
-                wish = self._obey(self._commands.get_nowait())
+                command = self._commands.get_nowait()
             except queue.Empty:
+                self._answer()
                 break
+            if frames_to_come or not isinstance(command, Play | Pause | Step):
+                wish = self._obey(command)
         return wish
+
+    def _answer(self) -> None:
+        """Look into what was asked for, where something was."""
+        question, self._question = self._question, None
+        if question is None or self._session is None:
+            return
+
+        def tell(done: int, total: int) -> None:
+            self._store.set_inspection(None, f"taking frames again: {done} of {total}")
+
+        try:
+            found = self._session.inspect(question.lane, question.sequence, tell)
+        except ViewerError as error:
+            self._store.set_inspection(None, str(error))
+        else:
+            epoch = self._store.snapshot().epoch
+            self._store.set_inspection(replace(found, epoch=epoch), "")
 
     def _obey(self, command: Command) -> Wish:
         match command:
@@ -219,6 +252,8 @@ class Worker:
             case SetParameter() | SetResetEvery() | SetRules():
                 if self._adjust(command) and isinstance(command, SetRules):
                     return "restart"
+            case Inspect():
+                self._question = command
             case Restart():
                 return "restart"
             case Stop():

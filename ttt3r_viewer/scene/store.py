@@ -22,7 +22,7 @@ from ttt3r_viewer.scene.budget import (
     robust_range,
     shrink_picture,
 )
-from ttt3r_viewer.types import Camera, Crop, FrameResult, Status
+from ttt3r_viewer.types import Camera, Crop, FrameResult, Inspection, Status
 
 FIRST_PICTURE_WIDTH = 128
 SMALLEST_PICTURE_WIDTH = 16
@@ -109,6 +109,10 @@ class SceneSnapshot:
     lanes: tuple[LaneScene, ...]
     """At least one; all have seen the same frames."""
     status: Status
+    inspection: Inspection | None = None
+    """The latest look into a step; None before the first, and while one is being found."""
+    inspection_note: str = ""
+    """Why there is none: how far its search is, or why it cannot be."""
 
     @property
     def frames(self) -> tuple[SeenFrame, ...]:
@@ -134,7 +138,7 @@ class SceneSnapshot:
 class SceneStore:
     """The scene that one thread fills and any thread reads.
 
-    `add`, `set_status` and `clear` belong to one thread, the worker's; `snapshot` to everybody.
+    `add`, `clear` and the `set_` methods belong to one thread, the worker's; `snapshot` to all.
     However long the run, at most `max_points` points (19 bytes each, with colour and confidence;
     shared by the lanes) and `max_picture_bytes` of small pictures are kept; only poses, names and
     a few numbers grow with each frame.
@@ -178,6 +182,11 @@ class SceneStore:
             lanes = tuple(_scaled_to_all(lane) for lane in lanes)
         with self._lock:
             self._snapshot = replace(self._snapshot, lanes=lanes, status=status)
+
+    def set_inspection(self, inspection: Inspection | None, note: str) -> None:
+        """Replace what was found inside a step, or say how far or why not."""
+        with self._lock:
+            self._snapshot = replace(self._snapshot, inspection=inspection, inspection_note=note)
 
     def clear(self, lanes: int = 1) -> None:
         """Forget every frame, as a restart does, and be ready for so many lanes."""
