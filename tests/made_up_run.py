@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.reconstruct.commands import (
     Command,
+    Inspect,
     Pause,
     Play,
     Restart,
@@ -22,7 +23,15 @@ from ttt3r_viewer.reconstruct.commands import (
     Stop,
 )
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import Camera, Crop, FrameResult, ParameterInfo, RuleInfo, Status
+from ttt3r_viewer.types import (
+    Camera,
+    Crop,
+    FrameResult,
+    Inspection,
+    ParameterInfo,
+    RuleInfo,
+    Status,
+)
 
 ROOM_LOW = np.array([-2.0, -1.6, -1.5])
 ROOM_HIGH = np.array([2.0, 1.0, 4.0])
@@ -105,6 +114,38 @@ def room_result(sequence: int, width: int = 64, height: int = 48, *, epoch: int 
         gain=np.full(16, 0.5, np.float32),
         segment=0,
         compute_sec=0.01,
+    )
+
+
+def made_up_inspection(
+    epoch: int, lane: int, sequence: int, gain: NDArray[np.floating], *, layers: int = 2
+) -> Inspection:
+    """Look into a frame of a made-up run: 3 x 4 patches, and token k looks at patch k mod 12."""
+    rows, columns, state = 3, 4, len(gain)
+    patches = rows * columns
+    random = np.random.default_rng([lane, sequence])
+    writes = 0.1 * random.random((layers, state, 1 + patches))
+    reads = 0.1 * random.random((layers, 1 + patches, state))
+    for layer in range(layers):
+        for token in range(state):
+            patch = (token + layer) % patches
+            writes[layer, token, 1 + patch] = reads[layer, 1 + patch, token] = 2.0
+    logit = np.linspace(-1.0, 1.0, patches)
+    return Inspection(
+        epoch=epoch,
+        lane=lane,
+        sequence=sequence,
+        rows=rows,
+        columns=columns,
+        state_columns=4,
+        gain=gain.astype(np.float32),
+        state_logit=random.normal(size=state).astype(np.float32),
+        state_change=random.random(state).astype(np.float32),
+        from_start=(1 + random.random(state)).astype(np.float32),
+        patch_logit=logit.astype(np.float32),
+        writes=(writes / writes.sum(-1, keepdims=True)).astype(np.float16),
+        reads=(reads / reads.sum(-1, keepdims=True)).astype(np.float16),
+        frames_replayed=sequence % 2,
     )
 
 
@@ -196,6 +237,12 @@ class MadeUpRun:
         lanes[command.lane] = rule_info(lanes[command.lane].name, command.value)
         self.say(lanes=tuple(lanes))
 
+    def _look_into(self, question: Inspect) -> None:
+        scene = self.store.snapshot()
+        gain = scene.lanes[question.lane].frames[question.sequence].gain
+        found = made_up_inspection(scene.epoch, question.lane, question.sequence, gain)
+        self.store.set_inspection(found, "")
+
     def _run(self) -> None:
         while True:
             try:
@@ -212,6 +259,8 @@ class MadeUpRun:
                     self.say(phase="running")
                 case Pause():
                     self.say(phase="paused")
+                case Inspect():
+                    self._look_into(command)
                 case Step():
                     self.add_frame()
                     self.say(phase="paused")

@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *NUMPY_NOUNS,
         *("state", "geometry", "frames", "model", "rules", "evaluate", "reconstruct.lanes"),
     },
-    "viewer": {*NUMPY_NOUNS, "geometry", "scene", "export", "reconstruct.commands"},
+    "viewer": {*NUMPY_NOUNS, "geometry", "scene", "export", "evaluate", "reconstruct.commands"},
     "weights_command": {"errors", "model"},
     "rules_command": {"state", "rules"},
 }

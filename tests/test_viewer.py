@@ -20,24 +20,33 @@ from viser import _messages
 
 from tests.made_up_run import MadeUpRun, room_result
 from ttt3r_viewer.errors import ViewerServerError
-from ttt3r_viewer.reconstruct.commands import Command
+from ttt3r_viewer.reconstruct.commands import Command, SetParameter, SetResetEvery, SetRules, Step
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Status
 from ttt3r_viewer.viewer.address import free_port
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.camera_layer import (
-    CameraLayer,
     frustum_scale,
     past_frusta,
     path_segments,
     pyramid_segments,
 )
 from ttt3r_viewer.viewer.chunks import chunk_clouds, make_cloud
-from ttt3r_viewer.viewer.colors import VIRIDIS, apply_color_map, point_colors
+from ttt3r_viewer.viewer.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.colors import (
+    LANE_COLORS,
+    PLASMA,
+    VIRIDIS,
+    apply_color_map,
+    line_colors,
+    point_colors,
+)
+from ttt3r_viewer.viewer.lane_layer import LaneLayer, drift_segments, lane_name, scene_width
+from ttt3r_viewer.viewer.panels.lanes import legend_html
 from ttt3r_viewer.viewer.panels.run import error_html, notice_html, status_html
 from ttt3r_viewer.viewer.panels.timeline import caption_html
-from ttt3r_viewer.viewer.point_layer import LIVE_POINTS, PointLayer
+from ttt3r_viewer.viewer.point_layer import LIVE_POINTS
 from ttt3r_viewer.viewer.settings import ColorBy, ViewControls, ViewSettings
 
 
@@ -56,10 +65,17 @@ def filled_store(count: int, max_points: int = 100_000, points_per_frame: int = 
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[viser.ViserServer]:
+def used_server() -> Iterator[viser.ViserServer]:
     server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def server(used_server: viser.ViserServer) -> viser.ViserServer:
+    """One server for all tests, without the nodes of the tests before."""
+    used_server.scene.reset()
+    return used_server
 
 
 @pytest.fixture
@@ -159,18 +175,24 @@ def nodes(server: viser.ViserServer, prefix: str) -> list[str]:
     return [n for n in server.scene._handle_from_node_name if n.startswith(prefix)]
 
 
-def draw(layer: PointLayer, store: SceneStore, settings: ViewSettings, ticks: int = 3) -> int:
+def draw(layer: LaneLayer, store: SceneStore, settings: ViewSettings, ticks: int = 3) -> int:
     """Let the layer come to rest and give the number of points that it shows."""
     for tick in range(ticks):
         snapshot = store.snapshot()
         last = len(snapshot.frames) - 1
         position = last if settings.live else min(settings.position, last)
         layer.update(snapshot, settings, position, time.monotonic() + 10 * tick)
-    return layer.points_shown
+    return sum(layer.points_shown_by_lane)
+
+
+def chunk_colors(layer: LaneLayer) -> dict[int, np.ndarray]:
+    """Give the colours of the first lane's only chunk by tenth of confidence."""
+    chunks = layer._lanes[0].points._chunks.values()
+    return {c: h.colors for chunk in chunks for c, h in chunk.handles.items()}
 
 
 def test_all_kept_points_are_drawn_and_hiding_tenths_hides_their_share(server):
-    store, layer = filled_store(32), PointLayer(server)
+    store, layer = filled_store(32), LaneLayer(server)
     live = 16 * 12
     assert draw(layer, store, ViewSettings()) == 32 * 100 + live
     for hidden in (3, 9):
@@ -180,7 +202,7 @@ def test_all_kept_points_are_drawn_and_hiding_tenths_hides_their_share(server):
 
 
 def test_hiding_sends_no_points_again(server, monkeypatch):
-    store, layer = filled_store(16), PointLayer(server)
+    store, layer = filled_store(16), LaneLayer(server)
     draw(layer, store, ViewSettings(live=False, position=15))
     monkeypatch.setattr(server.scene, "add_point_cloud", lambda *_a, **_k: pytest.fail("sent"))
     draw(layer, store, ViewSettings(live=False, position=15, hidden_bins=5))
@@ -188,7 +210,7 @@ def test_hiding_sends_no_points_again(server, monkeypatch):
 
 
 def test_scrubbing_shows_exactly_the_frames_up_to_there(server):
-    store, layer = filled_store(30), PointLayer(server)
+    store, layer = filled_store(30), LaneLayer(server)
     for position in (29, 0, 5, 7, 12, 29):
         shown = draw(layer, store, ViewSettings(live=False, position=position))
         assert shown == (position + 1) * 100, position
@@ -196,43 +218,45 @@ def test_scrubbing_shows_exactly_the_frames_up_to_there(server):
         assert only == (16 * 12 if position == 29 else 100)
 
 
-@pytest.mark.parametrize("color_by", ["picture", "confidence", "frame", "height"])
+@pytest.mark.parametrize("color_by", ["picture", "confidence", "frame", "height", "lane"])
 def test_every_colour_redraws_the_same_points(server, color_by: ColorBy):
-    store, layer = filled_store(9), PointLayer(server)
+    store, layer = filled_store(9), LaneLayer(server)
     settings = ViewSettings(live=False, position=8)
     assert draw(layer, store, settings) == 900
-    before = {c: h.colors for chunk in layer._chunks.values() for c, h in chunk.handles.items()}
+    before = chunk_colors(layer)
     assert draw(layer, store, replace(settings, color_by=color_by)) == 900
-    after = {c: h.colors for chunk in layer._chunks.values() for c, h in chunk.handles.items()}
+    after = chunk_colors(layer)
     same = all(np.array_equal(before[c], after[c]) for c in before)
     assert same == (color_by == "picture")
 
 
-def test_long_run_stays_within_nodes_and_points_and_a_restart_leaves_nothing(server):
-    store, layer = SceneStore(max_points=20_000, points_per_frame=200), PointLayer(server)
-    cameras = CameraLayer(server)
-    settings, most = ViewSettings(), 0
+@pytest.mark.parametrize(("lane_count", "frame_count"), [(1, 500), (2, 150), (4, 150)])
+def test_long_run_stays_within_nodes_and_points_and_a_restart_leaves_nothing(
+    server, lane_count, frame_count
+):
+    store, layer = SceneStore(max_points=20_000, points_per_frame=200), LaneLayer(server)
+    store.clear(lane_count)
+    settings, most = ViewSettings(arrangement="side by side").within(lane_count), 0
     store.set_status(Status(phase="running"))
-    for sequence in range(500):
-        store.add(room_result(sequence, 16, 12))
-        layer.update(store.snapshot(), settings, sequence, sequence * 0.2)
-        cameras.update(store.snapshot(), settings, sequence, sequence * 0.2)
+    for sequence in range(frame_count):
+        store.add(*[room_result(sequence, 16, 12)] * lane_count)
+        layer.update(store.snapshot(), settings, sequence, sequence * 0.1)
         most = max(most, len(nodes(server, "/")))
     assert most <= 250
-    assert layer.node_count + cameras.node_count <= most
-    shown = draw(layer, store, replace(settings, live=False, position=499))
+    assert layer.node_count <= len(nodes(server, "/lanes")) <= layer.node_count + 1
+    shown = draw(layer, store, replace(settings, live=False, position=frame_count - 1))
     assert shown == store.snapshot().point_count
     assert 10_000 < shown <= 20_000
-    store.clear()
+    store.clear(lane_count)
     draw(layer, store, settings)
-    cameras.update(store.snapshot(), settings, -1, 1000.0)
-    assert not [n for n in nodes(server, "/points/") if "chunk" in n]
-    assert nodes(server, "/camera/") + nodes(server, "/live") == []
-    assert layer.points_shown == 0
+    empty = ("", "/points", *(f"/points/conf_{b}" for b in range(CONFIDENCE_BINS)), "/camera")
+    left = {f"/lanes/{k}{name}" for k in range(lane_count) for name in empty}
+    assert set(nodes(server, "/lanes/")) == left
+    assert layer.points_shown_by_lane == (0,) * lane_count
 
 
 def test_growing_chunk_is_sent_at_most_twice_a_second(server, monkeypatch):
-    store, layer = filled_store(64), PointLayer(server)
+    store, layer = filled_store(64), LaneLayer(server)
     draw(layer, store, ViewSettings())
     sent: list[str] = []
     add = server.scene.add_point_cloud
@@ -246,12 +270,13 @@ def test_growing_chunk_is_sent_at_most_twice_a_second(server, monkeypatch):
         if tick < 3:
             store.add(room_result(64 + tick, 16, 12))
         layer.update(store.snapshot(), ViewSettings(), 63 + min(tick + 1, 3), begin + tick * 0.1)
-    assert sent.count("/live") == 3
-    assert max(sent.count(name) for name in sent if name != "/live") == 2
+    live = "/lanes/0/live"
+    assert sent.count(live) == 3
+    assert max(sent.count(name) for name in sent if name != live) == 2
 
 
 def test_live_frame_is_denser_than_kept_ones_but_bounded(server):
-    store, layer = SceneStore(points_per_frame=10), PointLayer(server)
+    store, layer = SceneStore(points_per_frame=10), LaneLayer(server)
     store.add(room_result(0, 256, 192))
     assert draw(layer, store, ViewSettings()) == LIVE_POINTS + 10
 
@@ -288,6 +313,7 @@ def test_colour_maps_run_from_end_to_end_and_the_picture_stays():
         "confidence": np.array([0.0, 1.0], np.float32),
         "height": np.array([-1.0, 1.0]),
         "position": np.array([0.0, 2.0]),
+        "lane_color": LANE_COLORS[1],
     }
     assert point_colors("picture", layout, **values) is values["colors"]
     for color_by in ("confidence", "frame", "height"):
@@ -330,6 +356,174 @@ def translation(x: float) -> np.ndarray:
     return pose
 
 
+# Lanes.
+
+
+def lanes_store(count: int, frames: int) -> SceneStore:
+    """Give what a made-up run of so many lanes leaves behind."""
+    store = SceneStore(max_points=100_000, points_per_frame=100)
+    run = MadeUpRun(store, lanes=count, total=None, paused=True)
+    for _ in range(frames):
+        run.add_frame()
+    return store
+
+
+def test_every_lane_is_below_its_root_and_hiding_one_hides_its_points(server):
+    store, layer = lanes_store(3, 9), LaneLayer(server)
+    settings = ViewSettings(live=False, position=8)
+    assert draw(layer, store, settings) == 3 * 900
+    assert layer.points_shown_by_lane == (900, 900, 900)
+    roots = [server.scene._handle_from_node_name[f"/lanes/{k}"] for k in range(3)]
+    assert draw(layer, store, replace(settings, hidden_lanes=frozenset({1}))) == 2 * 900
+    assert layer.points_shown_by_lane == (900, 0, 900)
+    assert [root.visible for root in roots] == [True, False, True]
+    assert draw(layer, store, replace(settings, arrangement="blink", blink_lane=2)) == 900
+    assert [root.visible for root in roots] == [False, False, True]
+
+
+def test_looking_at_lanes_another_way_sends_no_points_again(server, monkeypatch):
+    store, layer = lanes_store(2, 9), LaneLayer(server)
+    draw(layer, store, ViewSettings())
+    monkeypatch.setattr(server.scene, "add_point_cloud", lambda *_a, **_k: pytest.fail("sent"))
+    for arrangement in ("side by side", "blink", "overlay"):
+        draw(layer, store, ViewSettings(arrangement=arrangement))
+    draw(layer, store, ViewSettings(hidden_lanes=frozenset({0})))
+
+
+def test_side_by_side_sets_lanes_apart_by_one_step_that_waits_for_the_next_layout(server):
+    store, layer = lanes_store(3, 8), LaneLayer(server)
+    settings = ViewSettings(arrangement="side by side", spacing=0.5)
+    draw(layer, store, settings)
+    step = 0.5 * scene_width(store.snapshot().lanes)
+    assert step > 0
+    assert layer.offsets == (0, step, 2 * step)
+    root = server.scene._handle_from_node_name["/lanes/2"]
+    assert np.allclose(root.position, [2 * step, 0, 0])
+    far = replace(room_result(8, 16, 12), camera=Camera(translation(500.0), 10.0, 16, 12))
+    store.add(far, far, far)
+    draw(layer, store, settings)
+    assert layer.offsets == (0, step, 2 * step)
+    draw(layer, store, replace(settings, arrangement="overlay"))
+    assert np.allclose(root.position, 0)
+
+
+def test_names_stand_above_lanes_unless_they_lie_on_each_other(server):
+    store, layer = lanes_store(2, 5), LaneLayer(server)
+    draw(layer, store, ViewSettings())
+    assert not [n for n in nodes(server, "/lanes/") if "label" in n]
+    draw(layer, store, ViewSettings(arrangement="side by side"))
+    label = server.scene._handle_from_node_name["/lanes/1/label/text"]
+    assert label.text == lane_name(store.snapshot().status, 1) == "drifting, rate 0.8"
+    above = server.scene._handle_from_node_name["/lanes/1/label"]
+    points = np.concatenate([f.points.points_world for f in store.snapshot().lanes[1].frames])
+    assert (points[:, 1] > above.position[1]).mean() > 0.95
+    draw(layer, store, ViewSettings())
+    assert not above.visible
+
+
+def test_line_joins_the_shown_cameras_of_lanes_that_lie_on_each_other(server):
+    store, layer = lanes_store(3, 9), LaneLayer(server)
+    lanes = store.snapshot().lanes
+    points, colors = drift_segments(lanes, (0, 2), 4)
+    centers = [lanes[k].frames[4].camera.T_world_camera[:3, 3] for k in (0, 2)]
+    assert np.allclose(points, [centers])
+    assert np.array_equal(colors, [line_colors([LANE_COLORS[0], LANE_COLORS[2]])])
+    settings = ViewSettings(live=False, position=4)
+
+    def segments(**fields: Any) -> int:
+        draw(layer, store, replace(settings, **fields))
+        drift = server.scene._handle_from_node_name.get("/lanes/drift")
+        return 0 if drift is None else len(drift.points)
+
+    assert segments() == 2
+    assert segments(hidden_lanes=frozenset({0})) == 1
+    assert segments(hidden_lanes=frozenset({0, 1})) == 0
+    assert segments(show_cameras=False) == segments(arrangement="blink") == 0
+    assert segments(arrangement="side by side") == 0
+
+
+def test_other_number_of_lanes_after_a_restart_leaves_no_old_ones(server):
+    store, layer = lanes_store(4, 5), LaneLayer(server)
+    draw(layer, store, ViewSettings())
+    assert nodes(server, "/lanes/3")
+    store.clear(2)
+    draw(layer, store, ViewSettings())
+    assert not nodes(server, "/lanes/2") + nodes(server, "/lanes/3") + nodes(server, "/lanes/drift")
+    assert layer.offsets == (0, 0)
+    store.add(room_result(0, 16, 12), room_result(0, 16, 12))
+    assert draw(layer, store, ViewSettings(live=False)) == 200
+
+
+def test_one_lane_keeps_its_own_colours_and_several_take_those_of_their_lanes():
+    snapshot = lanes_store(2, 8).snapshot()
+    frames, layout = snapshot.frames, snapshot.layout
+    _, plain = path_segments(frames, layout)
+    _, tinted = path_segments(frames, layout, LANE_COLORS[1])
+    assert np.array_equal(plain[-1, 1], PLASMA[-1])
+    assert np.array_equal(tinted[-1, 1], line_colors(LANE_COLORS[1]))
+    assert tinted[0, 0].sum() < tinted[-1, 1].sum()
+
+
+def test_tint_is_the_lane_colour_as_bright_as_the_picture():
+    white = {"colors": np.array([[255] * 3, [128] * 3, [0] * 3], np.uint8)}
+    colors = point_colors(
+        "lane",
+        Layout(),
+        **white,
+        confidence=np.zeros(3, np.float32),
+        height=np.zeros(3),
+        position=np.zeros(3),
+        lane_color=LANE_COLORS[3],
+    )
+    assert tuple(colors[0].tolist()) == LANE_COLORS[3]
+    assert (np.diff(colors.astype(int), axis=0) < 0).all()
+    assert colors[2].sum() > 0
+
+
+def test_one_lane_has_nothing_that_only_several_can_have():
+    several = ViewSettings(
+        arrangement="blink", hidden_lanes=frozenset({0}), blink_lane=1, color_by="lane"
+    )
+    assert several.within(1) == ViewSettings()
+    assert ViewSettings(color_by="height").within(1) == ViewSettings(color_by="height")
+    assert several.within(2) is several
+    assert several.within(2).visible_lanes(2) == (1,)
+    # The lane that blinks is switched off: the first one that is not takes its place.
+    other = replace(several, hidden_lanes=frozenset({1})).within(3)
+    assert (other.blink_lane, other.visible_lanes(3)) == (0, (0,))
+    assert replace(several, hidden_lanes=frozenset({0, 1})).within(2).visible_lanes(2) == ()
+
+
+def test_key_flips_between_the_first_two_lanes_that_are_switched_on(viewer):
+    panel, controls = viewer._publisher._parts.lanes, viewer.controls
+    panel._flip()
+    assert controls.settings == ViewSettings(), "one lane has nothing to flip"
+    viewer._store.clear(3)
+    wait_for(lambda: panel._lane_count == 3, "three lanes")
+    controls.change(hidden_lanes=frozenset({0}))
+    shown = []
+    for _ in range(3):
+        panel._flip()
+        shown.append(controls.settings.within(3).visible_lanes(3))
+    assert shown == [(1,), (2,), (1,)]
+    wait_for(lambda: panel._arrangement.value == "Blink", "the widget to follow")
+
+
+def test_followed_view_goes_with_the_first_lane_that_is_switched_on(viewer, monkeypatch):
+    store = lanes_store(2, 5)
+    cameras = ClientCameras(viewer.server)
+    targets = []
+    monkeypatch.setattr(cameras, "_follow", lambda target, _share: targets.append(target))
+    settings = ViewSettings(follow_camera=True)
+    for hidden, arrangement in ((set(), "overlay"), (set(), "blink"), ({0}, "side by side")):
+        chosen = replace(settings, hidden_lanes=frozenset(hidden), arrangement=arrangement)
+        offset = 7.0 if arrangement == "side by side" else 0.0
+        cameras.update(store.snapshot(), replace(chosen, blink_lane=1), 4, 0.0, (0.0, offset))
+    first, blinking, second = (target.look_at for target in targets)
+    assert np.allclose(first, blinking)
+    assert 6.5 < (second - first)[0] < 7.5
+
+
 # Texts.
 
 
@@ -358,11 +552,20 @@ def test_no_text_from_outside_becomes_markup():
     status = Status("starting", evil, evil, evil, evil, skipped=1, last_skipped=evil)
     frame = replace(filled_store(1).snapshot().frames[0], name=evil)
     texts = [status_html(status, 0), error_html(evil), notice_html(evil), caption_html(frame)]
+    texts.append(legend_html(0, evil, visible=True))
     for text in texts:
         assert "&lt;script&gt;" in text
         assert "<script" not in text
         assert "<img" not in text
     assert len(error_html("x" * 10**6)) < 2000
+
+
+def test_lane_is_named_by_its_rule_and_by_its_number_before_that_is_known():
+    status = lanes_store(2, 0).snapshot().status
+    assert lane_name(status, 0) == "steady, rate 1"
+    assert lane_name(Status(), 1) == "Lane 2"
+    assert "rgb(230, 159, 0)" in legend_html(1, "steady", visible=True)
+    assert legend_html(1, "steady", True) != legend_html(1, "steady", False)
 
 
 # What callbacks do.
@@ -395,6 +598,27 @@ def test_made_up_run_obeys_commands_as_the_worker_does():
     run.start()
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     assert len(store.snapshot().frames) == 5
+    run.stop()
+
+
+def test_made_up_lanes_drift_and_take_other_rules():
+    store = SceneStore()
+    run = MadeUpRun(store, lanes=2, paused=True)
+    run.start()
+    for command in (SetParameter(1, "rate", 0.3), SetResetEvery(2), Step(), Step(), Step()):
+        run.commands.put(command)
+    wait_for(lambda: run.frames_done == 3, "three frames")
+    first, second = store.snapshot().lanes
+    assert (second.frames[0].rule, second.frames[2].segment) == ("drifting, rate 0.3", 1)
+    apart = [
+        np.linalg.norm(a.camera.T_world_camera[:3, 3] - b.camera.T_world_camera[:3, 3])
+        for a, b in zip(first.frames, second.frames, strict=True)
+    ]
+    assert apart[0] == 0 < apart[1] < apart[2]
+    run.commands.put(SetRules(("steady:0.5", "drifting", "steady")))
+    wait_for(lambda: len(store.snapshot().lanes) == 3, "three lanes")
+    assert store.snapshot().status.lanes[0].text == "steady, rate 0.5"
+    assert run.seen_commands[-1] == SetRules(("steady:0.5", "drifting", "steady"))
     run.stop()
 
 

@@ -22,7 +22,7 @@ from ttt3r_viewer.evaluate.plot import plot_trajectories
 from ttt3r_viewer.export.folder import whole_file
 from ttt3r_viewer.export.results import lane_names, write_report
 from ttt3r_viewer.export.trajectory import write_tum
-from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
+from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import RuleInfo
 from ttt3r_viewer.viewer.colors import LANE_COLORS
 
@@ -31,22 +31,6 @@ def comparison_files(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
     """All names that `write_comparison` writes for these lanes."""
     poses = (f"poses_{name}.txt" for name in lane_names(rules))
     return ("comparison.md", "comparison.csv", "trajectories.png", *poses, "run.json")
-
-
-def lane_frames(lane: LaneScene) -> list[LaneFrame]:
-    """What is measured of each frame of a lane."""
-    return [
-        LaneFrame(
-            index=frame.index,
-            time_sec=frame.time_sec,
-            name=frame.name,
-            T_world_camera=frame.camera.T_world_camera,
-            confidence_mean=frame.confidence_mean,
-            gain_mean=frame.gain_mean,
-            compute_sec=frame.compute_sec,
-        )
-        for frame in lane.frames
-    ]
 
 
 def write_comparison(
@@ -59,7 +43,7 @@ def write_comparison(
 ) -> None:
     """Measure every lane and write it all, each file whole. Raises `OutputError`."""
     names = lane_names(scene.status.lanes)
-    frames = [lane_frames(lane) for lane in scene.lanes]
+    frames = [[LaneFrame.of(frame) for frame in lane.frames] for lane in scene.lanes]
     rows = [measure_lane(name, one, ground_truth) for name, one in zip(names, frames, strict=True)]
     for name, lane in zip(names, scene.lanes, strict=True):
         write_tum(folder / f"poses_{name}.txt", lane.frames)

@@ -63,12 +63,18 @@ def test_each_pane_keeps_to_its_lane_and_both_to_one_view(
     before = left.evaluate(CAMERA)
     box = page.locator("iframe").first.bounding_box()
     assert box is not None
-    middle = box["x"] + box["width"] / 2, box["y"] + 0.75 * box["height"]
-    page.mouse.move(*middle)
-    page.mouse.down()
-    page.mouse.move(middle[0] + 90, middle[1] - 20, steps=5)
-    page.mouse.up()
-    wait_for(lambda: not np.allclose(left.evaluate(CAMERA), before, atol=0.05), "the left to turn")
+    x, y = box["x"] + box["width"] / 2, box["y"] + 0.75 * box["height"]
+
+    def turned() -> bool:
+        """Drag, again where a busy page took no notice."""
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 90, y - 20, steps=5)
+        page.mouse.up()
+        page.wait_for_timeout(1000)
+        return not np.allclose(left.evaluate(CAMERA), before, atol=0.05)
+
+    wait_for(turned, "the left to turn")
     wait_for(
         lambda: np.allclose(left.evaluate(CAMERA), right.evaluate(CAMERA), atol=1e-3),
         "the right to follow",

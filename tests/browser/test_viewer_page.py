@@ -120,7 +120,10 @@ def test_timeline_shows_all_up_to_a_frame_or_that_frame_only(still):
 
 def test_cameras_colours_and_followed_view_obey_their_widgets(still):
     begun, ui = still
-    wait_for(lambda: ui.visible("/lanes/0/camera/live") and ui.visible("/lanes/0/camera/path"), "the cameras")
+    wait_for(
+        lambda: ui.visible("/lanes/0/camera/live") and ui.visible("/lanes/0/camera/path"),
+        "the cameras",
+    )
     ui.checkbox("Cameras").click()
     wait_for(lambda: not ui.visible("/lanes/0/camera/live"), "the camera to go")
     assert ui.visible("/lanes/0/camera/path")

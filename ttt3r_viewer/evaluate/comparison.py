@@ -15,6 +15,7 @@ from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.evaluate.ground_truth import GroundTruth
 from ttt3r_viewer.evaluate.trajectory import FEWEST_POSES, Trajectory, ate, rpe
 from ttt3r_viewer.geometry import umeyama
+from ttt3r_viewer.scene.store import SeenFrame
 
 MISSING = "–"  # noqa: RUF001 - a dash as wide as a digit, as tables have it
 
@@ -32,6 +33,19 @@ class LaneFrame:
     confidence_mean: float
     gain_mean: float
     compute_sec: float
+
+    @classmethod
+    def of(cls, frame: SeenFrame) -> LaneFrame:
+        """What is measured of a frame of the scene."""
+        return cls(
+            index=frame.index,
+            time_sec=frame.time_sec,
+            name=frame.name,
+            T_world_camera=frame.camera.T_world_camera,
+            confidence_mean=frame.confidence_mean,
+            gain_mean=frame.gain_mean,
+            compute_sec=frame.compute_sec,
+        )
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,10 @@ def new_optimizers(
     Muon (steps sized as in arXiv 2502.16982) took the loss of single
     frames from 0.308 to 0.269 in as many steps as AdamW took to 0.279.
     """
+    if not hasattr(torch.optim, "Muon"):
+        raise WeightsError(
+            f"training needs torch 2.9 or later, for its Muon; this is {torch.__version__}"
+        )
     inside = {
         id(weight)
         for name, weight in network.named_parameters()

@@ -8,19 +8,22 @@ import logging
 import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
-from typing import Any
 
 import rich
 import viser
 from viser import _messages
 
+from ttt3r_viewer.evaluate.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.address import free_port
 from ttt3r_viewer.viewer.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.lane_layer import LaneLayer
+from ttt3r_viewer.viewer.panels.charts import ChartsPanel
+from ttt3r_viewer.viewer.panels.inspect import InspectPanel
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
+from ttt3r_viewer.viewer.panels.rules import RulesPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.settings import ViewControls
@@ -45,11 +48,12 @@ class Viewer:
         port: int = 8080,
         title: str = "ttt3r-viewer",
         notice: str = "",
-        ground_truth: Any = None,
+        ground_truth: GroundTruth | None = None,
     ) -> None:
         """Nothing is bound before `start`.
 
         Port 0 means any free one. `notice` is plain text, shown in a box below the buttons.
+        Against `ground_truth` the charts and the table measure every lane.
         """
         self._store = store
         self._commands = commands
@@ -131,11 +135,27 @@ class Viewer:
             brand_color=(42, 130, 218),
         )
         server.scene.set_up_direction("-y")
+        run = RunPanel(server, self.controls, self._commands, self._notice)
+        # A tab that is not looked at costs the browser nothing.
+        tabs = server.gui.add_tab_group()
+        with tabs.add_tab("View", viser.Icon.EYE):
+            timeline = TimelinePanel(server, self.controls)
+            lanes = LanesPanel(server, self.controls)
+            look = LookPanel(server, self.controls)
+        with tabs.add_tab("Rules", viser.Icon.ADJUSTMENTS):
+            rules = RulesPanel(server, self.controls, self._commands)
+        with tabs.add_tab("Charts", viser.Icon.CHART_LINE):
+            charts = ChartsPanel(server, self.controls, self._ground_truth)
+        with tabs.add_tab("Inspect", viser.Icon.MICROSCOPE):
+            inspect = InspectPanel(server, self.controls, self._commands)
         return PageParts(
-            run=RunPanel(server, self.controls, self._commands, self._notice),
-            timeline=TimelinePanel(server, self.controls),
-            lanes=LanesPanel(server, self.controls),
-            look=LookPanel(server, self.controls),
+            run=run,
+            timeline=timeline,
+            lanes=lanes,
+            look=look,
+            rules=rules,
+            charts=charts,
+            inspect=inspect,
             scene=LaneLayer(server),
             client_cameras=ClientCameras(server),
             twin=twin,

@@ -13,7 +13,7 @@ from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
 from ttt3r_viewer.scene.budget import Layout
 from ttt3r_viewer.scene.store import LaneScene, SeenFrame
 from ttt3r_viewer.types import Camera
-from ttt3r_viewer.viewer.colors import PLASMA, RGB, apply_color_map, frame_share
+from ttt3r_viewer.viewer.colors import PLASMA, RGB, apply_color_map, frame_share, line_colors
 from ttt3r_viewer.viewer.settings import ViewSettings
 
 LIVE_DEPTH = 0.14
@@ -26,7 +26,7 @@ PAST_SPACING = 0.1
 REFRESH_SEC = 1.0
 """Path and past cameras are sent again at most this often while the scene grows."""
 LIVE_COLOR = (255, 170, 60)
-OLDEST_SHARE = 0.4
+OLDEST_SHARE = 0.55
 """A path in a lane's colour begins with this share of it, so that its direction is seen."""
 
 
@@ -127,7 +127,7 @@ def camera_colors(frames: NDArray[np.intp], layout: Layout, color: RGB | None) -
     if color is None:
         return apply_color_map(share, PLASMA)
     strength = OLDEST_SHARE + (1 - OLDEST_SHARE) * share
-    return (strength[:, None] * np.array(color)).round().astype(np.uint8)
+    return line_colors(strength[:, None] * np.array(color))
 
 
 def path_segments(

@@ -17,6 +17,8 @@ from ttt3r_viewer.viewer.settings import ViewSettings
 FOLLOW_SEC = 0.6
 """After this time a followed view has covered 63 % of its way to the camera."""
 
+SPAN_ASIDE = 0.65
+"""Lanes that stand side by side are left of the view's middle: the panel hides its right."""
 SPAN_BACK = 0.5
 """Lanes that stand side by side are seen from so much farther off, as a share of their span."""
 
@@ -99,12 +101,12 @@ class ClientCameras:
             self._following.clear()
 
     def _fit_home(self, span: float) -> None:
-        """Show lanes that stand side by side along x over `span` from their middle, farther off."""
+        """Show lanes that stand side by side along x over `span` all at once, from farther off."""
         before, first = self._home, self._first_view
-        to_middle = np.array([span / 2, 0.0, 0.0])
+        aside = np.array([SPAN_ASIDE * span, 0.0, 0.0])
         back = SPAN_BACK * span * unit(first.position - first.look_at)
         self._span = span
-        self._home = View(first.position + to_middle + back, first.look_at + to_middle)
+        self._home = moved(View(first.position + back, first.look_at), aside)
         self._set_home()
         for client in self._server.get_clients().values():
             # Whoever already moved the view keeps it.

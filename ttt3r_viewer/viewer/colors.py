@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.scene.budget import Layout
 from ttt3r_viewer.viewer.settings import ColorBy
@@ -44,6 +44,16 @@ def tint(colors: NDArray[np.uint8], lane_color: RGB) -> NDArray[np.uint8]:
     luminance = colors @ LUMINANCE_WEIGHTS / 255
     share = DARKEST_TINT + (1 - DARKEST_TINT) * luminance
     return (share[:, None] * np.array(lane_color)).round().astype(np.uint8)
+
+
+def line_colors(colors: ArrayLike) -> NDArray[np.uint8]:
+    """Give what makes viser's lines show these RGB colours (..., 3).
+
+    It takes the colours of lines for linear light, and so would show them too pale (IEC 61966-2-1,
+    without its linear toe).
+    """
+    linear = (np.asarray(colors, np.float64) / 255) ** 2.2
+    return (255 * linear).round().astype(np.uint8)
 
 
 def css_color(color: RGB) -> str:

@@ -19,12 +19,14 @@ from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.camera_layer import CameraLayer
 from ttt3r_viewer.viewer.chunks import automatic_point_size
-from ttt3r_viewer.viewer.colors import LANE_COLORS
+from ttt3r_viewer.viewer.colors import LANE_COLORS, line_colors
 from ttt3r_viewer.viewer.point_layer import PointLayer
 from ttt3r_viewer.viewer.settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed
 
 DRIFT_NODE = "/lanes/drift"
+SIDE_DEPTH = 1.5
+"""What is seen to the left and right of all cameras, together, as a share of the median depth."""
 LABEL_HEIGHT = 0.12
 """Distance between a lane and its name, as a share of the scene's median depth."""
 BAR_WIDTH = 0.3
@@ -155,7 +157,7 @@ class LaneLayer:
                 self._server.scene.add_line_segments(
                     f"{root}/bar",
                     np.array([[[-half, 0.0, 0.0], [half, 0.0, 0.0]]], np.float32),
-                    LANE_COLORS[k],
+                    np.broadcast_to(line_colors(LANE_COLORS[k]), (1, 2, 3)),
                     thickness=6.0,
                     thickness_units="screen",
                 )
@@ -196,7 +198,7 @@ def scene_width(lanes: Sequence[LaneScene]) -> float:
         if lane.frames:
             x = np.stack([frame.camera.T_world_camera[0, 3] for frame in lane.frames])
             low, high = robust_range(x)
-            widths.append(high - low + 2 * lane.layout.median_depth)
+            widths.append(high - low + SIDE_DEPTH * lane.layout.median_depth)
     return float(f"{max(widths):.2g}")
 
 
@@ -219,7 +221,7 @@ def drift_segments(
     centers = [lanes[k].frames[position].camera.T_world_camera[:3, 3] for k in visible]
     points = [[centers[0], center] for center in centers[1:]]
     colors = [[LANE_COLORS[visible[0]], LANE_COLORS[k]] for k in visible[1:]]
-    return np.array(points, np.float32), np.array(colors, np.uint8)
+    return np.array(points, np.float32), line_colors(colors)
 
 
 def _give_memory_back() -> None:

@@ -9,6 +9,37 @@ from typing import Any, Literal
 ColorBy = Literal["picture", "confidence", "frame", "height", "lane"]
 Extent = Literal["all", "one"]
 Arrangement = Literal["overlay", "side by side", "blink"]
+StateMode = Literal["gain", "mean gain", "gain change", "age", "state change", "from start"]
+ImageMode = Literal["alignment", "confidence", "token", "support", "none"]
+PointMap = Literal["none", "alignment", "support"]
+
+
+@dataclass(frozen=True)
+class InspectSettings:
+    """What a person chose to look into."""
+
+    on: bool = False
+    """Nothing is asked of the run, and nothing computed, while this is off."""
+    lane: int = 0
+    difference: bool = False
+    """Gains are those of lane 1 less those of lane 2."""
+    mode: StateMode = "gain"
+    """What the state map shows."""
+    threshold: float = 0.5
+    """Of the gain, for the age and the share of tokens above it."""
+    token: int = 0
+    layer: int = 0
+    """From 1; 0 is the mean of all layers."""
+    row: int = 0
+    column: int = 0
+    """The picked patch."""
+    image: ImageMode = "alignment"
+    """What is laid over the picture."""
+    opacity: float = 0.6
+    points: PointMap = "none"
+    """What the points of the shown frame are coloured by."""
+    by_mean: bool = False
+    """The history's tokens are in the order of their mean gain."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +67,7 @@ class ViewSettings:
     hidden_lanes: frozenset[int] = frozenset()
     blink_lane: int = 0
     """Which lane is shown where one at a time is."""
+    inspect: InspectSettings = InspectSettings()
 
     def within(self, lane_count: int) -> ViewSettings:
         """Give what holds for so many lanes: with one, nothing that only several can have."""
@@ -79,3 +111,7 @@ class ViewControls:
         """Replace the named fields of the settings; the latest change wins."""
         self.settings = replace(self.settings, **fields)
         self.changed.set()
+
+    def change_inspect(self, **fields: Any) -> None:
+        """Replace the named fields of what is looked into."""
+        self.change(inspect=replace(self.settings.inspect, **fields))

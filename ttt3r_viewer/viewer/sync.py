@@ -15,8 +15,11 @@ from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.viewer.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.lane_layer import LaneLayer, lane_name
+from ttt3r_viewer.viewer.panels.charts import ChartsPanel
+from ttt3r_viewer.viewer.panels.inspect import InspectPanel
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
+from ttt3r_viewer.viewer.panels.rules import RulesPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.settings import ViewControls, ViewSettings
@@ -42,6 +45,9 @@ class PageParts:
     timeline: TimelinePanel
     lanes: LanesPanel
     look: LookPanel
+    rules: RulesPanel
+    charts: ChartsPanel
+    inspect: InspectPanel
     scene: LaneLayer
     client_cameras: ClientCameras
     twin: TwinView
@@ -100,6 +106,16 @@ class Publisher:
         parts.client_cameras.update(snapshot, drawn, position, now_sec, parts.scene.offsets)
         names = tuple(lane_name(snapshot.status, lane) for lane in range(count))
         parts.twin.update(snapshot.epoch, names, drawn, parts.scene.offsets)
+        parts.rules.show(snapshot.status, now_sec)
+        parts.charts.show(snapshot, now_sec)
+        parts.inspect.show(
+            snapshot,
+            settings,
+            position,
+            now_sec,
+            offsets=parts.scene.offsets,
+            point_size=parts.scene.point_size,
+        )
         assign_changed(parts.probe, content=self._probe_html(snapshot, settings, position))
 
     def _probe_html(self, snapshot: SceneSnapshot, settings: ViewSettings, position: int) -> str:
@@ -122,6 +138,11 @@ class Publisher:
             "arrangement": drawn.arrangement,
             "blink_lane": drawn.blink_lane,
             "visible_lanes": drawn.visible_lanes(len(snapshot.lanes)),
+            "rules": [rule.text for rule in snapshot.status.lanes],
+            "chart": self._parts.charts.chart_name,
+            "chart_points": self._parts.charts.chart_points,
+            "inspect": self._parts.inspect.probe(settings),
+            "marks": sum(mark.kind == "change" for mark in self._parts.charts.marks),
         }
         return probe_html(state)
 

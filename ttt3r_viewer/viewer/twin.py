@@ -114,7 +114,8 @@ class TwinView:
                 _show_only(clients[client_id], lane, len(names))
 
     async def _take_in(self, client: viser.ClientHandle) -> None:
-        path = self._server._websock_server._live_connections[client.client_id].request.path
+        request = self._server._websock_server._live_connections[client.client_id].request
+        path = request.path if request is not None else ""
         lane = path.partition("?")[0].removeprefix(PATH)
         if not path.startswith(PATH) or not lane.isdigit():
             return

@@ -94,9 +94,7 @@ class LanesPanel:
             lane = chosen[-1] if first_shown else chosen[0]
             self._controls.change(arrangement="blink", blink_lane=lane)
 
-    def show(
-        self, snapshot: SceneSnapshot, settings: ViewSettings, twin_port: int | None
-    ) -> None:
+    def show(self, snapshot: SceneSnapshot, settings: ViewSettings, twin_port: int | None) -> None:
         """Offer what this number of lanes can have, and show what a key changed; `twin_port` is
         where the twin view is served, if it is.
         """

@@ -1,0 +1,150 @@
+"""Two lanes in a real browser: sliders that act while it runs, charts, the table, other lanes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Ui, wait_for
+from tests.made_up_run import MadeUpRun, pose_at
+from ttt3r_viewer.evaluate.ground_truth import CountedPoses
+from ttt3r_viewer.reconstruct.commands import (
+    Command,
+    Restart,
+    SetParameter,
+    SetResetEvery,
+    SetRules,
+)
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.app import Viewer
+
+pytestmark = pytest.mark.browser
+
+# Of the one plot in the page: its columns, and what its legend names.
+PLOT_DATA = """() => Object.values(window.__viserTestpoints.uplots ?? {})
+    .map(({chart}) => chart.data.map((column) => Array.from(column)))[0] ?? []"""
+LEGEND = """() => [...document.querySelectorAll('.u-legend .u-series')]
+    .filter((row) => getComputedStyle(row).display !== 'none')
+    .map((row) => row.querySelector('.u-label').textContent)"""
+
+
+class Pair:
+    """A made-up run of two lanes, the truth that the first follows, and the page."""
+
+    def __init__(self) -> None:
+        self.store = SceneStore(max_points=20_000, points_per_frame=100)
+        self.run = MadeUpRun(self.store, lanes=2, total=None, frames_per_second=10)
+        truth = CountedPoses(Path("poses.txt"), np.array([pose_at(i) for i in range(2000)]))
+        self.viewer = Viewer(self.store, self.run.commands, port=0, ground_truth=truth)
+        self.viewer.start()
+        self.run.start()
+
+    def close(self) -> None:
+        self.run.stop()
+        self.viewer.stop()
+
+    def was_told(self, command: Command) -> bool:
+        return command in self.run.seen_commands
+
+
+@pytest.fixture
+def pair(open_ui: Callable[[Viewer], Ui]) -> Iterator[tuple[Pair, Ui]]:
+    begun = Pair()
+    try:
+        yield begun, open_ui(begun.viewer)
+    finally:
+        begun.close()
+
+
+def type_number(ui: Ui, label: str, value: float, arrived: Callable[[], bool]) -> None:
+    """Type into the first box of that label until the command has arrived."""
+
+    def attempt() -> bool:
+        ui.set_number(label, value)
+        ui.page.wait_for_timeout(700)
+        return arrived()
+
+    wait_for(attempt, f"{label} = {value}")
+
+
+def open_tab(ui: Ui, name: str) -> None:
+    ui.page.get_by_role("tab", name=name).click()
+    ui.settle()
+
+
+def test_rate_moved_while_frames_arrive_is_marked_and_the_table_is_saved(pair, tmp_path: Path):
+    begun, ui = pair
+    wait_for(lambda: ui.probe().get("frames_seen", 0) >= 5, "five frames")
+    assert ui.probe()["rules"] == ["steady, rate 1", "drifting, rate 0.8"]
+    open_tab(ui, "Rules")
+    told = SetParameter(0, "rate", 0.3)
+    type_number(ui, "rate", 0.3, lambda: begun.was_told(told))
+    state = ui.wait_probe("the mark", marks=1)
+    assert state["rules"] == ["steady, rate 0.3", "drifting, rate 0.8"]
+    assert ui.text("rule-0") == "steady, rate 0.3"
+
+    open_tab(ui, "Charts")
+    expect(ui.page.get_by_test_id("marks")).to_contain_text("lane 1: steady, rate 0.3")
+    wait_for(lambda: len(ui.page.evaluate(PLOT_DATA)) == 9, "x, two lanes with bands, two marks")
+    x, *_, changes, resets = ui.page.evaluate(PLOT_DATA)
+    assert len(x) == len(changes) <= 1000
+    assert sum(height > 1 for height in changes) == 1
+    assert sum(height > 1 for height in resets) == 0
+    assert ui.page.evaluate(LEGEND) == ["frame", "steady-0.3", "drifting-0.8"]
+    for name, columns in (("Lane separation", 4), ("ATE so far", 5), ("Confidence", 5)):
+        ui.choose("Chart", name)
+        ui.wait_probe("the chart", chart=name)
+        wait_for(lambda n=columns: len(ui.page.evaluate(PLOT_DATA)) == n, f"{columns} columns")
+
+    wait_for(lambda: "drifting-0.8" in ui.text("measures"), "the table")
+    assert "poses.txt" in ui.text("measures")
+    with ui.page.expect_download() as download:
+        ui.button("CSV").click()
+    saved = tmp_path / download.value.suggested_filename
+    download.value.save_as(saved)
+    assert saved.name == "comparison.csv"
+    rows = list(csv.DictReader(saved.open(encoding="utf-8")))
+    assert [row["lane"] for row in rows] == ["steady-0.3", "drifting-0.8"]
+    assert float(rows[0]["ate_sim3_m"]) < float(rows[1]["ate_sim3_m"])
+    with ui.page.expect_download() as download:
+        ui.button("Markdown").click()
+    saved = tmp_path / download.value.suggested_filename
+    download.value.save_as(saved)
+    assert saved.read_text(encoding="utf-8").startswith("| lane |")
+
+
+def test_resets_are_set_restarted_and_two_other_lanes_begun(pair):
+    begun, ui = pair
+    wait_for(lambda: ui.probe().get("frames_seen", 0) >= 2, "two frames")
+    open_tab(ui, "Rules")
+    box = ui.page.get_by_label("Reset every", exact=True)
+
+    def attempt() -> bool:
+        box.fill("4")
+        ui.page.wait_for_timeout(700)
+        return begun.was_told(SetResetEvery(4))
+
+    wait_for(attempt, "the interval")
+    wait_for(lambda: begun.store.snapshot().frames[-1].segment > 0, "a reset")
+    epoch = begun.store.snapshot().epoch
+    ui.button("Restart with these").click()
+    wait_for(lambda: begun.was_told(Restart()), "the restart")
+    wait_for(lambda: begun.store.snapshot().epoch > epoch, "an empty scene")
+    ui.wait_probe("no change since the restart", marks=0)
+
+    ui.choose("Rule 1", "drifting")
+    ui.choose("Rule 2", "steady")
+    ui.choose("Rule 3", "steady")
+    ui.button("Start these lanes").click()
+    wait_for(lambda: begun.was_told(SetRules(("drifting", "steady", "steady"))), "three lanes")
+    ui.wait_probe("three lanes", lanes=3)
+    expect(ui.page.get_by_test_id("rule-2")).to_be_visible()
+    open_tab(ui, "Charts")
+    # Of two lanes with one rule each has a name of its own.
+    names = ["frame", "drifting", "steady", "steady_2"]
+    wait_for(lambda: ui.page.evaluate(LEGEND) == names, "the legend")

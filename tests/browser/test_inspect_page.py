@@ -1,0 +1,180 @@
+"""The tab "Inspect" in a real browser: pick, click, save, and nothing at all while it is off."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Ui, wait_for
+from tests.made_up_run import MadeUpRun
+from ttt3r_viewer.reconstruct.commands import Inspect
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.app import Viewer
+
+pytestmark = pytest.mark.browser
+
+FRAMES = 6
+
+
+@pytest.fixture
+def still(open_ui: Callable[[Viewer], Ui]) -> Iterator[tuple[MadeUpRun, Ui]]:
+    """A paused run of two lanes and six frames, and its page at the tab "Inspect"."""
+    store = SceneStore(max_points=20_000, points_per_frame=200)
+    run = MadeUpRun(store, lanes=2, paused=True)
+    viewer = Viewer(store, run.commands, port=0)
+    viewer.start()
+    run.start()
+    for _ in range(FRAMES):
+        run.add_frame()
+    ui = open_ui(viewer)
+    ui.wait_probe("all frames", frames_seen=FRAMES)
+    ui.page.get_by_role("tab", name="Inspect").click()
+    ui.settle()
+    yield run, ui
+    run.stop()
+    viewer.stop()
+
+
+def questions(run: MadeUpRun) -> list[Inspect]:
+    return [command for command in run.seen_commands if isinstance(command, Inspect)]
+
+
+def look_inside(ui: Ui) -> None:
+    ui.checkbox("Look inside").click()
+    wait_inspect(ui, "the answer", on=True, sequence=FRAMES - 1)
+
+
+def wait_inspect(ui: Ui, what: str, **wanted: object) -> None:
+    def matches() -> bool:
+        state = ui.probe().get("inspect", {})
+        return all(state.get(key) == value for key, value in wanted.items())
+
+    wait_for(matches, f"{what}: {wanted}, not {ui.probe().get('inspect')}")
+
+
+def fill(ui: Ui, label: str, value: int) -> None:
+    """Type into a number box."""
+    box = ui.page.get_by_label(label, exact=True)
+    box.fill(str(value))
+    box.press("Enter")
+    ui.settle()
+
+
+def save(ui: Ui, button: str) -> tuple[str, bytes]:
+    """Press a button that sends a file, and read that."""
+    with ui.page.expect_download() as waiting:
+        ui.button(button).click()
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+def shown_images(ui: Ui) -> list[str]:
+    """Sources of the pictures that the browser shows in the panel."""
+    return ui.page.evaluate("() => [...document.images].map((image) => image.src)")
+
+
+def test_nothing_is_asked_until_the_switch_is_on_nor_after_it_is_off(still):
+    run, ui = still
+    assert questions(run) == []
+    expect(ui.page.get_by_text("State map", exact=True)).not_to_be_visible()
+    look_inside(ui)
+    assert questions(run) == [Inspect(0, FRAMES - 1)]
+    expect(ui.page.get_by_text("State map", exact=True)).to_be_visible()
+    run.add_frame()
+    wait_inspect(ui, "the new frame", sequence=FRAMES)
+    ui.choose("Inspected lane", "2 drifting-0.8")
+    wait_for(lambda: questions(run)[-1] == Inspect(1, FRAMES), "the other lane")
+    asked = len(questions(run))
+    ui.checkbox("Look inside").click()
+    wait_inspect(ui, "the end", on=False, sequence=None)
+    assert not ui.visible("/lanes/1/inspect_patches")
+    for _ in range(3):
+        run.add_frame()
+    ui.wait_probe("the new frames", frames_seen=FRAMES + 4)
+    ui.page.wait_for_timeout(800)
+    assert len(questions(run)) == asked == 3
+
+
+def test_picked_token_and_layer_change_the_overlay_and_the_points(still):
+    _, ui = still
+    look_inside(ui)
+    ui.choose("Lay over", "Token's attention")
+    wait_for(lambda: ui.visible("/lanes/0/inspect_patches"), "the points of its patches")
+    before = shown_images(ui)
+    fill(ui, "Token", 7)
+    wait_inspect(ui, "the token", token=7)
+    wait_for(
+        lambda: sum(a != b for a, b in zip(before, shown_images(ui), strict=True)) >= 2,
+        "other pictures",
+    )
+    assert "Token 7:" in ui.text("token")
+    before = shown_images(ui)
+    box = ui.row("Layer").locator("input:not([type=hidden])").first
+    box.fill("2")
+    box.press("Enter")
+    wait_inspect(ui, "the layer", layer=2)
+    wait_for(lambda: shown_images(ui) != before, "the other layer's picture")
+    ui.choose("Frame's points", "Patch alignment")
+    wait_for(lambda: ui.visible("/lanes/0/inspect_map"), "coloured points")
+
+
+def test_a_click_on_a_point_lists_its_tokens(still):
+    run, ui = still
+    look_inside(ui)
+    fill(ui, "Patch row", 2)
+    wait_inspect(ui, "the row", patch=[2, 0])
+    wait_for(lambda: "row 2, column 0" in ui.text("tokens"), "its tokens")
+    camera = run.store.snapshot().frames[-1].camera.T_world_camera
+    ui.client.camera.position = tuple(camera[:3, 3])
+    ui.client.camera.look_at = tuple(camera[:3, 3] + camera[:3, 2])
+    wait_for(lambda: np.allclose(ui.client.camera.position, camera[:3, 3], atol=1e-3), "the view")
+    ui.page.wait_for_timeout(500)
+    # From the frame's own camera, what is a little left of the middle is in column 1.
+    ui.page.mouse.click(380, 300)
+    wait_inspect(ui, "the patch that was clicked", patch=[1, 1])
+    wait_for(lambda: "row 1, column 1" in ui.text("tokens"), "its tokens")
+    rows = ui.page.get_by_test_id("tokens").locator("tbody tr")
+    assert rows.count() == 8
+    # In the made-up run, tokens 5 and 4 look at this patch, in one layer each.
+    assert {rows.nth(k).locator("td").nth(3).inner_text() for k in (0, 1)} <= {"4", "5"}
+    assert re.search(r"\d\.\d %", rows.nth(0).inner_text())
+
+
+def test_maps_and_numbers_can_be_saved_and_read_back(still):
+    run, ui = still
+    look_inside(ui)
+    ui.page.get_by_text("Save", exact=True).click()
+    ui.settle()
+    for name in ("State", "Picture", "History"):
+        file, content = save(ui, name)
+        assert file == f"{name.lower()}_map.png"
+        image = np.asarray(Image.open(io.BytesIO(content)))
+        assert image.shape[1:] == (300, 3)
+        assert len(np.unique(image.reshape(-1, 3), axis=0)) > 20
+    lane = run.store.snapshot().lanes[0]
+    _, content = save(ui, "tokens.npz")
+    with np.load(io.BytesIO(content), allow_pickle=False) as tokens:
+        assert np.array_equal(tokens["gain"], np.stack([frame.gain for frame in lane.frames]))
+        assert int(tokens["state_columns"]) == 4
+    file, content = save(ui, "CSV")
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    assert (file, len(rows)) == ("statistics.csv", FRAMES)
+
+
+def test_a_frame_that_moved_the_state_is_gone_to(still):
+    run, ui = still
+    look_inside(ui)
+    ui.page.get_by_text("Frame statistics", exact=True).click()
+    ui.choose("Moved most", "Frame 3: moved 0.0833")
+    ui.button("Go to this frame").click()
+    ui.wait_probe("the third frame", position=2, live=False)
+    wait_inspect(ui, "its inside", sequence=2)
+    assert questions(run)[-1] == Inspect(0, 2)
+    assert "Looked into frame 3" in ui.text("inspect-note")

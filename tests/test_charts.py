@@ -1,0 +1,350 @@
+"""Charts without a browser: what is plotted, marked and measured."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import viser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tests.made_up_run import MadeUpRun, drifted, pose_at, room_result, rule_info
+from ttt3r_viewer.evaluate.comparison import comparison_csv, measure_lane
+from ttt3r_viewer.evaluate.ground_truth import CountedPoses
+from ttt3r_viewer.evaluate.trajectory import Trajectory, ate
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.panels.charts import (
+    ChartsPanel,
+    marks_html,
+    measures_html,
+    names_of,
+    plot_bands,
+    plot_series,
+)
+from ttt3r_viewer.viewer.series import (
+    LINE_POINTS,
+    MOST_MARKS,
+    SPIKE_FOOT,
+    SPIKE_TOP,
+    History,
+    Line,
+    Mark,
+    extreme_rows,
+    make_chart,
+)
+from ttt3r_viewer.viewer.settings import ViewControls
+
+
+def run_of(lanes: int, frames: int) -> MadeUpRun:
+    """A made-up run that has gone so far, and goes no further by itself."""
+    run = MadeUpRun(SceneStore(max_points=2000, points_per_frame=20), lanes=lanes, total=None)
+    for _ in range(frames):
+        run.add_frame()
+    return run
+
+
+def history_of(run: MadeUpRun, truth: CountedPoses | None = None) -> History:
+    history = History(truth)
+    history.update(run.store.snapshot())
+    return history
+
+
+def true_room(frames: int) -> CountedPoses:
+    return CountedPoses(Path("poses.txt"), np.array([pose_at(i) for i in range(frames)]))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[viser.ViserServer]:
+    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
+    yield server
+    server.stop()
+
+
+# Thinning.
+
+WAVES = st.integers(1, 4).flatmap(
+    lambda columns: arrays(
+        float,
+        st.tuples(st.integers(1, 300), st.just(columns)),
+        elements=st.floats(-1e6, 1e6),
+    )
+)
+
+
+@given(WAVES, st.integers(10, 60))
+@settings(max_examples=60, deadline=None)
+def test_thinning_keeps_ends_order_and_every_extreme_within_its_limit(values, limit):
+    rows = extreme_rows(values, limit)
+    assert len(rows) <= max(limit, 1)
+    assert (np.diff(rows) > 0).all()
+    assert rows[0] == 0
+    assert rows[-1] == len(values) - 1
+    assert np.array_equal(values[rows].min(axis=0), values.min(axis=0))
+    assert np.array_equal(values[rows].max(axis=0), values.max(axis=0))
+
+
+@given(st.integers(1000, 5000), st.lists(st.integers(0, 999), max_size=10, unique=True))
+@settings(max_examples=30, deadline=None)
+def test_single_peaks_survive_in_the_stretch_where_they_are(count, places):
+    values = np.zeros((count, 2))
+    values[places, 1] = 1.0 + np.arange(len(places))
+    stretches = (LINE_POINTS - 2) // 4
+    rows = extreme_rows(values, LINE_POINTS)
+    edges = np.linspace(0, count, stretches + 1).astype(int)
+    for start, end in itertools.pairwise(edges):
+        kept = rows[(rows >= start) & (rows < end)]
+        assert values[kept, 1].max(initial=0) == values[start:end, 1].max()
+
+
+def test_few_frames_are_all_kept():
+    assert np.array_equal(extreme_rows(np.zeros((7, 3)), 20), np.arange(7))
+
+
+# Charts.
+
+
+def test_each_number_is_that_of_its_frame_and_lane():
+    run = run_of(lanes=2, frames=9)
+    history = history_of(run)
+    for k, lane in enumerate(run.store.snapshot().lanes):
+        columns = history.lanes[k].columns
+        assert columns["gain"] == [frame.gain_mean for frame in lane.frames]
+        assert columns["gain_low"] == [frame.gain_range[0] for frame in lane.frames]
+        assert columns["gain_high"] == [frame.gain_range[1] for frame in lane.frames]
+        positions = [frame.camera.T_world_camera[:3, 3] for frame in lane.frames]
+        steps = [math.dist(a, b) for a, b in itertools.pairwise(positions)]
+        assert columns["step"] == pytest.approx([0, *steps])
+    chart = history.chart("Gain")
+    rates = [0.75 * 1.0, 0.75 * 0.8]
+    for k, rate in enumerate(rates):
+        low, value, high = (
+            chart.data[1 + chart.lines.index(Line(k, part))] for part in ("low", "value", "high")
+        )
+        assert value == pytest.approx(np.full(9, rate), rel=1e-6)
+        assert (low < value).all()
+        assert (value < high).all()
+    assert np.array_equal(chart.data[0], np.arange(1, 10))
+    assert np.array_equal(history.chart("State change").data[1], 0.1 / (1 + 0.1 * np.arange(9)))
+
+
+def test_growing_history_is_the_history_made_at_once_and_a_restart_begins_anew():
+    run = run_of(lanes=2, frames=0)
+    grown = History(true_room(40))
+    assert grown.chart("Gain").message == "no number yet"
+    for _ in range(30):
+        run.add_frame()
+        assert grown.update(run.store.snapshot())
+        assert not grown.update(run.store.snapshot())
+    at_once = history_of(run, true_room(40))
+    for name in at_once.offered():
+        for one, other in zip(grown.chart(name).data, at_once.chart(name).data, strict=True):
+            assert np.array_equal(one, other)
+    run.store.clear(1)
+    assert grown.update(run.store.snapshot())
+    assert grown.frame_numbers == []
+    assert len(grown.lanes) == 1
+
+
+def test_charts_are_offered_where_lanes_and_truth_allow():
+    alone, pair = run_of(lanes=1, frames=1), run_of(lanes=2, frames=1)
+    basic = ("Gain", "State change", "Confidence", "Step length")
+    assert history_of(alone).offered() == basic
+    assert history_of(pair).offered() == (*basic, "Lane separation")
+    assert history_of(alone, true_room(9)).offered() == (*basic, "ATE so far", "Rotation error")
+
+
+def test_running_error_is_that_of_the_poses_so_far_and_zero_for_the_truth():
+    frames = 25
+    run = run_of(lanes=2, frames=frames)
+    history = history_of(run, true_room(frames))
+    truth = true_room(frames).T_world_camera
+    estimate = np.array([drifted(pose_at(i), 0.01 * i) for i in range(frames)])
+    for count in (3, 11, 25):
+        times = np.arange(count, dtype=float)
+        expected = ate(
+            Trajectory(times, truth[:count]), Trajectory(times, estimate[:count]), with_scale=True
+        ).rmse_m
+        assert history.lanes[1].columns["ate"][count - 1] == pytest.approx(expected, abs=1e-7)
+    assert np.allclose(history.lanes[0].columns["ate"][3:], 0, atol=1e-6)
+    # Two poses measure nothing, so that the line begins at the third frame.
+    assert history.chart("ATE so far").data[0][0] == 3
+    turned = np.degrees(0.01 * np.arange(1, frames)).mean()
+    assert history.lanes[1].columns["rotation"][-1] == pytest.approx(turned)
+
+
+def test_lane_separation_ignores_another_world_and_scale_and_says_why_it_cannot_be():
+    frames = 12
+    store = SceneStore(points_per_frame=5)
+    store.clear(2)
+    history = History(None)
+    moved = drifted(np.eye(4), 0.7)
+    for i in range(frames):
+        room = room_result(i, 8, 6)
+        pose = moved @ room.camera.T_world_camera
+        pose[:3, 3] *= 2.5
+        store.add(room, replace(room, camera=replace(room.camera, T_world_camera=pose)))
+        history.update(store.snapshot())
+        if i == 1:
+            assert "wanted at least 3" in history.chart("Lane separation").message
+    chart = history.chart("Lane separation")
+    assert chart.lines == (Line(1),)
+    assert np.allclose(chart.data[1], 0, atol=1e-9)
+
+
+def test_gaps_are_bridged_and_what_has_no_number_is_left_out():
+    nan, inf = math.nan, math.inf
+    chart = make_chart(
+        range(1, 7),
+        {
+            Line(0): [nan, 1, nan, 3, inf, nan],
+            Line(1): [nan, nan, 5, nan, 7, nan],
+            Line(2): [nan] * 6,
+        },
+        [],
+    )
+    assert chart.lines == (Line(0), Line(1))
+    x, first, second, changes, resets = chart.data
+    assert np.array_equal(x, [2, 3, 4, 5])
+    assert np.array_equal(first, [1, 2, 3, 3])
+    assert np.array_equal(second, [5, 5, 6, 7])
+    assert (changes == SPIKE_FOOT).all()
+    assert (resets == SPIKE_FOOT).all()
+
+
+# Marks.
+
+
+def test_marks_say_what_is_in_force_since_which_frame():
+    run = run_of(lanes=2, frames=4)
+    run.say(lanes=(rule_info("steady", 0.3), run.store.snapshot().status.lanes[1]))
+    for _ in range(3):
+        run.add_frame()
+    run.say(reset_every=5)
+    for _ in range(2):
+        run.add_frame()
+    run.say(reset_every=0)
+    run.add_frame()
+    history = history_of(run)
+    assert history.marks == [
+        Mark(5, "change", "lane 1: steady, rate 0.3"),
+        Mark(8, "change", "reset every 5 frames"),
+        Mark(8, "reset", ""),
+        Mark(10, "change", "no more resets"),
+        Mark(10, "reset", ""),
+    ]
+    x, *_, changes, resets = history.chart("Gain").data
+    assert (np.diff(x) >= 0).all()
+    assert list(x[changes == SPIKE_TOP]) == [5, 8, 10]
+    assert list(x[resets == SPIKE_TOP]) == [8, 10]
+    assert "frame 10: no more resets" in marks_html(history.marks[-2:-1], 2)
+    assert "2 resets" in marks_html((), 2)
+
+
+def test_spikes_add_no_number_of_their_own_and_stay_within_the_limit():
+    frames = 4000
+    wave = np.sin(np.arange(frames) / 50)
+    marks = [Mark(n, kind, "") for n in range(2, frames, 7) for kind in ("change", "reset")]
+    chart = make_chart(range(1, frames + 1), {Line(0): wave}, marks)
+    x, values, changes, resets = chart.data
+    assert len(x) <= LINE_POINTS + 6 * MOST_MARKS <= 1000
+    assert np.array_equal(values, wave[x.astype(int) - 1])
+    assert (np.diff(x) >= 0).all()
+    for spikes in (changes, resets):
+        at = np.flatnonzero(spikes == SPIKE_TOP)
+        assert len(at) == MOST_MARKS
+        assert x[at[-1]] == marks[-1].frame
+        assert (spikes[at - 1] == SPIKE_FOOT).all()
+        assert (spikes[at + 1] == SPIKE_FOOT).all()
+        assert (x[at - 1] == x[at]).all()
+
+
+def test_every_line_has_a_series_and_bands_join_the_edges_of_one_lane():
+    chart = history_of(run_of(lanes=3, frames=5)).chart("Gain")
+    names = ("a", "b", "c")
+    series = plot_series(chart, names)
+    assert len(series) == len(chart.data)
+    assert [one.get("label") for one in series if one.get("width") == 1.5] == list(names)
+    bands = plot_bands(chart)
+    assert bands is not None
+    for lane, band in enumerate(bands):
+        high, low = (chart.lines[int(place) - 1] for place in band["series"])
+        assert (high, low) == (Line(lane, "high"), Line(lane, "low"))
+    assert plot_bands(history_of(run_of(lanes=1, frames=5)).chart("Confidence")) is None
+
+
+# The table.
+
+
+def test_table_escapes_names_and_reasons_and_has_a_dash_for_every_missing_number():
+    run = run_of(lanes=1, frames=2)
+    history = history_of(run, replace(true_room(1), path=Path("<b>.txt")))
+    row = measure_lane("<script>", history.lanes[0].measured, history.ground_truth)
+    text = measures_html([row], history.ground_truth)
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert "<b>" not in text
+    assert text.count("–") == 3  # noqa: RUF001
+    assert "wanted at least 3" in text
+    empty = measures_html([measure_lane("a", [], None)], None)
+    assert empty.count("–") == 5  # noqa: RUF001
+    assert "--poses" in empty
+
+
+def test_panel_draws_measures_and_saves_what_the_history_holds(server):
+    run = run_of(lanes=2, frames=20)
+    panel = ChartsPanel(server, ViewControls(), true_room(20))
+    snapshot = run.store.snapshot()
+    panel.show(snapshot, 0.0)
+    assert panel.chart_name == "Gain"
+    assert panel.chart_points == 20
+    name, content = panel._file("CSV")
+    assert name == "comparison.csv"
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    assert [row["lane"] for row in rows] == list(names_of(snapshot)) == ["steady", "drifting-0.8"]
+    assert float(rows[0]["ate_sim3_m"]) < 1e-6 < 0.01 < float(rows[1]["ate_sim3_m"])
+    assert content.decode() == comparison_csv(panel._rows)
+    name, content = panel._file("Markdown")
+    assert name == "comparison.md"
+    assert "drifting, rate 0.8" in content.decode()
+    # Neither is made anew before its time, nor where nothing is new.
+    drawn, rows = panel._plot.data, panel._rows
+    run.add_frame()
+    panel.show(run.store.snapshot(), 0.1)
+    assert panel._plot.data is drawn
+    assert panel._rows is rows
+    panel.show(run.store.snapshot(), 1e6)
+    assert panel.chart_points == 21
+    assert panel._rows[0].frames == 21
+    drawn = panel._plot.data
+    panel.show(run.store.snapshot(), 2e6)
+    assert panel._plot.data is drawn
+
+
+def test_degenerate_lanes_give_a_message_in_every_chart_and_no_exception(server):
+    store = SceneStore(points_per_frame=5)
+    store.clear(2)
+    panel = ChartsPanel(server, ViewControls(), true_room(3))
+    still = room_result(0, 8, 6)
+    for i in range(6):
+        wild = np.full((4, 4), math.nan) if i > 3 else still.camera.T_world_camera
+        one = replace(still, sequence=i, index=i, confidence=still.confidence * math.nan)
+        bad = replace(one, camera=replace(one.camera, T_world_camera=wild))
+        store.add(one, bad)
+        panel.show(store.snapshot(), 10.0 * i)
+    history = panel._history
+    assert "stand" in history.chart("Lane separation").message or "finite" in (
+        history.chart("Lane separation").message
+    )
+    assert history.chart("Confidence").message == "no number yet"
+    assert history.chart("ATE so far").message == "no number yet"
+    assert len(panel._rows) == 2
+    assert all(row.ate_sim3_m is None for row in panel._rows)

@@ -1,0 +1,304 @@
+"""Maps as pictures and what they are made of: laws of scale, history, age, patches and clicks."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from tests.made_up_run import made_up_inspection, room_result
+from ttt3r_viewer.reconstruct.commands import Inspect
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer import inspect_layer, maps
+from ttt3r_viewer.viewer.colors import VIRIDIS
+from ttt3r_viewer.viewer.panels import inspect_views as views
+from ttt3r_viewer.viewer.settings import InspectSettings
+
+NUMBERS = arrays(np.float32, st.integers(1, 300), elements=st.floats(-1e3, 1e3, width=32))
+
+
+def gains(count: int, state: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((count, state)).astype(np.float16)
+
+
+def history_of(rows: np.ndarray, columns: int = 8) -> maps.GainHistory:
+    history = maps.GainHistory(columns)
+    for row in rows:
+        history.add(row)
+    return history
+
+
+# Scale and colours.
+
+
+@given(NUMBERS)
+def test_scale_leaves_out_two_percent_and_one_at_most_at_either_end(values):
+    low, high = maps.robust_scale(values)
+    most = 0.02 * (len(values) - 1) + 1
+    slack = 1e-6 * max(abs(low), abs(high), 1.0)
+    assert (values < low - slack).sum() <= most
+    assert (values > high + slack).sum() <= most
+    assert values.min() - slack <= low <= high <= values.max() + slack
+
+
+def test_scale_knows_no_nan_and_names_both_ends_apart():
+    assert maps.robust_scale(np.array([np.nan, 2.0, np.inf])) == (2.0, 2.0)
+    assert maps.robust_scale(np.array([np.nan])) == (0.0, 1.0)
+    assert maps.scale_numbers((0.3001, 0.3004)) == ("0.3001", "0.3004")
+    assert maps.scale_numbers((0.25, 1.0)) == ("0.25", "1")
+
+
+def test_colours_go_from_one_end_to_the_other_and_nan_has_its_own():
+    colors = maps.color_map(np.array([[-1.0, 2.0, 9.0, np.nan]]), (0.0, 2.0))
+    assert colors.shape == (1, 4, 3)
+    assert (colors[0, 0] == VIRIDIS[0]).all()
+    assert (colors[0, 1] == VIRIDIS[-1]).all()
+    assert (colors[0, 2] == VIRIDIS[-1]).all()
+    assert tuple(colors[0, 3]) == maps.NO_VALUE
+
+
+# Pictures.
+
+
+def test_state_picture_has_every_token_in_its_place_and_marks_the_picked():
+    values = np.arange(10, dtype=np.float32)
+    picture = maps.state_picture(values, 4, "gain", token=5, lit=[0])
+    assert picture.shape[1] == maps.WIDTH_PX
+    side = maps.STATE_PX // 4
+
+    def at(row, column):
+        return tuple(picture[row * side + side // 2, column * side + side // 2])
+
+    scale = maps.robust_scale(values)
+    for token in range(10):
+        assert at(*divmod(token, 4)) == tuple(maps.color_map(values[token : token + 1], scale)[0])
+    assert at(2, 3) == maps.NO_VALUE
+    assert tuple(picture[side, side]) == maps.TOKEN_COLOR
+    assert tuple(picture[0, 0]) == maps.PATCH_COLOR
+    other = maps.state_picture(values, 4, "gain", token=6)
+    assert (other != picture).any()
+    again = np.asarray(Image.open(io.BytesIO(maps.png(picture))))
+    assert np.array_equal(again, picture)
+
+
+def test_overlay_leaves_the_picture_where_nothing_is_known_or_nothing_is_laid_over():
+    room = room_result(0).image
+    plain = maps.overlay_picture(room, None, 1.0, "", patches=(3, 4))
+    values = np.full((3, 4), np.nan, np.float32)
+    values[0] = [0, 1, 2, 3]
+    covered = maps.overlay_picture(room, values, 1.0, "unit", patches=(3, 4))
+    height = plain.shape[0]
+    third = height // 3
+    assert np.array_equal(covered[third:height], plain[third:])
+    assert tuple(covered[5, 5]) == tuple(VIRIDIS[0])
+    assert len(covered) > height
+    half = maps.overlay_picture(room, values, 0.5, "unit", patches=(3, 4))
+    blend = (plain[5, 5].astype(float) + covered[5, 5]) / 2
+    assert np.abs(half[5, 5] - blend).max() <= 1
+
+
+# History.
+
+
+@given(st.integers(1, 70), st.integers(1, 5), st.integers(0, 99))
+def test_history_keeps_what_lies_farthest_from_each_tokens_mean(count, state, seed):
+    rows = gains(count, state, seed)
+    history = history_of(rows)
+    shown = history.decimated()
+    assert shown.shape == (state, -(-count // history.stretch))
+    assert shown.shape[1] <= 8
+    mean = rows.astype(np.float64).mean(axis=0)
+    assert np.allclose(history.mean, mean)
+    distance = np.abs(rows - mean).max(axis=0)
+    assert np.allclose(np.abs(shown - mean[:, None]).max(axis=1), distance, atol=1e-6)
+    for token in range(state):
+        assert set(shown[token]) <= set(rows[:, token].astype(np.float32))
+    assert np.array_equal(history.rows, rows)
+
+
+def test_a_history_grown_frame_by_frame_is_that_of_whole_stretches():
+    rows = gains(29, 3)
+    shown, stretch = history_of(rows).decimated(), 4
+    mean = rows.astype(np.float64).mean(axis=0)
+    for column in range(8):
+        part = rows[column * stretch : (column + 1) * stretch].astype(np.float32)
+        low, high = part.min(axis=0), part.max(axis=0)
+        assert np.array_equal(shown[:, column], np.where(high - mean >= mean - low, high, low))
+
+
+@pytest.mark.parametrize("state", [5, 768])
+def test_history_picture_fits_and_marks_token_and_frame(state):
+    history = history_of(gains(50, state), maps.HISTORY_COLUMNS)
+    first, last = (
+        maps.history_picture(history, by_mean=False, token=0, position=p, unit="gain")
+        for p in (0, 49)
+    )
+    assert first.shape == last.shape
+    assert first.shape[1] == maps.WIDTH_PX
+    assert first.shape[0] <= maps.HISTORY_ROWS + 40
+    assert first.shape[0] > maps.HISTORY_ROWS / 2
+
+    def marked(picture):
+        return np.flatnonzero((picture[2] == maps.PATCH_COLOR).all(-1))
+
+    assert marked(first)[0] < 10
+    assert marked(last)[-1] > maps.WIDTH_PX - 10
+    ordered = maps.history_picture(history, by_mean=True, token=0, position=0, unit="gain")
+    assert (ordered != first).any()
+
+
+def test_age_by_hand():
+    rows = np.array([[0.9, 0.1, 0.9], [0.9, 0.1, 0.2], [0.6, 0.1, 0.2]], np.float16)
+    assert maps.frames_since_above(rows, 0.5).tolist() == [0, 3, 2]
+    assert maps.frames_since_above(rows, 0.7).tolist() == [1, 3, 2]
+    assert maps.frames_since_above(rows, 0.0).tolist() == [0, 0, 0]
+
+
+@given(st.integers(1, 600), st.floats(0.9, 1.0))
+def test_age_in_blocks_is_age_frame_by_frame(count, threshold):
+    rows = gains(count, 3, count)
+    wanted = [
+        next((k for k, gain in enumerate(rows[::-1, token]) if gain > threshold), count)
+        for token in range(3)
+    ]
+    assert maps.frames_since_above(rows, threshold).tolist() == wanted
+
+
+def test_histogram_counts_every_token():
+    x, y = maps.histogram_steps(np.array([0.1, 0.1, 0.2, np.nan]), bins=4)
+    assert len(x) == len(y) == 10
+    assert y[1:-1:2].sum() == 3
+    assert (x[0], y[0], y[-1]) == (0.1, 0.0, 0.0)
+
+
+# Values of the maps.
+
+
+def test_state_modes_by_hand():
+    rows = np.array([[0.5, 1.0], [0.25, 0.5], [1.0, 0.0]], np.float16)
+    found = made_up_inspection(0, 0, 1, rows[1])
+
+    def values(mode, position):
+        return views.state_values(mode, rows, position, 0.4, found).tolist()
+
+    assert values("gain", 1) == [0.25, 0.5]
+    assert values("mean gain", 1) == [0.375, 0.75]
+    assert values("gain change", 2) == [0.75, -0.5]
+    assert values("gain change", 0) == [0.0, 0.0]
+    assert values("age", 1) == [1, 0]
+    assert values("state change", 1) == found.state_change.tolist()
+    assert values("from start", 1) == found.from_start.tolist()
+
+
+def test_attention_goes_both_ways_and_layers_add_up_to_their_mean():
+    found = made_up_inspection(0, 0, 0, np.linspace(0.1, 0.9, 16))
+    # In layer L, token k takes from patch (k + L - 1) mod 12, as the made-up run says.
+    assert inspect_layer.top_patches(found, 5, layer=1)[0] == 5
+    assert inspect_layer.top_patches(found, 5, layer=2)[0] == 6
+    reads, writes = inspect_layer.tokens_of_patch(found, 6, layer=2)
+    assert reads.argmax() == writes.argmax() == 5
+    layers = [inspect_layer.token_over_patches(found, 5, layer) for layer in (1, 2)]
+    mean = inspect_layer.token_over_patches(found, 5, 0)
+    assert np.allclose(mean, np.mean(layers, axis=0), atol=1e-4)
+    assert set(views.lit_tokens(found, 6, 2)) >= {5}
+
+
+def test_support_is_a_mean_of_gains_and_that_of_equal_gains_is_the_gain():
+    equal = made_up_inspection(0, 0, 0, np.full(16, 0.3))
+    assert np.allclose(inspect_layer.gain_support(equal), 0.3, atol=1e-6)
+    found = made_up_inspection(0, 0, 0, np.linspace(0.1, 0.9, 16))
+    support = inspect_layer.gain_support(found)
+    assert support.shape == (12,)
+    assert found.gain.min() < support.min() < support.max() < found.gain.max()
+
+
+def test_what_is_picked_stays_within_what_there_is():
+    found = made_up_inspection(0, 0, 0, np.zeros(16))
+    wild = InspectSettings(token=99, layer=-3, row=7, column=-1)
+    kept = views.picked_within(wild, found)
+    assert (kept.token, kept.layer, kept.row, kept.column) == (15, 0, 2, 0)
+
+
+# Points and clicks.
+
+
+def test_every_point_belongs_to_the_patch_of_its_pixel():
+    room = room_result(7, 64, 48)
+    camera = room.camera
+    points = room.points_camera.reshape(-1, 3) @ camera.T_world_camera[:3, :3].T
+    points += camera.T_world_camera[:3, 3]
+    y, x = np.mgrid[:48, :64]
+    wanted = (y * 3 // 48) * 4 + x * 4 // 64
+    got = inspect_layer.patches_of_points(points, camera, 3, 4)
+    assert np.array_equal(got, wanted.reshape(-1))
+    behind = 2 * camera.T_world_camera[:3, 3] - points
+    assert (inspect_layer.patches_of_points(behind, camera, 3, 4) == -1).all()
+    means = inspect_layer.patch_means(room.confidence.reshape(-1), got, 3, 4)
+    assert np.allclose(means[0, 0], room.confidence[:16, :16].mean(), rtol=1e-5)
+    assert np.isnan(inspect_layer.patch_means(np.ones(1), np.array([-1]), 1, 1)).all()
+
+
+def test_a_ray_meets_the_first_of_the_points_that_lie_on_it():
+    points = np.array([[0, 0, 5.0], [0, 0.01, 3.0], [1, 0, 3.0], [0, 0, -2.0]])
+    assert inspect_layer.point_on_ray(points, (0, 0, 0), (0, 0, 2)) == 1
+    assert inspect_layer.point_on_ray(points, (0, 0, 4), (0, 0, 1)) == 0
+    assert inspect_layer.point_on_ray(points, (0, 0, 0), (1, 0, 3)) == 2
+    assert inspect_layer.point_on_ray(points, (0, 0, 0), (0, 1, 0)) is None
+    assert inspect_layer.point_on_ray(points[:0], (0, 0, 0), (0, 1, 0)) is None
+
+
+# Questions and texts.
+
+
+def test_questions_wait_for_the_answer_and_are_never_asked_twice():
+    store = SceneStore(points_per_frame=10)
+    for k in range(3):
+        store.add(room_result(k))
+    questions = views.Questions()
+
+    def ask(position, now):
+        return questions.ask(store.snapshot(), 0, position, now)
+
+    assert ask(-1, 0.0) is None
+    assert ask(1, 0.0) == Inspect(0, 1)
+    assert ask(1, 9.0) is None
+    assert ask(2, 1.0) is None
+    assert ask(2, 2.1) == Inspect(0, 2)
+    store.set_inspection(made_up_inspection(0, 0, 2, np.zeros(16)), "")
+    assert ask(0, 2.2) is None
+    assert ask(0, 2.5) == Inspect(0, 0)
+    store.clear()
+    store.add(room_result(0))
+    assert ask(0, 9.0) == Inspect(0, 0)
+
+
+def test_the_note_says_what_is_shown_and_why_something_is_not():
+    store = SceneStore(points_per_frame=10)
+
+    def note(found, position):
+        return views.note_text(store.snapshot(), found, position)
+
+    assert note(None, -1) == "No frame yet."
+    assert note(None, 2) == "frame 3 is being looked into."
+    store.set_inspection(None, "frame 3 cannot be looked into")
+    assert note(None, 2) == "frame 3 cannot be looked into."
+    found = made_up_inspection(0, 0, 1, np.zeros(16))
+    assert note(found, 1) == "Looked into frame 2, after 1 replayed frame."
+    assert note(replace(found, frames_replayed=0), 1) == "Looked into frame 2."
+    html = views.note_html("<b>&")
+    assert "<b>" not in html
+
+
+def test_frames_that_moved_most_come_first():
+    store = SceneStore(points_per_frame=10)
+    for k, change in enumerate([0.1, 0.5, 0.2]):
+        store.add(replace(room_result(k), state_change=change))
+    moved = views.most_moved(store.snapshot().frames)
+    assert list(moved.values()) == [1, 2, 0]
+    assert next(iter(moved)) == "Frame 2: moved 0.5"

@@ -1,0 +1,102 @@
+"""tokens.npz and the table of statistics: what is written is what was seen, frame by frame."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.made_up_run import room_result
+from ttt3r_viewer.errors import OutputError
+from ttt3r_viewer.export.tokens import (
+    COLUMNS,
+    gain_entropy,
+    share_above,
+    statistics_csv,
+    tokens_npz,
+    write_statistics,
+    write_tokens,
+)
+from ttt3r_viewer.scene.store import LaneScene, SceneStore
+
+GAINS = st.lists(st.floats(0, 1, width=16), min_size=2, max_size=40)
+
+
+def lane(count: int, state: int = 16) -> LaneScene:
+    store = SceneStore(points_per_frame=20)
+    for k in range(count):
+        gain = np.random.default_rng(k).random(state).astype(np.float32)
+        result = replace(
+            room_result(k), gain=gain, state_change=0.1 * k, rule=f"rule {k}, né", segment=k // 2
+        )
+        store.add(result)
+    return store.snapshot().lanes[0]
+
+
+def test_npz_holds_every_gain_and_needs_no_pickle(tmp_path: Path):
+    path, seen = tmp_path / "tokens.npz", lane(5)
+    write_tokens(path, seen, state_columns=4)
+    with np.load(path, allow_pickle=False) as tokens:
+        assert tokens["gain"].dtype == np.float16
+        assert np.array_equal(tokens["gain"], np.stack([frame.gain for frame in seen.frames]))
+        assert tokens["name"].tolist() == [frame.name for frame in seen.frames]
+        assert tokens["rule"].tolist() == [f"rule {k}, né" for k in range(5)]
+        assert tokens["segment"].tolist() == [0, 0, 1, 1, 2]
+        assert tokens["sequence"].tolist() == tokens["index"].tolist() == list(range(5))
+        assert np.allclose(tokens["time_sec"], np.arange(5) / 30)
+        assert int(tokens["state_columns"]) == 4
+        assert len(tokens.files) == 8
+
+
+def test_a_run_without_frames_gives_files_without_rows():
+    with np.load(io.BytesIO(tokens_npz(lane(0), 4))) as tokens:
+        assert tokens["gain"].shape == (0, 0)
+    assert statistics_csv(()).decode() == ",".join(COLUMNS) + "\n"
+
+
+def test_statistics_are_those_of_the_gains(tmp_path: Path):
+    path, seen = tmp_path / "statistics.csv", lane(4)
+    write_statistics(path, seen, threshold=0.25)
+    rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
+    assert tuple(rows[0]) == COLUMNS
+    for row, frame in zip(rows, seen.frames, strict=True):
+        gain = frame.gain.astype(np.float64)
+        assert row["name"] == frame.name
+        assert row["rule"] == frame.rule
+        assert float(row["gain_mean"]) == pytest.approx(gain.mean(), rel=1e-3)
+        assert float(row["share_above"]) == pytest.approx((gain > 0.25).mean())
+        assert float(row["gain_entropy"]) == pytest.approx(gain_entropy(gain), rel=1e-5)
+        assert float(row["state_change"]) == pytest.approx(frame.state_change)
+        assert (row["threshold"], row["segment"]) == ("0.25", str(frame.segment))
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(OutputError, match="gone"):
+        write_tokens(tmp_path / "gone" / "tokens.npz", lane(1), 4)
+
+
+@given(GAINS)
+def test_entropy_is_between_0_and_1_whatever_the_gains_scale(gains):
+    entropy = gain_entropy(gains)
+    assert 0 <= entropy <= 1
+    assert gain_entropy([3 * gain for gain in gains]) == pytest.approx(entropy, abs=1e-9)
+    assert gain_entropy(gains[::-1]) == pytest.approx(entropy, abs=1e-9)
+
+
+@given(st.floats(0.01, 1), st.integers(2, 900))
+def test_entropy_is_1_for_equal_gains_and_0_where_one_token_has_all(gain, count):
+    assert gain_entropy(np.full(count, gain)) == pytest.approx(1.0)
+    assert gain_entropy(np.eye(count)[0]) == pytest.approx(0.0)
+
+
+def test_entropy_of_two_and_share_by_hand():
+    # 3/4 and 1/4: -(0.75 log2 0.75 + 0.25 log2 0.25) bits of at most one.
+    assert gain_entropy([0.6, 0.2]) == pytest.approx(0.811278, abs=1e-6)
+    assert gain_entropy([0.0, 0.0]) == 1.0
+    assert share_above([0.1, 0.5, 0.6, 0.7], 0.5) == 0.5

@@ -1,0 +1,343 @@
+"""The tab "Inspect": looks into what the rule did with the shown frame, while its switch is on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import numpy as np
+import viser
+from numpy.typing import NDArray
+
+from ttt3r_viewer.export.results import lane_names
+from ttt3r_viewer.export.tokens import statistics_csv, tokens_npz
+from ttt3r_viewer.reconstruct.commands import Command
+from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
+from ttt3r_viewer.types import Inspection
+from ttt3r_viewer.viewer import inspect_layer, maps
+from ttt3r_viewer.viewer.panels import inspect_views as views
+from ttt3r_viewer.viewer.panels.inspect_widgets import DIFFERENCE, OFF_TEXT, InspectWidgets
+from ttt3r_viewer.viewer.settings import InspectSettings, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.widgets import assign_changed
+
+DRAW_SEC = 0.2
+LIST_SEC = 1.0
+BUSY_SHARE = 0.1
+"""Of the publisher's time that drawing may take, however large the state."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """What a click in the scene can meet: the points of the frame that was looked into."""
+
+    points_world: NDArray[np.float32]
+    patches: NDArray[np.intp]
+    offset: float
+    columns: int
+
+
+class InspectPanel:
+    """The tab and what it draws in the scene; `show` belongs to the publisher."""
+
+    def __init__(
+        self, server: viser.ViserServer, controls: ViewControls, commands: SimpleQueue[Command]
+    ) -> None:
+        self._server = server
+        self._controls = controls
+        self._commands = commands
+        self._layer = inspect_layer.InspectLayer(server)
+        self._questions = views.Questions()
+        self._was_on = False
+        self._note = ""
+        self._forget()
+        widgets = self._widgets = InspectWidgets(server.gui, controls)
+
+        @widgets.go.on_click
+        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
+            place = self._moved_places.get(widgets.moved.value)
+            if place is not None:
+                controls.change(live=False, position=place)
+
+        @widgets.save_map.on_click
+        async def _(event: viser.GuiEvent[viser.GuiButtonGroupHandle]) -> None:
+            name = widgets.save_map.value
+            picture = self._pictures.get(name)
+            if event.client is not None and picture is not None:
+                file = f"{name.lower()}_map.png"
+                event.client.send_file_download(file, maps.png(picture), save_immediately=True)
+
+        # Packing thousands of frames takes a while, so this one is left to viser's own threads.
+        @widgets.save_numbers.on_click
+        def _(event: viser.GuiEvent[viser.GuiButtonGroupHandle]) -> None:
+            lane, found = self._lane_shown, self._found
+            if event.client is not None and lane is not None and found is not None:
+                name, content = self._file(widgets.save_numbers.value, lane, found)
+                event.client.send_file_download(name, content, save_immediately=True)
+
+    def _file(self, kind: str, lane: LaneScene, found: Inspection) -> tuple[str, bytes]:
+        if kind == "CSV":
+            threshold = self._controls.settings.inspect.threshold
+            return "statistics.csv", statistics_csv(lane.frames, threshold)
+        return "tokens.npz", tokens_npz(lane, found.state_columns)
+
+    async def _click(self, event: viser.SceneClickEvent) -> None:
+        """Pick the patch of the point that was clicked."""
+        target = self._target
+        if target is None:
+            return
+        origin = np.array(event.ray_origin) - [target.offset, 0.0, 0.0]
+        hit = inspect_layer.point_on_ray(target.points_world, origin, event.ray_direction)
+        if hit is not None:
+            row, column = divmod(int(target.patches[hit]), target.columns)
+            self._controls.change_inspect(row=row, column=column)
+
+    def _forget(self) -> None:
+        """Let go of all that was looked into."""
+        self._history = maps.GainHistory()
+        self._history_of: object = None
+        self._found: Inspection | None = None
+        self._target: _Target | None = None
+        self._lane_shown: LaneScene | None = None
+        self._drawn: dict[str, object] = {}
+        self._pictures: dict[str, maps.Picture] = {}
+        self._moved_places: dict[str, int] = {}
+        self._draw_due_sec = self._list_due_sec = -math.inf
+        self._questions.forget()
+
+    def show(
+        self,
+        snapshot: SceneSnapshot,
+        settings: ViewSettings,
+        position: int,
+        now_sec: float,
+        *,
+        offsets: Sequence[float],
+        point_size: float,
+    ) -> None:
+        """Ask about the shown frame and draw what came back; nothing at all while it is off.
+
+        `position` is the frame that the page stands at, or -1 while there is none; `offsets` is
+        where each lane stands on the world's x axis.
+        """
+        count = len(snapshot.lanes)
+        self._layer.begin((snapshot.epoch, count))
+        chosen = settings.inspect
+        self._switch(chosen.on)
+        if not chosen.on:
+            return
+        number = min(chosen.lane, count - 1)
+        lane = self._lane_shown = snapshot.lanes[number]
+        self._offer_lanes(snapshot)
+        found = self._take(snapshot, number)
+        question = self._questions.ask(snapshot, number, position, now_sec)
+        if question is not None:
+            self._commands.put(question)
+        self._note = views.note_text(snapshot, found, position)
+        assign_changed(self._widgets.note, content=views.note_html(self._note))
+        if found is not None:
+            chosen = views.picked_within(chosen, found)
+            self._show_picked(chosen, found, up_to_date=settings is self._controls.settings)
+        if now_sec < self._draw_due_sec or position < 0:
+            return
+        started = time.perf_counter()
+        self._gather(snapshot, number, difference=chosen.difference and count > 1)
+        self._draw_history(lane, chosen, position, now_sec)
+        if found is not None:
+            self._draw_state(chosen, position, found)
+            self._draw_picture(lane, chosen, found)
+            self._draw_scene(lane, chosen, found, offsets[number], point_size)
+        busy_sec = time.perf_counter() - started
+        self._draw_due_sec = now_sec + max(DRAW_SEC, busy_sec / BUSY_SHARE)
+
+    def probe(self, settings: ViewSettings) -> dict[str, object]:
+        """Say what this tab shows, for programs."""
+        chosen, found = settings.inspect, self._found
+        return {
+            "on": chosen.on,
+            "lane": chosen.lane,
+            "sequence": None if found is None else found.sequence,
+            "token": chosen.token,
+            "patch": [chosen.row, chosen.column],
+            "layer": chosen.layer,
+            "mode": chosen.mode,
+            "note": self._note,
+            "picked_points": self._layer.picked_points,
+        }
+
+    def _switch(self, on: bool) -> None:
+        """Do what has to be done once when the switch is turned."""
+        if on == self._was_on:
+            return
+        self._was_on = on
+        self._forget()
+        for folder in self._widgets.folders:
+            folder.visible = on
+        if on:
+            # A page that listens to clicks shows another pointer, so it does only while on.
+            # viser awaits callbacks that are coroutines, which its annotation does not say.
+            self._server.scene.on_click()(self._click)  # pyright: ignore[reportArgumentType]
+        else:
+            self._server.scene.remove_click_callback(self._click)
+            self._layer.clear()
+            self._widgets.lane.visible = False
+            self._note = ""
+            self._widgets.note.content = views.note_html(OFF_TEXT)
+
+    def _offer_lanes(self, snapshot: SceneSnapshot) -> None:
+        count = len(snapshot.lanes)
+        names = lane_names(snapshot.status.lanes)
+        known = names if len(names) == count else ("",) * count
+        options = [f"{k + 1} {name}".strip() for k, name in enumerate(known)]
+        if count > 1:
+            options.append(DIFFERENCE)
+        assign_changed(self._widgets.lane, options=tuple(options), visible=count > 1)
+
+    def _take(self, snapshot: SceneSnapshot, lane: int) -> Inspection | None:
+        """Keep the last answer about this lane until the next one comes."""
+        found, kept = snapshot.inspection, self._found
+        if found is not None and (found.epoch, found.lane) == (snapshot.epoch, lane):
+            self._found = found
+        elif kept is not None and (kept.epoch, kept.lane) != (snapshot.epoch, lane):
+            self._found = self._target = None
+        return self._found
+
+    def _show_picked(self, chosen: InspectSettings, found: Inspection, *, up_to_date: bool) -> None:
+        """Keep the widgets within what there is, and show what a click picked."""
+        widgets = self._widgets
+        assign_changed(widgets.layer_slider, max=len(found.writes))
+        assign_changed(widgets.token, max=len(found.gain) - 1)
+        assign_changed(widgets.row, max=found.rows - 1)
+        assign_changed(widgets.column, max=found.columns - 1)
+        # A widget that a person has just changed is ahead of older settings.
+        if up_to_date:
+            assign_changed(widgets.row, value=chosen.row)
+            assign_changed(widgets.column, value=chosen.column)
+
+    def _gather(self, snapshot: SceneSnapshot, lane: int, *, difference: bool) -> None:
+        """Take in the gains of new frames, all of them where it is another lane or run."""
+        first, second = (0, 1) if difference else (lane, lane)
+        key = (snapshot.epoch, first, second)
+        if key != self._history_of:
+            self._history, self._history_of = maps.GainHistory(), key
+            self._drawn.clear()
+        a, b = snapshot.lanes[first].frames, snapshot.lanes[second].frames
+        for k in range(self._history.count, len(a)):
+            self._history.add(a[k].gain - b[k].gain if difference else a[k].gain)
+
+    def _new(self, name: str, *key: object) -> bool:
+        """Whether something has to be drawn anew, which is then taken as done."""
+        if self._drawn.get(name) == key:
+            return False
+        self._drawn[name] = key
+        return True
+
+    def _put(self, name: str, handle: viser.GuiImageHandle, picture: maps.Picture) -> None:
+        self._pictures[name] = handle.image = picture
+
+    def _draw_history(
+        self, lane: LaneScene, chosen: InspectSettings, position: int, now_sec: float
+    ) -> None:
+        """Draw what needs the gains alone."""
+        history, widgets = self._history, self._widgets
+        count, tokens = history.rows.shape
+        token = min(chosen.token, tokens - 1)
+        if self._new("history", count, position, token, chosen.by_mean):
+            unit = "gain of lane 1 - of lane 2" if chosen.difference else "gain"
+            picture = maps.history_picture(
+                history, by_mean=chosen.by_mean, token=token, position=position, unit=unit
+            )
+            self._put("History", widgets.history_image, picture)
+            widgets.history_text.content = views.history_html(
+                count, history.stretch, tokens, chosen.by_mean
+            )
+        if self._new("statistics", position, chosen.threshold):
+            frame = lane.frames[position]
+            widgets.statistics.content = views.statistics_html(
+                frame.gain, chosen.threshold, frame.state_change
+            )
+            widgets.histogram.data = maps.histogram_steps(frame.gain)
+        if now_sec >= self._list_due_sec and self._new("moved", count):
+            self._list_due_sec = now_sec + LIST_SEC
+            self._moved_places = views.most_moved(lane.frames)
+            widgets.moved.options = tuple(self._moved_places)
+
+    def _draw_state(self, chosen: InspectSettings, position: int, found: Inspection) -> None:
+        """Draw the state map, and list the tokens of the picked patch."""
+        patch = chosen.row * found.columns + chosen.column
+        mode, layer, token = chosen.mode, chosen.layer, chosen.token
+        where = (views.key_of(found), layer, patch, token)
+        if not self._new("state", position, mode, chosen.threshold, chosen.difference, *where):
+            return
+        widgets = self._widgets
+        rows = self._history.rows
+        values = views.state_values(mode, rows, position, chosen.threshold, found)
+        of_two = chosen.difference and mode in views.GAIN_MODES
+        unit = views.STATE_UNITS[mode] + (", lane 1 - 2" if of_two else "")
+        lit = views.lit_tokens(found, patch, layer)
+        picture = maps.state_picture(values, found.state_columns, unit, token, lit)
+        self._put("State", widgets.state_image, picture)
+        assign_changed(widgets.token_text, content=views.token_html(found, token))
+        assign_changed(widgets.tokens, content=views.tokens_html(found, patch, layer))
+
+    def _draw_picture(self, lane: LaneScene, chosen: InspectSettings, found: Inspection) -> None:
+        """Draw the input picture of the frame that was looked into, and the map over it."""
+        frame, latest = lane.frames[found.sequence], lane.latest
+        newest = latest is not None and latest.sequence == found.sequence
+        layer, token = chosen.layer, chosen.token
+        patch = chosen.row * found.columns + chosen.column
+        where = (views.key_of(found), newest, layer, token, patch)
+        if not self._new("picture", chosen.image, chosen.opacity, *where):
+            return
+        top = inspect_layer.top_patches(found, token, layer)
+        picture = maps.overlay_picture(
+            latest.image if newest and latest is not None else frame.picture,
+            views.image_values(chosen.image, found, lane, token, layer),
+            chosen.opacity,
+            views.IMAGE_UNITS[chosen.image],
+            patches=(found.rows, found.columns),
+            top=top,
+            picked=patch,
+        )
+        self._put("Picture", self._widgets.picture_image, picture)
+
+    def _draw_scene(
+        self,
+        lane: LaneScene,
+        chosen: InspectSettings,
+        found: Inspection,
+        offset: float,
+        point_size: float,
+    ) -> None:
+        """Colour and highlight the points of the frame that was looked into."""
+        layer, token = chosen.layer, chosen.token
+        patch = chosen.row * found.columns + chosen.column
+        seen = (views.key_of(found), lane.layout.generation, point_size)
+        if not self._new("scene", *seen, offset, layer, token, patch, chosen.points):
+            return
+        points = inspect_layer.shown_points(lane, found.sequence)
+        camera = lane.frames[found.sequence].camera
+        patches = inspect_layer.patches_of_points(
+            points.points_world, camera, found.rows, found.columns
+        )
+        known = patches >= 0
+        self._target = _Target(points.points_world[known], patches[known], offset, found.columns)
+        self._layer.show_patches(
+            found.lane,
+            points.points_world,
+            camera,
+            patches,
+            top=inspect_layer.top_patches(found, token, layer),
+            picked=patch,
+            point_size=point_size,
+        )
+        self._layer.show_map(
+            found.lane,
+            points.points_world,
+            camera,
+            patches,
+            values=views.point_values(chosen.points, found),
+            point_size=point_size,
+        )
