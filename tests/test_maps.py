@@ -237,6 +237,8 @@ def test_every_point_belongs_to_the_patch_of_its_pixel():
     wanted = (y * 3 // 48) * 4 + x * 4 // 64
     got = inspect_layer.patches_of_points(points, camera, 3, 4)
     assert np.array_equal(got, wanted.reshape(-1))
+    aside = points + 9 * (points - camera.T_world_camera[:3, 3]) @ np.diag([1.0, 0.0, 0.0])
+    assert set(inspect_layer.patches_of_points(aside, camera, 3, 4)) <= set(range(12))
     behind = 2 * camera.T_world_camera[:3, 3] - points
     assert (inspect_layer.patches_of_points(behind, camera, 3, 4) == -1).all()
     means = inspect_layer.patch_means(room.confidence.reshape(-1), got, 3, 4)
@@ -251,6 +253,32 @@ def test_a_ray_meets_the_first_of_the_points_that_lie_on_it():
     assert inspect_layer.point_on_ray(points, (0, 0, 0), (1, 0, 3)) == 2
     assert inspect_layer.point_on_ray(points, (0, 0, 0), (0, 1, 0)) is None
     assert inspect_layer.point_on_ray(points[:0], (0, 0, 0), (0, 1, 0)) is None
+
+
+def test_a_click_on_the_picture_of_a_camera_finds_its_patch_and_distance():
+    camera = room_result(9, 64, 48).camera
+    R_world_camera, center = camera.T_world_camera[:3, :3], camera.T_world_camera[:3, 3]
+    for row, column in ((0, 0), (1, 2), (2, 3)):
+        u, v = (column + 0.5) / 4 - 0.5, (row + 0.5) / 3 - 0.5
+        depth = 0.4
+        at = np.array([u * 64, v * 48, camera.focal_px]) * depth / camera.focal_px
+        target = center + R_world_camera @ at
+        for origin in (center - R_world_camera[:, 2], center + np.array([3.0, -2.0, 8.0])):
+            hit = inspect_layer.patch_on_picture(origin, target - origin, camera, depth, 3, 4)
+            assert hit is not None
+            assert hit[0] == 4 * row + column
+            assert hit[1] == pytest.approx(np.linalg.norm(target - origin))
+            assert (
+                inspect_layer.patch_on_picture(origin, origin - target, camera, 0.4, 3, 4) is None
+            )
+    side = R_world_camera[:, 0]
+    assert inspect_layer.patch_on_picture(center, side, camera, 0.4, 3, 4) is None
+    assert (
+        inspect_layer.patch_on_picture(
+            center + 9 * side, camera.T_world_camera[:3, 2], camera, 0.4, 3, 4
+        )
+        is None
+    )
 
 
 # Questions and texts.

@@ -49,9 +49,7 @@ MOTION = {
     "self": 1.0, "world": 1.0, "translation": 1.0, "quaternion": 2.0,
     "match": 0.1, "store": 0.05, "store_point": 0.1, "locate": 0.3,
 }  # fmt: skip
-DEPTH_AGAIN = {
-    "self": 1.0, "translation": 0.1, "quaternion": 0.1, "store": 0.05, "store_point": 0.1,
-}  # fmt: skip
+SETTLE = MOTION | {"translation": 2.0, "quaternion": 4.0}
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Recipe:
         Stage("pairs", 2000, 2, 16, 5e-4, PAIRS, path_stride=8),
         Stage("cameras", 1500, 2, 16, 4e-4, CAMERAS, path_stride=8),
         Stage("motion", 2200, 2, 16, 4e-4, MOTION, path_stride=30, warm_up=100),
-        Stage("depth again", 1800, 1, 32, 5e-4, DEPTH_AGAIN, warm_up=50),
+        Stage("settle", 700, 2, 16, 3e-4, SETTLE, path_stride=24, warm_up=30),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5

@@ -154,7 +154,9 @@ def draw_worlds(
         row["ambience"] = np.append(
             ambient, [paint.uniform(0.2, 1.0), paint.uniform(0.0, 0.35), paint.uniform(0.0, 0.22)]
         ).astype(np.float32)
-        row["half_width_tangent"] = np.float32(math.tan(math.radians(paint.uniform(45, 90)) / 2))
+        row["half_width_tangent"] = np.float32(
+            math.tan(math.radians(45 + 45 * paint.beta(3, 3)) / 2)
+        )
         row["T_room_camera"] = T_room_camera
         row["sensor"], row["noise_start"] = _draw_sensor(sensor, indices)
         rows.append(row)

@@ -1,7 +1,8 @@
 """What looking inside adds to the scene: points in a map's colours, and those of picked patches.
 
-All of it is in `/lanes/K/inspect_map` and `/lanes/K/inspect_patches`. A point belongs to the patch
-in which the frame's own camera sees it, because the scene keeps no pixel numbers.
+All of it is in `/lanes/K/inspect_map`, `inspect_patches` and `inspect_picture` beside it. A point
+belongs to the patch in which the frame's own camera sees it, because the scene keeps no pixel
+numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import viser
 from numpy.typing import ArrayLike, NDArray
 
-from ttt3r_viewer.geometry import transform_points
+from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
 from ttt3r_viewer.scene.store import FramePoints, LaneScene, thin_points
 from ttt3r_viewer.types import Camera, Inspection
 from ttt3r_viewer.viewer.maps import PATCH_COLOR, TOKEN_COLOR, color_map, robust_scale
@@ -71,17 +72,20 @@ def top_patches(found: Inspection, token: int, layer: int) -> tuple[int, ...]:
 def patches_of_points(
     points_world: NDArray[np.floating], camera: Camera, rows: int, columns: int
 ) -> NDArray[np.intp]:
-    """Give in which patch, counted row by row, the camera sees each point (n, 3); -1 for none."""
+    """Give in which patch, counted row by row, a camera sees its own frame's points (n, 3).
+
+    They lie only roughly on the rays of their pixels, so that one beyond the picture belongs to the
+    nearest patch at its edge. -1 for points behind the camera.
+    """
     T_camera_world = np.linalg.inv(camera.T_world_camera)
     x, y, z = transform_points(T_camera_world, points_world).T
     ahead = z > 1e-9
     depth = np.where(ahead, z, 1.0)
     u = camera.focal_px * x / depth + camera.width // 2 + 0.5
     v = camera.focal_px * y / depth + camera.height // 2 + 0.5
-    inside = ahead & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-    column = np.where(inside, u, 0.0).astype(np.intp) * columns // camera.width
-    row = np.where(inside, v, 0.0).astype(np.intp) * rows // camera.height
-    return np.where(inside, row * columns + column, -1)
+    column = np.clip(u, 0, camera.width - 1).astype(np.intp) * columns // camera.width
+    row = np.clip(v, 0, camera.height - 1).astype(np.intp) * rows // camera.height
+    return np.where(ahead, row * columns + column, -1)
 
 
 def patch_means(
@@ -111,6 +115,27 @@ def point_on_ray(
     return int(near[along[near].argmin()])
 
 
+def patch_on_picture(
+    origin: ArrayLike, direction: ArrayLike, camera: Camera, depth: float, rows: int, columns: int
+) -> tuple[int, float] | None:
+    """Give where a ray meets the picture that stands `depth` in front of a camera, if it does.
+
+    The patch, counted row by row, and its distance from the ray's origin in the scene's unit.
+    """
+    R_camera_world = camera.T_world_camera[:3, :3].T
+    start = R_camera_world @ (np.asarray(origin, np.float64) - camera.T_world_camera[:3, 3])
+    way = R_camera_world @ (np.asarray(direction, np.float64) / np.linalg.norm(direction))
+    if abs(way[2]) < 1e-9 or (depth - start[2]) / way[2] <= 0:
+        return None
+    distance = float((depth - start[2]) / way[2])
+    x, y, _ = start + distance * way
+    u = x / depth * camera.focal_px / camera.width + 0.5
+    v = y / depth * camera.focal_px / camera.height + 0.5
+    if not (0 <= u < 1 and 0 <= v < 1):
+        return None
+    return int(v * rows) * columns + int(u * columns), distance
+
+
 def shown_points(lane: LaneScene, sequence: int) -> FramePoints:
     """Give the points that the page shows of a frame: of the newest, more than are kept."""
     latest = lane.latest
@@ -124,7 +149,7 @@ class InspectLayer:
 
     def __init__(self, server: viser.ViserServer) -> None:
         self._server = server
-        self._handles: dict[str, viser.PointCloudHandle] = {}
+        self._handles: dict[str, viser.PointCloudHandle | viser.ImageHandle] = {}
         self._scene: object = None
         self.picked_points = 0
         """How many points are highlighted."""
@@ -182,6 +207,29 @@ class InspectLayer:
         points = lifted(points_world[known], camera, LIFT)
         colors = color_map(values[patches[known]], robust_scale(values))
         self._send("map", lane, points, colors, COLORED_SIZE * point_size)
+
+    def show_picture(
+        self, lane: int, picture: NDArray[np.uint8], camera: Camera, depth: float
+    ) -> None:
+        """Cover the picture that the shown camera has, `depth` in front of it, with another."""
+        node = f"/lanes/{lane}/inspect_picture"
+        if "picture" in self._handles and self._handles["picture"].name != node:
+            self._remove("picture")
+        nearer = (1 - 2 * LIFT) * depth
+        height = nearer * camera.height / camera.focal_px
+        T_world_camera = camera.T_world_camera
+        self._handles["picture"] = self._server.scene.add_image(
+            node,
+            picture,
+            render_width=height * camera.aspect,
+            render_height=height,
+            wxyz=quaternion_wxyz_from_matrix(T_world_camera[:3, :3]),
+            position=T_world_camera[:3, 3] + nearer * T_world_camera[:3, 2],
+        )
+
+    def hide_picture(self) -> None:
+        """Let the shown camera have its own picture."""
+        self._remove("picture")
 
     def _send(
         self,

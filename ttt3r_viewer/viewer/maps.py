@@ -153,6 +153,11 @@ def state_picture(
     return beside_color_bar(picture, scale, unit)
 
 
+def picture_height(aspect: float) -> int:
+    """How high an input picture of this width over height is drawn, without its scale, in px."""
+    return round(WIDTH_PX / aspect)
+
+
 def overlay_picture(
     picture: Picture,
     values: Floats | None,
@@ -168,7 +173,7 @@ def overlay_picture(
     `patches` are the rows and columns of the patch grid, on which the cells in `top` are framed in
     the token's colour and `picked` in its own.
     """
-    height = round(WIDTH_PX * picture.shape[0] / picture.shape[1])
+    height = picture_height(picture.shape[1] / picture.shape[0])
     wide = Image.fromarray(picture).resize((WIDTH_PX, height), Image.Resampling.BILINEAR)
     result = np.array(wide)
     scale = (0.0, 1.0)

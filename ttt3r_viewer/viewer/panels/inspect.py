@@ -16,8 +16,9 @@ from ttt3r_viewer.export.results import lane_names
 from ttt3r_viewer.export.tokens import statistics_csv, tokens_npz
 from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
-from ttt3r_viewer.types import Inspection
+from ttt3r_viewer.types import Camera, Inspection
 from ttt3r_viewer.viewer import inspect_layer, maps
+from ttt3r_viewer.viewer.camera_layer import LIVE_DEPTH
 from ttt3r_viewer.viewer.panels import inspect_views as views
 from ttt3r_viewer.viewer.panels.inspect_widgets import DIFFERENCE, OFF_TEXT, InspectWidgets
 from ttt3r_viewer.viewer.settings import InspectSettings, ViewControls, ViewSettings
@@ -31,12 +32,30 @@ BUSY_SHARE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """What a click in the scene can meet: the points of the frame that was looked into."""
+    """What a click in the scene can meet of the frame that was looked into: points, picture."""
 
     points_world: NDArray[np.float32]
     patches: NDArray[np.intp]
     offset: float
+    camera: Camera
+    picture_depth: float | None
+    """How far in front of the camera its picture stands; None where it is not drawn."""
+    rows: int
     columns: int
+
+    def patch_at(self, origin: NDArray[np.float64], direction: Sequence[float]) -> int | None:
+        """Give the patch of what a ray meets first."""
+        origin = origin - [self.offset, 0.0, 0.0]
+        hit = inspect_layer.point_on_ray(self.points_world, origin, direction)
+        if self.picture_depth is not None:
+            met = inspect_layer.patch_on_picture(
+                origin, direction, self.camera, self.picture_depth, self.rows, self.columns
+            )
+            if met is not None and (
+                hit is None or met[1] < np.linalg.norm(self.points_world[hit] - origin)
+            ):
+                return met[0]
+        return None if hit is None else int(self.patches[hit])
 
 
 class InspectPanel:
@@ -84,14 +103,13 @@ class InspectPanel:
         return "tokens.npz", tokens_npz(lane, found.state_columns)
 
     async def _click(self, event: viser.SceneClickEvent) -> None:
-        """Pick the patch of the point that was clicked."""
+        """Pick the patch that was clicked, on the shown camera's picture or a point."""
         target = self._target
         if target is None:
             return
-        origin = np.array(event.ray_origin) - [target.offset, 0.0, 0.0]
-        hit = inspect_layer.point_on_ray(target.points_world, origin, event.ray_direction)
-        if hit is not None:
-            row, column = divmod(int(target.patches[hit]), target.columns)
+        patch = target.patch_at(np.array(event.ray_origin), event.ray_direction)
+        if patch is not None:
+            row, column = divmod(patch, target.columns)
             self._controls.change_inspect(row=row, column=column)
 
     def _forget(self) -> None:
@@ -148,7 +166,9 @@ class InspectPanel:
         if found is not None:
             self._draw_state(chosen, position, found)
             self._draw_picture(lane, chosen, found)
-            self._draw_scene(lane, chosen, found, offsets[number], point_size)
+            at_frame = settings.show_cameras and found.sequence == position
+            depth = LIVE_DEPTH * lane.layout.median_depth if at_frame else None
+            self._draw_scene(lane, chosen, found, offsets[number], point_size, depth)
         busy_sec = time.perf_counter() - started
         self._draw_due_sec = now_sec + max(DRAW_SEC, busy_sec / BUSY_SHARE)
 
@@ -245,7 +265,7 @@ class InspectPanel:
         count, tokens = history.rows.shape
         token = min(chosen.token, tokens - 1)
         if self._new("history", count, position, token, chosen.by_mean):
-            unit = "gain of lane 1 - of lane 2" if chosen.difference else "gain"
+            unit = "gain of lane 1 - lane 2" if chosen.difference else "gain"
             picture = maps.history_picture(
                 history, by_mean=chosen.by_mean, token=token, position=position, unit=unit
             )
@@ -275,7 +295,7 @@ class InspectPanel:
         rows = self._history.rows
         values = views.state_values(mode, rows, position, chosen.threshold, found)
         of_two = chosen.difference and mode in views.GAIN_MODES
-        unit = views.STATE_UNITS[mode] + (", lane 1 - 2" if of_two else "")
+        unit = ("difference of " if of_two else "") + views.STATE_UNITS[mode]
         lit = views.lit_tokens(found, patch, layer)
         picture = maps.state_picture(values, found.state_columns, unit, token, lit)
         self._put("State", widgets.state_image, picture)
@@ -310,20 +330,36 @@ class InspectPanel:
         found: Inspection,
         offset: float,
         point_size: float,
+        picture_depth: float | None,
     ) -> None:
         """Colour and highlight the points of the frame that was looked into."""
         layer, token = chosen.layer, chosen.token
         patch = chosen.row * found.columns + chosen.column
         seen = (views.key_of(found), lane.layout.generation, point_size)
-        if not self._new("scene", *seen, offset, layer, token, patch, chosen.points):
+        picture = self._pictures["Picture"]
+        camera = lane.frames[found.sequence].camera
+        if self._new("frustum", *seen, picture_depth, self._drawn["picture"]):
+            if picture_depth is None:
+                self._layer.hide_picture()
+            else:
+                height = maps.picture_height(camera.aspect)
+                self._layer.show_picture(found.lane, picture[:height], camera, picture_depth)
+        if not self._new("scene", *seen, offset, picture_depth, layer, token, patch, chosen.points):
             return
         points = inspect_layer.shown_points(lane, found.sequence)
-        camera = lane.frames[found.sequence].camera
         patches = inspect_layer.patches_of_points(
             points.points_world, camera, found.rows, found.columns
         )
         known = patches >= 0
-        self._target = _Target(points.points_world[known], patches[known], offset, found.columns)
+        self._target = _Target(
+            points_world=points.points_world[known],
+            patches=patches[known],
+            offset=offset,
+            camera=camera,
+            picture_depth=picture_depth,
+            rows=found.rows,
+            columns=found.columns,
+        )
         self._layer.show_patches(
             found.lane,
             points.points_world,
