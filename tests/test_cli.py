@@ -426,3 +426,15 @@ def test_run_with_several_rules_writes_a_folder_for_each(out):
     assert main(words) == 0
     assert {path.name for path in out.iterdir()} == {"run.json", "ttt3r", "constant-0.3"}
     assert len(np.loadtxt(out / "constant-0.3" / "poses_tum.txt")) == 3
+
+
+def test_inspect_writes_every_gain(out):
+    words = ["run", "--inspect", "--max-frames", "3", "--output", str(out)]
+    assert main(words) == 0
+    with np.load(out / "tokens.npz") as tokens:
+        gain, columns = tokens["gain"], int(tokens["state_columns"])
+    assert gain.shape == (3, 96)
+    assert gain[0].tolist() == [1.0] * 96
+    assert columns == 10
+    with (out / "frames.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 3

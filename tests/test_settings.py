@@ -24,6 +24,7 @@ def test_every_setting_has_a_flag_that_sets_it():
         "size": 64, "start": 1, "stride": 2, "max_frames": 9, "fps": 12.5, "device": "cpu",
         "dtype": "bfloat16", "max_points": 1000, "output": "o", "overwrite": True,
         "host": "0.0.0.0", "port": 0, "open_browser": True, "poses": "p",
+        "inspect": True,
     }  # fmt: skip
     assert parsed("--rules", "ttt3r,constant:0.3").rules == "ttt3r,constant:0.3"
     assert {*examples, "rules"} == {one.name for one in fields(Settings)}

@@ -76,6 +76,9 @@ class Settings:
     output: str | None = option(
         None, "folder for poses, intrinsics, points and run.json", metavar="DIR"
     )
+    inspect: bool = option(
+        False, "also write tokens.npz and frames.csv: every token's gain, and statistics"
+    )
     overwrite: bool = option(False, "replace our own files in a folder that is not empty")
     host: str = option("127.0.0.1", "address the page is served at", view_only=True)
     port: int = option(8080, "port of the page; 0: any free one", view_only=True)

@@ -210,6 +210,8 @@ class Status:
     """All rules that a lane could have."""
     reset_every: int = 0
     """Frames between resets; 0 for never."""
+    state_columns: int = 0
+    """Width of the grid on which the state tokens sit; 0 until the network is loaded."""
 
     @property
     def frames_taken(self) -> int:

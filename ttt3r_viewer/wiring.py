@@ -20,7 +20,7 @@ from ttt3r_viewer.evaluate.ground_truth import (
     read_ground_truth,
 )
 from ttt3r_viewer.export.folder import claim_folder
-from ttt3r_viewer.export.results import OWN_FILES, write_results
+from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.reconstruct.worker import Worker
@@ -92,7 +92,8 @@ class Reconstruction:
                 "points_per_frame": FILE_POINTS,
             }
         rules = rules_from_text(settings.lanes)
-        results = Results(OWN_FILES, write_results)
+        files = (*OWN_FILES, *INSPECT_FILES) if settings.inspect else OWN_FILES
+        results = Results(files, write_results)
         wired = Reconstruction._wire(
             settings, rules, results, SceneStore(**points), ends_by_itself=ends_by_itself
         )

@@ -175,9 +175,9 @@ def test_a_click_on_the_picture_of_the_shown_camera_picks_its_patch(still):
     ui.client.camera.look_at = tuple(camera[:3, 3])
     wait_for(lambda: np.allclose(ui.client.camera.position, behind, atol=1e-3), "the view")
     ui.page.wait_for_timeout(500)
-    # Here is patch (2, 3) of the picture; of the points behind it, one of patch (1, 2).
-    ui.page.mouse.click(460, 340)
-    wait_inspect(ui, "the patch", patch=[2, 3])
+    # Here is patch (2, 0) of the picture; of the points behind it, one of patch (1, 1).
+    ui.page.mouse.click(340, 340)
+    wait_inspect(ui, "the patch", patch=[2, 0])
 
 
 def test_maps_and_numbers_can_be_saved_and_read_back(still):

@@ -13,12 +13,15 @@ from typing import Any
 from ttt3r_viewer import __version__
 from ttt3r_viewer.export.folder import claim_folder, whole_file
 from ttt3r_viewer.export.ply import write_ply
+from ttt3r_viewer.export.tokens import write_statistics, write_tokens
 from ttt3r_viewer.export.trajectory import write_intrinsics, write_tum
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.types import RuleInfo
 
 OWN_FILES = ("poses_tum.txt", "intrinsics.json", "points.ply", "run.json")
-"""All that is ever written or replaced in an output folder, or in the folder of one lane."""
+"""What is written or replaced in an output folder, or in the folder of one lane."""
+INSPECT_FILES = ("tokens.npz", "frames.csv")
+"""What `--inspect` adds."""
 
 
 def lane_names(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
@@ -34,13 +37,18 @@ def lane_names(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def write_lane(folder: Path, lane: LaneScene) -> int:
+def write_lane(folder: Path, lane: LaneScene, *, state_columns: int, inspect: bool) -> int:
     """Write one lane's cameras and points, file by file, each whole; the number of points.
+
+    `inspect` adds the gains of the state tokens, whose grid is `state_columns` wide.
 
     Raises `OutputError`.
     """
     write_tum(folder / "poses_tum.txt", lane.frames)
     write_intrinsics(folder / "intrinsics.json", lane.frames)
+    if inspect:
+        write_tokens(folder / "tokens.npz", lane, state_columns)
+        write_statistics(folder / "frames.csv", lane)
     return write_ply(folder / "points.ply", [frame.points for frame in lane.frames])
 
 
@@ -83,7 +91,11 @@ def write_results(
         folders = [folder / name for name in lane_names(scene.status.lanes)]
         for one in folders:
             claim_folder(one, OWN_FILES, overwrite=True)
-    points = [write_lane(one, lane) for one, lane in zip(folders, scene.lanes, strict=True)]
+    columns, inspect = scene.status.state_columns, bool(settings.get("inspect"))
+    points = [
+        write_lane(one, lane, state_columns=columns, inspect=inspect)
+        for one, lane in zip(folders, scene.lanes, strict=True)
+    ]
     write_report(folder / "run.json", scene, points, settings, timing)
 
 

@@ -77,6 +77,7 @@ class Lanes:
             lanes=tuple(map(describe, self.rules)),
             known_rules=catalogue(),
             reset_every=self.reset_every,
+            state_columns=self.network.config.state_columns,
             device=f"{self.network.device} {dtype}",
         )
 
