@@ -160,7 +160,8 @@ def test_failure_is_shown_as_text_and_a_restart_empties_the_scene(still):
     wait_for(lambda: begun.run.seen_commands == [Restart()], "the restart")
     ui.wait_probe("the run", phase="running", live=True)
     expect(ui.page.get_by_test_id("error")).not_to_be_visible()
-    assert "room_1_" in ui.text("caption") or "no frame yet" in ui.text("caption")
+    caption = ui.text("caption")
+    assert "room_1_" in caption or "no frame yet" in caption
     begun.run.commands.put(Pause())
     ui.wait_probe("the pause", phase="paused")
     begun.store.clear()
