@@ -129,7 +129,7 @@ class Inspection:
     """
 
     epoch: int
-    """Which run it belongs to; the scene counts them."""
+    """Which run it belongs to; the scene counts them, and the worker fills it in."""
     lane: int
     sequence: int
     """Which of the processed frames, from 0."""

@@ -7,11 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ttt3r_viewer.model.layers import CrossKeys
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.loop import encode, of_lane, take
+from ttt3r_viewer.reconstruct.loop import as_numpy, encode, of_lane, take
 from ttt3r_viewer.reconstruct.recall import Recall
 from ttt3r_viewer.state import EvidenceKind
 from ttt3r_viewer.types import Inspection
@@ -50,7 +49,6 @@ def inspect(
     lane: int,
     number: int,
     *,
-    epoch: int = 0,
     tell: Callable[[int, int], object] | None = None,
 ) -> Inspection:
     """Take frame `number` again, from the nearest kept moment, and write down one lane's insides.
@@ -66,33 +64,26 @@ def inspect(
         moment = take(network, frame.rules, frame.reset_every, moment, tokens).next
     last = frames[-1]
     image = encode(network, last.picture, len(last.rules))
-    taken = take(network, last.rules, last.reset_every, moment, image)
     record = AttentionRecord(lane)
-    proposal = network.propose(
-        moment.state, image, outputs=frozenset(), evidence=LOOKED_AT, watch=record
+    taken = take(
+        network, last.rules, last.reset_every, moment, image, evidence=LOOKED_AT, watch=record
     )
-    evidence = of_lane(proposal.evidence, lane)
-    assert evidence.state_logit_mean is not None
-    assert evidence.image_logit_mean is not None
+    evidence = of_lane(taken.proposal.evidence, lane)
     before, after = moment.state.tokens[lane], taken.after.tokens[lane]
     start = network.initial_state().tokens[0]
     return Inspection(
-        epoch=epoch,
+        epoch=0,
         lane=lane,
         sequence=number,
         rows=image.rows,
         columns=image.columns,
         state_columns=network.config.state_columns,
-        gain=_numpy(taken.updates[lane].gain[0]),
-        state_logit=_numpy(evidence.state_logit_mean[0]),
-        state_change=_numpy((after - before).norm(dim=-1)),
-        from_start=_numpy((after - start).norm(dim=-1)),
-        patch_logit=_numpy(evidence.image_logit_mean[0, 1:]),
+        gain=as_numpy(taken.updates[lane].gain[0]),
+        state_logit=as_numpy(evidence.state_logit_mean)[0],
+        state_change=as_numpy((after - before).norm(dim=-1)),
+        from_start=as_numpy((after - start).norm(dim=-1)),
+        patch_logit=as_numpy(evidence.image_logit_mean)[0, 1:],
         writes=np.stack(record.writes),
         reads=np.stack(record.reads),
         frames_replayed=len(frames) - 1,
     )
-
-
-def _numpy(values: Tensor) -> NDArray[np.float32]:
-    return values.float().cpu().numpy()

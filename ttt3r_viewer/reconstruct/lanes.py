@@ -23,19 +23,13 @@ from ttt3r_viewer.model.load import is_out_of_memory
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.commands import Adjustment, SetParameter, SetResetEvery, SetRules
 from ttt3r_viewer.reconstruct.inspect import inspect
-from ttt3r_viewer.reconstruct.loop import beginning, encode, take
+from ttt3r_viewer.reconstruct.loop import as_numpy, beginning, encode, take
 from ttt3r_viewer.reconstruct.recall import KeptFrame, Recall
 from ttt3r_viewer.rules.registry import catalogue, describe, rule_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.types import Camera, Frame, FrameResult, Inspection, Status
 
 MOST_LANES = 4
-
-
-def _numpy(values: Tensor | None) -> NDArray[np.float32]:
-    """As float32 on the host."""
-    assert values is not None
-    return values.float().cpu().numpy()
 
 
 class Lanes:
@@ -112,10 +106,10 @@ class Lanes:
         with torch.inference_mode(), self._telling_of_memory(picture.image):
             tokens = encode(self.network, picture.image, len(self.rules))
             taken = take(self.network, self.rules, self.reset_every, before, tokens)
-            points_camera = _numpy(taken.proposal.prediction.points_self)
-            confidence = _numpy(taken.proposal.prediction.confidence_self)
-            gain = _numpy(torch.cat([update.gain for update in taken.updates]))
-            state_change = _numpy(relative_change(before.state.tokens, taken.after.tokens))
+            points_camera = as_numpy(taken.proposal.prediction.points_self)
+            confidence = as_numpy(taken.proposal.prediction.confidence_self)
+            gain = as_numpy(torch.cat([update.gain for update in taken.updates]))
+            state_change = as_numpy(relative_change(before.state.tokens, taken.after.tokens))
         self._recall.add(before, KeptFrame(picture.image, self.rules, self.reset_every))
         self._moment = taken.next
         height, width = picture.image.shape[:2]

@@ -6,6 +6,7 @@ moment of a run can be kept, and gone on from again.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.geometry import pose_from_vector
+from ttt3r_viewer.model.decoder import Watch
 from ttt3r_viewer.model.encoder import ImageTokens
-from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.model.network import NO_EVIDENCE, ReconstructionNetwork
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
 from ttt3r_viewer.state import EvidenceKind, Proposal, TokenState, Update
 
@@ -53,6 +55,12 @@ class Taken:
     """(4, 4) per lane."""
     next: Moment
     """Where the run goes on: `after`, or the start again where a reset is due."""
+
+
+def as_numpy(values: Tensor | None) -> NDArray[np.float32]:
+    """As float32 on the host."""
+    assert values is not None
+    return values.float().cpu().numpy()
 
 
 def of_lane(noun: Noun, lane: int) -> Noun:
@@ -91,16 +99,20 @@ def take(
     reset_every: int,
     moment: Moment,
     image: ImageTokens,
+    *,
+    evidence: Set[EvidenceKind] = NO_EVIDENCE,
+    watch: Watch | None = None,
 ) -> Taken:
     """Take one frame; every `reset_every` n > 0 frames the state starts anew.
 
-    After a reset the same picture is seen as a first one, and its camera is the new world. Raises
-    `ReconstructionError` where a camera is not finite.
+    After a reset the same picture is seen as a first one, and its camera is the new world.
+    `evidence` is computed beside what the rules need, and `watch` is shown each layer's attention.
+    Raises `ReconstructionError` where a camera is not finite.
     """
     proposal, updates, after, rule_states = _step(
-        network, rules, moment.state, moment.rule_states, image
+        network, rules, moment.state, moment.rule_states, image, evidence, watch
     )
-    poses = proposal.prediction.pose.float().cpu().numpy()
+    poses = as_numpy(proposal.prediction.pose)
     if not np.isfinite(poses).all():
         raise ReconstructionError(
             f"the network gave a camera that is not finite at frame {moment.frames}: "
@@ -140,10 +152,12 @@ def _step(
     state: TokenState,
     rule_states: tuple[RuleState, ...],
     image: ImageTokens,
+    evidence: Set[EvidenceKind] = NO_EVIDENCE,
+    watch: Watch | None = None,
 ) -> tuple[Proposal, tuple[Update, ...], TokenState, tuple[RuleState, ...]]:
     """Propose, ask the rules, accept: the only place where a state goes on."""
-    needs = frozenset[EvidenceKind]().union(*(rule.needs for rule in rules))
-    proposal = network.propose(state, image, evidence=needs)
+    needs = frozenset(evidence).union(*(rule.needs for rule in rules))
+    proposal = network.propose(state, image, evidence=needs, watch=watch)
     updates, states, remembered = [], [], []
     for lane, (rule, rule_state) in enumerate(zip(rules, rule_states, strict=True)):
         own = of_lane(proposal, lane)
