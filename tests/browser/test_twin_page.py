@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from playwright.sync_api import Frame, Page
+from playwright.sync_api import Error, Frame, Page
 
 from tests.browser.conftest import Ui, wait_for
 from tests.made_up_run import MadeUpRun
@@ -35,14 +35,21 @@ def viewer() -> Iterator[Viewer]:
     viewer.stop()
 
 
+def roots(pane: Frame) -> list[bool | None]:
+    """Whether each lane is shown in a pane; None while it has no such node, or loads anew."""
+    try:
+        return pane.evaluate(ROOTS)
+    except Error:  # the choice of another lane loads the pane anew, in the middle of a question
+        return [None, None]
+
+
 def panes(page: Page) -> list[Frame]:
     """The left and the right pane, once their scenes are there."""
 
     def ready() -> list[Frame] | None:
         page.wait_for_timeout(50)  # frames are known only after Playwright had its turn
         frames = page.frames[1:]
-        both = len(frames) == 2 and all(None not in frame.evaluate(ROOTS) for frame in frames)
-        return frames if both else None
+        return frames if len(frames) == 2 and all(None not in roots(f) for f in frames) else None
 
     return wait_for(ready, "both panes")
 
@@ -57,8 +64,8 @@ def test_each_pane_keeps_to_its_lane_and_both_to_one_view(
     # A narrow pane would put the panel at the bottom, over the scene.
     page.set_viewport_size({"width": 1400, "height": 700})
     left, right = panes(page)
-    wait_for(lambda: left.evaluate(ROOTS) == [True, False], "the left lane alone")
-    wait_for(lambda: right.evaluate(ROOTS) == [False, True], "the right lane alone")
+    wait_for(lambda: roots(left) == [True, False], "the left lane alone")
+    wait_for(lambda: roots(right) == [False, True], "the right lane alone")
     assert ui.visible("/lanes/0")
     assert ui.visible("/lanes/1")
 
@@ -84,9 +91,9 @@ def test_each_pane_keeps_to_its_lane_and_both_to_one_view(
     # What is chosen in the page does not reach into the panes.
     ui.checkbox("Lane 1").click()
     wait_for(lambda: not ui.visible("/lanes/0"), "the first lane to go from the page")
-    wait_for(lambda: left.evaluate(ROOTS) == [True, False], "the left pane to keep it")
+    wait_for(lambda: roots(left) == [True, False], "the left pane to keep it")
     page.locator("#left").select_option(index=1)
-    wait_for(lambda: panes(page)[0].evaluate(ROOTS) == [False, True], "the other lane on the left")
+    wait_for(lambda: roots(panes(page)[0]) == [False, True], "the other lane on the left")
     page.close()
 
 

@@ -54,9 +54,9 @@ def test_the_demo_is_reconstructed_before_your_eyes(view):
 
     all_points = ui.drawn_points()
     ui.set_number("Hide least sure (%)", 50)
-    ui.wait_probe("the percentile", percentile=50)
-    wait_for(lambda: ui.drawn_points() < 0.7 * all_points, "fewer points")
-    assert ui.drawn_points() > 0
+    shown = ui.wait_probe("the percentile", percentile=50)["points_shown"]
+    assert 0 < shown < all_points
+    ui.wait_drawn(shown)
     ui.set_number("Hide least sure (%)", 0)
     ui.wait_drawn(all_points)
 
