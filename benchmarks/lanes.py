@@ -16,24 +16,12 @@ import time
 import numpy as np
 import torch
 
+from ttt3r_viewer.bench.made_up import made_up_network
 from ttt3r_viewer.model.config import PRESETS
-from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.lanes import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
 
 RULES = ("ttt3r", "constant:1.0", "constant:0.3", "constant:0.6")
-
-
-def made_up_network(preset: str, device: str, dtype: torch.dtype) -> ReconstructionNetwork:
-    """A network of the preset's size with small random weights."""
-    with torch.device("meta"):
-        network = ReconstructionNetwork(PRESETS[preset])
-    network = network.to_empty(device=device).eval()
-    generator = torch.Generator(device).manual_seed(0)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.normal_(0.0, 0.02, generator=generator)
-    return network.keep_in(dtype)
 
 
 def seconds_per_frame(lanes: Lanes, pictures: np.ndarray) -> float:
@@ -54,7 +42,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=1, help="of each round and lane count")
     given = parser.parse_args()
-    network = made_up_network(given.preset, given.device, getattr(torch, given.dtype))
+    network = made_up_network(PRESETS[given.preset], given.device, getattr(torch, given.dtype))
+    network = network.for_inference()
     height, width = PRESETS[given.preset].image_size
     random = np.random.default_rng(0)
     pictures = random.integers(0, 256, (given.frames, height, width, 3), dtype=np.uint8)

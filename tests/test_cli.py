@@ -19,11 +19,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ttt3r_viewer.assets import asset_path
+from ttt3r_viewer.assets import asset_path, demo_path
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.export.results import OWN_FILES
+from ttt3r_viewer.scene.archive import Archive
 
-DEMO = asset_path("demo")
+DEMO = demo_path()
 
 
 def picture(width: int = 160, height: int = 128, seed: int = 0) -> Image.Image:
@@ -52,7 +53,7 @@ def error_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_run_writes_all_its_files(out, capsys):
     assert main(["run", "--max-frames", "4", "--stride", "10", "--output", str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == sorted(OWN_FILES)
+    assert sorted(path.name for path in out.iterdir()) == sorted((*OWN_FILES, "archive"))
     report = report_of(out)
     assert (report["frames"], report["status"]["phase"]) == (4, "finished")
     assert report["settings"]["stride"] == 10
@@ -60,6 +61,31 @@ def test_run_writes_all_its_files(out, capsys):
     rows = np.loadtxt(out / "poses_tum.txt")
     assert np.allclose(rows[:, 0], np.arange(4) * 10 / 30, atol=1e-5)
     assert f"wrote 4 frames to {out}" in capsys.readouterr().out
+
+
+def test_output_holds_every_frame_in_full_and_replaces_it_only_where_told(out, capsys):
+    words = ("run", "--output", str(out), "--rules", "ttt3r,constant:0.3", "--max-frames")
+    assert main([*words, "3"]) == 0
+    archive = Archive.open(out)
+    assert (archive.sequences, archive.note) == ((0, 1, 2), "")
+    assert archive.description.status.phase == "finished"
+    first, second = archive.frame(2)
+    assert first.rule != second.rule
+    assert first.points_camera.shape == (*first.image.shape[:2], 3)
+    for lane, name in enumerate(("ttt3r", "constant-0.3")):
+        poses = np.loadtxt(out / name / "poses_tum.txt")
+        positions = [results[lane].camera.T_world_camera[:3, 3] for results in archive]
+        assert np.allclose(poses[:, 1:4], positions, atol=1e-6)
+    assert "archive/frames-*.bin" in error_line(capsys, *words, "2")
+    (out / "archive" / "thesis.tex").write_text("years of work")
+    assert main([*words, "2", "--overwrite"]) == 0
+    assert Archive.open(out).sequences == (0, 1)
+    assert (out / "archive" / "thesis.tex").read_text() == "years of work"
+
+
+def test_no_archive_where_none_is_wanted(out):
+    assert main(["run", "--max-frames", "2", "--archive-gb", "0", "--output", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted(OWN_FILES)
 
 
 def test_constant_rate_0_never_moves_on_and_differs_from_ttt3r(tmp_path):
@@ -263,7 +289,7 @@ def test_ctrl_c_ends_a_run_within_two_seconds_and_keeps_what_there_is(out):
     assert time.monotonic() - asked < 10  # two seconds on a machine that is not busy
     assert process.returncode == 130
     for path in out.iterdir():
-        assert path.name in OWN_FILES
+        assert path.name in (*OWN_FILES, "archive")
     if (out / "run.json").exists():
         assert report_of(out)["frames"] == len(np.loadtxt(out / "poses_tum.txt", ndmin=2))
 
@@ -305,7 +331,7 @@ def test_every_signal_leaves_whole_outputs(tmp_path):
         # A late second signal may find the program already leaving, and end it its own way.
         assert process.returncode in (0, 130, -kinds[-1]), error
         assert "Traceback" not in error
-        assert sorted(path.name for path in out.iterdir()) == sorted(OWN_FILES)
+        assert sorted(path.name for path in out.iterdir()) == sorted((*OWN_FILES, "archive"))
 
 
 def test_names_that_are_no_utf_8(tmp_path, out):
@@ -424,7 +450,9 @@ def test_rules_are_listed(capsys):
 def test_run_with_several_rules_writes_a_folder_for_each(out):
     words = ["run", "--rules", "ttt3r,constant:0.3", "--max-frames", "3", "--output", str(out)]
     assert main(words) == 0
-    assert {path.name for path in out.iterdir()} == {"run.json", "ttt3r", "constant-0.3"}
+    assert {path.name for path in out.iterdir()} == {
+        *("run.json", "ttt3r", "constant-0.3", "archive"),
+    }
     assert len(np.loadtxt(out / "constant-0.3" / "poses_tum.txt")) == 3
 
 

@@ -21,7 +21,7 @@ from ttt3r_viewer.evaluate.ground_truth import (
 from ttt3r_viewer.frames.times import picture_times
 from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix
 
-DEMO = Path(__file__).parents[1] / "assets" / "demo"
+DEMO = Path(__file__).parents[1] / "assets" / "demo" / "loop"
 OPENGL_FROM_OPENCV = np.diag([1.0, -1, -1, 1])
 IDENTITY = "0 0 0 0 0 0 1"
 

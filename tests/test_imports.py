@@ -34,12 +34,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("state", "geometry", "frames", "model", "rules", "evaluate", "reconstruct.lanes"),
     },
     "viewer": {*NUMPY_NOUNS, "geometry", "scene", "export", "evaluate", "reconstruct.commands"},
+    "bench": {
+        *NUMPY_NOUNS,
+        *("state", "geometry", "settings", "frames", "model", "rules", "reconstruct", "scene"),
+    },
     "weights_command": {"errors", "model"},
     "rules_command": {"state", "rules"},
 }
 """The package's units; those in WIRING wire them and may import everything."""
 WIRING = {"cli", "wiring", "comparison", "__main__", "__init__"}
-TORCH = {"state", "model", "rules", "reconstruct", "miniature", "weights_command"}
+TORCH = {"state", "model", "rules", "reconstruct", "miniature", "bench", "weights_command"}
 VISER = {"viewer"}
 
 

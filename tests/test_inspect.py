@@ -13,7 +13,8 @@ from ttt3r_viewer.reconstruct.commands import SetParameter, SetResetEvery
 from ttt3r_viewer.reconstruct.lanes import Lanes
 from ttt3r_viewer.reconstruct.recall import LATEST, Recall, state_bytes
 from ttt3r_viewer.rules.registry import rules_from_text
-from ttt3r_viewer.types import FrameResult
+from ttt3r_viewer.scene.archive_writer import ArchiveWriter
+from ttt3r_viewer.types import FrameResult, Status
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,33 @@ def test_pictures_stay_within_their_budget_and_what_is_too_old_says_so(case, net
         lanes.inspect(0, 12)
     with pytest.raises(ReconstructionError, match="lane 2: there are 1"):
         lanes.inspect(1, 7)
+
+
+def test_older_pictures_come_from_the_archive_as_far_as_it_goes(case, network, tmp_path):
+    pictures = case.arrays["frames"]
+    size = run(Lanes(network, rules_from_text("ttt3r")), pictures, 1)[0][0].image.nbytes
+    writer = ArchiveWriter(tmp_path, source="", settings={})
+    writer.begin(Status())
+    recall = Recall(picture_bytes=5 * size, archive=writer)
+    lanes = Lanes(network, rules_from_text("ttt3r"), recall=recall)
+    results = []
+    for k in range(20):
+        results.append(lanes.process(pictures[k % len(pictures)]))
+        if k < 8:  # then the disk is full
+            writer.add(results[-1])
+    assert recall.picture_bytes == 5 * size
+    for number in (0, 3, 7, 15, 19):
+        found = lanes.inspect(0, number)
+        assert np.abs(found.gain - results[number][0].gain).max() < 1e-5
+    kept = "frames 0 to 7 and 15 to 19 are kept"
+    with pytest.raises(ReconstructionError, match=f"frame 8 cannot be looked into: .* {kept}"):
+        lanes.inspect(0, 8)
+    for number in (*range(1, 8), *range(15, 18)):  # the way to 17 then leads over what is gone
+        del recall._moments[number]
+    assert lanes.inspect(0, 6).frames_replayed == 6
+    with pytest.raises(ReconstructionError, match="frame 8, which has to be taken again before it"):
+        lanes.inspect(0, 17)
+    writer.close()
 
 
 def test_looking_leaves_the_run_as_it_was(case, network):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,19 +15,23 @@ from viser.transforms import SO3
 
 from tests.made_up_run import ROOM_HIGH, ROOM_LOW, pose_at, room_result
 from ttt3r_viewer.geometry import invert_pose, quaternion_wxyz_from_matrix, transform_points
+from ttt3r_viewer.scene import store as store_module
 from ttt3r_viewer.scene.budget import (
     CONFIDENCE_BINS,
     FIRST_FRAMES_PER_CHUNK,
     MAX_CHUNKS,
+    VOXEL_SHARE,
     confidence_bin,
     confidence_edges,
+    first_voxel_side,
     frames_per_chunk_for,
     points_per_frame_within,
     random_subset,
     shrink_picture,
 )
-from ttt3r_viewer.scene.store import SceneStore, thin_points
-from ttt3r_viewer.types import Status
+from ttt3r_viewer.scene.store import LaneScene, SceneStore, thin_points
+from ttt3r_viewer.scene.voxels import VoxelGrid
+from ttt3r_viewer.types import FrameResult, Status
 
 unit = st.floats(-1, 1)
 angles = st.floats(-np.pi, np.pi)
@@ -239,3 +245,150 @@ def test_result_itself_is_kept_for_the_newest_frame_only():
     for result in results:
         store.add(result)
     assert store.snapshot().latest is results[-1]
+
+
+# One point in each voxel.
+
+
+def kept_points(lane: LaneScene) -> NDArray[np.float32]:
+    return np.concatenate([frame.points.points_world for frame in lane.frames])
+
+
+def standing_still(sequence: int) -> FrameResult:
+    """What a camera that does not move sees: the same picture, another number."""
+    return replace(room_result(0, 32, 24), sequence=sequence)
+
+
+def far_off(result: FrameResult, scale: float) -> FrameResult:
+    """The same frame in a world that is so many times as large."""
+    pose = result.camera.T_world_camera.copy()
+    pose[:3, 3] *= scale
+    camera = replace(result.camera, T_world_camera=pose)
+    return replace(result, points_camera=result.points_camera * np.float32(scale), camera=camera)
+
+
+def test_camera_that_stands_still_adds_nothing_once_all_is_seen():
+    store = SceneStore(points_per_frame=200, one_per_voxel=True)
+    counts = []
+    for sequence in range(500):
+        store.add(standing_still(sequence))
+        counts.append(store.snapshot().point_count)
+    everything = VoxelGrid(store.snapshot().layout.voxel_side)
+    everything.admit(thin_points(standing_still(0), 10**6).points_world)
+    assert counts[0] <= 200
+    assert counts[100] == counts[-1] == len(everything) > 500
+    # Later frames kept nothing, and what they say of themselves is true even so.
+    last = store.snapshot().frames[-1]
+    assert len(last.points) == 0
+    assert last.median_depth == pytest.approx(store.snapshot().frames[0].median_depth, rel=0.1)
+
+
+def test_camera_that_moves_fills_the_budget_and_kept_points_are_those_of_the_final_side():
+    max_points = 2500
+    store = SceneStore(max_points, points_per_frame=300, one_per_voxel=True)
+    sides, counts, generations, candidates = [], [], [], []
+    for sequence in range(150):
+        result = room_result(sequence, 32, 24)
+        store.add(result)
+        scene = store.snapshot()
+        candidates.append(thin_points(result, 300).points_world)
+        sides.append(scene.layout.voxel_side)
+        counts.append(scene.point_count)
+        generations.append(scene.layout.generation)
+        kept = kept_points(scene.lanes[0])
+        assert len(kept) <= max_points
+        assert VoxelGrid(sides[-1]).admit(kept).all(), "two points share a voxel"
+    assert max(counts) > 0.8 * max_points
+    doublings = np.diff(np.log2(sides))
+    assert (doublings == np.floor(doublings)).all()
+    assert doublings.min() == 0
+    assert doublings.sum() > 2
+    # Nothing of what was sent changes but where a new layout says so.
+    assert (np.diff(generations)[doublings > 0] == 1).all()
+    from_nothing = VoxelGrid(sides[-1])
+    for frame, points in zip(store.snapshot().frames, candidates, strict=True):
+        assert np.array_equal(frame.points.points_world, points[from_nothing.admit(points)])
+        assert len(frame.points.confidence) == len(frame.points.colors) == len(frame.points)
+        assert frame.points.points_world.base is None
+
+
+def test_what_is_kept_of_a_frame_does_not_depend_on_later_ones():
+    stores = [SceneStore(points_per_frame=300, one_per_voxel=True) for _ in range(2)]
+    for store, count in zip(stores, (5, 12), strict=True):
+        for sequence in range(count):
+            store.add(room_result(sequence, 32, 24))
+    short, long = (store.snapshot().frames for store in stores)
+    for first, second in zip(short, long[:5], strict=True):
+        assert np.array_equal(first.points.points_world, second.points.points_world)
+
+
+def test_lanes_have_voxels_and_budgets_of_their_own():
+    store = SceneStore(max_points=900, points_per_frame=400, one_per_voxel=True)
+    store.clear(3)
+    for sequence in range(10):
+        near, far = room_result(sequence, 32, 24), far_off(room_result(sequence, 32, 24), 50)
+        store.add(near, far, near)
+    first, second, third = store.snapshot().lanes
+    assert 0 < max(lane.point_count for lane in (first, second, third)) <= 300
+    assert second.layout.voxel_side > 20 * first.layout.voxel_side
+    assert np.array_equal(kept_points(first), kept_points(third))
+    store.clear(1)
+    store.add(far_off(room_result(0, 32, 24), 0.01))
+    assert store.snapshot().layout.voxel_side < 1e-3
+
+
+def test_side_of_a_voxel_follows_a_first_frame_that_was_seen_too_far():
+    store = SceneStore(points_per_frame=400, one_per_voxel=True)
+    store.add(far_off(room_result(0, 32, 24), 30))
+    assert store.snapshot().layout.voxel_side > 10 * VOXEL_SHARE
+    for sequence in range(1, 20):
+        store.add(room_result(sequence, 32, 24))
+    layout = store.snapshot().layout
+    assert layout.voxel_side < 2 * VOXEL_SHARE * layout.median_depth
+    assert VoxelGrid(layout.voxel_side).admit(kept_points(store.snapshot().lanes[0])).all()
+
+
+@given(st.floats(1e-6, 1e6), st.floats(1e-6, 1e6))
+def test_halved_side_is_what_is_wanted_or_less_than_twice_it(depth, other_depth):
+    side = first_voxel_side(other_depth)
+    finer = first_voxel_side(depth, no_coarser_than=side)
+    assert finer == side or finer < 2.001 * VOXEL_SHARE * depth
+    assert finer > 0.999 * min(side, VOXEL_SHARE * depth)
+    assert math.log2(side / finer).is_integer()
+
+
+@pytest.mark.parametrize("depth", [0.0, -1.0, np.nan, np.inf])
+def test_depth_that_means_nothing_gives_a_side_even_so(depth):
+    assert first_voxel_side(depth) == VOXEL_SHARE
+
+
+def test_poses_that_are_not_finite_keep_no_points_and_end_nothing():
+    store = SceneStore(points_per_frame=400, one_per_voxel=True)
+    lost = room_result(1, 32, 24)
+    pose = np.full((4, 4), np.nan)
+    store.add(replace(lost, camera=replace(lost.camera, T_world_camera=pose)))
+    assert store.snapshot().point_count == 0
+    store.add(room_result(2, 32, 24))
+    assert store.snapshot().point_count > 300
+
+
+def test_tiny_budget_holds_even_so():
+    store = SceneStore(max_points=1, points_per_frame=400, one_per_voxel=True)
+    for sequence in range(3):
+        store.add(room_result(sequence, 32, 24))
+    assert store.snapshot().point_count == 1
+
+
+def test_percentiles_are_of_the_kept_points_where_early_frames_have_most(monkeypatch):
+    monkeypatch.setattr(store_module, "SCALE_SAMPLES", 800)
+    store = SceneStore(points_per_frame=700, one_per_voxel=True)
+    for sequence in range(64):
+        # The confidence of what is seen late is another one.
+        result = room_result(sequence // 8, 32, 24)
+        store.add(replace(result, sequence=sequence, confidence=result.confidence + sequence))
+    store.set_status(Status(phase="finished"))
+    frames = store.snapshot().frames
+    assert len(frames[0].points) > 10 * len(frames[7].points)
+    everything = np.concatenate([frame.points.confidence for frame in frames])
+    shares = np.bincount(confidence_bin(everything, store.snapshot().layout.confidence_edges))
+    assert shares / len(everything) == pytest.approx(0.1, abs=0.04)

@@ -24,7 +24,7 @@ def test_every_setting_has_a_flag_that_sets_it():
         "size": 64, "start": 1, "stride": 2, "max_frames": 9, "fps": 12.5, "device": "cpu",
         "dtype": "bfloat16", "max_points": 1000, "output": "o", "overwrite": True,
         "host": "0.0.0.0", "port": 0, "open_browser": True, "poses": "p",
-        "inspect": True,
+        "inspect": True, "archive_gb": 2.5,
     }  # fmt: skip
     assert parsed("--rules", "ttt3r,constant:0.3").rules == "ttt3r,constant:0.3"
     assert {*examples, "rules"} == {one.name for one in fields(Settings)}
@@ -67,6 +67,8 @@ def test_the_shipped_configurations_are_settings(path):
         (["--rate", "0.5"], "--rate 0.5 with --rule ttt3r, which computes its own"),
         (["--stride", "0"], "--stride 0: take a number above 0"),
         (["--start", "-1"], "--start -1: take 0 or more"),
+        (["--archive-gb", "-1"], "--archive-gb -1.0: take 0 or more"),
+        (["--archive-gb", "nan"], "--archive-gb nan: take 0 or more"),
         (["--fps", "nan"], "--fps nan: take a number above 0"),
         (["--port", "eighty"], "invalid int value: 'eighty'"),
         (["--input", ""], "--input is empty"),

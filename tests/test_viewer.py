@@ -21,6 +21,7 @@ from viser import _messages
 from tests.made_up_run import MadeUpRun, room_result
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.reconstruct.commands import Command, SetParameter, SetResetEvery, SetRules, Step
+from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Status
@@ -216,6 +217,24 @@ def test_scrubbing_shows_exactly_the_frames_up_to_there(server):
         assert shown == (position + 1) * 100, position
         only = draw(layer, store, ViewSettings(live=False, position=position, extent="one"))
         assert only == (16 * 12 if position == 29 else 100)
+
+
+def test_an_older_frame_alone_is_full_where_the_archive_has_it(server, tmp_path, caplog):
+    store, layer = filled_store(6, points_per_frame=10), LaneLayer(server)
+    writer = ArchiveWriter(tmp_path, source="", settings={})
+    writer.begin(Status())
+    for sequence in (0, 1, 2):
+        writer.add([room_result(sequence, 16, 12)])
+    store.set_archive(writer.archive)
+    places = {1: 16 * 12, 4: 10, 2: 16 * 12, 5: 16 * 12}
+    for position, expected in places.items():
+        only = ViewSettings(live=False, position=position, extent="one")
+        assert draw(layer, store, only) == expected, position
+    path = tmp_path / "frames-00000.bin"
+    path.write_bytes(path.read_bytes()[:99] + bytes(path.stat().st_size - 99))
+    assert draw(layer, store, ViewSettings(live=False, position=0, extent="one")) == 10
+    assert "frame 0: " in caplog.text
+    writer.close()
 
 
 @pytest.mark.parametrize("color_by", ["picture", "confidence", "frame", "height", "lane"])

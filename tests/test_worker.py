@@ -5,13 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, WeightsError
+from ttt3r_viewer.frames.preprocess import PreparedImage
+from ttt3r_viewer.reconstruct.ahead import EncodedFrame, LookAhead, PreparedFrame
 from ttt3r_viewer.reconstruct.commands import (
     Adjustment,
     Command,
@@ -95,25 +98,38 @@ class Pretended:
         one, maps = np.ones(1, np.float32), np.ones((1, 1, 1), np.float16)
         return Inspection(0, lane, sequence, 1, 1, 1, one, one, one, one, one, maps, maps, 1)
 
-    def process(self, image: Frame) -> tuple[FrameResult, ...]:
+    def look_ahead(self, source: Iterable[Frame | SkippedFrame]) -> LookAhead:
+        return LookAhead(source, self.prepare, self.encode)
+
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        if frame.index in self.refuse:
+            raise FrameError(f"{frame.name} is too small")
+        height, width = frame.image.shape[:2]
+        picture = PreparedImage(frame.image, Crop((1.0, 1.0), (0, 0), width, height))
+        return PreparedFrame(frame.index, frame.time_sec, frame.name, picture, 0.0)
+
+    def encode(self, frames: Sequence[PreparedFrame]) -> list[EncodedFrame]:
+        tokens: Any = None
+        return [EncodedFrame(frame, tokens, 0.0) for frame in frames]
+
+    def take(self, encoded: EncodedFrame) -> tuple[FrameResult, ...]:
         self.entered.set()
         self.gate.wait(10)
-        if image.index in self.refuse:
-            raise FrameError(f"{image.name} is too small")
+        frame, picture = encoded.prepared, encoded.prepared.picture
         if self.done == self.fail_at:
             self.fail_at = None
             raise ZeroDivisionError("a mistake of ours")
         T_world_camera = np.eye(4)
         T_world_camera[0, 3] = self.done
         self.done += 1
-        height, width = image.image.shape[:2]
+        height, width = picture.image.shape[:2]
         result = FrameResult(
             sequence=self.done - 1,
-            index=image.index,
-            time_sec=image.time_sec,
-            name=image.name,
-            image=image.image,
-            crop=Crop((1.0, 1.0), (0, 0), width, height),
+            index=frame.index,
+            time_sec=frame.time_sec,
+            name=frame.name,
+            image=picture.image,
+            crop=picture.crop,
             points_camera=np.ones((height, width, 3), np.float32),
             confidence=np.full((height, width), 2, np.float32),
             camera=Camera(T_world_camera, 20.0, width, height),

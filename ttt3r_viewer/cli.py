@@ -1,8 +1,9 @@
 """The command line: frames -> model -> rule -> scene (`wiring.py`) -> viewer.
 
 Commands by first word: none is `view`; `run` is the same without a browser; `compare` measures
-several rules on the same frames; `rules` lists them; `weights` looks after weights files. Whatever
-a command needs is imported when it needs it, so that the page and the help come at once.
+several rules on the same frames; `rules` lists them; `weights` looks after weights files; `bench`
+measures what a frame costs. Whatever a command needs is imported when it needs it, so that the page
+and the help come at once.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ COMMANDS = """commands:
   compare   several rules on the same frames, without a browser: table, plot, poses
   rules     list the rules with paper, formula and parameters
   weights   look at, convert or fetch weights files
+  bench     what a frame costs here, stage by stage
 each has its own --help"""
 
 
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = 2
     except KeyboardInterrupt:
         pass
-    if any(thread.name == Worker.THREAD for thread in threading.enumerate()):
+    if any(thread.name in Worker.THREADS for thread in threading.enumerate()):
         # A frame that takes long, or torch's import, is not waited for; and Python would crash if
         # it took its interpreter away from under them.
         sys.stdout.flush()
@@ -100,6 +102,8 @@ def _command(words: list[str]) -> int:
             return _rules(words[1:])
         case ["weights"]:
             return _weights(words[1:])
+        case ["bench"]:
+            return _bench(words[1:])
         case _:
             return _view(words)
 
@@ -232,6 +236,15 @@ def _weights(words: Sequence[str]) -> int:
     return 0
 
 
+def _bench(words: Sequence[str]) -> int:
+    from ttt3r_viewer.bench.command import DESCRIPTION, add_arguments, bench
+
+    parser = Parser(prog="ttt3r-view bench", description=DESCRIPTION, allow_abbrev=False)
+    add_arguments(parser)
+    bench(parser.parse_args(words), print, _complain)
+    return 0
+
+
 def view(settings: Settings) -> int:
     """Reconstruct in the background and serve the page until Ctrl-C."""
     from ttt3r_viewer.model.fetch import locate
@@ -304,6 +317,8 @@ def _headless(reconstruction: Reconstruction, folder: Path) -> int:
     status = store.snapshot().status
     if status.skipped and status.frames_done:
         _complain(f"{status.skipped} frames skipped; the last: {status.last_skipped}")
+    if reconstruction.archive is not None and reconstruction.archive.trouble:
+        _complain(reconstruction.archive.trouble)
     if worker.error is not None:
         raise worker.error
     said = f"{written} frames to {folder}" if written else "nothing: no frame was finished"

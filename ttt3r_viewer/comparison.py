@@ -67,7 +67,7 @@ def comparison_notes(
     status = scene.status
     truth = "none" if ground_truth is None else f"{ground_truth.path} (by {ground_truth.key})"
     notes = [
-        f"input: {settings['input'] or 'the demo sequence'}; model: {status.model}, on "
+        f"input: {settings['input'] or 'demo:loop'}; model: {status.model}, on "
         f"{status.device}; ttt3r-viewer {__version__}",
         f"true poses: {truth}",
         "rules: " + "; ".join(rule.text for rule in status.lanes),

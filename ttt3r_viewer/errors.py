@@ -41,5 +41,9 @@ class OutputError(ViewerError):
     """Results cannot be written where they were asked for."""
 
 
+class ArchiveError(ViewerError):
+    """Archived frames cannot be read: missing, damaged, or written by a newer program."""
+
+
 class EvaluationError(ViewerError):
     """Poses cannot be measured, or the file of true poses cannot be read."""

@@ -4,6 +4,7 @@ it, and a YAML file (`--config`) fills it; flags win."""
 from __future__ import annotations
 
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -30,7 +31,8 @@ class Settings:
 
     input: str | None = option(
         None,
-        "folder of images, glob, video, or one image (default: the demo sequence)",
+        "folder of images, glob, video, one image, or demo:loop, demo:walk, demo:hand-held "
+        "(default: demo:loop)",
         metavar="PATH",
     )
     weights: str = option(
@@ -65,11 +67,13 @@ class Settings:
     fps: float = option(30.0, "frame rate of a folder that has no times of its own")
     device: Literal["auto", "cuda", "mps", "cpu"] = option("auto", "where the network runs")
     dtype: Literal["auto", "float32", "bfloat16"] = option(
-        "auto", "what the network computes in; auto: bfloat16 on CUDA, else float32"
+        "auto",
+        "what the network computes in; auto: bfloat16 on CUDA and on CPUs with AMX or AVX512-BF16, "
+        "else float32",
     )
     max_points: int | None = option(
         None,
-        "points kept in the scene, older frames thinning out beyond "
+        "points kept in the scene: the page keeps fewer per volume beyond, run fewer per frame "
         "(default: 600000 in the page, 10000000 in run)",
         metavar="N",
     )
@@ -79,6 +83,13 @@ class Settings:
     inspect: bool = option(
         False, "also write tokens.npz and frames.csv: every token's gain, and statistics"
     )
+    archive_gb: float = option(
+        8.0,
+        "disk that all frames in full may take beside the page, removed at the end, and never over "
+        "half of what is free; with --output they stay in DIR/archive, without this limit; "
+        "0: keep thinned ones only",
+        metavar="GB",
+    )
     overwrite: bool = option(False, "replace our own files in a folder that is not empty")
     host: str = option("127.0.0.1", "address the page is served at", view_only=True)
     port: int = option(8080, "port of the page; 0: any free one", view_only=True)
@@ -87,8 +98,8 @@ class Settings:
     def __post_init__(self) -> None:
         for one in fields(self):
             _check_type(one, getattr(self, one.name))
-        for name in ("reset_every", "start"):
-            if getattr(self, name) < 0:
+        for name in ("reset_every", "start", "archive_gb"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise SettingsError(f"{flag(name)} {getattr(self, name)}: take 0 or more")
         for name in ("stride", "max_frames", "size", "max_points", "fps"):
             value = getattr(self, name)

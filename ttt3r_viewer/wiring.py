@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ttt3r_viewer.assets import asset_path
+from ttt3r_viewer.assets import with_demos
 from ttt3r_viewer.errors import EvaluationError, OutputError
 from ttt3r_viewer.evaluate.ground_truth import (
     GroundTruth,
@@ -26,6 +26,8 @@ from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.rules.registry import describe, rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
+from ttt3r_viewer.scene import archive as archive_format
+from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.types import Status
@@ -74,6 +76,8 @@ class Reconstruction:
     worker: Worker
     results: Results
     started: float
+    archive: ArchiveWriter | None = None
+    """Takes every frame in full; None where none is wanted."""
     ground_truth: GroundTruth | None = None
     note: str = ""
     """Why true poses that lie beside the input are not used; empty where there is nothing to say.
@@ -85,17 +89,20 @@ class Reconstruction:
     @staticmethod
     def prepare(settings: Settings, *, ends_by_itself: bool = False) -> Reconstruction:
         """Open the input and claim the output folder for `run`'s results; nothing is loaded yet."""
-        points = {"max_points": settings.max_points or PAGE_POINTS}
+        store = SceneStore(settings.max_points or PAGE_POINTS, one_per_voxel=True)
         if ends_by_itself:
-            points = {
-                "max_points": settings.max_points or FILE_POINTS,
-                "points_per_frame": FILE_POINTS,
-            }
+            # A file is for whoever works on with it, and wants what was seen as often as it was.
+            store = SceneStore(settings.max_points or FILE_POINTS, FILE_POINTS)
         rules = rules_from_text(settings.lanes)
         files = (*OWN_FILES, *INSPECT_FILES) if settings.inspect else OWN_FILES
         results = Results(files, write_results)
         wired = Reconstruction._wire(
-            settings, rules, results, SceneStore(**points), ends_by_itself=ends_by_itself
+            settings,
+            rules,
+            results,
+            store,
+            ends_by_itself=ends_by_itself,
+            archived=settings.archive_gb > 0,
         )
         if not ends_by_itself:
             wired.ground_truth, wired.note = find_poses(settings)
@@ -103,7 +110,7 @@ class Reconstruction:
 
     @staticmethod
     def prepare_comparison(settings: Settings) -> Reconstruction:
-        """The same for `compare`, which keeps no points."""
+        """The same for `compare`, which keeps no points, and no archive."""
         from ttt3r_viewer.comparison import comparison_files, write_comparison
 
         rules = rules_from_text(settings.lanes)
@@ -125,28 +132,34 @@ class Reconstruction:
         store: SceneStore,
         *,
         ends_by_itself: bool,
+        archived: bool = False,
     ) -> Reconstruction:
         source = open_source(
-            str(asset_path("demo")) if settings.input is None else settings.input,
+            with_demos(settings.input),
             start=settings.start,
             stride=settings.stride,
             max_frames=settings.max_frames,
             fps=settings.fps,
         )
         if settings.output is not None:
-            claim_folder(Path(settings.output), results.files, overwrite=settings.overwrite)
+            files = (*results.files, *archive_format.OWN_FILES) if archived else results.files
+            claim_folder(Path(settings.output), files, overwrite=settings.overwrite)
+        archive = _archive_of(settings, source.name) if archived else None
         commands: SimpleQueue[Command] = SimpleQueue()
         worker = Worker(
             source,
-            lambda: _make_lanes(settings, rules),
+            lambda: _make_lanes(settings, rules, archive),
             store,
             commands,
             status=Status(
                 model=settings.weights, rule=", ".join(map(str, rules)), device=settings.device
             ),
             ends_by_itself=ends_by_itself,
+            archive=archive,
         )
-        return Reconstruction(settings, store, commands, worker, results, time.perf_counter())
+        return Reconstruction(
+            settings, store, commands, worker, results, time.perf_counter(), archive
+        )
 
     def watch(self, say: Callable[[str], None], report: Callable[[str], None]) -> None:
         """Until Ctrl-C: write the results whenever a run has finished, and tell what went wrong.
@@ -172,10 +185,14 @@ class Reconstruction:
     def end(self) -> int:
         """Stop the worker, and write what there is; how many frames have been written."""
         self.worker.stop(STOP_SEC)
-        scene = self.store.snapshot()
-        # Results of a whole run are not replaced by those of a restart that was cut short.
-        if not self.written or scene.status.phase == "finished":
-            self.write(scene)
+        try:
+            scene = self.store.snapshot()
+            # Results of a whole run are not replaced by those of a restart that was cut short.
+            if not self.written or scene.status.phase == "finished":
+                self.write(scene)
+        finally:
+            if self.archive is not None:
+                self.archive.close()
         return self.written
 
     def write(self, scene: SceneSnapshot) -> None:
@@ -201,7 +218,7 @@ def find_poses(settings: Settings) -> tuple[GroundTruth | None, str]:
     """
     if settings.poses is not None:
         return read_ground_truth(Path(settings.poses)), ""
-    path = find_ground_truth(Path(settings.input or asset_path("demo")))
+    path = find_ground_truth(Path(with_demos(settings.input)))
     if path is None:
         return None, ""
     try:
@@ -210,10 +227,34 @@ def find_poses(settings: Settings) -> tuple[GroundTruth | None, str]:
         return None, f"no true poses: {error}"
 
 
-def _make_lanes(settings: Settings, rules: tuple[UpdateRule, ...]) -> Lanes:
+def _archive_of(settings: Settings, source: str) -> ArchiveWriter:
+    """In the output folder, or else a temporary one of limited size; nothing is made yet."""
+    folder = None if settings.output is None else Path(settings.output) / archive_format.FOLDER
+    return ArchiveWriter(
+        folder,
+        source=source,
+        settings=settings.as_dict(),
+        max_bytes=round(settings.archive_gb * 1e9) if folder is None else None,
+    )
+
+
+def _make_lanes(
+    settings: Settings, rules: tuple[UpdateRule, ...], archive: ArchiveWriter | None
+) -> Lanes:
     """In the worker's thread: import torch, read the weights."""
-    from ttt3r_viewer.model.load import load_network
+    from ttt3r_viewer.model.load import load_network, share_cpu
     from ttt3r_viewer.reconstruct.lanes import Lanes
+    from ttt3r_viewer.reconstruct.recall import (
+        MOMENT_BYTES_BESIDE_ARCHIVE,
+        PICTURE_BYTES_BESIDE_ARCHIVE,
+        Recall,
+    )
 
     network = load_network(settings.weights, device=settings.device, dtype=settings.dtype)
-    return Lanes(network, rules, size=settings.size, reset_every=settings.reset_every)
+    share_cpu(network)
+    recall = Recall()
+    if archive is not None:
+        recall = Recall(MOMENT_BYTES_BESIDE_ARCHIVE, PICTURE_BYTES_BESIDE_ARCHIVE, archive)
+    return Lanes(
+        network, rules, size=settings.size, reset_every=settings.reset_every, recall=recall
+    )

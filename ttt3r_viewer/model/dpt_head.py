@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -11,6 +12,8 @@ from ttt3r_viewer.model.layers import ModulatedBlock, as_map
 
 MAP_CHANNELS = (96, 192, 384, 768)
 FUSED_CHANNELS = 256
+STRIPS = 8
+"""Parts in which the last layer is computed."""
 
 
 def twice_as_large(x: Tensor) -> Tensor:
@@ -85,7 +88,7 @@ class DptMap(nn.Module):
             nn.Conv2d(FUSED_CHANNELS, FUSED_CHANNELS // 2, 3, padding=1),
             Upsample(),
             nn.Conv2d(FUSED_CHANNELS // 2, 128, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(128, channels, 1),
         )
         self.act_postprocess = nn.ModuleList(
@@ -116,7 +119,11 @@ class DptMap(nn.Module):
         x = self.scratch.refinenet3(x, fine_to_coarse[2])
         x = self.scratch.refinenet2(x, fine_to_coarse[1])
         x = self.scratch.refinenet1(x, fine_to_coarse[0])
-        return self.last_layer(self.head[:-1](x).to(self.last_layer.weight.dtype))
+        x = self.head[:-1](x)
+        # Strip by strip: the whole of it in float32 would be the largest array of all.
+        dtype = self.last_layer.weight.dtype
+        strips = x.split(-(-x.shape[2] // STRIPS), dim=2)
+        return torch.cat([self.last_layer(strip.to(dtype)) for strip in strips], dim=2)
 
     @property
     def last_layer(self) -> nn.Conv2d:

@@ -88,6 +88,16 @@ class ReconstructionNetwork(nn.Module):
             module.float()
         return self
 
+    def for_inference(self) -> ReconstructionNetwork:
+        """Without gradients, and with the convolutions' weights laid out channels last.
+
+        The layout changes no value, and makes the dense heads several times faster in bfloat16.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
+        return self.eval().requires_grad_(False)
+
     def encode(self, images: Tensor) -> ImageTokens:
         """Pictures (batch, 3, height, width) in [-1, 1] -> tokens; shared by every rule that runs
         beside.

@@ -56,14 +56,15 @@ def inspect(
     `tell` hears how many of how many frames are done. Raises `ReconstructionError` where the frame
     is no longer kept.
     """
-    moment, frames = recall.way_to(number)
-    for done, frame in enumerate(frames[:-1]):
+    moment, way = recall.way_to(number)
+    for done, between in enumerate(way[:-1]):
         if tell is not None:
-            tell(done, len(frames))
-        tokens = encode(network, frame.picture, len(frame.rules))
+            tell(done, len(way))
+        frame = recall.frame(between)
+        (tokens,) = encode(network, [frame.picture])
         moment = take(network, frame.rules, frame.reset_every, moment, tokens).next
-    last = frames[-1]
-    image = encode(network, last.picture, len(last.rules))
+    last = recall.frame(number)
+    (image,) = encode(network, [last.picture])
     record = AttentionRecord(lane)
     taken = take(
         network, last.rules, last.reset_every, moment, image, evidence=LOOKED_AT, watch=record
@@ -85,5 +86,5 @@ def inspect(
         patch_logit=as_numpy(evidence.image_logit_mean)[0, 1:],
         writes=np.stack(record.writes),
         reads=np.stack(record.reads),
-        frames_replayed=len(frames) - 1,
+        frames_replayed=len(way) - 1,
     )

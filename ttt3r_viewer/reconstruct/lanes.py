@@ -6,7 +6,7 @@ Network + rules + states: pictures in, numpy out. No threads; view, run, tests a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import assert_never
@@ -19,15 +19,16 @@ from torch import Tensor
 from ttt3r_viewer.errors import ReconstructionError, RuleError
 from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.geometry import focal_from_points
-from ttt3r_viewer.model.load import is_out_of_memory
+from ttt3r_viewer.model.load import gains_from_batches, is_out_of_memory
 from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.reconstruct.ahead import BATCH, EncodedFrame, LookAhead, PreparedFrame
 from ttt3r_viewer.reconstruct.commands import Adjustment, SetParameter, SetResetEvery, SetRules
 from ttt3r_viewer.reconstruct.inspect import inspect
 from ttt3r_viewer.reconstruct.loop import as_numpy, beginning, encode, take
 from ttt3r_viewer.reconstruct.recall import KeptFrame, Recall
 from ttt3r_viewer.rules.registry import catalogue, describe, rule_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
-from ttt3r_viewer.types import Camera, Frame, FrameResult, Inspection, Status
+from ttt3r_viewer.types import Camera, Frame, FrameResult, Inspection, SkippedFrame, Status
 
 MOST_LANES = 4
 
@@ -38,7 +39,8 @@ class Lanes:
     The encoder runs once for all, the decoder once with the lanes as its batch; what a lane gives
     is what it would give alone, to rounding. `size` is the long side in pixels that pictures are
     prepared to (default: the network's own). `reset_every` n > 0 puts every state back to its start
-    after n frames, and chains the poses.
+    after n frames, and chains the poses. `recall` keeps what frames are taken again with (default:
+    in memory).
     """
 
     def __init__(
@@ -48,12 +50,13 @@ class Lanes:
         *,
         size: int | None = None,
         reset_every: int = 0,
+        recall: Recall | None = None,
     ) -> None:
         self.network = network
         self.size = size or network.config.long_side
         self.reset_every = _checked_interval(reset_every)
         self.rules = _checked_count(tuple(rules))
-        self._recall = Recall()
+        self._recall = recall or Recall()
         self.restart()
 
     @torch.inference_mode()
@@ -100,12 +103,47 @@ class Lanes:
         `ReconstructionError` where memory runs out or a camera of the network's is not finite.
         """
         frame = image if isinstance(image, Frame) else self._unnamed(image)
+        (encoded,) = self.encode([self.prepare(frame)])
+        return self.take(encoded)
+
+    def look_ahead(self, source: Iterable[Frame | SkippedFrame]) -> LookAhead:
+        """The frames of a source, decoded, prepared and encoded before `take` needs them."""
+        batch = BATCH if gains_from_batches(self.network) else 1
+        return LookAhead(source, self.prepare, self.encode, batch)
+
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        """Bring a picture to the network's grid. Raises `FrameError`."""
         started = time.perf_counter()
         picture = prepare_image(frame.image, self.size, self.network.config.patch_size)
-        before = self._moment
+        seconds = time.perf_counter() - started
+        return PreparedFrame(frame.index, frame.time_sec, frame.name, picture, seconds)
+
+    def encode(self, frames: Sequence[PreparedFrame]) -> list[EncodedFrame]:
+        """Encode pictures of one shape at once, once for all lanes; nothing is remembered, so any
+        thread may do it.
+
+        Raises `ReconstructionError` where memory runs out.
+        """
+        started = time.perf_counter()
+        pictures = [frame.picture.image for frame in frames]
+        with torch.inference_mode(), self._telling_of_memory(pictures[0]):
+            tokens = encode(self.network, pictures)
+        share = (time.perf_counter() - started) / len(frames)
+        return [
+            EncodedFrame(frame, own, frame.seconds + share)
+            for frame, own in zip(frames, tokens, strict=True)
+        ]
+
+    def take(self, encoded: EncodedFrame) -> tuple[FrameResult, ...]:
+        """The recurrent part: take the next frame; one result per lane.
+
+        Raises `ReconstructionError` where memory runs out or a camera of the network's is not
+        finite.
+        """
+        started = time.perf_counter()
+        frame, picture, before = encoded.prepared, encoded.prepared.picture, self._moment
         with torch.inference_mode(), self._telling_of_memory(picture.image):
-            tokens = encode(self.network, picture.image, len(self.rules))
-            taken = take(self.network, self.rules, self.reset_every, before, tokens)
+            taken = take(self.network, self.rules, self.reset_every, before, encoded.tokens)
             points_camera = as_numpy(taken.proposal.prediction.points_self)
             confidence = as_numpy(taken.proposal.prediction.confidence_self)
             gain = as_numpy(torch.cat([update.gain for update in taken.updates]))
@@ -117,7 +155,7 @@ class Lanes:
             Camera(T_world_camera, focal_from_points(points), width, height)
             for T_world_camera, points in zip(taken.T_world_camera, points_camera, strict=True)
         ]
-        compute_sec = time.perf_counter() - started
+        compute_sec = encoded.seconds + time.perf_counter() - started
         return tuple(
             FrameResult(
                 sequence=before.frames,
@@ -149,8 +187,8 @@ class Lanes:
         """
         if not 0 <= lane < len(self.rules):
             raise ReconstructionError(f"lane {lane + 1}: there are {len(self.rules)}")
-        _, frames = self._recall.way_to(sequence)
-        with self._telling_of_memory(frames[-1].picture):
+        self._recall.way_to(sequence)
+        with self._telling_of_memory(self._recall.frame(sequence).picture):
             return inspect(self.network, self._recall, lane, sequence, tell=tell)
 
     def _set_parameter(self, lane: int, name: str, value: float) -> None:

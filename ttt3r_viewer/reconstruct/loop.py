@@ -6,7 +6,7 @@ moment of a run can be kept, and gone on from again.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -86,11 +86,13 @@ def beginning(network: ReconstructionNetwork, rules: tuple[UpdateRule, ...]) -> 
     )
 
 
-def encode(network: ReconstructionNetwork, prepared: NDArray[np.uint8], lanes: int) -> ImageTokens:
-    """Encode a prepared picture (height, width, 3) once; every lane reads the same tokens."""
-    picture = torch.from_numpy(prepared).to(network.device)
-    one = network.encode(picture.permute(2, 0, 1)[None].float() / 127.5 - 1)
-    return replace(one, tokens=one.tokens.expand(lanes, -1, -1))
+def encode(
+    network: ReconstructionNetwork, prepared: Sequence[NDArray[np.uint8]]
+) -> list[ImageTokens]:
+    """Encode prepared pictures (height, width, 3) of one shape at once; one batch of one each."""
+    pictures = torch.from_numpy(np.stack(prepared)).to(network.device)
+    together = network.encode(pictures.permute(0, 3, 1, 2).float() / 127.5 - 1)
+    return [replace(together, tokens=tokens) for tokens in together.tokens.split(1)]
 
 
 def take(
@@ -103,12 +105,14 @@ def take(
     evidence: Set[EvidenceKind] = NO_EVIDENCE,
     watch: Watch | None = None,
 ) -> Taken:
-    """Take one frame; every `reset_every` n > 0 frames the state starts anew.
+    """Take one frame, whose tokens (a batch of one) every lane reads; every `reset_every` n > 0
+    frames the state starts anew.
 
     After a reset the same picture is seen as a first one, and its camera is the new world.
     `evidence` is computed beside what the rules need, and `watch` is shown each layer's attention.
     Raises `ReconstructionError` where a camera is not finite.
     """
+    image = replace(image, tokens=image.tokens.expand(len(rules), -1, -1))
     proposal, updates, after, rule_states = _step(
         network, rules, moment.state, moment.rule_states, image, evidence, watch
     )

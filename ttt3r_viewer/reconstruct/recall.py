@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +11,27 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.reconstruct.loop import Moment
 from ttt3r_viewer.rules.rule import UpdateRule
+from ttt3r_viewer.scene.archive import in_words
 
 MOMENT_BYTES = 512 * 2**20
 """Budget for states, on the device that the network runs on."""
 PICTURE_BYTES = 512 * 2**20
 """Budget for prepared pictures, on the host."""
+MOMENT_BYTES_BESIDE_ARCHIVE = 128 * 2**20
+PICTURE_BYTES_BESIDE_ARCHIVE = 32 * 2**20
+"""The same where an archive has the older pictures: a run of any length then takes no more."""
 LATEST = 16
 """So many latest moments are all kept; older ones every so many frames."""
+
+
+class PictureArchive(Protocol):
+    """Has prepared pictures by the number of their frame."""
+
+    def __contains__(self, sequence: int) -> bool: ...
+
+    def picture(self, sequence: int) -> NDArray[np.uint8]:
+        """Give a picture that is there. Raises a `ViewerError` where it cannot be read."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,23 +49,30 @@ class Recall:
     """The moments before frames, and their pictures.
 
     Moments are kept as they are, so keeping one costs no computation. Where the budget is reached,
-    every second of the older ones goes; of the pictures the oldest go, and frames before them can
-    no longer be taken again.
+    every second of the older ones goes. Of the pictures the oldest leave the memory; those that are
+    in the `archive` are read from there, and frames whose picture is nowhere can no longer be taken
+    again.
     """
 
     def __init__(
-        self, moment_bytes: int = MOMENT_BYTES, picture_bytes: int = PICTURE_BYTES
+        self,
+        moment_bytes: int = MOMENT_BYTES,
+        picture_bytes: int = PICTURE_BYTES,
+        archive: PictureArchive | None = None,
     ) -> None:
         self._moment_bytes, self._picture_bytes = moment_bytes, picture_bytes
+        self._archive = archive
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
         self._moments: dict[int, Moment] = {}
-        self._frames: dict[int, KeptFrame] = {}
+        self._taken_by: dict[int, tuple[tuple[UpdateRule, ...], int]] = {}
+        """Rules and reset interval of every frame that has a picture, here or in the archive."""
+        self._pictures: dict[int, NDArray[np.uint8]] = {}
         self._stride = 1
         self._bytes = 0
-        """Of all pictures."""
+        """Of all pictures that are kept here."""
 
     @property
     def moments(self) -> tuple[int, ...]:
@@ -71,12 +93,15 @@ class Recall:
         """Keep the moment before a frame, and the frame."""
         number = moment.frames
         self._moments[number] = moment
-        self._frames[number] = frame
+        self._taken_by[number] = (frame.rules, frame.reset_every)
+        self._pictures[number] = frame.picture
         self._bytes += frame.picture.nbytes
-        while self._bytes > self._picture_bytes and len(self._frames) > 1:
-            oldest = next(iter(self._frames))
-            self._bytes -= self._frames.pop(oldest).picture.nbytes
-            self._moments.pop(oldest, None)
+        while self._bytes > self._picture_bytes and len(self._pictures) > 1:
+            oldest = next(iter(self._pictures))
+            self._bytes -= self._pictures.pop(oldest).nbytes
+            if self._archive is None or oldest not in self._archive:
+                del self._taken_by[oldest]
+                self._moments.pop(oldest, None)
         leaving = number - LATEST
         if leaving % self._stride:
             self._moments.pop(leaving, None)
@@ -94,15 +119,15 @@ class Recall:
                 del self._moments[number]
         return True
 
-    def way_to(self, number: int) -> tuple[Moment, list[KeptFrame]]:
+    def way_to(self, number: int) -> tuple[Moment, range]:
         """The nearest kept moment at or before frame `number`, and the frames from it to that one.
 
         Raises `ReconstructionError` where the frame was not seen, or is too old.
         """
-        if number not in self._frames:
-            kept = f"those from {next(iter(self._frames))} on" if self._frames else "none"
+        if number not in self._taken_by:
             raise ReconstructionError(
-                f"frame {number} cannot be looked into: of the frames of this run {kept} are kept"
+                f"frame {number} cannot be looked into: of the frames of this run {self._kept()} "
+                "are kept"
             )
         starts = [start for start in self._moments if start <= number]
         if not starts:
@@ -110,8 +135,32 @@ class Recall:
                 f"frame {number} cannot be looked into: no state before it is kept any more; "
                 f"frame {next(iter(self._moments))} and later ones can"
             )
-        start = max(starts)
-        return self._moments[start], [self._frames[k] for k in range(start, number + 1)]
+        way = range(max(starts), number + 1)
+        gone = next((between for between in way if between not in self._taken_by), None)
+        if gone is not None:
+            raise ReconstructionError(
+                f"frame {number} cannot be looked into: frame {gone}, which has to be taken again "
+                f"before it, is gone; of the frames of this run {self._kept()} are kept"
+            )
+        return self._moments[way.start], way
+
+    def frame(self, number: int) -> KeptFrame:
+        """A frame of such a way, its picture read from the archive where it is not kept here.
+
+        Raises a `ViewerError` where it cannot be read.
+        """
+        picture = self._pictures.get(number)
+        if picture is None:
+            assert self._archive is not None
+            picture = self._archive.picture(number)
+        return KeptFrame(picture, *self._taken_by[number])
+
+    def _kept(self) -> str:
+        numbers = tuple(self._taken_by)
+        if not numbers:
+            return "none"
+        through = numbers[-1] - numbers[0] == len(numbers) - 1
+        return f"those from {numbers[0]} on" if through else in_words(numbers)
 
 
 def state_bytes(moment: Moment) -> int:

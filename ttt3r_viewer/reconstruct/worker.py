@@ -6,12 +6,14 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal, Protocol, assert_never
 
-from ttt3r_viewer.errors import FrameError, InputError, ViewerError
+from ttt3r_viewer.errors import InputError, ViewerError
 from ttt3r_viewer.frames.source import FrameSource
+from ttt3r_viewer.reconstruct import ahead
 from ttt3r_viewer.reconstruct.commands import (
     Adjustment,
     Command,
@@ -25,6 +27,7 @@ from ttt3r_viewer.reconstruct.commands import (
     Step,
     Stop,
 )
+from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Frame, FrameResult, Inspection, SkippedFrame, Status, printable
 
@@ -33,8 +36,23 @@ log = logging.getLogger(__name__)
 Wish = Literal["go on", "restart", "stop"]
 """What a command means for the run that is going."""
 
+ENDED = ("finished", "failed", "stopped")
+"""Phases in which a run makes no more frames."""
+
 RATE_WINDOW_SEC = 2.0
 """The frame rate is the mean over about so long."""
+
+
+class ReadyFrames(Protocol):
+    """Frames that only wait for their turn."""
+
+    def __next__(self) -> Any:
+        """The next one, once it is ready: what `take` takes, or a `SkippedFrame`."""
+        ...
+
+    def close(self) -> None:
+        """Make no more of them."""
+        ...
 
 
 class FrameProcessor(Protocol):
@@ -49,7 +67,11 @@ class FrameProcessor(Protocol):
         """The same status with the rules and the device that are in use."""
         ...
 
-    def process(self, image: Frame) -> Sequence[FrameResult]:
+    def look_ahead(self, source: Iterable[Frame | SkippedFrame]) -> ReadyFrames:
+        """The frames of a source, made ready before their turn."""
+        ...
+
+    def take(self, encoded: Any) -> Sequence[FrameResult]:
         """Take the next frame; one result per lane."""
         ...
 
@@ -90,11 +112,13 @@ class Worker:
     the page already shows. Whatever goes wrong becomes a `Status` with phase "failed"; `Restart`
     tries again.
     `status` says what is known of model, rule and device from the start. `ends_by_itself`: the
-    thread ends with the last frame, or with an error, rather than wait for commands.
+    thread ends with the last frame, or with an error, rather than wait for commands. `archive` gets
+    every frame in full.
     """
 
     THREAD = "reconstruct"
-    """The thread's name, by which it can be found while it lives."""
+    THREADS = (THREAD, *ahead.THREADS)
+    """Names of all threads that a run may have, by which they can be found while they live."""
 
     def __init__(
         self,
@@ -105,6 +129,7 @@ class Worker:
         *,
         status: Status | None = None,
         ends_by_itself: bool = False,
+        archive: ArchiveWriter | None = None,
     ) -> None:
         self._source = source
         self._make_session = make_session
@@ -112,6 +137,7 @@ class Worker:
         self._commands = commands
         self._status = status or Status()
         self._ends_by_itself = ends_by_itself
+        self._archive = archive
         self._session: FrameProcessor | None = None
         self._question: Inspect | None = None
         self._paused = False
@@ -183,9 +209,16 @@ class Worker:
         if len(self._session.rules) != len(self._store.snapshot().lanes):
             self._store.clear(len(self._session.rules))
         self._status = self._session.describe(self._status)
-        rate = FrameRate()
         self._say(phase="running", message="", frames_total=self._source.total)
-        frames = iter(self._source)
+        if self._archive is not None:
+            self._archive.begin(self._status)
+        with closing(self._session.look_ahead(self._source)) as frames:
+            wish = self._take_all(self._session, frames)
+        return wish
+
+    def _take_all(self, session: FrameProcessor, frames: ReadyFrames) -> Wish:
+        """Take frames until there are no more, or a command ends the run."""
+        rate = FrameRate()
         while (wish := self._permission()) == "go on":
             started = time.perf_counter()
             item = next(frames, None)
@@ -194,7 +227,7 @@ class Worker:
                 if (wish := self._obey_what_waits()) == "go on":
                     self._finish()
                 break
-            self._take(self._session, item)
+            self._take(session, item)
             rate.add(time.perf_counter() - started)
             self._say(frames_per_second=rate.per_second, frames_total=self._source.total)
         return wish
@@ -275,21 +308,27 @@ class Worker:
         self._say(message="" if self._status.phase != "failed" else self._status.message)
         return True
 
-    def _take(self, session: FrameProcessor, item: Frame | SkippedFrame) -> None:
-        if isinstance(item, Frame):
-            try:
-                results = session.process(item)
-            except FrameError as error:
-                item = SkippedFrame(item.index, item.name, str(error))
-            else:
-                self._store.add(*results)
-                self._status = replace(self._status, frames_done=self._status.frames_done + 1)
-                return
+    def _take(self, session: FrameProcessor, item: Any) -> None:
+        if not isinstance(item, SkippedFrame):
+            results = session.take(item)
+            self._store.add(*results)
+            self._status = replace(self._status, frames_done=self._status.frames_done + 1)
+            if self._archive is not None:
+                self._keep_in_full(self._archive, results)
+            return
         self._status = replace(
             self._status,
             skipped=self._status.skipped + 1,
             last_skipped=f"{item.name}: {item.reason}",
         )
+
+    def _keep_in_full(self, archive: ArchiveWriter, results: Sequence[FrameResult]) -> None:
+        before = archive.trouble
+        archive.add(results)
+        if self._store.snapshot().archive is not archive.archive:
+            self._store.set_archive(archive.archive)
+        if archive.trouble != before:
+            self._say(message=archive.trouble)
 
     def _finish(self) -> None:
         status = self._status
@@ -308,4 +347,6 @@ class Worker:
             model=printable(status.model),
             last_skipped=printable(status.last_skipped),
         )
+        if self._archive is not None and changes.get("phase") in ENDED:
+            self._archive.finish(self._status)
         self._store.set_status(self._status)

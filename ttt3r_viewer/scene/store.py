@@ -10,18 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.geometry import transform_points
+from ttt3r_viewer.scene.archive import Archive
 from ttt3r_viewer.scene.budget import (
     FIRST_FRAMES_PER_CHUNK,
     MAX_CHUNKS,
     SCALE_SAMPLES,
     Layout,
     confidence_edges,
+    first_voxel_side,
     frames_per_chunk_for,
     points_per_frame_within,
     random_subset,
     robust_range,
     shrink_picture,
 )
+from ttt3r_viewer.scene.voxels import VoxelGrid
 from ttt3r_viewer.types import Camera, Crop, FrameResult, Inspection, Status
 
 FIRST_PICTURE_WIDTH = 128
@@ -51,6 +54,12 @@ class FramePoints:
             self.colors[:count].copy(),
             self.confidence[:count].copy(),
         )
+
+    def where(self, kept: NDArray[np.bool_]) -> FramePoints:
+        """Keep the points that `kept` (count,) says, copied, in their order."""
+        if kept.all():
+            return self
+        return FramePoints(self.points_world[kept], self.colors[kept], self.confidence[kept])
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +122,8 @@ class SceneSnapshot:
     """The latest look into a step; None before the first, and while one is being found."""
     inspection_note: str = ""
     """Why there is none: how far its search is, or why it cannot be."""
+    archive: Archive | None = None
+    """Where the frames are in full, for those that it has; None where none is archived."""
 
     @property
     def frames(self) -> tuple[SeenFrame, ...]:
@@ -141,7 +152,10 @@ class SceneStore:
     `add`, `clear` and the `set_` methods belong to one thread, the worker's; `snapshot` to all.
     However long the run, at most `max_points` points (19 bytes each, with colour and confidence;
     shared by the lanes) and `max_picture_bytes` of small pictures are kept; only poses, names and
-    a few numbers grow with each frame.
+    a few numbers grow with each frame. Where the points are too many every frame's share is halved.
+
+    With `one_per_voxel` only the first point in each voxel of a lane is kept, so that they become
+    no more while the same surface is seen again; where they are too many the voxels' side doubles.
     """
 
     _lock: threading.Lock
@@ -152,8 +166,12 @@ class SceneStore:
         max_points: int = 2_500_000,
         points_per_frame: int = 20_000,
         max_picture_bytes: int = 32 * 2**20,
+        one_per_voxel: bool = False,
     ) -> None:
         self._max_points = max_points
+        self._one_per_voxel = one_per_voxel
+        self._grids: list[VoxelGrid | None] = [None]
+        """Of each lane; None before its first point."""
         self._first_points_per_frame = points_per_frame
         self._max_picture_bytes = max_picture_bytes
         self._picture_width = FIRST_PICTURE_WIDTH
@@ -169,7 +187,8 @@ class SceneStore:
         before = self.snapshot()
         assert len(results) == len(before.lanes), "one result per lane"
         lanes = tuple(
-            self._with(lane, result) for lane, result in zip(before.lanes, results, strict=True)
+            self._with(number, lane, result)
+            for number, (lane, result) in enumerate(zip(before.lanes, results, strict=True))
         )
         lanes = self._with_shared_pictures(lanes)
         with self._lock:
@@ -188,9 +207,15 @@ class SceneStore:
         with self._lock:
             self._snapshot = replace(self._snapshot, inspection=inspection, inspection_note=note)
 
+    def set_archive(self, archive: Archive | None) -> None:
+        """Say where the frames can be read in full; a restart forgets it."""
+        with self._lock:
+            self._snapshot = replace(self._snapshot, archive=archive)
+
     def clear(self, lanes: int = 1) -> None:
         """Forget every frame, as a restart does, and be ready for so many lanes."""
         self._picture_width = FIRST_PICTURE_WIDTH
+        self._grids = [None] * lanes
         with self._lock:
             before = self._snapshot
             epoch = before.epoch + 1
@@ -211,31 +236,43 @@ class SceneStore:
         )
         return LaneScene(epoch, (), layout, None)
 
-    def _with(self, lane: LaneScene, result: FrameResult) -> LaneScene:
-        layout = lane.layout
-        frame = keep_frame(result, layout.points_per_frame, self._picture_width)
-        frames = (*lane.frames, frame)
-        points_per_frame = points_per_frame_within(
-            [len(f.points) for f in frames],
-            layout.points_per_frame,
-            self._max_points // len(self._snapshot.lanes),
-        )
-        if points_per_frame < layout.points_per_frame:
-            frames = tuple(replace(f, points=f.points.first(points_per_frame)) for f in frames)
+    def _with(self, number: int, lane: LaneScene, result: FrameResult) -> LaneScene:
+        frame = keep_frame(result, lane.layout.points_per_frame, self._picture_width)
+        max_points = self._max_points // len(self._snapshot.lanes)
+        if self._one_per_voxel:
+            frames, sizes = self._one_in_each_voxel(number, lane, frame, max_points)
+        else:
+            frames, sizes = _halved_within(lane, frame, max_points)
         count = len(frames)
-        frames_per_chunk = frames_per_chunk_for(count, layout.frames_per_chunk, MAX_CHUNKS)
-        regroup = (points_per_frame, frames_per_chunk) != (
-            layout.points_per_frame,
-            layout.frames_per_chunk,
-        )
+        frames_per_chunk = frames_per_chunk_for(count, sizes.frames_per_chunk, MAX_CHUNKS)
+        sizes = replace(sizes, frames_per_chunk=frames_per_chunk)
+        layout = lane.layout
         # Percentiles move ever more slowly as frames are added, so each doubling is often enough.
-        if regroup or count & (count - 1) == 0:
-            sizes = replace(
-                layout, points_per_frame=points_per_frame, frames_per_chunk=frames_per_chunk
-            )
+        if sizes.sizes != layout.sizes or count & (count - 1) == 0:
             doubling = 1 << (count - 1).bit_length()
             layout = next_layout(sizes, frames, frames_scale=doubling)
         return LaneScene(lane.epoch, frames, layout, result)
+
+    def _one_in_each_voxel(
+        self, number: int, lane: LaneScene, frame: SeenFrame, max_points: int
+    ) -> tuple[tuple[SeenFrame, ...], Layout]:
+        """Add the frame's points whose voxels are free, and make the voxels fit the budget."""
+        frames, layout, grid = lane.frames, lane.layout, self._grids[number]
+        if grid is None:
+            if not len(frame.points):
+                return (*frames, frame), layout
+            grid = VoxelGrid(first_voxel_side(frame.median_depth))
+        elif grid.level == 0:
+            finer = first_voxel_side(layout.median_depth, no_coarser_than=grid.side)
+            if finer < grid.side:
+                grid = VoxelGrid(finer)
+                frames = _where(frames, grid.admit(_points_world(frames)))
+        self._grids[number] = grid
+        first = grid.admit(frame.points.points_world)
+        frames = (*frames, replace(frame, points=frame.points.where(first)))
+        while len(grid) > max(max_points, 1):
+            frames = _where(frames, grid.coarsen(_points_world(frames)))
+        return frames, replace(layout, voxel_side=grid.side)
 
     def _with_shared_pictures(self, lanes: tuple[LaneScene, ...]) -> tuple[LaneScene, ...]:
         """Let the lanes share their pictures, made smaller where all together are too large."""
@@ -262,6 +299,31 @@ class SceneStore:
             )
             shared.append(replace(lane, frames=(*lane.frames[:start], *newer)))
         return tuple(shared)
+
+
+def _halved_within(
+    lane: LaneScene, frame: SeenFrame, max_points: int
+) -> tuple[tuple[SeenFrame, ...], Layout]:
+    """Add the frame, and halve every frame's share until all fit the budget."""
+    frames, before = (*lane.frames, frame), lane.layout.points_per_frame
+    share = points_per_frame_within([len(f.points) for f in frames], before, max_points)
+    if share < before:
+        frames = tuple(replace(f, points=f.points.first(share)) for f in frames)
+    return frames, replace(lane.layout, points_per_frame=share)
+
+
+def _points_world(frames: Sequence[SeenFrame]) -> NDArray[np.float32]:
+    return np.concatenate([np.zeros((0, 3), np.float32), *(f.points.points_world for f in frames)])
+
+
+def _where(frames: Sequence[SeenFrame], kept: NDArray[np.bool_]) -> tuple[SeenFrame, ...]:
+    """Keep the points that `kept` says of all frames' points, one after another."""
+    ends = np.cumsum([len(frame.points) for frame in frames])
+    shares = np.split(kept, ends[:-1])
+    return tuple(
+        replace(frame, points=frame.points.where(share))
+        for frame, share in zip(frames, shares, strict=True)
+    )
 
 
 def _scaled_to_all(lane: LaneScene) -> LaneScene:
@@ -314,9 +376,11 @@ def keep_frame(result: FrameResult, max_points: int, picture_width: int) -> Seen
 
 def next_layout(sizes: Layout, frames: Sequence[SeenFrame], *, frames_scale: int) -> Layout:
     """Make the next generation with the sizes given and every scale found anew from the frames."""
-    share = -(-SCALE_SAMPLES // len(frames))
-    confidence = np.concatenate([frame.points.confidence[:share] for frame in frames])
-    height = -np.concatenate([frame.points.points_world[:share, 1] for frame in frames])
+    stride = -(-sum(len(frame.points) for frame in frames) // SCALE_SAMPLES)
+    shares = [-(-len(frame.points) // max(stride, 1)) for frame in frames]
+    parts = [frame.points.first(share) for frame, share in zip(frames, shares, strict=True)]
+    confidence = np.concatenate([part.confidence for part in parts])
+    height = -np.concatenate([part.points_world[:, 1] for part in parts])
     depths = [frame.median_depth for frame in frames if frame.median_depth > 0]
     layout = replace(sizes, generation=sizes.generation + 1, frames_scale=frames_scale)
     if len(confidence):

@@ -17,6 +17,8 @@ from ttt3r_viewer.viewer.settings import ColorBy
 
 POINT_SIZE_SHARES = (0.004, 0.008)
 """Smallest and largest automatic side of a point, as shares of the scene's median depth."""
+LARGEST_VOXEL_SHARE = 0.016
+"""The largest where voxels hold one point each, which leave holes in a wall below their side."""
 
 FLOAT16_STEP = 2.0**-10
 """Largest rounding step of a float16, as a share of its value."""
@@ -37,10 +39,14 @@ class Cloud:
 
 
 def automatic_point_size(layout: Layout) -> float:
-    """Give a side that nearly closes the gaps between the points of one frame, in two digits."""
+    """Give a side that nearly closes the gaps between points, in two digits.
+
+    They are as far apart as those of one frame, or as the voxels that hold one each.
+    """
     gap = 0.5 / math.sqrt(max(layout.points_per_frame, 1))
     share = min(max(gap, POINT_SIZE_SHARES[0]), POINT_SIZE_SHARES[1])
-    return float(f"{share * layout.median_depth:.2g}")
+    voxel_share = min(layout.voxel_side / layout.median_depth, LARGEST_VOXEL_SHARE)
+    return float(f"{max(share, voxel_share) * layout.median_depth:.2g}")
 
 
 def make_cloud(

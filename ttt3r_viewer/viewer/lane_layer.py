@@ -96,7 +96,9 @@ class LaneLayer:
         self._place(snapshot, settings)
         for k, (nodes, lane) in enumerate(zip(self._lanes, snapshot.lanes, strict=True)):
             running = snapshot.status.phase == "running"
-            nodes.points.update(lane, settings, position, now_sec, self.point_size)
+            nodes.points.update(
+                lane, settings, position, now_sec, self.point_size, snapshot.archive
+            )
             nodes.cameras.update(lane, settings, position, now_sec, running)
             self._send_label(k, lane, lane_name(snapshot.status, k), settings)
             assign_changed(nodes.root, visible=k in visible)
@@ -122,7 +124,7 @@ class LaneLayer:
             self._lanes.append(
                 _LaneNodes(
                     root=self._server.scene.add_frame(name, show_axes=False),
-                    points=PointLayer(self._server, name, color, count),
+                    points=PointLayer(self._server, name, k, color, count),
                     cameras=CameraLayer(self._server, name, color if count > 1 else None),
                 )
             )

@@ -7,17 +7,23 @@ densely, `partial` the part of a chunk that the timeline stands in.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import viser
 
+from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.scene.archive import Archive
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, MAX_CHUNKS, Layout, frames_per_chunk_for
 from ttt3r_viewer.scene.store import FramePoints, LaneScene, thin_points
 from ttt3r_viewer.viewer.chunks import Cloud, chunk_clouds, confident_cloud
 from ttt3r_viewer.viewer.colors import RGB
 from ttt3r_viewer.viewer.settings import ColorBy, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed
+
+logger = logging.getLogger(__name__)
 
 MAX_NODES = 240
 """Clouds of all lanes and what else they have: more slows a page down."""
@@ -29,9 +35,15 @@ POINTS_PER_TICK = 300_000
 
 OPEN_CHUNK_SEC = 0.5
 """The chunk that still grows is sent again at most this often."""
+OPEN_CHUNK_RATE = 8_000
+"""And at most so many of its points a second, in all lanes together."""
 
 LIVE_POINTS = 40_000
 """Of the frame that is shown densely, in all lanes together."""
+PASSING_POINTS = 8_000
+"""The same while frames come and go."""
+LIVE_SEC = 0.5
+"""A newest frame is sent at most this often, and densely once it has stayed for so long."""
 
 
 @dataclass
@@ -56,15 +68,21 @@ class PointLayer:
     """
 
     def __init__(
-        self, server: viser.ViserServer, root: str, lane_color: RGB, lane_count: int
+        self, server: viser.ViserServer, root: str, lane: int, lane_color: RGB, lane_count: int
     ) -> None:
         """`root` is the node that all names begin with; the lanes share what a page can bear."""
         self._server = server
+        self._lane = lane
         self._name = root
         self._lane_color = lane_color
         self._max_chunks = chunks_per_lane(lane_count)
         self._points_per_tick = POINTS_PER_TICK // lane_count
         self._live_points = LIVE_POINTS // lane_count
+        self._passing_points = PASSING_POINTS // lane_count
+        self._open_chunk_rate = OPEN_CHUNK_RATE / lane_count
+        self._newest = (-1, 0.0)
+        """Position of the newest frame, and since when it is."""
+        self._live_sent_sec = -LIVE_SEC
         self._root = server.scene.add_frame(f"{root}/points", show_axes=False)
         self._bins = [
             server.scene.add_frame(f"{root}/points/conf_{b}", show_axes=False)
@@ -91,17 +109,19 @@ class PointLayer:
         position: int,
         now_sec: float,
         point_size: float,
+        archive: Archive | None,
     ) -> None:
         """Send what changed, within this tick's share, and show what the settings ask for.
 
-        `position` is the frame that the page stands at, from 0, or -1 while there is none.
+        `position` is the frame that the page stands at, from 0, or -1 while there is none. One
+        older frame alone is drawn densely from the `archive`, where that has it.
         """
         self._point_size = point_size
         size = frames_per_chunk_for(
             len(lane.frames), lane.layout.frames_per_chunk, self._max_chunks
         )
         self._send_chunks(lane, size, settings, now_sec)
-        self._send_live(lane, settings, position)
+        self._send_live(lane, settings, position, now_sec, archive)
         self._send_partial(lane, size, settings, position)
         self._show(settings, position)
 
@@ -119,9 +139,10 @@ class PointLayer:
             known = self._chunks.get((first, size))
             if known and (known.key, known.stop) == (key, stop):
                 continue
-            grows = known is not None and known.key == key and stop - first < size
-            if known and grows and now_sec - known.sent_at_sec < OPEN_CHUNK_SEC:
-                continue
+            if known and known.key == key and stop - first < size:
+                rest_sec = sum(known.counts.values()) / self._open_chunk_rate
+                if now_sec - known.sent_at_sec < max(OPEN_CHUNK_SEC, rest_sec):
+                    continue
             parts = [frame.points for frame in frames[first:stop]]
             clouds = chunk_clouds(parts, first, layout, settings.color_by, self._lane_color)
             self._send_chunk(clouds, _Chunk(key, first, size, stop, now_sec, {}, {}))
@@ -146,21 +167,53 @@ class PointLayer:
             del self._chunks[smaller.first, smaller.size]
         self._chunks[chunk.first, chunk.size] = chunk
 
-    def _send_live(self, lane: LaneScene, settings: ViewSettings, position: int) -> None:
-        """Show the newest frame at once and densely, or the one frame that was asked for."""
-        layout, latest = lane.layout, lane.latest
+    def _send_live(
+        self,
+        lane: LaneScene,
+        settings: ViewSettings,
+        position: int,
+        now_sec: float,
+        archive: Archive | None,
+    ) -> None:
+        """Show the newest frame, densely once it stays, or the one frame that was asked for."""
+        layout = lane.layout
         is_newest = position == len(lane.frames) - 1
         wanted = position >= 0 and (settings.extent == "one" or (settings.live and is_newest))
-        key = (position, layout.generation, settings.color_by, settings.hidden_bins, is_newest)
+        if self._newest[0] != len(lane.frames) - 1:
+            self._newest = (len(lane.frames) - 1, now_sec)
+        origin: Literal["passing", "latest", "archive", "kept"] = "kept"
+        if is_newest and lane.latest is not None:
+            stays = now_sec - self._newest[1] >= LIVE_SEC
+            origin = "latest" if stays else "passing"
+            if wanted and not stays and now_sec - self._live_sent_sec < LIVE_SEC:
+                return
+        elif wanted and archive is not None and lane.frames[position].sequence in archive:
+            origin = "archive"
+        key = (position, layout.generation, settings.color_by, settings.hidden_bins, origin)
         if not wanted:
             self._send_single("live", None, None)
         elif self._needs("live", key):
-            if is_newest and latest is not None:
-                points = thin_points(latest, self._live_points)
+            self._live_sent_sec = now_sec
+            if origin in ("latest", "passing") and lane.latest is not None:
+                few = origin == "passing"
+                points = thin_points(
+                    lane.latest, self._passing_points if few else self._live_points
+                )
+            elif origin == "archive" and archive is not None:
+                points = self._archived_points(archive, lane, position)
             else:
                 points = lane.frames[position].points
             cloud = self._confident_cloud([points], position, layout, settings)
             self._send_single("live", key, cloud)
+
+    def _archived_points(self, archive: Archive, lane: LaneScene, position: int) -> FramePoints:
+        """Give a frame's points from its full result; the kept ones where that cannot be read."""
+        try:
+            result = archive.lane(lane.frames[position].sequence, self._lane)
+        except ArchiveError as error:
+            logger.warning("%s", error)
+            return lane.frames[position].points
+        return thin_points(result, self._live_points)
 
     def _send_partial(
         self, lane: LaneScene, size: int, settings: ViewSettings, position: int

@@ -1,0 +1,161 @@
+"""Working ahead: order, bounds, errors and the end of its threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ttt3r_viewer.errors import FrameError
+from ttt3r_viewer.frames.preprocess import PreparedImage
+from ttt3r_viewer.reconstruct.ahead import Ahead, EncodedFrame, LookAhead, PreparedFrame
+from ttt3r_viewer.types import Crop, Frame, SkippedFrame
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
+
+
+def threads(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == name]
+
+
+class Encoder:
+    """Notes the batches it was asked for; may be held up."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        if frame.name == "small":
+            raise FrameError("small is too small")
+        height, width = frame.image.shape[:2]
+        picture = PreparedImage(frame.image, Crop((1.0, 1.0), (0, 0), width, height))
+        return PreparedFrame(frame.index, frame.time_sec, frame.name, picture, 0.0)
+
+    def encode(self, frames: Sequence[PreparedFrame]) -> list[EncodedFrame]:
+        assert len({frame.picture.image.shape for frame in frames}) == 1
+        self.gate.wait(10)
+        self.batches.append([frame.index for frame in frames])
+        tokens: Any = None
+        return [EncodedFrame(frame, tokens, 0.0) for frame in frames]
+
+
+def frames(count: int, *, wide: range = range(0)) -> Iterator[Frame]:
+    for index in range(count):
+        width = 32 if index in wide else 16
+        yield Frame(index, index / 30, f"{index}", np.zeros((16, width, 3), np.uint8))
+
+
+def index_of(item: EncodedFrame | SkippedFrame) -> int:
+    return item.index if isinstance(item, SkippedFrame) else item.prepared.index
+
+
+def test_order_is_kept_where_shapes_change_and_frames_are_skipped():
+    def mixed() -> Iterator[Frame | SkippedFrame]:
+        for frame in frames(20, wide=range(5, 9)):
+            if frame.index == 6:
+                yield SkippedFrame(6, "6", "cut off")
+            elif frame.index == 11:
+                yield Frame(11, 0.0, "small", frame.image)
+            else:
+                yield frame
+
+    encoder = Encoder()
+    out = list(LookAhead(mixed(), encoder.prepare, encoder.encode))
+    assert [index_of(item) for item in out] == list(range(20))
+    skipped = {item.index: item.reason for item in out if isinstance(item, SkippedFrame)}
+    assert skipped == {6: "cut off", 11: "small is too small"}
+    encoded = [index for batch in encoder.batches for index in batch]
+    assert encoded == [index for index in range(20) if index not in skipped]
+
+
+def test_what_waits_is_encoded_together_and_nothing_more_is_read():
+    read: list[int] = []
+
+    def noted() -> Iterator[Frame]:
+        for frame in frames(100):
+            read.append(frame.index)
+            yield frame
+
+    encoder = Encoder()
+    encoder.gate.clear()
+    ahead = LookAhead(noted(), encoder.prepare, encoder.encode, batch=3)
+    # The one that is being encoded, twice a batch that waits, and one that finds no room.
+    until(lambda: len(read) == 1 + 3 * 2 + 1)
+    time.sleep(0.05)
+    assert len(read) == 1 + 3 * 2 + 1
+    encoder.gate.set()
+    assert [index_of(next(ahead)) for _ in range(12)] == list(range(12))
+    assert [len(batch) for batch in encoder.batches[:4]] == [1, 2, 3, 3]
+    ahead.close()
+
+
+def test_a_batch_of_one_waits_for_no_other_frame():
+    encoder, ready = Encoder(), threading.Semaphore(0)
+
+    def camera() -> Iterator[Frame]:
+        for frame in frames(5):
+            ready.acquire(timeout=10)
+            yield frame
+
+    ahead = LookAhead(camera(), encoder.prepare, encoder.encode, batch=1)
+    for index in range(5):
+        ready.release()
+        assert index_of(next(ahead)) == index
+    assert encoder.batches == [[0], [1], [2], [3], [4]]
+    assert list(ahead) == []
+
+
+@pytest.mark.parametrize("part", ["source", "encoder"])
+def test_an_error_comes_after_the_frames_before_it(part: str):
+    encoder = Encoder()
+
+    def broken() -> Iterator[Frame]:
+        yield from frames(2)
+        raise ValueError("source")
+
+    def encode(batch: Sequence[PreparedFrame]) -> list[EncodedFrame]:
+        if part == "encoder" and batch[-1].index == 1:
+            raise ValueError("encoder")
+        return encoder.encode(batch)
+
+    ahead = LookAhead(broken(), encoder.prepare, encode, batch=1)
+    assert index_of(next(ahead)) == 0
+    with pytest.raises(ValueError, match=part):
+        list(ahead)
+    ahead.close()
+
+
+def test_close_ends_both_threads_and_who_waits():
+    never = threading.Event()
+
+    def endless() -> Iterator[Frame]:
+        while True:
+            yield from frames(3)
+
+    encoder = Encoder()
+    ahead = LookAhead(endless(), encoder.prepare, encoder.encode)
+    next(ahead)
+    ahead.close()
+    ahead.close()
+    until(lambda: not threads("prepare") and not threads("encode"))
+    assert list(ahead) == []
+
+    silent = Ahead((never.wait(10) for _ in range(1)), 1, "silent")
+    taken: list[list[bool]] = []
+    waiting = threading.Thread(target=lambda: taken.append(silent.take(1)))
+    waiting.start()
+    silent.close()
+    waiting.join(10)
+    assert taken == [[]]
+    never.set()

@@ -1,0 +1,58 @@
+"""The machine's own part: names, waiting, and the most memory that was held."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def waiter(device: torch.device) -> Callable[[], None]:
+    """A function that returns when the device has done all that it was asked for."""
+    match device.type:
+        case "cuda":
+            return lambda: torch.cuda.synchronize(device)
+        case "mps":
+            return torch.mps.synchronize
+        case _:
+            return lambda: None
+
+
+def name_of(device: torch.device) -> str:
+    """What people call the processor or GPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    if info.exists() and (
+        model := re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
+    ):
+        return model[1]
+    return platform.processor() or platform.machine()
+
+
+def host_peak_bytes() -> int | None:
+    """The most memory that this process held; None where the system does not tell.
+
+    On Linux the kernel's own mark (VmHWM) rather than getrusage's, which a process takes over from
+    the one that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        mark = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+        if mark:
+            return int(mark[1]) * 1024
+    if sys.platform == "win32":
+        return None
+    import resource  # Windows has none
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def device_peak_bytes(device: torch.device) -> int | None:
+    """The most that torch's tensors held on the GPU; None for a CPU, and where no mark is kept."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

@@ -1,0 +1,143 @@
+"""The plain way: what the fast one is measured beside and tested against.
+
+One frame after the other, one rule after the other, in float32: every head, attention written out
+as softmax(q k) v, and each logit of the state stream's cross-attention kept until all layers are
+through. It runs the same network; what it does not share with the fast way is the loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ttt3r_viewer.frames.preprocess import prepare_image
+from ttt3r_viewer.geometry import focal_from_points, pose_from_vector
+from ttt3r_viewer.model.encoder import ImageTokens
+from ttt3r_viewer.model.heads import OutputKind
+from ttt3r_viewer.model.layers import CrossKeys
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.reconstruct.loop import as_numpy, encode
+from ttt3r_viewer.rules.rule import RuleState, UpdateRule
+from ttt3r_viewer.state import Evidence, EvidenceKind, Prediction, Proposal, TokenState
+from ttt3r_viewer.types import Camera, Frame, FrameResult
+
+ALL_MAPS: frozenset[OutputKind] = frozenset(("self", "world", "rgb"))
+FROM_LOGITS: dict[EvidenceKind, tuple[str, tuple[int, ...]]] = {
+    "state_logits": ("state_logit_mean", (1, 3)),
+    "image_logits": ("image_logit_mean", (1, 2)),
+    "pair_logits": ("pair_logit_mean", (1,)),
+}
+"""Evidence that is read off the logits here rather than asked of the network: its field, and the
+axes of (batch, head, state, image) over which it is a mean, beside the layers."""
+
+
+@dataclass
+class Remembered:
+    """What one rule's run remembers between frames."""
+
+    state: TokenState
+    rule_state: RuleState
+
+
+class PlainLanes:
+    """One run per rule, each with its own encoder pass; nothing is shared between them."""
+
+    def __init__(self, network: ReconstructionNetwork, rules: Sequence[UpdateRule]) -> None:
+        self.network = network
+        self.rules = tuple(rules)
+        with torch.inference_mode():
+            self._runs = [Remembered(network.initial_state(), rule.initial()) for rule in rules]
+        self._frames = 0
+
+    def process(self, frame: Frame) -> tuple[FrameResult, ...]:
+        """Take the next frame; one result per rule."""
+        with torch.inference_mode(), attention_written_out():
+            results = tuple(
+                self._take(frame, rule, run)
+                for rule, run in zip(self.rules, self._runs, strict=True)
+            )
+        self._frames += 1
+        return results
+
+    def _take(self, frame: Frame, rule: UpdateRule, run: Remembered) -> FrameResult:
+        config = self.network.config
+        started = time.perf_counter()
+        picture = prepare_image(frame.image, config.long_side, config.patch_size)
+        (tokens,) = encode(self.network, [picture.image])
+        before = run.state
+        proposal = propose_plainly(self.network, before, tokens, rule.needs)
+        update, run.rule_state = rule.update(proposal.evidence, run.rule_state)
+        run.state = before.accept(proposal, update)
+        maps = maps_as_numpy(proposal.prediction)
+        points = maps["points_self"]
+        height, width = picture.image.shape[:2]
+        T_world_camera = pose_from_vector(as_numpy(proposal.prediction.pose)[0])
+        moved = (run.state.tokens - before.tokens).norm() / before.tokens.norm()
+        return FrameResult(
+            sequence=self._frames,
+            index=frame.index,
+            time_sec=frame.time_sec,
+            name=frame.name,
+            image=picture.image,
+            crop=picture.crop,
+            points_camera=points,
+            confidence=maps["confidence_self"],
+            camera=Camera(T_world_camera, focal_from_points(points), width, height),
+            gain=as_numpy(update.gain)[0],
+            segment=0,
+            compute_sec=time.perf_counter() - started,
+            state_change=float(moved),
+            rule=str(rule),
+        )
+
+
+def propose_plainly(
+    network: ReconstructionNetwork,
+    state: TokenState,
+    tokens: ImageTokens,
+    needs: frozenset[EvidenceKind],
+) -> Proposal:
+    """The network's step with all maps, its mean logits taken from logits that were written out."""
+    logits: list[Tensor] = []
+
+    def write_out(keys: CrossKeys, _of_image: CrossKeys) -> None:
+        logits.append(keys.q @ keys.k.mT * keys.scale)
+
+    proposal = network.propose(
+        state, tokens, outputs=ALL_MAPS, evidence=needs - set(FROM_LOGITS), watch=write_out
+    )
+    return replace(proposal, evidence=with_mean_logits(proposal.evidence, logits, needs))
+
+
+def with_mean_logits(
+    evidence: Evidence, logits: list[Tensor], needs: frozenset[EvidenceKind]
+) -> Evidence:
+    """The evidence with the means that are needed of logits (batch, head, state, image), one per
+    layer.
+    """
+    means = {
+        field: torch.stack([layer.mean(dim=dims) for layer in logits]).mean(dim=0)
+        for kind, (field, dims) in FROM_LOGITS.items()
+        if kind in needs
+    }
+    return replace(evidence, **means)
+
+
+@contextmanager
+def attention_written_out() -> Iterator[None]:
+    """Let torch compute attention as softmax(q k) v, with the whole map in memory."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def maps_as_numpy(prediction: Prediction) -> dict[str, np.ndarray]:
+    """Every dense map of a batch of one, on the host."""
+    names = ("points_self", "confidence_self", "points_world", "confidence_world", "rgb")
+    return {name: as_numpy(getattr(prediction, name))[0] for name in names}

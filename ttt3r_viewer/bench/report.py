@@ -1,0 +1,146 @@
+"""What was measured, as a table for people and as JSON for programs (docs/benchmarks.md)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ttt3r_viewer import __version__
+from ttt3r_viewer.bench.variant import MADE_UP, STAGES, Measured
+
+FORMAT = "ttt3r-viewer bench 1"
+"""Goes up where a field of the JSON changes its meaning."""
+MISSING = "-"
+
+
+def speeds(runs: Sequence[Measured]) -> tuple[Measured, list[list[float]]]:
+    """What the others are compared with (a plain one, else the first), and by run how many times as
+    fast each is, round by round.
+    """
+    base = next((run for run in runs if run.variant.way == "plain"), runs[0])
+    return base, [
+        [theirs / own for theirs, own in zip(base.turn_sec, run.turn_sec, strict=True)]
+        for run in runs
+    ]
+
+
+def peak_share(run: Measured) -> float:
+    """Operations per second as it ran, as a share of what a matrix product reached."""
+    per_sec = run.finished.flop_per_frame / median(run.turn_sec)
+    return per_sec / run.finished.peak_flop_per_sec
+
+
+def table(runs: Sequence[Measured]) -> str:
+    """One column per variant: stages, rate, memory, operations, speed."""
+    base, ratios = speeds(runs)
+    speed = {id(run): own for run, own in zip(runs, ratios, strict=True)}
+    rows: list[tuple[str, Callable[[Measured], str]]] = [
+        *((stage, lambda run, stage=stage: spread(run.stage_sec(stage))) for stage in STAGES),
+        ("one by one", lambda run: spread([sum(one.values()) for one in _staged(run)])),
+        ("as it runs", lambda run: spread(run.frame_sec)),
+        ("frames per second", lambda run: f"{1 / median(run.turn_sec):.3g}"),
+        ("host memory", lambda run: _gigabytes(run.finished.host_peak_bytes)),
+        ("device memory", lambda run: _gigabytes(run.finished.device_peak_bytes)),
+        ("TFLOP per frame", lambda run: f"{run.finished.flop_per_frame / 1e12:.3g}"),
+        ("device's TFLOP/s", lambda run: f"{run.finished.peak_flop_per_sec / 1e12:.3g}"),
+        ("share of it", lambda run: f"{peak_share(run):.0%}"),
+        (f"speed ({base.name} = 1)", lambda run: _ratio(speed[id(run)])),
+    ]
+    cells = [["", *(run.name for run in runs)], *([name, *map(of, runs)] for name, of in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join([_heading(runs), "", *lines])
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """Median and percentiles 10 and 90, in milliseconds."""
+    low, middle, high = (_digits(1000 * one) for one in np.percentile(seconds, (10, 50, 90)))
+    return f"{middle} ({low} - {high})"
+
+
+def as_json(runs: Sequence[Measured], rounds: int) -> dict[str, Any]:
+    """Everything that was measured, down to the single frame."""
+    base, ratios = speeds(runs)
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "torch": runs[0].started.torch,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": sys.argv[1:],
+        "rounds": rounds,
+        "compared_with": base.name,
+        "variants": [_variant_json(run, own) for run, own in zip(runs, ratios, strict=True)],
+    }
+
+
+def _variant_json(run: Measured, ratios: list[float]) -> dict[str, Any]:
+    started = asdict(run.started)
+    started.pop("torch")
+    finished = asdict(run.finished)
+    table_of_profile = finished.pop("profile")
+    height, width = started.pop("image_size")
+    return {
+        "name": run.name,
+        **asdict(run.variant),
+        **started,
+        "start_sec": started.pop("seconds"),
+        "image_height": height,
+        "image_width": width,
+        "turns": [
+            {"frame_sec": list(turn.frame_sec), "stage_sec": list(turn.stages)}
+            for turn in run.turns
+        ],
+        "frames_per_second": 1 / median(run.turn_sec),
+        **finished,
+        "share_of_peak": peak_share(run),
+        "speed": median(ratios),
+        "speed_of_rounds": ratios,
+        **({"profile": table_of_profile} if table_of_profile else {}),
+    }
+
+
+def _heading(runs: Sequence[Measured]) -> str:
+    first = runs[0]
+    height, width = first.started.image_size
+    weights = first.variant.weights
+    what = first.variant.preset if weights == MADE_UP else weights
+    made_up = ", made-up weights" if weights == MADE_UP else ""
+    return (
+        f"{what}{made_up}, {width}x{height}; {first.started.device} ({os.cpu_count()} cores), "
+        f"torch {first.started.torch}, {first.started.threads} threads\n"
+        f"milliseconds per frame: median (10 % - 90 %) of {len(first.frame_sec)} frames in "
+        f"{len(first.turns)} rounds; memory is each process's own peak"
+    )
+
+
+def _staged(run: Measured) -> list[dict[str, float]]:
+    return [one for turn in run.turns for one in turn.stages]
+
+
+def _ratio(ratios: Sequence[float]) -> str:
+    return f"{median(ratios):.3f} ({min(ratios):.3f} - {max(ratios):.3f})"
+
+
+def _gigabytes(count: int | None) -> str:
+    return MISSING if count is None else f"{count / 1e9:.2f} GB"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,121 @@
+"""What is measured and what comes of it: plain values that cross to another process and back.
+
+Torch is not imported here, so that the parent stays small beside the processes it starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+STAGES = ("decode", "prepare", "encode", "decode-state", "heads", "copy", "scene", "rest")
+"""Where a frame's time goes, in its order; each instant belongs to one of them."""
+Way = Literal["fast", "plain"]
+MADE_UP = "made-up"
+"""Stands for random weights where a weights file could be named."""
+StageSeconds = dict[str, float]
+"""Seconds of one frame by stage."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a network, measured in a process of its own."""
+
+    way: Way
+    preset: str
+    weights: str
+    """A file or a known name; `MADE_UP`: random ones in the sizes of `preset`."""
+    rule: str
+    lanes: int
+    """How many lanes run under that rule."""
+    device: str
+    dtype: str
+    frames: int
+    """Frames of one turn."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a process says once it is ready for its turns."""
+
+    device: str
+    """Name of the processor or GPU."""
+    device_type: str
+    dtype: str
+    threads: int
+    """Of torch on the CPU."""
+    torch: str
+    """Its version."""
+    image_size: tuple[int, int]
+    """(height, width) of the prepared pictures."""
+    seconds: float
+    """From the start of the process's own work until it was ready, warm-up included."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn took."""
+
+    frame_sec: tuple[float, ...]
+    """Per frame, one after the other, nothing looked at in between."""
+    stages: tuple[StageSeconds, ...]
+    """Per frame, with the device waited for at the end of each stage."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a process says at its end."""
+
+    host_peak_bytes: int | None
+    """The most memory that the process held; None where the system does not tell."""
+    device_peak_bytes: int | None
+    """The most that torch held on the device; None where it is the host's, or not told."""
+    flop_per_frame: float
+    peak_flop_per_sec: float
+    """Of a large matrix product in the same dtype on the same device."""
+    profile: str
+    """The profiler's table of one frame; empty where it was not asked for."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A process cannot go on; one line for a person."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class TakeTurn:
+    """Ask for a turn."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Ask for the end."""
+
+    profile: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that is known of one variant."""
+
+    name: str
+    variant: Variant
+    started: Started
+    turns: tuple[Turn, ...]
+    finished: Finished
+
+    @property
+    def frame_sec(self) -> list[float]:
+        """Of every frame of every turn."""
+        return [seconds for turn in self.turns for seconds in turn.frame_sec]
+
+    @property
+    def turn_sec(self) -> list[float]:
+        """Mean seconds per frame of each turn."""
+        return [sum(turn.frame_sec) / len(turn.frame_sec) for turn in self.turns]
+
+    def stage_sec(self, stage: str) -> list[float]:
+        """Of every frame of every turn; 0 where it had no such stage."""
+        return [one.get(stage, 0.0) for turn in self.turns for one in turn.stages]

@@ -1,0 +1,71 @@
+"""How much there is to compute, and how fast the device can compute at best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import assert_never
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ttt3r_viewer.bench.plain import attention_written_out, propose_plainly
+from ttt3r_viewer.bench.variant import Way
+from ttt3r_viewer.model.config import ModelConfig
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.state import EvidenceKind
+
+MATMUL_SIDE = {"cpu": 2048, "cuda": 8192, "mps": 4096}
+MATMULS = 5
+"""The fastest of so many is taken for the device's peak."""
+
+
+def flop_per_frame(
+    config: ModelConfig,
+    way: Way,
+    needs: frozenset[EvidenceKind],
+    lanes: int,
+    image_size: tuple[int, int],
+) -> float:
+    """Floating-point operations of one frame's encoder, decoder, memory, heads and evidence.
+
+    A multiplication with its addition counts as two; only matrix products and convolutions count.
+    They are counted on the meta device, which computes nothing.
+    """
+    with torch.device("meta"):
+        network = ReconstructionNetwork(config).requires_grad_(False)
+        picture = torch.empty(1, 3, *image_size)
+    with torch.inference_mode(), attention_written_out(), FlopCounterMode(display=False) as counter:
+        # The state before the first frame is made once, and later frames read the pose memory.
+        state = replace(network.initial_state(lanes if way == "fast" else 1), fresh=False)
+        once = counter.get_total_flops()
+        tokens = network.encode(picture)
+        match way:
+            case "fast":
+                tokens = replace(tokens, tokens=tokens.tokens.expand(lanes, -1, -1))
+                network.propose(state, tokens, evidence=needs)
+                runs = 1
+            case "plain":
+                propose_plainly(network, state, tokens, needs)
+                runs = lanes
+            case _:
+                assert_never(way)
+    return float(runs * (counter.get_total_flops() - once))
+
+
+def peak_flop_per_sec(
+    device: torch.device, dtype: torch.dtype, wait: Callable[[], None], side: int | None = None
+) -> float:
+    """What a large square matrix product reaches on the device, at its fastest of a few."""
+    side = side or MATMUL_SIDE[device.type]
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    product = a @ b
+    fastest = float("inf")
+    for _ in range(MATMULS):
+        wait()
+        started = time.perf_counter()
+        torch.matmul(a, b, out=product)
+        wait()
+        fastest = min(fastest, time.perf_counter() - started)
+    return 2.0 * side**3 / fastest

@@ -1,0 +1,158 @@
+"""Work ahead of the recurrent part: frames are decoded, prepared and encoded before their turn.
+
+    source -> thread: decode, prepare -> thread: encode, several at once -> the loop
+
+Both queues are short, so memory does not depend on the input. Which frames are encoded together
+does not depend on time either, because a batch rounds a little otherwise than one frame alone: the
+same input gives the same numbers. A batch of 1 adds no latency, for a camera.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from ttt3r_viewer.errors import FrameError
+from ttt3r_viewer.frames.preprocess import PreparedImage
+from ttt3r_viewer.types import Frame, SkippedFrame
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.model.encoder import ImageTokens
+
+BATCH = 4
+"""So many pictures are encoded at once, the first ones fewer, so that something is seen soon."""
+THREADS = ("prepare", "encode")
+"""Names of the two threads."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFrame:
+    """A frame on the patch grid; the original picture is let go."""
+
+    index: int
+    time_sec: float
+    name: str
+    picture: PreparedImage
+    seconds: float
+    """Spent on it so far, without decoding."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedFrame:
+    """A prepared frame and what the encoder makes of it, which every lane reads."""
+
+    prepared: PreparedFrame
+    tokens: ImageTokens
+    """Of a batch of one."""
+    seconds: float
+    """Spent on it so far; of an encoded batch, its share."""
+
+
+class Ahead(Generic[Item]):
+    """Runs through items in a thread of its own, at most `depth` of them ahead of who takes them.
+
+    An error of the items is raised where the next one would be taken.
+    """
+
+    def __init__(self, items: Iterable[Item], depth: int, name: str) -> None:
+        self._items, self._depth = items, depth
+        self._changed = threading.Condition()
+        """Guards the three fields below."""
+        self._waiting: deque[Item] = deque()
+        self._ended = self._closed = False
+        self._error: Exception | None = None
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def take(self, count: int) -> list[Item]:
+        """Wait for so many items, at most `depth`, and take them; fewer at the end."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: len(self._waiting) >= count or self._ended or self._closed
+            )
+            count = 0 if self._closed else min(count, len(self._waiting))
+            taken = [self._waiting.popleft() for _ in range(count)]
+            self._changed.notify_all()
+            if not taken and self._error is not None and not self._closed:
+                raise self._error
+            return taken
+
+    def close(self) -> None:
+        """End before the next item; who waits for one gets none. May be called twice."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        try:
+            for item in self._items:
+                with self._changed:
+                    self._changed.wait_for(lambda: len(self._waiting) < self._depth or self._closed)
+                    if self._closed:
+                        return
+                    self._waiting.append(item)
+                    self._changed.notify_all()
+        except Exception as error:  # noqa: BLE001 -- raised where the next item is taken
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+
+class LookAhead(Iterator["EncodedFrame | SkippedFrame"]):
+    """The frames of a source, ready for the recurrent part; to be closed where it is left early.
+
+    Raises what the source or the network raise. A frame that cannot be prepared is a skipped one.
+    """
+
+    def __init__(
+        self,
+        source: Iterable[Frame | SkippedFrame],
+        prepare: Callable[[Frame], PreparedFrame],
+        encode: Callable[[Sequence[PreparedFrame]], list[EncodedFrame]],
+        batch: int = BATCH,
+    ) -> None:
+        self._prepare, self._encode, self._batch = prepare, encode, batch
+        self._prepared = Ahead(self._prepare_all(source), 2 * batch, THREADS[0])
+        self._encoded = Ahead(self._encode_all(), batch, THREADS[1])
+
+    def __next__(self) -> EncodedFrame | SkippedFrame:
+        taken = self._encoded.take(1)
+        if not taken:
+            raise StopIteration
+        return taken[0]
+
+    def close(self) -> None:
+        """End both threads before their next item."""
+        self._prepared.close()
+        self._encoded.close()
+
+    def _prepare_all(
+        self, source: Iterable[Frame | SkippedFrame]
+    ) -> Iterator[PreparedFrame | SkippedFrame]:
+        for item in source:
+            try:
+                yield self._prepare(item) if isinstance(item, Frame) else item
+            except FrameError as error:
+                yield SkippedFrame(item.index, item.name, str(error))
+
+    def _encode_all(self) -> Iterator[EncodedFrame | SkippedFrame]:
+        size = 1
+        while items := self._prepared.take(size):
+            size = min(2 * size, self._batch)
+            for shape, alike in groupby(items, key=_shape):
+                if shape is None:
+                    yield from (item for item in alike if isinstance(item, SkippedFrame))
+                else:
+                    yield from self._encode([i for i in alike if isinstance(i, PreparedFrame)])
+
+
+def _shape(item: PreparedFrame | SkippedFrame) -> tuple[int, ...] | None:
+    """What pictures that are encoded together must share."""
+    return item.picture.image.shape if isinstance(item, PreparedFrame) else None

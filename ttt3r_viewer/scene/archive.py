@@ -1,0 +1,389 @@
+"""The session on disk: every frame's results in full, read by number from any thread.
+
+A folder with `archive.json`, which says what the run was, and `frames-00000.bin` and on, which hold
+one record (`records.py`) per frame. `archive_writer.py` writes it; `docs/archive.md` describes it.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer import __version__
+from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.scene.records import (
+    MAGIC,
+    PREFIX_BYTES,
+    Header,
+    Prefix,
+    Read,
+    read_header,
+    read_lane,
+    read_picture,
+    read_prefix,
+)
+from ttt3r_viewer.types import FrameResult, ParameterInfo, RuleInfo, Status
+
+FORMAT = "ttt3r-viewer archive"
+VERSION = 1
+"""Of the folder; a reader refuses what is newer, and a new kind of array needs no new one."""
+DESCRIPTION_FILE = "archive.json"
+FRAME_FILES = re.compile(r"frames-\d{5,}\.bin")
+_DIGITS = re.compile(r"\d+")
+FOLDER = "archive"
+"""Its name within an output folder."""
+OWN_FILES = (f"{FOLDER}/{DESCRIPTION_FILE}", f"{FOLDER}/frames-*.bin")
+"""What a run with an archive writes or replaces there."""
+
+
+def frame_file(number: int) -> str:
+    """Give the name of one of the files that hold the frames."""
+    return f"frames-{number:05}.bin"
+
+
+def frame_files(folder: Path) -> list[str]:
+    """Give the names of the files in a folder that hold frames, in their order."""
+    names = (one.name for one in folder.iterdir() if FRAME_FILES.fullmatch(one.name))
+    return sorted(names, key=lambda name: int(_DIGITS.findall(name)[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """What archive.json says: all that the page shows of a run beside its frames."""
+
+    run: int
+    """A random number that the records repeat, so that none of another run is taken for its own."""
+    source: str
+    settings: Mapping[str, Any]
+    """Every setting of the run, as plain values."""
+    status: Status
+    """As the run began, and once it has ended as it ended."""
+    frames: int | None = None
+    """How many were recorded; None where the run did not come to say so."""
+    trouble: str = ""
+    """Why frames are missing at the end."""
+    program: str = f"ttt3r-viewer {__version__}"
+
+    def to_json(self) -> bytes:
+        """Give the content of archive.json."""
+        head = {"format": FORMAT, "version": VERSION, "program": self.program}
+        body = {
+            "run": f"{self.run:016x}",
+            "source": self.source,
+            "settings": dict(self.settings),
+            "status": asdict(self.status),
+            "frames": self.frames,
+            "trouble": self.trouble,
+        }
+        return json.dumps(head | body, indent=1).encode("ascii")
+
+    @staticmethod
+    def from_json(data: bytes) -> Description:
+        """Read archive.json. Raises `ArchiveError` where it is of a newer version, or none."""
+        try:
+            values = json.loads(data)
+            if values["format"] != FORMAT:
+                raise ArchiveError("it describes something else than an archive of frames")
+            if values["version"] > VERSION:
+                raise NewerArchiveError(
+                    f"archive of format version {values['version']}, and this is {__version__}, "
+                    f"which reads up to {VERSION}: take the ttt3r-viewer that wrote it "
+                    f"({values['program']}), or a newer one"
+                )
+            return Description(
+                run=int(values["run"], 16),
+                source=values["source"],
+                settings=values["settings"],
+                status=_status(values["status"]),
+                frames=values["frames"],
+                trouble=values["trouble"],
+                program=values["program"],
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ArchiveError(f"it is damaged ({' '.join(repr(error).split())})") from error
+
+
+class NewerArchiveError(ArchiveError):
+    """An archive was written by a newer program."""
+
+
+def _status(values: Mapping[str, Any]) -> Status:
+    known = {one.name for one in fields(Status)}
+    status = Status(**{name: value for name, value in values.items() if name in known})
+    return replace(status, lanes=_rules(values["lanes"]), known_rules=_rules(values["known_rules"]))
+
+
+def _rules(values: Sequence[Mapping[str, Any]]) -> tuple[RuleInfo, ...]:
+    return tuple(
+        RuleInfo(**{**one, "parameters": tuple(ParameterInfo(**p) for p in one["parameters"])})
+        for one in values
+    )
+
+
+class Place(NamedTuple):
+    """Where a record is."""
+
+    file: str
+    offset: int
+    prefix: Prefix
+
+
+class Archive:
+    """Reads frames by number; while the writer goes on, its frames appear here.
+
+    Any thread may read. Frames are counted as `FrameResult.sequence` counts them; a record of the
+    same number that was written later takes the place of the earlier one.
+    """
+
+    def __init__(self, path: Path, description: Description) -> None:
+        self.path = path
+        self.description = description
+        self._places: dict[int, Place] = {}
+        """One thread adds to it; a look-up, a length and a copy of the keys are each one step."""
+        self._notes: list[str] = []
+        self._retired = ""
+
+    @staticmethod
+    def open(path: Path) -> Archive:
+        """Find what is on disk; only the beginning of each record is read.
+
+        `path` is the folder of an archive, or an output folder that holds one. Where something is
+        damaged, `note` says what, and the rest is kept. Raises `ArchiveError` where nothing can be.
+        """
+        inside = (path / FOLDER).is_dir() and not (path / DESCRIPTION_FILE).exists()
+        folder = path / FOLDER if inside else path
+        if not folder.is_dir():
+            raise ArchiveError(f"{path}: no such folder; give one that a run's --output named")
+        names = frame_files(folder)
+        notes = []
+        try:
+            description = Description.from_json((folder / DESCRIPTION_FILE).read_bytes())
+        except NewerArchiveError as error:
+            raise ArchiveError(f"{folder / DESCRIPTION_FILE}: {error}") from error
+        except (OSError, ArchiveError) as error:
+            what = error.strerror if isinstance(error, OSError) else str(error)
+            description = _guessed_description(folder, names)
+            if description is None:
+                raise ArchiveError(
+                    f"{folder / DESCRIPTION_FILE}: {what}; wanted a folder that a run's --output "
+                    "named, with an archive of frames"
+                ) from error
+            notes.append(f"{DESCRIPTION_FILE}: {what}; model and settings are unknown")
+        archive = Archive(folder, description)
+        archive._notes = notes
+        archive._scan(names)
+        return archive
+
+    def __len__(self) -> int:
+        return 0 if self._retired else len(self._places)
+
+    def __contains__(self, sequence: int) -> bool:
+        return not self._retired and sequence in self._places
+
+    def __iter__(self) -> Iterator[tuple[FrameResult, ...]]:
+        """Every frame in its order, one read at a time; damaged ones are left out and noted."""
+        for sequence in self.sequences:
+            try:
+                yield self.frame(sequence)
+            except ArchiveError as error:
+                if self._retired:
+                    raise
+                self._places.pop(sequence, None)
+                self._notes.append(str(error))
+
+    @property
+    def sequences(self) -> tuple[int, ...]:
+        """The numbers of the frames that are there, rising."""
+        return () if self._retired else tuple(sorted(self._places.copy()))
+
+    @property
+    def note(self) -> str:
+        """What is damaged or missing, and what was kept; empty where all is well."""
+        if self._retired or not self._notes:
+            return self._retired
+        return f"{'; '.join(self._notes)}; kept: {in_words(self.sequences)}"
+
+    def frame(self, sequence: int) -> tuple[FrameResult, ...]:
+        """What every lane made of a frame. Raises `ArchiveError`."""
+        with self._record(sequence) as (header, read):
+            picture = read_picture(header, read)
+            lanes = range(len(header.facts["lanes"]))
+            return tuple(read_lane(header, lane, read, picture) for lane in lanes)
+
+    def lane(self, sequence: int, lane: int) -> FrameResult:
+        """What one lane made of a frame; nothing else is read. Raises `ArchiveError`."""
+        with self._record(sequence) as (header, read):
+            return read_lane(header, lane, read)
+
+    def picture(self, sequence: int) -> NDArray[np.uint8]:
+        """Give the prepared picture (height, width, 3) of a frame. Raises `ArchiveError`."""
+        with self._record(sequence) as (header, read):
+            return read_picture(header, read)
+
+    def facts(self, sequence: int) -> Mapping[str, Any]:
+        """Give a frame's plain values (`docs/archive.md`), cameras among them, without its arrays.
+
+        Raises `ArchiveError`.
+        """
+        with self._record(sequence) as (header, _):
+            return header.facts
+
+    def grow(self, place: Place) -> None:
+        """Take in a record that has been written whole; the writer's."""
+        self._places[place.prefix.sequence] = place
+
+    def retire(self, why: str) -> None:
+        """Answer with these words from now on, because the files go; the writer's."""
+        self._retired = why
+        self._places = {}
+
+    @contextmanager
+    def _record(self, sequence: int) -> Iterator[tuple[Header, Read]]:
+        place = self._places.get(sequence)
+        if self._retired or place is None:
+            why = self._retired or f"not in the archive, which has {in_words(self.sequences)}"
+            raise ArchiveError(f"frame {sequence}: {why}")
+        try:
+            with (self.path / place.file).open("rb") as file:
+                yield _opened(file, place)
+        except (ArchiveError, OSError) as error:
+            what = error.strerror if isinstance(error, OSError) else str(error)
+            # The files may have gone while this was reading.
+            why = self._retired or f"{self.path / place.file}: {what}"
+            raise ArchiveError(f"frame {sequence}: {why}") from error
+
+    def _scan(self, names: Sequence[str]) -> None:
+        numbers = [-1, *(int(_DIGITS.findall(name)[0]) for name in names)]
+        for before, after in pairwise(numbers):
+            if after != before + 1:
+                more = f" to {frame_file(after - 1)}" if after > before + 2 else ""
+                self._notes.append(f"missing: {frame_file(before + 1)}{more}")
+        for name in names:
+            try:
+                places, damage = scan_file(self.path / name, self.description.run)
+            except OSError as error:
+                self._notes.append(f"{name}: {error.strerror}")
+                continue
+            for place in places:
+                self.grow(place)
+            if damage:
+                self._notes.append(f"{name}: {damage}")
+        # After a power cut the end of a file may have its length and not its content.
+        while self._places:
+            last = max(self._places)
+            try:
+                self.frame(last)
+                break
+            except ArchiveError as error:
+                self._notes.append(str(error))
+                del self._places[last]
+        said = self.description
+        if said.trouble:
+            self._notes.append(said.trouble)
+        elif said.frames is not None and said.frames != len(self._places) and not self._notes:
+            self._notes.append(f"{DESCRIPTION_FILE} names {said.frames} frames")
+
+
+def scan_file(path: Path, run: int | None) -> tuple[list[Place], str]:
+    """Find the records of a run (None: of any) by their prefixes, and say what is damaged.
+
+    Behind a damaged place the next whole prefix is looked for. Raises `OSError`.
+    """
+    places: list[Place] = []
+    damage: list[str] = []
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size:
+            return [], ""
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            offset = 0
+            while offset < size:
+                prefix = read_prefix(data[offset : offset + PREFIX_BYTES])
+                if prefix is None or offset + prefix.record_bytes > size:
+                    after = _next_record(data, offset + 1, size)
+                    damage.append(
+                        f"what follows byte {offset} is cut off or damaged"
+                        if after == size
+                        else f"bytes {offset} to {after} are damaged"
+                    )
+                    offset = after
+                    continue
+                if run is None or prefix.run == run:
+                    places.append(Place(path.name, offset, prefix))
+                elif not damage:
+                    damage.append("it holds frames of another run, which are left out")
+                offset += prefix.record_bytes
+    return places, ", ".join(damage)
+
+
+def in_words(sequences: Sequence[int]) -> str:
+    """Say which frames these rising numbers are: "frames 0 to 7 and 9"."""
+    if not sequences:
+        return "no frame"
+    parts: list[str] = []
+    first = previous = sequences[0]
+    for number in (*sequences[1:], None):
+        if number is not None and number == previous + 1:
+            previous = number
+            continue
+        parts.append(str(first) if first == previous else f"{first} to {previous}")
+        if number is not None:
+            first = previous = number
+    word = "frame" if len(sequences) == 1 else "frames"
+    return f"{word} {', '.join(parts[:-1])} and {parts[-1]}" if parts[1:] else f"{word} {parts[0]}"
+
+
+def _next_record(data: mmap.mmap, start: int, size: int) -> int:
+    """Where the next whole record begins; the end of the file where there is none."""
+    while (found := data.find(MAGIC, start)) >= 0:
+        prefix = read_prefix(data[found : found + PREFIX_BYTES])
+        if prefix is not None and found + prefix.record_bytes <= size:
+            return found
+        start = found + 1
+    return size
+
+
+def _opened(file: IO[bytes], place: Place) -> tuple[Header, Callable[[int, int], bytes]]:
+    """Read a record's header; what reads its body reads from the same file."""
+    file.seek(place.offset)
+    data = file.read(PREFIX_BYTES + place.prefix.header_bytes)
+    if read_prefix(data[:PREFIX_BYTES]) != place.prefix:
+        raise ArchiveError("another record stands in its place")
+    body = place.offset + PREFIX_BYTES + place.prefix.header_bytes
+
+    def read(offset: int, size: int) -> bytes:
+        file.seek(body + offset)
+        return file.read(size)
+
+    return read_header(place.prefix, data[PREFIX_BYTES:]), read
+
+
+def _guessed_description(folder: Path, names: Sequence[str]) -> Description | None:
+    """What the latest readable record tells where archive.json does not; None without a record."""
+    for name in reversed(names):
+        try:
+            places, _ = scan_file(folder / name, None)
+        except OSError:
+            continue
+        for place in reversed(places):
+            try:
+                with (folder / name).open("rb") as file:
+                    header, _ = _opened(file, place)
+                    rules = [str(lane["rule"]) for lane in header.facts["lanes"]]
+            except (OSError, ArchiveError):
+                continue
+            lanes = tuple(RuleInfo(rule, rule, rule) for rule in rules)
+            status = Status(phase="stopped", rule=", ".join(rules), lanes=lanes)
+            return Description(place.prefix.run, "unknown", {}, status, program="unknown")
+    return None

@@ -1,0 +1,268 @@
+"""One frame's results as bytes, and back: the record of which an archive's files are made.
+
+A record is a prefix of fixed size, a header in JSON, and the arrays one after another; each part
+has a CRC-32 of its own, so that a torn or damaged one is found, and one array can be read alone.
+`docs/archive.md` describes every field.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.types import Camera, Crop, FrameResult
+
+MAGIC = b"T3FRAME1"
+"""Begins every record; its last character is the version of the record's format."""
+_PREFIX = struct.Struct("<8sQQQIII")
+_CHECK = struct.Struct("<I")
+PREFIX_BYTES = _PREFIX.size + _CHECK.size
+
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+_FLOAT16_OVERFLOW = 65520.0
+"""From here on rounding to float16 gives infinity."""
+_FLOAT16_TINY = 2.0**-14
+"""Below this a float16 has fewer than its 11 significant bits."""
+TYPES = {"u1": np.uint8, "f2": np.float16, "f4": np.float32}
+"""Little-endian array types that a record may hold."""
+
+SHARED = -1
+"""Stands for the lane of what all lanes share."""
+
+Read = Callable[[int, int], bytes]
+"""Gives so many bytes of a record's body from an offset on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What the first bytes of a record say."""
+
+    run: int
+    """A random number that all records of one run share."""
+    sequence: int
+    body_bytes: int
+    header_bytes: int
+    header_crc: int
+    lanes: int
+
+    @property
+    def record_bytes(self) -> int:
+        """Length of the whole record."""
+        return PREFIX_BYTES + self.header_bytes + self.body_bytes
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """Where an array lies in a record's body."""
+
+    type: str
+    shape: tuple[int, ...]
+    offset: int
+    crc: int
+
+    @property
+    def nbytes(self) -> int:
+        """Length in bytes."""
+        return math.prod(self.shape) * np.dtype(TYPES[self.type]).itemsize
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What a record says before its arrays."""
+
+    sequence: int
+    facts: Mapping[str, Any]
+    """Plain values of the frame; those of the lanes are in its `lanes`."""
+    arrays: Mapping[tuple[str, int], StoredArray]
+    """By name and lane; `SHARED` for the picture."""
+
+
+def encode_record(results: Sequence[FrameResult], run: int) -> bytes:
+    """Give the record of one frame: `results` of all lanes, which share picture, name and times.
+
+    Points are rounded to float16 where `rounds_well` allows it, gains and confidences always;
+    confidences beyond float16 become its largest number.
+    """
+    first = results[0]
+    arrays = [("picture", SHARED, np.ascontiguousarray(first.image))]
+    for lane, result in enumerate(results):
+        assert (result.sequence, result.index) == (first.sequence, first.index), "one frame"
+        arrays += [
+            ("points_camera", lane, stored_points(result.points_camera)),
+            ("confidence", lane, stored_confidence(result.confidence)),
+            ("gain", lane, result.gain.astype(np.float16)),
+        ]
+    parts = [array.tobytes() for _, _, array in arrays]
+    facts = {
+        "index": int(first.index),
+        "time_sec": float(first.time_sec),
+        "name": first.name,
+        "crop": {
+            "scale_xy": list(map(float, first.crop.scale_xy)),
+            "offset_xy": list(map(int, first.crop.offset_xy)),
+            "original_width": int(first.crop.original_width),
+            "original_height": int(first.crop.original_height),
+        },
+        "lanes": [_lane_facts(result) for result in results],
+        "arrays": [
+            {
+                "name": name,
+                "lane": lane,
+                "type": f"{array.dtype.kind}{array.dtype.itemsize}",
+                "shape": list(array.shape),
+                "crc32": zlib.crc32(part),
+            }
+            for (name, lane, array), part in zip(arrays, parts, strict=True)
+        ],
+    }
+    header = json.dumps(facts, separators=(",", ":")).encode("ascii")
+    prefix = _PREFIX.pack(
+        *(MAGIC, run, first.sequence, sum(map(len, parts))),
+        *(len(header), zlib.crc32(header), len(results)),
+    )
+    return b"".join((prefix, _CHECK.pack(zlib.crc32(prefix)), header, *parts))
+
+
+def read_prefix(data: bytes) -> Prefix | None:
+    """What a record's first `PREFIX_BYTES` say; None where these bytes begin no whole prefix."""
+    if len(data) < PREFIX_BYTES or not data.startswith(MAGIC):
+        return None
+    if _CHECK.unpack_from(data, _PREFIX.size)[0] != zlib.crc32(data[: _PREFIX.size]):
+        return None
+    _, run, sequence, body_bytes, header_bytes, header_crc, lanes = _PREFIX.unpack_from(data)
+    return Prefix(run, sequence, body_bytes, header_bytes, header_crc, lanes)
+
+
+def read_header(prefix: Prefix, data: bytes) -> Header:
+    """Read the JSON that follows a prefix. Raises `ArchiveError`."""
+    if len(data) != prefix.header_bytes or zlib.crc32(data) != prefix.header_crc:
+        raise ArchiveError("its header is damaged")
+    try:
+        facts = json.loads(data)
+        arrays: dict[tuple[str, int], StoredArray] = {}
+        offset = 0
+        for one in facts["arrays"]:
+            if one["type"] not in TYPES:
+                raise ArchiveError(f"it holds an array of unknown type {one['type']!r}")
+            shape = tuple(map(int, one["shape"]))
+            array = StoredArray(one["type"], shape, offset, one["crc32"])
+            arrays[one["name"], one["lane"]] = array
+            offset += array.nbytes
+        whole = offset == prefix.body_bytes and len(facts["lanes"]) == prefix.lanes
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArchiveError(f"its header cannot be understood ({error!r})") from error
+    if not whole:
+        raise ArchiveError("its header does not fit the rest of it")
+    return Header(prefix.sequence, facts, arrays)
+
+
+def read_picture(header: Header, read: Read) -> NDArray[np.uint8]:
+    """Give the prepared picture (height, width, 3). Raises `ArchiveError`."""
+    return _array(header, "picture", SHARED, read).astype(np.uint8, copy=False)
+
+
+def read_lane(
+    header: Header, lane: int, read: Read, picture: NDArray[np.uint8] | None = None
+) -> FrameResult:
+    """Give what one lane made of the frame; `picture` where it has been read already.
+
+    Raises `ArchiveError` where the record is damaged or has no such lane.
+    """
+    facts = header.facts
+    if not 0 <= lane < len(facts["lanes"]):
+        raise ArchiveError(f"it has no lane {lane + 1}: there are {len(facts['lanes'])}")
+    own, crop = facts["lanes"][lane], facts["crop"]
+    try:
+        return FrameResult(
+            sequence=header.sequence,
+            index=facts["index"],
+            time_sec=facts["time_sec"],
+            name=facts["name"],
+            image=read_picture(header, read) if picture is None else picture,
+            crop=Crop(
+                tuple(crop["scale_xy"]),
+                tuple(crop["offset_xy"]),
+                crop["original_width"],
+                crop["original_height"],
+            ),
+            points_camera=_array(header, "points_camera", lane, read).astype(np.float32),
+            confidence=_array(header, "confidence", lane, read).astype(np.float32),
+            gain=_array(header, "gain", lane, read).astype(np.float32),
+            camera=Camera(
+                np.array(own["T_world_camera"], np.float64).reshape(4, 4),
+                own["focal_px"],
+                own["width"],
+                own["height"],
+            ),
+            segment=own["segment"],
+            compute_sec=own["compute_sec"],
+            state_change=own["state_change"],
+            rule=own["rule"],
+            reset_every=own["reset_every"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArchiveError(f"its header cannot be understood ({error!r})") from error
+
+
+def stored_points(points_camera: NDArray[np.floating]) -> NDArray[np.float16 | np.float32]:
+    """Round points (height, width, 3) to float16 where that is no more than rounding."""
+    if points_camera.dtype == np.float16 or rounds_well(points_camera):
+        return points_camera.astype(np.float16)
+    return points_camera.astype(np.float32)
+
+
+def rounds_well(points: NDArray[np.floating]) -> bool:
+    """Whether float16 moves each finite point by at most 2^-11 of its largest coordinate.
+
+    It does, unless a coordinate overflows, or all three of a point lie below 2^-14 without being 0,
+    where a float16 has fewer digits.
+    """
+    size = np.abs(points.reshape(-1))
+    if ((size >= _FLOAT16_OVERFLOW) & (size < np.inf)).any():
+        return False
+    near_zero = np.unique(np.flatnonzero(size < _FLOAT16_TINY) // 3)
+    largest = size.reshape(-1, 3)[near_zero].max(axis=1)
+    return not ((largest > 0) & (largest < _FLOAT16_TINY)).any()
+
+
+def stored_confidence(confidence: NDArray[np.floating]) -> NDArray[np.float16]:
+    """Round to float16; finite values beyond it become its largest, so that they stay finite."""
+    with np.errstate(over="ignore"):
+        half = confidence.astype(np.float16)
+    over = np.isinf(half) & np.isfinite(confidence)
+    half[over] = np.copysign(FLOAT16_MAX, confidence[over])
+    return half
+
+
+def _lane_facts(result: FrameResult) -> dict[str, Any]:
+    camera = result.camera
+    return {
+        "T_world_camera": np.asarray(camera.T_world_camera, np.float64).reshape(-1).tolist(),
+        "focal_px": float(camera.focal_px),
+        "width": int(camera.width),
+        "height": int(camera.height),
+        "segment": int(result.segment),
+        "compute_sec": float(result.compute_sec),
+        "state_change": float(result.state_change),
+        "rule": result.rule,
+        "reset_every": int(result.reset_every),
+    }
+
+
+def _array(header: Header, name: str, lane: int, read: Read) -> NDArray[Any]:
+    stored = header.arrays.get((name, lane))
+    if stored is None:
+        raise ArchiveError(f"it holds no {name}")
+    data = read(stored.offset, stored.nbytes)
+    if len(data) != stored.nbytes or zlib.crc32(data) != stored.crc:
+        raise ArchiveError(f"its {name} is damaged")
+    return np.frombuffer(data, np.dtype(TYPES[stored.type]).newbyteorder("<")).reshape(stored.shape)
