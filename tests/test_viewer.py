@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from queue import SimpleQueue
@@ -47,7 +48,12 @@ from ttt3r_viewer.viewer.lane_layer import LaneLayer, drift_segments, lane_name,
 from ttt3r_viewer.viewer.panels.lanes import legend_html
 from ttt3r_viewer.viewer.panels.run import error_html, notice_html, status_html
 from ttt3r_viewer.viewer.panels.timeline import caption_html
-from ttt3r_viewer.viewer.point_layer import LIVE_POINTS
+from ttt3r_viewer.viewer.point_layer import (
+    LIVE_POINTS,
+    LIVE_SEC,
+    OPEN_CHUNK_RATE,
+    PASSING_POINTS,
+)
 from ttt3r_viewer.viewer.settings import ColorBy, ViewControls, ViewSettings
 
 
@@ -660,3 +666,30 @@ def test_buttons_say_what_is_wanted_and_restart_goes_live():
         assert viewer.controls.settings.live
     finally:
         viewer.stop()
+
+
+def test_a_running_page_is_sent_a_bounded_stream(server, monkeypatch):
+    """Beside the points that are new, 20 frames a second cost what was promised."""
+    store, layer = SceneStore(max_points=4_000, points_per_frame=200), LaneLayer(server)
+    store.set_status(Status(phase="running"))
+    sent: Counter[str] = Counter()
+    add = server.scene.add_point_cloud
+
+    def noted(name, points, *args, **options):
+        sent["live" if name.endswith("/live") else "chunk"] += len(points)
+        return add(name, points, *args, **options)
+
+    monkeypatch.setattr(server.scene, "add_point_cloud", noted)
+    seconds, result = 30, room_result(0, 160, 128)
+    for tick in range(10 * seconds):
+        for number in (2 * tick, 2 * tick + 1):
+            store.add(replace(result, sequence=number, index=number))
+        layer.update(store.snapshot(), ViewSettings(), 2 * tick + 1, 0.1 * tick)
+    assert sent["live"] <= PASSING_POINTS * (seconds / LIVE_SEC + 1)
+    # Every point once as it comes, again whenever chunks are merged or scales found anew.
+    generations = store.snapshot().layout.generation
+    assert sent["chunk"] <= OPEN_CHUNK_RATE * seconds + 4_000 * generations
+    draw(layer, store, ViewSettings())
+    _, at_rest = layer._lanes[0].points._single["live"]
+    assert at_rest is not None
+    assert len(at_rest.points) == 160 * 128  # densely
