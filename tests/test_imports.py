@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "geometry": NUMPY_NOUNS,
     "state": set(),
     "assets": {"errors"},
+    "memory": set(),
     "settings": {"errors"},
     "frames": NUMPY_NOUNS,
     "model": {"errors", "state", "assets"},
@@ -33,16 +34,26 @@ MAY_IMPORT: dict[str, set[str]] = {
         *NUMPY_NOUNS,
         *("state", "geometry", "frames", "model", "rules", "evaluate", "reconstruct.lanes"),
     },
-    "viewer": {*NUMPY_NOUNS, "geometry", "scene", "export", "evaluate", "reconstruct.commands"},
+    "viewer": {
+        *NUMPY_NOUNS,
+        "memory",
+        "geometry",
+        "scene",
+        "export",
+        "evaluate",
+        "reconstruct.commands",
+    },
     "bench": {
         *NUMPY_NOUNS,
         *("state", "geometry", "settings", "frames", "model", "rules", "reconstruct", "scene"),
     },
+    "replay": {*NUMPY_NOUNS, "scene", "reconstruct.commands"},
     "weights_command": {"errors", "model"},
     "rules_command": {"state", "rules"},
+    "export_command": {*NUMPY_NOUNS, "scene", "export"},
 }
 """The package's units; those in WIRING wire them and may import everything."""
-WIRING = {"cli", "wiring", "comparison", "__main__", "__init__"}
+WIRING = {"cli", "wiring", "comparison", "session_command", "__main__", "__init__"}
 TORCH = {"state", "model", "rules", "reconstruct", "miniature", "bench", "weights_command"}
 VISER = {"viewer"}
 

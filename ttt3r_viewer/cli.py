@@ -1,9 +1,9 @@
 """The command line: frames -> model -> rule -> scene (`wiring.py`) -> viewer.
 
 Commands by first word: none is `view`; `run` is the same without a browser; `compare` measures
-several rules on the same frames; `rules` lists them; `weights` looks after weights files; `bench`
-measures what a frame costs. Whatever a command needs is imported when it needs it, so that the page
-and the help come at once.
+several rules on the same frames; `open` shows a recorded session and `info` prints what it holds;
+`rules` lists the rules; `weights` looks after weights files; `bench` measures what a frame costs.
+Whatever a command needs is imported when it needs it, so that the page and the help come at once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import SettingsError, ViewerError
+from ttt3r_viewer.memory import keep_few_arenas
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import Settings, choices_of, flag, read_config, settings_from
@@ -51,6 +52,9 @@ COMMANDS = """commands:
   (none)    reconstruct, and watch it in the browser
   run       the same without a browser
   compare   several rules on the same frames, without a browser: table, plot, poses
+  export    write a session as PLY, GLB, COLMAP, NeRF, TUM, KITTI, depth maps
+  open      show what --output left again, without weights or input
+  info      print what it holds
   rules     list the rules with paper, formula and parameters
   weights   look at, convert or fetch weights files
   bench     what a frame costs here, stage by stage
@@ -70,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Torch's threads would spin while they wait for each other: a busy machine then stands still.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_few_arenas()
     code = 130
     try:
         with sigterm_is_ctrl_c():
@@ -98,10 +103,16 @@ def _command(words: list[str]) -> int:
             return _run(words[1:])
         case ["compare"]:
             return _compare(words[1:])
+        case ["export"]:
+            return _export(words[1:])
         case ["rules"]:
             return _rules(words[1:])
         case ["weights"]:
             return _weights(words[1:])
+        case ["open"]:
+            return _open(words[1:])
+        case ["info"]:
+            return _info(words[1:])
         case ["bench"]:
             return _bench(words[1:])
         case _:
@@ -217,6 +228,15 @@ def _compare(words: Sequence[str]) -> int:
     return compare(settings, folder)
 
 
+def _export(words: Sequence[str]) -> int:
+    from ttt3r_viewer.export_command import DESCRIPTION, add_arguments, export
+
+    parser = Parser(prog="ttt3r-view export", description=DESCRIPTION, allow_abbrev=False)
+    add_arguments(parser)
+    export(parser.parse_args(words), print, _complain)
+    return 0
+
+
 def _rules(words: Sequence[str]) -> int:
     from ttt3r_viewer.rules_command import list_rules
 
@@ -233,6 +253,24 @@ def _weights(words: Sequence[str]) -> int:
     add_parser(parser.add_subparsers(parser_class=Parser))
     given = parser.parse_args(["weights", *words])
     given.handler(given, print)
+    return 0
+
+
+def _open(words: Sequence[str]) -> int:
+    from ttt3r_viewer.session_command import OPEN_TEXT, add_open_arguments, open_session
+
+    parser = Parser(prog="ttt3r-view open", description=OPEN_TEXT, allow_abbrev=False)
+    add_open_arguments(parser)
+    open_session(parser.parse_args(words), lambda line: print(line, flush=True))
+    return 0
+
+
+def _info(words: Sequence[str]) -> int:
+    from ttt3r_viewer.session_command import INFO_TEXT, add_info_arguments, info
+
+    parser = Parser(prog="ttt3r-view info", description=INFO_TEXT, allow_abbrev=False)
+    add_info_arguments(parser)
+    info(parser.parse_args(words), print)
     return 0
 
 

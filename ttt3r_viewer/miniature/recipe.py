@@ -50,6 +50,10 @@ MOTION = {
     "match": 0.1, "store": 0.05, "store_point": 0.1, "locate": 0.3,
 }  # fmt: skip
 SETTLE = MOTION | {"translation": 2.0, "quaternion": 4.0}
+CLIPS = {
+    "self": 0.4, "world": 0.4, "translation": 2.0, "quaternion": 4.0,
+    "match": 0.05, "store": 0.03, "store_point": 0.1, "locate": 0.2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Recipe:
         Stage("cameras", 1500, 2, 16, 4e-4, CAMERAS, path_stride=8),
         Stage("motion", 2200, 2, 16, 4e-4, MOTION, path_stride=30, warm_up=100),
         Stage("settle", 700, 2, 16, 3e-4, SETTLE, path_stride=24, warm_up=30),
+        Stage("settle longer", 420, 2, 16, 2e-4, SETTLE, path_stride=24, warm_up=10),
+        Stage("clips of four", 3000, 4, 8, 3e-4, CLIPS, path_stride=10, warm_up=50),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5

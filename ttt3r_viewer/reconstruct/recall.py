@@ -18,8 +18,10 @@ MOMENT_BYTES = 512 * 2**20
 PICTURE_BYTES = 512 * 2**20
 """Budget for prepared pictures, on the host."""
 MOMENT_BYTES_BESIDE_ARCHIVE = 128 * 2**20
-PICTURE_BYTES_BESIDE_ARCHIVE = 32 * 2**20
+PICTURE_BYTES_BESIDE_ARCHIVE = 16 * 2**20
 """The same where an archive has the older pictures: a run of any length then takes no more."""
+MOST_MOMENTS = 512
+"""However small they are: of 3,000 frames at most 8 are then taken again to look into one."""
 LATEST = 16
 """So many latest moments are all kept; older ones every so many frames."""
 
@@ -105,7 +107,8 @@ class Recall:
         leaving = number - LATEST
         if leaving % self._stride:
             self._moments.pop(leaving, None)
-        while len(self._moments) * state_bytes(moment) > self._moment_bytes and self._thin(number):
+        most = min(MOST_MOMENTS, self._moment_bytes // max(state_bytes(moment), 1))
+        while len(self._moments) > most and self._thin(number):
             pass
 
     def _thin(self, newest: int) -> bool:

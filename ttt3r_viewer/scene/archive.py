@@ -6,22 +6,20 @@ one record (`records.py`) per frame. `archive_writer.py` writes it; `docs/archiv
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.scene.description import Description, NewerArchiveError
 from ttt3r_viewer.scene.records import (
     MAGIC,
     PREFIX_BYTES,
@@ -32,12 +30,11 @@ from ttt3r_viewer.scene.records import (
     read_lane,
     read_picture,
     read_prefix,
+    read_seen,
 )
-from ttt3r_viewer.types import FrameResult, ParameterInfo, RuleInfo, Status
+from ttt3r_viewer.scene.seen import SeenFrame
+from ttt3r_viewer.types import FrameResult, RuleInfo, Status
 
-FORMAT = "ttt3r-viewer archive"
-VERSION = 1
-"""Of the folder; a reader refuses what is newer, and a new kind of array needs no new one."""
 DESCRIPTION_FILE = "archive.json"
 FRAME_FILES = re.compile(r"frames-\d{5,}\.bin")
 _DIGITS = re.compile(r"\d+")
@@ -45,6 +42,9 @@ FOLDER = "archive"
 """Its name within an output folder."""
 OWN_FILES = (f"{FOLDER}/{DESCRIPTION_FILE}", f"{FOLDER}/frames-*.bin")
 """What a run with an archive writes or replaces there."""
+
+
+T = TypeVar("T")
 
 
 def frame_file(number: int) -> str:
@@ -56,79 +56,6 @@ def frame_files(folder: Path) -> list[str]:
     """Give the names of the files in a folder that hold frames, in their order."""
     names = (one.name for one in folder.iterdir() if FRAME_FILES.fullmatch(one.name))
     return sorted(names, key=lambda name: int(_DIGITS.findall(name)[0]))
-
-
-@dataclass(frozen=True, eq=False)
-class Description:
-    """What archive.json says: all that the page shows of a run beside its frames."""
-
-    run: int
-    """A random number that the records repeat, so that none of another run is taken for its own."""
-    source: str
-    settings: Mapping[str, Any]
-    """Every setting of the run, as plain values."""
-    status: Status
-    """As the run began, and once it has ended as it ended."""
-    frames: int | None = None
-    """How many were recorded; None where the run did not come to say so."""
-    trouble: str = ""
-    """Why frames are missing at the end."""
-    program: str = f"ttt3r-viewer {__version__}"
-
-    def to_json(self) -> bytes:
-        """Give the content of archive.json."""
-        head = {"format": FORMAT, "version": VERSION, "program": self.program}
-        body = {
-            "run": f"{self.run:016x}",
-            "source": self.source,
-            "settings": dict(self.settings),
-            "status": asdict(self.status),
-            "frames": self.frames,
-            "trouble": self.trouble,
-        }
-        return json.dumps(head | body, indent=1).encode("ascii")
-
-    @staticmethod
-    def from_json(data: bytes) -> Description:
-        """Read archive.json. Raises `ArchiveError` where it is of a newer version, or none."""
-        try:
-            values = json.loads(data)
-            if values["format"] != FORMAT:
-                raise ArchiveError("it describes something else than an archive of frames")
-            if values["version"] > VERSION:
-                raise NewerArchiveError(
-                    f"archive of format version {values['version']}, and this is {__version__}, "
-                    f"which reads up to {VERSION}: take the ttt3r-viewer that wrote it "
-                    f"({values['program']}), or a newer one"
-                )
-            return Description(
-                run=int(values["run"], 16),
-                source=values["source"],
-                settings=values["settings"],
-                status=_status(values["status"]),
-                frames=values["frames"],
-                trouble=values["trouble"],
-                program=values["program"],
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArchiveError(f"it is damaged ({' '.join(repr(error).split())})") from error
-
-
-class NewerArchiveError(ArchiveError):
-    """An archive was written by a newer program."""
-
-
-def _status(values: Mapping[str, Any]) -> Status:
-    known = {one.name for one in fields(Status)}
-    status = Status(**{name: value for name, value in values.items() if name in known})
-    return replace(status, lanes=_rules(values["lanes"]), known_rules=_rules(values["known_rules"]))
-
-
-def _rules(values: Sequence[Mapping[str, Any]]) -> tuple[RuleInfo, ...]:
-    return tuple(
-        RuleInfo(**{**one, "parameters": tuple(ParameterInfo(**p) for p in one["parameters"])})
-        for one in values
-    )
 
 
 class Place(NamedTuple):
@@ -193,9 +120,13 @@ class Archive:
 
     def __iter__(self) -> Iterator[tuple[FrameResult, ...]]:
         """Every frame in its order, one read at a time; damaged ones are left out and noted."""
+        yield from self.each(self.frame)
+
+    def each(self, read: Callable[[int], T]) -> Iterator[T]:
+        """Give what `read` gives for every frame in its order; damaged ones as in `__iter__`."""
         for sequence in self.sequences:
             try:
-                yield self.frame(sequence)
+                yield read(sequence)
             except ArchiveError as error:
                 if self._retired:
                     raise
@@ -206,6 +137,16 @@ class Archive:
     def sequences(self) -> tuple[int, ...]:
         """The numbers of the frames that are there, rising."""
         return () if self._retired else tuple(sorted(self._places.copy()))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all records."""
+        return sum(place.prefix.record_bytes for place in self._places.copy().values())
+
+    @property
+    def lanes(self) -> int:
+        """Number of lanes; 1 where there is no frame."""
+        return next((place.prefix.lanes for place in self._places.copy().values()), 1)
 
     @property
     def note(self) -> str:
@@ -220,6 +161,14 @@ class Archive:
             picture = read_picture(header, read)
             lanes = range(len(header.facts["lanes"]))
             return tuple(read_lane(header, lane, read, picture) for lane in lanes)
+
+    def seen(self, sequence: int) -> tuple[SeenFrame, ...]:
+        """What the scene keeps of a frame in every lane, with few points; read much faster.
+
+        Raises `ArchiveError`.
+        """
+        with self._record(sequence) as (header, read):
+            return read_seen(header, read)
 
     def lane(self, sequence: int, lane: int) -> FrameResult:
         """What one lane made of a frame; nothing else is read. Raises `ArchiveError`."""

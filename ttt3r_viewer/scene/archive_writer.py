@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,11 +26,11 @@ from ttt3r_viewer.errors import ArchiveError
 from ttt3r_viewer.scene.archive import (
     DESCRIPTION_FILE,
     Archive,
-    Description,
     Place,
     frame_file,
     frame_files,
 )
+from ttt3r_viewer.scene.description import Description
 from ttt3r_viewer.scene.records import PREFIX_BYTES, encode_record, read_prefix
 from ttt3r_viewer.types import FrameResult, Status
 
@@ -94,7 +95,10 @@ class ArchiveWriter:
             self.archive = None
             self._trouble = ""
             run = secrets.randbits(64)
-            self._description = Description(run, self._source, self._settings, status)
+            self._description = Description(
+                *(run, self._source, self._settings, status),
+                started=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
 
     def add(self, results: Sequence[FrameResult]) -> None:
         """Append what every lane made of a frame, unless there is trouble."""

@@ -2,6 +2,8 @@
 
 A record is a prefix of fixed size, a header in JSON, and the arrays one after another; each part
 has a CRC-32 of its own, so that a torn or damaged one is found, and one array can be read alone.
+The first arrays are a preview: what the scene keeps of the frame, with fewer points, for those who
+want to see many frames soon.
 `docs/archive.md` describes every field.
 """
 
@@ -11,7 +13,8 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.scene.budget import shrink_picture
+from ttt3r_viewer.scene.seen import (
+    FIRST_PICTURE_WIDTH,
+    FramePoints,
+    SeenFrame,
+    kept_with,
+    sample_points,
+)
 from ttt3r_viewer.types import Camera, Crop, FrameResult
 
 MAGIC = b"T3FRAME1"
@@ -34,6 +45,9 @@ _FLOAT16_TINY = 2.0**-14
 """Below this a float16 has fewer than its 11 significant bits."""
 TYPES = {"u1": np.uint8, "f2": np.float16, "f4": np.float32}
 """Little-endian array types that a record may hold."""
+
+PREVIEW_POINTS = 2000
+"""Of every frame and lane, random ones."""
 
 SHARED = -1
 """Stands for the lane of what all lanes share."""
@@ -89,17 +103,26 @@ class Header:
 def encode_record(results: Sequence[FrameResult], run: int) -> bytes:
     """Give the record of one frame: `results` of all lanes, which share picture, name and times.
 
-    Points are rounded to float16 where `rounds_well` allows it, gains and confidences always;
+    Full points are rounded to float16 where `rounds_well` allows it, gains and confidences always;
     confidences beyond float16 become its largest number.
     """
     first = results[0]
-    arrays = [("picture", SHARED, np.ascontiguousarray(first.image))]
-    for lane, result in enumerate(results):
+    small = shrink_picture(first.image, FIRST_PICTURE_WIDTH)
+    seen = [kept_with(result, sample_points(result, PREVIEW_POINTS), small) for result in results]
+    arrays = [("preview_picture", SHARED, small)]
+    for lane, (result, kept) in enumerate(zip(results, seen, strict=True)):
         assert (result.sequence, result.index) == (first.sequence, first.index), "one frame"
+        arrays += [
+            ("preview_points_world", lane, kept.points.points_world),
+            ("preview_colors", lane, kept.points.colors),
+            ("preview_confidence", lane, kept.points.confidence.astype(np.float32)),
+            ("gain", lane, kept.gain),
+        ]
+    arrays.append(("picture", SHARED, np.ascontiguousarray(first.image)))
+    for lane, result in enumerate(results):
         arrays += [
             ("points_camera", lane, stored_points(result.points_camera)),
             ("confidence", lane, stored_confidence(result.confidence)),
-            ("gain", lane, result.gain.astype(np.float16)),
         ]
     parts = [array.tobytes() for _, _, array in arrays]
     facts = {
@@ -112,7 +135,7 @@ def encode_record(results: Sequence[FrameResult], run: int) -> bytes:
             "original_width": int(first.crop.original_width),
             "original_height": int(first.crop.original_height),
         },
-        "lanes": [_lane_facts(result) for result in results],
+        "lanes": [_lane_facts(kept) for kept in seen],
         "arrays": [
             {
                 "name": name,
@@ -177,38 +200,79 @@ def read_lane(
 
     Raises `ArchiveError` where the record is damaged or has no such lane.
     """
-    facts = header.facts
-    if not 0 <= lane < len(facts["lanes"]):
-        raise ArchiveError(f"it has no lane {lane + 1}: there are {len(facts['lanes'])}")
-    own, crop = facts["lanes"][lane], facts["crop"]
-    try:
+    with _understood():
+        common = _common(header, lane)
         return FrameResult(
-            sequence=header.sequence,
-            index=facts["index"],
-            time_sec=facts["time_sec"],
-            name=facts["name"],
             image=read_picture(header, read) if picture is None else picture,
-            crop=Crop(
-                tuple(crop["scale_xy"]),
-                tuple(crop["offset_xy"]),
-                crop["original_width"],
-                crop["original_height"],
-            ),
             points_camera=_array(header, "points_camera", lane, read).astype(np.float32),
             confidence=_array(header, "confidence", lane, read).astype(np.float32),
             gain=_array(header, "gain", lane, read).astype(np.float32),
-            camera=Camera(
-                np.array(own["T_world_camera"], np.float64).reshape(4, 4),
-                own["focal_px"],
-                own["width"],
-                own["height"],
-            ),
-            segment=own["segment"],
-            compute_sec=own["compute_sec"],
-            state_change=own["state_change"],
-            rule=own["rule"],
-            reset_every=own["reset_every"],
+            **common,
         )
+
+
+def read_seen(header: Header, read: Read) -> tuple[SeenFrame, ...]:
+    """Give what the scene keeps of the frame, one per lane, with the points of the preview.
+
+    Raises `ArchiveError` where the record is damaged.
+    """
+    with _understood():
+        picture = _array(header, "preview_picture", SHARED, read)
+        return tuple(
+            SeenFrame(
+                picture=picture,
+                points=FramePoints(
+                    _array(header, "preview_points_world", lane, read),
+                    _array(header, "preview_colors", lane, read),
+                    _array(header, "preview_confidence", lane, read),
+                ),
+                gain=_array(header, "gain", lane, read),
+                median_depth=own["median_depth"],
+                confidence_mean=own["confidence_mean"],
+                gain_mean=own["gain_mean"],
+                gain_range=tuple(own["gain_range"]),
+                **_common(header, lane),
+            )
+            for lane, own in enumerate(header.facts["lanes"])
+        )
+
+
+def _common(header: Header, lane: int) -> dict[str, Any]:
+    """Give the fields that `FrameResult` and `SeenFrame` share. Raises `ArchiveError`."""
+    facts, lanes = header.facts, header.facts["lanes"]
+    if not 0 <= lane < len(lanes):
+        raise ArchiveError(f"it has no lane {lane + 1}: there are {len(lanes)}")
+    own, crop = lanes[lane], facts["crop"]
+    return {
+        "sequence": header.sequence,
+        "index": facts["index"],
+        "time_sec": facts["time_sec"],
+        "name": facts["name"],
+        "crop": Crop(
+            tuple(crop["scale_xy"]),
+            tuple(crop["offset_xy"]),
+            crop["original_width"],
+            crop["original_height"],
+        ),
+        "camera": Camera(
+            np.array(own["T_world_camera"], np.float64).reshape(4, 4),
+            own["focal_px"],
+            own["width"],
+            own["height"],
+        ),
+        "segment": own["segment"],
+        "compute_sec": own["compute_sec"],
+        "state_change": own["state_change"],
+        "rule": own["rule"],
+        "reset_every": own["reset_every"],
+    }
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Turn what a header's wrong values lead to into an `ArchiveError`."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError) as error:
         raise ArchiveError(f"its header cannot be understood ({error!r})") from error
 
@@ -243,7 +307,7 @@ def stored_confidence(confidence: NDArray[np.floating]) -> NDArray[np.float16]:
     return half
 
 
-def _lane_facts(result: FrameResult) -> dict[str, Any]:
+def _lane_facts(result: SeenFrame) -> dict[str, Any]:
     camera = result.camera
     return {
         "T_world_camera": np.asarray(camera.T_world_camera, np.float64).reshape(-1).tolist(),
@@ -255,6 +319,10 @@ def _lane_facts(result: FrameResult) -> dict[str, Any]:
         "state_change": float(result.state_change),
         "rule": result.rule,
         "reset_every": int(result.reset_every),
+        "median_depth": result.median_depth,
+        "confidence_mean": result.confidence_mean,
+        "gain_mean": result.gain_mean,
+        "gain_range": list(result.gain_range),
     }
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.scene.archive import Archive
 from ttt3r_viewer.scene.budget import (
     FIRST_FRAMES_PER_CHUNK,
@@ -20,76 +19,31 @@ from ttt3r_viewer.scene.budget import (
     first_voxel_side,
     frames_per_chunk_for,
     points_per_frame_within,
-    random_subset,
     robust_range,
     shrink_picture,
 )
+from ttt3r_viewer.scene.seen import (
+    FIRST_PICTURE_WIDTH,
+    FramePoints,
+    SeenFrame,
+    keep_frame,
+    thin_points,
+)
 from ttt3r_viewer.scene.voxels import VoxelGrid
-from ttt3r_viewer.types import Camera, Crop, FrameResult, Inspection, Status
+from ttt3r_viewer.types import FrameResult, Inspection, Status
 
-FIRST_PICTURE_WIDTH = 128
 SMALLEST_PICTURE_WIDTH = 16
 
-
-@dataclass(frozen=True, eq=False)
-class FramePoints:
-    """Points of one frame in random order, so that every prefix is a fair thinning."""
-
-    points_world: NDArray[np.float32]
-    """(count, 3) finite points in the first camera's frame."""
-    colors: NDArray[np.uint8]
-    """(count, 3) RGB of the picture."""
-    confidence: NDArray[np.float32]
-    """(count,)."""
-
-    def __len__(self) -> int:
-        return len(self.confidence)
-
-    def first(self, count: int) -> FramePoints:
-        """Keep the first `count` points, copied, so that the memory of the others is freed."""
-        if len(self) <= count:
-            return self
-        return FramePoints(
-            self.points_world[:count].copy(),
-            self.colors[:count].copy(),
-            self.confidence[:count].copy(),
-        )
-
-    def where(self, kept: NDArray[np.bool_]) -> FramePoints:
-        """Keep the points that `kept` (count,) says, copied, in their order."""
-        if kept.all():
-            return self
-        return FramePoints(self.points_world[kept], self.colors[kept], self.confidence[kept])
-
-
-@dataclass(frozen=True, eq=False)
-class SeenFrame:
-    """What is kept of one frame."""
-
-    sequence: int
-    index: int
-    time_sec: float
-    name: str
-    points: FramePoints
-    camera: Camera
-    crop: Crop
-    """How the picture that the camera belongs to lies in its original."""
-    picture: NDArray[np.uint8]
-    """(height, width, 3) the small picture that the camera shows."""
-    median_depth: float
-    """Median z of the points in the camera's frame; 0 where there are none."""
-    segment: int
-    compute_sec: float
-    confidence_mean: float
-    gain: NDArray[np.float16]
-    """(state,) the gain of each token."""
-    gain_mean: float
-    gain_range: tuple[float, float]
-    """Percentiles 10 and 90 of the gain over the state tokens."""
-    state_change: float
-    rule: str
-    """The rule that was in force, with its parameters."""
-    reset_every: int
+__all__ = [
+    "FramePoints",
+    "LaneScene",
+    "SceneSnapshot",
+    "SceneStore",
+    "SeenFrame",
+    "keep_frame",
+    "next_layout",
+    "thin_points",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +119,7 @@ class SceneStore:
         self,
         max_points: int = 2_500_000,
         points_per_frame: int = 20_000,
-        max_picture_bytes: int = 32 * 2**20,
+        max_picture_bytes: int = 16 * 2**20,
         one_per_voxel: bool = False,
     ) -> None:
         self._max_points = max_points
@@ -175,6 +129,8 @@ class SceneStore:
         self._first_points_per_frame = points_per_frame
         self._max_picture_bytes = max_picture_bytes
         self._picture_width = FIRST_PICTURE_WIDTH
+        self._picture_bytes = 0
+        """Of all frames' pictures, which the lanes share."""
         self._lock = threading.Lock()
         self._snapshot = SceneSnapshot(0, (self._empty_lane(0, 0),), Status())
 
@@ -184,11 +140,34 @@ class SceneStore:
         Each keeps a fair share of the frame's points; all frames are thinned and regrouped where it
         is time.
         """
-        before = self.snapshot()
-        assert len(results) == len(before.lanes), "one result per lane"
+        lanes = self._snapshot.lanes
+        assert len(results) == len(lanes), "one result per lane"
+        frames = (
+            keep_frame(result, lane.layout.points_per_frame, self._picture_width)
+            for lane, result in zip(lanes, results, strict=True)
+        )
+        self._add(tuple(frames), results)
+
+    def add_seen(self, frames: Sequence[SeenFrame], latest: Sequence[FrameResult] = ()) -> None:
+        """Keep what was kept of a frame before, one per lane; `latest` is the same in full, if
+        it is at hand.
+        """
+        lanes = self._snapshot.lanes
+        assert len(frames) == len(lanes), "one frame per lane"
+        fitting = (
+            replace(
+                frame,
+                points=frame.points.first(lane.layout.points_per_frame),
+                picture=shrink_picture(frame.picture, self._picture_width),
+            )
+            for lane, frame in zip(lanes, frames, strict=True)
+        )
+        self._add(tuple(fitting), latest or (None,) * len(lanes))
+
+    def _add(self, frames: Sequence[SeenFrame], latest: Sequence[FrameResult | None]) -> None:
         lanes = tuple(
-            self._with(number, lane, result)
-            for number, (lane, result) in enumerate(zip(before.lanes, results, strict=True))
+            self._with(number, *each)
+            for number, each in enumerate(zip(self._snapshot.lanes, frames, latest, strict=True))
         )
         lanes = self._with_shared_pictures(lanes)
         with self._lock:
@@ -214,7 +193,7 @@ class SceneStore:
 
     def clear(self, lanes: int = 1) -> None:
         """Forget every frame, as a restart does, and be ready for so many lanes."""
-        self._picture_width = FIRST_PICTURE_WIDTH
+        self._picture_width, self._picture_bytes = FIRST_PICTURE_WIDTH, 0
         self._grids = [None] * lanes
         with self._lock:
             before = self._snapshot
@@ -236,8 +215,9 @@ class SceneStore:
         )
         return LaneScene(epoch, (), layout, None)
 
-    def _with(self, number: int, lane: LaneScene, result: FrameResult) -> LaneScene:
-        frame = keep_frame(result, lane.layout.points_per_frame, self._picture_width)
+    def _with(
+        self, number: int, lane: LaneScene, frame: SeenFrame, latest: FrameResult | None
+    ) -> LaneScene:
         max_points = self._max_points // len(self._snapshot.lanes)
         if self._one_per_voxel:
             frames, sizes = self._one_in_each_voxel(number, lane, frame, max_points)
@@ -251,7 +231,7 @@ class SceneStore:
         if sizes.sizes != layout.sizes or count & (count - 1) == 0:
             doubling = 1 << (count - 1).bit_length()
             layout = next_layout(sizes, frames, frames_scale=doubling)
-        return LaneScene(lane.epoch, frames, layout, result)
+        return LaneScene(lane.epoch, frames, layout, latest)
 
     def _one_in_each_voxel(
         self, number: int, lane: LaneScene, frame: SeenFrame, max_points: int
@@ -278,8 +258,9 @@ class SceneStore:
         """Let the lanes share their pictures, made smaller where all together are too large."""
         first = lanes[0].frames
         shrunk = False
+        self._picture_bytes += first[-1].picture.nbytes
         while (
-            sum(frame.picture.nbytes for frame in first) > self._max_picture_bytes
+            self._picture_bytes > self._max_picture_bytes
             and self._picture_width > SMALLEST_PICTURE_WIDTH
         ):
             shrunk = True
@@ -288,6 +269,7 @@ class SceneStore:
                 replace(frame, picture=shrink_picture(frame.picture, self._picture_width))
                 for frame in first
             )
+            self._picture_bytes = sum(frame.picture.nbytes for frame in first)
         if not shrunk and len(lanes) == 1:
             return lanes
         start = 0 if shrunk else len(first) - 1
@@ -331,47 +313,6 @@ def _scaled_to_all(lane: LaneScene) -> LaneScene:
     if not frames or layout.frames_scale == len(frames):
         return lane
     return replace(lane, layout=next_layout(layout, frames, frames_scale=len(frames)))
-
-
-def thin_points(result: FrameResult, max_points: int) -> FramePoints:
-    """Choose a seeded random share of a frame's finite points and map them to the world."""
-    confidence = result.confidence.reshape(-1)
-    points_camera = result.points_camera.reshape(-1, 3)
-    # A sum is finite only where all of its terms are, and much faster than `all` of a short axis.
-    usable = np.flatnonzero(np.isfinite(points_camera @ np.ones(3, np.float32) + confidence))
-    chosen = random_subset(usable, max_points, np.random.default_rng(result.sequence))
-    points_world = transform_points(result.camera.T_world_camera, points_camera[chosen])
-    return FramePoints(
-        points_world.astype(np.float32), result.image.reshape(-1, 3)[chosen], confidence[chosen]
-    )
-
-
-def keep_frame(result: FrameResult, max_points: int, picture_width: int) -> SeenFrame:
-    """Reduce a frame's result to what is kept of it."""
-    points = thin_points(result, max_points)
-    low, high = np.percentile(result.gain, [10.0, 90.0])
-    forward, position = result.camera.T_world_camera[:3, 2:].T
-    depth = (points.points_world - position) @ forward
-    return SeenFrame(
-        sequence=result.sequence,
-        index=result.index,
-        time_sec=result.time_sec,
-        name=result.name,
-        points=points,
-        camera=result.camera,
-        crop=result.crop,
-        picture=shrink_picture(result.image, picture_width),
-        median_depth=float(np.median(depth)) if len(points) else 0.0,
-        segment=result.segment,
-        compute_sec=result.compute_sec,
-        confidence_mean=float(np.mean(result.confidence)),
-        gain=result.gain.astype(np.float16),
-        gain_mean=float(np.mean(result.gain)),
-        gain_range=(float(low), float(high)),
-        state_change=result.state_change,
-        rule=result.rule,
-        reset_every=result.reset_every,
-    )
 
 
 def next_layout(sizes: Layout, frames: Sequence[SeenFrame], *, frames_scale: int) -> Layout:

@@ -5,8 +5,6 @@ Everything of lane K is below `/lanes/K`, so that one message shows, hides or mo
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +12,7 @@ import numpy as np
 import viser
 from numpy.typing import NDArray
 
+from ttt3r_viewer.memory import give_back
 from ttt3r_viewer.scene.budget import robust_range
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Status
@@ -116,7 +115,7 @@ class LaneLayer:
             if self._drift is not None:
                 self._drift.remove()
         if self._lanes:
-            _give_memory_back()
+            give_back()
         self._drift = self._drift_key = self._width_key = None
         self._lanes = []
         for k in range(count):
@@ -224,11 +223,3 @@ def drift_segments(
     points = [[centers[0], center] for center in centers[1:]]
     colors = [[LANE_COLORS[visible[0]], LANE_COLORS[k]] for k in visible[1:]]
     return np.array(points, np.float32), line_colors(colors)
-
-
-def _give_memory_back() -> None:
-    """Free what removed clouds used: glibc keeps most of many small arrays until it is asked."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)

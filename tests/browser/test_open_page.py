@@ -1,0 +1,69 @@
+"""A recorded session in a real browser: its points, its timeline, and what it cannot do alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from tests.browser.conftest import Ui, wait_for
+from tests.made_up_run import room_result
+from tests.test_archive import STATUS, new_writer
+from ttt3r_viewer.reconstruct.commands import Command
+from ttt3r_viewer.replay import Replay
+from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.session_command import notice_of
+from ttt3r_viewer.viewer.app import Viewer
+
+pytestmark = pytest.mark.browser
+
+FRAMES = 8
+
+
+@pytest.fixture
+def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
+    """What `ttt3r-view open` shows of two lanes whose run was cut off."""
+    writer = new_writer(tmp_path)
+    writer.begin(replace(STATUS, frames_total=20))
+    for sequence in range(FRAMES):
+        room = room_result(sequence, 32, 24)
+        writer.add([replace(room, rule=f"rule {lane}") for lane in range(2)])
+    archive = Archive.open(tmp_path)
+    store, commands = SceneStore(max_points=20_000), SimpleQueue[Command]()
+    replay = Replay(archive, store, commands)
+    viewer = Viewer(store, commands, port=0, notice=notice_of(archive))
+    viewer.start()
+    replay.start()
+    yield open_ui(viewer)
+    replay.stop()
+    viewer.stop()
+
+
+def test_a_session_is_seen_gone_through_and_says_what_it_needs(session):
+    ui = session
+    ui.wait_probe("all frames", phase="finished", frames_seen=FRAMES, lanes=2)
+    wait_for(lambda: ui.drawn_points() == ui.probe()["points_shown"] > 2 * 32 * 24, "all points")
+    assert "A recorded session of pictures" in ui.text("notice")
+    assert "did not come to its end" in ui.text("status")
+    assert "frame 8 of 20" in ui.text("status")
+    assert not ui.button("Play").is_enabled()
+
+    all_points = ui.drawn_points()
+    ui.set_number("Frame", 3)
+    ui.wait_probe("the third frame", position=2, live=False)
+    wait_for(lambda: "room_0_0002.png" in ui.text("caption"), "its name")
+    wait_for(lambda: 0 < ui.drawn_points() < all_points, "the points up to it")
+    ui.choose("Show", "This frame only")
+    ui.wait_drawn(2 * 32 * 24)
+
+    ui.page.get_by_role("tab", name="Inspect").click()
+    ui.settle()
+    ui.checkbox("Look inside").click()
+    wait_for(lambda: "needs the weights and the input" in ui.text("inspect-note"), "the answer")
+
+    ui.button("Restart").click()
+    ui.wait_probe("the frames again", phase="finished", frames_seen=FRAMES, live=True)

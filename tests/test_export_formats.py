@@ -1,0 +1,283 @@
+"""Exports of a session: every format, read back by readers that are not ours."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from tests.made_up_run import drifted, room_result, rule_info
+from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.export.conventions import pose_from_colmap
+from ttt3r_viewer.export.formats import FORMATS, default_target, export_session
+from ttt3r_viewer.export.points import Thinning, chosen_points
+from ttt3r_viewer.export.source import Source
+from ttt3r_viewer.geometry import pose_from_vector, transform_points
+from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.scene.archive_writer import ArchiveWriter
+from ttt3r_viewer.types import FrameResult, Status
+
+FRAMES = 4
+RULES = (rule_info("steady", 1.0), rule_info("drifting", 0.8))
+
+
+def lanes_of(result: FrameResult) -> tuple[FrameResult, FrameResult]:
+    """The room as it is, and as a lane has it that drifts."""
+    pose = drifted(result.camera.T_world_camera, 0.1 * result.sequence)
+    return result, replace(result, camera=replace(result.camera, T_world_camera=pose))
+
+
+def make_session(folder: Path, frames: int = FRAMES, width: int = 64, height: int = 48) -> Path:
+    """A session of two lanes in `folder`, as a run leaves it."""
+    writer = ArchiveWriter(folder / "archive", source="room", settings={})
+    status = Status(phase="finished", model="made-up", lanes=RULES)
+    writer.begin(status)
+    for sequence in range(frames):
+        writer.add(lanes_of(room_result(sequence, width, height)))
+    writer.finish(status)
+    writer.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory) -> Path:
+    return make_session(tmp_path_factory.mktemp("session"))
+
+
+@pytest.fixture
+def source(session) -> Source:
+    return Source(Archive.open(session))
+
+
+def silent(_done: int, _total: int) -> None:
+    """Hears how far an export is."""
+
+
+def world_points(source: Source) -> np.ndarray:
+    """All points, as the archive has them."""
+    return np.concatenate(
+        [
+            transform_points(one.camera.T_world_camera, one.points_camera).reshape(-1, 3)
+            for one in source.frames()
+        ]
+    )
+
+
+def test_ply_in_trimesh(tmp_path, source):
+    done = export_session(source, "ply", tmp_path / "a.ply", silent)
+    assert (done.count, done.unit) == (FRAMES * 64 * 48, "points")
+    assert done.bytes_written == (tmp_path / "a.ply").stat().st_size
+    loaded = trimesh.load(tmp_path / "a.ply")
+    assert isinstance(loaded, trimesh.PointCloud)
+    assert np.allclose(loaded.vertices, world_points(source), atol=1e-5)
+    colors = np.concatenate([one.image.reshape(-1, 3) for one in source.frames()])
+    assert np.array_equal(np.asarray(loaded.colors)[:, :3], colors)
+    values = loaded.metadata["_ply_raw"]["vertex"]["data"]
+    frames = np.repeat(np.arange(FRAMES), 64 * 48)
+    assert np.array_equal(np.asarray(values["frame"]).ravel(), frames)
+    confidence = np.concatenate([one.confidence.ravel() for one in source.frames()])
+    assert np.array_equal(np.asarray(values["confidence"]).ravel(), confidence)
+
+
+def test_ply_in_meshio(tmp_path, source):
+    meshio = pytest.importorskip("meshio")
+    export_session(source, "ply", tmp_path / "a.ply", silent)
+    loaded = meshio.read(tmp_path / "a.ply")
+    assert np.allclose(loaded.points, world_points(source), atol=1e-5)
+    assert set(loaded.point_data) == {"red", "green", "blue", "confidence", "frame"}
+    assert loaded.point_data["frame"][-1] == FRAMES - 1
+
+
+def test_ply_takes_no_more_memory_for_more_frames(tmp_path):
+    def peak(frames: int) -> int:
+        archive = Archive.open(make_session(tmp_path / str(frames), frames, 160, 120))
+        tracemalloc.start()
+        export_session(Source(archive), "ply", tmp_path / f"{frames}.ply", silent)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(2)
+    few, many = peak(3), peak(24)
+    assert (tmp_path / "24.ply").stat().st_size > 24 * 160 * 120 * 20
+    assert many < few + 160 * 120 * 12
+
+
+@pytest.mark.parametrize("kind", ["bin", "txt"])
+def test_colmap_in_pycolmap(tmp_path, source, kind):
+    pycolmap = pytest.importorskip("pycolmap")
+    export_session(source, "colmap", tmp_path / "c", silent)
+    other = {"bin": "txt", "txt": "bin"}[kind]
+    for name in ("cameras", "images", "points3D"):
+        (tmp_path / "c" / "sparse" / "0" / f"{name}.{other}").unlink()
+    model = pycolmap.Reconstruction(tmp_path / "c" / "sparse" / "0")
+    assert (model.num_images(), model.num_cameras()) == (FRAMES, FRAMES)
+    assert model.num_points3D() == FRAMES * 64 * 48
+    frames = {f"{one.sequence:06d}.png": one for one in source.frames()}
+    names = (tmp_path / "c" / "image_list.txt").read_text().split()
+    assert names == sorted(frames)
+    for image in model.images.values():
+        frame, camera = frames[image.name], image.camera
+        assert camera.model == pycolmap.CameraModelId.PINHOLE
+        assert camera.params == pytest.approx([51.2, 51.2, 32.5, 24.5])
+        world_to_camera = image.cam_from_world().matrix()
+        assert np.allclose(world_to_camera @ frame.camera.T_world_camera, np.eye(4)[:3], atol=1e-7)
+        picture = np.asarray(Image.open(tmp_path / "c" / "images" / image.name))
+        assert np.array_equal(picture, frame.image)
+        for seen in image.points2D[::97]:
+            point = model.points3D[seen.point3D_id]
+            assert np.abs(image.project_point(point.xyz) - seen.xy).max() < 0.06
+            column, row = np.floor(seen.xy).astype(int)
+            assert np.array_equal(point.color, picture[row, column])
+    assert model.compute_mean_reprojection_error() < 0.05
+
+
+def test_colmap_text_read_by_hand(tmp_path, source):
+    export_session(source, "colmap", tmp_path / "c", silent, Thinning(max_points=301))
+    folder = tmp_path / "c" / "sparse" / "0"
+    lines = {
+        name: [
+            line for line in (folder / f"{name}.txt").read_text().splitlines() if line[:1] != "#"
+        ]
+        for name in ("cameras", "images", "points3D")
+    }
+    assert len(lines["points3D"]) == 301
+    points = {int(one.split()[0]): one.split() for one in lines["points3D"]}
+    cameras = {int(one.split()[0]): one.split() for one in lines["cameras"]}
+    frames = list(source.frames())
+    for head, seen in zip(lines["images"][::2], lines["images"][1::2], strict=True):
+        number, *pose = head.split()[:8]
+        model, width, height, *intrinsics = cameras[int(head.split()[8])][1:]
+        assert (model, width, height) == ("PINHOLE", "64", "48")
+        fx, fy, cx, cy = map(float, intrinsics)
+        T_world_camera = pose_from_colmap(list(map(float, pose)))
+        frame = frames[int(number) - 1]
+        assert np.allclose(T_world_camera, frame.camera.T_world_camera, atol=1e-9)
+        for place, (x, y, point) in enumerate(np.array(seen.split(), float).reshape(-1, 3)):
+            fields = points[int(point)]
+            assert fields[8:] == [number, str(place)]
+            column, row = int(x), int(y)
+            assert tuple(map(int, fields[4:7])) == tuple(frame.image[row, column])
+            inverse = np.linalg.inv(T_world_camera)
+            a, b, c = transform_points(inverse, list(map(float, fields[1:4])))
+            assert np.hypot(fx * a / c + cx - x, fy * b / c + cy - y) < 0.06
+    # A header of count, then 59 bytes for each point and its one view.
+    assert (folder / "points3D.bin").stat().st_size == 8 + 301 * 59
+
+
+def test_nerf_field_by_field(tmp_path, source):
+    done = export_session(source, "nerf", tmp_path / "n", silent)
+    assert (done.count, done.unit) == (FRAMES, "frames")
+    document = json.loads((tmp_path / "n" / "transforms.json").read_text())
+    frames = document.pop("frames")
+    shared = {
+        "camera_angle_x": 2 * np.arctan(0.5 / 0.8),
+        "camera_angle_y": 2 * np.arctan(0.5 * 48 / 64 / 0.8),
+        **{"fl_x": 51.2, "fl_y": 51.2, "cx": 32.5, "cy": 24.5, "w": 64, "h": 48},
+    }
+    assert document == pytest.approx(
+        {**shared, "k1": 0, "k2": 0, "p1": 0, "p2": 0, "aabb_scale": 16}
+    )
+    for one, frame in zip(frames, source.frames(), strict=True):
+        matrix = np.array(one.pop("transform_matrix"))
+        picture = np.asarray(Image.open(tmp_path / "n" / one.pop("file_path")))
+        assert np.array_equal(picture, frame.image)
+        assert one == pytest.approx(shared)
+        # As those programs see a pixel: along -z, y up, counted from the picture's corner.
+        row, column = 10, 50
+        ray = np.array(
+            [
+                (column + 0.5 - one["cx"]) / one["fl_x"],
+                -(row + 0.5 - one["cy"]) / one["fl_y"],
+                -1.0,
+            ]
+        )
+        depth = frame.points_camera[row, column, 2]
+        point = transform_points(frame.camera.T_world_camera, frame.points_camera[row, column])
+        assert np.allclose(transform_points(matrix, ray * depth), point, atol=5e-3)
+
+
+def test_trajectories_keep_poses_and_times(tmp_path, source):
+    export_session(source, "tum", tmp_path / "t.txt", silent)
+    export_session(source, "kitti", tmp_path / "k", silent)
+    tum, kitti = np.loadtxt(tmp_path / "t.txt"), np.loadtxt(tmp_path / "k" / "poses.txt")
+    times = np.loadtxt(tmp_path / "k" / "times.txt")
+    for row, matrix, time, one in zip(tum, kitti, times, source.cameras(), strict=True):
+        assert row[0] == pytest.approx(one.time_sec, abs=1e-6)
+        assert time == pytest.approx(one.time_sec, abs=1e-6)
+        pose = pose_from_vector([*row[1:4], row[7], *row[4:7]])
+        assert np.allclose(pose, one.camera.T_world_camera, atol=1e-7)
+        assert np.allclose(matrix.reshape(3, 4), one.camera.T_world_camera[:3], atol=1e-7)
+
+
+def test_intrinsics_of_every_frame(tmp_path, source):
+    export_session(source, "intrinsics", tmp_path / "i.json", silent)
+    document = json.loads((tmp_path / "i.json").read_text())
+    assert document["median_focal_px"] == pytest.approx(51.2)
+    assert [one["name"] for one in document["frames"]] == [one.name for one in source.cameras()]
+
+
+def test_maps_have_the_published_names_and_shapes(tmp_path, source):
+    export_session(source, "depth", tmp_path / "d", silent)
+    names = sorted(path.relative_to(tmp_path / "d").as_posix() for path in tmp_path.rglob("*.*"))
+    kinds = ("camera/{}.npz", "color/{}.png", "conf/{}.npy", "depth/{}.npy", "depth/{}.png")
+    assert names == sorted(kind.format(f"{k:06d}") for kind in kinds for k in range(FRAMES))
+    for frame in source.frames():
+        stem = f"{frame.sequence:06d}"
+        depth = np.load(tmp_path / "d" / "depth" / f"{stem}.npy")
+        assert depth.dtype == np.float32
+        assert np.array_equal(depth, frame.points_camera[..., 2])
+        picture = Image.open(tmp_path / "d" / "depth" / f"{stem}.png")
+        assert picture.mode.startswith("I")
+        assert np.abs(np.asarray(picture) / 1000 - depth).max() <= 0.0005 + 1e-6
+        confidence = np.load(tmp_path / "d" / "conf" / f"{stem}.npy")
+        assert np.array_equal(confidence, frame.confidence)
+        color = np.asarray(Image.open(tmp_path / "d" / "color" / f"{stem}.png"))
+        assert np.array_equal(color, frame.image)
+        camera = np.load(tmp_path / "d" / "camera" / f"{stem}.npz")
+        assert np.array_equal(camera["pose"], frame.camera.T_world_camera)
+        pixel = camera["intrinsics"] @ frame.points_camera[5, 7]
+        assert np.allclose(pixel[:2] / pixel[2], [7, 5], atol=0.06)
+
+
+def test_thinning(tmp_path, source):
+    everything = np.concatenate([one.confidence.ravel() for one in source.frames()])
+
+    def confidences(**thinning) -> np.ndarray:
+        chosen = chosen_points(source, Thinning(**thinning), silent)
+        return np.concatenate([one.confidence for one in chosen])
+
+    sure = confidences(min_confidence_percentile=60.0)
+    threshold = np.percentile(everything, 60.0, method="higher")
+    assert np.array_equal(sure, everything[everything >= threshold])
+    assert len(confidences(pixel_stride=4)) == FRAMES * 16 * 12
+    thinned = [one.pixels for one in chosen_points(source, Thinning(max_points=103), silent)]
+    assert [len(one) for one in thinned] == [25, 26, 26, 26]
+    again = [one.pixels for one in chosen_points(source, Thinning(max_points=103), silent)]
+    assert all(map(np.array_equal, thinned, again))
+    with pytest.raises(SettingsError, match=r"tum has no points to be thinned; ply, glb"):
+        export_session(source, "tum", tmp_path / "t", silent, Thinning(pixel_stride=2))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_another_lane_every_second_frame(tmp_path, session, name):
+    archive = Archive.open(session)
+    source = Source(archive, lane=1, stride=2)
+    assert source.sequences == (0, 2)
+    target = default_target(session, source, name)
+    assert target == session / "export" / "drifting-0.8" / FORMATS[name].target
+    heard: list[tuple[int, int]] = []
+    done = export_session(source, name, tmp_path / "x", lambda *one: heard.append(one))
+    assert done.count in (2, 2 * 64 * 48)
+    assert heard[-1] == (2, 2)
+    assert heard == sorted(heard)
+    if name == "tum":
+        pose = np.loadtxt(tmp_path / "x")[1]
+        wanted = lanes_of(room_result(2))[1].camera.T_world_camera
+        assert np.allclose(pose[1:4], wanted[:3, 3], atol=1e-7)

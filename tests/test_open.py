@@ -1,0 +1,354 @@
+"""A recorded session shown again: what the run showed, without its network, and honest about it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+
+from tests.test_archive import STATUS, frame, write, writer_in
+from tests.test_worker import wait_for
+from ttt3r_viewer import replay as replay_module
+from ttt3r_viewer.cli import main
+from ttt3r_viewer.reconstruct.commands import (
+    Command,
+    Inspect,
+    Pause,
+    Play,
+    Restart,
+    SetParameter,
+    SetResetEvery,
+    SetRules,
+    Step,
+)
+from ttt3r_viewer.replay import Replay, rerun_command
+from ttt3r_viewer.scene.archive import DESCRIPTION_FILE, Archive, frame_file
+from ttt3r_viewer.scene.archive_writer import ArchiveWriter
+from ttt3r_viewer.scene.records import PREVIEW_POINTS
+from ttt3r_viewer.scene.seen import SeenFrame
+from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
+from ttt3r_viewer.session_command import notice_of, session_facts, true_poses
+from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.viewer.series import History
+from ttt3r_viewer.wiring import PAGE_POINTS, Reconstruction
+
+FRAMES = 6
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None  # whoever imports it gets an ImportError
+from ttt3r_viewer.cli import main
+from ttt3r_viewer.replay import Replay
+say = Replay._say
+def say_and_print(self):
+    say(self)
+    print(self._status.phase, self._status.frames_done, flush=True)
+Replay._say = say_and_print
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SceneSnapshot, Reconstruction]:
+    """A finished run of two lanes: its output folder, and what its page showed at the end."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    settings = Settings(
+        rules="ttt3r,constant:0.3", max_frames=FRAMES, stride=5, reset_every=4, output=str(out)
+    )
+    reconstruction = Reconstruction.prepare(settings)
+    store = reconstruction.store
+    reconstruction.worker.start()
+    end = time.monotonic() + 60
+    while store.snapshot().status.phase != "finished" and time.monotonic() < end:
+        time.sleep(0.02)
+    scene = store.snapshot()
+    reconstruction.end()
+    assert scene.status.phase == "finished", scene.status
+    return out, scene, reconstruction
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[SceneStore, SimpleQueue[Command]]]:
+    store, commands = SceneStore(PAGE_POINTS, one_per_voxel=True), SimpleQueue()
+    replay = Replay(Archive.open(path), store, commands)
+    replay.start()
+    wait_for(lambda: store.snapshot().status.phase in ("finished", "failed"), "all frames")
+    yield store, commands
+    replay.stop()
+    assert not replay._thread.is_alive()
+
+
+def assert_same_numbers(a: SeenFrame, b: SeenFrame) -> None:
+    """All is equal, but for points and small picture."""
+    for name in (one.name for one in fields(SeenFrame)):
+        left, right = getattr(a, name), getattr(b, name)
+        match name:
+            case "points" | "picture" | "median_depth":
+                continue
+            case "camera":
+                assert np.array_equal(left.T_world_camera, right.T_world_camera)
+                assert (left.focal_px, left.width) == (right.focal_px, right.width)
+            case "gain":
+                assert np.array_equal(left, right)
+            case _:
+                assert left == right, name
+
+
+def test_every_frame_lane_and_chart_is_that_of_the_run(run):
+    out, before, reconstruction = run
+    archive = Archive.open(out)
+    truth, note = true_poses(archive)
+    assert truth is not None
+    assert note == ""
+    with opened(out) as (store, _):
+        after = store.snapshot()
+    assert after.status == replace(before.status, message="")
+    assert [len(lane.frames) for lane in after.lanes] == [FRAMES, FRAMES]
+    for old, new in zip(before.lanes, after.lanes, strict=True):
+        for a, b in zip(old.frames, new.frames, strict=True):
+            assert_same_numbers(a, b)
+            assert np.array_equal(a.picture, b.picture)
+        # Rounded points may cross the border of a voxel.
+        assert new.point_count == pytest.approx(old.point_count, rel=0.02)
+        assert new.latest is not None
+        assert old.latest is not None
+        assert np.array_equal(new.latest.image, old.latest.image)
+    for chart_truth in (truth, None):
+        charts = []
+        for scene in (before, after):
+            history = History(chart_truth and reconstruction.ground_truth)
+            history.update(scene)
+            charts.append(history)
+        for old, new in zip(charts[0].lanes, charts[1].lanes, strict=True):
+            assert old.columns.keys() == new.columns.keys()
+            for name, values in old.columns.items():
+                assert np.array_equal(values, new.columns[name], equal_nan=True), name
+        assert charts[0].marks == charts[1].marks != []
+    assert after.archive is not None
+    assert after.archive.lane(3, 1).name == before.lanes[1].frames[3].name
+
+
+def test_torch_is_never_imported(run):
+    out = run[0]
+    words = [sys.executable, "-c", WITHOUT_TORCH]
+    said = subprocess.run([*words, "info", str(out)], capture_output=True, text=True, check=True)
+    assert "miniature" in said.stdout
+    process = subprocess.Popen(
+        [*words, "open", str(out), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    said_so_far = ""
+    for line in process.stdout:
+        said_so_far += line  # two threads may have written in one line
+        if f"finished {FRAMES}" in said_so_far and "Ctrl-C ends" in said_so_far:
+            break
+    (url,) = re.findall(r"open (http://[\d.:]+) in", said_so_far)
+    with urllib.request.urlopen(url, timeout=10) as page:
+        assert page.status == 200
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_a_killed_run_opens_up_to_its_last_finished_frame(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from tests.test_archive import frame, writer_in\n"
+        "writer = writer_in(Path(sys.argv[1]))\n"
+        "for sequence in range(5): writer.add(frame(sequence))\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with opened(tmp_path) as (store, _):
+        status = store.snapshot().status
+        assert (status.phase, status.frames_done, len(store.snapshot().frames)) == (
+            "finished", 5, 5,
+        )  # fmt: skip
+        assert "its run did not come to its end" in status.message
+    last = tmp_path / frame_file(0)
+    last.write_bytes(last.read_bytes()[:-100])
+    with opened(tmp_path) as (store, _):
+        status = store.snapshot().status
+        assert status.frames_done == 4
+        assert "frames-00000.bin: what follows byte" in status.message
+        assert status.message.endswith("kept: frames 0 to 3")
+
+
+def test_a_frame_whose_preview_is_damaged_is_left_out_and_named(tmp_path):
+    write(tmp_path, 4)
+    path = tmp_path / frame_file(0)
+    data = bytearray(path.read_bytes())
+    place = Archive.open(tmp_path)._places[1]
+    at = place.offset + place.prefix.record_bytes - place.prefix.body_bytes + 10
+    data[at] ^= 1
+    path.write_bytes(data)
+    with opened(tmp_path) as (store, _):
+        scene = store.snapshot()
+        assert [one.sequence for one in scene.frames] == [0, 2, 3]
+        assert "its preview_picture is damaged; kept: frames 0 and 2 to 3" in scene.status.message
+
+
+def test_of_a_large_session_previews_come_first_and_the_newest_frame_in_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay_module, "FULL_BYTES", 0)
+    monkeypatch.setattr("ttt3r_viewer.scene.records.PREVIEW_POINTS", 20)
+    assert PREVIEW_POINTS > 20
+    write(tmp_path, 5)
+    with opened(tmp_path) as (store, _):
+        scene = store.snapshot()
+        for lane in scene.lanes:
+            assert [one.sequence for one in lane.frames] == [0, 1, 2, 3, 4]
+            assert all(0 < len(one.points) <= 20 for one in lane.frames[:-1])
+            assert lane.latest is not None
+            assert lane.latest.sequence == 4
+        assert len(scene.frames[-1].points) > 20
+        assert scene.archive is not None
+        assert len(scene.archive.frame(1)[0].confidence.ravel()) == 16 * 12
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        (Play(), "no frames to come; start a run: ttt3r-view --input 'a b.mp4' --weights x"),
+        (Pause(), "no frames to come"),
+        (Step(), "no frames to come"),
+        (SetParameter(0, "rate", 0.5), "start a run to change rules"),
+        (SetResetEvery(3), "start a run to change rules"),
+        (SetRules(("steady",)), "start a run to change rules"),
+    ],
+)
+def test_what_a_run_would_do_is_answered(tmp_path, command, answer):
+    settings = {"input": "a b.mp4", "weights": "x"}
+    writer = ArchiveWriter(tmp_path, source="a b.mp4", settings=settings)
+    writer.begin(STATUS)
+    writer.add(frame(0))
+    writer.finish(replace(STATUS, phase="finished", frames_done=1))
+    with opened(tmp_path) as (store, commands):
+        before = store.snapshot()
+        assert before.status.message == ""
+        commands.put(command)
+        wait_for(lambda: answer in store.snapshot().status.message, "the answer")
+        after = store.snapshot()
+        assert (after.lanes, after.status.phase) == (before.lanes, "finished")
+
+
+def test_looking_inside_says_what_it_needs_and_restart_reads_again(tmp_path):
+    write(tmp_path, 3)
+    with opened(tmp_path) as (store, commands):
+        commands.put(Inspect(1, 2))
+        wait_for(lambda: store.snapshot().inspection_note, "the answer")
+        assert "needs the weights and the input: ttt3r-view" in store.snapshot().inspection_note
+        assert store.snapshot().inspection is None
+        commands.put(Play())
+        wait_for(lambda: store.snapshot().status.message, "an answer")
+        epoch = store.snapshot().epoch
+        commands.put(Restart())
+        wait_for(lambda: store.snapshot().epoch == epoch + 1, "the new reading")
+        wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
+        scene = store.snapshot()
+        assert (len(scene.frames), scene.status.message) == (3, "")
+
+
+def test_a_session_that_goes_while_it_is_open_fails_in_one_line(tmp_path):
+    write(tmp_path, 2)
+    with opened(tmp_path) as (store, commands):
+        (tmp_path / frame_file(0)).unlink()
+        commands.put(Restart())
+        wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
+        message = store.snapshot().status.message
+        assert "no frame could be read" in message
+        assert "No such file" in message
+
+
+def test_true_poses_that_are_gone_are_said_and_the_others_found(tmp_path):
+    poses = tmp_path / "true.txt"
+    writer = writer_in(tmp_path / "session")
+    writer.add(frame(0))
+    archive = Archive.open(tmp_path / "session")
+
+    def with_settings(**settings: object) -> Archive:
+        return Archive(archive.path, replace(archive.description, settings=settings))
+
+    assert true_poses(archive) == (None, "")
+    truth, note = true_poses(with_settings(input="gone.mp4", poses=str(poses)))
+    assert truth is None
+    assert note.startswith(f"no true poses: {poses} cannot be read")
+    poses.write_text("0 0 0 0 0 0 0 1\n1 1 0 0 0 0 0 1\n")
+    truth, note = true_poses(with_settings(input="gone.mp4", poses=str(poses)))
+    assert truth is not None
+    assert true_poses(with_settings(input="demo:none", poses=None)) == (None, "")
+    assert rerun_command({}) == "ttt3r-view"
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize("command", ["open", "info"])
+def test_what_is_no_session_is_one_line(tmp_path, capsys, command):
+    assert "no such folder" in complaint(capsys, command, str(tmp_path / "none"))
+    assert "wanted a folder that a run's --output named" in complaint(
+        capsys, command, str(tmp_path)
+    )
+    write(tmp_path / "a", 1)
+    (tmp_path / "a" / frame_file(0)).write_bytes(b"")
+    assert "a session without a frame" in complaint(capsys, command, str(tmp_path / "a"))
+    described = tmp_path / "a" / DESCRIPTION_FILE
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"version": 2}))
+    assert "format version 2" in complaint(capsys, command, str(tmp_path / "a"))
+    assert "required: DIR" in complaint(capsys, command)
+
+
+def test_open_says_what_it_cannot_yet_and_what_is_wrong(tmp_path, capsys):
+    write(tmp_path, 1)
+    error = complaint(capsys, "open", str(tmp_path), "--weights", "cut3r-512")
+    assert "a session cannot be opened with its network yet" in error
+    assert "--max-points 0" in complaint(capsys, "open", str(tmp_path), "--max-points", "0")
+    assert "--host" in complaint(capsys, "open", str(tmp_path), "--host", "203.0.113.1")
+
+
+def test_info_prints_what_is_in_it(run, tmp_path, capsys):
+    out = run[0]
+    assert main(["info", str(out)]) == 0
+    text = capsys.readouterr().out
+    said = dict(line.split(maxsplit=1) for line in text.splitlines() if not line.startswith("lane"))
+    assert said["model"].startswith("miniature, on cpu")
+    assert said["frames"].startswith(f"{FRAMES} of {FRAMES}, 0.00 to ")
+    assert said["pictures"] == "160 x 128, from 160 x 128"
+    assert said["ended"] == "with its last frame"
+    assert said["damage"] == "none found"
+    assert "--rules ttt3r,constant:0.3" in said["settings"]
+    assert "--stride 5" in said["settings"]
+    assert time.strftime("%Y-") in said["recorded"]
+    lanes = [line for line in text.splitlines() if line.startswith("lane")]
+    assert len(lanes) == 2
+    assert "0.3" in lanes[1]
+    assert lanes[1].endswith("reset every 4")
+    size = sum(path.stat().st_size for path in (out / "archive").glob("*.bin"))
+    assert said["disk"].startswith(f"{size / 1e6:,.1f} MB")
+    assert "recorded 20" in notice_of(Archive.open(out))
+
+    write(tmp_path, 3)
+    path = tmp_path / frame_file(0)
+    path.write_bytes(path.read_bytes()[:-9])
+    facts = dict(session_facts(tmp_path))
+    assert "kept: frames 0 to 1" in facts["damage"]
+    assert facts["settings"] == "--stride 2"

@@ -1,0 +1,78 @@
+"""`ttt3r-view export`: a session on disk, written as what other programs open."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from ttt3r_viewer.export.formats import FORMATS, default_target, export_session, format_named
+from ttt3r_viewer.export.points import Thinning
+from ttt3r_viewer.export.source import Source
+from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.types import printable
+
+Say = Callable[[str], None]
+"""Takes a line for the person."""
+DESCRIPTION = (
+    "Write a session, the folder that a run's --output named, as what other programs open. It "
+    "needs no weights and no GPU."
+)
+_NAME_WIDTH = max(map(len, FORMATS))
+EPILOG = "\n".join(
+    (
+        "formats:",
+        *(f"  {name:{_NAME_WIDTH}}  {one.summary}" for name, one in FORMATS.items()),
+        "All but glb have the world of the first camera, x right, y down, z forward (OpenCV).",
+        "docs/export.md says what is in each, and which axes and pixels it counts in.",
+    )
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `export`."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("session", type=Path, metavar="DIR", help="folder of the session")
+    add("--to", required=True, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
+    add("--output", type=Path, metavar="PATH", help="file or folder (default: in DIR/export)")
+    add("--lane", type=int, default=1, metavar="N", help="which of several rules (default 1)")
+    add("--stride", type=int, default=1, metavar="N", help="take every N-th frame (default 1)")
+    add("--pixel-stride", type=int, default=1, metavar="N", help="every N-th pixel of both sides")
+    add(
+        "--min-confidence-percentile",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="leave out the P %% of all points that are least sure (default 0)",
+    )
+    add("--max-points", type=int, metavar="N", help="at most so many points (see formats)")
+    add("--overwrite", action="store_true", help="replace what an earlier export wrote there")
+
+
+def export(given: argparse.Namespace, say: Say, complain: Say) -> None:
+    """Export with a progress bar; `say` takes the result, `complain` what was left out.
+
+    Raises `SettingsError`, `ArchiveError` and `OutputError`; nothing is left then, nor after
+    Ctrl-C.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    format_named(given.to)
+    thinning = Thinning(given.pixel_stride, given.min_confidence_percentile, given.max_points)
+    source = Source(Archive.open(given.session), given.lane - 1, given.stride)
+    path = given.output or default_target(given.session, source, given.to)
+    text = TextColumn("{task.description}", markup=False)
+    with Progress(text, BarColumn(), MofNCompleteColumn(), TimeLeft()) as progress:
+        task = progress.add_task(f"writing {given.to}", total=None)
+
+        def tell(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        done = export_session(source, given.to, path, tell, thinning, overwrite=given.overwrite)
+    if done.note:
+        complain(printable(done.note))
+    size = f"{done.bytes_written / 1e6:.3g} MB"
+    say(printable(f"wrote {done.count} {done.unit}, {size}, to {done.path}"))

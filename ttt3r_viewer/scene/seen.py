@@ -1,0 +1,141 @@
+"""What is kept of one frame in memory, and how it is chosen from the frame's full result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.geometry import transform_points
+from ttt3r_viewer.scene.budget import random_subset, shrink_picture
+from ttt3r_viewer.types import Camera, Crop, FrameResult
+
+FIRST_PICTURE_WIDTH = 128
+"""Small pictures begin at most so wide."""
+
+
+@dataclass(frozen=True, eq=False)
+class FramePoints:
+    """Points of one frame in random order, so that every prefix is a fair thinning."""
+
+    points_world: NDArray[np.float32]
+    """(count, 3) finite points in the first camera's frame."""
+    colors: NDArray[np.uint8]
+    """(count, 3) RGB of the picture."""
+    confidence: NDArray[np.float32]
+    """(count,)."""
+
+    def __len__(self) -> int:
+        return len(self.confidence)
+
+    def first(self, count: int) -> FramePoints:
+        """Keep the first `count` points, copied, so that the memory of the others is freed."""
+        if len(self) <= count:
+            return self
+        return FramePoints(
+            self.points_world[:count].copy(),
+            self.colors[:count].copy(),
+            self.confidence[:count].copy(),
+        )
+
+    def where(self, kept: NDArray[np.bool_]) -> FramePoints:
+        """Keep the points that `kept` (count,) says, copied, in their order."""
+        if kept.all():
+            return self
+        return FramePoints(self.points_world[kept], self.colors[kept], self.confidence[kept])
+
+
+@dataclass(frozen=True, eq=False)
+class SeenFrame:
+    """What is kept of one frame."""
+
+    sequence: int
+    index: int
+    time_sec: float
+    name: str
+    points: FramePoints
+    camera: Camera
+    crop: Crop
+    """How the picture that the camera belongs to lies in its original."""
+    picture: NDArray[np.uint8]
+    """(height, width, 3) the small picture that the camera shows."""
+    median_depth: float
+    """Median z of the points in the camera's frame; 0 where there are none."""
+    segment: int
+    compute_sec: float
+    confidence_mean: float
+    gain: NDArray[np.float16]
+    """(state,) the gain of each token."""
+    gain_mean: float
+    gain_range: tuple[float, float]
+    """Percentiles 10 and 90 of the gain over the state tokens."""
+    state_change: float
+    rule: str
+    """The rule that was in force, with its parameters."""
+    reset_every: int
+
+
+def thin_points(result: FrameResult, max_points: int) -> FramePoints:
+    """Choose a seeded random share of a frame's finite points and map them to the world."""
+    # A sum is finite only where all of its terms are, and much faster than `all` of a short axis.
+    sums = result.points_camera.reshape(-1, 3) @ np.ones(3, np.float32)
+    usable = np.flatnonzero(np.isfinite(sums + result.confidence.reshape(-1)))
+    random = np.random.default_rng(result.sequence)
+    return _points_at(result, random_subset(usable, max_points, random))
+
+
+def sample_points(result: FrameResult, count: int) -> FramePoints:
+    """Choose seeded random pixels of a frame, and keep those whose points are finite.
+
+    Much faster than `thin_points`, because no other pixel is looked at; gives fewer than `count`
+    where some are not finite.
+    """
+    pixels = np.arange(result.confidence.size)
+    chosen = random_subset(pixels, count, np.random.default_rng(result.sequence))
+    sums = result.points_camera.reshape(-1, 3)[chosen] @ np.ones(3, np.float32)
+    usable = np.isfinite(sums + result.confidence.reshape(-1)[chosen])
+    return _points_at(result, chosen[usable])
+
+
+def _points_at(result: FrameResult, pixels: NDArray[np.intp]) -> FramePoints:
+    points_camera = result.points_camera.reshape(-1, 3)[pixels]
+    points_world = transform_points(result.camera.T_world_camera, points_camera)
+    return FramePoints(
+        points_world.astype(np.float32),
+        result.image.reshape(-1, 3)[pixels],
+        result.confidence.reshape(-1)[pixels],
+    )
+
+
+def keep_frame(result: FrameResult, max_points: int, picture_width: int) -> SeenFrame:
+    """Reduce a frame's result to what is kept of it."""
+    picture = shrink_picture(result.image, picture_width)
+    return kept_with(result, thin_points(result, max_points), picture)
+
+
+def kept_with(result: FrameResult, points: FramePoints, picture: NDArray[np.uint8]) -> SeenFrame:
+    """Reduce a frame's result to these points and this picture, and the numbers that are kept."""
+    low, high = np.percentile(result.gain, [10.0, 90.0])
+    forward, position = result.camera.T_world_camera[:3, 2:].T
+    depth = (points.points_world - position) @ forward
+    return SeenFrame(
+        sequence=result.sequence,
+        index=result.index,
+        time_sec=result.time_sec,
+        name=result.name,
+        points=points,
+        camera=result.camera,
+        crop=result.crop,
+        picture=picture,
+        median_depth=float(np.median(depth)) if len(points) else 0.0,
+        segment=result.segment,
+        compute_sec=result.compute_sec,
+        confidence_mean=float(np.mean(result.confidence)),
+        gain=result.gain.astype(np.float16),
+        gain_mean=float(np.mean(result.gain)),
+        gain_range=(float(low), float(high)),
+        state_change=result.state_change,
+        rule=result.rule,
+        reset_every=result.reset_every,
+    )
