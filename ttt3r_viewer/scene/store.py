@@ -227,10 +227,13 @@ class SceneStore:
         frames_per_chunk = frames_per_chunk_for(count, sizes.frames_per_chunk, MAX_CHUNKS)
         sizes = replace(sizes, frames_per_chunk=frames_per_chunk)
         layout = lane.layout
-        # Percentiles move ever more slowly as frames are added, so each doubling is often enough.
-        if sizes.sizes != layout.sizes or count & (count - 1) == 0:
-            doubling = 1 << (count - 1).bit_length()
-            layout = next_layout(sizes, frames, frames_scale=doubling)
+        # Percentiles move ever more slowly as frames are added, so each doubling is often enough;
+        # later ones fall together with those of the chunks, because each sends every point again.
+        few = count <= FIRST_FRAMES_PER_CHUNK * MAX_CHUNKS
+        if sizes.sizes != layout.sizes or (few and count & (count - 1) == 0):
+            room = frames_per_chunk * MAX_CHUNKS
+            scale = 1 << (count - 1).bit_length() if few else room
+            layout = next_layout(sizes, frames, frames_scale=scale)
         return LaneScene(lane.epoch, frames, layout, latest)
 
     def _one_in_each_voxel(

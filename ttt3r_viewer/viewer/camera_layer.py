@@ -25,6 +25,8 @@ PAST_SPACING = 0.1
 """Past cameras stand at least this share of the median depth apart, or they hide each other."""
 REFRESH_SEC = 1.0
 """Path and past cameras are sent again at most this often while the scene grows."""
+REFRESH_FRAMES = 600
+"""Of a longer path so many frames a second, because all of it is sent."""
 LIVE_COLOR = (255, 170, 60)
 OLDEST_SHARE = 0.55
 """A path in a lane's colour begins with this share of it, so that its direction is seen."""
@@ -58,7 +60,8 @@ class CameraLayer:
         generation = lane.layout.generation
         key = (generation, position, settings.show_cameras, settings.show_path)
         growing = settings.live and running and position > 0
-        due = now_sec - self._past_sent_at_sec >= REFRESH_SEC
+        rest_sec = max(REFRESH_SEC, len(lane.frames) / REFRESH_FRAMES)
+        due = now_sec - self._past_sent_at_sec >= rest_sec
         if key != self._past_key and (due or not growing):
             self._send_past(lane, settings, position)
             self._past_key, self._past_sent_at_sec = key, now_sec

@@ -40,7 +40,7 @@ OPEN_CHUNK_RATE = 8_000
 
 LIVE_POINTS = 40_000
 """Of the frame that is shown densely, in all lanes together."""
-PASSING_POINTS = 5_000
+PASSING_POINTS = 4_000
 """The same while frames come and go."""
 LIVE_SEC = 0.5
 """A newest frame is sent at most this often, and densely once it has stayed for so long."""
