@@ -45,7 +45,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "bench": {
         *NUMPY_NOUNS,
-        *("state", "geometry", "settings", "frames", "model", "rules", "reconstruct", "scene"),
+        *(
+            "memory",
+            "state",
+            "geometry",
+            "settings",
+            "frames",
+            "model",
+            "rules",
+            "reconstruct",
+            "scene",
+        ),
     },
     "replay": {*NUMPY_NOUNS, "scene", "reconstruct.commands"},
     "weights_command": {"errors", "model"},

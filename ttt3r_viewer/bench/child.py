@@ -29,6 +29,7 @@ from ttt3r_viewer.bench.variant import (
 )
 from ttt3r_viewer.bench.work import flop_per_frame, peak_flop_per_sec
 from ttt3r_viewer.errors import ViewerError
+from ttt3r_viewer.memory import keep_few_arenas
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.load import (
     choose_device,
@@ -80,6 +81,8 @@ class VariantRun:
     def __init__(self, variant: Variant) -> None:
         began = time.perf_counter()
         self.variant = variant
+        if variant.way == "fast":
+            keep_few_arenas()  # as the program does
         self.device = choose_device(variant.device)  # pyright: ignore[reportArgumentType]
         self.wait = waiter(self.device)
         self.network = self._network()
