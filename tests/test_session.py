@@ -97,10 +97,11 @@ class Recorded:
 
 
 def test_the_live_loop_is_the_plain_loop(case, network):
-    """The worker, paused and stepped, gives bit for bit what the session gives in a for loop."""
+    """The worker, paused and stepped, gives bit for bit what the lanes give in a for loop."""
     frames = case.arrays["frames"]
-    plain = Session(network, TTT3R(), reset_every=4)
-    expected = [plain.process(frame) for frame in frames]
+    plain = Lanes(network, (TTT3R(),), reset_every=4)
+    ahead = plain.look_ahead(Recorded(frames))
+    expected = [plain.take(ready)[0] for ready in ahead if not isinstance(ready, SkippedFrame)]
     store, commands = SceneStore(points_per_frame=10**6), queue.SimpleQueue()
     for command in (Pause(), Step(), Step(), Play()):
         commands.put(command)
@@ -121,6 +122,23 @@ def test_the_live_loop_is_the_plain_loop(case, network):
         assert frame.segment == result.segment
     assert seen.latest is not None
     assert np.array_equal(seen.latest.points_camera, expected[-1].points_camera)
+
+
+def test_frames_encoded_ahead_give_what_they_give_one_by_one(case, network):
+    """Equal to rounding only: several pictures at once round otherwise than one alone."""
+    frames = case.arrays["frames"]
+    session = Session(network, TTT3R(), reset_every=4)
+    lanes = Lanes(network, (TTT3R(),), reset_every=4)
+    for ready, frame in zip(lanes.look_ahead(Recorded(frames)), frames, strict=True):
+        assert not isinstance(ready, SkippedFrame)
+        (ahead,), alone = lanes.take(ready), session.process(frame)
+        for a, b in (
+            (ahead.camera.T_world_camera, alone.camera.T_world_camera),
+            (ahead.gain, alone.gain),
+        ):
+            assert np.allclose(a, b, atol=1e-4)
+        scale = np.abs(alone.points_camera).max()
+        assert np.abs(ahead.points_camera - alone.points_camera).max() < 1e-4 * scale
 
 
 @pytest.mark.parametrize(
