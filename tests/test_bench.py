@@ -394,6 +394,6 @@ def test_a_mistake_that_only_the_process_can_know_is_one_line(capsys):
 
 
 def test_the_parent_stays_without_torch():
-    code = "import sys, ttt3r_viewer.bench.command; print('torch' in sys.modules)"
+    code = "import sys, ttt3r_viewer.commands.bench; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from ttt3r_viewer import weights_command
+from ttt3r_viewer.commands import weights as weights_command
 from ttt3r_viewer.errors import OutputError, ViewerError, WeightsError
 from ttt3r_viewer.model import fetch as fetch_module
 from ttt3r_viewer.model.config import PRESETS, ModelConfig

@@ -58,13 +58,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         ),
     },
     "replay": {*NUMPY_NOUNS, "scene", "reconstruct.commands"},
-    "weights_command": {"errors", "model"},
-    "rules_command": {"state", "rules"},
-    "export_command": {*NUMPY_NOUNS, "scene", "export"},
 }
 """The package's units; those in WIRING wire them and may import everything."""
-WIRING = {"cli", "wiring", "comparison", "session_command", "__main__", "__init__"}
-TORCH = {"state", "model", "rules", "reconstruct", "miniature", "bench", "weights_command"}
+WIRING = {"cli", "commands", "wiring", "comparison", "__main__", "__init__"}
+TORCH = {"state", "model", "rules", "reconstruct", "miniature", "bench"}
 VISER = {"viewer"}
 
 

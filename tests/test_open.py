@@ -22,6 +22,8 @@ from tests.test_archive import STATUS, frame, write, writer_in
 from tests.test_worker import wait_for
 from ttt3r_viewer import replay as replay_module
 from ttt3r_viewer.cli import main
+from ttt3r_viewer.commands.info import session_facts
+from ttt3r_viewer.commands.open import notice_of, true_poses
 from ttt3r_viewer.reconstruct.commands import (
     Command,
     Inspect,
@@ -39,7 +41,6 @@ from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.scene.records import PREVIEW_POINTS
 from ttt3r_viewer.scene.seen import SeenFrame
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
-from ttt3r_viewer.session_command import notice_of, session_facts, true_poses
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.viewer.series import History
 from ttt3r_viewer.wiring import PAGE_POINTS, Reconstruction

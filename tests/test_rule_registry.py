@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.golden_cases import golden_case
+from ttt3r_viewer.commands.rules import EVIDENCE, list_rules
 from ttt3r_viewer.errors import RuleError
 from ttt3r_viewer.rules import registry
 from ttt3r_viewer.rules.constant import Constant
@@ -32,7 +33,6 @@ from ttt3r_viewer.rules.registry import (
 )
 from ttt3r_viewer.rules.rule import UpdateRule, parameters_of
 from ttt3r_viewer.rules.ttt3r import TTT3R
-from ttt3r_viewer.rules_command import EVIDENCE, list_rules
 from ttt3r_viewer.state import EvidenceKind
 from ttt3r_viewer.types import ParameterInfo
 
@@ -149,7 +149,7 @@ def test_a_description_holds_the_values_in_force():
 
 def test_rules_are_named_and_checked_without_torch():
     code = (
-        "import ttt3r_viewer.rules.registry as r, ttt3r_viewer.rules_command, sys;"
+        "import ttt3r_viewer.rules.registry as r, ttt3r_viewer.commands.rules, sys;"
         "r.rules_from_text('ttt3r:0.5,recal3r,memix-ttsa,ddd3r-ortho');"
         "assert 'torch' not in sys.modules"
     )

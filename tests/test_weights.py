@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ttt3r_viewer import weights_command
 from ttt3r_viewer.assets import asset_path
+from ttt3r_viewer.commands import weights as weights_command
+from ttt3r_viewer.commands.parser import Parser
 from ttt3r_viewer.errors import InputError, OutputError, WeightsError
 from ttt3r_viewer.model import weights
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
@@ -323,9 +324,9 @@ def test_saving_into_a_folder_that_is_not_there(
 
 
 def parse(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    weights_command.add_parser(parser.add_subparsers())
-    return parser.parse_args(["weights", *words])
+    parser = Parser()
+    weights_command.add_arguments(parser)
+    return parser.parse_args(words)
 
 
 def run(*words: str) -> str:

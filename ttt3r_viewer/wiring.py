@@ -1,4 +1,4 @@
-"""Where frames -> model -> rule -> scene is wired; `cli.py` adds the viewer, or a progress bar."""
+"""Where frames -> model -> rule -> scene is wired; `commands/` adds a page, or a progress bar."""
 
 from __future__ import annotations
 

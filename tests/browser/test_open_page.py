@@ -12,11 +12,11 @@ import pytest
 from tests.browser.conftest import Ui, wait_for
 from tests.made_up_run import room_result
 from tests.test_archive import STATUS, new_writer
+from ttt3r_viewer.commands.open import notice_of
 from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.replay import Replay
 from ttt3r_viewer.scene.archive import Archive
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.session_command import notice_of
 from ttt3r_viewer.viewer.app import Viewer
 
 pytestmark = pytest.mark.browser

@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser.conftest import Ui, wait_for
 from ttt3r_viewer.assets import asset_path
-from ttt3r_viewer.cli import MINIATURE_NOTICE
+from ttt3r_viewer.commands.view import MINIATURE_NOTICE
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.wiring import Reconstruction

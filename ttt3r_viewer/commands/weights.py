@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from ttt3r_viewer.commands.parser import Parser, Say
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.model.fetch import LICENCE_NOTE, RELEASES, http_download, locate
 from ttt3r_viewer.model.fetch import fetch as fetch_release
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
     from ttt3r_viewer.model.config import ModelConfig
 
-Say = Callable[[str], None]
-"""Takes a line for the person, as `print` does."""
 DtypeName = Literal["float32", "bfloat16", "float16"]
+DESCRIPTION = "Look at, convert or fetch a network's weights."
 MINIATURE_NOTE = (
     "the miniature: trained on procedural rooms only, it shows how the program works; real footage "
     "wants the released weights (`ttt3r-view weights fetch cut3r-512`)"
 )
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `weights` and its subcommands; each sets `handler(arguments, say)` as a default."""
-    weights = subparsers.add_parser("weights", help="look at, convert or fetch a network's weights")
-    commands = weights.add_subparsers(dest="weights_command", required=True, metavar="COMMAND")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommands; each sets `handler(arguments, say)` as a default."""
+    commands = parser.add_subparsers(
+        dest="weights_command", required=True, metavar="COMMAND", parser_class=Parser
+    )
     file_help = f"a weights file, or miniature, {', '.join(RELEASES)}"
 
     info_parser = commands.add_parser("info", help="say what a weights file holds")
@@ -54,6 +54,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     fetch_parser.add_argument("--url", help="a mirror that has the released file (http or https)")
     fetch_parser.set_defaults(handler=_handle_fetch)
+
+
+def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
+    """Do what the subcommand says. Raises `WeightsError` and `OutputError`."""
+    given.handler(given, say)
+    return 0
 
 
 def info(path: Path) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import textwrap
-from collections.abc import Callable
 
+from ttt3r_viewer.commands.parser import Say
 from ttt3r_viewer.rules.registry import all_rules
 from ttt3r_viewer.rules.rule import UpdateRule, parameters_of
 from ttt3r_viewer.state import EvidenceKind
 
+DESCRIPTION = "List the update rules: paper, formula, evidence, cost, parameters."
 WIDTH = 100
 LABEL_WIDTH = 12
 EVIDENCE: dict[EvidenceKind, str] = {
@@ -23,7 +25,17 @@ EVIDENCE: dict[EvidenceKind, str] = {
 """What each kind of evidence is, in words; every rule also sees the state and its proposal."""
 
 
-def list_rules(say: Callable[[str], None]) -> None:
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """It takes none."""
+
+
+def execute(_given: argparse.Namespace, say: Say, _complain: Say) -> int:
+    """List them."""
+    list_rules(say)
+    return 0
+
+
+def list_rules(say: Say) -> None:
     """Say what rules there are, one block per rule, then what is wrong with those of others."""
     rules, errors = all_rules()
     say("S is the state, C what the network proposes: S + gain (C - S), per token.")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
+from ttt3r_viewer.commands.parser import Say
 from ttt3r_viewer.export.formats import FORMATS, default_target, export_session, format_named
 from ttt3r_viewer.export.points import Thinning
 from ttt3r_viewer.export.source import Source
 from ttt3r_viewer.scene.archive import Archive
-from ttt3r_viewer.types import printable
 
-Say = Callable[[str], None]
-"""Takes a line for the person."""
 DESCRIPTION = (
     "Write a session, the folder that a run's --output named, as what other programs open. It "
     "needs no weights and no GPU."
@@ -51,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace what an earlier export wrote there")
 
 
-def export(given: argparse.Namespace, say: Say, complain: Say) -> None:
+def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     """Export with a progress bar; `say` takes the result, `complain` what was left out.
 
     Raises `SettingsError`, `ArchiveError` and `OutputError`; nothing is left then, nor after
@@ -73,6 +70,7 @@ def export(given: argparse.Namespace, say: Say, complain: Say) -> None:
 
         done = export_session(source, given.to, path, tell, thinning, overwrite=given.overwrite)
     if done.note:
-        complain(printable(done.note))
+        complain(done.note)
     size = f"{done.bytes_written / 1e6:.3g} MB"
-    say(printable(f"wrote {done.count} {done.unit}, {size}, to {done.path}"))
+    say(f"wrote {done.count} {done.unit}, {size}, to {done.path}")
+    return 0

@@ -5,21 +5,19 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 from ttt3r_viewer.bench.report import as_json, table
 from ttt3r_viewer.bench.turns import measure
 from ttt3r_viewer.bench.variant import MADE_UP, Variant
+from ttt3r_viewer.commands.parser import Say
 from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.fetch import locate
 from ttt3r_viewer.rules.registry import MOST_RULES, rule_from_text
 from ttt3r_viewer.settings import Settings, choices_of
 
-Say = Callable[[str], None]
-"""Takes a line for the person."""
 DESCRIPTION = (
     "Measure what a frame costs, stage by stage, on made-up frames: each variant in a process of "
     "its own, taking turns. --rule, --dtype and --lanes take several values with commas; every "
@@ -54,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace FILE")
 
 
-def bench(given: argparse.Namespace, say: Say, tell: Say) -> None:
-    """Measure and report; `say` takes the results, `tell` how far it is.
+def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
+    """Measure and report; `say` takes the results, `complain` how far it is.
 
     Raises `SettingsError`, `RuleError`, `WeightsError` or `OutputError` before anything is started,
     and `ReconstructionError` where a variant cannot go on.
@@ -63,7 +61,7 @@ def bench(given: argparse.Namespace, say: Say, tell: Say) -> None:
     variants = variants_of(given)
     if given.json is not None:
         check_free(given.json, overwrite=given.overwrite)
-    runs = measure(variants, given.rounds, profile=given.profile, say=tell)
+    runs = measure(variants, given.rounds, profile=given.profile, say=complain)
     for run in runs:
         if run.finished.profile:
             say(f"{run.name}, one frame:\n{run.finished.profile}")
@@ -71,6 +69,7 @@ def bench(given: argparse.Namespace, say: Say, tell: Say) -> None:
     if given.json is not None:
         write_json(given.json, json.dumps(as_json(runs, given.rounds), indent=1))
         say(f"wrote {given.json}")
+    return 0
 
 
 def variants_of(given: argparse.Namespace) -> list[Variant]:

@@ -1,0 +1,60 @@
+"""`ttt3r-view`: reconstruct in the background, and watch it in the browser."""
+
+from __future__ import annotations
+
+import argparse
+
+from ttt3r_viewer.commands.interruption import no_interruption
+from ttt3r_viewer.commands.page import announce
+from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
+from ttt3r_viewer.wiring import Reconstruction
+
+DESCRIPTION = "Watch TTT3R reconstruct a folder of images, a video or a demo, live in the browser."
+MINIATURE_NOTICE = (
+    "This is the miniature: a small network trained on procedural rooms, to show how the program "
+    "works. It has never seen a photo; real footage wants the released weights "
+    "(ttt3r-view weights fetch cut3r-512)."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A flag for every setting."""
+    add_settings(parser, with_page=True)
+
+
+def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
+    """Reconstruct in the background and serve the page until Ctrl-C."""
+    from ttt3r_viewer.model.fetch import locate
+    from ttt3r_viewer.viewer.address import free_port
+
+    settings = settings_of(given)
+    # What can be known to fail is refused before anything is loaded.
+    locate(settings.weights)
+    free_port(settings.host, settings.port)
+    reconstruction = Reconstruction.prepare(settings)
+    # The thread imports torch and reads the weights while this one serves the page.
+    reconstruction.worker.start()
+    viewer = None
+    try:
+        from ttt3r_viewer.viewer.app import Viewer
+
+        notice = MINIATURE_NOTICE if settings.weights == "miniature" else ""
+        viewer = Viewer(
+            reconstruction.store,
+            reconstruction.commands,
+            host=settings.host,
+            port=settings.port,
+            notice=notice,
+            ground_truth=reconstruction.ground_truth,
+        )
+        viewer.start()
+        announce(viewer, say, reconstruction.note, notice, open_browser=settings.open_browser)
+        reconstruction.watch(complain, viewer.report)
+    except KeyboardInterrupt:
+        pass  # the way to end it
+    finally:
+        with no_interruption():
+            reconstruction.end()
+            if viewer is not None:
+                viewer.stop()
+    return 0
