@@ -1,0 +1,152 @@
+"""KITTI: the depth selection for validation, and odometry.
+
+Depth: `image/DRIVE_image_0000000005_image_02.png` beside
+`groundtruth_depth/DRIVE_groundtruth_depth_0000000005_image_02.png`, 16-bit, 256 to the metre, 0
+where unknown. A sequence is one drive and camera; the published protocol's copy, with a folder per
+drive in `image_gathered` and `groundtruth_depth_gathered`, is read too.
+
+Odometry: `sequences/00/image_2`, `sequences/00/times.txt`, and `poses/00.txt` with 3 x 4 matrices,
+camera to world, of the left grey camera; the left colour camera stands some 6 cm beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ttt3r_viewer.errors import EvaluationError
+from ttt3r_viewer.evaluate.datasets.base import Dataset, Facts, TrueFrame, chosen
+from ttt3r_viewer.evaluate.datasets.files import (
+    depth_reader,
+    read_lines,
+    read_picture,
+    subfolders,
+)
+from ttt3r_viewer.evaluate.ground_truth import CountedPoses, read_ground_truth
+from ttt3r_viewer.frames.folder import list_folder, natural_key
+
+DEPTH_FACTS = Facts(
+    "KITTI depth",
+    "val_selection_cropped with image/ and groundtruth_depth/, or odometry with sequences/ and "
+    "poses/",
+    ("depth",),
+    "all",
+)
+ODOMETRY_FACTS = Facts("KITTI odometry", DEPTH_FACTS.layout, ("poses",), "50:1000:50")
+_PICTURE = re.compile(r"(?P<drive>.+_sync)_image_(?P<number>\d+)_(?P<camera>image_0\d)\.png")
+_FPS = 10.0
+
+
+def kitti(root: Path) -> Dataset:
+    """Odometry where the root has `sequences/`, else the depth selection."""
+    if (root / "sequences").is_dir():
+        return KittiOdometry(root)
+    inner = [root, root / "val_selection_cropped", root / "depth_selection/val_selection_cropped"]
+    there = (place for place in inner if any((place / one).is_dir() for one in _IMAGES))
+    return KittiDepth(next(there, root))
+
+
+_IMAGES = {"image": "groundtruth_depth", "image_gathered": "groundtruth_depth_gathered"}
+"""Folders of pictures, each with that of its depth."""
+
+
+@dataclass(frozen=True)
+class KittiDepth:
+    """The validation selection of depth prediction."""
+
+    root: Path
+    facts: Facts = DEPTH_FACTS
+
+    def sequences(self, wanted: Sequence[str] | None) -> list[str]:
+        """One per drive and camera."""
+        known = dict.fromkeys(name for name, _, _ in self._pictures())
+        return chosen(sorted(known), wanted, self.facts)
+
+    def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
+        """The pictures of a drive in order of their numbers, with depth where it is known."""
+        own = [(number, path) for name, number, path in self._pictures() if name == sequence]
+        frames = []
+        for number, path in sorted(own)[::stride][:most]:
+            depth = _depth_of(path)
+            frames.append(
+                TrueFrame(
+                    name=path.name,
+                    time_sec=number / _FPS,
+                    read_picture=partial(read_picture, path),
+                    read_depth=depth_reader(depth, 256.0) if depth.exists() else None,
+                )
+            )
+        return tuple(frames)
+
+    def _pictures(self) -> Iterator[tuple[str, int, Path]]:
+        """Sequence, number and file of every picture."""
+        images = self.root / "image"
+        gathered = self.root / "image_gathered"
+        folders = [images] if images.is_dir() else []
+        if not folders and gathered.is_dir():
+            folders = subfolders(gathered)
+        for folder in folders:
+            for name in list_folder(folder):
+                if match := _PICTURE.fullmatch(name):
+                    sequence = f"{match['drive']}_{match['camera']}"
+                    yield sequence, int(match["number"]), folder / name
+
+
+def _depth_of(picture: Path) -> Path:
+    """The depth that belongs to a picture; in gathered copies it may have the picture's name."""
+    gathered = picture.parent.parent.name == "image_gathered"
+    if gathered:
+        folder = picture.parents[2] / _IMAGES["image_gathered"] / picture.parent.name
+    else:
+        folder = picture.parents[1] / _IMAGES["image"]
+    official = re.sub(r"_sync_image_", "_sync_groundtruth_depth_", picture.name)
+    same = folder / picture.name
+    return same if gathered and same.exists() else folder / official
+
+
+@dataclass(frozen=True)
+class KittiOdometry:
+    """The odometry sequences that have poses."""
+
+    root: Path
+    facts: Facts = ODOMETRY_FACTS
+
+    def sequences(self, wanted: Sequence[str] | None) -> list[str]:
+        """Numbers of the sequences that have poses."""
+        known = [
+            folder.name
+            for folder in subfolders(self.root / "sequences")
+            if self._poses(folder.name).exists()
+        ]
+        return chosen(sorted(known, key=natural_key), wanted, self.facts)
+
+    def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
+        """Pictures of the left colour camera, or of the left grey one where that is all."""
+        folder = self.root / "sequences" / sequence
+        colour = folder / "image_2"
+        pictures = colour if colour.is_dir() else folder / "image_0"
+        poses = read_ground_truth(self._poses(sequence))
+        if not isinstance(poses, CountedPoses):
+            raise EvaluationError(f"{poses.path}: wanted 12 numbers per line, a 3 x 4 matrix")
+        names = list_folder(pictures)
+        times_file = folder / "times.txt"
+        times = [number / _FPS for number in range(len(names))]
+        if times_file.exists():
+            times = [float(one[0]) for one in read_lines(times_file)]
+        if len(times) != len(names):
+            raise EvaluationError(f"{times_file}: {len(times)} times for {len(names)} pictures")
+        return tuple(
+            TrueFrame(
+                name=names[index],
+                time_sec=times[index],
+                read_picture=partial(read_picture, pictures / names[index]),
+                T_world_camera=poses.pose_of(index, times[index], names[index]),
+            )
+            for index in range(0, len(names), stride)[:most]
+        )
+
+    def _poses(self, sequence: str) -> Path:
+        return self.root / "poses" / f"{sequence}.txt"

@@ -1,0 +1,77 @@
+"""TUM RGB-D and, in the same layout, Bonn RGB-D Dynamic.
+
+A sequence is a folder with `rgb.txt` and `depth.txt` (`time file` per line) and `groundtruth.txt`
+(`time tx ty tz qx qy qz qw`, camera to world). Depth is 16-bit, 5000 to the metre, 0 where unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ttt3r_viewer.errors import EvaluationError
+from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame, chosen, thinned
+from ttt3r_viewer.evaluate.datasets.files import (
+    depth_reader,
+    folders_with,
+    read_lines,
+    read_picture,
+)
+from ttt3r_viewer.evaluate.ground_truth import TimedPoses, read_ground_truth
+
+DEPTH_PER_METRE = 5000.0
+DEPTH_TOLERANCE_SEC = 0.02
+"""How far a picture's depth may be from it in time, as in the data set's own `associate.py`."""
+_LAYOUT = "folders with rgb.txt, depth.txt and groundtruth.txt"
+TUM_FACTS = Facts("TUM RGB-D", _LAYOUT, ("poses",), "50:1000:50")
+BONN_FACTS = Facts("Bonn RGB-D Dynamic", _LAYOUT, ("depth",), "50:500:50")
+
+
+@dataclass(frozen=True)
+class TumFolders:
+    """Sequences of TUM's layout below a root."""
+
+    root: Path
+    facts: Facts = TUM_FACTS
+
+    def sequences(self, wanted: Sequence[str] | None) -> list[str]:
+        """Folders that hold the files."""
+        return chosen(folders_with(self.root, "rgb.txt", "groundtruth.txt"), wanted, self.facts)
+
+    def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
+        """Pictures in order of time, each with the depth and the pose nearest to it in time."""
+        folder = self.root / sequence
+        poses = read_ground_truth(folder / "groundtruth.txt")
+        if not isinstance(poses, TimedPoses):
+            raise EvaluationError(
+                f"{poses.path}: no times; wanted lines `time tx ty tz qx qy qz qw`"
+            )
+        depth = _timed_files(folder / "depth.txt") if (folder / "depth.txt").exists() else []
+        depth_times = np.array([time_sec for time_sec, _ in depth])
+        frames = []
+        for index, (time_sec, path) in enumerate(_timed_files(folder / "rgb.txt")):
+            row = int(np.abs(depth_times - time_sec).argmin()) if depth else -1
+            near = row >= 0 and abs(depth_times[row] - time_sec) <= DEPTH_TOLERANCE_SEC
+            frames.append(
+                TrueFrame(
+                    name=path.name,
+                    time_sec=time_sec,
+                    read_picture=partial(read_picture, path),
+                    T_world_camera=poses.pose_of(index, time_sec, path.name),
+                    read_depth=depth_reader(depth[row][1], DEPTH_PER_METRE) if near else None,
+                )
+            )
+        return thinned(frames, stride, most)
+
+
+def _timed_files(path: Path) -> list[tuple[float, Path]]:
+    """Times and files of an `rgb.txt` or `depth.txt`, in order of time."""
+    try:
+        files = [(float(time_sec), path.parent / name) for time_sec, name in read_lines(path)]
+    except ValueError as error:
+        raise EvaluationError(f"{path}: {error}; wanted lines `seconds file`") from error
+    return sorted(files)

@@ -1,0 +1,164 @@
+"""Tables over the sequences of a data set: every record, and the mean of each rule and length."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ttt3r_viewer.evaluate.comparison import MISSING
+from ttt3r_viewer.evaluate.records import ALL, Record
+
+HEADINGS = {
+    "ate_m": "ATE (m)",
+    "ate_metric_m": "ATE, own metres (m)",
+    "rpe_translation_m": "RPE t (m)",
+    "rpe_rotation_deg": "RPE r (deg)",
+    "path_m": "path (m)",
+    "abs_rel_aligned": "AbsRel",
+    "delta_aligned": "delta < 1.25",
+    "abs_rel_metric": "AbsRel, own metres",
+    "delta_metric": "delta < 1.25, own metres",
+    "accuracy_mean_m": "Acc mean (m)",
+    "accuracy_median_m": "Acc median (m)",
+    "completeness_mean_m": "Comp mean (m)",
+    "completeness_median_m": "Comp median (m)",
+    "normal_consistency_mean": "NC mean",
+    "normal_consistency_median": "NC median",
+    "fps": "frames per second",
+    "peak_memory_mb": "peak memory (MB)",
+}
+"""Measures in the order of their columns."""
+NO_RATIO = frozenset({"path_m", "peak_memory_mb", "fps"})
+Interval = Callable[[Sequence[float]], tuple[float, float, float]]
+"""Gives the median of numbers and the ends of its 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """One measure of one rule and length, over sequences."""
+
+    rule: str
+    length: str
+    measure: str
+    sequences: int
+    mean: float
+    median: float
+    ratio: float | None = None
+    """Median over sequences of this rule / the reference rule; None for the reference itself."""
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+
+
+def length_order(length: str) -> tuple[bool, int]:
+    """Key that sorts lengths: numbers rising, then `all`."""
+    return (True, 0) if length == ALL else (False, int(length))
+
+
+def means(
+    records: Sequence[Record], rules: Sequence[str], reference: str, interval: Interval
+) -> list[Mean]:
+    """One per length, rule and measure, in this order; rules in the order that is given.
+
+    Ratios are paired by sequence: only those that both rules have count.
+    """
+    values: dict[tuple[str, str, str], dict[str, float]] = {}
+    for record in records:
+        for measure, number in record.numbers.items():
+            values.setdefault((record.length, record.rule, measure), {})[record.sequence] = number
+    found = []
+    for length in sorted({record.length for record in records}, key=length_order):
+        for rule in rules:
+            for measure in HEADINGS:
+                own = values.get((length, rule, measure))
+                if own is None:
+                    continue
+                beside = values.get((length, reference, measure), {})
+                pairs = [own[one] / beside[one] for one in own if beside.get(one, 0) > 0]
+                compared = rule != reference and pairs and measure not in NO_RATIO
+                ratio = interval(pairs) if compared else (None, None, None)
+                numbers = list(own.values())
+                middle = float(np.median(numbers))
+                mean = float(np.mean(numbers))
+                found.append(Mean(rule, length, measure, len(own), mean, middle, *ratio))
+    return found
+
+
+def records_csv(records: Sequence[Record]) -> str:
+    """Every record in full precision; a cell is empty where there is no number."""
+    rows = sorted(records, key=lambda one: (one.sequence, one.rule, length_order(one.length)))
+    columns = ("sequence", "rule", "length", "frames", "speed", "device", "reason")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*columns, *HEADINGS))
+    for row in rows:
+        numbers = (row.numbers.get(measure, "") for measure in HEADINGS)
+        writer.writerow((*(getattr(row, column) for column in columns), *numbers))
+    return text.getvalue()
+
+
+def means_csv(rows: Sequence[Mean]) -> str:
+    """The means, medians and ratios in full precision."""
+    columns = tuple(Mean.__dataclass_fields__)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        cells = (getattr(row, column) for column in columns)
+        writer.writerow("" if cell is None else cell for cell in cells)
+    return text.getvalue()
+
+
+def markdown(
+    rows: Sequence[Mean], reference: str, skipped: Mapping[str, str], notes: Sequence[str]
+) -> str:
+    """Tables of the means and of the ratios, notes, and sequences that were left out, with why."""
+    shown = [measure for measure in HEADINGS if any(row.measure == measure for row in rows)]
+    cells = {(row.length, row.rule, row.measure): row for row in rows}
+    lines = ["| frames | rule | sequences |" + _headings(shown), "| ---: | --- | ---: |"]
+    lines[1] += " ---: |" * len(shown)
+    for length, rule in dict.fromkeys((row.length, row.rule) for row in rows):
+        own = [cells.get((length, rule, measure)) for measure in shown]
+        numbers = (f"{one.mean:.4g}" if one else MISSING for one in own)
+        count = max(one.sequences for one in own if one)
+        lines.append(f"| {length} | {_cell(rule)} | {count} | " + " | ".join(numbers) + " |")
+    text = ["Mean over sequences.", "", *lines]
+    if any(row.ratio is not None for row in rows):
+        text += ["", *_ratios(rows, reference)]
+    items = [*notes, *(f"left out: {name}: {reason}" for name, reason in skipped.items())]
+    text += ["", *(f"* {' '.join(item.split())}" for item in items)] if items else []
+    return "\n".join(text) + "\n"
+
+
+def _ratios(rows: Sequence[Mean], reference: str) -> list[str]:
+    shown = [
+        measure
+        for measure in HEADINGS
+        if any(row.measure == measure and row.ratio is not None for row in rows)
+    ]
+    lines = [
+        f"Median over sequences of the ratio to `{reference}`, with a 95 % bootstrap interval.",
+        "",
+        "| frames | rule |" + _headings(shown),
+        "| ---: | --- |" + " ---: |" * len(shown),
+    ]
+    ratios = {(row.length, row.rule, row.measure): row for row in rows if row.ratio is not None}
+    for length, rule in dict.fromkeys((one[0], one[1]) for one in ratios):
+        own = [ratios.get((length, rule, measure)) for measure in shown]
+        texts = (
+            f"{one.ratio:.3f} [{one.ratio_low:.3f}, {one.ratio_high:.3f}]" if one else MISSING
+            for one in own
+        )
+        lines.append(f"| {length} | {_cell(rule)} | " + " | ".join(texts) + " |")
+    return lines
+
+
+def _headings(measures: Sequence[str]) -> str:
+    return "".join(f" {HEADINGS[measure]} |" for measure in measures)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
