@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.made_up_run import room_result
-from tests.test_export_formats import FRAMES, make_session, silent
+from tests.test_export_formats import FRAMES, make_session, silent, small_film
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import ArchiveError, OutputError, SettingsError
 from ttt3r_viewer.export import target
@@ -46,7 +46,7 @@ def test_an_export_that_is_cut_off_leaves_nothing(tmp_path, source, name, what):
 
     kind = KeyboardInterrupt if isinstance(what, KeyboardInterrupt) else OutputError
     with pytest.raises(kind):
-        export_session(source, name, path, cut_off)
+        export_session(source, name, path, cut_off, film=small_film(name))
     assert not list(tmp_path.iterdir())
 
 
@@ -123,13 +123,14 @@ def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path, source):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_room(tmp_path, source, name, monkeypatch):
-    whole = export_session(source, name, tmp_path / "whole", silent)
+    film = small_film(name)
+    whole = export_session(source, name, tmp_path / "whole", silent, film=film)
     free = whole.bytes_written - 1
     monkeypatch.setattr(
         target, "shutil", SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=free))
     )
     with pytest.raises(OutputError, match=r"GB are needed and .* GB are free there; free some"):
-        export_session(source, name, tmp_path / "out", silent)
+        export_session(source, name, tmp_path / "out", silent, film=film)
     assert [one.name for one in tmp_path.iterdir()] == ["whole"]
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ttt3r_viewer.commands.parser import Say
+from ttt3r_viewer.export.film import Film, size_from_text
 from ttt3r_viewer.export.formats import FORMATS, default_target, export_session, format_named
 from ttt3r_viewer.export.points import Thinning
 from ttt3r_viewer.export.source import Source
@@ -46,6 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--max-points", type=int, metavar="N", help="at most so many points (see formats)")
     add("--overwrite", action="store_true", help="replace what an earlier export wrote there")
+    film = Film()
+    group = parser.add_argument_group("films (mp4, gif; of these viser and html take --seconds)")
+    add = group.add_argument
+    add("--path", default=film.path, help="orbit, follow or keyframes (default orbit)")
+    add("--tour", type=Path, metavar="FILE", help="keyframes (default: DIR/tour.json)")
+    add("--size", default=f"{film.width}x{film.height}", metavar="WxH", help="default %(default)s")
+    add("--fps", type=int, default=film.fps, metavar="N", help="default %(default)s")
+    add("--seconds", type=float, metavar="S", help="default: the tour's, or 10")
+    add("--no-growth", action="store_true", help="the whole cloud from the start")
+    add("--point-size", type=int, metavar="PX", help="default: 2 at 720 rows")
 
 
 def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
@@ -59,6 +70,17 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
 
     format_named(given.to)
     thinning = Thinning(given.pixel_stride, given.min_confidence_percentile, given.max_points)
+    width, height = size_from_text(given.size)
+    film = Film(
+        path=given.path,
+        width=width,
+        height=height,
+        fps=given.fps,
+        seconds=given.seconds,
+        grow=not given.no_growth,
+        point_px=given.point_size,
+        tour=given.tour,
+    )
     source = Source(Archive.open(given.session), given.lane - 1, given.stride)
     path = given.output or default_target(given.session, source, given.to)
     text = TextColumn("{task.description}", markup=False)
@@ -68,7 +90,9 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
         def tell(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        done = export_session(source, given.to, path, tell, thinning, overwrite=given.overwrite)
+        done = export_session(
+            *(source, given.to, path, tell, thinning, film), overwrite=given.overwrite
+        )
     if done.note:
         complain(done.note)
     size = f"{done.bytes_written / 1e6:.3g} MB"

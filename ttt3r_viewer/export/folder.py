@@ -11,11 +11,14 @@ from typing import IO
 from ttt3r_viewer.errors import OutputError
 
 
-def claim_folder(path: Path, own_files: tuple[str, ...], *, overwrite: bool) -> None:
+def claim_folder(
+    path: Path, own_files: tuple[str, ...], *, overwrite: bool, hint: str = ""
+) -> None:
     """Make `path`, or take it as it is, before anything is computed.
 
     A folder that is not empty is refused, unless `overwrite`: then the files named in `own_files`
-    are replaced when their time comes, and everything else is left alone. Raises `OutputError`.
+    are replaced when their time comes, and everything else is left alone. Raises `OutputError`,
+    which ends with `hint` where the folder is not empty.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -35,7 +38,7 @@ def claim_folder(path: Path, own_files: tuple[str, ...], *, overwrite: bool) -> 
         more = " and more" if len(there) > 3 else ""
         raise OutputError(
             f"--output {path}: not empty (it holds {', '.join(there[:3])}{more}); name another "
-            f"folder, or give --overwrite, which replaces only {', '.join(own_files)}"
+            f"folder, or give --overwrite, which replaces only {', '.join(own_files)}{hint}"
         )
 
 

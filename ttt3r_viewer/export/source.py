@@ -28,7 +28,8 @@ class Source:
     """One lane of an archive; every `stride`-th of the frames that were there when it was made.
 
     Frames that are damaged are left out, and `notes` says which. Raises `ArchiveError` where there
-    is no frame, `SettingsError` where there is no such lane.
+    is no frame, also while reading when a restart has taken them all away, and `SettingsError`
+    where there is no such lane.
     """
 
     def __init__(self, archive: Archive, lane: int = 0, stride: int = 1) -> None:
@@ -58,7 +59,7 @@ class Source:
             try:
                 yield self._camera(sequence)
             except ArchiveError as error:
-                self.leave_out(str(error))
+                self._go_on_after(error)
 
     def frames(self) -> Iterator[FrameResult]:
         """Every frame in full, one at a time."""
@@ -66,7 +67,13 @@ class Source:
             try:
                 yield self.archive.lane(sequence, self.lane)
             except ArchiveError as error:
-                self.leave_out(str(error))
+                self._go_on_after(error)
+
+    def _go_on_after(self, error: ArchiveError) -> None:
+        """Leave out a damaged frame. Raises what came where all are gone, as after a restart."""
+        if not len(self.archive):
+            raise error
+        self.leave_out(str(error))
 
     def leave_out(self, note: str) -> None:
         """Say once why a frame is not in the export."""

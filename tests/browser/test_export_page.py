@@ -1,0 +1,141 @@
+"""Exports in a real browser: the tab with its download, and the page that opens from disk."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+import trimesh
+from PIL import Image
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import DRAWN_POINTS, Ui, wait_for
+from tests.made_up_run import MadeUpRun
+from tests.test_export_formats import FRAMES, make_session, silent
+from tests.test_export_job import Held
+from ttt3r_viewer.export.film import Film
+from ttt3r_viewer.export.formats import export_session
+from ttt3r_viewer.export.job import Exporter
+from ttt3r_viewer.export.source import Source
+from ttt3r_viewer.reconstruct.commands import Command
+from ttt3r_viewer.replay import Replay
+from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.app import Viewer
+
+pytestmark = pytest.mark.browser
+
+FRAME_POINTS = 64 * 48
+
+
+@pytest.fixture
+def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[tuple[Ui, Exporter]]:
+    """What `ttt3r-view open` shows, with the tab of exports in front."""
+    archive = Archive.open(make_session(tmp_path / "session"))
+    exporter = Exporter(lambda: archive, tmp_path / "session")
+    store, commands = SceneStore(max_points=5_000), SimpleQueue[Command]()
+    replay = Replay(archive, store, commands)
+    viewer = Viewer(store, commands, port=0, exporter=exporter)
+    viewer.start()
+    replay.start()
+    ui = open_ui(viewer)
+    ui.wait_probe("all frames", phase="finished", frames_seen=FRAMES)
+    ui.page.get_by_role("tab", name="Export").click()
+    ui.settle()
+    yield ui, exporter
+    replay.stop()
+    viewer.stop()
+
+
+def download(ui: Ui) -> tuple[str, bytes]:
+    """Click, and give the name and content of what the browser saved."""
+    with ui.page.expect_download(timeout=30_000) as waiting:
+        ui.button("Download").click()
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+def test_an_export_is_chosen_started_and_downloaded(session):
+    ui, _ = session
+    expect(ui.button("Download")).not_to_be_visible()
+    expect(ui.page.get_by_text("Picture size")).not_to_be_visible()
+    ui.button("Export").click()
+    wait_for(lambda: f"{FRAMES * FRAME_POINTS:,} points" in ui.text("export-state"), "the result")
+    name, content = download(ui)
+    assert name == "points.ply"
+    loaded = trimesh.load(io.BytesIO(content), file_type="ply")
+    assert isinstance(loaded, trimesh.PointCloud)
+    assert len(loaded.vertices) == FRAMES * FRAME_POINTS
+
+    ui.choose("Format", "colmap")
+    ui.button("Export").click()
+    wait_for(lambda: "colmap" in ui.text("export-state").split(" at ")[-1], "the folder")
+    name, content = download(ui)
+    assert name == "colmap.zip"
+    with zipfile.ZipFile(io.BytesIO(content)) as packed:
+        assert "colmap/sparse/0/points3D.bin" in packed.namelist()
+
+    ui.choose("Format", "mp4")
+    expect(ui.page.get_by_text("Picture size")).to_be_visible()
+    ui.choose("Format", "tum")
+    expect(ui.page.get_by_text("Most points")).not_to_be_visible()
+
+
+def test_an_export_shows_how_far_it_is_and_is_cancelled(session):
+    ui, exporter = session
+    held = Held(exporter)
+    ui.button("Export").click()
+    assert held.reached.wait(10)
+    wait_for(lambda: "Writing ply: 1 of 4 steps" in ui.text("export-state"), "the progress")
+    expect(ui.page.get_by_role("progressbar").last).to_be_visible()
+    ui.button("Export").click()
+    wait_for(lambda: "is going on: wait for it" in ui.text("export-state"), "the refusal")
+    ui.button("Cancel").click()
+    ui.settle()
+    held.go_on.set()
+    wait_for(lambda: "Cancelled: nothing is left of it" in ui.text("export-state"), "the end")
+    expect(ui.button("Download")).not_to_be_visible()
+    expect(ui.button("Cancel")).not_to_be_visible()
+
+
+def test_a_run_without_an_archive_says_why_it_cannot(open_ui):
+    store = SceneStore(max_points=5_000)
+    run = MadeUpRun(store, paused=True)
+    viewer = Viewer(store, run.commands, port=0)
+    viewer.start()
+    ui = open_ui(viewer)
+    ui.page.get_by_role("tab", name="Export").click()
+    wait_for(lambda: "keeps no frames on disk" in ui.text("export-why"), "the reason")
+    expect(ui.button("Export")).not_to_be_visible()
+    viewer.stop()
+
+
+def test_the_page_opens_from_disk_and_plays_the_growth(browser: Browser, tmp_path: Path):
+    source = Source(Archive.open(make_session(tmp_path / "session")))
+    path = tmp_path / "growth.html"
+    export_session(source, "html", path, silent, film=Film(seconds=4))
+    page = browser.new_page(viewport={"width": 800, "height": 600})
+    asked, errors = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{path.as_uri()}?fixedDpr=1")
+    seen: set[int] = set()
+
+    def grown() -> bool:
+        seen.add(page.evaluate(f"() => window.__viserMutable ? ({DRAWN_POINTS})() : 0"))
+        return {k * FRAME_POINTS for k in range(1, FRAMES + 1)} <= seen
+
+    wait_for(grown, "the cloud to grow")
+    # The playback bar: 4 s of growth, and 2 s to look at it.
+    expect(page.locator(".mantine-Slider-root")).to_be_visible()
+    length = page.locator("[role=slider]").get_attribute("aria-valuemax")
+    assert float(length or 0) == pytest.approx(6)
+    picture = page.screenshot()
+    colors = Image.open(io.BytesIO(picture)).convert("RGB").crop((150, 150, 650, 500))
+    assert len(colors.getcolors(1 << 20) or ()) > 20
+    page.close()
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob"}
+    assert errors == []

@@ -1,0 +1,206 @@
+"""Films and recordings of a session, read back by readers that are not ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import imageio.v3 as iio
+import msgspec
+import numpy as np
+import pytest
+import zstandard
+from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
+
+from tests.made_up_run import look_at
+from tests.test_export_formats import FRAMES, make_session, silent
+from ttt3r_viewer.cli import main
+from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.export import film as films
+from ttt3r_viewer.export.film import Film, size_from_text
+from ttt3r_viewer.export.footage import Footage, read_footage
+from ttt3r_viewer.export.formats import export_session
+from ttt3r_viewer.export.points import Thinning
+from ttt3r_viewer.export.source import Source
+from ttt3r_viewer.export.video import shown_at
+from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.scene.tour import Keyframe, Tour, write_tour
+
+SMALL = Film(width=96, height=64, fps=10, seconds=1.5)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory) -> Path:
+    return make_session(tmp_path_factory.mktemp("session"))
+
+
+@pytest.fixture
+def source(session) -> Source:
+    return Source(Archive.open(session))
+
+
+@pytest.fixture
+def footage(source) -> Footage:
+    return read_footage(source, Thinning(), silent)
+
+
+def test_an_mp4_plays_everywhere(tmp_path, source):
+    done = export_session(source, "mp4", tmp_path / "a.mp4", silent, film=SMALL)
+    assert (done.count, done.unit) == (15, "pictures")
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert (stream.codec_context.width, stream.codec_context.height) == (96, 64)
+        assert stream.average_rate == 10
+        times = [frame.time for frame in container.decode(stream)]
+    assert np.allclose(times, np.arange(15) / 10)
+    pictures = iio.imread(tmp_path / "a.mp4", plugin="pyav")
+    assert pictures.shape == (15, 64, 96, 3)
+    assert (pictures[-1].max(-1) > 60).mean() > 0.2
+
+
+def test_a_gif_has_its_pictures_its_colours_and_goes_on(tmp_path, source):
+    export_session(source, "gif", tmp_path / "a.gif", silent, film=SMALL)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert isinstance(gif, GifImageFile)
+        assert gif.n_frames == 15
+        assert gif.info["loop"] == 0
+        assert gif.info["duration"] == 100
+        gif.seek(14)
+        last = np.asarray(gif.convert("RGB")).astype(int)
+    export_session(source, "mp4", tmp_path / "a.mp4", silent, film=SMALL)
+    same = iio.imread(tmp_path / "a.mp4", plugin="pyav")[-1].astype(int)
+    assert np.abs(last - same).mean() < 16
+    with pytest.raises(SettingsError, match="--fps 60: a GIF shows at most 50; take fewer"):
+        export_session(source, "gif", tmp_path / "b.gif", silent, film=Film(fps=60))
+    assert not (tmp_path / "b.gif").exists()
+
+
+def test_the_cloud_grows_or_is_whole_from_the_start(footage):
+    def shown(film: Film, count: int = 41) -> list[int]:
+        return [shown_at(footage, film, k, count) for k in range(count)]
+
+    growing = shown(Film())
+    assert growing[0] == 1
+    assert growing == sorted(growing)
+    assert growing[35:] == [FRAMES] * 6
+    assert shown(Film(grow=False)) == [FRAMES] * 41
+    following = shown(Film(path="follow"))
+    assert following[-2:] == [FRAMES - 1, FRAMES]
+
+
+def test_the_points_and_cameras_of_some_frames_are_those_of_all(footage):
+    parts = [footage.points_of(k, k + 1) for k in range(FRAMES)]
+    together = np.concatenate([part.positions_world for part in parts])
+    assert np.array_equal(together, footage.points.positions_world)
+    lines = [footage.past_cameras(k, k + 1).ends_world for k in range(FRAMES)]
+    whole = footage.past_cameras(0, FRAMES).ends_world
+    assert sorted(map(repr, np.concatenate(lines))) == sorted(map(repr, whole))
+
+
+def test_a_film_follows_the_tour_of_the_session(tmp_path):
+    folder = make_session(tmp_path / "s", 2)
+    source = Source(Archive.open(folder))
+    film = Film("keyframes", 64, 48, 10)
+    with pytest.raises(SettingsError, match=r"--path keyframes: .*s holds no tour.json; save one"):
+        export_session(source, "mp4", tmp_path / "a.mp4", silent, film=film)
+    views = (look_at([0, 0, -1], [0, 0, 4]), look_at([1, 0, -1], [0, 0, 4]))
+    tour = Tour(tuple(Keyframe(pose, 1.0, 0.8) for pose in views))
+    write_tour(folder / "tour.json", tour)
+    done = export_session(source, "mp4", tmp_path / "a.mp4", silent, film=film)
+    assert done.count == 8
+    write_tour(tmp_path / "other.json", Tour(tour.keyframes[:1]))
+    other = Film("keyframes", 64, 48, 10, 0.5, tour=tmp_path / "other.json")
+    still = export_session(source, "gif", tmp_path / "a.gif", silent, film=other)
+    assert still.count == 5
+
+
+def read_recording(content: bytes) -> tuple[dict, list[bytes]]:
+    """Take a `.viser` file apart: its messages and its arrays, all behind each other."""
+    size = int.from_bytes(content[:8], "little")
+    inner = zstandard.ZstdDecompressor().decompress(content[8:], max_output_size=size)
+    assert len(inner) == size
+    length = int.from_bytes(inner[:8], "little")
+    return msgspec.msgpack.decode(inner[8 : 8 + length]), [inner[8 + length :]]
+
+
+def test_a_recording_grows_step_by_step(tmp_path, source):
+    done = export_session(source, "viser", tmp_path / "a.viser", silent, film=Film(seconds=8))
+    assert (done.count, done.unit) == (FRAMES * 64 * 48, "points")
+    document, _ = read_recording((tmp_path / "a.viser").read_bytes())
+    assert document["durationSeconds"] == pytest.approx(10)
+    clouds = [
+        (time_sec, message["name"])
+        for time_sec, message in document["messages"]
+        if message["type"] == "PointCloudMessage"
+    ]
+    assert clouds == [(2.0 * k, f"/points/{k:04d}") for k in range(FRAMES)]
+    lengths = document["binaryBufferLengths"]
+    assert sum(size == 64 * 48 * 3 * 2 for size in lengths) == FRAMES
+    assert sum(size == 64 * 48 * 3 for size in lengths) == FRAMES
+    kinds = {message["type"] for _, message in document["messages"]}
+    assert "SetCameraLookAtMessage" in kinds
+    assert not any("Gui" in kind for kind in kinds)
+
+
+def test_a_recording_has_few_nodes_however_many_frames(tmp_path, source, monkeypatch):
+    from ttt3r_viewer.export import recording
+
+    monkeypatch.setattr(recording, "MOST_STEPS", 3)
+    export_session(source, "viser", tmp_path / "a.viser", silent, Thinning(max_points=100))
+    document, _ = read_recording((tmp_path / "a.viser").read_bytes())
+    kinds = [message["type"] for _, message in document["messages"]]
+    assert kinds.count("PointCloudMessage") == 3
+    assert document["durationSeconds"] == pytest.approx(films.SECONDS + recording.REST_SEC)
+
+
+def test_a_page_asks_for_nothing_from_elsewhere(tmp_path, source):
+    few = Thinning(max_points=100)
+    export_session(source, "html", tmp_path / "a.html", silent, few)
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "__VISER_EMBED_DATA__" in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--path", "spiral"], "--path spiral: take one of orbit, follow, keyframes"),
+        (["--size", "large"], "--size large: wanted width and height in pixels, such as 1280x720"),
+        (["--size", "641x360"], "--size 641x360: films want even numbers; take 640x360"),
+        (["--size", "8x8"], "--size 8x8: take 16 to 8192 pixels"),
+        (["--fps", "0"], "--fps 0: take 1 to 120"),
+        (["--seconds", "-1"], "--seconds -1: take more than 0"),
+        (["--seconds", "90000"], "more than 100,000 pictures"),
+        (["--point-size", "99"], "--point-size 99: take 1 to 32 pixels"),
+        (["--tour", "t.json"], "--tour t.json: only --path keyframes follows it"),
+    ],
+)
+def test_wrong_words_are_one_line(session, words, said, capsys):
+    assert main(["export", str(session), "--to", "mp4", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (session / "export").exists()
+
+
+def test_what_means_nothing_to_a_format_is_refused(tmp_path, source):
+    with pytest.raises(SettingsError, match="--size means nothing to html, only to mp4, gif:"):
+        export_session(source, "html", tmp_path / "a", silent, film=Film(width=640))
+    with pytest.raises(SettingsError, match="--seconds means nothing to ply, only to viser, html"):
+        export_session(source, "ply", tmp_path / "a", silent, film=Film(seconds=3))
+
+
+def test_the_command_films(tmp_path, session, capsys):
+    out = tmp_path / "film.mp4"
+    words = ["--size", "64x48", "--fps", "5", "--seconds", "1", "--path", "follow", "--no-growth"]
+    assert main(["export", str(session), "--to", "mp4", "--output", str(out), *words]) == 0
+    assert "wrote 5 pictures" in capsys.readouterr().out
+    assert len(iio.imread(out, plugin="pyav")) == 5
+
+
+def test_a_size_reads():
+    assert size_from_text("1280X720") == (1280, 720)

@@ -1,0 +1,166 @@
+"""The exports: a format and what is taken, how far it is, and the result as a download."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import viser
+
+from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.export.film import CameraPath, Film, size_from_text
+from ttt3r_viewer.export.formats import FORMATS, format_named
+from ttt3r_viewer.export.job import DOWNLOAD_BYTES, Exporter, JobState, Request, too_large
+from ttt3r_viewer.export.points import Thinning
+from ttt3r_viewer.viewer.widgets import assign_changed, escape
+
+SIZES = ("1280x720", "640x360", "1920x1080", "720x1280")
+NOT_ARCHIVED = (
+    "There is nothing to export: this run keeps no frames on disk. Run it without --archive-gb 0."
+)
+PHASE_WORDS = {
+    "idle": "",
+    "writing": "Writing {name}: {done:,} of {total:,} steps",
+    "packing": "Packing: {done:,} of {total:,} files",
+    "cancelled": "Cancelled: nothing is left of it",
+    "failed": "Failed",
+    "done": "",
+}
+
+
+class ExportPanel:
+    """Widgets of the exports; `show` belongs to the publisher."""
+
+    def __init__(self, server: viser.ViserServer, exporter: Exporter | None) -> None:
+        """Where `exporter` is None, the tab says why there is nothing to export."""
+        gui = server.gui
+        self._exporter = exporter
+        self._refusal = ""
+        """Why the latest click did nothing; callbacks, all on viser's own loop, replace it."""
+        if exporter is None:
+            gui.add_html(text_html("export-why", NOT_ARCHIVED))
+        shown = exporter is not None
+        self._format = gui.add_dropdown("Format", tuple(FORMATS), visible=shown)
+        self._summary = gui.add_html("", visible=shown)
+        self._lane = gui.add_number("Of lane", 1, min=1, max=1, step=1, visible=False)
+        self._stride = gui.add_number("Every N-th frame", 1, min=1, step=1, visible=shown)
+        self._percentile = gui.add_number(
+            "Without least sure (%)", 0, min=0, max=99, step=1, visible=shown
+        )
+        self._max_points = gui.add_number(
+            *("Most points", 0), min=0, step=1000, visible=shown, hint="0: what the format takes"
+        )
+        self._path = gui.add_dropdown("Camera", get_args(CameraPath), visible=False)
+        self._size = gui.add_dropdown("Picture size", SIZES, visible=False)
+        self._seconds = gui.add_number(
+            *("Length (s)", 0.0), min=0.0, step=1.0, visible=False, hint="0: the tour's, or 10 s"
+        )
+        self._grow = gui.add_checkbox("The cloud grows", True, visible=False)
+        self._start = gui.add_button("Export", icon=viser.Icon.PACKAGE_EXPORT, visible=shown)
+
+        @self._start.on_click
+        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
+            self._begin()
+
+        self._cancel = gui.add_button("Cancel", icon=viser.Icon.X, color="gray", visible=False)
+
+        @self._cancel.on_click
+        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
+            if self._exporter is not None:
+                self._exporter.cancel()
+
+        self._progress = gui.add_progress_bar(0.0, visible=False)
+        self._state = gui.add_html("", visible=shown)
+        self._download = gui.add_button("Download", icon=viser.Icon.DOWNLOAD, visible=False)
+
+        @self._download.on_click
+        async def _(event: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
+            if event.client is not None:
+                self._fetch(event.client)
+
+    def _begin(self) -> None:
+        if self._exporter is None:
+            return
+        try:
+            self._refusal = self._exporter.start(self._request())
+        except SettingsError as error:
+            self._refusal = str(error)
+
+    def _fetch(self, client: viser.ClientHandle) -> None:
+        def send(name: str, content: bytes) -> None:
+            client.send_file_download(name, content, save_immediately=True)
+
+        if self._exporter is not None:
+            self._refusal = self._exporter.fetch(send)
+
+    def _request(self) -> Request:
+        """Read the widgets that mean something to the format. Raises `SettingsError`."""
+        name = self._format.value
+        kind = format_named(name)
+        thinning, film = Thinning(), Film()
+        if kind.thins:
+            most = int(self._max_points.value) or None
+            thinning = Thinning(1, float(self._percentile.value), most)
+        seconds = float(self._seconds.value) or None
+        if "path" in kind.film:
+            path = next(one for one in get_args(CameraPath) if one == self._path.value)
+            width, height = size_from_text(self._size.value)
+            film = Film(path, width, height, seconds=seconds, grow=self._grow.value)
+        elif "seconds" in kind.film:
+            film = Film(seconds=seconds)
+        return Request(name, int(self._lane.value) - 1, int(self._stride.value), thinning, film)
+
+    def show(self, lane_count: int) -> None:
+        """Offer what the format takes, and say how far the export is."""
+        if self._exporter is None:
+            return
+        kind, state = FORMATS.get(self._format.value), self._exporter.state
+        if kind is None:
+            return
+        assign_changed(self._summary, content=text_html("export-summary", kind.summary))
+        assign_changed(self._lane, max=lane_count, visible=lane_count > 1)
+        for widget in (self._percentile, self._max_points):
+            assign_changed(widget, visible=kind.thins)
+        for widget in (self._path, self._size, self._grow):
+            assign_changed(widget, visible="path" in kind.film)
+        assign_changed(self._seconds, visible="seconds" in kind.film)
+        share = 100 * state.done / state.total if state.total else 0.0
+        assign_changed(
+            self._progress, value=round(share, 1), animated=state.busy, visible=state.busy
+        )
+        assign_changed(self._cancel, visible=state.busy)
+        sent = state.result is not None and state.result.bytes_written <= DOWNLOAD_BYTES
+        assign_changed(self._download, visible=sent and not state.busy)
+        text = state_html(state, self._refusal, temporary=self._exporter.temporary)
+        assign_changed(self._state, content=text)
+
+
+def state_html(state: JobState, refusal: str, *, temporary: bool) -> str:
+    """Say what an export does or did, where its result lies, and what is in the way."""
+    lines = [
+        PHASE_WORDS[state.phase].format(name=state.name, done=state.done, total=state.total),
+        *_result_lines(state, temporary=temporary),
+        state.message,
+        refusal,
+    ]
+    bad = state.phase == "failed" or bool(refusal)
+    return text_html("export-state", "\n".join(filter(None, lines)), bad=bad)
+
+
+def _result_lines(state: JobState, *, temporary: bool) -> list[str]:
+    result = state.result
+    if result is None or state.busy:
+        return []
+    size = f"{result.bytes_written / 1e6:.3g} MB"
+    until = " until the program ends" if temporary else ""
+    lines = [f"{result.count:,} {result.unit}, {size}, at {result.path}{until}"]
+    return [*lines, too_large(result)] if result.bytes_written > DOWNLOAD_BYTES else lines
+
+
+def text_html(name: str, text: str, *, bad: bool = False) -> str:
+    """Put plain text in an element that a test finds by this name; red where it is bad news."""
+    color = "color:#ff8787;" if bad else ""
+    return (
+        f'<div data-testid="{name}" style="font-size:0.8em;line-height:1.5;'
+        f'padding:0.25em 0.75em 0.5em;{color}overflow-wrap:anywhere;white-space:pre-line">'
+        f"{escape(text)}</div>"
+    )
