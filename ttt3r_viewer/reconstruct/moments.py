@@ -1,0 +1,115 @@
+"""A moment of the loop as named tensors and plain values, and back; no class is read from a file.
+
+A rule's running value may be a number, a text, None, a tensor, a tuple, or a dataclass of these
+that can be found by its name in the rule's own module.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ttt3r_viewer.errors import ArchiveError, ReconstructionError
+from ttt3r_viewer.reconstruct.loop import Moment
+from ttt3r_viewer.rules.rule import RuleState, UpdateRule
+from ttt3r_viewer.state import TokenState
+
+
+def pack(moment: Moment, rules: Sequence[UpdateRule]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Give a moment's tensors, copied to the host, and all the rest as JSON takes it.
+
+    Raises `ReconstructionError` where a rule's running value is of a kind that cannot be written.
+    """
+    tensors = {"tokens": moment.state.tokens, "memory": moment.state.memory}
+    states = [
+        _pack_value(value, f"rule.{lane}", rule, tensors)
+        for lane, (rule, value) in enumerate(zip(rules, moment.rule_states, strict=True))
+    ]
+    facts = {
+        "fresh": moment.state.fresh,
+        "rule_states": states,
+        "T_world_segment": [pose.reshape(-1).tolist() for pose in moment.T_world_segment],
+        "frames": moment.frames,
+        "since_reset": moment.since_reset,
+        "segment": moment.segment,
+    }
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}, facts
+
+
+def unpack(
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    rules: Sequence[UpdateRule],
+    device: torch.device,
+) -> Moment:
+    """Give the moment that `pack` took apart. Raises `ArchiveError` where something is missing."""
+    here = {name: tensor.to(device) for name, tensor in tensors.items()}
+    try:
+        return Moment(
+            state=TokenState(here["tokens"], here["memory"], fresh=facts["fresh"]),
+            rule_states=tuple(
+                _unpack_value(value, rule, here)
+                for rule, value in zip(rules, facts["rule_states"], strict=True)
+            ),
+            T_world_segment=tuple(
+                np.array(pose, np.float64).reshape(4, 4) for pose in facts["T_world_segment"]
+            ),
+            frames=facts["frames"],
+            since_reset=facts["since_reset"],
+            segment=facts["segment"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArchiveError(f"the checkpoint cannot be understood ({error!r})") from error
+
+
+def _pack_value(value: RuleState, name: str, rule: UpdateRule, tensors: dict[str, Tensor]) -> Any:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Tensor():
+            tensors[name] = value
+            return {"tensor": name}
+        case tuple():
+            return {
+                "tuple": [
+                    _pack_value(part, f"{name}.{place}", rule, tensors)
+                    for place, part in enumerate(value)
+                ]
+            }
+        case _ if _class_beside(rule, type(value).__name__) is type(value):
+            parts = {
+                one.name: _pack_value(getattr(value, one.name), f"{name}.{one.name}", rule, tensors)
+                for one in fields(value)
+            }
+            return {"class": type(value).__name__, "fields": parts}
+    raise ReconstructionError(
+        f"rule {rule} remembers a {type(value).__name__} between frames, which no checkpoint can "
+        "hold: a session with it cannot be resumed; wanted are numbers, texts, None, tensors, "
+        "tuples, and dataclasses of these in the rule's module"
+    )
+
+
+def _unpack_value(value: Any, rule: UpdateRule, tensors: Mapping[str, Tensor]) -> RuleState:
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return tensors[value["tensor"]]
+    if "tuple" in value:
+        return tuple(_unpack_value(part, rule, tensors) for part in value["tuple"])
+    made_by = _class_beside(rule, value["class"])
+    if made_by is None:
+        raise ArchiveError(f"rule {rule} has no {value['class']}, which the checkpoint holds")
+    parts = value["fields"].items()
+    return made_by(**{name: _unpack_value(part, rule, tensors) for name, part in parts})
+
+
+def _class_beside(rule: UpdateRule, name: str) -> type | None:
+    """The dataclass of that name in the rule's module, which may have it from another's."""
+    found = vars(sys.modules[type(rule).__module__]).get(name)
+    return found if isinstance(found, type) and is_dataclass(found) else None

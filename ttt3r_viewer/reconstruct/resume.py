@@ -1,0 +1,129 @@
+"""A recorded run is gone on with: session, scene and archive as they were at a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ttt3r_viewer.errors import ArchiveError, InputError
+from ttt3r_viewer.frames.source import RepeatableSource
+from ttt3r_viewer.reconstruct.ahead import PreparedFrame
+from ttt3r_viewer.reconstruct.checkpoint import Checkpoint
+from ttt3r_viewer.scene.archive import Archive, in_words
+from ttt3r_viewer.scene.archive_writer import ArchiveWriter
+from ttt3r_viewer.scene.refill import refill
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.types import Frame, SkippedFrame, Status
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Resumable(Protocol):
+    """What is needed of `Lanes`."""
+
+    def describe(self, status: Status) -> Status:
+        """The same status with the rules and the device that are in use."""
+        ...
+
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        """Bring a picture to the network's grid. Raises `FrameError`."""
+        ...
+
+    def restore(
+        self, tensors: Mapping[str, Tensor], session: Mapping[str, Any], frames: Archive
+    ) -> None:
+        """Go on from a checkpoint. Raises a `ViewerError`; everything is then as before."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Resumption:
+    """What a run goes on from. `archive` has all frames that the checkpoint counts."""
+
+    archive: Archive
+    checkpoint: Checkpoint
+    source: RepeatableSource
+
+    @property
+    def frames(self) -> int:
+        """So many frames have been taken."""
+        return self.checkpoint.progress.frames
+
+    def restore(
+        self,
+        session: Resumable,
+        writer: ArchiveWriter,
+        store: SceneStore,
+        status: Status,
+        tell: Callable[[str], object],
+    ) -> Status:
+        """Bring all to where the run was; the status of then. Nothing on disk is changed yet.
+
+        `tell` hears how far it is. Raises what `Lanes.restore` raises, and `ArchiveError` where a
+        frame is damaged.
+        """
+        session.restore(self.checkpoint.tensors(), self.checkpoint.session, self.archive)
+        progress = self.checkpoint.progress
+        status = replace(
+            session.describe(status),
+            frames_done=progress.frames,
+            skipped=progress.skipped,
+            last_skipped=progress.last_skipped,
+        )
+        writer.go_on(self.archive, progress.frames, status)
+        store.clear(self.archive.lanes)
+        store.set_archive(self.archive)
+        for done, _ in enumerate(refill(self.archive, store, frozenset(self.archive.sequences))):
+            tell(f"reading recorded frames: {done + 1} of {progress.frames}")
+        if len(self.archive) != progress.frames:
+            raise ArchiveError(
+                f"{self.archive.path}: it cannot be gone on with ({self.archive.note}); give "
+                "--overwrite in place of --resume to run it again"
+            )
+        return status
+
+    def rest(self, session: Resumable) -> Iterator[Frame | SkippedFrame]:
+        """The frames of the input that are to come.
+
+        Raises `InputError` where the latest frame is not the one that was recorded.
+        """
+        latest = self.archive.facts(self.frames - 1)
+        frames = self.source.after(latest["index"] - 1)
+        first = next(frames, None)
+        if not (isinstance(first, Frame) and first.index == latest["index"]) or not np.array_equal(
+            session.prepare(first).picture.image, self.archive.picture(self.frames - 1)
+        ):
+            raise InputError(
+                f"{self.source.name}: its frame {latest['index']} is not what was recorded "
+                f"({latest['name']}), so the session cannot be gone on with: give the input as it "
+                "was, or --overwrite in place of --resume to run it again"
+            )
+        yield from (item for item in frames if item.index > self.checkpoint.progress.index)
+
+
+def best_checkpoint(archive: Archive, files: list[Checkpoint | ArchiveError]) -> Checkpoint | None:
+    """The first that belongs to an archive's run and whose frames are all there.
+
+    Gives None where none was ever written for this run. Raises `ArchiveError` where all are
+    damaged, or frames are missing.
+    """
+    reasons = []
+    there = frozenset(archive.sequences)
+    for one in files:
+        if isinstance(one, ArchiveError):
+            reasons.append(str(one))
+        elif one.progress.run == archive.description.run:
+            missing = sorted(set(range(one.progress.frames)) - there)
+            if not missing:
+                return one
+            reasons.append(f"{one.path}: of the archive's frames it needs {in_words(missing)}")
+    if reasons:
+        raise ArchiveError(
+            f"{'; '.join(reasons)}: the session cannot be gone on with; give --overwrite in place "
+            "of --resume to run it again"
+        )
+    return None
