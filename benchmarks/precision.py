@@ -1,9 +1,10 @@
 """What bfloat16 changes beside float32: cameras and points of the same frames.
 
-    python -m benchmarks.precision [--input PATH] [--weights miniature] [--max-frames N]
+    python -m benchmarks.precision [--input PATH ...] [--weights miniature] [--max-frames N]
 
-Without --input the demo is taken. Prints ATE (Sim3) against true poses, where they lie beside the
-input, for both; and per frame, median over pixels, how far bfloat16's points lie from float32's in
+Without --input the three demos are taken. Prints ATE (Sim3) against true poses, where they lie
+beside the input, for both; and per frame, median over pixels, how far bfloat16's points lie from
+float32's in
 the world (cameras included) and in the camera's frame, as shares of the point's distance.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ttt3r_viewer.assets import demo_path
+from ttt3r_viewer.assets import with_demos
 from ttt3r_viewer.evaluate.comparison import LaneFrame, measure_lane
 from ttt3r_viewer.evaluate.ground_truth import find_ground_truth, read_ground_truth
 from ttt3r_viewer.frames.source import open_source
@@ -38,12 +39,20 @@ def distance_shares(a: FrameResult, b: FrameResult) -> tuple[float, float]:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--input", default=str(demo_path()))
+    parser.add_argument("--input", nargs="+", default=["demo:loop", "demo:walk", "demo:hand-held"])
     parser.add_argument("--weights", default="miniature")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="cpu")
     parser.add_argument("--rule", default="ttt3r")
     parser.add_argument("--max-frames", type=int)
     given = parser.parse_args()
+    for spec in given.input:
+        compare(spec, given)
+    return 0
+
+
+def compare(spec: str, given: argparse.Namespace) -> None:
+    """Print the measures of one input."""
+    path = with_demos(spec)
     (rule,) = rules_from_text(given.rule)
     sessions = {
         dtype: Session(load_network(given.weights, device=given.device, dtype=dtype), rule)
@@ -51,21 +60,23 @@ def main() -> int:
     }
     seen: dict[str, list[LaneFrame]] = {dtype: [] for dtype in sessions}
     shares = []
-    for frame in open_source(given.input, max_frames=given.max_frames):
+    for frame in open_source(path, max_frames=given.max_frames):
         if not isinstance(frame, Frame):
             continue
         results = {dtype: session.process(frame) for dtype, session in sessions.items()}
         for dtype, result in results.items():
             seen[dtype].append(LaneFrame.of(keep_frame(result, 1, 16)))
         shares.append(distance_shares(results["float32"], results["bfloat16"]))
-    path = find_ground_truth(Path(given.input))
-    truth = read_ground_truth(path) if path else None
+    poses = find_ground_truth(Path(path))
+    truth = read_ground_truth(poses) if poses else None
     for dtype, frames in seen.items():
         measures = measure_lane(dtype, frames, truth)
-        print(f"{dtype}: ATE (Sim3) {measures.ate_sim3_m} m over {len(frames)} frames")
+        print(f"{spec}, {dtype}: ATE (Sim3) {measures.ate_sim3_m} m over {len(frames)} frames")
     world, own = np.median(np.array(shares), axis=0)
-    print(f"points, median over pixels and frames: {world:.3%} in the world, {own:.3%} in camera")
-    return 0
+    print(
+        f"{spec}, points, median over pixels and frames: {world:.3%} in the world, "
+        f"{own:.3%} in the camera's frame"
+    )
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from queue import Empty, SimpleQueue
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ttt3r_viewer.geometry import transform_points
+from ttt3r_viewer.geometry import pose_from_vector, transform_points
 from ttt3r_viewer.reconstruct.commands import (
     Command,
     Inspect,
     Pause,
     Play,
+    Query,
     Restart,
     SetParameter,
     SetResetEvery,
@@ -24,8 +25,10 @@ from ttt3r_viewer.reconstruct.commands import (
 )
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import (
+    Answer,
     Camera,
     Crop,
+    Expectation,
     FrameResult,
     Inspection,
     ParameterInfo,
@@ -84,10 +87,17 @@ def pose_at(sequence: int, turn: int = 120) -> NDArray[np.float64]:
     return look_at(position, target)
 
 
-def room_result(sequence: int, width: int = 64, height: int = 48, *, epoch: int = 0) -> FrameResult:
+def room_result(
+    sequence: int,
+    width: int = 64,
+    height: int = 48,
+    *,
+    epoch: int = 0,
+    camera: Camera | None = None,
+) -> FrameResult:
     """Cast a ray through every pixel of a frame: walls with tiles, less sure the farther away."""
-    focal_px = 0.8 * width
-    camera = Camera(pose_at(sequence), focal_px, width, height)
+    camera = camera or Camera(pose_at(sequence), 0.8 * width, width, height)
+    focal_px = camera.focal_px
     y, x = np.mgrid[:height, :width]
     rays = np.stack(
         [(x - width // 2) / focal_px, (y - height // 2) / focal_px, np.ones(x.shape)], -1
@@ -178,6 +188,7 @@ class MadeUpRun:
             frames_per_second=frames_per_second,
             lanes=tuple(rule_info(MADE_UP_RULES[k > 0], 1 - 0.2 * k) for k in range(lanes)),
             known_rules=tuple(rule_info(name, 1.0) for name in MADE_UP_RULES),
+            cannot_ask="",
         )
         if lanes != len(store.snapshot().lanes):
             store.clear(lanes)
@@ -243,6 +254,17 @@ class MadeUpRun:
         found = made_up_inspection(scene.epoch, question.lane, question.sequence, gain)
         self.store.set_inspection(found, "")
 
+    def _ask(self, question: Query) -> None:
+        """Answer with the room itself, as every lane would remember it perfectly."""
+        scene, (width, height) = self.store.snapshot(), self._size
+        focal_px = height / 2 / np.tan(question.fov_y_rad / 2)
+        camera = Camera(pose_from_vector(question.pose), focal_px, width, height)
+        done = self.frames_done - 1
+        room = room_result(done, width, height, camera=camera)
+        numbers = (camera, room.image, room.points_camera, room.confidence, scene.epoch)
+        lanes = tuple(Expectation(lane, done, *numbers) for lane in range(len(scene.lanes)))
+        self.store.set_answer(Answer(question.number, lanes))
+
     def _run(self) -> None:
         while True:
             try:
@@ -261,6 +283,8 @@ class MadeUpRun:
                     self.say(phase="paused")
                 case Inspect():
                     self._look_into(command)
+                case Query():
+                    self._ask(command)
                 case Step():
                     self.add_frame()
                     self.say(phase="paused")

@@ -17,7 +17,10 @@ from ttt3r_viewer.errors import InputError
 from ttt3r_viewer.frames.source import FrameSource, open_source
 from ttt3r_viewer.types import Frame, SkippedFrame
 
-KINDS = "wanted a folder of images, a quoted glob such as 'frames/[*].jpg', a video, or one image$"
+KINDS = (
+    r"wanted a folder of images, a quoted glob such as 'frames/\*\.jpg', a video, one image, "
+    r"camera:0, or an address such as rtsp://\.\.\.$"
+)
 
 LEVEL_STEP = 10
 """Grey levels between one frame of a test video and the next; coding errors stay far below."""

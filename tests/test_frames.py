@@ -204,14 +204,14 @@ def test_only_chosen_video_frames_are_converted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     converted = 0
-    true_convert = video_module._upright_rgb
+    true_convert = video_module.upright_rgb
 
     def counting_convert(frame: video_module.VideoFrame) -> object:
         nonlocal converted
         converted += 1
         return true_convert(frame)
 
-    monkeypatch.setattr(video_module, "_upright_rgb", counting_convert)
+    monkeypatch.setattr(video_module, "upright_rgb", counting_convert)
     running = iter(open_at(numbered_video(tmp_path), start=2, stride=5))
     next(running)
     assert converted == 1

@@ -33,7 +33,12 @@ from ttt3r_viewer.miniature.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Clip, r
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
 from ttt3r_viewer.model.load import load_network
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.model.weights import read_checkpoint, recognise_config, save_weights
+from ttt3r_viewer.model.weights import (
+    read_checkpoint,
+    recognise_config,
+    save_weights,
+    why_no_queries,
+)
 
 TINY = ModelConfig(
     image_size=(32, 48),
@@ -178,6 +183,7 @@ def test_training_goes_on_exactly_where_it_was_cut_off(tmp_path: Path, monkeypat
         assert torch.equal(tensor, cut["average"][name]), name
     shipped = read_checkpoint(tmp_path / "cut" / "miniature.safetensors")
     assert recognise_config(shipped.tensors, shipped.metadata) == TINY
+    assert "never trained" in why_no_queries(shipped.metadata)
     assert {tensor.dtype for tensor in shipped.tensors.values()} == {torch.float16}
     assert "validation: relative depth error" in capsys.readouterr().out
     with pytest.raises(WeightsError, match="already there"):

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -29,21 +30,23 @@ from ttt3r_viewer.reconstruct.commands import (
     Inspect,
     Pause,
     Play,
+    Query,
     Restart,
     SetParameter,
     SetResetEvery,
     SetRules,
     Step,
 )
-from ttt3r_viewer.replay import Replay, rerun_command
+from ttt3r_viewer.replay import Looker, Replay, rerun_command
 from ttt3r_viewer.scene.archive import DESCRIPTION_FILE, Archive, frame_file
 from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.scene.records import PREVIEW_POINTS
 from ttt3r_viewer.scene.seen import SeenFrame
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.series import History
-from ttt3r_viewer.wiring import PAGE_POINTS, Reconstruction
+from ttt3r_viewer.wiring import PAGE_POINTS, Reconstruction, recorded_lanes
 
 FRAMES = 6
 WITHOUT_TORCH = """
@@ -80,9 +83,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SceneSnapshot, 
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[SceneStore, SimpleQueue[Command]]]:
+def opened(
+    path: Path, make_looker: Callable[[Archive], Looker] | None = None
+) -> Iterator[tuple[SceneStore, SimpleQueue[Command]]]:
     store, commands = SceneStore(PAGE_POINTS, one_per_voxel=True), SimpleQueue()
-    replay = Replay(Archive.open(path), store, commands)
+    archive = Archive.open(path)
+    replay = Replay(archive, store, commands, make_looker and partial(make_looker, archive))
     replay.start()
     wait_for(lambda: store.snapshot().status.phase in ("finished", "failed"), "all frames")
     yield store, commands
@@ -114,7 +120,7 @@ def test_every_frame_lane_and_chart_is_that_of_the_run(run):
     assert note == ""
     with opened(out) as (store, _):
         after = store.snapshot()
-    assert after.status == replace(before.status, message="")
+    assert after.status == replace(before.status, message="", cannot_ask=replay_module.CANNOT_ASK)
     assert [len(lane.frames) for lane in after.lanes] == [FRAMES, FRAMES]
     for old, new in zip(before.lanes, after.lanes, strict=True):
         for a, b in zip(old.frames, new.frames, strict=True):
@@ -252,7 +258,8 @@ def test_looking_inside_says_what_it_needs_and_restart_reads_again(tmp_path):
     with opened(tmp_path) as (store, commands):
         commands.put(Inspect(1, 2))
         wait_for(lambda: store.snapshot().inspection_note, "the answer")
-        assert "needs the weights and the input: ttt3r-view" in store.snapshot().inspection_note
+        note = store.snapshot().inspection_note
+        assert f"needs the weights: ttt3r-view open {tmp_path} --weights FILE" in note
         assert store.snapshot().inspection is None
         commands.put(Play())
         wait_for(lambda: store.snapshot().status.message, "an answer")
@@ -262,6 +269,18 @@ def test_looking_inside_says_what_it_needs_and_restart_reads_again(tmp_path):
         wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
         scene = store.snapshot()
         assert (len(scene.frames), scene.status.message) == (3, "")
+
+
+def test_a_session_has_no_state_to_ask_and_says_so(tmp_path):
+    write(tmp_path, 2)
+    with opened(tmp_path) as (store, commands):
+        assert "needs a live run" in store.snapshot().status.cannot_ask
+        commands.put(Query(4, (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.0))
+        wait_for(lambda: store.snapshot().answer, "the answer")
+        answer = store.snapshot().answer
+        assert answer is not None
+        assert (answer.number, answer.lanes) == (4, ())
+        assert "needs a live run" in answer.note
 
 
 def test_a_session_that_goes_while_it_is_open_fails_in_one_line(tmp_path):
@@ -318,10 +337,105 @@ def test_what_is_no_session_is_one_line(tmp_path, capsys, command):
     assert "required: DIR" in complaint(capsys, command)
 
 
-def test_open_says_what_it_cannot_yet_and_what_is_wrong(tmp_path, capsys):
+def look(
+    store: SceneStore, commands: SimpleQueue[Command], question: Inspect
+) -> tuple[Inspection | None, str]:
+    """Ask, and wait for what is found or why it is not."""
+    store.set_inspection(None, "")
+    commands.put(question)
+
+    def answered() -> bool:
+        scene = store.snapshot()
+        found, note = scene.inspection, scene.inspection_note
+        waiting = note == "" or note.startswith(("loading", "taking"))
+        return found is not None or not waiting
+
+    wait_for(answered, "the answer")
+    return store.snapshot().inspection, store.snapshot().inspection_note
+
+
+def miniature(archive: Archive) -> Looker:
+    return recorded_lanes(archive, Settings())
+
+
+def test_with_weights_every_frame_is_looked_into_as_the_run_took_it(run):
+    out, before, _ = run
+    with opened(out, miniature) as (store, commands):
+        for lane in (0, 1):
+            for sequence in (5, 0, 3):
+                found, note = look(store, commands, Inspect(lane, sequence))
+                assert found is not None, note
+                assert (found.lane, found.sequence) == (lane, sequence)
+                assert found.epoch == store.snapshot().epoch
+                recorded = before.lanes[lane].frames[sequence].gain
+                assert np.abs(found.gain - recorded).max() < 5e-3
+                # What was found on the way to frame 5 is kept.
+                first = (lane, sequence) == (0, 5)
+                assert found.frames_replayed == (5 if first else 0)
+        assert store.snapshot().status.message == ""
+        found, note = look(store, commands, Inspect(0, FRAMES))
+        assert found is None
+        assert f"frame {FRAMES} cannot be looked into" in note
+        commands.put(Restart())  # still does what it did
+        epoch = store.snapshot().epoch
+        wait_for(lambda: store.snapshot().epoch == epoch + 1, "the new reading")
+
+
+def test_other_weights_are_told_by_the_gains_and_by_the_state(run, tmp_path):
+    class Other:
+        """Says that every gain is a tenth higher."""
+
+        def __init__(self, archive: Archive) -> None:
+            self.lanes = miniature(archive)
+
+        def inspect(self, lane, sequence, tell=None):
+            found = self.lanes.inspect(lane, sequence, tell)
+            return replace(found, gain=found.gain + np.float32(0.1))
+
+    with opened(run[0], Other) as (store, commands):
+        found, _ = look(store, commands, Inspect(0, 2))
+        assert found is not None
+        wait_for(lambda: store.snapshot().status.message, "the warning")
+        message = store.snapshot().status.message
+        assert "frame 2 gave other gains when it was taken again than were recorded" in message
+    write(tmp_path, 2)
+    with opened(tmp_path, miniature) as (store, commands):
+        found, note = look(store, commands, Inspect(0, 1))
+        assert found is None
+        assert "miniature has a state of 96 tokens, and the session was recorded with 16" in note
+
+
+def test_a_longer_search_is_given_up_for_a_newer_question(run):
+    asked = []
+
+    class Slow:
+        """Searches for ever, until something else is asked."""
+
+        def __init__(self, archive: Archive) -> None:
+            self.lanes = miniature(archive)
+
+        def inspect(self, lane, sequence, tell=None):
+            asked.append(sequence)
+            assert tell is not None
+            while sequence == 1:
+                tell(0, 9)
+                time.sleep(0.01)
+            return self.lanes.inspect(lane, sequence, tell)
+
+    with opened(run[0], Slow) as (store, commands):
+        commands.put(Inspect(0, 1))
+        wait_for(lambda: "again: 0 of 9" in store.snapshot().inspection_note, "the search")
+        found, _ = look(store, commands, Inspect(1, 0))
+        assert found is not None
+        assert (found.lane, asked) == (1, [1, 0])
+        commands.put(Inspect(0, 1))  # and the end of the program ends a search
+        wait_for(lambda: len(asked) == 3, "the search")
+
+
+def test_open_says_what_is_wrong(tmp_path, capsys):
     write(tmp_path, 1)
-    error = complaint(capsys, "open", str(tmp_path), "--weights", "cut3r-512")
-    assert "a session cannot be opened with its network yet" in error
+    error = complaint(capsys, "open", str(tmp_path), "--weights", str(tmp_path / "none.pth"))
+    assert "none.pth" in error
     assert "--max-points 0" in complaint(capsys, "open", str(tmp_path), "--max-points", "0")
     assert "--host" in complaint(capsys, "open", str(tmp_path), "--host", "203.0.113.1")
 

@@ -27,10 +27,12 @@ def test_every_setting_has_a_flag_that_sets_it():
         "size": 64, "start": 1, "stride": 2, "max_frames": 9, "fps": 12.5, "device": "cpu",
         "dtype": "bfloat16", "max_points": 1000, "output": "o", "overwrite": True,
         "host": "0.0.0.0", "port": 0, "open_browser": True, "poses": "p",
-        "inspect": True, "archive_gb": 2.5,
+        "inspect": True, "follow": True, "archive_gb": 2.5,
+        "checkpoint_every": 7, "compile": "on",
     }  # fmt: skip
     assert parsed("--rules", "ttt3r,constant:0.3").rules == "ttt3r,constant:0.3"
-    assert {*examples, "rules"} == {one.name for one in fields(Settings)}
+    assert parsed("--resume", "--output", "o").resume
+    assert {*examples, "rules", "resume"} == {one.name for one in fields(Settings)}
     words: list[str] = []
     for name, value in examples.items():
         words += [flag(name)] if value is True else [flag(name), str(value)]
@@ -72,6 +74,9 @@ def test_the_shipped_configurations_are_settings(path):
         (["--start", "-1"], "--start -1: take 0 or more"),
         (["--archive-gb", "-1"], "--archive-gb -1.0: take 0 or more"),
         (["--archive-gb", "nan"], "--archive-gb nan: take 0 or more"),
+        (["--checkpoint-every", "-1"], "--checkpoint-every -1: take 0 or more"),
+        (["--resume"], "--resume goes on with the session in --output DIR: name that"),
+        (["--resume", "--output", "o", "--overwrite"], "give neither --overwrite nor"),
         (["--fps", "nan"], "--fps nan: take a number above 0"),
         (["--port", "eighty"], "invalid int value: 'eighty'"),
         (["--input", ""], "--input is empty"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from ttt3r_viewer.reconstruct.commands import (
     Inspect,
     Pause,
     Play,
+    Query,
     Restart,
     SetParameter,
     SetRules,
@@ -31,6 +32,7 @@ from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import (
     Camera,
     Crop,
+    Expectation,
     Frame,
     FrameResult,
     Inspection,
@@ -70,8 +72,11 @@ class Pretended:
         self.gate.set()
         self.entered = threading.Event()
         self.rules = ("pretended",)
+        self.device_text = "nowhere"
         self.adjusted: list[Adjustment] = []
         self.inspected: list[int] = []
+        self.asked: list[np.ndarray] = []
+        self.no_memory = False
         self.store: SceneStore | None = None
         self.restart()
 
@@ -97,6 +102,24 @@ class Pretended:
         self.inspected.append(sequence)
         one, maps = np.ones(1, np.float32), np.ones((1, 1, 1), np.float16)
         return Inspection(0, lane, sequence, 1, 1, 1, one, one, one, one, one, maps, maps, 1)
+
+    def ends_batch(self, taken: int) -> bool:
+        return taken > 0
+
+    def saved(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {}, {"done": self.done}
+
+    def restore(self, tensors: Any, session: Mapping[str, Any], frames: Any) -> None:  # noqa: ARG002
+        self.done = session["done"]
+
+    def ask(self, T_world_camera: np.ndarray, fov_y_rad: float) -> tuple[Expectation, ...]:
+        self.asked.append(T_world_camera)
+        if self.no_memory:
+            raise ReconstructionError("out of memory")
+        camera = Camera(T_world_camera, 1 / fov_y_rad, 1, 1)
+        points, confidence = np.ones((1, 1, 3), np.float32), np.ones((1, 1), np.float32)
+        picture = np.zeros((1, 1, 3), np.uint8)
+        return (Expectation(0, self.done - 1, camera, picture, points, confidence),)
 
     def look_ahead(self, source: Iterable[Frame | SkippedFrame]) -> LookAhead:
         return LookAhead(source, self.prepare, self.encode)
@@ -332,4 +355,78 @@ def test_questions_are_answered_while_running_paused_and_finished(commands):
     assert store.snapshot().inspection_note == ""
     commands.put(Restart())
     wait_for(lambda: store.snapshot().inspection is None, "the old run's answer to go")
+    assert worker.stop(10)
+
+
+ASKED_POSE = (1.0, 2.0, 3.0, 1.0, 0.0, 0.0, 0.0)
+
+
+def test_the_states_are_asked_while_running_paused_finished_and_failed(commands):
+    store, session = SceneStore(), Pretended()
+    commands.put(Pause())
+    worker = Worker(Pictures(4), lambda: session, store, commands)
+    worker.start()
+    wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
+    commands.put(Step())
+    wait_for(lambda: len(store.snapshot().frames) == 1, "a frame")
+
+    def answered(number: int) -> bool:
+        answer = store.snapshot().answer
+        return answer is not None and answer.number == number
+
+    def found() -> Expectation:
+        answer = store.snapshot().answer
+        assert answer is not None
+        assert answer.note == ""
+        return answer.lanes[0]
+
+    commands.put(Query(1, ASKED_POSE, 1.0))
+    wait_for(lambda: answered(1), "an answer while paused")
+    assert found().sequence == 0
+    assert found().epoch == store.snapshot().epoch
+    assert (found().camera.T_world_camera[:3, 3] == ASKED_POSE[:3]).all()
+    session.no_memory = True
+    commands.put(Query(2, ASKED_POSE, 1.0))
+    wait_for(lambda: answered(2), "the refusal")
+    answer = store.snapshot().answer
+    assert answer is not None
+    assert (answer.lanes, answer.note) == ((), "out of memory")
+    assert store.snapshot().status.phase == "paused"
+    session.no_memory = False
+    session.gate.clear()
+    session.entered.clear()
+    commands.put(Play())
+    assert session.entered.wait(10)  # in the middle of a frame
+    before = len(session.asked)
+    for number in (3, 4, 5):
+        commands.put(Query(number, ASKED_POSE, 1.0))
+    session.gate.set()
+    wait_for(lambda: answered(5), "the latest question's answer")
+    assert len(session.asked) == before + 1
+    wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
+    commands.put(Query(6, ASKED_POSE, 1.0))
+    wait_for(lambda: answered(6), "an answer after the end")
+    assert found().sequence == 3
+    commands.put(Restart())
+    wait_for(lambda: store.snapshot().answer is None, "the old run's answer to go")
+    assert worker.stop(10)
+
+
+def test_a_run_that_has_failed_can_still_be_asked(commands):
+    class Exhausted(Pretended):
+        def take(self, encoded: EncodedFrame) -> tuple[FrameResult, ...]:
+            if self.done == 2:
+                raise ReconstructionError("out of memory on cpu")
+            return super().take(encoded)
+
+    store, session = SceneStore(), Exhausted()
+    worker = Worker(Pictures(4), lambda: session, store, commands)
+    worker.start()
+    wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
+    commands.put(Query(1, ASKED_POSE, 1.0))
+    wait_for(lambda: store.snapshot().answer is not None, "the answer")
+    answer = store.snapshot().answer
+    assert answer is not None
+    assert [one.sequence for one in answer.lanes] == [1]
+    assert store.snapshot().status.phase == "failed"
     assert worker.stop(10)

@@ -17,7 +17,9 @@ from ttt3r_viewer.commands.interruption import sigterm_is_ctrl_c
 from ttt3r_viewer.commands.parser import Parser, refuse_old_names
 from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.memory import keep_few_arenas
+from ttt3r_viewer.passwords import hide_passwords
 from ttt3r_viewer.reconstruct.worker import Worker
+from ttt3r_viewer.replay import Replay
 from ttt3r_viewer.types import printable
 
 COMMANDS = {
@@ -28,7 +30,9 @@ COMMANDS = {
     "export": "write a session as PLY, GLB, COLMAP, NeRF, TUM, KITTI, depth maps",
     "rules": "list the rules with paper, formula and parameters",
     "weights": "look at, convert or fetch weights files",
+    "eval": "rules on a data set, at growing numbers of frames: tables and curves",
     "bench": "what a frame costs here, stage by stage",
+    "doctor": "what this machine has, what is missing, and what to do about it",
 }
 """What each does, in the help's words."""
 
@@ -48,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = 2
     except KeyboardInterrupt:
         pass
-    if any(thread.name in Worker.THREADS for thread in threading.enumerate()):
+    busy = {*Worker.THREADS, Replay.THREAD}
+    if any(thread.name in busy for thread in threading.enumerate()):
         # A frame that takes long, or torch's import, is not waited for; and Python would crash if
         # it took its interpreter away from under them.
         sys.stdout.flush()
@@ -82,8 +87,8 @@ def _help() -> str:
 
 
 def _say(line: str) -> None:
-    print(printable(line), flush=True)
+    print(hide_passwords(printable(line)), flush=True)
 
 
 def _complain(line: str) -> None:
-    print(printable(line), file=sys.stderr, flush=True)
+    print(hide_passwords(printable(line)), file=sys.stderr, flush=True)

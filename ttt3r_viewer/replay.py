@@ -8,18 +8,20 @@ from __future__ import annotations
 import logging
 import shlex
 import threading
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
-from ttt3r_viewer.errors import ArchiveError
+import numpy as np
+
+from ttt3r_viewer.errors import ArchiveError, ViewerError
 from ttt3r_viewer.reconstruct.commands import (
     Command,
     Inspect,
     Pause,
     Play,
+    Query,
     Restart,
     SetParameter,
     SetResetEvery,
@@ -27,31 +29,64 @@ from ttt3r_viewer.reconstruct.commands import (
     Step,
     Stop,
 )
-from ttt3r_viewer.scene.archive import Archive
-from ttt3r_viewer.scene.seen import SeenFrame, thin_points
+from ttt3r_viewer.scene.archive import FOLDER, Archive
+from ttt3r_viewer.scene.refill import refill
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import FrameResult, printable
+from ttt3r_viewer.types import Answer, Inspection, printable
 
 log = logging.getLogger(__name__)
 
 FULL_BYTES = 256 * 2**20
 """Sessions up to this size are read in full, so that they have as many points as a run; of larger
 ones the previews are read first, and a frame in full where it is shown alone."""
+CANNOT_ASK = "a recorded session keeps no state that could be asked: that needs a live run"
 STOP_SEC = 2.0
+GAIN_TOLERANCE = 0.02
+"""Recorded gains and those of a frame that was taken again are one, up to rounding."""
+
+
+class Looker(Protocol):
+    """What looks into a recorded frame, with the network: `Lanes`, which this must not import."""
+
+    def inspect(
+        self, lane: int, sequence: int, tell: Callable[[int, int], object] | None = None
+    ) -> Inspection:
+        """Take a frame again; `tell` hears how many of how many are done, and may raise."""
+        ...
+
+
+class InterruptedLookError(Exception):
+    """Something else was asked for while a frame was searched."""
 
 
 class Replay:
-    """Fills a scene from an archive, in a thread of its own; stands where a run's worker would."""
+    """Fills a scene from an archive, in a thread of its own; stands where a run's worker would.
+
+    `make_looker` loads the network, when a person first looks into a frame; without it the page
+    says what that would need.
+    """
 
     THREAD = "replay"
 
-    def __init__(self, archive: Archive, store: SceneStore, commands: SimpleQueue[Command]) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        store: SceneStore,
+        commands: SimpleQueue[Command],
+        make_looker: Callable[[], Looker] | None = None,
+    ) -> None:
         self._archive = archive
+        self._make_looker = make_looker
+        self._looker: Looker | None = None
+        self._question: Inspect | None = None
         self._store = store
         self._commands = commands
-        self._status = archive.description.status
+        self._recorded = replace(archive.description.status, cannot_ask=CANNOT_ASK)
+        self._status = self._recorded
         self._again = rerun_command(archive.description.settings)
         self._answer = ""
+        self._wish: Restart | Stop | None = None
+        """What interrupted a look."""
         self._thread = threading.Thread(target=self._run, name=self.THREAD, daemon=True)
 
     def start(self) -> None:
@@ -80,12 +115,12 @@ class Replay:
             self._store.set_status(self._status)
             wish = None
         while wish is None:
-            wish = self._obey(self._commands.get())
+            wish = self._answer_question() or self._obey(self._commands.get())
         return wish
 
     def _read_all(self) -> Restart | Stop | None:
         """Put every frame into the scene; a command that ends this, where one came."""
-        archive, recorded = self._archive, self._archive.description.status
+        archive, recorded = self._archive, self._recorded
         self._store.clear(archive.lanes)
         self._store.set_archive(archive)
         self._answer = ""
@@ -95,8 +130,7 @@ class Replay:
             recorded, phase="running", frames_done=0, frames_total=len(sequences), skipped=0
         )
         self._say()
-        for frames, results in archive.each(partial(self._read, in_full=in_full)):
-            self._store.add_seen(frames, results)
+        for _ in refill(archive, self._store, in_full):
             self._status = replace(self._status, frames_done=self._status.frames_done + 1)
             self._store.set_status(self._status)
             if (wish := self._obey_what_waits()) is not None:
@@ -112,21 +146,6 @@ class Replay:
         )
         self._say()
         return None
-
-    def _read(
-        self, sequence: int, in_full: Set[int]
-    ) -> tuple[Sequence[SeenFrame], Sequence[FrameResult]]:
-        """Give what the scene keeps of a frame, and all of it where that is wanted."""
-        frames = self._archive.seen(sequence)
-        if sequence not in in_full:
-            return frames, ()
-        results = self._archive.frame(sequence)
-        lanes = zip(frames, results, self._store.snapshot().lanes, strict=True)
-        full = (
-            replace(frame, points=thin_points(result, lane.layout.points_per_frame))
-            for frame, result, lane in lanes
-        )
-        return tuple(full), results
 
     def _say(self) -> None:
         """Show the status, with the latest answer and what is to be known of the session."""
@@ -149,12 +168,16 @@ class Replay:
         match command:
             case Restart() | Stop():
                 return command
+            case Inspect() if self._make_looker is not None:
+                self._question = command
             case Inspect():
                 self._store.set_inspection(
                     None,
                     "This is a recorded session; looking inside takes its frames again, which "
-                    f"needs the weights and the input: {self._again}",
+                    f"needs the weights: {open_command(self._archive)}",
                 )
+            case Query(number):
+                self._store.set_answer(Answer(number, note=CANNOT_ASK))
             case Play() | Pause() | Step():
                 self._tell(f"a recorded session has no frames to come; start a run: {self._again}")
             case SetParameter() | SetResetEvery() | SetRules():
@@ -162,6 +185,49 @@ class Replay:
             case _:
                 assert_never(command)
         return None
+
+    def _answer_question(self) -> Restart | Stop | None:
+        """Look into what was asked for last; a command that ends this, where one came."""
+        wish = None
+        while wish is None and self._question is not None and self._make_looker is not None:
+            question, self._question = self._question, None
+            try:
+                found = self._look(question, self._make_looker)
+            except InterruptedLookError:
+                wish = self._wish
+            except Exception as error:
+                if not isinstance(error, ViewerError):
+                    log.exception("the frame could not be looked into")
+                self._store.set_inspection(None, printable(str(error) or type(error).__name__))
+            else:
+                epoch = self._store.snapshot().epoch
+                self._store.set_inspection(replace(found, epoch=epoch), "")
+        return wish
+
+    def _look(self, question: Inspect, make_looker: Callable[[], Looker]) -> Inspection:
+        """Raises `InterruptedLookError` where another command came, which is then in `_wish`."""
+
+        def tell(done: int, total: int) -> None:
+            self._store.set_inspection(None, f"taking frames again: {done} of {total}")
+            self._wish = self._obey_what_waits()
+            if self._wish is not None or self._question not in (None, question):
+                raise InterruptedLookError
+
+        if self._looker is None:
+            self._store.set_inspection(None, "loading the network")
+            self._looker = make_looker()
+        found = self._looker.inspect(question.lane, question.sequence, tell)
+        if self._question == question:  # it was asked for once more meanwhile
+            self._question = None
+        recorded = self._archive.seen(question.sequence)[question.lane].gain
+        same = recorded.shape == found.gain.shape
+        error = float(np.abs(recorded - found.gain).max()) if same else np.inf
+        if not error <= GAIN_TOLERANCE:
+            self._tell(
+                f"frame {question.sequence} gave other gains when it was taken again than were "
+                f"recorded (by up to {error:.2g}): with other weights, or in another dtype"
+            )
+        return found
 
     def _tell(self, answer: str) -> None:
         if self._status.phase != "failed":
@@ -179,6 +245,13 @@ def ending(archive: Archive) -> tuple[str, ...]:
     if said.status.phase == "stopped":
         return ("its run was stopped before its end",)
     return ()
+
+
+def open_command(archive: Archive) -> str:
+    """Give the command that opens a session with the weights of its run."""
+    folder = archive.path.parent if archive.path.name == FOLDER else archive.path
+    weights = archive.description.settings.get("weights", "FILE")
+    return shlex.join(["ttt3r-view", "open", str(folder), "--weights", str(weights)])
 
 
 def rerun_command(settings: Mapping[str, Any]) -> str:

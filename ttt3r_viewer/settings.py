@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.passwords import hide_passwords
 
 WANTED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -31,9 +32,13 @@ class Settings:
 
     input: str | None = option(
         None,
-        "folder of images, glob, video, one image, or demo:loop, demo:walk, demo:hand-held "
-        "(default: demo:loop)",
+        "folder of images, glob, video, one image, camera:0, an address such as rtsp://..., or "
+        "demo:loop, demo:walk, demo:hand-held (default: demo:loop)",
         metavar="PATH",
+    )
+    follow: bool = option(
+        False,
+        "the input is a folder that grows: take its newest picture each time, until Ctrl-C",
     )
     weights: str = option(
         "miniature", "a file, or miniature, cut3r-512, cut3r-224", metavar="FILE|NAME"
@@ -71,6 +76,11 @@ class Settings:
         "what the network computes in; auto: bfloat16 on CUDA and on CPUs with AMX or AVX512-BF16, "
         "else float32",
     )
+    compile: Literal["auto", "on", "off"] = option(
+        "auto",
+        "compile the recurrent step while the first frames run; auto: on CUDA. A run repeats bit "
+        "by bit only without",
+    )
     max_points: int | None = option(
         None,
         "points kept in the scene: the page keeps fewer per volume beyond, run fewer per frame "
@@ -91,6 +101,17 @@ class Settings:
         metavar="GB",
     )
     overwrite: bool = option(False, "replace our own files in a folder that is not empty")
+    resume: bool = option(
+        False,
+        "go on with the session in --output that was killed, stopped or failed, from its last "
+        "checkpoint",
+    )
+    checkpoint_every: int = option(
+        20,
+        "frames between two checkpoints of a session in --output, from which --resume goes on; 0: "
+        "none",
+        metavar="N",
+    )
     host: str = option("127.0.0.1", "address the page is served at", view_only=True)
     port: int = option(8080, "port of the page; 0: any free one", view_only=True)
     open_browser: bool = option(False, "open the page in the default browser", view_only=True)
@@ -98,7 +119,7 @@ class Settings:
     def __post_init__(self) -> None:
         for one in fields(self):
             _check_type(one, getattr(self, one.name))
-        for name in ("reset_every", "start", "archive_gb"):
+        for name in ("reset_every", "start", "archive_gb", "checkpoint_every"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingsError(f"{flag(name)} {getattr(self, name)}: take 0 or more")
         for name in ("stride", "max_frames", "size", "max_points", "fps"):
@@ -108,6 +129,15 @@ class Settings:
         for name in ("input", "output", "weights", "rule", "rules", "poses"):
             if getattr(self, name) == "":
                 raise SettingsError(f"{flag(name)} is empty: give a value, or leave it out")
+        if self.follow and (self.input is None or self.input.startswith("demo:")):
+            raise SettingsError(
+                f"--follow with --input {self.input or 'left out'}: name the folder that grows"
+            )
+        if self.resume and (self.output is None or self.overwrite or not self.archive_gb):
+            raise SettingsError(
+                "--resume goes on with the session in --output DIR: name that, and give neither "
+                "--overwrite nor --archive-gb 0 beside it"
+            )
         if self.rules is not None and (self.rule, self.rate) != ("ttt3r", None):
             raise SettingsError(
                 f"--rules {self.rules} beside --rule or --rate: --rules names every lane; "
@@ -128,8 +158,14 @@ class Settings:
         return self.rules or self.rule + rate
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values by field name; `settings_from` of it gives the same settings."""
-        return asdict(self)
+        """Plain values by field name, to be recorded; `settings_from` of it gives the same
+        settings but for passwords, which it does not hold.
+        """
+        values = asdict(self)
+        return {
+            name: hide_passwords(value) if isinstance(value, str) else value
+            for name, value in values.items()
+        }
 
 
 def flag(name: str) -> str:

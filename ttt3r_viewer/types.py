@@ -43,6 +43,14 @@ class SkippedFrame:
     """One line that says what is wrong with it."""
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A live input has nothing new yet: said now and then, so that whoever waits can look up."""
+
+    message: str = ""
+    """One line where something is wrong with it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Camera:
     """A pinhole camera with square pixels and its principal point at (width // 2, height // 2)."""
@@ -118,6 +126,8 @@ class FrameResult:
     """The rule that was in force, with its parameters."""
     reset_every: int = 0
     """The reset interval that was in force, in frames; 0 for never."""
+    rule_text: str = ""
+    """What `--rules` makes the same rule from; empty where that is not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +168,37 @@ class Inspection:
     recalls. Rows sum to 1."""
     frames_replayed: int
     """0 where the state before the frame was kept; else how many frames were taken again first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Expectation:
+    """What the state of one lane expects a camera to see that it was never shown."""
+
+    lane: int
+    sequence: int
+    """The latest frame that the state had taken, from 0."""
+    camera: Camera
+    """The camera that was asked about, in the lane's world."""
+    picture: NDArray[np.uint8]
+    """(height, width, 3) RGB, as the network would have it."""
+    points_camera: NDArray[np.float32]
+    """(height, width, 3) in that camera's frame; metres for metric weights."""
+    confidence: NDArray[np.float32]
+    """(height, width) the network's confidence of each point, above 1."""
+    epoch: int = 0
+    """Which run it belongs to; the scene counts them, and the worker fills it in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What came of a question to the states."""
+
+    number: int
+    """Which question it answers."""
+    lanes: tuple[Expectation, ...] = ()
+    """One per lane; empty where there is no answer."""
+    note: str = ""
+    """Why there is none."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +245,10 @@ class Status:
     skipped: int = 0
     last_skipped: str = ""
     """Name and reason of the latest skipped frame."""
+    lag_sec: float | None = None
+    """From a live frame's arrival to its result, the latest one's; None for other inputs."""
+    dropped: int = 0
+    """Frames of a live input that newer ones replaced before they were taken."""
     lanes: tuple[RuleInfo, ...] = ()
     """The rule of each lane; empty until the run knows them."""
     known_rules: tuple[RuleInfo, ...] = ()
@@ -212,6 +257,8 @@ class Status:
     """Frames between resets; 0 for never."""
     state_columns: int = 0
     """Width of the grid on which the state tokens sit; 0 until the network is loaded."""
+    cannot_ask: str = "the network is not loaded yet"
+    """Why the states cannot be asked what an unseen camera sees; empty where they can."""
 
     @property
     def frames_taken(self) -> int:

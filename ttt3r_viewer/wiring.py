@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ttt3r_viewer.assets import with_demos
-from ttt3r_viewer.errors import EvaluationError, OutputError
+from ttt3r_viewer.errors import (
+    EvaluationError,
+    OutputError,
+    SettingsError,
+    ViewerError,
+    WeightsError,
+)
 from ttt3r_viewer.evaluate.ground_truth import (
     GroundTruth,
     find_ground_truth,
@@ -21,12 +27,16 @@ from ttt3r_viewer.evaluate.ground_truth import (
 )
 from ttt3r_viewer.export.folder import claim_folder
 from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
-from ttt3r_viewer.frames.source import open_source
+from ttt3r_viewer.frames.source import FrameSource, RepeatableSource, open_source
+from ttt3r_viewer.reconstruct.checkpoint import Checkpoints
 from ttt3r_viewer.reconstruct.commands import Command
+from ttt3r_viewer.reconstruct.resume import Resumption
 from ttt3r_viewer.reconstruct.worker import Worker
+from ttt3r_viewer.resuming import find_session, hint_of, identity_of
 from ttt3r_viewer.rules.registry import describe, rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.scene import archive as archive_format
+from ttt3r_viewer.scene.archive import Archive
 from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import Settings
@@ -80,8 +90,13 @@ class Reconstruction:
     """Takes every frame in full; None where none is wanted."""
     ground_truth: GroundTruth | None = None
     note: str = ""
-    """Why true poses that lie beside the input are not used; empty where there is nothing to say.
+    """Why true poses that lie beside the input are not used, and from where a run goes on; empty
+    where there is nothing to say.
     """
+    checkpoints: Checkpoints | None = None
+    """From which a run that was cut off can be gone on with; None where none are written."""
+    resumed_behind: int = 0
+    """Frames of a session that is gone on with."""
     written: int = 0
     """Frames whose results are in the output folder."""
     written_epoch: int = -1
@@ -105,7 +120,8 @@ class Reconstruction:
             archived=settings.archive_gb > 0,
         )
         if not ends_by_itself:
-            wired.ground_truth, wired.note = find_poses(settings)
+            wired.ground_truth, note = find_poses(settings)
+            wired.note = "; ".join(filter(None, (wired.note, note)))
         return wired
 
     @staticmethod
@@ -113,6 +129,8 @@ class Reconstruction:
         """The same for `compare`, which keeps no points, and no archive."""
         from ttt3r_viewer.comparison import comparison_files, write_comparison
 
+        if settings.resume:
+            raise SettingsError("--resume: a comparison keeps no session to go on with")
         rules = rules_from_text(settings.lanes)
         ground_truth, note = find_poses(settings)
         results = Results(
@@ -140,15 +158,21 @@ class Reconstruction:
             stride=settings.stride,
             max_frames=settings.max_frames,
             fps=settings.fps,
+            follow=settings.follow,
         )
-        if settings.output is not None:
-            files = (*results.files, *archive_format.OWN_FILES) if archived else results.files
-            claim_folder(Path(settings.output), files, overwrite=settings.overwrite)
+        files = (*results.files, *archive_format.OWN_FILES) if archived else results.files
+        resumption, note = _claim(settings, files, source)
+        settings = replace(settings, resume=False)  # the session is as one that was never cut
         archive = _archive_of(settings, source.name) if archived else None
+        checkpoints = None
+        if archived and settings.output and settings.checkpoint_every:
+            # What is live does not come again.
+            repeatable = isinstance(source, RepeatableSource)
+            checkpoints = Checkpoints(settings.checkpoint_every) if repeatable else None
         commands: SimpleQueue[Command] = SimpleQueue()
         worker = Worker(
             source,
-            lambda: _make_lanes(settings, rules, archive),
+            functools.partial(_make_lanes, settings, rules, archive, checkpoints),
             store,
             commands,
             status=Status(
@@ -156,9 +180,14 @@ class Reconstruction:
             ),
             ends_by_itself=ends_by_itself,
             archive=archive,
+            checkpoints=checkpoints,
+            resumption=resumption,
         )
         return Reconstruction(
-            settings, store, commands, worker, results, time.perf_counter(), archive
+            *(settings, store, commands, worker, results, time.perf_counter(), archive),
+            checkpoints=checkpoints,
+            note=note,
+            resumed_behind=0 if resumption is None else resumption.frames,
         )
 
     def watch(self, say: Callable[[str], None], report: Callable[[str], None]) -> None:
@@ -200,6 +229,8 @@ class Reconstruction:
         new = scene.epoch != self.written_epoch or len(scene.frames) != self.written
         if self.settings.output is None or not scene.frames or not new:
             return
+        if len(scene.frames) <= self.resumed_behind and scene.status.phase != "finished":
+            return  # the folder has these results already, or those of more frames
         compute_sec = [frame.compute_sec for frame in scene.frames]
         timing = {
             "since_start_sec": time.perf_counter() - self.started,
@@ -208,6 +239,23 @@ class Reconstruction:
         }
         self.results.write(Path(self.settings.output), scene, self.settings.as_dict(), timing)
         self.written, self.written_epoch = len(scene.frames), scene.epoch
+
+
+def _claim(
+    settings: Settings, files: tuple[str, ...], source: FrameSource
+) -> tuple[Resumption | None, str]:
+    """Make the output folder ready; what `--resume` goes on with there, and a line about it."""
+    if settings.output is None:
+        return None, ""
+    folder, overwrite = Path(settings.output), settings.overwrite or settings.resume
+    try:
+        found, note = find_session(settings, source) if settings.resume else (None, "")
+        hint = "" if overwrite else hint_of(folder)
+        claim_folder(folder, files, overwrite=overwrite, hint=hint)
+    except ViewerError:
+        source.close()  # a camera would stay open
+        raise
+    return found, note
 
 
 def find_poses(settings: Settings) -> tuple[GroundTruth | None, str]:
@@ -238,10 +286,11 @@ def _archive_of(settings: Settings, source: str) -> ArchiveWriter:
     )
 
 
-def _make_lanes(
-    settings: Settings, rules: tuple[UpdateRule, ...], archive: ArchiveWriter | None
-) -> Lanes:
-    """In the worker's thread: import torch, read the weights."""
+def recorded_lanes(archive: Archive, settings: Settings) -> Lanes:
+    """A session with weights, device and dtype of `settings` that looks into recorded frames.
+
+    Raises a `ViewerError` where the weights cannot be used, or are not those of the frames.
+    """
     from ttt3r_viewer.model.load import load_network, share_cpu
     from ttt3r_viewer.reconstruct.lanes import Lanes
     from ttt3r_viewer.reconstruct.recall import (
@@ -252,9 +301,51 @@ def _make_lanes(
 
     network = load_network(settings.weights, device=settings.device, dtype=settings.dtype)
     share_cpu(network)
+    sequences = archive.sequences
+    tokens = len(archive.seen(sequences[0])[0].gain)
+    if tokens != network.config.state_size:
+        raise WeightsError(
+            f"{settings.weights} has a state of {network.config.state_size} tokens, and the "
+            f"session was recorded with {tokens}: give the weights of its run "
+            f"({archive.description.status.model})"
+        )
+    recall = Recall(MOMENT_BYTES_BESIDE_ARCHIVE, PICTURE_BYTES_BESIDE_ARCHIVE, archive)
+    lanes = Lanes(network, rules_from_text(settings.lanes), recall=recall)
+    lanes.remember(archive, sequences)
+    return lanes
+
+
+def _make_lanes(
+    settings: Settings,
+    rules: tuple[UpdateRule, ...],
+    archive: ArchiveWriter | None,
+    checkpoints: Checkpoints | None,
+) -> Lanes:
+    """In the worker's thread: import torch, read the weights."""
+    from ttt3r_viewer.model.compiled import CompiledStep
+    from ttt3r_viewer.model.load import load_network, share_cpu
+    from ttt3r_viewer.reconstruct.lanes import Lanes
+    from ttt3r_viewer.reconstruct.recall import (
+        MOMENT_BYTES_BESIDE_ARCHIVE,
+        PICTURE_BYTES_BESIDE_ARCHIVE,
+        Recall,
+    )
+
+    if checkpoints is not None:
+        checkpoints.identity = identity_of(settings)
+    network = load_network(settings.weights, device=settings.device, dtype=settings.dtype)
+    share_cpu(network)
     recall = Recall()
     if archive is not None:
         recall = Recall(MOMENT_BYTES_BESIDE_ARCHIVE, PICTURE_BYTES_BESIDE_ARCHIVE, archive)
+    compiles = settings.compile == "on" or (
+        settings.compile == "auto" and network.device.type == "cuda"
+    )
     return Lanes(
-        network, rules, size=settings.size, reset_every=settings.reset_every, recall=recall
+        network,
+        rules,
+        size=settings.size,
+        reset_every=settings.reset_every,
+        recall=recall,
+        step=CompiledStep(network) if compiles else None,
     )

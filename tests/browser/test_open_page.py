@@ -63,7 +63,7 @@ def test_a_session_is_seen_gone_through_and_says_what_it_needs(session):
     ui.page.get_by_role("tab", name="Inspect").click()
     ui.settle()
     ui.checkbox("Look inside").click()
-    wait_for(lambda: "needs the weights and the input" in ui.text("inspect-note"), "the answer")
+    wait_for(lambda: "needs the weights: ttt3r-view open" in ui.text("inspect-note"), "the answer")
 
     ui.button("Restart").click()
     ui.wait_probe("the frames again", phase="finished", frames_seen=FRAMES, live=True)

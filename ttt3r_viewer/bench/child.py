@@ -28,8 +28,9 @@ from ttt3r_viewer.bench.variant import (
     Variant,
 )
 from ttt3r_viewer.bench.work import flop_per_frame, peak_flop_per_sec
-from ttt3r_viewer.errors import ViewerError
+from ttt3r_viewer.errors import ReconstructionError, ViewerError
 from ttt3r_viewer.memory import keep_few_arenas
+from ttt3r_viewer.model.compiled import CompiledStep
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.load import (
     choose_device,
@@ -81,14 +82,19 @@ class VariantRun:
     def __init__(self, variant: Variant) -> None:
         began = time.perf_counter()
         self.variant = variant
-        if variant.way == "fast":
+        if variant.way != "plain":
             keep_few_arenas()  # as the program does
         self.device = choose_device(variant.device)  # pyright: ignore[reportArgumentType]
         self.wait = waiter(self.device)
         self.network = self._network()
         share_cpu(self.network)
         rules = (rule_from_text(variant.rule),) * variant.lanes
-        self.lanes = (Lanes if variant.way == "fast" else PlainLanes)(self.network, rules)
+        step = CompiledStep(self.network) if variant.way == "compiled" else None
+        self.lanes = (
+            PlainLanes(self.network, rules)
+            if variant.way == "plain"
+            else Lanes(self.network, rules, step=step)
+        )
         self.store = SceneStore(max_points=PAGE_POINTS)
         self.store.clear(variant.lanes)
         self.clock = StageClock(self.wait)
@@ -96,6 +102,8 @@ class VariantRun:
         self._decoded = 0
         for _ in range(WARM_UP_FRAMES[self.device.type]):
             self._one_by_one()
+        if step is not None:
+            self._wait_for_code(step)
         latest = self.store.snapshot().latest
         assert latest is not None
         self.started = Started(
@@ -107,6 +115,14 @@ class VariantRun:
             image_size=(latest.image.shape[0], latest.image.shape[1]),
             seconds=time.perf_counter() - began,
         )
+
+    def _wait_for_code(self, step: CompiledStep) -> None:
+        """Take frames until the compiled step takes over. Raises `ReconstructionError`."""
+        self._one_by_one()  # the first that is no fresh start begins the compiling
+        step.wait()
+        if step.failure:
+            raise ReconstructionError(f"--compile: {step.failure}; leave it out")
+        self._one_by_one()
 
     def turn(self) -> Turn:
         """The frames of one turn as they run, and the same number stage by stage.
@@ -139,7 +155,7 @@ class VariantRun:
         dtype = choose_dtype(self.variant.dtype, self.device)  # pyright: ignore[reportArgumentType]
         if self.variant.weights == MADE_UP:
             network = made_up_network(PRESETS[self.variant.preset], self.device, dtype)
-            return network.for_inference() if self.variant.way == "fast" else network
+            return network if self.variant.way == "plain" else network.for_inference()
         return load_network(
             self.variant.weights,
             device=self.device.type,  # pyright: ignore[reportArgumentType]
@@ -193,13 +209,20 @@ class VariantRun:
 
     def _places(self) -> tuple[Place, ...]:
         loop_module = plain if isinstance(self.lanes, PlainLanes) else lanes
+        copy = "as_numpy" if isinstance(self.lanes, PlainLanes) else "all_as_numpy"
+        steps: tuple[Place, ...] = (
+            (self.network, "propose", "decode-state"),
+            (self.network, "_predict", "heads"),
+        )
+        if self.variant.way == "compiled":
+            # Its code takes the whole step, heads too; what it was made from must stay as it is.
+            steps = ((self.lanes, "_step", "decode-state"),)
         return (
             (loop_module, "prepare_image", "prepare"),
             (loop_module, "encode", "copy"),  # what it does beside the network's own encode
             (self.network, "encode", "encode"),
-            (self.network, "propose", "decode-state"),
-            (self.network, "_predict", "heads"),
-            (loop_module, "as_numpy", "copy"),
+            *steps,
+            (loop_module, copy, "copy"),
             (loop, "as_numpy", "copy"),
         )
 

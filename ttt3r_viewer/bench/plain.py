@@ -23,7 +23,8 @@ from ttt3r_viewer.model.encoder import ImageTokens
 from ttt3r_viewer.model.heads import OutputKind
 from ttt3r_viewer.model.layers import CrossKeys
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.loop import as_numpy, encode
+from ttt3r_viewer.reconstruct.device import as_numpy
+from ttt3r_viewer.reconstruct.loop import encode
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
 from ttt3r_viewer.state import Evidence, EvidenceKind, Prediction, Proposal, TokenState
 from ttt3r_viewer.types import Camera, Frame, FrameResult

@@ -59,7 +59,7 @@ def measure(
 def described(variant: Variant) -> str:
     """A variant in words."""
     lanes = f"{variant.lanes} x " if variant.lanes > 1 else ""
-    way = "the plain way, " if variant.way == "plain" else ""
+    way = {"fast": "", "compiled": "compiled, ", "plain": "the plain way, "}[variant.way]
     return f"{way}{lanes}{variant.rule}, {variant.dtype}"
 
 
@@ -68,7 +68,7 @@ def named(runs: Sequence[tuple[Variant, Started]]) -> list[str]:
     names = []
     for variant, started in runs:
         lanes = f"{variant.lanes} x " if variant.lanes > 1 else ""
-        way = "plain " if variant.way == "plain" else ""
+        way = "" if variant.way == "fast" else f"{variant.way} "
         names.append(f"{way}{lanes}{variant.rule} {started.dtype}")
     count = Counter(names)
     return [

@@ -38,11 +38,11 @@ def flop_per_frame(
         picture = torch.empty(1, 3, *image_size)
     with torch.inference_mode(), attention_written_out(), FlopCounterMode(display=False) as counter:
         # The state before the first frame is made once, and later frames read the pose memory.
-        state = replace(network.initial_state(lanes if way == "fast" else 1), fresh=False)
+        state = replace(network.initial_state(1 if way == "plain" else lanes), fresh=False)
         once = counter.get_total_flops()
         tokens = network.encode(picture)
         match way:
-            case "fast":
+            case "fast" | "compiled":
                 tokens = replace(tokens, tokens=tokens.tokens.expand(lanes, -1, -1))
                 network.propose(state, tokens, evidence=needs)
                 runs = 1

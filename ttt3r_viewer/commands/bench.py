@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from ttt3r_viewer.bench.report import as_json, table
 from ttt3r_viewer.bench.turns import measure
-from ttt3r_viewer.bench.variant import MADE_UP, Variant
+from ttt3r_viewer.bench.variant import MADE_UP, Variant, Way
 from ttt3r_viewer.commands.parser import Say
 from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.model.config import PRESETS
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also the plain way: float32, all maps, attention written out, frame by frame",
     )
+    add("--compile", action="store_true", help="also with the recurrent step compiled")
     add("--profile", action="store_true", help="also one frame's operators by time")
     add("--json", type=Path, metavar="FILE", help="write every number")
     add("--overwrite", action="store_true", help="replace FILE")
@@ -91,9 +92,9 @@ def variants_of(given: argparse.Namespace) -> list[Variant]:
     if unknown := [dtype for dtype in dtypes if dtype not in _CHOICES["dtype"]]:
         raise SettingsError(f"--dtype {','.join(unknown)}: take of {', '.join(_CHOICES['dtype'])}")
 
-    def variant(way: str, rule: str, count: int, dtype: str) -> Variant:
+    def variant(way: Way, rule: str, count: int, dtype: str) -> Variant:
         return Variant(
-            way="plain" if way == "plain" else "fast",
+            way=way,
             preset=given.preset or "cut3r-512",
             weights=given.weights or MADE_UP,
             rule=rule,
@@ -105,7 +106,8 @@ def variants_of(given: argparse.Namespace) -> list[Variant]:
 
     fast = [variant("fast", *one) for one in itertools.product(rules, lanes, dtypes)]
     plain = [variant("plain", *one, "float32") for one in itertools.product(rules, lanes)]
-    return [*fast, *plain] if given.reference else fast
+    compiled = [replace(one, way="compiled") for one in fast]
+    return [*fast, *(compiled if given.compile else ()), *(plain if given.reference else ())]
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:

@@ -1,23 +1,28 @@
-"""`ttt3r-view open`: show what `--output` left behind in the browser again, without torch."""
+"""`ttt3r-view open`: show what `--output` left behind in the browser again, without torch.
+
+With `--weights` the network is loaded when a person first looks into a frame.
+"""
 
 from __future__ import annotations
 
 import argparse
 import threading
+from dataclasses import fields
+from functools import partial
 from queue import SimpleQueue
 
 from ttt3r_viewer.commands.page import announce
 from ttt3r_viewer.commands.parser import Say
 from ttt3r_viewer.commands.session import add_session, open_archive, when_recorded
-from ttt3r_viewer.errors import EvaluationError, SettingsError, ViewerError
+from ttt3r_viewer.errors import EvaluationError, ViewerError
 from ttt3r_viewer.evaluate.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.commands import Command
-from ttt3r_viewer.replay import Replay, rerun_command
+from ttt3r_viewer.replay import Replay, open_command, rerun_command
 from ttt3r_viewer.scene.archive import Archive
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.settings import Settings, choices_of, flag
 from ttt3r_viewer.types import printable
-from ttt3r_viewer.wiring import PAGE_POINTS, find_poses
+from ttt3r_viewer.wiring import PAGE_POINTS, find_poses, recorded_lanes
 
 DESCRIPTION = (
     "Show a recorded session (what --output left) in the browser again: no weights, GPU or input "
@@ -35,31 +40,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-points", type=int, metavar="N", help=f"points in the page (default {PAGE_POINTS})"
     )
-    parser.add_argument("--weights", help="not yet: a session is shown without its network")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE|NAME",
+        help="the weights of the run; Inspect then takes recorded frames again",
+    )
+    for name in ("device", "dtype"):
+        (one,) = (one for one in fields(Settings) if one.name == name)
+        parser.add_argument(
+            flag(name),
+            choices=choices_of(one)[1],
+            default=one.default,
+            help=f"{one.metadata['help']}; with --weights",
+        )
 
 
 def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
     """Serve the page of a session until Ctrl-C."""
-    if given.weights is not None:
-        raise SettingsError(
-            f"--weights {given.weights}: a session cannot be opened with its network yet; leave it "
-            "out, or run the input again (ttt3r-view --input PATH --weights FILE)"
-        )
     settings = Settings(host=given.host, port=given.port, max_points=given.max_points)
     archive = open_archive(given.session)
+    make_looker = None
+    if given.weights is not None:
+        from ttt3r_viewer.model.fetch import locate
+
+        locate(given.weights)
+        network = Settings(weights=given.weights, device=given.device, dtype=given.dtype)
+        make_looker = partial(recorded_lanes, archive, network)
     ground_truth, note = true_poses(archive)
+    from ttt3r_viewer.export.job import Exporter
     from ttt3r_viewer.viewer.app import Viewer
 
     store = SceneStore(settings.max_points or PAGE_POINTS, one_per_voxel=True)
     commands: SimpleQueue[Command] = SimpleQueue()
-    replay = Replay(archive, store, commands)
+    replay = Replay(archive, store, commands, make_looker)
     viewer = Viewer(
         store,
         commands,
         host=settings.host,
         port=settings.port,
-        notice=notice_of(archive),
+        notice=notice_of(archive, given.weights),
         ground_truth=ground_truth,
+        exporter=Exporter(lambda: archive, given.session),
     )
     try:
         viewer.start()
@@ -74,14 +95,20 @@ def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
     return 0
 
 
-def notice_of(archive: Archive) -> str:
-    """Say in the page what it shows, and what needs a run."""
+def notice_of(archive: Archive, weights: str | None = None) -> str:
+    """Say in the page what it shows, what needs a run, and with what frames are taken again."""
     said = archive.description
     when = f", recorded {when_recorded(said.started)}" if said.started else ""
+    inside = f"needs the weights: {open_command(archive)}."
+    if weights is not None:
+        inside = (
+            f"takes recorded frames again, from the first one on, with {weights}: what it shows is "
+            "that of the run to rounding, where weights and dtype are those of the run."
+        )
     return printable(
-        f"A recorded session of {said.source}{when}, read from disk without its network. Play, "
-        "Step and other rules need a run, and Inspect needs the weights: "
-        f"{rerun_command(said.settings)}. Restart reads the session again."
+        f"A recorded session of {said.source}{when}, read from disk. Play, Step and other rules "
+        f"need a run: {rerun_command(said.settings)}. Inspect {inside} Restart reads the session "
+        "again."
     )
 
 

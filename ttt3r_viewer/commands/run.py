@@ -8,8 +8,9 @@ from ttt3r_viewer.commands.interruption import no_interruption
 from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.reconstruct.worker import Worker
+from ttt3r_viewer.resuming import SessionFinishedError
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import printable
+from ttt3r_viewer.types import Status, printable
 from ttt3r_viewer.wiring import Reconstruction
 
 DESCRIPTION = (
@@ -27,7 +28,11 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     settings = settings_of(given)
     if settings.output is None:
         raise SettingsError("run has nowhere to write: give --output DIR")
-    reconstruction = Reconstruction.prepare(settings, ends_by_itself=True)
+    try:
+        reconstruction = Reconstruction.prepare(settings, ends_by_itself=True)
+    except SessionFinishedError as told:
+        say(str(told))
+        return 0
     return to_the_end(reconstruction, say, complain)
 
 
@@ -45,10 +50,16 @@ def to_the_end(reconstruction: Reconstruction, say: Say, complain: Say) -> int:
     with no_interruption():
         written = reconstruction.end()
     status = store.snapshot().status
+    if status.lag_sec is not None and status.message:
+        complain(status.message)
+    if status.dropped:
+        complain(f"{status.dropped} frames dropped, each for a newer one")
     if status.skipped and status.frames_done:
         complain(f"{status.skipped} frames skipped; the last: {status.last_skipped}")
     if reconstruction.archive is not None and reconstruction.archive.trouble:
         complain(reconstruction.archive.trouble)
+    if reconstruction.checkpoints is not None and reconstruction.checkpoints.trouble:
+        complain(reconstruction.checkpoints.trouble)
     if worker.error is not None:
         raise worker.error
     folder = reconstruction.settings.output
@@ -72,9 +83,10 @@ def _show_progress(worker: Worker, store: SceneStore) -> None:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:.1f} frames/s"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[live]}", markup=False),
     )
     with Progress(*columns) as progress:
-        task = progress.add_task("starting", total=None, rate=0.0)
+        task = progress.add_task("starting", total=None, rate=0.0, live="")
         ended = False
         while not ended:
             ended = worker.join(0.1)
@@ -85,4 +97,12 @@ def _show_progress(worker: Worker, store: SceneStore) -> None:
                 completed=status.frames_taken,
                 total=status.frames_total,
                 rate=status.frames_per_second,
+                live=live_text(status),
             )
+
+
+def live_text(status: Status) -> str:
+    """How far a live input is behind, and what is wrong with it; empty for other inputs."""
+    if status.lag_sec is None:
+        return ""
+    return f"lag {status.lag_sec:.2f} s, {status.dropped:,} dropped {status.message}".rstrip()

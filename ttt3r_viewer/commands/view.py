@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ttt3r_viewer.commands.interruption import no_interruption
 from ttt3r_viewer.commands.page import announce
 from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
+from ttt3r_viewer.resuming import SessionFinishedError
 from ttt3r_viewer.wiring import Reconstruction
 
 DESCRIPTION = "Watch TTT3R reconstruct a folder of images, a video or a demo, live in the browser."
@@ -31,13 +33,21 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     # What can be known to fail is refused before anything is loaded.
     locate(settings.weights)
     free_port(settings.host, settings.port)
-    reconstruction = Reconstruction.prepare(settings)
+    try:
+        reconstruction = Reconstruction.prepare(settings)
+    except SessionFinishedError as told:
+        say(str(told))
+        return 0
     # The thread imports torch and reads the weights while this one serves the page.
     reconstruction.worker.start()
     viewer = None
     try:
+        from ttt3r_viewer.export.job import Exporter
         from ttt3r_viewer.viewer.app import Viewer
 
+        archive = reconstruction.archive
+        folder = None if settings.output is None else Path(settings.output)
+        exporter = None if archive is None else Exporter(lambda: archive.archive, folder)
         notice = MINIATURE_NOTICE if settings.weights == "miniature" else ""
         viewer = Viewer(
             reconstruction.store,
@@ -46,6 +56,7 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
             port=settings.port,
             notice=notice,
             ground_truth=reconstruction.ground_truth,
+            exporter=exporter,
         )
         viewer.start()
         announce(viewer, say, reconstruction.note, notice, open_browser=settings.open_browser)

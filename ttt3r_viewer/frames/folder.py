@@ -66,7 +66,13 @@ class FolderSource:
         return len(self._indices)
 
     def __iter__(self) -> Iterator[Frame | SkippedFrame]:
+        return self.after(-1)
+
+    def after(self, last: int) -> Iterator[Frame | SkippedFrame]:
+        """The frames behind index `last`; those before are not opened."""
         for index in self._indices:
+            if index <= last:
+                continue
             if self._closed:
                 return
             path = self._folder / self._names[index]
@@ -115,7 +121,7 @@ def list_folder(folder: Path) -> list[str]:
         ) from error
     if not found:
         raise InputError(f"the folder {folder} is empty; {INPUT_KINDS}")
-    names = [name for name, is_folder in found if not is_folder and _is_picture_name(name)]
+    names = [name for name, is_folder in found if not is_folder and is_picture_name(name)]
     if not names:
         others = [name + "/" * is_folder for name, is_folder in found]
         raise InputError(f"the folder {folder} has no images, only {_some(others)}; {INPUT_KINDS}")
@@ -133,7 +139,7 @@ def list_glob(pattern: str) -> tuple[Path, list[str]]:
     matches = glob.glob(pattern, recursive=True)  # noqa: PTH207
     if not matches:
         raise InputError(f"nothing matches the pattern {pattern}; {INPUT_KINDS}")
-    paths = [Path(match) for match in matches if _is_picture_name(PurePath(match).name)]
+    paths = [Path(match) for match in matches if is_picture_name(PurePath(match).name)]
     paths = [path for path in paths if not path.is_dir()]
     if not paths:
         raise InputError(
@@ -230,7 +236,7 @@ def _to_rgb(picture: Image.Image, file_format: str | None) -> NDArray[np.uint8]:
     return np.array(picture.convert("RGB"))
 
 
-def _is_picture_name(name: str) -> bool:
+def is_picture_name(name: str) -> bool:
     _, dot, suffix = name.rpartition(".")
     return not name.startswith(".") and dot + suffix.lower() in IMAGE_SUFFIXES
 

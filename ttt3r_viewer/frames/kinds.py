@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 INPUT_KINDS = (
-    "wanted a folder of images, a quoted glob such as 'frames/*.jpg', a video, or one image"
+    "wanted a folder of images, a quoted glob such as 'frames/*.jpg', a video, one image, "
+    "camera:0, or an address such as rtsp://..."
 )
 
 IMAGE_SUFFIXES = frozenset(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import glob
 import math
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ttt3r_viewer.errors import InputError
 from ttt3r_viewer.frames.kinds import INPUT_KINDS
 from ttt3r_viewer.frames.selection import Selection
+from ttt3r_viewer.passwords import hide_passwords
 from ttt3r_viewer.types import Frame, SkippedFrame
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 class FrameSource(Protocol):
@@ -32,12 +36,28 @@ class FrameSource(Protocol):
         ...
 
     def __iter__(self) -> Iterator[Frame | SkippedFrame]:
-        """Start again from the first frame; every iteration gives the same frames."""
+        """Start again from the first frame; every iteration gives the same frames. A live source
+        goes on from now.
+        """
         ...
 
     def close(self) -> None:
         """End every iteration before its next frame; may be called twice, and by any thread."""
         ...
+
+
+@runtime_checkable
+class RepeatableSource(FrameSource, Protocol):
+    """A source that gives the same frames every time, so that a run of it can be resumed."""
+
+    def after(self, last: int) -> Iterator[Frame | SkippedFrame]:
+        """Iterate, but leave out the frames up to that of index `last`."""
+        ...
+
+
+def is_live(spec: str) -> bool:
+    """Whether an input is live by its name alone: a camera, or an address."""
+    return spec.startswith("camera:") or _ADDRESS.match(spec) is not None
 
 
 def open_source(
@@ -47,13 +67,16 @@ def open_source(
     stride: int = 1,
     max_frames: int | None = None,
     fps: float = 30.0,
+    follow: bool = False,
 ) -> FrameSource:
-    """Open a folder of images, a glob pattern, a video file, or one image file.
+    """Open a folder of images, a glob pattern, a video file, or one image file; or something live:
+    `camera:0`, an address such as `rtsp://...`, and with `follow` a folder that grows.
 
     `start`, `stride` and `max_frames` choose frames; a frame keeps the index and the time that it
     has in the whole input. `fps` times the frames of a folder that has no times of its own
     (see `times.py`). A pattern holds `*`, `?` or `[` and is not the name of an existing file;
-    `**` matches any depth of folders.
+    `**` matches any depth of folders. Something live has no first frame and drops what it cannot
+    take, so it has no `start`, `stride` or `fps`; see `live.py`.
 
     Raises `InputError`, which says what came and lists the kinds of input.
     """
@@ -62,6 +85,9 @@ def open_source(
         raise InputError(f"fps is {fps}; wanted a positive number of frames per second")
     if not spec.strip():
         raise InputError(f"the input is an empty text; {INPUT_KINDS}")
+    if follow or is_live(spec):
+        choices = {"start": (start, 0), "stride": (stride, 1), "fps": (fps, 30.0)}
+        return _open_live(spec, follow, choices, max_frames)
     try:
         path = Path(spec).expanduser()
     except RuntimeError as error:
@@ -79,6 +105,31 @@ def open_source(
     if stat.S_ISREG(mode):
         return _open_file(path, selection, fps)
     raise InputError(f"{spec} is neither a file nor a folder; {INPUT_KINDS}")
+
+
+def _open_live(
+    spec: str, follow: bool, choices: dict[str, tuple[float, float]], max_frames: int | None
+) -> FrameSource:
+    """Open what is live; each of `choices` is a value and the only one that it may have."""
+    shown = hide_passwords(spec)
+    for name, (value, only) in choices.items():
+        if value != only:
+            raise InputError(
+                f"{name} is {value:g}, but {shown} is live: its frames are timed as they come and "
+                f"the newest one is taken; leave {name} out"
+            )
+    if follow and is_live(spec):
+        raise InputError(f"{shown} is live already, and --follow wants a folder: leave it out")
+    from ttt3r_viewer.frames.live import LiveSource
+
+    if follow:
+        from ttt3r_viewer.frames.follow import follow_feed
+
+        return LiveSource(follow_feed(Path(spec).expanduser()), max_frames)
+    from ttt3r_viewer.frames.stream import CAMERA, camera_feed, url_feed
+
+    is_camera = spec.startswith(CAMERA)
+    return LiveSource(camera_feed(spec) if is_camera else url_feed(spec), max_frames)
 
 
 # The readers are imported by the function that needs them: the page must open within seconds, and

@@ -62,6 +62,10 @@ class VideoSource:
             self.total = len(selection.indices(declared, self.name))
 
     def __iter__(self) -> Iterator[Frame | SkippedFrame]:
+        return self.after(-1)
+
+    def after(self, last: int) -> Iterator[Frame | SkippedFrame]:
+        """The frames behind index `last`; those before are decoded, but not converted."""
         with _opened(self._path) as (container, stream):
             index, time_sec = 0, -self._period_sec
             for item in _decoded(container, stream):
@@ -69,11 +73,12 @@ class VideoSource:
                     return
                 name = f"{printable(self._path.name)}#{index}"
                 if isinstance(item, str):
-                    yield SkippedFrame(index, name, item)
+                    if index > last:
+                        yield SkippedFrame(index, name, item)
                 else:
                     time_sec = time_sec + self._period_sec if item.time is None else item.time
-                    if self._selection.wants(index):
-                        yield Frame(index, time_sec, name, _upright_rgb(item))
+                    if index > last and self._selection.wants(index):
+                        yield Frame(index, time_sec, name, upright_rgb(item))
                 index += 1
                 if self._selection.is_past(index):
                     break
@@ -132,7 +137,7 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
     yield from reasons
 
 
-def _upright_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
+def upright_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
     """Convert to (height, width, 3) RGB, turned and mirrored as the display matrix says."""
     image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     side_data = frame.side_data.get("DISPLAYMATRIX")

@@ -32,7 +32,13 @@ from ttt3r_viewer.miniature.recipe import Recipe, Stage, recipe_from
 from ttt3r_viewer.miniature.scenes import VALIDATION_SEEDS, Clip
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.model.weights import load_into, read_checkpoint, save_weights
+from ttt3r_viewer.model.weights import (
+    NOT_TRAINED,
+    QUERIES_KEY,
+    load_into,
+    read_checkpoint,
+    save_weights,
+)
 
 TRAINED_ON = (
     "Trained from nothing on procedural rooms; it has never seen a photo. "
@@ -328,6 +334,7 @@ def ship(trainee: Trainee, path: Path, stage: Stage) -> None:
             "trained_on": TRAINED_ON,
             "steps": str(trainee.step),
             "stage": stage.name,
+            QUERIES_KEY: NOT_TRAINED,  # no loss reaches the ray-map encoder
         },
     )
 

@@ -11,7 +11,12 @@ import torch
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.model.fetch import locate
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.model.weights import load_into, read_checkpoint, recognise_config
+from ttt3r_viewer.model.weights import (
+    load_into,
+    read_checkpoint,
+    recognise_config,
+    why_no_queries,
+)
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 SMALL_NETWORK = 50_000_000
@@ -114,6 +119,7 @@ def load_network(
     with torch.device("meta"):
         network = ReconstructionNetwork(config).keep_in(choose_dtype(dtype, chosen))
     load_into(network, checkpoint.tensors, str(path))
+    network.cannot_query = why_no_queries(checkpoint.metadata)
     try:
         return network.to(chosen).for_inference()
     except (RuntimeError, MemoryError) as error:

@@ -35,6 +35,8 @@ class ReconstructionNetwork(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.cannot_query = ""
+        """Why `query` gives nothing of worth with these weights; empty where it does."""
         encoder_width, width = config.encoder_width, config.decoder_width
         self.pose_token = nn.Parameter(torch.zeros(1, 1, width))
         # The released files carry two mask tokens of the published pre-training; nothing here reads

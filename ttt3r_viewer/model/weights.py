@@ -24,6 +24,8 @@ from ttt3r_viewer.model.network import ReconstructionNetwork
 
 CONFIG_KEY = "ttt3r_viewer.config"
 """Names the config among a safetensors file's metadata."""
+QUERIES_KEY, NOT_TRAINED = "queries", "not trained"
+"""Metadata of weights whose ray-map encoder is as it was drawn."""
 _LONGEST_HEADER = 100_000_000
 """Bytes; the safetensors format's own bound."""
 
@@ -78,6 +80,16 @@ def recognise_config(
             f"{nearest}: {found[nearest]}"
         )
     return PRESETS[nearest]
+
+
+def why_no_queries(metadata: Mapping[str, str]) -> str:
+    """Why weights cannot be asked what an unseen camera sees, one line; empty where they can."""
+    if metadata.get(QUERIES_KEY) != NOT_TRAINED:
+        return ""
+    return (
+        "these weights were never trained to be asked about a camera; the released ones "
+        "(cut3r-512, cut3r-224) were"
+    )
 
 
 def load_into(network: nn.Module, tensors: Mapping[str, Tensor], name: str = "the weights") -> None:

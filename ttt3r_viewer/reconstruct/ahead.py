@@ -4,7 +4,9 @@
 
 Both queues are short, so memory does not depend on the input. Which frames are encoded together
 does not depend on time either, because a batch rounds a little otherwise than one frame alone: the
-same input gives the same numbers. A batch of 1 adds no latency, for a camera.
+same input gives the same numbers.
+
+A live source has no such queue: see `OneByOne`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ttt3r_viewer.errors import FrameError
 from ttt3r_viewer.frames.preprocess import PreparedImage
-from ttt3r_viewer.types import Frame, SkippedFrame
+from ttt3r_viewer.types import Frame, SkippedFrame, Waiting
 
 if TYPE_CHECKING:
     from ttt3r_viewer.model.encoder import ImageTokens
@@ -105,6 +107,11 @@ class Ahead(Generic[Item]):
                 self._changed.notify_all()
 
 
+def ends_batch(taken: int, batch: int) -> bool:
+    """Whether a batch ends with the `taken`-th item of a source."""
+    return taken >= batch - 1 and (taken + 1) % batch == 0
+
+
 class LookAhead(Iterator["EncodedFrame | SkippedFrame"]):
     """The frames of a source, ready for the recurrent part; to be closed where it is left early.
 
@@ -117,7 +124,12 @@ class LookAhead(Iterator["EncodedFrame | SkippedFrame"]):
         prepare: Callable[[Frame], PreparedFrame],
         encode: Callable[[Sequence[PreparedFrame]], list[EncodedFrame]],
         batch: int = BATCH,
+        begun: bool = False,
     ) -> None:
+        """`begun`: what comes is the rest of a source, behind the end of a batch; the batches are
+        then those of a run from its first frame.
+        """
+        self._first = batch if begun else 1
         self._prepare, self._encode, self._batch = prepare, encode, batch
         self._prepared = Ahead(self._prepare_all(source), 2 * batch, THREADS[0])
         self._encoded = Ahead(self._encode_all(), batch, THREADS[1])
@@ -143,7 +155,7 @@ class LookAhead(Iterator["EncodedFrame | SkippedFrame"]):
                 yield SkippedFrame(item.index, item.name, str(error))
 
     def _encode_all(self) -> Iterator[EncodedFrame | SkippedFrame]:
-        size = 1
+        size = self._first
         while items := self._prepared.take(size):
             size = min(2 * size, self._batch)
             for shape, alike in groupby(items, key=_shape):
@@ -151,6 +163,37 @@ class LookAhead(Iterator["EncodedFrame | SkippedFrame"]):
                     yield from (item for item in alike if isinstance(item, SkippedFrame))
                 else:
                     yield from self._encode([i for i in alike if isinstance(i, PreparedFrame)])
+
+
+class OneByOne(Iterator["EncodedFrame | SkippedFrame | Waiting"]):
+    """The frames of a live source, each prepared and encoded when it is asked for, in the thread
+    that asks: what would be made ready ahead would be old by its turn.
+
+    Raises what the source or the network raise. A frame that cannot be prepared is a skipped one.
+    """
+
+    def __init__(
+        self,
+        items: Iterator[Frame | SkippedFrame | Waiting],
+        prepare: Callable[[Frame], PreparedFrame],
+        encode: Callable[[Sequence[PreparedFrame]], list[EncodedFrame]],
+    ) -> None:
+        self._items, self._prepare, self._encode = items, prepare, encode
+
+    def __next__(self) -> EncodedFrame | SkippedFrame | Waiting:
+        item = next(self._items)
+        if not isinstance(item, Frame):
+            return item
+        try:
+            prepared = self._prepare(item)
+        except FrameError as error:
+            return SkippedFrame(item.index, item.name, str(error))
+        (encoded,) = self._encode([prepared])
+        return encoded
+
+    def close(self) -> None:
+        """Take no more of them."""
+        self._items = iter(())
 
 
 def _shape(item: PreparedFrame | SkippedFrame) -> tuple[int, ...] | None:

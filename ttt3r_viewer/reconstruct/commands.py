@@ -57,10 +57,22 @@ class Inspect:
 
 
 @dataclass(frozen=True)
+class Query:
+    """Ask the state of every lane what a camera would see; the latest question wins."""
+
+    number: int
+    """Comes back with the answer."""
+    pose: tuple[float, ...]
+    """(7,) camera to world, the lanes' own: x y z, then the unit quaternion w x y z."""
+    fov_y_rad: float
+    """Vertical field of view."""
+
+
+@dataclass(frozen=True)
 class Stop:
     """End the worker's thread; what has been reconstructed stays in the scene."""
 
 
 Adjustment = SetParameter | SetResetEvery | SetRules
 """What changes how the frames are reconstructed."""
-Command = Play | Pause | Step | Restart | Adjustment | Inspect | Stop
+Command = Play | Pause | Step | Restart | Adjustment | Inspect | Query | Stop

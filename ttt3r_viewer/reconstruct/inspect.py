@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.model.layers import CrossKeys
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.loop import as_numpy, encode, of_lane, take
+from ttt3r_viewer.reconstruct.device import as_numpy
+from ttt3r_viewer.reconstruct.loop import encode, of_lane, take
 from ttt3r_viewer.reconstruct.recall import Recall
 from ttt3r_viewer.state import EvidenceKind
 from ttt3r_viewer.types import Inspection
@@ -63,6 +64,7 @@ def inspect(
         frame = recall.frame(between)
         (tokens,) = encode(network, [frame.picture])
         moment = take(network, frame.rules, frame.reset_every, moment, tokens).next
+        recall.offer(moment)
     last = recall.frame(number)
     (image,) = encode(network, [last.picture])
     record = AttentionRecord(lane)

@@ -6,10 +6,11 @@ Network + rules + states: pictures in, numpy out. No threads; view, run, tests a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import assert_never
+from functools import lru_cache
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -17,20 +18,42 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttt3r_viewer.errors import ReconstructionError, RuleError
+from ttt3r_viewer.frames.live import LiveSource
 from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.geometry import focal_from_points
+from ttt3r_viewer.model.compiled import CompiledStep
 from ttt3r_viewer.model.load import gains_from_batches, is_out_of_memory
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.ahead import BATCH, EncodedFrame, LookAhead, PreparedFrame
+from ttt3r_viewer.reconstruct.ahead import (
+    BATCH,
+    EncodedFrame,
+    LookAhead,
+    OneByOne,
+    PreparedFrame,
+    ends_batch,
+)
+from ttt3r_viewer.reconstruct.asking import ask
 from ttt3r_viewer.reconstruct.commands import Adjustment, SetParameter, SetResetEvery, SetRules
+from ttt3r_viewer.reconstruct.device import all_as_numpy, own_stream
 from ttt3r_viewer.reconstruct.inspect import inspect
-from ttt3r_viewer.reconstruct.loop import as_numpy, beginning, encode, take
+from ttt3r_viewer.reconstruct.loop import beginning, encode, take
+from ttt3r_viewer.reconstruct.moments import pack, unpack
 from ttt3r_viewer.reconstruct.recall import KeptFrame, Recall
-from ttt3r_viewer.rules.registry import catalogue, describe, rule_from_text
+from ttt3r_viewer.reconstruct.recorded import RecordedFrames, recorded_rules
+from ttt3r_viewer.rules.registry import catalogue, describe, rule_from_text, text_of
 from ttt3r_viewer.rules.rule import UpdateRule
-from ttt3r_viewer.types import Camera, Frame, FrameResult, Inspection, SkippedFrame, Status
+from ttt3r_viewer.types import (
+    Camera,
+    Expectation,
+    Frame,
+    FrameResult,
+    Inspection,
+    SkippedFrame,
+    Status,
+)
 
 MOST_LANES = 4
+_text_of = lru_cache(text_of)
 
 
 class Lanes:
@@ -40,7 +63,7 @@ class Lanes:
     is what it would give alone, to rounding. `size` is the long side in pixels that pictures are
     prepared to (default: the network's own). `reset_every` n > 0 puts every state back to its start
     after n frames, and chains the poses. `recall` keeps what frames are taken again with (default:
-    in memory).
+    in memory). `step` takes the recurrent steps where it is given, else the network itself.
     """
 
     def __init__(
@@ -51,8 +74,10 @@ class Lanes:
         size: int | None = None,
         reset_every: int = 0,
         recall: Recall | None = None,
+        step: CompiledStep | None = None,
     ) -> None:
         self.network = network
+        self._step = step
         self.size = size or network.config.long_side
         self.reset_every = _checked_interval(reset_every)
         self.rules = _checked_count(tuple(rules))
@@ -67,7 +92,6 @@ class Lanes:
 
     def describe(self, status: Status) -> Status:
         """The same status with these rules, what they could be, and the device."""
-        dtype = str(self.network.dtype).removeprefix("torch.")
         return replace(
             status,
             rule=", ".join(map(str, self.rules)),
@@ -75,8 +99,19 @@ class Lanes:
             known_rules=catalogue(),
             reset_every=self.reset_every,
             state_columns=self.network.config.state_columns,
-            device=f"{self.network.device} {dtype}",
+            device=self.device_text,
+            cannot_ask=self.network.cannot_query,
         )
+
+    @property
+    def device_text(self) -> str:
+        """Where and in what the network computes, and whether by compiled code."""
+        note = f", {self._step.note}" if self._step is not None else ""
+        return f"{self.network.device} {self._dtype}{note}"
+
+    @property
+    def _dtype(self) -> str:
+        return str(self.network.dtype).removeprefix("torch.")
 
     def adjust(self, command: Adjustment) -> None:
         """Change a parameter or the reset interval from the next frame on, or restart with other
@@ -106,10 +141,79 @@ class Lanes:
         (encoded,) = self.encode([self.prepare(frame)])
         return self.take(encoded)
 
-    def look_ahead(self, source: Iterable[Frame | SkippedFrame]) -> LookAhead:
-        """The frames of a source, decoded, prepared and encoded before `take` needs them."""
-        batch = BATCH if gains_from_batches(self.network) else 1
-        return LookAhead(source, self.prepare, self.encode, batch)
+    def look_ahead(self, source: Iterable[Frame | SkippedFrame]) -> LookAhead | OneByOne:
+        """The frames of a source, decoded, prepared and encoded before `take` needs them; those of
+        a live one only then.
+        """
+        if isinstance(source, LiveSource):
+            return OneByOne(source.watch(), self.prepare, self.encode)
+        begun = self._moment.frames > 0
+        return LookAhead(source, self.prepare, self.encode, self._batch, begun)
+
+    def ends_batch(self, taken: int) -> bool:
+        """Whether `look_ahead` ends a batch with the `taken`-th item of a source: a run that is
+        resumed behind it has the batches, and so the rounding, of one that was not cut.
+        """
+        return ends_batch(taken, self._batch)
+
+    @property
+    def _batch(self) -> int:
+        return BATCH if gains_from_batches(self.network) else 1
+
+    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that `restore` needs: tensors on the host, and plain values.
+
+        Raises `ReconstructionError` where a rule's running value cannot be written.
+        """
+        tensors, moment = pack(self._moment, self.rules)
+        return tensors, {
+            "rules": list(map(text_of, self.rules)),
+            "reset_every": self.reset_every,
+            "size": self.size,
+            "dtype": self._dtype,
+            "moment": moment,
+        }
+
+    @torch.inference_mode()
+    def restore(
+        self, tensors: Mapping[str, Tensor], session: Mapping[str, Any], frames: RecordedFrames
+    ) -> None:
+        """Go on from what `saved` gave; `frames` has the frames before, to look into them.
+
+        Raises `ReconstructionError` where size, dtype or network are not those of then, and what
+        `remember` raises; everything is then as before.
+        """
+        for name, now, mend in (("size", self.size, "--size"), ("dtype", self._dtype, "--dtype")):
+            if session[name] != now:
+                raise ReconstructionError(
+                    f"the session was recorded with {name} {session[name]}, and this is {now}: "
+                    f"give {mend} {session[name]}"
+                )
+        rules = _checked_count(tuple(map(rule_from_text, session["rules"])))
+        moment = unpack(tensors, session["moment"], rules, self.network.device)
+        fresh = self.network.initial_state(len(rules))
+        for was, now in (
+            (moment.state.tokens, fresh.tokens),
+            (moment.state.memory, fresh.memory),
+        ):
+            if (was.shape, was.dtype) != (now.shape, now.dtype):
+                raise ReconstructionError(
+                    f"the session's state is {tuple(was.shape)} {was.dtype}, and this network's "
+                    f"{tuple(now.shape)} {now.dtype}: give the weights that it was recorded with"
+                )
+        self.remember(frames, range(moment.frames))
+        self.rules, self.reset_every, self._moment = rules, session["reset_every"], moment
+
+    @torch.inference_mode()
+    def remember(self, frames: RecordedFrames, sequences: Sequence[int]) -> None:
+        """Let recorded frames be looked into, with the rules of then, which become these lanes'.
+
+        Their pictures come from the recall's archive. Raises as `recorded_rules` does.
+        """
+        taken_by = recorded_rules(frames, sequences)
+        first, _ = taken_by[sequences[0]]
+        self.rules, self.reset_every = taken_by[sequences[-1]]
+        self._recall.remember(beginning(self.network, first), taken_by)
 
     def prepare(self, frame: Frame) -> PreparedFrame:
         """Bring a picture to the network's grid. Raises `FrameError`."""
@@ -126,7 +230,8 @@ class Lanes:
         """
         started = time.perf_counter()
         pictures = [frame.picture.image for frame in frames]
-        with torch.inference_mode(), self._telling_of_memory(pictures[0]):
+        telling, stream = self._telling_of_memory(pictures[0]), own_stream(self.network.device)
+        with torch.inference_mode(), telling, stream:
             tokens = encode(self.network, pictures)
         share = (time.perf_counter() - started) / len(frames)
         return [
@@ -143,11 +248,20 @@ class Lanes:
         started = time.perf_counter()
         frame, picture, before = encoded.prepared, encoded.prepared.picture, self._moment
         with torch.inference_mode(), self._telling_of_memory(picture.image):
-            taken = take(self.network, self.rules, self.reset_every, before, encoded.tokens)
-            points_camera = as_numpy(taken.proposal.prediction.points_self)
-            confidence = as_numpy(taken.proposal.prediction.confidence_self)
-            gain = as_numpy(torch.cat([update.gain for update in taken.updates]))
-            state_change = as_numpy(relative_change(before.state.tokens, taken.after.tokens))
+            taken = take(
+                self.network,
+                self.rules,
+                self.reset_every,
+                before,
+                encoded.tokens,
+                propose=self._step,
+            )
+            points_camera, confidence, gain, state_change = all_as_numpy(
+                taken.proposal.prediction.points_self,
+                taken.proposal.prediction.confidence_self,
+                torch.cat([update.gain for update in taken.updates]),
+                relative_change(before.state.tokens, taken.after.tokens),
+            )
         self._recall.add(before, KeptFrame(picture.image, self.rules, self.reset_every))
         self._moment = taken.next
         height, width = picture.image.shape[:2]
@@ -172,6 +286,7 @@ class Lanes:
                 compute_sec=compute_sec,
                 state_change=float(state_change[number]),
                 rule=str(rule),
+                rule_text=_text_of(rule),
                 reset_every=self.reset_every,
             )
             for number, rule in enumerate(self.rules)
@@ -190,6 +305,20 @@ class Lanes:
         self._recall.way_to(sequence)
         with self._telling_of_memory(self._recall.frame(sequence).picture):
             return inspect(self.network, self._recall, lane, sequence, tell=tell)
+
+    def ask(self, T_world_camera: NDArray[np.float64], fov_y_rad: float) -> tuple[Expectation, ...]:
+        """What every lane's state, as it is now, expects a camera to see; nothing is changed.
+
+        The picture has the size of the latest frame's. Raises `ReconstructionError` where the
+        weights cannot be asked, no frame was taken yet, or memory runs out.
+        """
+        if self.network.cannot_query:
+            raise ReconstructionError(self.network.cannot_query)
+        if not self._moment.frames:
+            raise ReconstructionError("no frame was taken yet, so there is no state to ask")
+        latest = self._recall.frame(self._moment.frames - 1).picture
+        with self._telling_of_memory(latest):
+            return ask(self.network, self._moment, T_world_camera, fov_y_rad, latest.shape[:2])
 
     def _set_parameter(self, lane: int, name: str, value: float) -> None:
         if not 0 <= lane < len(self.rules):

@@ -6,7 +6,7 @@ moment of a run can be kept, and gone on from again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -20,10 +20,13 @@ from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.model.decoder import Watch
 from ttt3r_viewer.model.encoder import ImageTokens
 from ttt3r_viewer.model.network import NO_EVIDENCE, ReconstructionNetwork
+from ttt3r_viewer.reconstruct.device import as_numpy
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
 from ttt3r_viewer.state import EvidenceKind, Proposal, TokenState, Update
 
 Noun = TypeVar("Noun")
+Propose = Callable[..., Proposal]
+"""`ReconstructionNetwork.propose`, or compiled code that does the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +58,6 @@ class Taken:
     """(4, 4) per lane."""
     next: Moment
     """Where the run goes on: `after`, or the start again where a reset is due."""
-
-
-def as_numpy(values: Tensor | None) -> NDArray[np.float32]:
-    """As float32 on the host."""
-    assert values is not None
-    return values.float().cpu().numpy()
 
 
 def of_lane(noun: Noun, lane: int) -> Noun:
@@ -104,17 +101,20 @@ def take(
     *,
     evidence: Set[EvidenceKind] = NO_EVIDENCE,
     watch: Watch | None = None,
+    propose: Propose | None = None,
 ) -> Taken:
     """Take one frame, whose tokens (a batch of one) every lane reads; every `reset_every` n > 0
     frames the state starts anew.
 
     After a reset the same picture is seen as a first one, and its camera is the new world.
     `evidence` is computed beside what the rules need, and `watch` is shown each layer's attention.
-    Raises `ReconstructionError` where a camera is not finite.
+    `propose` stands for the network's own where it is given. Raises `ReconstructionError` where a
+    camera is not finite.
     """
     image = replace(image, tokens=image.tokens.expand(len(rules), -1, -1))
+    propose = propose or network.propose
     proposal, updates, after, rule_states = _step(
-        network, rules, moment.state, moment.rule_states, image, evidence, watch
+        propose, rules, moment.state, moment.rule_states, image, evidence, watch
     )
     poses = as_numpy(proposal.prediction.pose)
     if not np.isfinite(poses).all():
@@ -138,7 +138,7 @@ def take(
         cleared = tuple(
             rule.reset(rule_state) for rule, rule_state in zip(rules, rule_states, strict=True)
         )
-        _, _, anchored, rule_states = _step(network, rules, fresh, cleared, image)
+        _, _, anchored, rule_states = _step(propose, rules, fresh, cleared, image)
         following = replace(
             following,
             state=anchored,
@@ -151,7 +151,7 @@ def take(
 
 
 def _step(
-    network: ReconstructionNetwork,
+    propose: Propose,
     rules: tuple[UpdateRule, ...],
     state: TokenState,
     rule_states: tuple[RuleState, ...],
@@ -161,7 +161,7 @@ def _step(
 ) -> tuple[Proposal, tuple[Update, ...], TokenState, tuple[RuleState, ...]]:
     """Propose, ask the rules, accept: the only place where a state goes on."""
     needs = frozenset(evidence).union(*(rule.needs for rule in rules))
-    proposal = network.propose(state, image, evidence=needs, watch=watch)
+    proposal = propose(state, image, evidence=needs, watch=watch)
     updates, states, remembered = [], [], []
     for lane, (rule, rule_state) in enumerate(zip(rules, rule_states, strict=True)):
         own = of_lane(proposal, lane)

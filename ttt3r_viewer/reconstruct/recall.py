@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +19,7 @@ MOMENT_BYTES = 512 * 2**20
 PICTURE_BYTES = 512 * 2**20
 """Budget for prepared pictures, on the host."""
 MOMENT_BYTES_BESIDE_ARCHIVE = 128 * 2**20
-PICTURE_BYTES_BESIDE_ARCHIVE = 8 * 2**20
+PICTURE_BYTES_BESIDE_ARCHIVE = 4 * 2**20
 """The same where an archive has the older pictures: a run of any length then takes no more."""
 MOST_MOMENTS = 128
 """However small they are: of 3,000 frames at most 32 are then taken again to look into one."""
@@ -91,6 +92,25 @@ class Recall:
         """What the kept pictures take."""
         return self._bytes
 
+    def remember(
+        self, beginning: Moment, taken_by: Mapping[int, tuple[tuple[UpdateRule, ...], int]]
+    ) -> None:
+        """Forget everything but frames of the archive, and the moment before the first of all.
+
+        `taken_by` has the rules and the reset interval that each was taken with.
+        """
+        self.clear()
+        self._moments[beginning.frames] = beginning
+        self._taken_by.update(taken_by)
+
+    def offer(self, moment: Moment) -> None:
+        """Keep a moment that was found again on the way to a later one, if it fits the budget."""
+        number = moment.frames
+        if number % self._stride or number in self._moments:
+            return
+        self._moments = dict(sorted({**self._moments, number: moment}.items()))
+        self._fit(max(self._taken_by, default=number), state_bytes(moment))
+
     def add(self, moment: Moment, frame: KeptFrame) -> None:
         """Keep the moment before a frame, and the frame."""
         number = moment.frames
@@ -107,8 +127,11 @@ class Recall:
         leaving = number - LATEST
         if leaving % self._stride:
             self._moments.pop(leaving, None)
-        most = min(MOST_MOMENTS, self._moment_bytes // max(state_bytes(moment), 1))
-        while len(self._moments) > most and self._thin(number):
+        self._fit(number, state_bytes(moment))
+
+    def _fit(self, newest: int, each_bytes: int) -> None:
+        most = min(MOST_MOMENTS, self._moment_bytes // max(each_bytes, 1))
+        while len(self._moments) > most and self._thin(newest):
             pass
 
     def _thin(self, newest: int) -> bool:

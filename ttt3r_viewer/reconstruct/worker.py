@@ -12,14 +12,18 @@ from dataclasses import replace
 from typing import Any, Literal, Protocol, assert_never
 
 from ttt3r_viewer.errors import InputError, ViewerError
+from ttt3r_viewer.frames import live
 from ttt3r_viewer.frames.source import FrameSource
 from ttt3r_viewer.reconstruct import ahead
+from ttt3r_viewer.reconstruct.answers import Answers, Questions
+from ttt3r_viewer.reconstruct.checkpoint import Checkpoints, Saves
 from ttt3r_viewer.reconstruct.commands import (
     Adjustment,
     Command,
     Inspect,
     Pause,
     Play,
+    Query,
     Restart,
     SetParameter,
     SetResetEvery,
@@ -27,9 +31,10 @@ from ttt3r_viewer.reconstruct.commands import (
     Step,
     Stop,
 )
+from ttt3r_viewer.reconstruct.resume import Resumable, Resumption
 from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import Frame, FrameResult, Inspection, SkippedFrame, Status, printable
+from ttt3r_viewer.types import Frame, FrameResult, SkippedFrame, Status, Waiting, printable
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +52,8 @@ class ReadyFrames(Protocol):
     """Frames that only wait for their turn."""
 
     def __next__(self) -> Any:
-        """The next one, once it is ready: what `take` takes, or a `SkippedFrame`."""
+        """The next one, once it is ready: what `take` takes, or a `SkippedFrame`; of a live source
+        also a `Waiting`."""
         ...
 
     def close(self) -> None:
@@ -55,7 +61,7 @@ class ReadyFrames(Protocol):
         ...
 
 
-class FrameProcessor(Protocol):
+class FrameProcessor(Answers, Saves, Resumable, Protocol):
     """What the worker needs of `Lanes`."""
 
     @property
@@ -63,8 +69,9 @@ class FrameProcessor(Protocol):
         """The rules, one per lane."""
         ...
 
-    def describe(self, status: Status) -> Status:
-        """The same status with the rules and the device that are in use."""
+    @property
+    def device_text(self) -> str:
+        """Where and how the network computes now."""
         ...
 
     def look_ahead(self, source: Iterable[Frame | SkippedFrame]) -> ReadyFrames:
@@ -77,12 +84,6 @@ class FrameProcessor(Protocol):
 
     def adjust(self, command: Adjustment) -> None:
         """Change rules, parameters or the reset interval."""
-        ...
-
-    def inspect(
-        self, lane: int, sequence: int, tell: Callable[[int, int], object] | None = None
-    ) -> Inspection:
-        """Look into one lane's step; `tell` hears how many of how many frames are done."""
         ...
 
     def restart(self) -> None:
@@ -113,11 +114,11 @@ class Worker:
     tries again.
     `status` says what is known of model, rule and device from the start. `ends_by_itself`: the
     thread ends with the last frame, or with an error, rather than wait for commands. `archive` gets
-    every frame in full.
+    every frame in full. `resumption` is gone on from first, and `checkpoints` are written.
     """
 
     THREAD = "reconstruct"
-    THREADS = (THREAD, *ahead.THREADS)
+    THREADS = (THREAD, *ahead.THREADS, live.THREAD, "compile")
     """Names of all threads that a run may have, by which they can be found while they live."""
 
     def __init__(
@@ -130,6 +131,8 @@ class Worker:
         status: Status | None = None,
         ends_by_itself: bool = False,
         archive: ArchiveWriter | None = None,
+        checkpoints: Checkpoints | None = None,
+        resumption: Resumption | None = None,
     ) -> None:
         self._source = source
         self._make_session = make_session
@@ -138,9 +141,12 @@ class Worker:
         self._status = status or Status()
         self._ends_by_itself = ends_by_itself
         self._archive = archive
+        self._checkpoints, self._resumption = checkpoints, resumption
         self._session: FrameProcessor | None = None
-        self._question: Inspect | None = None
+        self._questions = Questions(store)
         self._paused = False
+        self._trouble = ""
+        """What was last said of a live source."""
         self._steps = 0
         """Frames that are wanted although the run is paused."""
         self._ended = threading.Event()
@@ -198,10 +204,11 @@ class Worker:
         """Begin anew and take every frame; "go on" means that there are no more."""
         self._store.clear(1 if self._session is None else len(self._session.rules))
         self.error = None
-        self._paused, self._steps = False, 0
+        self._paused, self._steps, self._trouble = False, 0, ""
         self._status = replace(
             self._status, frames_done=0, frames_per_second=0.0, skipped=0, last_skipped=""
         )
+        self._status = replace(self._status, lag_sec=None, dropped=0)
         self._say(phase="starting", message="loading the network")
         if self._session is None:
             self._session = self._make_session()
@@ -210,15 +217,31 @@ class Worker:
             self._store.clear(len(self._session.rules))
         self._status = self._session.describe(self._status)
         self._say(phase="running", message="", frames_total=self._source.total)
-        if self._archive is not None:
-            self._archive.begin(self._status)
-        with closing(self._session.look_ahead(self._source)) as frames:
+        source = self._begin(self._session)
+        with closing(self._session.look_ahead(source)) as frames:
             wish = self._take_all(self._session, frames)
         return wish
+
+    def _begin(self, session: FrameProcessor) -> Iterable[Frame | SkippedFrame]:
+        """Begin anew, or go on with a session where that is wanted; the frames to come."""
+        resumption, behind = self._resumption, 0
+        if resumption is not None and self._archive is not None:
+            self._status = resumption.restore(
+                *(session, self._archive, self._store, self._status),
+                lambda message: self._say(message=message),
+            )
+            self._resumption, behind = None, resumption.frames
+            self._say(message="")
+        elif self._archive is not None:
+            self._archive.begin(self._status)
+        if self._checkpoints is not None:
+            self._checkpoints.begin(behind)
+        return self._source if resumption is None else resumption.rest(session)
 
     def _take_all(self, session: FrameProcessor, frames: ReadyFrames) -> Wish:
         """Take frames until there are no more, or a command ends the run."""
         rate = FrameRate()
+        waited_sec = 0.0
         while (wish := self._permission()) == "go on":
             started = time.perf_counter()
             item = next(frames, None)
@@ -227,10 +250,31 @@ class Worker:
                 if (wish := self._obey_what_waits()) == "go on":
                     self._finish()
                 break
+            if isinstance(item, Waiting):
+                self._keep_waiting(item)
+                waited_sec += time.perf_counter() - started
+                continue
             self._take(session, item)
-            rate.add(time.perf_counter() - started)
-            self._say(frames_per_second=rate.per_second, frames_total=self._source.total)
+            rate.add(waited_sec + time.perf_counter() - started)
+            waited_sec = 0.0
+            self._say(
+                frames_per_second=rate.per_second,
+                frames_total=self._source.total,
+                device=session.device_text,
+            )
         return wish
+
+    def _keep_waiting(self, waiting: Waiting) -> None:
+        """A live source has nothing new: say why, and let commands have their turn."""
+        # While paused, the step that was asked for is still to be made.
+        self._steps += self._paused
+        self._live_message(waiting.message)
+
+    def _live_message(self, message: str) -> None:
+        """Show the trouble of a live source, or that it is over; nothing else is taken away."""
+        before, self._trouble = self._trouble, message
+        if message != before and (message or self._status.message == before):
+            self._say(message=message)
 
     def _permission(self) -> Wish:
         """Obey what has been asked; while paused, wait here."""
@@ -251,28 +295,11 @@ class Worker:
             try:
                 command = self._commands.get_nowait()
             except queue.Empty:
-                self._answer()
+                self._questions.answer(self._session)
                 break
             if frames_to_come or not isinstance(command, Play | Pause | Step):
                 wish = self._obey(command)
         return wish
-
-    def _answer(self) -> None:
-        """Look into what was asked for, where something was."""
-        question, self._question = self._question, None
-        if question is None or self._session is None:
-            return
-
-        def tell(done: int, total: int) -> None:
-            self._store.set_inspection(None, f"taking frames again: {done} of {total}")
-
-        try:
-            found = self._session.inspect(question.lane, question.sequence, tell)
-        except ViewerError as error:
-            self._store.set_inspection(None, str(error))
-        else:
-            epoch = self._store.snapshot().epoch
-            self._store.set_inspection(replace(found, epoch=epoch), "")
 
     def _obey(self, command: Command) -> Wish:
         match command:
@@ -285,8 +312,8 @@ class Worker:
             case SetParameter() | SetResetEvery() | SetRules():
                 if self._adjust(command) and isinstance(command, SetRules):
                     return "restart"
-            case Inspect():
-                self._question = command
+            case Inspect() | Query():
+                self._questions.put(command)
             case Restart():
                 return "restart"
             case Stop():
@@ -313,14 +340,30 @@ class Worker:
             results = session.take(item)
             self._store.add(*results)
             self._status = replace(self._status, frames_done=self._status.frames_done + 1)
+            if isinstance(self._source, live.LiveSource):
+                lag_sec = self._source.age_sec(results[0].time_sec)
+                self._status = replace(
+                    self._status, lag_sec=lag_sec, dropped=self._source.dropped
+                )
+                self._live_message("")
             if self._archive is not None:
                 self._keep_in_full(self._archive, results)
+            self._save_where_due(session, results[0].index)
             return
         self._status = replace(
             self._status,
             skipped=self._status.skipped + 1,
             last_skipped=f"{item.name}: {item.reason}",
         )
+        self._save_where_due(session, item.index)
+
+    def _save_where_due(self, session: FrameProcessor, index: int) -> None:
+        if (
+            self._checkpoints is not None
+            and self._archive is not None
+            and self._checkpoints.keep_up(session, self._archive, self._status, index)
+        ):
+            self._say(message=self._checkpoints.trouble)
 
     def _keep_in_full(self, archive: ArchiveWriter, results: Sequence[FrameResult]) -> None:
         before = archive.trouble
@@ -337,6 +380,8 @@ class Worker:
             raise InputError(
                 f"{self._source.name}: none of its {status.skipped} frames could be used{why}"
             )
+        if isinstance(self._source, live.LiveSource):
+            self._live_message(self._source.ending)
         self._say(phase="finished", frames_total=status.frames_taken)
 
     def _say(self, **changes: Any) -> None:

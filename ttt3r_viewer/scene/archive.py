@@ -36,11 +36,17 @@ from ttt3r_viewer.scene.seen import SeenFrame
 from ttt3r_viewer.types import FrameResult, RuleInfo, Status
 
 DESCRIPTION_FILE = "archive.json"
+CHECKPOINTS = "checkpoint-*.safetensors"
+"""What a run can be gone on from; written by `reconstruct/checkpoint.py`."""
 FRAME_FILES = re.compile(r"frames-\d{5,}\.bin")
 _DIGITS = re.compile(r"\d+")
 FOLDER = "archive"
 """Its name within an output folder."""
-OWN_FILES = (f"{FOLDER}/{DESCRIPTION_FILE}", f"{FOLDER}/frames-*.bin")
+OWN_FILES = (
+    f"{FOLDER}/{DESCRIPTION_FILE}",
+    f"{FOLDER}/frames-*.bin",
+    f"{FOLDER}/{CHECKPOINTS}",
+)
 """What a run with an archive writes or replaces there."""
 
 
@@ -52,10 +58,15 @@ def frame_file(number: int) -> str:
     return f"frames-{number:05}.bin"
 
 
+def file_number(name: str) -> int:
+    """Give the number of one of the files that hold the frames."""
+    return int(_DIGITS.findall(name)[0])
+
+
 def frame_files(folder: Path) -> list[str]:
     """Give the names of the files in a folder that hold frames, in their order."""
     names = (one.name for one in folder.iterdir() if FRAME_FILES.fullmatch(one.name))
-    return sorted(names, key=lambda name: int(_DIGITS.findall(name)[0]))
+    return sorted(names, key=file_number)
 
 
 class Place(NamedTuple):
@@ -192,6 +203,15 @@ class Archive:
         """Take in a record that has been written whole; the writer's."""
         self._places[place.prefix.sequence] = place
 
+    def keep_first(self, frames: int) -> Place:
+        """Forget all frames but so many first ones, and what was damaged; where the last one is.
+
+        The writer's, for a run that goes on.
+        """
+        self._places = {number: one for number, one in self._places.items() if number < frames}
+        self._notes = []
+        return max(self._places.values(), key=lambda place: (file_number(place.file), place.offset))
+
     def retire(self, why: str) -> None:
         """Answer with these words from now on, because the files go; the writer's."""
         self._retired = why
@@ -213,7 +233,7 @@ class Archive:
             raise ArchiveError(f"frame {sequence}: {why}") from error
 
     def _scan(self, names: Sequence[str]) -> None:
-        numbers = [-1, *(int(_DIGITS.findall(name)[0]) for name in names)]
+        numbers = [-1, *map(file_number, names)]
         for before, after in pairwise(numbers):
             if after != before + 1:
                 more = f" to {frame_file(after - 1)}" if after > before + 2 else ""

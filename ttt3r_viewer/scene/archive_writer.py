@@ -24,9 +24,11 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import ArchiveError
 from ttt3r_viewer.scene.archive import (
+    CHECKPOINTS,
     DESCRIPTION_FILE,
     Archive,
     Place,
+    file_number,
     frame_file,
     frame_files,
 )
@@ -78,6 +80,8 @@ class ArchiveWriter:
         self._bytes = self._file_bytes = self._file_frames = self._file_number = 0
         self._description: Description | None = None
         self._trouble = ""
+        self._end: Place | None = None
+        """The last record to be kept of a run that goes on, until those behind it are gone."""
         self.archive: Archive | None = None
         """Reads the frames of the run that is going; None before its first."""
 
@@ -92,13 +96,31 @@ class ArchiveWriter:
             self._close_file()
             if self.archive is not None:
                 self.archive.retire("its run has been replaced by a restart")
-            self.archive = None
+            self.archive = self._end = None
             self._trouble = ""
             run = secrets.randbits(64)
             self._description = Description(
                 *(run, self._source, self._settings, status),
                 started=datetime.now(UTC).isoformat(timespec="seconds"),
             )
+
+    def go_on(self, archive: Archive, frames: int, status: Status) -> None:
+        """A recorded run goes on behind its first `frames`: its next one takes the place of all
+        that stands there.
+        """
+        with self._lock:
+            self._close_file()
+            self._trouble = ""
+            self._description = replace(
+                archive.description,
+                source=self._source,
+                settings=self._settings,
+                status=status,
+                frames=None,
+                trouble="",
+            )
+            self._end = archive.keep_first(frames)
+            self.archive = archive
 
     def add(self, results: Sequence[FrameResult]) -> None:
         """Append what every lane made of a frame, unless there is trouble."""
@@ -110,6 +132,8 @@ class ArchiveWriter:
             try:
                 if self.archive is None:
                     self.archive = self._make(self._description)
+                if self._end is not None:
+                    self._cut(self.archive, self._end)
                 self._check_room(len(data))
                 self._append(self.archive, data)
             except (OSError, ArchiveError) as error:
@@ -124,6 +148,8 @@ class ArchiveWriter:
         with self._lock:
             if self._closed or self.archive is None or self._description is None:
                 return
+            if self._end is not None and status.phase != "finished":
+                return  # nothing was added, and the folder is as it was
             said = replace(
                 self._description,
                 status=status,
@@ -132,7 +158,9 @@ class ArchiveWriter:
             )
             # What stands there is true as well; a full disk has been told of.
             with contextlib.suppress(OSError):
-                _write_whole(self.archive.path / DESCRIPTION_FILE, said.to_json())
+                if self._end is not None:
+                    self._cut(self.archive, self._end)
+                write_whole(self.archive.path / DESCRIPTION_FILE, said.to_json())
             self.archive.description = said
 
     def __contains__(self, sequence: int) -> bool:
@@ -164,13 +192,26 @@ class ArchiveWriter:
             self._remove_temporary = weakref.finalize(self, _remove_folder, self._folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         _remove_frames(self._folder)
-        _write_whole(self._folder / DESCRIPTION_FILE, description.to_json())
+        write_whole(self._folder / DESCRIPTION_FILE, description.to_json())
         self._limit = self._max_bytes
         if self._wanted is None:
             half = shutil.disk_usage(self._folder).free // 2
             self._limit = half if self._limit is None else min(half, self._limit)
         self._bytes = self._file_number = 0
         return Archive(self._folder, description)
+
+    def _cut(self, archive: Archive, end: Place) -> None:
+        """Take away what lies behind the frames that are kept. Raises `OSError`."""
+        assert self._description is not None
+        archive.description = self._description
+        write_whole(archive.path / DESCRIPTION_FILE, self._description.to_json())
+        last = file_number(end.file)
+        for name in reversed(frame_files(archive.path)):
+            if file_number(name) > last:
+                (archive.path / name).unlink()
+        os.truncate(archive.path / end.file, end.offset + end.prefix.record_bytes)
+        self._file_number = last + 1
+        self._end = None
 
     def _check_room(self, size: int) -> None:
         """Raises `ArchiveError` where a record of this size has no room."""
@@ -228,7 +269,7 @@ def _write_all(file: IO[bytes], data: bytes) -> None:
         view = view[file.write(view) :]
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Put a file there whole, or leave the one of before. Raises `OSError`."""
     part = path.with_name(f".{path.name}.part")
     try:
@@ -244,8 +285,8 @@ def _write_whole(path: Path, data: bytes) -> None:
 def _remove_frames(folder: Path) -> None:
     """Take away an archive's own files and nothing else, what names the frames first."""
     (folder / DESCRIPTION_FILE).unlink(missing_ok=True)
-    for name in frame_files(folder):
-        (folder / name).unlink(missing_ok=True)
+    for path in (*map(folder.joinpath, frame_files(folder)), *folder.glob(CHECKPOINTS)):
+        path.unlink(missing_ok=True)
 
 
 def _remove_folder(folder: Path) -> None:

@@ -135,7 +135,10 @@ def encode_record(results: Sequence[FrameResult], run: int) -> bytes:
             "original_width": int(first.crop.original_width),
             "original_height": int(first.crop.original_height),
         },
-        "lanes": [_lane_facts(kept) for kept in seen],
+        "lanes": [
+            _lane_facts(kept) | {"rule_text": result.rule_text}
+            for kept, result in zip(seen, results, strict=True)
+        ],
         "arrays": [
             {
                 "name": name,
@@ -207,6 +210,7 @@ def read_lane(
             points_camera=_array(header, "points_camera", lane, read).astype(np.float32),
             confidence=_array(header, "confidence", lane, read).astype(np.float32),
             gain=_array(header, "gain", lane, read).astype(np.float32),
+            rule_text=header.facts["lanes"][lane].get("rule_text", ""),
             **common,
         )
 

@@ -30,7 +30,7 @@ from ttt3r_viewer.scene.seen import (
     thin_points,
 )
 from ttt3r_viewer.scene.voxels import VoxelGrid
-from ttt3r_viewer.types import FrameResult, Inspection, Status
+from ttt3r_viewer.types import Answer, FrameResult, Inspection, Status
 
 SMALLEST_PICTURE_WIDTH = 16
 
@@ -76,6 +76,8 @@ class SceneSnapshot:
     """The latest look into a step; None before the first, and while one is being found."""
     inspection_note: str = ""
     """Why there is none: how far its search is, or why it cannot be."""
+    answer: Answer | None = None
+    """What came of the latest question to the states; None before the first of this run."""
     archive: Archive | None = None
     """Where the frames are in full, for those that it has; None where none is archived."""
 
@@ -119,7 +121,7 @@ class SceneStore:
         self,
         max_points: int = 2_500_000,
         points_per_frame: int = 20_000,
-        max_picture_bytes: int = 16 * 2**20,
+        max_picture_bytes: int = 8 * 2**20,
         one_per_voxel: bool = False,
     ) -> None:
         self._max_points = max_points
@@ -185,6 +187,11 @@ class SceneStore:
         """Replace what was found inside a step, or say how far or why not."""
         with self._lock:
             self._snapshot = replace(self._snapshot, inspection=inspection, inspection_note=note)
+
+    def set_answer(self, answer: Answer) -> None:
+        """Replace what came of a question to the states."""
+        with self._lock:
+            self._snapshot = replace(self._snapshot, answer=answer)
 
     def set_archive(self, archive: Archive | None) -> None:
         """Say where the frames can be read in full; a restart forgets it."""

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import logging
 import threading
-from collections.abc import Iterator
 from queue import SimpleQueue
 
-import rich
 import viser
 from viser import _messages
 
 from ttt3r_viewer.evaluate.ground_truth import GroundTruth
+from ttt3r_viewer.export.job import Exporter
+from ttt3r_viewer.export.recording import quiet_console
 from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.address import free_port
 from ttt3r_viewer.viewer.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.lane_layer import LaneLayer
+from ttt3r_viewer.viewer.panels.ask import AskPanel
 from ttt3r_viewer.viewer.panels.charts import ChartsPanel
+from ttt3r_viewer.viewer.panels.export import ExportPanel
 from ttt3r_viewer.viewer.panels.inspect import InspectPanel
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
@@ -49,11 +50,13 @@ class Viewer:
         title: str = "ttt3r-viewer",
         notice: str = "",
         ground_truth: GroundTruth | None = None,
+        exporter: Exporter | None = None,
     ) -> None:
         """Nothing is bound before `start`.
 
         Port 0 means any free one. `notice` is plain text, shown in a box below the buttons.
-        Against `ground_truth` the charts and the table measure every lane.
+        Against `ground_truth` the charts and the table measure every lane. `exporter` writes what
+        the Export tab asks for; None where there is no archive. It is closed with the page.
         """
         self._store = store
         self._commands = commands
@@ -62,6 +65,7 @@ class Viewer:
         self._title = title
         self._notice = notice
         self._ground_truth = ground_truth
+        self._exporter = exporter
         self._server: viser.ViserServer | None = None
         self._publisher: Publisher | None = None
         self._twin: TwinView | None = None
@@ -73,7 +77,7 @@ class Viewer:
         """Serve the page; raises ViewerServerError where host or port cannot be."""
         assert self._server is None, "the viewer has been started already"
         port = free_port(self._host, self._wanted_port)
-        with _quiet_console():
+        with quiet_console():
             self._server = viser.ViserServer(
                 host=self._host, port=port, label=self._title, verbose=False
             )
@@ -92,6 +96,8 @@ class Viewer:
         if self._publisher is not None:
             self._publisher.stop()
             self._publisher = None
+        if self._exporter is not None:
+            self._exporter.close()
         if self._twin is not None:
             self._twin.stop()
             self._twin = None
@@ -148,6 +154,10 @@ class Viewer:
             charts = ChartsPanel(server, self.controls, self._ground_truth)
         with tabs.add_tab("Inspect", viser.Icon.MICROSCOPE):
             inspect = InspectPanel(server, self.controls, self._commands)
+        with tabs.add_tab("Ask", viser.Icon.MESSAGE_QUESTION):
+            ask = AskPanel(server, self.controls, self._commands)
+        with tabs.add_tab("Export", viser.Icon.PACKAGE_EXPORT):
+            export = ExportPanel(server, self._exporter)
         return PageParts(
             run=run,
             timeline=timeline,
@@ -156,6 +166,8 @@ class Viewer:
             rules=rules,
             charts=charts,
             inspect=inspect,
+            ask=ask,
+            export=export,
             scene=LaneLayer(server),
             client_cameras=ClientCameras(server),
             twin=twin,
@@ -169,19 +181,8 @@ def _close_share_tunnel(server: viser.ViserServer) -> None:
 
 
 def _stop_quietly(server: viser.ViserServer) -> None:
-    with _quiet_console():
+    with quiet_console():
         server.stop()
-
-
-@contextlib.contextmanager
-def _quiet_console() -> Iterator[None]:
-    """Keep viser's banner and farewell to itself, which it prints even where it is not verbose."""
-    console = rich.get_console()
-    before, console.quiet = console.quiet, True
-    try:
-        yield
-    finally:
-        console.quiet = before
 
 
 def _is_loopback(host: str) -> bool:

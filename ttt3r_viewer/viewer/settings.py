@@ -12,6 +12,7 @@ Arrangement = Literal["overlay", "side by side", "blink"]
 StateMode = Literal["gain", "mean gain", "gain change", "age", "state change", "from start"]
 ImageMode = Literal["alignment", "confidence", "token", "support", "none"]
 PointMap = Literal["none", "alignment", "support"]
+ExpectedColor = Literal["picture", "confidence"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,19 @@ class InspectSettings:
 
 
 @dataclass(frozen=True)
+class AskSettings:
+    """How what the states expect is shown."""
+
+    removed: int = 0
+    """Answers to questions up to this number have been taken away."""
+    hidden_percent: float = 0.0
+    """This share of each lane's points is hidden: those with the lowest confidence."""
+    tint: float = 0.5
+    """How far the points take on the colour that tells them from what was observed."""
+    color_by: ExpectedColor = "picture"
+
+
+@dataclass(frozen=True)
 class ViewSettings:
     """The state of every widget that changes the view and not the run."""
 
@@ -68,6 +82,7 @@ class ViewSettings:
     blink_lane: int = 0
     """Which lane is shown where one at a time is."""
     inspect: InspectSettings = InspectSettings()
+    ask: AskSettings = AskSettings()
 
     def within(self, lane_count: int) -> ViewSettings:
         """Give what holds for so many lanes: with one, nothing that only several can have."""
@@ -115,3 +130,7 @@ class ViewControls:
     def change_inspect(self, **fields: Any) -> None:
         """Replace the named fields of what is looked into."""
         self.change(inspect=replace(self.settings.inspect, **fields))
+
+    def change_ask(self, **fields: Any) -> None:
+        """Replace the named fields of how what the states expect is shown."""
+        self.change(ask=replace(self.settings.ask, **fields))

@@ -15,7 +15,9 @@ from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.viewer.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.lane_layer import LaneLayer, lane_name
+from ttt3r_viewer.viewer.panels.ask import AskPanel
 from ttt3r_viewer.viewer.panels.charts import ChartsPanel
+from ttt3r_viewer.viewer.panels.export import ExportPanel
 from ttt3r_viewer.viewer.panels.inspect import InspectPanel
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
@@ -48,6 +50,8 @@ class PageParts:
     rules: RulesPanel
     charts: ChartsPanel
     inspect: InspectPanel
+    ask: AskPanel
+    export: ExportPanel
     scene: LaneLayer
     client_cameras: ClientCameras
     twin: TwinView
@@ -108,9 +112,18 @@ class Publisher:
         parts.twin.update(snapshot.epoch, names, drawn, parts.scene.offsets)
         parts.rules.show(snapshot.status, now_sec)
         parts.charts.show(snapshot, now_sec)
+        parts.export.show(count)
         parts.inspect.show(
             snapshot,
             settings,
+            position,
+            now_sec,
+            offsets=parts.scene.offsets,
+            point_size=parts.scene.point_size,
+        )
+        parts.ask.show(
+            snapshot,
+            drawn,
             position,
             now_sec,
             offsets=parts.scene.offsets,
@@ -142,6 +155,7 @@ class Publisher:
             "chart": self._parts.charts.chart_name,
             "chart_points": self._parts.charts.chart_points,
             "inspect": self._parts.inspect.probe(settings),
+            "ask": self._parts.ask.probe(),
             "marks": sum(mark.kind == "change" for mark in self._parts.charts.marks),
         }
         return probe_html(state)

@@ -144,6 +144,12 @@ def status_html(status: Status, point_count: int) -> str:
         f"<div>{names}</div>",
         f'<div style="opacity:.65">{point_count:,} points kept</div>',
     ]
+    if status.lag_sec is not None:
+        noun = "frame" if status.dropped == 1 else "frames"
+        lines.append(
+            f'<div title="Seconds from the arrival of a frame to its result; frames that a newer '
+            f'one replaced">lag {status.lag_sec:.2f} s · {status.dropped:,} {noun} dropped</div>'
+        )
     if status.message and status.phase != "failed":
         lines.append(f'<div style="opacity:.8">{escape(status.message)}</div>')
     if status.skipped:

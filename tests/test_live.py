@@ -1,0 +1,378 @@
+"""Live sources: the newest frame wins, what is dropped is counted, what is lost is tried again."""
+
+from __future__ import annotations
+
+import json
+import queue
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.live_media import (
+    DrivenFeed,
+    first_words,
+    levels,
+    send_multipart,
+    served,
+    wait_for,
+)
+from tests.media import frame_index, level_frames, write_video
+from tests.test_worker import Pretended
+from ttt3r_viewer.cli import main
+from ttt3r_viewer.errors import InputError
+from ttt3r_viewer.frames import live as live_module
+from ttt3r_viewer.frames.live import LiveSource, LostError
+from ttt3r_viewer.frames.source import open_source
+from ttt3r_viewer.reconstruct.ahead import OneByOne
+from ttt3r_viewer.reconstruct.commands import Command, Pause, Restart, Step
+from ttt3r_viewer.reconstruct.worker import Worker
+from ttt3r_viewer.scene.description import Description
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.types import Frame, Status, Waiting
+from ttt3r_viewer.viewer.panels.run import status_html
+
+PASSWORD = "s3cr3t"
+
+
+@pytest.fixture
+def feed():
+    return DrivenFeed()
+
+
+@pytest.fixture
+def source(feed):
+    feed.put.put(0)
+    with_retries = LiveSource(feed, retry_sec=0.5, pause_sec=0.02)
+    yield with_retries
+    with_retries.close()
+    feed.put.put(None)
+
+
+def given(source: LiveSource, feed: DrivenFeed, *levels: int) -> None:
+    """Let frames arrive, and wait until the reading thread has seen all of them."""
+    before = source._arrived
+    for level in levels:
+        feed.put.put(level)
+    wait_for(lambda: source._arrived == before + len(levels), "the frames have not arrived")
+
+
+def test_the_newest_frame_wins_and_every_other_is_counted(source, feed):
+    frames = (item for item in source if isinstance(item, Frame))
+    first = next(frames)
+    assert (first.image.mean(), first.index, source.dropped) == (0, 0, 0)
+    given(source, feed, 10, 20, 30)
+    second = next(frames)
+    assert (second.image.mean(), second.index, source.dropped) == (30, 3, 2)
+    given(source, feed, 40)
+    third = next(frames)
+    assert (third.image.mean(), third.index, source.dropped) == (40, 4, 2)
+    assert first.time_sec < second.time_sec < third.time_sec
+    assert 0 <= source.age_sec(third.time_sec) < 1
+
+
+def test_a_slow_taker_is_never_further_behind_than_one_frame(source, feed):
+    """Law: arrived = taken + dropped, and each frame taken is the newest of its moment."""
+    taken, newest = [], 0
+    frames = iter(source)
+    for step in range(1, 8):
+        given(source, feed, *(newest + k for k in range(1, step + 1)))
+        newest += step
+        item = next(frames)
+        assert isinstance(item, Frame)
+        taken.append(round(item.image.mean()))
+        assert taken[-1] == newest
+    assert len(taken) + source.dropped == source._arrived
+
+
+def test_a_second_iteration_goes_on_from_now(source, feed):
+    given(source, feed, 10, 20)
+    assert levels(source, 1) == [20]
+    given(source, feed, 30, 40)
+    frames = iter(source)
+    item = next(frames)
+    assert isinstance(item, Frame)
+    assert (item.image.mean(), item.index, source.dropped) == (40, 0, 0)
+    assert feed.opened == 1
+
+
+def test_a_feed_that_ends_ends_the_iteration_and_is_opened_again_by_the_next(source, feed):
+    feed.put.put("end")
+    assert levels(source, 9) == [0]
+    assert source.ending == "driven has ended"
+    feed.put.put(50)
+    assert levels(source, 1) == [50]
+    assert feed.opened == 2
+
+
+def test_a_feed_that_breaks_off_and_comes_back_goes_on(source, feed):
+    items = source.watch()
+    assert isinstance(next(items), Frame)
+    feed.put.put(LostError("unplugged"))
+    feed.put.put(LostError("no such device"))
+    message, item = "", Waiting()
+    while "no such device" not in message:
+        item = next(items)
+        assert isinstance(item, Waiting)
+        message = item.message or message
+        if feed.put.empty() and "no such device" not in message:
+            time.sleep(0.01)
+            feed.put.put(LostError("no such device"))
+    assert "driven was lost (no such device): trying again for" in message
+    feed.put.put(70)
+    while isinstance(item, Waiting):
+        item = next(items)
+    assert isinstance(item, Frame)
+    assert item.image.mean() == 70
+    assert next(items) == Waiting("")
+
+
+def test_a_feed_that_stays_away_is_given_up(source, feed):
+    frames = iter(source)
+    next(frames)
+    for _ in range(100):
+        feed.put.put(LostError("unplugged"))
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"did not come back within 0.5 s \(unplugged\)"):
+        next(frames)
+    assert 0.3 < time.monotonic() - started < 3
+
+
+def test_a_feed_that_cannot_be_opened_is_refused_at_once_with_advice(feed):
+    feed.put.put(LostError("no such device"))
+    with pytest.raises(InputError, match=r"driven cannot be opened \(no such device\): drive it"):
+        LiveSource(feed)
+
+
+def test_a_feed_that_never_answers_is_refused():
+    stuck = DrivenFeed(silent_sec=0.2)
+    with pytest.raises(InputError, match="nothing came"):
+        LiveSource(stuck)
+    stuck.put.put(None)
+
+
+def test_a_stuck_feed_is_told_and_then_given_up():
+    stuck = DrivenFeed(silent_sec=0.2)
+    stuck.put.put(0)
+    source = LiveSource(stuck, retry_sec=0.4)
+    words = first_words(source)
+    assert any("nothing came" in next(words) for _ in range(5))
+    with pytest.raises(InputError, match="nothing came"):
+        list(words)
+    source.close()
+    stuck.put.put(None)
+
+
+def test_a_mistake_in_the_reading_thread_reaches_who_takes(source, feed):
+    feed.put.put(ZeroDivisionError(PASSWORD))
+    frames = iter(source)
+    next(frames)
+    with pytest.raises(InputError, match="driven: ZeroDivisionError while reading") as caught:
+        next(frames)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_close_ends_a_waiting_iteration_at_once(source):
+    frames = iter(source)
+    next(frames)
+    threading.Timer(0.05, source.close).start()
+    started = time.monotonic()
+    assert list(frames) == []
+    assert time.monotonic() - started < 1
+
+
+def test_as_many_frames_as_were_asked_for(feed):
+    feed.put.put(0)
+    source = LiveSource(feed, max_frames=1)
+    assert len(list(source)) == 1
+    assert source.ending == "1 frames were taken, as many as were asked for"
+    source.close()
+    feed.put.put(None)
+
+
+class Live(Pretended):
+    """A session without a network that takes live frames as `Lanes` does."""
+
+    def look_ahead(self, source: Any) -> Any:
+        return OneByOne(source.watch(), self.prepare, self.encode)
+
+
+def test_the_run_shows_lag_and_drops_and_obeys_while_nothing_comes(source, feed):
+    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    session, store = Live(), SceneStore()
+    worker = Worker(source, lambda: session, store, commands)
+
+    def status() -> Status:
+        return store.snapshot().status
+
+    worker.start()
+    wait_for(lambda: status().frames_done == 1, "no first frame")
+    lag_sec = status().lag_sec
+    assert lag_sec is not None
+    assert 0 <= lag_sec < 5
+    commands.put(Pause())
+    wait_for(lambda: status().phase == "paused", "it waits for a frame instead of pausing")
+    given(source, feed, 10, 20, 30)
+    commands.put(Step())
+    wait_for(lambda: status().frames_done == 2, "no step")
+    assert status().dropped == 2
+    commands.put(Step())
+    time.sleep(0.3)
+    given(source, feed, 40)
+    wait_for(lambda: status().frames_done == 3, "the step was lost while nothing came")
+    commands.put(Restart())
+    wait_for(lambda: store.snapshot().epoch > 1 and status().phase == "running", "no restart")
+    assert status().dropped == 0
+    feed.put.put(LostError("unplugged"))
+    wait_for(lambda: "unplugged" in status().message, "the loss is not told")
+    feed.put.put(50)
+    wait_for(lambda: status().frames_done == 1 and not status().message, "it did not come back")
+    feed.put.put("end")
+    wait_for(lambda: status().phase == "finished", "no end")
+    assert status().message == "driven has ended"
+    assert worker.stop(1)
+
+
+def test_the_page_says_lag_and_drops_of_live_input_only():
+    text = status_html(Status(lag_sec=0.123, dropped=1234), 0)
+    assert "lag 0.12 s" in text
+    assert "1,234 frames dropped" in text
+    assert "lag" not in status_html(Status(), 0)
+
+
+def test_a_session_of_before_there_was_live_input_still_opens():
+    description = Description(run=1, source="x", settings={}, status=Status(lag_sec=0.5, dropped=3))
+    assert Description.from_json(description.to_json()).status == description.status
+    values = json.loads(description.to_json())
+    del values["status"]["lag_sec"], values["status"]["dropped"]
+    status = Description.from_json(json.dumps(values).encode()).status
+    assert (status.lag_sec, status.dropped) == (None, 0)
+
+
+def test_pictures_over_http_come_as_they_are_sent():
+    with served(lambda request: send_multipart(request, 1000, 0.02)) as port:
+        source = open_source(f"http://127.0.0.1:{port}/")
+        assert isinstance(source, LiveSource)
+        frames = (item for item in source if isinstance(item, Frame))
+        taken = []
+        for _ in range(6):
+            taken.append(next(frames))
+            time.sleep(0.1)
+        source.close()
+    assert source.dropped >= 5
+    first = frame_index(taken[0].image) - taken[0].index
+    for frame in taken:
+        assert (frame_index(frame.image) - frame.index - first) % 20 == 0, "not the frame it says"
+
+
+def test_a_stream_that_breaks_off_is_opened_again():
+    answers: list[int] = []
+
+    def respond(request):
+        answers.append(1)
+        send_multipart(request, 5 if len(answers) == 1 else 1000, 0.02)
+
+    with served(respond) as port:
+        source = open_source(f"http://u:{PASSWORD}@127.0.0.1:{port}/")
+        assert isinstance(source, LiveSource)
+        source._pause_sec = 0.05
+        words = []
+        for item in source.watch():
+            words += [item.message] if isinstance(item, Waiting) else []
+            if len(answers) > 1 and isinstance(item, Frame):
+                break
+        source.close()
+    assert any("was lost" in text for text in words)
+    assert not any(PASSWORD in text for text in words)
+
+
+def test_a_stream_over_tcp_is_read_and_ends(tmp_path):
+    data = write_video(tmp_path / "clip.ts", level_frames(20) * 3, rate=25).read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def send() -> None:
+            with server.accept()[0] as reader:
+                for start in range(0, len(data), len(data) // 60):
+                    reader.sendall(data[start : start + len(data) // 60])
+                    time.sleep(0.02)
+
+        threading.Thread(target=send, daemon=True).start()
+        source = open_source(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        assert isinstance(source, LiveSource)
+        count = sum(isinstance(item, Frame) for item in source)
+    assert source.ending.endswith("has ended")
+    assert count > 5
+    assert count + source.dropped <= 60
+
+
+def test_a_file_behind_an_address_plays_at_its_own_speed(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", level_frames(10), rate=10)
+    source = open_source(path.as_uri())
+    assert isinstance(source, LiveSource)
+    frames = [item for item in source if isinstance(item, Frame)]
+    assert source.dropped <= 2
+    gaps = np.diff([frame.time_sec for frame in frames])
+    assert 0.08 < np.median(gaps) < 0.15
+
+
+@pytest.mark.parametrize(
+    ("spec", "choice", "words"),
+    [
+        (f"http://me:{PASSWORD}@127.0.0.1:1/", {}, "cannot be opened .Connection refused.: see"),
+        (f"rtsp://me:{PASSWORD}@127.0.0.1:1/", {}, "cannot be opened .Connection refused.: see"),
+        (f"nonsense://me:{PASSWORD}@x/", {}, "cannot be opened .Protocol not found.: see"),
+        ("camera:77", {}, "there is no camera camera:77; wanted .*cameras here: "),
+        ("camera:", {}, "there is no camera"),
+        (f"rtsp://me:{PASSWORD}@x/", {"start": 3}, "start is 3, but .* is live: .*leave start out"),
+        ("camera:0", {"stride": 2}, "stride is 2, but camera:0 is live: .*leave stride out"),
+        (".", {"fps": 10.0, "follow": True}, "fps is 10, but . is live: .*leave fps out"),
+        (f"http://me:{PASSWORD}@x/", {"follow": True}, "is live already"),
+        ("tests/media.py", {"follow": True}, "--follow wants a folder"),
+        ("no/such/folder", {"follow": True}, "--follow wants a folder"),
+    ],
+)
+def test_what_cannot_be_opened_is_refused_in_one_line(spec, choice, words):
+    started = time.monotonic()
+    with pytest.raises(InputError, match=words) as caught:
+        open_source(spec, **choice)
+    assert "\n" not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+    assert time.monotonic() - started < 7
+
+
+def test_a_run_of_a_stream_records_no_password(tmp_path, capfd):
+    video = write_video(tmp_path / "clip.ts", level_frames(20), rate=25).read_bytes()
+
+    def respond(request):
+        request.send_response(200)
+        request.send_header("Content-Type", "video/mp2t")
+        request.send_header("Content-Length", str(len(video)))
+        request.end_headers()
+        for start in range(0, len(video), 4096):
+            request.wfile.write(video[start : start + 4096])
+
+    output = tmp_path / "out"
+    with served(respond) as port:
+        url = f"http://me:{PASSWORD}@127.0.0.1:{port}/x?token={PASSWORD}"
+        words = ["run", "--input", url, "--output", str(output), "--size", "64"]
+        assert main([*words, "--device", "cpu"]) == 0
+        assert main(["info", str(output)]) == 0
+        assert main(["run", url]) == 2
+    told = capfd.readouterr()
+    written = [path for path in output.rglob("*") if path.is_file()]
+    assert written
+    for path in written:
+        assert PASSWORD.encode() not in path.read_bytes(), path
+    assert PASSWORD not in told.out + told.err
+    assert "has ended" in told.err
+    assert "***" in Path(output / "run.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("source")
+def test_the_reading_thread_is_known_by_its_name():
+    assert any(thread.name == live_module.THREAD for thread in threading.enumerate())
+    assert live_module.THREAD in Worker.THREADS

@@ -1,0 +1,220 @@
+"""`ttt3r-view doctor`: what is here, what will be slow or not work, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ttt3r_viewer import __version__
+from ttt3r_viewer.commands.parser import Say
+from ttt3r_viewer.errors import ViewerError, ViewerServerError, WeightsError
+from ttt3r_viewer.settings import Settings
+
+DESCRIPTION = (
+    "Say what this machine has (versions, device, number formats, ports, weights, disk), and what "
+    "to do about what is missing. The exit code is 1 where something keeps it from running."
+)
+DISTRIBUTION = "ttt3r-viewer"
+LITTLE_DISK_BYTES = 2 * 10**9
+LITTLE_MEMORY_BYTES = 4 * 10**9
+BROWSER = (
+    "for smooth point clouds the browser should draw with the graphics card: chrome://gpu or "
+    "about:support must not say 'software' beside WebGL; without one take --max-points 100000"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    topic: str
+    text: str
+    advice: str = ""
+    """What to do; empty where all is well."""
+    fatal: bool = False
+    """The program cannot run like this."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The address that the page would be served at."""
+    default = Settings()
+    parser.add_argument("--host", default=default.host, help="address to try")
+    parser.add_argument("--port", type=int, default=default.port, help="port to try")
+
+
+def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
+    """Look at everything; one line per finding, its advice below."""
+    fatal = False
+    for finding in findings(given.host, given.port):
+        mark = "!!" if finding.fatal else "! " if finding.advice else "  "
+        say(f"{mark} {finding.topic:<11} {finding.text}")
+        if finding.advice:
+            say(f"   {'':<11} -> {finding.advice}")
+        fatal = fatal or finding.fatal
+    return 1 if fatal else 0
+
+
+def findings(host: str, port: int) -> Iterator[Finding]:
+    """Look at one thing after another."""
+    yield Finding("program", f"ttt3r-viewer {__version__}, from {Path(__file__).parents[2]}")
+    yield python_finding()
+    yield from map(package_finding, required_packages())
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        torch_findings,
+        weights_findings,
+        disk_findings,
+        memory_findings,
+    )
+    for check in checks:
+        yield from check()
+    yield port_finding(host, port)
+    yield Finding("browser", BROWSER)
+
+
+def python_finding() -> Finding:
+    """Which Python, on what."""
+    return Finding("python", f"{platform.python_version()} on {platform.platform()}")
+
+
+def required_packages() -> list[tuple[str, str]]:
+    """The distributions that the program needs, without extras, and their allowed versions."""
+    required = importlib.metadata.requires(DISTRIBUTION) or []
+    plain = (line for line in required if "extra ==" not in line)
+    matches = (re.match(r"([A-Za-z0-9._-]+)\s*(.*)", line) for line in plain)
+    return [(match[1], match[2]) for match in matches if match]
+
+
+def package_finding(package: tuple[str, str]) -> Finding:
+    """Whether a package is there, in a version that is allowed."""
+    name, allowed = package
+    mend = f'pip install "{name}{allowed}"'
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "not installed", mend, fatal=True)
+    if not version_fits(version, allowed):
+        return Finding(name, f"{version}, tested with {allowed}", mend)
+    return Finding(name, version)
+
+
+def version_fits(version: str, allowed: str) -> bool:
+    """Whether `1.2.3` fits `<1.3,>=1.2`; only these two kinds of bounds are in our own list."""
+    for bound in filter(None, allowed.replace(" ", "").split(",")):
+        match = re.fullmatch(r"(>=|<)([0-9.]+)", bound)
+        assert match is not None, f"a bound that is not read here: {bound}"
+        least = match[1] == ">="
+        if (_numbers(version) >= _numbers(match[2])) != least:
+            return False
+    return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, without zeros at the end."""
+    match = re.match(r"[0-9.]+", version)
+    numbers = [int(part) for part in (match[0] if match else "").split(".") if part]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def torch_findings() -> Iterator[Finding]:
+    """The device that `auto` takes, its number formats, and other devices."""
+    try:
+        torch = importlib.import_module("torch")
+        load = importlib.import_module("ttt3r_viewer.model.load")
+    except (ImportError, OSError) as error:
+        what = f"torch cannot be imported ({type(error).__name__}: {error})"
+        yield Finding("device", what, "install torch again, see README", fatal=True)
+        return
+    device = load.choose_device("auto")
+    dtype = str(load.choose_dtype("auto", device)).removeprefix("torch.")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    text = f"{device.type}, computing in {dtype}; {cores} CPU cores"
+    match device.type:
+        case "cuda":
+            free, total = torch.cuda.mem_get_info()
+            name = torch.cuda.get_device_name()
+            text = f"cuda ({name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free), {dtype}"
+            few = "close what uses it, or take --device cpu" if free < LITTLE_MEMORY_BYTES else ""
+            yield Finding("device", text, few)
+        case "mps":
+            yield Finding("device", text, "Apple's GPU: not tried by the authors of this program")
+        case _:
+            slow = (
+                "fine for the miniature; the released weights take seconds per frame without a GPU"
+            )
+            advice = ""
+            if shutil.which("nvidia-smi") is not None:
+                advice = (
+                    f"an NVIDIA driver is here, but torch {torch.__version__} does not use it: "
+                    "install a CUDA build of torch (README)"
+                )
+            yield Finding("device", f"{text}: {slow}", advice)
+
+
+def weights_findings() -> Iterator[Finding]:
+    """Which weights can be named."""
+    from ttt3r_viewer.model.fetch import MINIATURE, RELEASES, locate, weights_folder
+
+    for name in (MINIATURE, *RELEASES):
+        try:
+            path = locate(name)
+        except WeightsError:
+            text = f"{name}: not fetched"
+            if name == MINIATURE:
+                yield Finding("weights", text, "install the program again", fatal=True)
+            else:
+                yield Finding("weights", f"{text} (ttt3r-view weights fetch {name})")
+        except ViewerError as error:
+            yield Finding("weights", str(error), "install the program again", fatal=True)
+        else:
+            yield Finding("weights", f"{name}: {path} ({path.stat().st_size / 1e6:,.1f} MB)")
+    yield Finding("cache", f"fetched weights go to {weights_folder()}")
+
+
+def disk_findings() -> Iterator[Finding]:
+    """Where frames in full go beside the page."""
+    folder = Path(tempfile.gettempdir())
+    free = shutil.disk_usage(folder).free
+    text = f"{free / 1e9:.1f} GB free in {folder}, where frames go for the time of a run"
+    few = "set TMPDIR to a larger disk, or --archive-gb 0" if free < LITTLE_DISK_BYTES else ""
+    yield Finding("disk", text, few)
+
+
+def memory_findings(memory_info: Path = Path("/proc/meminfo")) -> Iterator[Finding]:
+    """Free memory, where Linux tells it."""
+    try:
+        text = memory_info.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return
+    match = re.search(r"MemAvailable:\s+(\d+) kB", text)
+    if match is not None:
+        free = int(match[1]) * 1024
+        few = (
+            "close other programs: the released weights take 3 GB"
+            if (free < LITTLE_MEMORY_BYTES)
+            else ""
+        )
+        yield Finding("memory", f"{free / 1e9:.1f} GB free", few)
+
+
+def port_finding(host: str, port: int) -> Finding:
+    """Whether the page could be served where it would be."""
+    from ttt3r_viewer.viewer.address import free_port
+
+    try:
+        found = free_port(host, port)
+    except ViewerServerError as error:
+        return Finding("page", f"cannot be served at {host}:{port}", str(error), fatal=True)
+    if port and found != port:
+        return Finding("page", f"port {port} of {host} is busy: {found} would be taken instead")
+    return Finding("page", f"can be served at {host}:{found}")

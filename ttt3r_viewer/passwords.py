@@ -1,0 +1,31 @@
+"""Addresses without the passwords in them, for whatever is shown, logged or written."""
+
+from __future__ import annotations
+
+import re
+
+HIDDEN = "***"
+
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>\S*)")
+_SECRET_NAME = "user|usr|login|pass|pwd|token|key|secret|auth|sig|cred"
+_SECRET_VALUE = re.compile(rf"(?P<name>[?&;][^=&;\s]*(?:{_SECRET_NAME})[^=&;\s]*=)[^&;\s]*", re.I)
+
+
+def hide_passwords(text: str) -> str:
+    """Put *** for the user and password of every address in a text, and for what follows a name
+    such as `token=` or `pwd=` in its query.
+
+    A password may hold `@`, `/`, `?` or `#` although none of them should stand there unescaped:
+    rather too much is hidden than too little.
+    """
+    return _ADDRESS.sub(_hidden, text)
+
+
+def _hidden(match: re.Match[str]) -> str:
+    rest = match["rest"]
+    _, at, after = rest.rpartition("@")
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    # Where neither `@` nor `:` comes before the path, an `@` further on belongs to the path.
+    if at and ("@" in host or ":" in host):
+        rest = f"{HIDDEN}@{after}"
+    return match["scheme"] + _SECRET_VALUE.sub(rf"\g<name>{HIDDEN}", rest)

@@ -1,0 +1,266 @@
+"""The tab "Ask": what the state of every lane expects to see from where a browser looks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import numpy as np
+import viser
+from PIL import Image
+
+from ttt3r_viewer.reconstruct.commands import Command, Query
+from ttt3r_viewer.scene.store import SceneSnapshot
+from ttt3r_viewer.types import Answer, Expectation
+from ttt3r_viewer.viewer.ask_layer import AskLayer, lane_camera
+from ttt3r_viewer.viewer.colors import LANE_COLORS
+from ttt3r_viewer.viewer.lane_layer import lane_name
+from ttt3r_viewer.viewer.maps import (
+    BACKGROUND,
+    GAP_PX,
+    WIDTH_PX,
+    Picture,
+    color_map,
+    robust_scale,
+    with_color_bar,
+)
+from ttt3r_viewer.viewer.settings import ExpectedColor, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.widgets import assign_changed, escape
+
+COLORS: dict[str, ExpectedColor] = {"Expected colour": "picture", "Confidence": "confidence"}
+FOV_Y_DEG = (20.0, 100.0)
+"""Narrower and wider views are nothing that the networks were trained on."""
+DRAW_SEC = 0.1
+WHAT_IT_IS = "This is what the network expects, not an observation."
+OFF_TEXT = f"Asks each lane's state what is to be seen from where you look now. {WHAT_IT_IS}"
+EMPTY = np.full((8, WIDTH_PX, 3), BACKGROUND, np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class _Page:
+    """What the page shows as the publisher last saw it."""
+
+    epoch: int
+    lanes: tuple[tuple[float, float], ...]
+    """Of each lane that is drawn: where its root stands on the x axis, and its shown camera."""
+
+
+class AskPanel:
+    """The tab and what it draws in the scene; `show` belongs to the publisher."""
+
+    def __init__(
+        self, server: viser.ViserServer, controls: ViewControls, commands: SimpleQueue[Command]
+    ) -> None:
+        self._controls = controls
+        self._commands = commands
+        self._layer = AskLayer(server)
+        self._page = _Page(0, ())
+        self._asked = 0
+        """Number of the latest question."""
+        self._asked_epoch = -1
+        self._limited_from: float | None = None
+        """The field of view in degrees that the latest question was limited from."""
+        self._text = ""
+        self._drawn: object = None
+        self._pictured: Answer | None = None
+        self._draw_due_sec = -math.inf
+        gui = server.gui
+        self._button = gui.add_button(
+            "Look from here", icon=viser.Icon.MESSAGE_QUESTION, hint="Key: V", disabled=True
+        )
+
+        @self._button.on_click
+        async def _(event: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
+            self._ask(event.client)
+
+        self._note = gui.add_html(note_html(OFF_TEXT))
+        self._remove = gui.add_button("Remove", icon=viser.Icon.X, color="gray", visible=False)
+
+        @self._remove.on_click
+        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
+            controls.change_ask(removed=self._asked)
+
+        self._images = [
+            gui.add_image(EMPTY, label="", format="png", visible=False) for _ in LANE_COLORS
+        ]
+        self._add_looks(gui)
+        self._key = gui.add_command("Look from here", hotkey="V", disabled=True)
+
+        @self._key.on_trigger
+        async def _(event: viser.CommandEvent) -> None:
+            self._ask(event.client)
+
+    def _add_looks(self, gui: viser.GuiApi) -> None:
+        controls = self._controls
+        default = controls.settings.ask
+        self._hide = gui.add_slider(
+            "Hide unsure (%)",
+            min=0,
+            max=95,
+            step=5,
+            initial_value=0,
+            visible=False,
+            hint="Hides this share of what is expected: points with the lowest confidence",
+        )
+
+        @self._hide.on_update
+        async def _(event: viser.GuiEvent[viser.GuiSliderHandle[int]]) -> None:
+            if event.client is not None:
+                controls.change_ask(hidden_percent=min(max(self._hide.value, 0), 95))
+
+        self._tint = gui.add_slider(
+            "Tint", min=0.0, max=1.0, step=0.05, initial_value=default.tint, visible=False
+        )
+
+        @self._tint.on_update
+        async def _(event: viser.GuiEvent[viser.GuiSliderHandle[float]]) -> None:
+            if event.client is not None:
+                controls.change_ask(tint=min(max(self._tint.value, 0.0), 1.0))
+
+        self._color = gui.add_dropdown("Paint by", tuple(COLORS), visible=False)
+
+        @self._color.on_update
+        async def _(event: viser.GuiEvent[viser.GuiDropdownHandle[str]]) -> None:
+            if event.client is not None:
+                controls.change_ask(color_by=COLORS.get(self._color.value, "picture"))
+
+    def _ask(self, client: viser.ClientHandle | None) -> None:
+        """Send the camera of a browser; what was shown before stays until the answer comes."""
+        if client is None or self._button.disabled:
+            return
+        camera, page = client.camera, self._page
+        fov_deg = math.degrees(camera.fov)
+        limited = min(max(fov_deg, FOV_Y_DEG[0]), FOV_Y_DEG[1])
+        self._limited_from = fov_deg if limited != fov_deg else None
+        self._asked, self._asked_epoch = self._asked + 1, page.epoch
+        pose = lane_camera(camera.position, camera.wxyz, camera.look_at, page.lanes)
+        self._commands.put(Query(self._asked, pose, math.radians(limited)))
+        self._controls.changed.set()
+
+    def show(
+        self,
+        snapshot: SceneSnapshot,
+        settings: ViewSettings,
+        position: int,
+        now_sec: float,
+        *,
+        offsets: tuple[float, ...],
+        point_size: float,
+    ) -> None:
+        """Offer the question where it can be asked, and show the answer until it is taken away.
+
+        `settings` are those that hold for this number of lanes; `position` is the shown frame, or
+        -1 while there is none; `offsets` is where each lane stands on the page's x axis.
+        """
+        count, chosen = len(snapshot.lanes), settings.ask
+        if position >= 0:
+            self._page = _Page(
+                snapshot.epoch,
+                tuple(
+                    (offsets[k], snapshot.lanes[k].frames[position].camera.T_world_camera[0, 3])
+                    for k in settings.visible_lanes(count)
+                ),
+            )
+        cannot = why_not(snapshot, position)
+        assign_changed(self._button, disabled=bool(cannot))
+        assign_changed(self._key, disabled=bool(cannot))
+        answer = snapshot.answer
+        if answer is not None and answer.number <= chosen.removed:
+            answer = None
+        answered = snapshot.answer.number if snapshot.answer is not None else 0
+        waits = self._asked_epoch == snapshot.epoch and self._asked > max(answered, chosen.removed)
+        self._text = note_text(answer, cannot, waits=waits, limited_from=self._limited_from)
+        assign_changed(self._note, content=note_html(self._text))
+        self._layer.begin((snapshot.epoch, count))
+        found = answer.lanes if answer is not None else ()
+        assign_changed(self._remove, visible=bool(found) or waits)
+        for widget in (self._hide, self._tint, self._color):
+            assign_changed(widget, visible=bool(found))
+        self._show_pictures(snapshot, answer if found else None)
+        depth = snapshot.layout.median_depth
+        key = (snapshot.epoch, answer.number, chosen, point_size, depth) if answer else None
+        if key != self._drawn and now_sec >= self._draw_due_sec:
+            self._drawn, self._draw_due_sec = key, now_sec + DRAW_SEC
+            if found:
+                self._layer.show(found, chosen, point_size=point_size, median_depth=depth)
+            else:
+                self._layer.clear()
+
+    def _show_pictures(self, snapshot: SceneSnapshot, answer: Answer | None) -> None:
+        if answer is self._pictured:
+            return
+        self._pictured = answer
+        for k, handle in enumerate(self._images):
+            there = answer is not None and k < len(answer.lanes)
+            if answer is not None and there:
+                found = answer.lanes[k]
+                handle.image = expected_picture(found)
+                handle.label = (
+                    f"{lane_name(snapshot.status, k)}: confidence "
+                    f"{float(np.median(found.confidence)):.3g} (median)"
+                )
+            assign_changed(handle, visible=there)
+
+    def probe(self) -> dict[str, object]:
+        """Say what the tab shows in a form that a program can read."""
+        shown = self._pictured
+        return {
+            "number": shown.number if shown is not None else None,
+            "asked": self._asked,
+            "points": self._layer.points_shown,
+            "note": self._text,
+            "can": not self._button.disabled,
+        }
+
+
+def why_not(snapshot: SceneSnapshot, position: int) -> str:
+    """Say why nothing can be asked now; empty where it can."""
+    if snapshot.status.cannot_ask:
+        return snapshot.status.cannot_ask
+    return "no frame was taken yet" if position < 0 else ""
+
+
+def note_text(
+    answer: Answer | None, cannot: str, *, waits: bool, limited_from: float | None
+) -> str:
+    """Say what is shown, what is waited for, and why something cannot be."""
+    if cannot:
+        return f"Greyed out: {cannot}."
+    if waits:
+        return "Asked; the run answers between two frames."
+    if answer is None:
+        return OFF_TEXT
+    if answer.note:
+        return f"No answer: {answer.note}."
+    found: Expectation = answer.lanes[0]
+    fov_deg = math.degrees(found.camera.fov_y_rad)
+    limited = ""
+    if limited_from is not None:
+        low, high = FOV_Y_DEG
+        limited = (
+            f", limited from {limited_from:.0f}° to what networks know, {low:.0f}° to {high:.0f}°"
+        )
+    return (
+        f"{WHAT_IT_IS} Asked of the state after frame {found.sequence + 1}; "
+        f"vertical field of view {fov_deg:.0f}°{limited}."
+    )
+
+
+def note_html(text: str) -> str:
+    """Show the note."""
+    return (
+        '<div data-testid="ask-note" style="font-size:0.75em;line-height:1.5;padding:0 0.75em;'
+        f'opacity:.75;overflow-wrap:anywhere">{escape(text)}</div>'
+    )
+
+
+def expected_picture(found: Expectation) -> Picture:
+    """Draw the expected picture beside the confidence of its points, with that one's scale."""
+    width = (WIDTH_PX - GAP_PX) // 2
+    size = (width, max(round(width / found.camera.aspect), 1))
+    scale = robust_scale(found.confidence)
+    sides = (found.picture, color_map(found.confidence, scale))
+    left, right = (np.asarray(Image.fromarray(one).resize(size)) for one in sides)
+    gap = np.full((size[1], WIDTH_PX - 2 * width, 3), BACKGROUND, np.uint8)
+    return with_color_bar(np.concatenate([left, gap, right], axis=1), scale, "confidence")
