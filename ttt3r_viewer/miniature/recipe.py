@@ -69,6 +69,7 @@ class Recipe:
         Stage("settle", 700, 2, 16, 3e-4, SETTLE, path_stride=24, warm_up=30),
         Stage("settle longer", 420, 2, 16, 2e-4, SETTLE, path_stride=24, warm_up=10),
         Stage("clips of four", 3000, 4, 8, 3e-4, CLIPS, path_stride=10, warm_up=50),
+        Stage("clips of eight", 800, 8, 4, 3e-4, CLIPS, path_stride=8, warm_up=50),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5
@@ -87,11 +88,12 @@ class Recipe:
 
 def recipe_from(path: Path) -> Recipe:
     """Read a recipe from YAML; a key that is not a field is an error that names the known ones."""
-    import yaml  # training without --config must run where there is no yaml
+    # Training without --config must run where there is no yaml.
+    from ttt3r_viewer.plain_yaml import read_plain_yaml
 
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        given = read_plain_yaml(path)
+    except SettingsError as error:
         raise SettingsError(f"{path}: not a readable YAML file ({error})") from error
     values = _known(Recipe, given, path)
     if "stages" in values:

@@ -1,0 +1,249 @@
+"""A soak: thousands of frames with a browser whose widgets are moved at random every second.
+
+    python -m benchmarks.soak [--frames 20000] [--max-points 20000] [--seed 0] [--every 1.0]
+
+The program runs in a process of its own, on the demo there and back again; Chromium (named by
+CHROMIUM, or found) shows its page. Each act is acknowledged when the page's own report says what
+was asked for; one that is not within ten seconds, and again after it is repeated, is lost. Prints
+memory, threads and file handles after each tenth of the run, acts by kind, and what was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Error, Page, sync_playwright
+
+from benchmarks.long_run import there_and_back
+from tests.browser.conftest import CHROMIUM_FLAGS, SCENE_READY, find_chromium
+
+ACKNOWLEDGED_SEC = 10.0
+COLORS = {"Picture": "picture", "Confidence": "confidence", "Frame": "frame", "Height": "height"}
+EXTENTS = ("All up to here", "This frame only")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the program's process held at one time."""
+
+    frames: int
+    time_sec: float
+    memory_mb: float
+    threads: int
+    handles: int
+
+
+@dataclass
+class Report:
+    """What happened."""
+
+    looks: list[Look] = field(default_factory=list)
+    acts: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    lost: list[str] = field(default_factory=list)
+    page_errors: list[str] = field(default_factory=list)
+
+
+class Program:
+    """`ttt3r-view` on a folder, in a process of its own."""
+
+    def __init__(self, folder: str, max_points: int, log: Path) -> None:
+        self._log = log.open("w")
+        words = ("--input", folder, "--max-points", str(max_points), "--port", "0")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ttt3r_viewer", *words],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        self.url = self._read_url()
+
+    def look(self, frames: int) -> Look:
+        """Read what the system knows of the process."""
+        proc = Path(f"/proc/{self._process.pid}")
+        status = (proc / "status").read_text(encoding="ascii")
+        numbers = {name: int(re.search(rf"{name}:\s+(\d+)", status)[1]) for name in KEYS}  # pyright: ignore[reportOptionalSubscript]
+        handles = sum(1 for _ in (proc / "fd").iterdir())
+        return Look(frames, time.monotonic(), numbers["VmRSS"] / 1024, numbers["Threads"], handles)
+
+    def end(self) -> int:
+        """Ctrl-C; the exit code."""
+        self._process.send_signal(2)
+        code = self._process.wait(30)
+        self._log.close()
+        return code
+
+    def _read_url(self) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if match := re.search(r"http://\S+", line):
+                return match[0]
+        raise SystemExit("the program ended before it served a page")
+
+
+KEYS = ("VmRSS", "Threads")
+
+
+class Person:
+    """Moves a widget of the page at random, and looks whether the page obeyed."""
+
+    def __init__(self, page: Page, report: Report, seed: int) -> None:
+        self._page, self._report, self._random = page, report, random.Random(seed)
+
+    def probe(self) -> dict[str, Any]:
+        """What the page says to programs."""
+        return json.loads(self._page.get_by_test_id("probe").text_content() or "{}")
+
+    def act(self) -> None:
+        """Move one widget; say in the report whether it was acknowledged, at once or repeated."""
+        kinds = {
+            "percentile": self._percentile,
+            "colour": self._color,
+            "timeline": self._timeline,
+            "live": self._live,
+            "extent": self._extent,
+            "pause": self._pause,
+        }
+        name = self._random.choice(list(kinds))
+        do, wanted = kinds[name]()
+        self._report.acts[name] += 1
+        for attempt in range(2):
+            try:
+                do()
+            except Error as error:
+                self._report.page_errors.append(f"{name}: {str(error).splitlines()[0]}")
+            if self._is_acknowledged(wanted):
+                return
+            self._report.repeated += attempt == 0
+        self._report.lost.append(f"{name}: wanted {wanted}, the page says {self.probe()}")
+
+    def _is_acknowledged(self, wanted: dict[str, Any]) -> bool:
+        end = time.monotonic() + ACKNOWLEDGED_SEC
+        while time.monotonic() < end:
+            state = self.probe()
+            if all(state.get(key) == value for key, value in wanted.items()):
+                return True
+            self._page.wait_for_timeout(50)
+        return False
+
+    def _percentile(self) -> tuple[Callable[[], None], dict[str, Any]]:
+        value = 10 * self._random.randrange(0, 10)
+        return lambda: self._type("Hide least sure", value), {"percentile": value}
+
+    def _timeline(self) -> tuple[Callable[[], None], dict[str, Any]]:
+        frame = self._random.randint(1, max(self.probe()["frames_seen"] - 50, 1))
+        return lambda: self._type("Frame", frame), {"position": frame - 1, "live": False}
+
+    def _color(self) -> tuple[Callable[[], None], dict[str, Any]]:
+        name = self._random.choice(list(COLORS))
+        return lambda: self._choose("Colour by", name), {"color_by": COLORS[name]}
+
+    def _extent(self) -> tuple[Callable[[], None], dict[str, Any]]:
+        name = self._random.choice(EXTENTS)
+        wanted = "one" if name == EXTENTS[1] else "all"
+        return lambda: self._choose("Show", name), {"extent": wanted}
+
+    def _live(self) -> tuple[Callable[[], None], dict[str, Any]]:
+        box = self._page.get_by_label("Live", exact=True)
+        return lambda: box.set_checked(True, force=True), {"live": True}
+
+    def _pause(self) -> tuple[Callable[[], None], dict[str, Any]]:
+        """Pause and go on, so that the run comes to its end."""
+
+        def press() -> None:
+            self._page.get_by_role("button", name="Pause", exact=True).click(timeout=5000)
+            self._page.get_by_role("button", name="Play", exact=True).click(timeout=10_000)
+
+        return press, {"phase": "running"}
+
+    def _type(self, label: str, value: int) -> None:
+        flex = "xpath=ancestor::div[contains(@class,'Flex-root')][1]"
+        row = self._page.locator("label", has_text=label).locator(flex)
+        box = row.locator("input:not([type=hidden])").first
+        box.fill(str(value), timeout=5000)
+        box.press("Enter")
+
+    def _choose(self, label: str, option: str) -> None:
+        self._page.get_by_label(label, exact=True).first.click(timeout=5000)
+        self._page.get_by_role("option", name=option, exact=True).click(timeout=5000)
+
+
+def soak(program: Program, page: Page, given: argparse.Namespace, report: Report) -> None:
+    """Act until the run has come to its end."""
+    page.on("pageerror", lambda error: report.page_errors.append(str(error)))
+    page.goto(f"{program.url}/?fixedDpr=1")
+    page.wait_for_function(SCENE_READY, timeout=60_000)
+    person = Person(page, report, given.seed)
+    tenths = [given.frames * k // 10 for k in range(1, 11)]
+    while True:
+        started = time.monotonic()
+        state = person.probe()
+        while tenths and state.get("frames_done", 0) >= tenths[0]:
+            report.looks.append(program.look(state["frames_done"]))
+            print(line_of(report.looks[-1]), flush=True)
+            tenths.pop(0)
+        if state.get("phase") in ("finished", "failed", "stopped"):
+            if tenths:
+                raise SystemExit(f"the run ended early: {state['phase']}")
+            return
+        if state.get("frames_seen", 0) > 60 and state.get("phase") == "running":
+            person.act()
+        page.wait_for_timeout(max(0.0, given.every - (time.monotonic() - started)) * 1000)
+
+
+def line_of(look: Look) -> str:
+    """One look as a line."""
+    return (
+        f"frame {look.frames:6d}: {look.memory_mb:6.0f} MB, {look.threads} threads, "
+        f"{look.handles} file handles"
+    )
+
+
+def main() -> int:
+    """The command line; 1 where something was lost or went wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=20_000)
+    parser.add_argument("--max-points", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--every", type=float, default=1.0, help="seconds from act to act")
+    given = parser.parse_args()
+    report = Report()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
+        there_and_back(Path(folder), given.frames)
+        log = Path(other) / "stderr.txt"
+        program = Program(folder, given.max_points, log)
+        try:
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(
+                    executable_path=find_chromium(), headless=True, args=CHROMIUM_FLAGS
+                )
+                page = browser.new_page(viewport={"width": 640, "height": 480})
+                soak(program, page, given, report)
+                browser.close()
+        finally:
+            code = program.end()
+        said = log.read_text(encoding="utf-8", errors="replace").strip()
+    seconds = time.monotonic() - began
+    print(f"{seconds:.0f} s, {given.frames / seconds:.1f} frames/s")
+    print(f"acts: {sum(report.acts.values())}: {dict(report.acts)}")
+    print(f"repeated once: {report.repeated}; lost: {len(report.lost)}", *report.lost, sep="\n  ")
+    print(f"page errors: {len(report.page_errors)}", *report.page_errors[:10], sep="\n  ")
+    print(f"exit code {code}; the program's errors: {said or 'none'}")
+    return 1 if report.lost or report.page_errors or said else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
