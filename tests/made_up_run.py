@@ -250,6 +250,8 @@ class MadeUpRun:
 
     def _look_into(self, question: Inspect) -> None:
         scene = self.store.snapshot()
+        if question.sequence >= len(scene.frames):
+            return  # asked before a restart
         gain = scene.lanes[question.lane].frames[question.sequence].gain
         found = made_up_inspection(scene.epoch, question.lane, question.sequence, gain)
         self.store.set_inspection(found, "")
@@ -260,6 +262,9 @@ class MadeUpRun:
         focal_px = height / 2 / np.tan(question.fov_y_rad / 2)
         camera = Camera(pose_from_vector(question.pose), focal_px, width, height)
         done = self.frames_done - 1
+        if done < 0:
+            self.store.set_answer(Answer(question.number, (), "no frame was taken yet"))
+            return
         room = room_result(done, width, height, camera=camera)
         numbers = (camera, room.image, room.points_camera, room.confidence, scene.epoch)
         lanes = tuple(Expectation(lane, done, *numbers) for lane in range(len(scene.lanes)))

@@ -53,7 +53,7 @@ def error_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_run_writes_all_its_files(out, capsys):
     assert main(["run", "--max-frames", "4", "--stride", "10", "--output", str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == sorted((*OWN_FILES, "archive"))
+    assert sorted(path.name for path in out.iterdir()) == sorted((*OWN_FILES, "archive", "log.txt"))
     report = report_of(out)
     assert (report["frames"], report["status"]["phase"]) == (4, "finished")
     assert report["settings"]["stride"] == 10
@@ -85,7 +85,7 @@ def test_output_holds_every_frame_in_full_and_replaces_it_only_where_told(out, c
 
 def test_no_archive_where_none_is_wanted(out):
     assert main(["run", "--max-frames", "2", "--archive-gb", "0", "--output", str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == sorted(OWN_FILES)
+    assert sorted(path.name for path in out.iterdir()) == sorted((*OWN_FILES, "log.txt"))
 
 
 def test_constant_rate_0_never_moves_on_and_differs_from_ttt3r(tmp_path):
@@ -150,7 +150,9 @@ def test_a_folder_without_one_usable_picture(tmp_path, out, capsys):
     (folder / "a.png").write_bytes(b"not a picture")
     error = error_line(capsys, "run", "--input", str(folder), "--output", str(out))
     assert "none of its 1 frames could be used" in error
-    assert list(out.iterdir()) == []
+    assert [path.name for path in out.iterdir()] == ["log.txt"]
+    error = error_line(capsys, "run", "--input", str(folder), "--output", str(out))
+    assert "none of its 1 frames" in error  # a log alone is not in the way
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,7 @@ def test_ctrl_c_ends_a_run_within_two_seconds_and_keeps_what_there_is(out):
     assert time.monotonic() - asked < 10  # two seconds on a machine that is not busy
     assert process.returncode == 130
     for path in out.iterdir():
-        assert path.name in (*OWN_FILES, "archive")
+        assert path.name in (*OWN_FILES, "archive", "log.txt")
     if (out / "run.json").exists():
         assert report_of(out)["frames"] == len(np.loadtxt(out / "poses_tum.txt", ndmin=2))
 
@@ -331,7 +333,9 @@ def test_every_signal_leaves_whole_outputs(tmp_path):
         # A late second signal may find the program already leaving, and end it its own way.
         assert process.returncode in (0, 130, -kinds[-1]), error
         assert "Traceback" not in error
-        assert sorted(path.name for path in out.iterdir()) == sorted((*OWN_FILES, "archive"))
+        assert sorted(path.name for path in out.iterdir()) == sorted(
+            (*OWN_FILES, "archive", "log.txt")
+        )
 
 
 def test_names_that_are_no_utf_8(tmp_path, out):
@@ -392,7 +396,7 @@ def test_compare_measures_every_lane(out, capsys):
     assert main([*words, "--output", str(out)]) == 0
     names = ("ttt3r", "constant-1", "constant-0.3")
     assert {path.name for path in out.iterdir()} == {
-        *("comparison.md", "comparison.csv", "trajectories.png", "run.json"),
+        *("comparison.md", "comparison.csv", "trajectories.png", "run.json", "log.txt"),
         *(f"poses_{name}.txt" for name in names),
     }
     table = (out / "comparison.md").read_text()
@@ -451,7 +455,7 @@ def test_run_with_several_rules_writes_a_folder_for_each(out):
     words = ["run", "--rules", "ttt3r,constant:0.3", "--max-frames", "3", "--output", str(out)]
     assert main(words) == 0
     assert {path.name for path in out.iterdir()} == {
-        *("run.json", "ttt3r", "constant-0.3", "archive"),
+        *("run.json", "ttt3r", "constant-0.3", "archive", "log.txt"),
     }
     assert len(np.loadtxt(out / "constant-0.3" / "poses_tum.txt")) == 3
 

@@ -227,3 +227,8 @@ def test_a_picture_that_cannot_be_written_is_said_so_and_leaves_the_old_one(tmp_
     with pytest.raises(OutputError, match=r"trajectories\.png: .*name another folder"):
         plot_trajectories(path, {}, None, {})
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_in_the_markdown_table_are_neither_links_nor_html():
+    text = comparison_markdown((), ("model: [a](javascript:x) <img src=x> `b`",))
+    assert r"model: \[a\](javascript:x) \<img src=x> \`b\`" in text

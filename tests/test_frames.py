@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,9 +188,9 @@ def test_pictures_are_opened_one_by_one(tmp_path: Path, monkeypatch: pytest.Monk
     opened: list[str] = []
     true_open = Image.open
 
-    def counting_open(path: Path) -> Image.Image:
+    def counting_open(path: Path, **choices: Any) -> Image.Image:
         opened.append(path.name)
-        return true_open(path)
+        return true_open(path, **choices)
 
     monkeypatch.setattr(folder_module.Image, "open", counting_open)
     source = open_at(numbered_folder(tmp_path))

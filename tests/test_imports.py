@@ -23,7 +23,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "assets": {"errors"},
     "memory": set(),
     "passwords": set(),
-    "settings": {"errors", "passwords"},
+    "plain_yaml": {"errors"},
+    "logs": {"errors", "passwords", "types"},
+    "settings": {"errors", "passwords", "plain_yaml"},
     "frames": {*NUMPY_NOUNS, "passwords"},
     "model": {"errors", "state", "assets"},
     "rules": {"errors", "state", "types"},
@@ -34,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "miniature": {
         *NUMPY_NOUNS,
         *("state", "geometry", "frames", "model", "rules", "evaluate", "reconstruct.lanes"),
+        "plain_yaml",
     },
     "viewer": {
         *NUMPY_NOUNS,

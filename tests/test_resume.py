@@ -201,7 +201,9 @@ def complaint(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
 
 
 def files_of(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All but the log, which every command adds to."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "log.txt")
+    return {path: path.read_bytes() for path in paths}
 
 
 def test_what_differs_is_named_and_nothing_is_changed(whole, pictures, tmp_path, capsys):
@@ -324,7 +326,7 @@ class Recorded:
         self.sequences = tuple(range(len(taken)))
 
     def facts(self, sequence: int) -> dict[str, Any]:
-        names = ("rule", "rule_text", "reset_every")
+        names = ("rule", "rule_text", "reset_every", "segment")
         return {
             "lanes": [{name: getattr(one, name) for name in names} for one in self._taken[sequence]]
         }

@@ -28,11 +28,14 @@ def test_every_setting_has_a_flag_that_sets_it():
         "dtype": "bfloat16", "max_points": 1000, "output": "o", "overwrite": True,
         "host": "0.0.0.0", "port": 0, "open_browser": True, "poses": "p",
         "inspect": True, "follow": True, "archive_gb": 2.5,
-        "checkpoint_every": 7, "compile": "on",
+        "present": True, "title": "t", "logo_text": "l",
+        "checkpoint_every": 7, "compile": "on", "log_level": "debug",
+        "token": "sixteen-letters_", "guests": "read-only",
     }  # fmt: skip
     assert parsed("--rules", "ttt3r,constant:0.3").rules == "ttt3r,constant:0.3"
     assert parsed("--resume", "--output", "o").resume
-    assert {*examples, "rules", "resume"} == {one.name for one in fields(Settings)}
+    assert not parsed("--no-auth").auth
+    assert {*examples, "rules", "resume", "auth"} == {one.name for one in fields(Settings)}
     words: list[str] = []
     for name, value in examples.items():
         words += [flag(name)] if value is True else [flag(name), str(value)]
@@ -50,6 +53,12 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
 def test_settings_survive_a_round_trip():
     settings = parsed("--rule", "constant", "--rate", "0.3", "--max-frames", "7")
     assert settings_from(settings.as_dict()) == settings
+
+
+def test_the_token_is_nowhere_in_what_is_recorded():
+    settings = parsed("--token", "s3cret-s3cret-s3cret")
+    assert "s3cret" not in str(settings.as_dict())
+    assert settings_from(settings.as_dict()).token is None
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
@@ -77,6 +86,11 @@ def test_the_shipped_configurations_are_settings(path):
         (["--checkpoint-every", "-1"], "--checkpoint-every -1: take 0 or more"),
         (["--resume"], "--resume goes on with the session in --output DIR: name that"),
         (["--resume", "--output", "o", "--overwrite"], "give neither --overwrite nor"),
+        (["--token", ""], "--token of 0 letters: take 16 or more letters, digits, - and _"),
+        (["--token", "too-short"], "--token of 9 letters: take 16 or more"),
+        (["--token", "no spaces, please, or signs"], "--token of 27 letters: take 16 or more"),
+        (["--token", "a" * 16, "--no-auth"], "--no-auth beside --token: without tokens everyone"),
+        (["--guests", "read-only", "--no-auth"], "--no-auth beside --guests read-only"),
         (["--fps", "nan"], "--fps nan: take a number above 0"),
         (["--port", "eighty"], "invalid int value: 'eighty'"),
         (["--input", ""], "--input is empty"),

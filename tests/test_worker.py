@@ -27,7 +27,8 @@ from ttt3r_viewer.reconstruct.commands import (
     SetRules,
     Step,
 )
-from ttt3r_viewer.reconstruct.worker import FrameRate, Worker
+from ttt3r_viewer.reconstruct.rate import FrameRate
+from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import (
     Camera,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import logging
 import os
 import sys
 import threading
@@ -16,11 +18,14 @@ from collections.abc import Sequence
 from ttt3r_viewer.commands.interruption import sigterm_is_ctrl_c
 from ttt3r_viewer.commands.parser import Parser, refuse_old_names
 from ttt3r_viewer.errors import ViewerError
+from ttt3r_viewer.logs import log_file, logging_to_terminal
 from ttt3r_viewer.memory import keep_few_arenas
-from ttt3r_viewer.passwords import hide_passwords
+from ttt3r_viewer.passwords import Unmasked, hide_passwords
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.replay import Replay
 from ttt3r_viewer.types import printable
+
+log = logging.getLogger(__name__)
 
 COMMANDS = {
     "run": "the same without a browser",
@@ -38,20 +43,19 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 where all went well, 2 after an error in one line, 130 after Ctrl-C."""
+    """Run one command; 0 where all went well, 2 after an error in one line, 1 after a mistake of
+    the program's, 130 after Ctrl-C.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Torch's threads would spin while they wait for each other: a busy machine then stands still.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_few_arenas()
-    code = 130
-    try:
-        with sigterm_is_ctrl_c():
-            code = _command(words)
-    except ViewerError as error:
-        _complain(f"error: {' '.join(str(error).split())}")
-        code = 2
-    except KeyboardInterrupt:
-        pass
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that has no emoji must not end a run whose folder has one.
+            stream.reconfigure(errors="backslashreplace")
+    with logging_to_terminal():
+        code = _guarded(words)
     busy = {*Worker.THREADS, Replay.THREAD}
     if any(thread.name in busy for thread in threading.enumerate()):
         # A frame that takes long, or torch's import, is not waited for; and Python would crash if
@@ -60,6 +64,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _guarded(words: list[str]) -> int:
+    """Run one command, whatever becomes of it; the exit code."""
+    try:
+        with sigterm_is_ctrl_c():
+            return _command(words)
+    except ViewerError as error:
+        _complain(f"error: {' '.join(str(error).split())}")
+        log.info("the command ended with an error", exc_info=True)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        log.exception("a mistake of the program's")
+        file = log_file()
+        where = f"; {file} says where" if file else ""
+        _complain(f"error: a mistake of the program's: {_in_a_line(error)}{where}")
+        return 1
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _command(words: list[str]) -> int:
@@ -87,7 +114,7 @@ def _help() -> str:
 
 
 def _say(line: str) -> None:
-    print(hide_passwords(printable(line)), flush=True)
+    print(line if isinstance(line, Unmasked) else hide_passwords(printable(line)), flush=True)
 
 
 def _complain(line: str) -> None:

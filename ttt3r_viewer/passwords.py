@@ -6,6 +6,13 @@ import re
 
 HIDDEN = "***"
 
+
+class Unmasked(str):
+    """A line with a secret in it that a person is meant to read: the link to their own page."""
+
+    __slots__ = ()
+
+
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>\S*)")
 _SECRET_NAME = "user|usr|login|pass|pwd|token|key|secret|auth|sig|cred"
 _SECRET_VALUE = re.compile(rf"(?P<name>[?&;][^=&;\s]*(?:{_SECRET_NAME})[^=&;\s]*=)[^&;\s]*", re.I)

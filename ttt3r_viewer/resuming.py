@@ -10,6 +10,7 @@ from typing import Any
 from ttt3r_viewer.assets import DEMO_PREFIX, DEMOS
 from ttt3r_viewer.errors import ArchiveError, InputError, SettingsError, ViewerError
 from ttt3r_viewer.frames.source import FrameSource, RepeatableSource
+from ttt3r_viewer.logs import LOG_FILES
 from ttt3r_viewer.model.fetch import locate
 from ttt3r_viewer.model.fingerprint import fingerprint
 from ttt3r_viewer.reconstruct.checkpoint import Checkpoint, checkpoint_files
@@ -43,7 +44,7 @@ def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | 
     run than is asked for; `InputError` where the input is live.
     """
     folder = Path(settings.output or "")
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and _is_empty(folder)):
         return None, f"{folder} holds no session yet: the run begins at its first frame"
     archive = Archive.open(folder)
     if _is_finished(folder, archive):
@@ -65,6 +66,11 @@ def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | 
     dropped = len(archive) - frames
     again = f"; {dropped} later ones are taken again" if dropped else ""
     return Resumption(archive, checkpoint, source), f"resumed behind {frames} frames{again}"
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing but the log of a run that failed at once is there."""
+    return {path.name for path in folder.iterdir()} <= set(LOG_FILES)
 
 
 def hint_of(folder: Path) -> str:

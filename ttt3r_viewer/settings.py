@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -15,6 +16,11 @@ from typing import Any, Literal
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.passwords import hide_passwords
 
+SHORTEST_TOKEN = 16
+TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST_TOKEN},256}}")
+_MOST_WHOLE = 1 << 53
+"""Whole numbers beyond are no settings, and not all of them are floats."""
+_LONGEST_SHOWN = 80
 WANTED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -112,9 +118,40 @@ class Settings:
         "none",
         metavar="N",
     )
-    host: str = option("127.0.0.1", "address the page is served at", view_only=True)
+    log_level: Literal["debug", "info", "warning", "error"] = option(
+        "info",
+        "what log.txt in --output takes; without --output the terminal takes warnings, and with "
+        "debug everything",
+    )
+    host: str = option(
+        "127.0.0.1",
+        "address the page is served at; any but this machine's own wants a token, which is made up "
+        "and printed in a link where --token gives none",
+        view_only=True,
+    )
     port: int = option(8080, "port of the page; 0: any free one", view_only=True)
+    token: str | None = option(
+        None,
+        "what a browser must show once, in /?token=...; letters, digits, - and _, 16 or more",
+        metavar="TOKEN",
+        view_only=True,
+    )
+    auth: bool = option(
+        True,
+        "without it no token is wanted at any --host: whoever reaches the page is its owner",
+        view_only=True,
+    )
+    guests: Literal["none", "read-only"] = option(
+        "none", "read-only: a second link, for people who only look", view_only=True
+    )
     open_browser: bool = option(False, "open the page in the default browser", view_only=True)
+    present: bool = option(
+        False, "show the page to a room: large captions, no panel; ? lists the keys", view_only=True
+    )
+    title: str | None = option(None, "title of the page and of --present", view_only=True)
+    logo_text: str | None = option(
+        None, "words in the upper right corner with --present", view_only=True
+    )
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -126,7 +163,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise SettingsError(f"{flag(name)} {value}: take a number above 0")
-        for name in ("input", "output", "weights", "rule", "rules", "poses"):
+        for name in ("input", "output", "weights", "rule", "rules", "poses", "title", "logo_text"):
             if getattr(self, name) == "":
                 raise SettingsError(f"{flag(name)} is empty: give a value, or leave it out")
         if self.follow and (self.input is None or self.input.startswith("demo:")):
@@ -138,6 +175,7 @@ class Settings:
                 "--resume goes on with the session in --output DIR: name that, and give neither "
                 "--overwrite nor --archive-gb 0 beside it"
             )
+        self._check_access()
         if self.rules is not None and (self.rule, self.rate) != ("ttt3r", None):
             raise SettingsError(
                 f"--rules {self.rules} beside --rule or --rate: --rules names every lane; "
@@ -151,6 +189,19 @@ class Settings:
         if self.rate is not None and not 0 <= self.rate <= 1:
             raise SettingsError(f"--rate {self.rate:g}: take a rate from 0 to 1, where 1 is CUT3R")
 
+    def _check_access(self) -> None:
+        # The token itself is never said: errors end up in logs.
+        if self.token is not None and not TOKEN.fullmatch(self.token):
+            raise SettingsError(
+                f"--token of {len(self.token)} letters: take {SHORTEST_TOKEN} or more letters, "
+                "digits, - and _ that nobody guesses, or leave it out and one is made up"
+            )
+        if not self.auth and (self.token is not None or self.guests != "none"):
+            other = "--token" if self.token is not None else f"--guests {self.guests}"
+            raise SettingsError(
+                f"--no-auth beside {other}: without tokens everyone is the owner; leave one out"
+            )
+
     @property
     def lanes(self) -> str:
         """The rules of all lanes in the form that `rules` has."""
@@ -159,9 +210,9 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by field name, to be recorded; `settings_from` of it gives the same
-        settings but for passwords, which it does not hold.
+        settings but for passwords and the token, which it does not hold.
         """
-        values = asdict(self)
+        values = asdict(self) | {"token": None}
         return {
             name: hide_passwords(value) if isinstance(value, str) else value
             for name, value in values.items()
@@ -188,36 +239,48 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     known = [one.name for one in fields(Settings)]
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
+            shown = str(name)[:_LONGEST_SHOWN]
+            near = difflib.get_close_matches(shown, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            raise SettingsError(f"unknown setting {name}: {hint}")
+            raise SettingsError(f"unknown setting {shown}: {hint}")
     return Settings(**values)
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """The values that a YAML file holds, unchecked."""
-    import yaml  # most runs read no file
+    from ttt3r_viewer.plain_yaml import read_plain_yaml  # most runs read no file
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"--config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        what = " ".join(str(error).split())
-        raise SettingsError(f"--config {path}: not YAML ({what})") from error
+        values = read_plain_yaml(path)
+    except SettingsError as error:
+        raise SettingsError(f"--config {path}: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise SettingsError(f"--config {path}: a {type(values).__name__}; give `name: value` lines")
-    return {str(name).replace("-", "_"): value for name, value in values.items()}
+    named = {_shown(name).replace("-", "_"): value for name, value in values.items()}
+    if len(named) < len(values):
+        raise SettingsError(f"--config {path}: one setting stands there twice: give it once")
+    return named
 
 
 def _check_type(one: Field[Any], value: Any) -> None:
     kind, choices = choices_of(one)
     if value is None and one.default is None:
         return
+    if isinstance(value, int) and abs(value) > _MOST_WHOLE:
+        raise SettingsError(f"{flag(one.name)}: a number of {value.bit_length()} bits: take less")
     if choices and value not in choices:
-        raise SettingsError(f"{flag(one.name)} {value}: take one of {', '.join(choices)}")
+        raise SettingsError(f"{flag(one.name)} {_shown(value)}: take one of {', '.join(choices)}")
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise SettingsError(f"{flag(one.name)} {value!r}: wanted {WANTED[kind]}")
+        shown = repr(value) if isinstance(value, str) else _shown(value)
+        raise SettingsError(f"{flag(one.name)} {shown[:_LONGEST_SHOWN]}: wanted {WANTED[kind]}")
+
+
+def _shown(value: Any) -> str:
+    """A value out of a file, fit for a line of text."""
+    try:
+        return str(value)[:_LONGEST_SHOWN]
+    except ValueError:
+        return "a very large number"  # Python writes no whole number of over 4300 digits

@@ -28,6 +28,7 @@ from ttt3r_viewer.evaluate.ground_truth import (
 from ttt3r_viewer.export.folder import claim_folder
 from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
 from ttt3r_viewer.frames.source import FrameSource, RepeatableSource, open_source
+from ttt3r_viewer.logs import LOG_FILES, log_into
 from ttt3r_viewer.reconstruct.checkpoint import Checkpoints
 from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.reconstruct.resume import Resumption
@@ -246,12 +247,14 @@ def _claim(
 ) -> tuple[Resumption | None, str]:
     """Make the output folder ready; what `--resume` goes on with there, and a line about it."""
     if settings.output is None:
+        log_into(None, settings.log_level, fresh=False)
         return None, ""
     folder, overwrite = Path(settings.output), settings.overwrite or settings.resume
     try:
         found, note = find_session(settings, source) if settings.resume else (None, "")
         hint = "" if overwrite else hint_of(folder)
-        claim_folder(folder, files, overwrite=overwrite, hint=hint)
+        claim_folder(folder, files, overwrite=overwrite, hint=hint, logs=LOG_FILES)
+        log_into(folder, settings.log_level, fresh=settings.overwrite)
     except ViewerError:
         source.close()  # a camera would stay open
         raise

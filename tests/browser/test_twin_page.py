@@ -100,21 +100,24 @@ def test_each_pane_keeps_to_its_lane_and_both_to_one_view(
 def test_only_the_one_page_is_served_and_names_are_escaped(viewer: Viewer):
     twin = viewer._twin
     assert twin is not None
-    port = wait_for(lambda: twin.port, "the twin view's port")
+    wait_for(lambda: twin.offered, "the twin view")
+    with urllib.request.urlopen(f"{viewer.url}/twin") as answer:
+        assert answer.read() == twin.page()
+    assert viewer._publisher is not None
+    viewer._publisher.stop()  # which would give the lanes their own names again
     twin._names = ("<script>", "b")
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
-        page = answer.read().decode()
-    assert "&lt;script&gt;</option>" in page
-    with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/etc/passwd")
+    assert b"&lt;script&gt;</option>" in twin.page()
+    for path in ("/twin/etc/passwd", "/etc/passwd"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{viewer.url}{path}")
 
 
-def test_one_lane_opens_no_second_port():
+def test_one_lane_has_no_twin_view():
     run = MadeUpRun(SceneStore(), paused=True)
     viewer = Viewer(run.store, run.commands, port=0)
     viewer.start()
     run.add_frame()
     wait_for(lambda: viewer._publisher is not None and viewer._twin is not None, "the page")
-    assert viewer._twin is not None
-    assert viewer._twin.port is None
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{viewer.url}/twin")
     viewer.stop()

@@ -11,8 +11,8 @@ from dataclasses import fields
 from functools import partial
 from queue import SimpleQueue
 
-from ttt3r_viewer.commands.page import announce
-from ttt3r_viewer.commands.parser import Say
+from ttt3r_viewer.commands.page import PAGE_TITLE, access_of, announce
+from ttt3r_viewer.commands.parser import Say, add_page_settings, page_settings_of
 from ttt3r_viewer.commands.session import add_session, open_archive, when_recorded
 from ttt3r_viewer.errors import EvaluationError, ViewerError
 from ttt3r_viewer.evaluate.ground_truth import GroundTruth
@@ -33,12 +33,13 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The session, and what the page takes."""
     add_session(parser)
-    default = Settings()
-    parser.add_argument("--host", default=default.host, help="address the page is served at")
-    parser.add_argument("--port", type=int, default=default.port, help="its port; 0: any free one")
-    parser.add_argument("--open-browser", action="store_true", help="open the page right away")
+    add_page_settings(parser)
     parser.add_argument(
-        "--max-points", type=int, metavar="N", help=f"points in the page (default {PAGE_POINTS})"
+        "--max-points",
+        type=int,
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help=f"points in the page (default {PAGE_POINTS})",
     )
     parser.add_argument(
         "--weights",
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
     """Serve the page of a session until Ctrl-C."""
-    settings = Settings(host=given.host, port=given.port, max_points=given.max_points)
+    settings = page_settings_of(given, "max_points")
     archive = open_archive(given.session)
     make_looker = None
     if given.weights is not None:
@@ -69,6 +70,7 @@ def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
     ground_truth, note = true_poses(archive)
     from ttt3r_viewer.export.job import Exporter
     from ttt3r_viewer.viewer.app import Viewer
+    from ttt3r_viewer.viewer.panels.present import Presentation
 
     store = SceneStore(settings.max_points or PAGE_POINTS, one_per_voxel=True)
     commands: SimpleQueue[Command] = SimpleQueue()
@@ -78,14 +80,19 @@ def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
         commands,
         host=settings.host,
         port=settings.port,
+        access=access_of(settings),
+        title=settings.title or PAGE_TITLE,
         notice=notice_of(archive, given.weights),
         ground_truth=ground_truth,
         exporter=Exporter(lambda: archive, given.session),
+        presentation=Presentation(
+            settings.present, settings.title or "", settings.logo_text or "", given.session
+        ),
     )
     try:
         viewer.start()
         replay.start()
-        announce(viewer, say, archive.note, note, open_browser=given.open_browser)
+        announce(viewer, say, archive.note, note, open_browser=settings.open_browser)
         threading.Event().wait()
     except KeyboardInterrupt:
         pass  # the way to end it

@@ -6,15 +6,38 @@ import webbrowser
 from typing import TYPE_CHECKING
 
 from ttt3r_viewer.commands.parser import Say
+from ttt3r_viewer.passwords import Unmasked
+from ttt3r_viewer.settings import Settings
 
 if TYPE_CHECKING:
+    from ttt3r_viewer.viewer.access import Access
     from ttt3r_viewer.viewer.app import Viewer
+
+PAGE_TITLE = "ttt3r-viewer"
+"""Of a page that `--title` gives no other."""
 
 
 def announce(viewer: Viewer, say: Say, *remarks: str, open_browser: bool) -> None:
-    """Say the remarks that are not empty and where the page is; open it where that is wanted."""
+    """Say the remarks that are not empty and where the page is; open it where that is wanted.
+
+    The links hold the tokens that open the page, which are shown nowhere else.
+    """
     for remark in filter(None, (*remarks, viewer.port_note)):
         say(remark)
-    say(f"open {viewer.url} in a browser; Ctrl-C ends")
+    if viewer.guest_url is not None:
+        say(Unmasked(f"guests, who only look, open {viewer.guest_url}"))
+    say(Unmasked(f"open {viewer.url} in a browser; Ctrl-C ends"))
     if open_browser:
         webbrowser.open(viewer.url)
+
+
+def access_of(settings: Settings) -> Access:
+    """Choose who may open the page; a token that is needed and not given is made up."""
+    from ttt3r_viewer.viewer.access import access_for
+
+    return access_for(
+        settings.host,
+        token=settings.token,
+        no_auth=not settings.auth,
+        guests=settings.guests == "read-only",
+    )

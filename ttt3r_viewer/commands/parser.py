@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,17 +42,33 @@ def add_settings(parser: argparse.ArgumentParser, *, with_page: bool) -> None:
     )
     parser.add_argument("--version", action="version", version=f"ttt3r-viewer {__version__}")
     for one in fields(Settings):
-        if one.metadata["view_only"] and not with_page:
-            continue
-        kind, choices = choices_of(one)
-        keywords: dict[str, Any] = {"help": _help(one.metadata["help"], one.default)}
-        if kind is bool:
-            keywords["action"] = argparse.BooleanOptionalAction
-        else:
-            keywords |= {"type": kind, "metavar": one.metadata["metavar"] or kind.__name__.upper()}
-            if choices:
-                keywords |= {"choices": choices, "metavar": "|".join(choices)}
-        parser.add_argument(flag(one.name), default=argparse.SUPPRESS, **keywords)
+        if with_page or not one.metadata["view_only"]:
+            _add_setting(parser, one)
+
+
+def add_page_settings(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every setting of the page alone, and `--config`."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML with any of the page's settings; those of a run in it are passed over",
+    )
+    for one in fields(Settings):
+        if one.metadata["view_only"]:
+            _add_setting(parser, one)
+
+
+def _add_setting(parser: argparse.ArgumentParser, one: Field[Any]) -> None:
+    kind, choices = choices_of(one)
+    keywords: dict[str, Any] = {"help": _help(one.metadata["help"], one.default)}
+    if kind is bool:
+        keywords["action"] = argparse.BooleanOptionalAction
+    else:
+        keywords |= {"type": kind, "metavar": one.metadata["metavar"] or kind.__name__.upper()}
+        if choices:
+            keywords |= {"choices": choices, "metavar": "|".join(choices)}
+    parser.add_argument(flag(one.name), default=argparse.SUPPRESS, **keywords)
 
 
 def _help(text: str, default: Any) -> str:
@@ -64,6 +80,17 @@ def settings_of(given: argparse.Namespace) -> Settings:
     flags = dict(vars(given))
     config = flags.pop("config", None)
     return settings_from((read_config(config) if config else {}) | flags)
+
+
+def page_settings_of(given: argparse.Namespace, *more: str) -> Settings:
+    """Settings of the page, and those named in `more`, from flags, then the configuration file,
+    then defaults; all others are defaults.
+    """
+    values = read_config(given.config) if given.config else {}
+    settings_from(values)  # a misspelt name is an error here too
+    names = {*more, *(one.name for one in fields(Settings) if one.metadata["view_only"])}
+    chosen = {name: value for name, value in (values | vars(given)).items() if name in names}
+    return settings_from(chosen)
 
 
 def refuse_old_names(words: Sequence[str]) -> None:

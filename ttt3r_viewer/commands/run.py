@@ -6,7 +6,7 @@ import argparse
 
 from ttt3r_viewer.commands.interruption import no_interruption
 from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
-from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.resuming import SessionFinishedError
 from ttt3r_viewer.scene.store import SceneStore
@@ -47,8 +47,12 @@ def to_the_end(reconstruction: Reconstruction, say: Say, complain: Say) -> int:
         _show_progress(worker, store)
     except KeyboardInterrupt:
         interrupted = True
+    written, unwritten = 0, None
     with no_interruption():
-        written = reconstruction.end()
+        try:
+            written = reconstruction.end()
+        except OutputError as error:
+            unwritten = error
     status = store.snapshot().status
     if status.lag_sec is not None and status.message:
         complain(status.message)
@@ -62,6 +66,8 @@ def to_the_end(reconstruction: Reconstruction, say: Say, complain: Say) -> int:
         complain(reconstruction.checkpoints.trouble)
     if worker.error is not None:
         raise worker.error
+    if unwritten is not None:
+        raise unwritten
     folder = reconstruction.settings.output
     said = f"{written} frames to {folder}" if written else "nothing: no frame was finished"
     say(f"wrote {printable(said)}")

@@ -88,7 +88,7 @@ def info(path: Path) -> str:
         f"parameters  {count_parameters(config):,} in {len(checkpoint.tensors):,} names",
         f"numbers     {', '.join(dtypes)}; all finite",
         f"config      {config_to_text(config)}",
-        f"licence     {_licence(config, checkpoint.metadata)}",
+        f"licence     {' '.join(_licence(config, checkpoint.metadata).split())[:_LONGEST]}",
     ]
     lines += [
         f"metadata    {key!r}: {value[:200]!r}"
@@ -156,6 +156,7 @@ def fetch(name: str, say: Say, url: str | None = None) -> Path:
 
 
 _LICENCE_KEY = "licence"
+_LONGEST = 1000
 
 
 def _network_name(config: ModelConfig) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -202,7 +203,7 @@ def comparison_markdown(rows: Sequence[LaneMeasures], notes: Sequence[str]) -> s
         if row.reason:
             items.append(f"{row.lane}: {MISSING} because {row.reason}")
     # A note stays one item whatever text it quotes.
-    bullets = [f"* {' '.join(item.split())}" for item in items]
+    bullets = [f"* {_markdown_text(item)}" for item in items]
     return "\n".join([*lines, *([""] if bullets else []), *bullets]) + "\n"
 
 
@@ -255,7 +256,12 @@ def _cells(row: LaneMeasures) -> tuple[str, ...]:
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(_markdown_text(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _markdown_text(text: str) -> str:
+    """Put text of unknown origin on one line in which nothing is HTML or a link."""
+    return re.sub(r"[\\`<\[\]]", r"\\\g<0>", " ".join(text.split()))
 
 
 def _is_missing(cell: object) -> bool:

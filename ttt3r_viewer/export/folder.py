@@ -12,22 +12,29 @@ from ttt3r_viewer.errors import OutputError
 
 
 def claim_folder(
-    path: Path, own_files: tuple[str, ...], *, overwrite: bool, hint: str = ""
+    path: Path,
+    own_files: tuple[str, ...],
+    *,
+    overwrite: bool,
+    hint: str = "",
+    logs: tuple[str, ...] = (),
 ) -> None:
     """Make `path`, or take it as it is, before anything is computed.
 
     A folder that is not empty is refused, unless `overwrite`: then the files named in `own_files`
-    are replaced when their time comes, and everything else is left alone. Raises `OutputError`,
-    which ends with `hint` where the folder is not empty.
+    are replaced when their time comes, and everything else is left alone. A folder that holds
+    nothing but `logs`, as a run leaves it that failed at once, counts as empty. Raises
+    `OutputError`, which ends with `hint` where the folder is not empty.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        there = sorted(entry.name for entry in os.scandir(path))
+        there = sorted({entry.name for entry in os.scandir(path)} - set(logs))
         writable = os.access(path, os.W_OK)
     except OSError as error:
         raise OutputError(f"--output {path}: {error.strerror}; name another folder") from error
     if not writable:
         raise OutputError(f"--output {path}: nothing may be written there; name another folder")
+    own_files = (*own_files, *logs)
     in_the_way = [name for name in own_files if (path / name).is_dir()]
     if in_the_way:
         raise OutputError(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ttt3r_viewer import __version__
+from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.export.folder import claim_folder, whole_file
 from ttt3r_viewer.export.ply import write_ply
 from ttt3r_viewer.export.tokens import write_statistics, write_tokens
@@ -37,19 +39,35 @@ def lane_names(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def write_lane(folder: Path, lane: LaneScene, *, state_columns: int, inspect: bool) -> int:
-    """Write one lane's cameras and points, file by file, each whole; the number of points.
+def write_lane(
+    folder: Path, lane: LaneScene, *, state_columns: int, inspect: bool
+) -> tuple[int, list[OutputError]]:
+    """Write one lane's cameras and points, file by file, each whole; the number of points, and an
+    error for each file that the disk does not take.
 
     `inspect` adds the gains of the state tokens, whose grid is `state_columns` wide.
-
-    Raises `OutputError`.
     """
-    write_tum(folder / "poses_tum.txt", lane.frames)
-    write_intrinsics(folder / "intrinsics.json", lane.frames)
+    count, failed = 0, []
+
+    @contextmanager
+    def going_on() -> Iterator[None]:
+        try:
+            yield
+        except OutputError as error:
+            failed.append(error)
+
+    with going_on():
+        write_tum(folder / "poses_tum.txt", lane.frames)
+    with going_on():
+        write_intrinsics(folder / "intrinsics.json", lane.frames)
     if inspect:
-        write_tokens(folder / "tokens.npz", lane, state_columns)
-        write_statistics(folder / "frames.csv", lane)
-    return write_ply(folder / "points.ply", [frame.points for frame in lane.frames])
+        with going_on():
+            write_tokens(folder / "tokens.npz", lane, state_columns)
+        with going_on():
+            write_statistics(folder / "frames.csv", lane)
+    with going_on():
+        count = write_ply(folder / "points.ply", [frame.points for frame in lane.frames])
+    return count, failed
 
 
 def write_report(
@@ -58,8 +76,10 @@ def write_report(
     points: Sequence[int],
     settings: dict[str, Any],
     timing: dict[str, float],
+    missing: Sequence[str] = (),
 ) -> None:
-    """Write run.json: `points` per lane, and `settings` and `timing` (seconds by name) as they are.
+    """Write run.json: `points` per lane, and `settings` and `timing` (seconds by name) as they are;
+    `missing` says what else could not be written.
 
     Raises `OutputError`.
     """
@@ -72,6 +92,7 @@ def write_report(
         "points_per_frame_at_most": scene.layout.points_per_frame,
         "resets": scene.frames[-1].segment if scene.frames else 0,
         "timing": timing,
+        "missing": list(missing),
         "versions": _versions(),
     }
     with whole_file(path) as file:
@@ -84,7 +105,7 @@ def write_results(
     """Write what has been reconstructed so far: one lane into the folder, several each into a
     folder of its own. (`folder` has been claimed: what is in there is ours, or may be replaced.)
 
-    Raises `OutputError`.
+    Raises `OutputError` where files are missing, once all others are there.
     """
     folders = [folder]
     if len(scene.lanes) > 1:
@@ -92,11 +113,18 @@ def write_results(
         for one in folders:
             claim_folder(one, OWN_FILES, overwrite=True)
     columns, inspect = scene.status.state_columns, bool(settings.get("inspect"))
-    points = [
-        write_lane(one, lane, state_columns=columns, inspect=inspect)
-        for one, lane in zip(folders, scene.lanes, strict=True)
-    ]
-    write_report(folder / "run.json", scene, points, settings, timing)
+    points: list[int] = []
+    failed: list[OutputError] = []
+    for one, lane in zip(folders, scene.lanes, strict=True):
+        count, errors = write_lane(one, lane, state_columns=columns, inspect=inspect)
+        points.append(count)
+        failed += errors
+    try:
+        write_report(folder / "run.json", scene, points, settings, timing, list(map(str, failed)))
+    except OutputError as error:
+        failed.append(error)
+    if failed:
+        raise OutputError("; ".join(map(str, failed)))
 
 
 def _versions() -> dict[str, str]:

@@ -28,6 +28,10 @@ from ttt3r_viewer.frames.times import picture_times
 from ttt3r_viewer.types import Frame, SkippedFrame, printable
 
 _NUMBER = re.compile(r"[0-9]+")
+_FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
+"""What Pillow may take a file for, whatever its name. Among its others is PostScript, a program,
+which it would hand to Ghostscript.
+"""
 _MOVING_FORMATS = frozenset({"GIF", "PNG", "WEBP"})
 """Formats whose further pictures are later moments; those of TIFF or a phone's MPO are not."""
 
@@ -171,12 +175,28 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     with _open_picture(path) as picture:
         try:
-            return _to_rgb(ImageOps.exif_transpose(picture), picture.format)
+            # In place, and below without a copy: one of a large picture is hundreds of megabytes.
+            ImageOps.exif_transpose(picture, in_place=True)
+            return _to_rgb(picture, picture.format)
         except FrameError:
             raise
         except Exception as error:
             # Pillow's decoders raise whatever a damaged file leads them to, and one such file
             # must not end the run; the error's own words reach the person in the reason.
+            raise FrameError(f"the image is damaged or cut off ({_one_line(error)})") from error
+
+
+def read_numbers(path: Path) -> tuple[str, NDArray[np.generic]]:
+    """Decode one picture as it is: Pillow's mode, and the array of its numbers.
+
+    Raises `FrameError` with a one-line reason that does not repeat the name.
+    """
+    with _open_picture(path) as picture:
+        mode = picture.mode
+        try:
+            return mode, np.asarray(picture)
+        except Exception as error:
+            # As in `read_image`.
             raise FrameError(f"the image is damaged or cut off ({_one_line(error)})") from error
 
 
@@ -195,11 +215,15 @@ def _open_picture(path: Path) -> Image.Image:
             raise FrameError("the file is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(path)
+            return Image.open(path, formats=_readable_formats())
     except FrameError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise _TooLargeError(f"the image is too large ({_one_line(error)})") from error
+        limit = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise _TooLargeError(
+            f"the image is too large: at most {limit:.3g} million pixels are decoded; make it "
+            f"smaller ({_one_line(error)})"
+        ) from error
     except UnidentifiedImageError as error:
         raise FrameError("the file is not an image that can be read") from error
     except FileNotFoundError as error:
@@ -209,6 +233,12 @@ def _open_picture(path: Path) -> Image.Image:
     except Exception as error:
         # As in `read_image`: any damage is this frame's, not the run's.
         raise FrameError(f"the image is damaged ({_one_line(error)})") from error
+
+
+def _readable_formats() -> list[str]:
+    """Those of `_FORMATS` that this Pillow knows."""
+    Image.init()
+    return sorted(_FORMATS & Image.OPEN.keys())
 
 
 def _moves(picture: Image.Image) -> bool:
@@ -233,7 +263,7 @@ def _to_rgb(picture: Image.Image, file_format: str | None) -> NDArray[np.uint8]:
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
-    return np.array(picture.convert("RGB"))
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def is_picture_name(name: str) -> bool:

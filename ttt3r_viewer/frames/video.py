@@ -25,6 +25,18 @@ from ttt3r_viewer.frames.kinds import INPUT_KINDS
 from ttt3r_viewer.frames.selection import Selection
 from ttt3r_viewer.types import Frame, SkippedFrame, printable
 
+_CONTAINERS = (
+    *("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "rm", "mxf"),
+    *("wtv", "nut", "dv", "ivf", "obu", "av1", "h263", "h264", "hevc", "vvc", "vc1", "m4v"),
+    *("mjpeg", "mpjpeg", "yuv4mpegpipe", "gif", "apng", "webp", "webp_pipe", "tty"),
+)
+"""What FFmpeg may take a file for. Playlists and scripts (HLS, DASH, concat) are not among them:
+they name other files and addresses, which FFmpeg would open.
+"""
+_OPENING_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_CONTAINERS)}
+MOST_PIXELS = 100_000_000
+"""Of one frame; three times those of 8K."""
+
 
 class VideoSource:
     """Frames of the first video stream of a file.
@@ -78,7 +90,7 @@ class VideoSource:
                 else:
                     time_sec = time_sec + self._period_sec if item.time is None else item.time
                     if index > last and self._selection.wants(index):
-                        yield Frame(index, time_sec, name, upright_rgb(item))
+                        yield _converted(item, index, time_sec, name)
                 index += 1
                 if self._selection.is_past(index):
                     break
@@ -96,7 +108,9 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         # An absolute path cannot be taken for a protocol such as "pipe:", and strange letters in
         # a video's title are no reason to refuse it.
-        container = av.open(str(path.absolute()), metadata_errors="replace")
+        container = av.open(
+            str(path.absolute()), metadata_errors="replace", options=_OPENING_OPTIONS
+        )
     except (FFmpegError, OSError, ValueError) as error:
         raise InputError(
             f"{path} is neither an image nor a video that can be read ({_reason(error)}),"
@@ -135,6 +149,18 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
         for frame in frames:
             yield "the frame is damaged" if frame.is_corrupt else frame
     yield from reasons
+
+
+def _converted(picture: VideoFrame, index: int, time_sec: float, name: str) -> Frame | SkippedFrame:
+    """The frame in RGB, or why it cannot be had."""
+    if picture.width * picture.height > MOST_PIXELS:
+        size = f"{picture.width}x{picture.height}"
+        return SkippedFrame(index, name, f"the frame is too large ({size} pixels)")
+    try:
+        return Frame(index, time_sec, name, upright_rgb(picture))
+    except (FFmpegError, ValueError) as error:
+        # FFmpeg converts not every format of pixels that its decoders know.
+        return SkippedFrame(index, name, f"the frame cannot be converted ({_reason(error)})")
 
 
 def upright_rgb(frame: VideoFrame) -> NDArray[np.uint8]:

@@ -17,6 +17,8 @@ from ttt3r_viewer.errors import WeightsError
 from ttt3r_viewer.model.unpickle import INERT, StorageRecord, TensorRecord, read_pickle
 
 ZIP_MAGIC = b"PK\x03\x04"
+MOST_SHARING = 8
+"""How often a file's numbers may stand in its tensors; released files have each once or twice."""
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 """What stands before a zip member: magic, what the directory repeats, lengths of name and extra."""
 
@@ -50,6 +52,12 @@ def read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if record.storage not in storages:
             storages[record.storage] = archive.read_storage(record.storage)
         tensors[name] = _view(storages[record.storage], record, f"{path}: {shown(name)}")
+    if sum(one.nbytes for one in tensors.values()) > MOST_SHARING * path.stat().st_size:
+        # Each becomes numbers of its own where the network computes in another dtype.
+        raise WeightsError(
+            f"{path}: its tensors share their numbers more than {MOST_SHARING}-fold: give a file "
+            "that holds each tensor"
+        )
     return tensors, _remarks(root)
 
 
@@ -166,6 +174,9 @@ def _open(path: Path) -> _Archive:
         raise _damaged(path, " ".join(str(error).split())[:120]) from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror})") from error
+    if sum(info.file_size for info in infos) > len(mapping):
+        # Every member that is read out could otherwise be as long as the file.
+        raise _damaged(path, "its members overlap, or are longer than it")
     members = {info.filename: info for info in infos}
     if len(members) != len(infos):
         raise _damaged(path, "two of its members have the same name")

@@ -72,13 +72,17 @@ def _value(name: str, value: object) -> object:
             return float(value)
     elif name in _MOST and name != "image_size":
         return _whole(name, value)
-    raise WeightsError(f"the network's config in the file has {name} = {str(value)[:40]}")
+    raise WeightsError(f"the network's config in the file has {name} = {_shown(value)}")
 
 
 def _whole(name: str, value: object) -> int:
     if type(value) is int and 1 <= value <= _MOST[name]:
         return value
     raise WeightsError(
-        f"the network's config in the file has {name} = {str(value)[:40]}: wanted 1 to "
+        f"the network's config in the file has {name} = {_shown(value)}: wanted 1 to "
         f"{_MOST[name]:,}"
     )
+
+
+def _shown(value: object) -> str:
+    return " ".join(str(value).split())[:40]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import ArchiveError, ReconstructionError
 from ttt3r_viewer.scene.archive_writer import ArchiveWriter, write_whole
+from ttt3r_viewer.scene.plain import MOST_FRAMES
 from ttt3r_viewer.types import Status
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ class Checkpoint:
             return _checked(path, data)
         except OSError as error:
             raise ArchiveError(f"{path}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ArchiveError(
-                f"{path}: it is damaged ({' '.join(repr(error).split())})"
+                f"{path}: it is damaged ({' '.join(repr(error).split())[:200]})"
             ) from error
 
     def tensors(self) -> dict[str, Tensor]:
@@ -198,7 +199,7 @@ def _checked(path: Path, data: bytes) -> Checkpoint:
     if values["version"] > VERSION:
         raise ArchiveError(
             f"{path}: checkpoint of format version {values['version']}, and this program reads up "
-            f"to {VERSION}: take the one that wrote it ({values['program']}), or a newer one"
+            f"to {VERSION}: take the one that wrote it ({values['program']!r:.40}), or a newer one"
         )
     said = json.loads(data[8:start])["__metadata__"][CHECK_KEY]
     if said != f"{zlib.crc32(text.encode()):08x}" or header.keys() != values["crc32"].keys():
@@ -208,10 +209,19 @@ def _checked(path: Path, data: bytes) -> Checkpoint:
         if zlib.crc32(data[start + first : start + end]) != values["crc32"][name]:
             raise ArchiveError(f"{path}: its {name} is damaged or cut off")
     progress = values["progress"]
-    return Checkpoint(
+    found = Checkpoint(
         path=path,
         progress=Progress(**progress | {"run": int(progress["run"], 16)}),
         identity=values["identity"],
         session=values["session"],
         data=data,
     )
+    counts = (found.progress.frames, found.progress.skipped, found.progress.index)
+    if (
+        any(type(one) is not int or not 0 <= one < MOST_FRAMES for one in counts)
+        or not isinstance(found.progress.last_skipped, str)
+        or not isinstance(found.identity, dict)
+        or not isinstance(found.session, dict)
+    ):
+        raise ArchiveError(f"{path}: its header is damaged")
+    return found

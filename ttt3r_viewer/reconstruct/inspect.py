@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ttt3r_viewer.model.layers import CrossKeys
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.device import as_numpy
-from ttt3r_viewer.reconstruct.loop import encode, of_lane, take
+from ttt3r_viewer.reconstruct.loop import Moment, begun_again, encode, of_lane, take
 from ttt3r_viewer.reconstruct.recall import Recall
+from ttt3r_viewer.reconstruct.recorded import TakenBy
 from ttt3r_viewer.state import EvidenceKind
 from ttt3r_viewer.types import Inspection
 
@@ -63,14 +64,14 @@ def inspect(
             tell(done, len(way))
         frame = recall.frame(between)
         (tokens,) = encode(network, [frame.picture])
-        moment = take(network, frame.rules, frame.reset_every, moment, tokens).next
+        by, moment = frame.taken_by, _caught_up(network, frame.taken_by, moment)
+        moment = take(network, by.rules, by.reset_every, moment, tokens).next
         recall.offer(moment)
     last = recall.frame(number)
     (image,) = encode(network, [last.picture])
     record = AttentionRecord(lane)
-    taken = take(
-        network, last.rules, last.reset_every, moment, image, evidence=LOOKED_AT, watch=record
-    )
+    by, moment = last.taken_by, _caught_up(network, last.taken_by, moment)
+    taken = take(network, by.rules, by.reset_every, moment, image, evidence=LOOKED_AT, watch=record)
     evidence = of_lane(taken.proposal.evidence, lane)
     before, after = moment.state.tokens[lane], taken.after.tokens[lane]
     start = network.initial_state().tokens[0]
@@ -90,3 +91,12 @@ def inspect(
         reads=np.stack(record.reads),
         frames_replayed=len(way) - 1,
     )
+
+
+def _caught_up(network: ReconstructionNetwork, taken_by: TakenBy, moment: Moment) -> Moment:
+    """The moment that a frame was really taken from: bad frames before it, which are not kept, may
+    have put the state back to its start.
+    """
+    if moment.segment == taken_by.segment:
+        return moment
+    return begun_again(network, taken_by.rules, moment)

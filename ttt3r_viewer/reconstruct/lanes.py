@@ -6,10 +6,10 @@ Network + rules + states: pictures in, numpy out. No threads; view, run, tests a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, assert_never
 
 import numpy as np
@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ttt3r_viewer.errors import ReconstructionError, RuleError
+from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError
 from ttt3r_viewer.frames.live import LiveSource
 from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.geometry import focal_from_points
 from ttt3r_viewer.model.compiled import CompiledStep
-from ttt3r_viewer.model.load import gains_from_batches, is_out_of_memory
+from ttt3r_viewer.model.load import gains_from_batches
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.ahead import (
     BATCH,
@@ -36,10 +36,11 @@ from ttt3r_viewer.reconstruct.asking import ask
 from ttt3r_viewer.reconstruct.commands import Adjustment, SetParameter, SetResetEvery, SetRules
 from ttt3r_viewer.reconstruct.device import all_as_numpy, own_stream
 from ttt3r_viewer.reconstruct.inspect import inspect
-from ttt3r_viewer.reconstruct.loop import beginning, encode, take
+from ttt3r_viewer.reconstruct.loop import MOST_BAD, Taken, beginning, encode, passed_over, take
 from ttt3r_viewer.reconstruct.moments import pack, unpack
 from ttt3r_viewer.reconstruct.recall import KeptFrame, Recall
-from ttt3r_viewer.reconstruct.recorded import RecordedFrames, recorded_rules
+from ttt3r_viewer.reconstruct.recorded import RecordedFrames, TakenBy, recorded_rules
+from ttt3r_viewer.reconstruct.thrift import Thrift, telling_of_memory
 from ttt3r_viewer.rules.registry import catalogue, describe, rule_from_text, text_of
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.types import (
@@ -82,6 +83,7 @@ class Lanes:
         self.reset_every = _checked_interval(reset_every)
         self.rules = _checked_count(tuple(rules))
         self._recall = recall or Recall()
+        self._thrift = Thrift(network.device, self._batch)
         self.restart()
 
     @torch.inference_mode()
@@ -89,6 +91,7 @@ class Lanes:
         """Forget everything that was seen; rules and parameters stay as they are now."""
         self._moment = beginning(self.network, self.rules)
         self._recall.clear()
+        self._thrift.restart()
 
     def describe(self, status: Status) -> Status:
         """The same status with these rules, what they could be, and the device."""
@@ -105,9 +108,10 @@ class Lanes:
 
     @property
     def device_text(self) -> str:
-        """Where and in what the network computes, and whether by compiled code."""
-        note = f", {self._step.note}" if self._step is not None else ""
-        return f"{self.network.device} {self._dtype}{note}"
+        """Where and in what the network computes, whether by compiled code, and what it spares."""
+        note = self._step.note if self._step is not None else ""
+        said = filter(None, (f"{self.network.device} {self._dtype}", note, self._thrift.note))
+        return ", ".join(said)
 
     @property
     def _dtype(self) -> str:
@@ -125,7 +129,10 @@ class Lanes:
             case SetResetEvery(frames):
                 self.reset_every = _checked_interval(frames)
             case SetRules(texts):
-                self.rules = _checked_count(tuple(map(rule_from_text, texts)))
+                rules = _checked_count(tuple(map(rule_from_text, texts)))
+                with torch.inference_mode():
+                    beginning(self.network, rules)  # a rule may fail: then those of now stay
+                self.rules = rules
                 self.restart()
             case _:
                 assert_never(command)
@@ -135,7 +142,7 @@ class Lanes:
         per lane.
 
         Raises `FrameError` where the picture cannot be prepared (the states are as before), and
-        `ReconstructionError` where memory runs out or a camera of the network's is not finite.
+        what `take` raises.
         """
         frame = image if isinstance(image, Frame) else self._unnamed(image)
         (encoded,) = self.encode([self.prepare(frame)])
@@ -211,9 +218,9 @@ class Lanes:
         Their pictures come from the recall's archive. Raises as `recorded_rules` does.
         """
         taken_by = recorded_rules(frames, sequences)
-        first, _ = taken_by[sequences[0]]
-        self.rules, self.reset_every = taken_by[sequences[-1]]
-        self._recall.remember(beginning(self.network, first), taken_by)
+        first, last = taken_by[sequences[0]], taken_by[sequences[-1]]
+        self.rules, self.reset_every = last.rules, last.reset_every
+        self._recall.remember(beginning(self.network, first.rules), taken_by)
 
     def prepare(self, frame: Frame) -> PreparedFrame:
         """Bring a picture to the network's grid. Raises `FrameError`."""
@@ -223,11 +230,18 @@ class Lanes:
         return PreparedFrame(frame.index, frame.time_sec, frame.name, picture, seconds)
 
     def encode(self, frames: Sequence[PreparedFrame]) -> list[EncodedFrame]:
-        """Encode pictures of one shape at once, once for all lanes; nothing is remembered, so any
-        thread may do it.
+        """Encode pictures of one shape at once, once for all lanes, fewer where memory runs out;
+        nothing is remembered, so any thread may do it.
 
-        Raises `ReconstructionError` where memory runs out.
+        Raises `ReconstructionError` where it runs out for one.
         """
+        encoded: list[EncodedFrame] = []
+        while rest := frames[len(encoded) :]:
+            encoded += self._thrift.sparing(partial(self._encode_at_once, rest))
+        return encoded
+
+    def _encode_at_once(self, frames: Sequence[PreparedFrame], batch: int) -> list[EncodedFrame]:
+        frames = frames[:batch]
         started = time.perf_counter()
         pictures = [frame.picture.image for frame in frames]
         telling, stream = self._telling_of_memory(pictures[0]), own_stream(self.network.device)
@@ -242,27 +256,25 @@ class Lanes:
     def take(self, encoded: EncodedFrame) -> tuple[FrameResult, ...]:
         """The recurrent part: take the next frame; one result per lane.
 
-        Raises `ReconstructionError` where memory runs out or a camera of the network's is not
-        finite.
+        Raises `FrameError` where the network's numbers for it are not finite: it is passed over,
+        and the states are as before or, behind three in a row, at their start. Raises
+        `ReconstructionError` where memory runs out, or where no number was ever finite, and
+        `RuleError` where a rule fails.
         """
         started = time.perf_counter()
         frame, picture, before = encoded.prepared, encoded.prepared.picture, self._moment
-        with torch.inference_mode(), self._telling_of_memory(picture.image):
-            taken = take(
-                self.network,
-                self.rules,
-                self.reset_every,
-                before,
-                encoded.tokens,
-                propose=self._step,
-            )
-            points_camera, confidence, gain, state_change = all_as_numpy(
-                taken.proposal.prediction.points_self,
-                taken.proposal.prediction.confidence_self,
-                torch.cat([update.gain for update in taken.updates]),
-                relative_change(before.state.tokens, taken.after.tokens),
-            )
-        self._recall.add(before, KeptFrame(picture.image, self.rules, self.reset_every))
+        try:
+            maps, taken = self._thrift.sparing(lambda _: self._take(encoded))
+        except FrameError as error:
+            with torch.inference_mode():
+                self._moment = passed_over(self.network, self.rules, before)
+            kept = "its state is kept as it was before"
+            if self._moment.segment > before.segment:
+                kept = f"number {MOST_BAD} in a row, so the state begins anew"
+            raise FrameError(f"{error}; {kept}") from error
+        points_camera, confidence, gain, state_change = maps
+        taken_by = TakenBy(self.rules, self.reset_every, before.segment)
+        self._recall.add(before, KeptFrame(picture.image, taken_by))
         self._moment = taken.next
         height, width = picture.image.shape[:2]
         cameras = [
@@ -291,6 +303,25 @@ class Lanes:
             )
             for number, rule in enumerate(self.rules)
         )
+
+    def _take(self, encoded: EncodedFrame) -> tuple[tuple[NDArray[np.float32], ...], Taken]:
+        """Points, confidence, gain and change of all lanes, and the step; nothing is kept."""
+        with torch.inference_mode(), self._telling_of_memory(encoded.prepared.picture.image):
+            taken = take(
+                self.network,
+                self.rules,
+                self.reset_every,
+                self._moment,
+                encoded.tokens,
+                propose=self._step,
+            )
+            maps = all_as_numpy(
+                taken.proposal.prediction.points_self,
+                taken.proposal.prediction.confidence_self,
+                torch.cat([update.gain for update in taken.updates]),
+                relative_change(self._moment.state.tokens, taken.after.tokens),
+            )
+        return maps, taken
 
     def inspect(
         self, lane: int, sequence: int, tell: Callable[[int, int], object] | None = None
@@ -333,19 +364,12 @@ class Lanes:
         rule = replace(self.rules[lane], **{name: wanted})  # pyright: ignore[reportArgumentType]
         self.rules = (*self.rules[:lane], rule, *self.rules[lane + 1 :])
 
-    @contextmanager
-    def _telling_of_memory(self, prepared: NDArray[np.uint8]) -> Iterator[None]:
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            fewer = "take fewer lanes, " if len(self.rules) > 1 else ""
-            raise ReconstructionError(
-                f"out of memory on {self.network.device} at "
-                f"{prepared.shape[1]}x{prepared.shape[0]} pixels: lower --size "
-                f"(now {self.size}), {fewer}or take --device cpu"
-            ) from error
+    def _telling_of_memory(self, prepared: NDArray[np.uint8]) -> AbstractContextManager[None]:
+        fewer = "take fewer lanes, " if len(self.rules) > 1 else ""
+        return telling_of_memory(
+            f"{self.network.device} at {prepared.shape[1]}x{prepared.shape[0]} pixels",
+            f"lower --size (now {self.size}), {fewer}or take --device cpu",
+        )
 
     def _unnamed(self, image: NDArray[np.uint8]) -> Frame:
         number = self._moment.frames

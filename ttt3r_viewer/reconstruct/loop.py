@@ -6,7 +6,8 @@ moment of a run can be kept, and gone on from again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -15,15 +16,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ttt3r_viewer.errors import ReconstructionError
+from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, ViewerError
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.model.decoder import Watch
 from ttt3r_viewer.model.encoder import ImageTokens
+from ttt3r_viewer.model.load import is_out_of_memory
 from ttt3r_viewer.model.network import NO_EVIDENCE, ReconstructionNetwork
 from ttt3r_viewer.reconstruct.device import as_numpy
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
-from ttt3r_viewer.state import EvidenceKind, Proposal, TokenState, Update
+from ttt3r_viewer.state import EvidenceKind, Prediction, Proposal, TokenState, Update
 
+MOST_BAD = 3
+"""So many frames in a row whose numbers are not finite put the state back to its start."""
 Noun = TypeVar("Noun")
 Propose = Callable[..., Proposal]
 """`ReconstructionNetwork.propose`, or compiled code that does the same."""
@@ -44,6 +48,10 @@ class Moment:
     since_reset: int = 0
     segment: int = 0
     """Resets so far."""
+    T_world_latest: tuple[NDArray[np.float64], ...] = ()
+    """(4, 4) per lane: the camera of the latest frame; of none yet, `T_world_segment`."""
+    bad: int = 0
+    """Frames since that one whose numbers were not finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +83,52 @@ def of_lane(noun: Noun, lane: int) -> Noun:
 
 
 def beginning(network: ReconstructionNetwork, rules: tuple[UpdateRule, ...]) -> Moment:
-    """The moment before the first frame."""
+    """The moment before the first frame. Raises `RuleError` where a rule fails."""
+    rule_states = []
+    for lane, rule in enumerate(rules):
+        with _naming(rule, lane, 0):
+            rule_states.append(rule.initial())
     return Moment(
         state=network.initial_state(len(rules)),
-        rule_states=tuple(rule.initial() for rule in rules),
+        rule_states=tuple(rule_states),
         T_world_segment=(np.eye(4),) * len(rules),
+        T_world_latest=(np.eye(4),) * len(rules),
+    )
+
+
+def passed_over(
+    network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], moment: Moment
+) -> Moment:
+    """The moment after a frame that `take` refused: what was before, for all lanes, so that they
+    stay in step; behind `MOST_BAD` in a row, a new start.
+
+    Raises `ReconstructionError` where so many are all that there was: then nothing was ever good.
+    """
+    bad = moment.bad + 1
+    if bad < MOST_BAD:
+        return replace(moment, bad=bad)
+    if not moment.frames:
+        raise ReconstructionError(
+            f"the network gave numbers that are not finite for its first {bad} frames: "
+            "try --dtype float32, or other weights"
+        )
+    return begun_again(network, rules, moment)
+
+
+def begun_again(
+    network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], moment: Moment
+) -> Moment:
+    """Every state at its start, and a new segment whose first camera is taken to stand where the
+    latest one did.
+    """
+    return replace(
+        moment,
+        state=network.initial_state(len(rules)),
+        rule_states=_cleared(rules, moment.rule_states, moment.frames),
+        T_world_segment=moment.T_world_latest,
+        since_reset=0,
+        segment=moment.segment + 1,
+        bad=0,
     )
 
 
@@ -108,20 +157,16 @@ def take(
 
     After a reset the same picture is seen as a first one, and its camera is the new world.
     `evidence` is computed beside what the rules need, and `watch` is shown each layer's attention.
-    `propose` stands for the network's own where it is given. Raises `ReconstructionError` where a
-    camera is not finite.
+    `propose` stands for the network's own where it is given. Raises `FrameError` where the numbers
+    of a lane are not finite (see `passed_over`), and `RuleError` where a rule fails.
     """
     image = replace(image, tokens=image.tokens.expand(len(rules), -1, -1))
     propose = propose or network.propose
     proposal, updates, after, rule_states = _step(
-        propose, rules, moment.state, moment.rule_states, image, evidence, watch
+        propose, rules, moment.frames, moment.state, moment.rule_states, image, evidence, watch
     )
+    _refuse_what_is_not_finite(rules, proposal.prediction, after)
     poses = as_numpy(proposal.prediction.pose)
-    if not np.isfinite(poses).all():
-        raise ReconstructionError(
-            f"the network gave a camera that is not finite at frame {moment.frames}: "
-            "try --dtype float32, or other weights"
-        )
     T_world_camera = tuple(
         T_world_segment @ pose_from_vector(pose)
         for T_world_segment, pose in zip(moment.T_world_segment, poses, strict=True)
@@ -132,13 +177,16 @@ def take(
         rule_states=rule_states,
         frames=moment.frames + 1,
         since_reset=moment.since_reset + 1,
+        T_world_latest=T_world_camera,
+        bad=0,
     )
     if 0 < reset_every <= following.since_reset:
         fresh = network.initial_state(len(rules))
-        cleared = tuple(
-            rule.reset(rule_state) for rule, rule_state in zip(rules, rule_states, strict=True)
+        cleared = _cleared(rules, rule_states, moment.frames)
+        again, _, anchored, rule_states = _step(
+            propose, rules, moment.frames, fresh, cleared, image
         )
-        _, _, anchored, rule_states = _step(propose, rules, fresh, cleared, image)
+        _refuse_what_is_not_finite(rules, again.prediction, anchored)
         following = replace(
             following,
             state=anchored,
@@ -153,6 +201,7 @@ def take(
 def _step(
     propose: Propose,
     rules: tuple[UpdateRule, ...],
+    number: int,
     state: TokenState,
     rule_states: tuple[RuleState, ...],
     image: ImageTokens,
@@ -165,9 +214,68 @@ def _step(
     updates, states, remembered = [], [], []
     for lane, (rule, rule_state) in enumerate(zip(rules, rule_states, strict=True)):
         own = of_lane(proposal, lane)
-        update, rule_state = rule.update(own.evidence, rule_state)
+        before = of_lane(state, lane)
+        with _naming(rule, lane, number):
+            update, rule_state = rule.update(own.evidence, rule_state)
+            accepted = before.accept(own, update).tokens
+            if accepted.shape != before.tokens.shape or update.gain.shape != accepted.shape[:2]:
+                raise ValueError(
+                    f"it gave a gain of {tuple(update.gain.shape)} and a state of "
+                    f"{tuple(accepted.shape)}, wanted {tuple(before.tokens.shape[:2])} and "
+                    f"{tuple(before.tokens.shape)}"
+                )
         updates.append(update)
-        states.append(of_lane(state, lane).accept(own, update).tokens)
+        states.append(accepted)
         remembered.append(rule_state)
     after = TokenState(torch.cat(states), proposal.memory, fresh=False)
     return proposal, tuple(updates), after, tuple(remembered)
+
+
+def _cleared(
+    rules: tuple[UpdateRule, ...], rule_states: tuple[RuleState, ...], number: int
+) -> tuple[RuleState, ...]:
+    """What every rule remembers once the state is back at its start."""
+    cleared = []
+    for lane, (rule, rule_state) in enumerate(zip(rules, rule_states, strict=True)):
+        with _naming(rule, lane, number):
+            cleared.append(rule.reset(rule_state))
+    return tuple(cleared)
+
+
+@contextmanager
+def _naming(rule: UpdateRule, lane: int, number: int) -> Iterator[None]:
+    """Say which rule failed, in which lane and at which frame; anyone may have written it."""
+    try:
+        yield
+    except ViewerError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise RuleError(
+            f"rule {rule} of lane {lane + 1} failed at frame {number} "
+            f"({type(error).__name__}: {error}): choose another rule, or mend it"
+        ) from error
+
+
+def _refuse_what_is_not_finite(
+    rules: tuple[UpdateRule, ...], prediction: Prediction, state: TokenState
+) -> None:
+    """Raise `FrameError` where a lane's camera or state is not finite, or none of its points is."""
+    points = prediction.points_self
+    finite = {
+        "camera": _all_finite(prediction.pose),
+        "state": _all_finite(state.tokens) & _all_finite(state.memory),
+    }
+    if points is not None:
+        # A point far away may well be infinite; a map of nothing else is none.
+        finite["points"] = points.isfinite().flatten(1).any(dim=1)
+    for what, lanes in zip(finite, torch.stack(list(finite.values())).tolist(), strict=True):
+        if not all(lanes):
+            lane = lanes.index(False)
+            of = f"lane {lane + 1}, {rules[lane]}," if len(rules) > 1 else "this frame"
+            raise FrameError(f"the {what} of {of} came out infinite or not a number")
+
+
+def _all_finite(lanes: Tensor) -> Tensor:
+    return lanes.isfinite().flatten(1).all(dim=1)

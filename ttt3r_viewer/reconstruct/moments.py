@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ttt3r_viewer.errors import ArchiveError, ReconstructionError
@@ -38,6 +39,8 @@ def pack(moment: Moment, rules: Sequence[UpdateRule]) -> tuple[dict[str, Tensor]
         "frames": moment.frames,
         "since_reset": moment.since_reset,
         "segment": moment.segment,
+        "T_world_latest": [pose.reshape(-1).tolist() for pose in moment.T_world_latest],
+        "bad": moment.bad,
     }
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}, facts
 
@@ -57,15 +60,20 @@ def unpack(
                 _unpack_value(value, rule, here)
                 for rule, value in zip(rules, facts["rule_states"], strict=True)
             ),
-            T_world_segment=tuple(
-                np.array(pose, np.float64).reshape(4, 4) for pose in facts["T_world_segment"]
-            ),
+            T_world_segment=_poses(facts["T_world_segment"]),
             frames=facts["frames"],
             since_reset=facts["since_reset"],
             segment=facts["segment"],
+            # A checkpoint of 0.1 has neither, and counted no bad frame.
+            T_world_latest=_poses(facts.get("T_world_latest", facts["T_world_segment"])),
+            bad=facts.get("bad", 0),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArchiveError(f"the checkpoint cannot be understood ({error!r})") from error
+
+
+def _poses(numbers: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], ...]:
+    return tuple(np.array(pose, np.float64).reshape(4, 4) for pose in numbers)
 
 
 def _pack_value(value: RuleState, name: str, rule: UpdateRule, tensors: dict[str, Tensor]) -> Any:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.reconstruct.loop import Moment
-from ttt3r_viewer.rules.rule import UpdateRule
+from ttt3r_viewer.reconstruct.recorded import TakenBy
 from ttt3r_viewer.scene.archive import in_words
 
 MOMENT_BYTES = 512 * 2**20
@@ -43,9 +43,7 @@ class KeptFrame:
 
     picture: NDArray[np.uint8]
     """(height, width, 3) prepared."""
-    rules: tuple[UpdateRule, ...]
-    """Those that were in force."""
-    reset_every: int
+    taken_by: TakenBy
 
 
 class Recall:
@@ -70,8 +68,8 @@ class Recall:
     def clear(self) -> None:
         """Forget everything."""
         self._moments: dict[int, Moment] = {}
-        self._taken_by: dict[int, tuple[tuple[UpdateRule, ...], int]] = {}
-        """Rules and reset interval of every frame that has a picture, here or in the archive."""
+        self._taken_by: dict[int, TakenBy] = {}
+        """Of every frame that has a picture, here or in the archive."""
         self._pictures: dict[int, NDArray[np.uint8]] = {}
         self._stride = 1
         self._bytes = 0
@@ -92,13 +90,8 @@ class Recall:
         """What the kept pictures take."""
         return self._bytes
 
-    def remember(
-        self, beginning: Moment, taken_by: Mapping[int, tuple[tuple[UpdateRule, ...], int]]
-    ) -> None:
-        """Forget everything but frames of the archive, and the moment before the first of all.
-
-        `taken_by` has the rules and the reset interval that each was taken with.
-        """
+    def remember(self, beginning: Moment, taken_by: Mapping[int, TakenBy]) -> None:
+        """Forget everything but frames of the archive, and the moment before the first of all."""
         self.clear()
         self._moments[beginning.frames] = beginning
         self._taken_by.update(taken_by)
@@ -115,7 +108,7 @@ class Recall:
         """Keep the moment before a frame, and the frame."""
         number = moment.frames
         self._moments[number] = moment
-        self._taken_by[number] = (frame.rules, frame.reset_every)
+        self._taken_by[number] = frame.taken_by
         self._pictures[number] = frame.picture
         self._bytes += frame.picture.nbytes
         while self._bytes > self._picture_bytes and len(self._pictures) > 1:
@@ -179,7 +172,7 @@ class Recall:
         if picture is None:
             assert self._archive is not None
             picture = self._archive.picture(number)
-        return KeptFrame(picture, *self._taken_by[number])
+        return KeptFrame(picture, self._taken_by[number])
 
     def _kept(self) -> str:
         numbers = tuple(self._taken_by)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.rules.registry import rule_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
+
+
+class TakenBy(NamedTuple):
+    """How a frame was taken."""
+
+    rules: tuple[UpdateRule, ...]
+    """Those that were in force."""
+    reset_every: int
+    segment: int
+    """Resets before it."""
 
 
 class RecordedFrames(Protocol):
@@ -24,10 +34,8 @@ class RecordedFrames(Protocol):
         ...
 
 
-def recorded_rules(
-    frames: RecordedFrames, sequences: Iterable[int]
-) -> dict[int, tuple[tuple[UpdateRule, ...], int]]:
-    """The rules and the reset interval that each frame was taken with.
+def recorded_rules(frames: RecordedFrames, sequences: Iterable[int]) -> dict[int, TakenBy]:
+    """How each frame was taken.
 
     Raises `ArchiveError` where a record cannot be read, `RuleError` where a rule is not to be had
     here, and `ReconstructionError` where a record does not say its rule exactly.
@@ -42,5 +50,6 @@ def recorded_rules(
                 f"frame {sequence} cannot be taken again: its record does not say the exact "
                 f"parameters of its rule ({lanes[0]['rule']}); run the input again"
             )
-        found[sequence] = (tuple(map(make, texts)), lanes[0]["reset_every"])
+        rules = tuple(map(make, texts))
+        found[sequence] = TakenBy(rules, lanes[0]["reset_every"], lanes[0]["segment"])
     return found

@@ -117,8 +117,10 @@ def best_checkpoint(archive: Archive, files: list[Checkpoint | ArchiveError]) ->
         if isinstance(one, ArchiveError):
             reasons.append(str(one))
         elif one.progress.run == archive.description.run:
-            missing = sorted(set(range(one.progress.frames)) - there)
-            if not missing:
+            # The archive is never asked for more frames than one beyond what it has.
+            wanted = range(min(one.progress.frames, len(there) + 1))
+            missing = sorted(set(wanted) - there)
+            if not missing and one.progress.frames:
                 return one
             reasons.append(f"{one.path}: of the archive's frames it needs {in_words(missing)}")
     if reasons:

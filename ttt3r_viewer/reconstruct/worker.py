@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal, Protocol, assert_never
 
-from ttt3r_viewer.errors import InputError, ViewerError
+from ttt3r_viewer.errors import FrameError, InputError, ViewerError
 from ttt3r_viewer.frames import live
 from ttt3r_viewer.frames.source import FrameSource
 from ttt3r_viewer.reconstruct import ahead
@@ -31,6 +31,7 @@ from ttt3r_viewer.reconstruct.commands import (
     Step,
     Stop,
 )
+from ttt3r_viewer.reconstruct.rate import FrameRate
 from ttt3r_viewer.reconstruct.resume import Resumable, Resumption
 from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.scene.store import SceneStore
@@ -43,9 +44,6 @@ Wish = Literal["go on", "restart", "stop"]
 
 ENDED = ("finished", "failed", "stopped")
 """Phases in which a run makes no more frames."""
-
-RATE_WINDOW_SEC = 2.0
-"""The frame rate is the mean over about so long."""
 
 
 class ReadyFrames(Protocol):
@@ -79,7 +77,7 @@ class FrameProcessor(Answers, Saves, Resumable, Protocol):
         ...
 
     def take(self, encoded: Any) -> Sequence[FrameResult]:
-        """Take the next frame; one result per lane."""
+        """Take the next frame; one result per lane. Raises `FrameError` where it is passed over."""
         ...
 
     def adjust(self, command: Adjustment) -> None:
@@ -89,21 +87,6 @@ class FrameProcessor(Answers, Saves, Resumable, Protocol):
     def restart(self) -> None:
         """Forget everything that was seen."""
         ...
-
-
-class FrameRate:
-    """Frames per second of the time spent running, smoothed."""
-
-    def __init__(self) -> None:
-        self.per_second = 0.0
-
-    def add(self, seconds: float) -> None:
-        """One more frame, which took so long."""
-        now = 1 / max(seconds, 1e-6)
-        share = min(1.0, max(seconds / RATE_WINDOW_SEC, 0.02))
-        self.per_second = (
-            now if self.per_second == 0 else (1 / ((1 - share) / self.per_second + share / now))
-        )
 
 
 class Worker:
@@ -189,6 +172,9 @@ class Worker:
         except Exception as error:
             if not isinstance(error, ViewerError):
                 log.exception("reconstruction failed")
+            elif error.__cause__ is not None:
+                # Whoever wrote a rule, say, wants to know where it failed.
+                log.info("what was behind it", exc_info=error)
             self.error = error
             self._say(phase="failed", message=str(error) or type(error).__name__)
             wish = "go on"
@@ -337,19 +323,27 @@ class Worker:
 
     def _take(self, session: FrameProcessor, item: Any) -> None:
         if not isinstance(item, SkippedFrame):
-            results = session.take(item)
+            try:
+                results = session.take(item)
+            except FrameError as error:
+                prepared = item.prepared
+                self._pass_over(session, SkippedFrame(prepared.index, prepared.name, str(error)))
+                return
             self._store.add(*results)
             self._status = replace(self._status, frames_done=self._status.frames_done + 1)
             if isinstance(self._source, live.LiveSource):
                 lag_sec = self._source.age_sec(results[0].time_sec)
-                self._status = replace(
-                    self._status, lag_sec=lag_sec, dropped=self._source.dropped
-                )
+                self._status = replace(self._status, lag_sec=lag_sec, dropped=self._source.dropped)
                 self._live_message("")
             if self._archive is not None:
                 self._keep_in_full(self._archive, results)
             self._save_where_due(session, results[0].index)
             return
+        self._pass_over(session, item)
+
+    def _pass_over(self, session: FrameProcessor, item: SkippedFrame) -> None:
+        """Count a frame that could not be used, and say why."""
+        log.info("skipped %s: %s", item.name, item.reason)
         self._status = replace(
             self._status,
             skipped=self._status.skipped + 1,
@@ -385,7 +379,9 @@ class Worker:
         self._say(phase="finished", frames_total=status.frames_taken)
 
     def _say(self, **changes: Any) -> None:
-        status = replace(self._status, **changes)
+        status, before = replace(self._status, **changes), self._status
+        if (status.phase, status.message) != (before.phase, before.message):
+            log.info("%s: frame %d %s", status.phase, status.frames_taken, status.message)
         self._status = replace(
             status,
             message=printable(status.message),

@@ -22,6 +22,7 @@ from ttt3r_viewer.types import ParameterInfo, RuleInfo
 
 ENTRY_POINTS = "ttt3r_viewer.rules"
 MOST_RULES = 4
+_LONGEST_TEXT = 1000
 RULES: dict[str, type[UpdateRule]] = {
     "ttt3r": TTT3R,
     "constant": Constant,
@@ -112,7 +113,7 @@ def _lacks(loaded: object) -> str:
     return ""
 
 
-def make_rule(name: str, **parameters: float) -> UpdateRule:
+def make_rule(name: str, /, **parameters: float) -> UpdateRule:
     """The rule of that name; an unknown name or parameter is an error that lists the known ones."""
     maker = rule_class(name)
     known = [one.name for one in parameters_of(maker)]
@@ -127,6 +128,8 @@ def rule_from_text(text: str) -> UpdateRule:
 
     A value without a key is that of the rule's first parameter.
     """
+    if len(text) > _LONGEST_TEXT or not text.isprintable():
+        raise RuleError(f"rule {text[:60]!r}: wanted NAME[:VALUE][:KEY=VALUE]... in one short line")
     name, *settings = (piece.strip() for piece in text.split(":"))
     declared = {one.name: one for one in parameters_of(rule_class(name))}
     values: dict[str, float] = {}

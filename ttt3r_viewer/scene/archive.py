@@ -248,6 +248,11 @@ class Archive:
                 self.grow(place)
             if damage:
                 self._notes.append(f"{name}: {damage}")
+        lanes = self.lanes
+        if odd := [one for one, place in self._places.items() if place.prefix.lanes != lanes]:
+            self._notes.append(f"{in_words(sorted(odd))}: of another number of lanes")
+            for sequence in odd:
+                del self._places[sequence]
         # After a power cut the end of a file may have its length and not its content.
         while self._places:
             last = max(self._places)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import ArchiveError
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
 
+Plain = TypeVar("Plain", str, int, dict, list)
 FORMAT = "ttt3r-viewer archive"
 VERSION = 1
+_MOST_WHOLE = 1 << 53
 """Of the folder; a reader refuses what is newer, and a new kind of array needs no new one."""
 
 
@@ -60,20 +62,21 @@ class Description:
                 raise NewerArchiveError(
                     f"archive of format version {values['version']}, and this is {__version__}, "
                     f"which reads up to {VERSION}: take the ttt3r-viewer that wrote it "
-                    f"({values['program']}), or a newer one"
+                    f"({_line(values['program'])}), or a newer one"
                 )
+            frames = values["frames"]
             return Description(
-                run=int(values["run"], 16),
-                source=values["source"],
-                settings=values["settings"],
+                run=int(_a(str, values["run"]), 16),
+                source=_line(values["source"]),
+                settings=_a(dict, values["settings"]),
                 status=_status(values["status"]),
-                frames=values["frames"],
-                trouble=values["trouble"],
-                started=values["started"],
-                program=values["program"],
+                frames=None if frames is None else _a(int, frames),
+                trouble=_line(values["trouble"]),
+                started=_line(values["started"]),
+                program=_line(values["program"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArchiveError(f"it is damaged ({' '.join(repr(error).split())})") from error
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise ArchiveError(f"it is damaged ({' '.join(repr(error).split())[:200]})") from error
 
 
 class NewerArchiveError(ArchiveError):
@@ -82,12 +85,47 @@ class NewerArchiveError(ArchiveError):
 
 def _status(values: Mapping[str, Any]) -> Status:
     known = {one.name for one in fields(Status)}
-    status = Status(**{name: value for name, value in values.items() if name in known})
-    return replace(status, lanes=_rules(values["lanes"]), known_rules=_rules(values["known_rules"]))
+    kept = {name: value for name, value in values.items() if name in known}
+    lanes, known_rules = _rules(values["lanes"]), _rules(values["known_rules"])
+    return _checked(replace(Status(**kept), lanes=lanes, known_rules=known_rules))
 
 
 def _rules(values: Sequence[Mapping[str, Any]]) -> tuple[RuleInfo, ...]:
-    return tuple(
-        RuleInfo(**{**one, "parameters": tuple(ParameterInfo(**p) for p in one["parameters"])})
-        for one in values
-    )
+    rules = []
+    for one in _a(list, values):
+        parameters = tuple(_checked(ParameterInfo(**each)) for each in one["parameters"])
+        rules.append(_checked(RuleInfo(**{**one, "parameters": parameters})))
+    return tuple(rules)
+
+
+Noun = TypeVar("Noun", Status, RuleInfo, ParameterInfo)
+
+
+def _checked(noun: Noun) -> Noun:
+    """The same, if each plain value in it is of the kind that its field has. Raises `TypeError`."""
+    for name, hint in get_type_hints(type(noun)).items():
+        value = getattr(noun, name)
+        choices = get_args(hint)
+        if get_origin(hint) is Literal:
+            fits = isinstance(value, str) and value in choices
+        elif get_origin(hint) is tuple:
+            continue  # made by `_rules`
+        else:
+            kinds = choices or (hint,)
+            number = float in kinds and type(value) is int and abs(value) < _MOST_WHOLE
+            fits = number or type(value) in kinds
+        if not fits or (type(value) is int and abs(value) >= _MOST_WHOLE):
+            raise TypeError(f"{name} {repr(value)[:40]}")
+    return noun
+
+
+def _a(kind: type[Plain], value: Any) -> Plain:
+    """The value, if it is of that kind. Raises `TypeError`."""
+    if type(value) is not kind or (isinstance(value, int) and abs(value) >= _MOST_WHOLE):
+        raise TypeError(f"{repr(value)[:40]} is no {kind.__name__}")
+    return value
+
+
+def _line(value: Any) -> str:
+    """A text as one line."""
+    return " ".join(_a(str, value).split())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import ArchiveError
 from ttt3r_viewer.scene.budget import shrink_picture
+from ttt3r_viewer.scene.plain import MISTAKES, MOST_FRAMES, number, pair, text, whole
 from ttt3r_viewer.scene.seen import (
     FIRST_PICTURE_WIDTH,
     FramePoints,
@@ -49,6 +51,8 @@ TYPES = {"u1": np.uint8, "f2": np.float16, "f4": np.float32}
 PREVIEW_POINTS = 2000
 """Of every frame and lane, random ones."""
 
+MOST_LANES = 64
+"""Far above what a run has; keeps a made-up number from asking for all memory."""
 SHARED = -1
 """Stands for the lane of what all lanes share."""
 
@@ -165,6 +169,8 @@ def read_prefix(data: bytes) -> Prefix | None:
     if _CHECK.unpack_from(data, _PREFIX.size)[0] != zlib.crc32(data[: _PREFIX.size]):
         return None
     _, run, sequence, body_bytes, header_bytes, header_crc, lanes = _PREFIX.unpack_from(data)
+    if not 1 <= lanes <= MOST_LANES or sequence >= MOST_FRAMES:
+        return None
     return Prefix(run, sequence, body_bytes, header_bytes, header_crc, lanes)
 
 
@@ -179,13 +185,17 @@ def read_header(prefix: Prefix, data: bytes) -> Header:
         for one in facts["arrays"]:
             if one["type"] not in TYPES:
                 raise ArchiveError(f"it holds an array of unknown type {one['type']!r}")
-            shape = tuple(map(int, one["shape"]))
+            shape = tuple(map(operator.index, one["shape"]))
+            if len(shape) > 3 or not all(0 <= side <= prefix.body_bytes for side in shape):
+                raise ArchiveError("it holds an array of impossible size")
             array = StoredArray(one["type"], shape, offset, one["crc32"])
+            if (one["name"], one["lane"]) in arrays:
+                raise ArchiveError("it holds an array twice")
             arrays[one["name"], one["lane"]] = array
             offset += array.nbytes
         whole = offset == prefix.body_bytes and len(facts["lanes"]) == prefix.lanes
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArchiveError(f"its header cannot be understood ({error!r})") from error
+    except (*MISTAKES, RecursionError) as error:
+        raise _not_understood(error) from error
     if not whole:
         raise ArchiveError("its header does not fit the rest of it")
     return Header(prefix.sequence, facts, arrays)
@@ -193,7 +203,10 @@ def read_header(prefix: Prefix, data: bytes) -> Header:
 
 def read_picture(header: Header, read: Read) -> NDArray[np.uint8]:
     """Give the prepared picture (height, width, 3). Raises `ArchiveError`."""
-    return _array(header, "picture", SHARED, read).astype(np.uint8, copy=False)
+    picture = _array(header, "picture", SHARED, read, (None, None, 3), "u1")
+    if not picture.size:
+        raise ArchiveError("its picture is empty")
+    return picture
 
 
 def read_lane(
@@ -205,12 +218,17 @@ def read_lane(
     """
     with _understood():
         common = _common(header, lane)
+        image = read_picture(header, read) if picture is None else picture
+        sides = image.shape[:2]
+        if sides != (common["camera"].height, common["camera"].width):
+            raise ArchiveError("its picture is not of its camera's size")
+        points = _array(header, "points_camera", lane, read, (*sides, 3))
         return FrameResult(
-            image=read_picture(header, read) if picture is None else picture,
-            points_camera=_array(header, "points_camera", lane, read).astype(np.float32),
-            confidence=_array(header, "confidence", lane, read).astype(np.float32),
-            gain=_array(header, "gain", lane, read).astype(np.float32),
-            rule_text=header.facts["lanes"][lane].get("rule_text", ""),
+            image=image,
+            points_camera=points.astype(np.float32),
+            confidence=_array(header, "confidence", lane, read, sides).astype(np.float32),
+            gain=_gain(header, lane, read).astype(np.float32),
+            rule_text=text(header.facts["lanes"][lane].get("rule_text", "")),
             **common,
         )
 
@@ -221,20 +239,18 @@ def read_seen(header: Header, read: Read) -> tuple[SeenFrame, ...]:
     Raises `ArchiveError` where the record is damaged.
     """
     with _understood():
-        picture = _array(header, "preview_picture", SHARED, read)
+        picture = _array(header, "preview_picture", SHARED, read, (None, None, 3), "u1")
+        if not picture.size:
+            raise ArchiveError("its preview_picture is empty")
         return tuple(
             SeenFrame(
                 picture=picture,
-                points=FramePoints(
-                    _array(header, "preview_points_world", lane, read),
-                    _array(header, "preview_colors", lane, read),
-                    _array(header, "preview_confidence", lane, read),
-                ),
-                gain=_array(header, "gain", lane, read),
-                median_depth=own["median_depth"],
-                confidence_mean=own["confidence_mean"],
-                gain_mean=own["gain_mean"],
-                gain_range=tuple(own["gain_range"]),
+                points=_preview_points(header, lane, read),
+                gain=_gain(header, lane, read),
+                median_depth=number(own["median_depth"]),
+                confidence_mean=number(own["confidence_mean"]),
+                gain_mean=number(own["gain_mean"]),
+                gain_range=pair(own["gain_range"], number),
                 **_common(header, lane),
             )
             for lane, own in enumerate(header.facts["lanes"])
@@ -249,27 +265,43 @@ def _common(header: Header, lane: int) -> dict[str, Any]:
     own, crop = lanes[lane], facts["crop"]
     return {
         "sequence": header.sequence,
-        "index": facts["index"],
-        "time_sec": facts["time_sec"],
-        "name": facts["name"],
+        "index": whole(facts["index"]),
+        "time_sec": number(facts["time_sec"]),
+        "name": text(facts["name"]),
         "crop": Crop(
-            tuple(crop["scale_xy"]),
-            tuple(crop["offset_xy"]),
-            crop["original_width"],
-            crop["original_height"],
+            pair(crop["scale_xy"], number),
+            pair(crop["offset_xy"], whole),
+            whole(crop["original_width"]),
+            whole(crop["original_height"]),
         ),
         "camera": Camera(
-            np.array(own["T_world_camera"], np.float64).reshape(4, 4),
-            own["focal_px"],
-            own["width"],
-            own["height"],
+            np.array(list(map(number, own["T_world_camera"]))).reshape(4, 4),
+            number(own["focal_px"]),
+            whole(own["width"]),
+            whole(own["height"]),
         ),
-        "segment": own["segment"],
-        "compute_sec": own["compute_sec"],
-        "state_change": own["state_change"],
-        "rule": own["rule"],
-        "reset_every": own["reset_every"],
+        "segment": whole(own["segment"]),
+        "compute_sec": number(own["compute_sec"]),
+        "state_change": number(own["state_change"]),
+        "rule": text(own["rule"]),
+        "reset_every": whole(own["reset_every"]),
     }
+
+
+def _gain(header: Header, lane: int, read: Read) -> NDArray[np.floating]:
+    gain = _array(header, "gain", lane, read, (None,))
+    if not gain.size:
+        raise ArchiveError("its gain is empty")
+    return gain
+
+
+def _preview_points(header: Header, lane: int, read: Read) -> FramePoints:
+    points = _array(header, "preview_points_world", lane, read, (None, 3))
+    return FramePoints(
+        points,
+        _array(header, "preview_colors", lane, read, points.shape, "u1"),
+        _array(header, "preview_confidence", lane, read, points.shape[:1]),
+    )
 
 
 @contextmanager
@@ -277,8 +309,12 @@ def _understood() -> Iterator[None]:
     """Turn what a header's wrong values lead to into an `ArchiveError`."""
     try:
         yield
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArchiveError(f"its header cannot be understood ({error!r})") from error
+    except MISTAKES as error:
+        raise _not_understood(error) from error
+
+
+def _not_understood(error: Exception) -> ArchiveError:
+    return ArchiveError(f"its header cannot be understood ({repr(error)[:200]})")
 
 
 def stored_points(points_camera: NDArray[np.floating]) -> NDArray[np.float16 | np.float32]:
@@ -330,10 +366,23 @@ def _lane_facts(result: SeenFrame) -> dict[str, Any]:
     }
 
 
-def _array(header: Header, name: str, lane: int, read: Read) -> NDArray[Any]:
+def _array(
+    header: Header,
+    name: str,
+    lane: int,
+    read: Read,
+    shape: Sequence[int | None],
+    kind: str = "f",
+) -> NDArray[Any]:
+    """Read an array of that shape (None: any length) whose type begins with `kind`."""
     stored = header.arrays.get((name, lane))
     if stored is None:
         raise ArchiveError(f"it holds no {name}")
+    fits = len(stored.shape) == len(shape) and all(
+        wanted in (None, side) for wanted, side in zip(shape, stored.shape, strict=True)
+    )
+    if not fits or not stored.type.startswith(kind):
+        raise ArchiveError(f"its {name} is {stored.type} of shape {list(stored.shape)}")
     data = read(stored.offset, stored.nbytes)
     if len(data) != stored.nbytes or zlib.crc32(data) != stored.crc:
         raise ArchiveError(f"its {name} is damaged")

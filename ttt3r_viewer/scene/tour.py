@@ -21,6 +21,10 @@ TOUR_FILE = "tour.json"
 """Its name in a session's folder."""
 FORMAT = "ttt3r-viewer tour"
 VERSION = 1
+FARTHEST = 1e12
+NARROWEST = 1e-6
+SHORTEST_SEC, LONGEST_SEC = 1e-6, 1e6
+"""What a tour's numbers may be, so that those between them are numbers too."""
 STILL = 1e-9
 """Keyframes that differ by less are the same view."""
 
@@ -48,13 +52,17 @@ class Keyframe:
     def __post_init__(self) -> None:
         pose = np.asarray(self.T_world_camera, np.float64)
         rotation = pose[:3, :3] if pose.shape == (4, 4) else np.zeros((3, 3))
-        rigid = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
-        if not (rigid and np.isfinite(pose).all() and np.linalg.det(rotation) > 0):
+        # Squares of greater numbers overflow.
+        near = (np.abs(pose) <= FARTHEST).all()
+        rigid = near and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
+        if not (rigid and np.linalg.det(rotation) > 0):
             raise SettingsError("T_world_camera is not a rigid transform of 4 x 4 numbers")
-        if not 0 < self.fov_y_rad < math.pi:
+        if not NARROWEST <= self.fov_y_rad <= math.pi - NARROWEST:
             raise SettingsError(f"fov_y_rad {self.fov_y_rad:g}: take more than 0 and less than pi")
-        if not (math.isfinite(self.seconds) and self.seconds >= 0):
-            raise SettingsError(f"seconds {self.seconds:g}: take 0 or more")
+        if not 0 <= self.seconds <= LONGEST_SEC:
+            raise SettingsError(
+                f"seconds {self.seconds:g}: take 0 or more, at most {LONGEST_SEC:g}"
+            )
 
 
 class Tour:
@@ -69,7 +77,9 @@ class Tour:
     def __init__(self, keyframes: tuple[Keyframe, ...]) -> None:
         if not keyframes:
             raise SettingsError("a tour without a keyframe: take one or more")
-        short = [number for number, one in enumerate(keyframes) if number and one.seconds <= 0]
+        short = [
+            number for number, one in enumerate(keyframes) if number and one.seconds < SHORTEST_SEC
+        ]
         if short:
             raise SettingsError(f"keyframe {short[0] + 1}: seconds 0: take more than 0")
         self.keyframes = keyframes
@@ -106,7 +116,7 @@ def read_tour(path: Path) -> Tour:
         values = json.loads(path.read_bytes())
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; name a tour that the page saved") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: it is not JSON ({error}); save the tour again") from error
     try:
         return _tour(values)
@@ -138,8 +148,8 @@ def _tour(values: Any) -> Tour:
         raise SettingsError(f'no tour: wanted an object with "format": "{FORMAT}"')
     if values.get("version") != VERSION:
         raise SettingsError(
-            f"a tour of version {values.get('version')}, and this program reads {VERSION}: save "
-            "the tour again, or take a newer ttt3r-viewer"
+            f"a tour of version {repr(values.get('version'))[:40]}, and this program reads "
+            f"{VERSION}: save the tour again, or take a newer ttt3r-viewer"
         )
     keyframes: list[Keyframe] = []
     entries = values.get("keyframes")
@@ -147,8 +157,8 @@ def _tour(values: Any) -> Tour:
         try:
             pose = np.array(one["T_world_camera"], np.float64)
             keyframes.append(Keyframe(pose, float(one["fov_y_rad"]), float(one["seconds"])))
-        except (SettingsError, KeyError, TypeError, ValueError) as error:
-            why = str(error) if isinstance(error, SettingsError) else repr(error)
+        except (SettingsError, KeyError, TypeError, ValueError, OverflowError) as error:
+            why = str(error) if isinstance(error, SettingsError) else repr(error)[:200]
             raise SettingsError(f"keyframe {number + 1}: {why}") from error
     return Tour(tuple(keyframes))
 

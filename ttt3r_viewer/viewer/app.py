@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import threading
 from queue import SimpleQueue
@@ -15,8 +14,11 @@ from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.export.recording import quiet_console
 from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.access import Access, access_for, is_loopback
 from ttt3r_viewer.viewer.address import free_port
 from ttt3r_viewer.viewer.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.gate import INNER_HOST, Gate
+from ttt3r_viewer.viewer.guided_cameras import GuidedCameras
 from ttt3r_viewer.viewer.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.panels.ask import AskPanel
 from ttt3r_viewer.viewer.panels.charts import ChartsPanel
@@ -24,15 +26,23 @@ from ttt3r_viewer.viewer.panels.export import ExportPanel
 from ttt3r_viewer.viewer.panels.inspect import InspectPanel
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
+from ttt3r_viewer.viewer.panels.present import Presentation, PresentPanel
 from ttt3r_viewer.viewer.panels.rules import RulesPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.settings import ViewControls
 from ttt3r_viewer.viewer.sync import PageParts, Publisher, probe_html
 from ttt3r_viewer.viewer.twin import TwinView
+from ttt3r_viewer.viewer.visitors import visitor_of
 
 STOP_SEC = 0.5
 """viser waits up to six seconds for a browser's idle connections; nobody should."""
+
+TWIN_PAGE = "/twin"
+GUEST_TEXT = (
+    "You look around as you like. What the panel shows is the owner's: buttons, keys and sliders "
+    "do nothing here."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +61,16 @@ class Viewer:
         notice: str = "",
         ground_truth: GroundTruth | None = None,
         exporter: Exporter | None = None,
+        presentation: Presentation | None = None,
+        access: Access | None = None,
     ) -> None:
         """Nothing is bound before `start`.
 
         Port 0 means any free one. `notice` is plain text, shown in a box below the buttons.
         Against `ground_truth` the charts and the table measure every lane. `exporter` writes what
         the Export tab asks for; None where there is no archive. It is closed with the page.
+        `presentation` says how the page is shown to a room, and where its tour is kept. `access`
+        says who may come in; None: everyone on this machine, and elsewhere who has a made-up token.
         """
         self._store = store
         self._commands = commands
@@ -66,7 +80,10 @@ class Viewer:
         self._notice = notice
         self._ground_truth = ground_truth
         self._exporter = exporter
+        self._presentation = presentation or Presentation()
+        self.access = access_for(host) if access is None else access
         self._server: viser.ViserServer | None = None
+        self._gate: Gate | None = None
         self._publisher: Publisher | None = None
         self._twin: TwinView | None = None
         self.controls = ViewControls()
@@ -78,18 +95,24 @@ class Viewer:
         assert self._server is None, "the viewer has been started already"
         port = free_port(self._host, self._wanted_port)
         with quiet_console():
+            # Only the gate gets there: viser itself lets everybody in.
             self._server = viser.ViserServer(
-                host=self._host, port=port, label=self._title, verbose=False
+                host=INNER_HOST, port=0, label=self._title, verbose=False
             )
-        if self._wanted_port and self.port != self._wanted_port:
-            self.port_note = f"port {self._wanted_port} is busy, so the page is at {self.port}"
-        if not _is_loopback(self._host):
-            logger.warning("anyone who can reach port %d can watch and steer this run", self.port)
         _close_share_tunnel(self._server)
-        self._twin = TwinView(self._server, self._host)
+        self._twin = TwinView(self._server)
+        pages = {TWIN_PAGE: self._twin.page}
+        self._gate = Gate(self._server, self.access, host=self._host, port=port, pages=pages)
+        if self._wanted_port and port != self._wanted_port:
+            self.port_note = f"port {self._wanted_port} is busy, so the page is at {port}"
+        if not is_loopback(self._host) and self.access.owner_token is None:
+            logger.warning("anyone who can reach port %d can watch and steer this run", port)
+        self._greet_guests(self._server)
         parts = self._build(self._server, self._twin)
         self._publisher = Publisher(self._store, self.controls, parts)
         self._publisher.start()
+        # Last, so that nobody sees half a page.
+        self._gate.start()
 
     def stop(self) -> None:
         """Close the page and end its threads; harmless where it was not started."""
@@ -98,9 +121,10 @@ class Viewer:
             self._publisher = None
         if self._exporter is not None:
             self._exporter.close()
-        if self._twin is not None:
-            self._twin.stop()
-            self._twin = None
+        if self._gate is not None:
+            self._gate.stop()
+            self._gate = None
+        self._twin = None
         if self._server is not None:
             closing = threading.Thread(
                 target=_stop_quietly, args=(self._server,), name="page-close", daemon=True
@@ -121,15 +145,40 @@ class Viewer:
         return self._server
 
     @property
+    def gate(self) -> Gate:
+        """What stands in front of the server."""
+        assert self._gate is not None, "the viewer has not been started"
+        return self._gate
+
+    @property
     def port(self) -> int:
         """The port that the page is really served at."""
-        return self.server.get_port()
+        return self.gate.port
+
+    @property
+    def address(self) -> str:
+        """Where a browser on this machine finds the page, without a token."""
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "::", "") else self._host
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """Where a browser on this machine finds the page."""
-        host = "127.0.0.1" if self._host in ("0.0.0.0", "::", "") else self._host
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        """The link that opens the page on this machine, as its owner."""
+        return self._link(self.access.owner_token)
+
+    @property
+    def guest_url(self) -> str | None:
+        """The link for those who only look; None where there are no guests."""
+        return self._link(self.access.guest_token) if self.access.guest_token else None
+
+    def _link(self, token: str | None) -> str:
+        return self.address if token is None else f"{self.address}/?token={token}"
+
+    def _greet_guests(self, server: viser.ViserServer) -> None:
+        @server.on_client_connect
+        async def _(client: viser.ClientHandle) -> None:
+            if visitor_of(server, client.client_id).role == "guest":
+                client.add_notification("You are a guest", GUEST_TEXT, auto_close_seconds=False)
 
     def _build(self, server: viser.ViserServer, twin: TwinView) -> PageParts:
         """Make every widget and node, all on this thread, in the order in which they are seen."""
@@ -148,6 +197,7 @@ class Viewer:
             timeline = TimelinePanel(server, self.controls)
             lanes = LanesPanel(server, self.controls)
             look = LookPanel(server, self.controls)
+            present = PresentPanel(server, self.controls, self._commands, self._presentation)
         with tabs.add_tab("Rules", viser.Icon.ADJUSTMENTS):
             rules = RulesPanel(server, self.controls, self._commands)
         with tabs.add_tab("Charts", viser.Icon.CHART_LINE):
@@ -158,11 +208,13 @@ class Viewer:
             ask = AskPanel(server, self.controls, self._commands)
         with tabs.add_tab("Export", viser.Icon.PACKAGE_EXPORT):
             export = ExportPanel(server, self._exporter)
+        present.add_overlay(server.gui)
         return PageParts(
             run=run,
             timeline=timeline,
             lanes=lanes,
             look=look,
+            present=present,
             rules=rules,
             charts=charts,
             inspect=inspect,
@@ -170,6 +222,7 @@ class Viewer:
             export=export,
             scene=LaneLayer(server),
             client_cameras=ClientCameras(server),
+            guided_cameras=GuidedCameras(server),
             twin=twin,
             probe=server.gui.add_html(probe_html({})),
         )
@@ -183,10 +236,3 @@ def _close_share_tunnel(server: viser.ViserServer) -> None:
 def _stop_quietly(server: viser.ViserServer) -> None:
     with quiet_console():
         server.stop()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -85,9 +85,9 @@ class ClientCameras:
             self._fitted_to = fit
             depth = snapshot.layout.median_depth
             self._first_view = view_behind(snapshot.frames[0].camera, depth, back=0.75, up=0.45)
-            self._fit_home(offsets[-1])
+            self._fit_home(offsets[-1], settings)
         elif offsets[-1] != self._span:
-            self._fit_home(offsets[-1])
+            self._fit_home(offsets[-1], settings)
         if position >= 0 and settings.follow_camera:
             # The same lane while lanes blink, or the view would move and hide what differs.
             k = min(settings.chosen_lanes(len(snapshot.lanes)), default=0)
@@ -100,7 +100,7 @@ class ClientCameras:
         else:
             self._following.clear()
 
-    def _fit_home(self, span: float) -> None:
+    def _fit_home(self, span: float, settings: ViewSettings) -> None:
         """Show lanes that stand side by side along x over `span` all at once, from farther off."""
         before, first = self._home, self._first_view
         aside = np.array([SPAN_ASIDE * span, 0.0, 0.0])
@@ -108,6 +108,8 @@ class ClientCameras:
         self._span = span
         self._home = moved(View(first.position + back, first.look_at), aside)
         self._set_home()
+        if settings.show.motion_clock.going:
+            return  # the views are moved elsewhere
         for client in self._server.get_clients().values():
             # Whoever already moved the view keeps it.
             if np.allclose(client.camera.position, before.position, atol=1e-3):

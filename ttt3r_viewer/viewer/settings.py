@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from ttt3r_viewer.viewer.show import ShowSettings
 
 ColorBy = Literal["picture", "confidence", "frame", "height", "lane"]
 Extent = Literal["all", "one"]
@@ -83,6 +85,7 @@ class ViewSettings:
     """Which lane is shown where one at a time is."""
     inspect: InspectSettings = InspectSettings()
     ask: AskSettings = AskSettings()
+    show: ShowSettings = field(default_factory=ShowSettings)
 
     def within(self, lane_count: int) -> ViewSettings:
         """Give what holds for so many lanes: with one, nothing that only several can have."""
@@ -130,6 +133,11 @@ class ViewControls:
     def change_inspect(self, **fields: Any) -> None:
         """Replace the named fields of what is looked into."""
         self.change(inspect=replace(self.settings.inspect, **fields))
+
+    def stand_at(self, *, live: bool, position: int) -> None:
+        """Show the newest frame or this one, whatever was shown by itself."""
+        show = replace(self.settings.show, replaying=False)
+        self.change(live=live, position=position, show=show)
 
     def change_ask(self, **fields: Any) -> None:
         """Replace the named fields of how what the states expect is shown."""

@@ -14,6 +14,7 @@ import viser
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.viewer.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.guided_cameras import GuidedCameras
 from ttt3r_viewer.viewer.lane_layer import LaneLayer, lane_name
 from ttt3r_viewer.viewer.panels.ask import AskPanel
 from ttt3r_viewer.viewer.panels.charts import ChartsPanel
@@ -21,6 +22,7 @@ from ttt3r_viewer.viewer.panels.export import ExportPanel
 from ttt3r_viewer.viewer.panels.inspect import InspectPanel
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
+from ttt3r_viewer.viewer.panels.present import PresentPanel
 from ttt3r_viewer.viewer.panels.rules import RulesPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
@@ -47,6 +49,7 @@ class PageParts:
     timeline: TimelinePanel
     lanes: LanesPanel
     look: LookPanel
+    present: PresentPanel
     rules: RulesPanel
     charts: ChartsPanel
     inspect: InspectPanel
@@ -54,6 +57,7 @@ class PageParts:
     export: ExportPanel
     scene: LaneLayer
     client_cameras: ClientCameras
+    guided_cameras: GuidedCameras
     twin: TwinView
     probe: viser.GuiHtmlHandle
 
@@ -93,26 +97,30 @@ class Publisher:
                 if trouble != self._trouble:
                     logger.exception(trouble)
                 self._trouble = trouble
-            follow = self._controls.settings.follow_camera
+            settings = self._controls.settings
+            moves = settings.follow_camera or settings.show.motion_clock.going
             self._stopping.wait(SHORTEST_TICK_SEC)
-            self._controls.changed.wait(FOLLOW_TICK_SEC if follow else TICK_SEC)
+            self._controls.changed.wait(FOLLOW_TICK_SEC if moves else TICK_SEC)
 
     def _tick(self, now_sec: float) -> None:
         snapshot, settings, parts = self._store.snapshot(), self._controls.settings, self._parts
-        position = shown_position(snapshot, settings)
+        position = shown_position(snapshot, settings, now_sec)
         parts.run.show(snapshot.status, snapshot.point_count, self.report or self._trouble)
         parts.timeline.show(snapshot.frames, settings, position)
-        parts.lanes.show(snapshot, settings, parts.twin.port)
+        parts.lanes.show(snapshot, settings, twin=parts.twin.offered)
         count = len(snapshot.lanes)
         drawn = settings.within(count)
         parts.scene.update(snapshot, drawn, position, now_sec)
         parts.look.show(settings, parts.scene.point_size, len(snapshot.lanes))
         parts.client_cameras.update(snapshot, drawn, position, now_sec, parts.scene.offsets)
+        tour = parts.present.book.tour
+        parts.guided_cameras.update(snapshot, drawn, tour, now_sec, parts.scene.offsets)
         names = tuple(lane_name(snapshot.status, lane) for lane in range(count))
         parts.twin.update(snapshot.epoch, names, drawn, parts.scene.offsets)
         parts.rules.show(snapshot.status, now_sec)
         parts.charts.show(snapshot, now_sec)
         parts.export.show(count)
+        parts.present.show(snapshot, settings, position, parts.charts.ate_so_far(position))
         parts.inspect.show(
             snapshot,
             settings,
@@ -156,14 +164,22 @@ class Publisher:
             "chart_points": self._parts.charts.chart_points,
             "inspect": self._parts.inspect.probe(settings),
             "ask": self._parts.ask.probe(),
+            "presenting": settings.show.presenting,
+            "motion": settings.show.motion,
+            "motion_going": settings.show.motion_clock.going,
+            "replaying": settings.show.replaying,
+            "taken": self._parts.guided_cameras.taken,
+            "tour_views": len(self._parts.present.book.keyframes),
             "marks": sum(mark.kind == "change" for mark in self._parts.charts.marks),
         }
         return probe_html(state)
 
 
-def shown_position(snapshot: SceneSnapshot, settings: ViewSettings) -> int:
+def shown_position(snapshot: SceneSnapshot, settings: ViewSettings, now_sec: float) -> int:
     """Give the frame that the page stands at, from 0, or -1 while there is none."""
     last = len(snapshot.frames) - 1
+    if settings.show.replaying:
+        return settings.show.replay_position(last + 1, now_sec)
     return last if settings.live else min(max(settings.position, 0), last)
 
 

@@ -1,25 +1,22 @@
 """Twin view: two panes beside each other, each with one lane, that look from the same place.
 
 A pane is a browser's connection to the page whose websocket address ends in `/lane/K`. Everything
-is sent to it as to all others; then it alone is told to hide the other lanes. Our own page, served
-at a port of its own, holds two such panes in frames.
+is sent to it as to all others; then it alone is told to hide the other lanes. Our own page, which
+the gate serves at `/twin`, holds two such panes in frames.
 """
 
 from __future__ import annotations
 
 import html
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import numpy as np
 import viser
 from numpy.typing import NDArray
 from viser import _messages
 
-from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.viewer.lane_layer import DRIFT_NODE
 from ttt3r_viewer.viewer.settings import ViewSettings
+from ttt3r_viewer.viewer.visitors import visitor_of
 
 PATH = "/lane/"
 SAME_VIEW = 1e-4
@@ -42,11 +39,11 @@ PAGE = """<!doctype html>
 <section><select id="right" aria-label="Lane on the right">{options}</select>
 <iframe></iframe></section>
 <script>
-  const at = location.hostname + ":{port}";
+  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   ["left", "right"].forEach((side, lane) => {{
     const select = document.getElementById(side), pane = select.nextElementSibling;
     const show = () => {{
-      pane.src = `http://${{at}}/?websocket=ws://${{at}}{path}${{select.value}}`;
+      pane.src = `/?websocket=${{scheme}}//${{location.host}}{path}${{select.value}}`;
     }};
     select.selectedIndex = Math.min(lane, select.options.length - 1);
     select.onchange = show;
@@ -58,53 +55,35 @@ PAGE = """<!doctype html>
 
 
 class TwinView:
-    """Serves the page of two panes, and keeps each pane to its lane and both to one view.
+    """Makes the page of two panes, and keeps each pane to its lane and both to one view.
 
     `update` belongs to the publisher.
     """
 
-    def __init__(self, server: viser.ViserServer, host: str) -> None:
+    def __init__(self, server: viser.ViserServer) -> None:
         self._server = server
-        self._host = host
         self._lane_of: dict[int, int] = {}
         """Lane of each pane by its client's id; entries come and go on viser's own loop."""
+        self._session_of: dict[int, str] = {}
+        """Whose pane it is: nobody turns the panes of another browser."""
         self._told: dict[int, tuple[object, int]] = {}
         """What each pane was told last, and how often."""
-        self._view: tuple[NDArray[np.float64], ...] | None = None
+        self._views: dict[str, tuple[NDArray[np.float64], ...]] = {}
+        """Where the panes of each browser look from."""
         self._names: tuple[str, ...] = ()
-        self._http: ThreadingHTTPServer | None = None
         server.on_client_connect(self._take_in)
         server.on_client_disconnect(self._let_go)
 
     @property
-    def port(self) -> int | None:
-        """Where our own page is served; None as long as there is one lane only."""
-        return None if self._http is None else self._http.server_address[1]
-
-    def stop(self) -> None:
-        """Close our own page."""
-        if self._http is not None:
-            self._http.shutdown()
-            self._http.server_close()
-
-    def _serve(self) -> ThreadingHTTPServer:
-        try:
-            server = ThreadingHTTPServer((self._host, 0), self._handler())
-        except OSError as error:
-            raise ViewerServerError(
-                f"--host {self._host}: no port for the twin view ({error.strerror}); "
-                "name another host"
-            ) from error
-        threading.Thread(target=server.serve_forever, name="twin-view", daemon=True).start()
-        return server
+    def offered(self) -> bool:
+        """Whether there is such a page: not as long as there is one lane only."""
+        return len(self._names) > 1
 
     def update(
         self, epoch: int, names: tuple[str, ...], settings: ViewSettings, offsets: tuple[float, ...]
     ) -> None:
         """Tell each pane to show its own lane only, in the middle, whenever all were told else."""
         self._names = names
-        if len(names) > 1 and self._http is None:
-            self._http = self._serve()
         key = (epoch, len(names), settings.visible_lanes(len(names)), offsets, settings.arrangement)
         clients = self._server.get_clients()
         for client_id, lane in list(self._lane_of.items()):
@@ -119,6 +98,7 @@ class TwinView:
         lane = path.partition("?")[0].removeprefix(PATH)
         if not path.startswith(PATH) or not lane.isdigit():
             return
+        self._session_of[client.client_id] = visitor_of(self._server, client.client_id).session
         self._lane_of[client.client_id] = int(lane)
         client.gui.main_panel.minimize()
 
@@ -129,43 +109,36 @@ class TwinView:
     async def _let_go(self, client: viser.ClientHandle) -> None:
         self._lane_of.pop(client.client_id, None)
         self._told.pop(client.client_id, None)
+        session = self._session_of.pop(client.client_id, None)
+        if session is not None and session not in self._session_of.values():
+            self._views.pop(session, None)
 
     def _follow(self, moved: int, camera: viser.CameraHandle) -> None:
-        """Let the other panes look from where this one does."""
-        view = (camera.position, camera.look_at, camera.up_direction)
-        if self._view is not None and _same(view, self._view):
+        """Let the other panes of the same browser look from where this one does."""
+        session = self._session_of.get(moved)
+        if session is None:
             return
-        self._view = view
+        view = (camera.position, camera.look_at, camera.up_direction)
+        known = self._views.get(session)
+        if known is not None and _same(view, known):
+            return
+        self._views[session] = view
         for client_id, client in self._server.get_clients().items():
-            if client_id != moved and client_id in self._lane_of:
+            if client_id != moved and self._session_of.get(client_id) == session:
                 with client.atomic():
                     client.camera.position = view[0]
                     client.camera.look_at = view[1]
                     client.camera.up_direction = view[2]
 
-    def _page(self) -> bytes:
+    def page(self) -> bytes:
+        """Make the page of two panes; empty while there is none."""
+        if not self.offered:
+            return b""
         options = "".join(
             f'<option value="{lane}">{html.escape(name)}</option>'
             for lane, name in enumerate(self._names)
         )
-        return PAGE.format(options=options, port=self._server.get_port(), path=PATH).encode()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        twin = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = twin._page() if self.path == "/" else b""
-                self.send_response(200 if body else 404)
-                self.send_header("Content-Type", "text/html; charset=utf-8")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing: the terminal belongs to the run."""
-
-        return Handler
+        return PAGE.format(options=options, path=PATH).encode()
 
 
 def _same(a: tuple[NDArray[np.float64], ...], b: tuple[NDArray[np.float64], ...]) -> bool:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ttt3r_viewer.errors import EvaluationError, FrameError, InputError
-from ttt3r_viewer.frames.folder import read_image
+from ttt3r_viewer.frames.folder import read_image, read_numbers
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -31,9 +30,8 @@ def read_depth_png(
     Raises `FrameError` that names the file.
     """
     try:
-        with Image.open(path) as picture:
-            mode, values = picture.mode, np.asarray(picture)
-    except (OSError, SyntaxError, ValueError) as error:
+        mode, values = read_numbers(path)
+    except FrameError as error:
         raise FrameError(
             f"{path}: the depth cannot be read ({error}); fetch the file again"
         ) from error
@@ -57,7 +55,8 @@ def read_matrix(path: Path, rows: int, columns: int) -> NDArray[np.float64]:
         numbers = np.array(path.read_text(encoding="utf-8").split(), dtype=np.float64)
         return numbers.reshape(rows, columns)
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path}: {error}; wanted {rows} x {columns} numbers") from error
+        reason = " ".join(str(error).split())[:200]
+        raise EvaluationError(f"{path}: {reason}; wanted {rows} x {columns} numbers") from error
 
 
 def read_lines(path: Path) -> list[list[str]]:

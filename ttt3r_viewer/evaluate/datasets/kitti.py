@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.evaluate.datasets.base import Dataset, Facts, TrueFrame, chosen
 from ttt3r_viewer.evaluate.datasets.files import (
@@ -135,7 +137,14 @@ class KittiOdometry:
         times_file = folder / "times.txt"
         times = [number / _FPS for number in range(len(names))]
         if times_file.exists():
-            times = [float(one[0]) for one in read_lines(times_file)]
+            try:
+                times = [float(one[0]) for one in read_lines(times_file)]
+            except ValueError as error:
+                raise EvaluationError(
+                    f"{times_file}: {str(error)[:100]}; wanted seconds by lines"
+                ) from error
+            if not np.isfinite(times).all():
+                raise EvaluationError(f"{times_file}: a time that is not finite; fetch it again")
         if len(times) != len(names):
             raise EvaluationError(f"{times_file}: {len(times)} times for {len(names)} pictures")
         return tuple(

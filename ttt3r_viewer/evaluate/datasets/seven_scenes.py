@@ -51,7 +51,7 @@ class SevenScenes:
         for scene in subfolders(self.root):
             split = scene / "TestSplit.txt"
             if split.exists():
-                numbers = (re.search(r"\d+", line[0]) for line in read_lines(split))
+                numbers = (re.search(r"[0-9]{1,9}", line[0]) for line in read_lines(split))
                 names = [f"seq-{int(number[0]):02d}" for number in numbers if number]
                 known += [f"{scene.name}/{name}" for name in names if (scene / name).is_dir()]
         return chosen(sorted(known), wanted, self.facts)

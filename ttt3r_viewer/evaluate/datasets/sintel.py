@@ -100,6 +100,6 @@ def read_dpt(path: Path) -> NDArray[np.float32]:
         raise FrameError(f"{path}: {error.strerror}; fetch the data set's depth") from error
     tagged = len(data) >= 12 and np.frombuffer(data, "<f4", 1)[0] == TAG
     width, height = np.frombuffer(data, "<i4", 2, offset=4).tolist() if tagged else (0, 0)
-    if not tagged or len(data) != 12 + 4 * width * height:
+    if width < 1 or height < 1 or len(data) != 12 + 4 * width * height:
         raise FrameError(f"{path}: not a .dpt file of Sintel; fetch it again")
     return np.frombuffer(data, "<f4", offset=12).reshape(height, width).astype(np.float32)

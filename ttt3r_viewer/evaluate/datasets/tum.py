@@ -73,5 +73,8 @@ def _timed_files(path: Path) -> list[tuple[float, Path]]:
     try:
         files = [(float(time_sec), path.parent / name) for time_sec, name in read_lines(path)]
     except ValueError as error:
-        raise EvaluationError(f"{path}: {error}; wanted lines `seconds file`") from error
+        reason = str(error)[:100]
+        raise EvaluationError(f"{path}: {reason}; wanted lines `seconds file`") from error
+    if not np.isfinite([time_sec for time_sec, _ in files]).all():
+        raise EvaluationError(f"{path}: a time that is not finite; wanted lines `seconds file`")
     return sorted(files)

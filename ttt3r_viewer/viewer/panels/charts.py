@@ -95,6 +95,16 @@ class ChartsPanel:
         """Changes and resets since the run began."""
         return self._history.marks
 
+    def ate_so_far(self, position: int) -> tuple[float, ...] | None:
+        """Give every lane's ATE of all frames up to this one, from 0; NaN where it cannot be told.
+
+        None without true poses, and while there is no frame.
+        """
+        columns = [lane.columns["ate"] for lane in self._history.lanes]
+        if self._history.ground_truth is None or not 0 <= position < len(columns[0]):
+            return None
+        return tuple(column[position] for column in columns)
+
     def show(self, snapshot: SceneSnapshot, now_sec: float) -> None:
         """Take in new frames, and draw what differs where it is due."""
         self._history.update(snapshot)

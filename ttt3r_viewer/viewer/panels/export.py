@@ -102,7 +102,7 @@ class ExportPanel:
             thinning = Thinning(1, float(self._percentile.value), most)
         seconds = float(self._seconds.value) or None
         if "path" in kind.film:
-            path = next(one for one in get_args(CameraPath) if one == self._path.value)
+            path: CameraPath = self._path.value  # Film knows which there are
             width, height = size_from_text(self._size.value)
             film = Film(path, width, height, seconds=seconds, grow=self._grow.value)
         elif "seconds" in kind.film:

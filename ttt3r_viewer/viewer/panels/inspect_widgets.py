@@ -74,12 +74,12 @@ class InspectWidgets:
             self._bind(self.threshold, "threshold", lambda value: min(max(value, 0.0), 1.0))
             self.state_image = gui.add_image(EMPTY, format="png")
             self.token = gui.add_number("Token", 0, min=0, step=1)
-            self._bind(self.token, "token", int)
+            self._bind(self.token, "token", _place)
             self.token_text = gui.add_html("")
             self.layer_slider = gui.add_slider(
                 "Layer", min=0, max=1, step=1, initial_value=0, hint="0 is the mean of all layers"
             )
-            self._bind(self.layer_slider, "layer", int)
+            self._bind(self.layer_slider, "layer", _place)
         self.folders = [state]
 
     def _build_picture(self, gui: viser.GuiApi) -> None:
@@ -91,9 +91,9 @@ class InspectWidgets:
             self._bind(self.opacity, "opacity", lambda value: min(max(value, 0.0), 1.0))
             self.picture_image = gui.add_image(EMPTY, format="png")
             self.row = gui.add_number("Patch row", 0, min=0, step=1)
-            self._bind(self.row, "row", int)
+            self._bind(self.row, "row", _place)
             self.column = gui.add_number("Patch column", 0, min=0, step=1)
-            self._bind(self.column, "column", int)
+            self._bind(self.column, "column", _place)
             self.tokens = gui.add_html("")
             self.points = gui.add_dropdown(
                 "Frame's points", tuple(POINT_MAPS), hint="Colours of the shown frame's points"
@@ -149,3 +149,8 @@ class InspectWidgets:
         async def _(event: viser.GuiEvent[Any]) -> None:
             if event.client is not None:
                 self._controls.change_inspect(**{field: read(handle.value)})
+
+
+def _place(value: float) -> int:
+    """Read a number from a browser, which checks nothing, as one that counts from 0."""
+    return max(int(value), 0)

@@ -18,6 +18,11 @@ ARRANGEMENTS: dict[str, Arrangement] = {
     "Blink": "blink",
 }
 MAX_SPACING = 3.0
+TWIN_LINK = (
+    '<a data-testid="twin" href="/twin" target="_blank" '
+    'style="font-size:0.8em;padding:0 0.75em;color:#74c0fc">'
+    "Open the twin view: two lanes in two panes</a>"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +99,9 @@ class LanesPanel:
             lane = chosen[-1] if first_shown else chosen[0]
             self._controls.change(arrangement="blink", blink_lane=lane)
 
-    def show(self, snapshot: SceneSnapshot, settings: ViewSettings, twin_port: int | None) -> None:
-        """Offer what this number of lanes can have, and show what a key changed; `twin_port` is
-        where the twin view is served, if it is.
+    def show(self, snapshot: SceneSnapshot, settings: ViewSettings, *, twin: bool) -> None:
+        """Offer what this number of lanes can have, and show what a key changed; `twin` says
+        whether there is a twin view.
         """
         count = self._lane_count = len(snapshot.lanes)
         drawn = settings.within(count)
@@ -109,7 +114,7 @@ class LanesPanel:
             if k < count > 1:
                 text = legend_html(k, lane_name(snapshot.status, k), k in visible)
                 assign_changed(row.legend, content=text)
-        assign_changed(self._twin, content=twin_link_html(twin_port))
+        assign_changed(self._twin, content=TWIN_LINK if twin else "")
         assign_changed(self._spacing, visible=settings.arrangement == "side by side")
         # A widget that a person has just changed is ahead of older settings.
         if settings is self._controls.settings:
@@ -127,16 +132,4 @@ def legend_html(lane: int, name: str, visible: bool) -> str:
         f'<div data-testid="lane-{lane}" style="font-size:0.8em;padding:0 0.75em;'
         f'overflow-wrap:anywhere;opacity:{1.0 if visible else 0.45}">'
         f'<span style="{dot}"></span>{escape(name, 120)}</div>'
-    )
-
-
-def twin_link_html(port: int | None) -> str:
-    """A link to the twin view, on the host by which this page was reached; empty without a port."""
-    if port is None:
-        return ""
-    return (
-        f'<a data-testid="twin" href="http://127.0.0.1:{port}/" target="_blank" '
-        f"onclick=\"this.href='http://'+location.hostname+':{port}/'\" "
-        'style="font-size:0.8em;padding:0 0.75em;color:#74c0fc">'
-        "Open the twin view: two lanes in two panes</a>"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import viser
 
@@ -74,7 +75,7 @@ class LookPanel:
 
         @follow.on_trigger
         async def _(_: viser.CommandEvent) -> None:
-            controls.change(follow_camera=not controls.settings.follow_camera)
+            self._set_follow(not controls.settings.follow_camera)
 
     def _add_switches(self, gui: viser.GuiApi) -> None:
         controls = self._controls
@@ -99,7 +100,12 @@ class LookPanel:
         @self._follow.on_update
         async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
             if event.client is not None:
-                controls.change(follow_camera=self._follow.value)
+                self._set_follow(self._follow.value)
+
+    def _set_follow(self, follow: bool) -> None:
+        """Follow the camera or not; another motion of the view ends with it."""
+        show = replace(self._controls.settings.show, motion="still")
+        self._controls.change(follow_camera=follow, show=show)
 
     def show(self, settings: ViewSettings, automatic_size: float, lane_count: int) -> None:
         """Fit the size slider to the scene until a person takes it; show what the key F changed."""

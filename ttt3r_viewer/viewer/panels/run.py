@@ -68,12 +68,6 @@ class RunPanel:
         self._add_hotkeys(gui)
 
     def _add_hotkeys(self, gui: viser.GuiApi) -> None:
-        toggle = gui.add_command("Play or pause", hotkey="space", icon=viser.Icon.PLAYER_PLAY)
-
-        @toggle.on_trigger
-        async def _(_: viser.CommandEvent) -> None:
-            self._toggle()
-
         step = gui.add_command("Step", hotkey="N", icon=viser.Icon.PLAYER_SKIP_FORWARD)
 
         @step.on_trigger
@@ -99,7 +93,7 @@ class RunPanel:
 
     def _begin_again(self) -> None:
         self._commands.put(Restart())
-        self._controls.change(live=True, position=0)
+        self._controls.stand_at(live=True, position=0)
 
     def show(self, status: Status, point_count: int, trouble: str) -> None:
         """Show the status; `trouble` is an error of the page itself, or empty."""

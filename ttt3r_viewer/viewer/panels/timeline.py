@@ -20,6 +20,8 @@ class TimelinePanel:
         gui = server.gui
         self._controls = controls
         self._frame_count = 0
+        self._shown = -1
+        """Where the page stands."""
         with gui.add_folder("Timeline"):
             # People count frames from 1, as the status line does.
             self._slider = gui.add_slider(
@@ -69,18 +71,20 @@ class TimelinePanel:
 
     def _position(self) -> int:
         settings = self._controls.settings
+        if settings.show.replaying:
+            return self._shown
         return self._frame_count - 1 if settings.live else settings.position
 
     def _go_to(self, position: int) -> None:
         last = max(self._frame_count - 1, 0)
-        self._controls.change(live=False, position=min(max(position, 0), last))
+        self._controls.stand_at(live=False, position=min(max(position, 0), last))
 
     def _set_live(self, live: bool) -> None:
-        self._controls.change(live=live, position=max(self._position(), 0))
+        self._controls.stand_at(live=live, position=max(self._position(), 0))
 
     def show(self, frames: Sequence[SeenFrame], settings: ViewSettings, position: int) -> None:
         """Stretch the slider over the seen frames and put it where the page stands."""
-        self._frame_count = len(frames)
+        self._frame_count, self._shown = len(frames), position
         assign_changed(self._slider, max=max(len(frames), 2), disabled=len(frames) < 2)
         # While a person drags, the slider is ahead of these settings and must not be pulled back.
         if settings.live or not frames:

@@ -1,0 +1,322 @@
+"""How valid input becomes hostile: changes of bytes and of JSON values, and programs of opcodes.
+
+Everything is drawn from one `random.Random` or from hypothesis, so that a seed gives it again.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import random
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+LONGEST = 1 << 18
+"""Bytes of one input; splices stay below."""
+_EDGES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+_WIDE_EDGES = (*_EDGES, 1 << 33, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
+STRANGE: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 1, 3, 1 << 31, 1 << 63, -(1 << 63), 10**30, 10**400, 0.5, -0.0),
+    *(1e308, 5e-324, float("nan"), float("inf"), float("-inf")),
+    *("", "a", "\n", "\x00", "\x1b[2J", "\ud800", "../../x", "/etc/passwd", "1e999", "x" * 3000),
+    *(
+        [],
+        {},
+        [[]],
+        [None],
+        [0] * 16,
+        {"": {}},
+        {"a": [{"b": 1}]},
+        [1, 2, 3],
+        [-1, 4],
+        [0, 1 << 62],
+    ),
+)
+"""Values that a reader of JSON may not have thought of."""
+
+
+def mutated(
+    data: bytes, others: Sequence[bytes], words: Sequence[bytes], dice: random.Random
+) -> bytes:
+    """One to six changes of `data`; `others` are spliced in, `words` put in."""
+    result = bytearray(data)
+    for _ in range(dice.choice((1, 1, 1, 2, 3, 6))):
+        change = dice.choice(_CHANGES)
+        change(result, others, words, dice)
+    return bytes(result[:LONGEST])
+
+
+def _place(data: bytearray, dice: random.Random) -> int:
+    # Half of all changes meet the beginning, where headers and lengths are.
+    limit = len(data) if dice.random() < 0.5 else min(len(data), 128)
+    return dice.randrange(limit + 1)
+
+
+def _flip(data: bytearray, _o: Sequence[bytes], _w: Sequence[bytes], dice: random.Random) -> None:
+    if data:
+        data[min(_place(data, dice), len(data) - 1)] ^= 1 << dice.randrange(8)
+
+
+def _set_byte(
+    data: bytearray, _o: Sequence[bytes], _w: Sequence[bytes], dice: random.Random
+) -> None:
+    if data:
+        data[min(_place(data, dice), len(data) - 1)] = dice.randrange(256)
+
+
+def _cut(data: bytearray, _o: Sequence[bytes], _w: Sequence[bytes], dice: random.Random) -> None:
+    del data[_place(data, dice) :]
+
+
+def _remove(data: bytearray, _o: Sequence[bytes], _w: Sequence[bytes], dice: random.Random) -> None:
+    start = _place(data, dice)
+    del data[start : start + dice.choice((1, 2, 4, 8, 64))]
+
+
+def _repeat(data: bytearray, _o: Sequence[bytes], _w: Sequence[bytes], dice: random.Random) -> None:
+    start = _place(data, dice)
+    part = data[start : start + dice.choice((1, 4, 16, 64))]
+    data[start:start] = part * dice.choice((1, 2, 16, 200))
+
+
+def _number(data: bytearray, _o: Sequence[bytes], _w: Sequence[bytes], dice: random.Random) -> None:
+    """Put an edge value where a length may stand, in either byte order."""
+    width, code = dice.choice(((1, "B"), (2, "H"), (4, "I"), (8, "Q")))
+    value = dice.choice(_WIDE_EDGES) & ((1 << 8 * width) - 1)
+    start = _place(data, dice)
+    data[start : start + width] = struct.pack(dice.choice("<>") + code, value)
+
+
+def _nudge(data: bytearray, _o: Sequence[bytes], _w: Sequence[bytes], dice: random.Random) -> None:
+    """Make a 32-bit number a little larger or smaller."""
+    start = _place(data, dice)
+    if start + 4 <= len(data):
+        (value,) = struct.unpack_from("<I", data, start)
+        struct.pack_into("<I", data, start, (value + dice.randint(-4, 4)) & 0xFFFFFFFF)
+
+
+def _splice(
+    data: bytearray, others: Sequence[bytes], _w: Sequence[bytes], dice: random.Random
+) -> None:
+    other = dice.choice(others)
+    start = dice.randrange(len(other) + 1)
+    place = _place(data, dice)
+    data[place : place + dice.choice((0, 16, LONGEST))] = other[
+        start : start + dice.choice((16, LONGEST))
+    ]
+
+
+def _word(
+    data: bytearray, _o: Sequence[bytes], words: Sequence[bytes], dice: random.Random
+) -> None:
+    if words:
+        start, word = _place(data, dice), dice.choice(words)
+        data[start : start + dice.choice((0, len(word)))] = word
+
+
+_CHANGES: tuple[
+    Callable[[bytearray, Sequence[bytes], Sequence[bytes], random.Random], None], ...
+] = (
+    _flip,
+    _flip,
+    _set_byte,
+    _cut,
+    _remove,
+    _repeat,
+    _number,
+    _number,
+    _nudge,
+    _splice,
+    _word,
+    _word,
+)
+
+
+def mutated_json(data: bytes, dice: random.Random) -> bytes:
+    """JSON in which one to four values were replaced, removed, renamed or repeated.
+
+    What is no JSON comes back as it is.
+    """
+    try:
+        root = json.loads(data)
+    except (ValueError, RecursionError):
+        return data
+    try:
+        for _ in range(dice.choice((1, 1, 2, 4))):
+            root = _with_change(root, dice)
+        return json.dumps(root).encode()
+    except RecursionError:
+        return b"[" * 2000  # it was nested into itself too often to be written out
+
+
+def _with_change(root: Any, dice: random.Random) -> Any:
+    places: list[tuple[Any, Any]] = []
+    pending = [root]
+    while pending:
+        one = pending.pop()
+        keys = (
+            one.keys()
+            if isinstance(one, dict)
+            else range(len(one))
+            if isinstance(one, list)
+            else ()
+        )
+        places += [(one, key) for key in keys]
+        pending += [one[key] for key in keys]
+    if not places or dice.random() < 0.02:
+        return copy.deepcopy(dice.choice(STRANGE))
+    holder, key = dice.choice(places)
+    match dice.randrange(8):
+        case 0:
+            del holder[key]
+        case 1 if isinstance(holder, dict):
+            holder[str(dice.choice(STRANGE))[:50]] = holder.pop(key)
+        case 2 if isinstance(holder, list):
+            holder.insert(key, copy.deepcopy(holder[key]))
+        case 3:
+            other, place = dice.choice(places)
+            holder[key] = copy.deepcopy(other[place]) if place in _keys(other) else None
+        case 4:
+            value: Any = dice.choice(STRANGE)
+            for _ in range(dice.choice((1, 3, 200))):
+                value = [value]
+            holder[key] = value
+        case _:
+            holder[key] = copy.deepcopy(dice.choice(STRANGE))
+    return root
+
+
+def _keys(holder: Any) -> Any:
+    return holder.keys() if isinstance(holder, dict) else range(len(holder))
+
+
+def _line(text: bytes) -> st.SearchStrategy[bytes]:
+    return st.just(text + b"\n")
+
+
+_GLOBALS = (
+    "os system", "builtins eval", "builtins exec", "posix system", "subprocess Popen",
+    "builtins getattr", "builtins __import__", "collections OrderedDict", "torch FloatStorage",
+    "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "torch Size",
+    "torch.storage _load_from_bytes", "copyreg _reconstructor", "numpy load", "a.b c.d",
+)  # fmt: skip
+
+
+def _arguments() -> dict[str, st.SearchStrategy[bytes]]:
+    """What stands behind each opcode that has an argument."""
+    small = st.integers(0, 255).map(lambda n: bytes([n]))
+    text = st.sampled_from([*" ".join(_GLOBALS).split(), "storage", "0", "cpu", "model", "touch x"])
+    framed = {
+        "<B": st.binary(max_size=6).map(lambda d: bytes([len(d)]) + d),
+        "<I": text.map(lambda t: struct.pack("<I", len(t)) + t.encode()),
+        "<Q": text.map(lambda t: struct.pack("<Q", len(t)) + t.encode()),
+    }
+    named = st.sampled_from(_GLOBALS).map(lambda g: g.replace(" ", "\n").encode() + b"\n")
+    number = st.sampled_from(["0", "1", "-1", "00", "01", "7L", "9" * 40, "x", ""]).map(
+        lambda n: n.encode() + b"\n"
+    )
+    word = st.binary(min_size=4, max_size=4)
+    return {
+        "I": number, "L": number, "F": number, "P": number, "g": number, "p": number,
+        "K": small, "M": st.binary(min_size=2, max_size=2), "J": word,
+        "G": word.map(lambda w: w * 2),
+        "S": text.map(lambda t: repr(t).encode() + b"\n"),
+        "V": text.map(lambda t: t.encode() + b"\n"),
+        "T": framed["<I"], "U": framed["<B"], "X": framed["<I"], "B": framed["<I"],
+        "C": framed["<B"], "c": named, "i": named, "h": small, "q": small, "j": word, "r": word,
+        "\x80": small, "\x82": small, "\x83": st.binary(min_size=2, max_size=2), "\x84": word,
+        "\x8a": framed["<B"], "\x8b": framed["<I"],
+        "\x8c": text.map(lambda t: bytes([len(t)]) + t.encode()), "\x8d": framed["<Q"],
+        "\x8e": framed["<Q"], "\x95": word.map(lambda w: w * 2), "\x96": framed["<Q"],
+    }  # fmt: skip
+
+
+def pickle_programs() -> st.SearchStrategy[bytes]:
+    """Pickles of any opcodes in any order, with the prologue and the end that they should have."""
+    arguments = _arguments()
+    bare = "(.0120NR]}abdeltuos)\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98Q"
+    steps = [st.just(one.encode("latin-1")) for one in bare]
+    steps += [
+        argument.map(lambda data, code=code: code.encode("latin-1") + data)
+        for code, argument in arguments.items()
+    ]
+    program = st.lists(st.one_of(steps), min_size=1, max_size=40).map(b"".join)
+    return program.map(lambda body: pickle.PROTO + b"\x04" + body + pickle.STOP)
+
+
+def yaml_texts() -> st.SearchStrategy[bytes]:
+    """Settings-like YAML: known and unknown keys, tags, anchors, merges, strange scalars."""
+    key = st.sampled_from(
+        ["stride", "input", "rule", "rate", "fps", "rules", "host", "strid", "~", "1", "? [a]",
+         "<<", "!!str x", "1.5", "2001-01-01", "true", "reset-every", "device", "archive_gb", "size"]
+    )  # fmt: skip
+    scalar = st.sampled_from(
+        ["1", "-1", "0", ".nan", ".inf", "1e999", "0x" + "f" * 4000, "1" * 5000, "2001-99-99",
+         "!!int x", "!!float x", "!!timestamp x", "!!binary ***",
+         "!!python/object/apply:os.system [ls]",
+         "!!set {a}", "!!omap [a: 1]", "!!bool maybe", "*a", "&a [1]", "&a {<<: *a}", "'",
+         '"\\ud800"', "[" * 40, "[" * 2000, "{a: " * 300, "|\n  x", "on", "1:2:3", "12_3", "ttt3r", "constant:2",
+         "\t1", "{}", "[]", "demo:loop", "2001-01-01", "0b", "-", "? a", "!<x> y"]
+    )  # fmt: skip
+    line = st.tuples(key, st.sampled_from([": ", ":", ":\t", " : "]), scalar).map("".join)
+    odd = st.sampled_from(
+        ["---", "...", "%YAML 9.9", "# x", "\t", "a", "&x a: 1", "- b", "\x00", "\ufeff"]
+    )
+    return st.lists(st.one_of(line, line, odd), max_size=6).map(
+        lambda lines: "\n".join(lines).encode("utf-8", "surrogatepass")
+    )
+
+
+def rule_texts() -> st.SearchStrategy[bytes]:
+    """Texts that are nearly those of `--rules`."""
+    word = st.sampled_from(
+        ["ttt3r", "constant", "filt3r", "memix-cut", "ddd3r-ortho", "nope", "", " ", "name", "rate",
+         "nan", "inf", "1e400", "-1", "0.3", "0x1", "1_0", "\n", "\x1b[31m", "temperature", "self",
+         "\u0663", "9" * 400, "True", "__class__", "text"]
+    )  # fmt: skip
+    mark = st.sampled_from([":", "=", ",", "::", "==", " "])
+    return st.lists(st.one_of(word, word, mark), max_size=8).map(
+        lambda parts: "".join(parts).encode()
+    )
+
+
+_NUMBERS = [
+    "0",
+    "1",
+    "-1",
+    "1e999",
+    "nan",
+    "inf",
+    "0.5",
+    "1e-320",
+    "1_0",
+    "0x1",
+    "9" * 400,
+    "\u0663",
+    "+",
+]
+
+
+def pose_texts() -> st.SearchStrategy[bytes]:
+    """Lines of numbers as in TUM and KITTI files, and of times with file names."""
+    field = st.one_of(
+        st.sampled_from(
+            [*_NUMBERS, "a.png", "../../../etc/passwd", "/dev/zero", "\x00", "#", "\u2028"]
+        ),
+        st.floats(width=32).map(str),
+    )
+    unit = st.sampled_from(["1 0 0 0 0 0 0 1", "0 0 0 0 0 0 0 1", "2 1 1 1 0.5 0.5 0.5 0.5"])
+    matrix = st.sampled_from(["1 0 0 0 0 1 0 0 0 0 1 0", "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1"])
+    line = st.one_of(
+        unit,
+        matrix,
+        st.lists(field, max_size=17).map(" ".join),
+        st.tuples(field, field).map(" ".join),
+    )
+    return st.tuples(
+        st.sampled_from(["", "# x\n", "\ufeff", "\r\n"]), st.lists(line, max_size=6)
+    ).map(lambda parts: (parts[0] + "\n".join(parts[1])).encode("utf-8", "surrogatepass"))

@@ -1,0 +1,201 @@
+"""The page through the gate: a link with a token, a guest, hostile names, another page."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from tests.browser.conftest import SCENE_READY, wait_for
+from tests.made_up_run import MadeUpRun, room_result
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.access import access_for
+from ttt3r_viewer.viewer.app import Viewer
+
+TOKEN = "a-token-for-tests"
+HOSTILE = '<img src=x onerror="broken=1">[a](javascript:broken=1)&lt;b&gt;.jpg'
+CAMERA = "window.__viserMutable.camera.position.toArray()"
+
+
+@pytest.fixture
+def viewer() -> Iterator[Viewer]:
+    store = SceneStore(max_points=20_000, points_per_frame=200)
+    run = MadeUpRun(store, lanes=2, paused=True)
+    for _ in range(4):
+        run.add_frame()
+    viewer = Viewer(
+        store,
+        run.commands,
+        port=0,
+        notice=HOSTILE,
+        access=access_for("127.0.0.1", token=TOKEN, guests=True),
+    )
+    viewer.start()
+    run.start()
+    yield viewer
+    run.stop()
+    viewer.stop()
+
+
+@pytest.fixture
+def new_context(browser: Browser) -> Iterator[Callable[[], BrowserContext]]:
+    """Browsers that know nothing of each other's cookies."""
+    contexts: list[BrowserContext] = []
+
+    def make() -> BrowserContext:
+        contexts.append(browser.new_context(viewport={"width": 800, "height": 600}))
+        return contexts[-1]
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+def opened(page: Page, address: str) -> Page:
+    page.goto(address)
+    page.wait_for_function(SCENE_READY, timeout=30_000)
+    return page
+
+
+def test_the_link_opens_the_page_and_its_twin_and_nothing_else_does(
+    viewer: Viewer, new_context: Callable[[], BrowserContext], tmp_path: Path
+):
+    stranger = new_context().new_page()
+    answer = stranger.goto(viewer.address)
+    assert answer is not None
+    assert answer.status == 403
+    assert "open the link that the program printed" in stranger.inner_text("body")
+
+    context = new_context()
+    page = opened(context.new_page(), f"{viewer.url}&fixedDpr=1")
+    assert page.url == f"{viewer.address}/?fixedDpr=1"
+    (cookie,) = context.cookies()
+    assert cookie.get("httpOnly") is True
+    assert cookie.get("sameSite") == "Strict"
+    assert TOKEN not in page.evaluate("document.cookie + JSON.stringify(localStorage)")
+    page.get_by_role("button", name="Step", exact=True).click()
+    wait_for(lambda: "frame 5 of" in page.get_by_test_id("status").inner_text(), "the step")
+
+    with page.expect_popup() as popup:
+        page.get_by_test_id("twin").click()
+    twin = popup.value
+    assert twin.url == f"{viewer.address}/twin"
+    root = "window.__viserMutable?.nodeRefFromName['/lanes/1']?.visible"
+
+    def right_only() -> bool:
+        twin.wait_for_timeout(100)
+        panes = twin.frames[1:]
+        return len(panes) == 2 and [pane.evaluate(root) for pane in panes] == [False, True]
+
+    wait_for(right_only, "each pane to show its lane")
+    page.screenshot(path=tmp_path / "owner.png")
+
+
+def test_a_guest_looks_around_and_steers_nothing(
+    viewer: Viewer, new_context: Callable[[], BrowserContext], tmp_path: Path
+):
+    assert viewer.guest_url is not None
+    page = opened(new_context().new_page(), f"{viewer.guest_url}&fixedDpr=1")
+    page.get_by_text("You are a guest").wait_for(timeout=10_000)
+    page.screenshot(path=tmp_path / "guest.png")
+    before = viewer.controls.settings
+    page.get_by_role("button", name="Step", exact=True).click()
+    page.get_by_label("Path", exact=True).click()
+    page.keyboard.press("r")
+    wait_for(lambda: viewer.gate.dropped >= 2, "the clicks to be dropped")
+    assert viewer.controls.settings is before
+    assert "frame 4 of" in page.get_by_test_id("status").inner_text()
+    start = page.evaluate(CAMERA)
+
+    def turned() -> bool:
+        page.mouse.move(250, 400)
+        page.mouse.down()
+        page.mouse.move(340, 380, steps=5)
+        page.mouse.up()
+        page.wait_for_timeout(800)
+        return not np.allclose(page.evaluate(CAMERA), start, atol=0.05)
+
+    wait_for(turned, "the guest's view to turn")
+
+
+def test_another_page_reaches_nothing_and_a_link_in_it_works_for_who_is_in(
+    viewer: Viewer, new_context: Callable[[], BrowserContext]
+):
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(f'<a href="{viewer.address}/?fixedDpr=1">go</a>'.encode())
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    other = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    try:
+        context = new_context()
+        opened(context.new_page(), f"{viewer.url}&fixedDpr=1")
+        page = context.new_page()
+        page.goto(f"http://localhost:{other.server_address[1]}/")
+        # Both the gate and viser's own port behind it.
+        for port in (viewer.port, viewer.server.get_port()):
+            script = f"""() => new Promise((done) => {{
+                const s = new WebSocket('ws://127.0.0.1:{port}/', ['viser-v1.1.1']);
+                s.onmessage = () => done('heard');
+                s.onclose = () => done('closed');
+            }})"""
+            assert page.evaluate(script) == "closed"
+        page.get_by_text("go").click()
+        page.wait_for_function(SCENE_READY, timeout=30_000)
+    finally:
+        other.shutdown()
+        other.server_close()
+
+
+def test_names_from_input_stay_text_everywhere(
+    new_context: Callable[[], BrowserContext], tmp_path: Path
+):
+    store = SceneStore(max_points=20_000, points_per_frame=200)
+    run = MadeUpRun(store, lanes=2, paused=True)
+    for sequence in range(3):
+        store.add(*(replace(room_result(sequence), name=HOSTILE) for _ in range(2)))
+    viewer = Viewer(store, run.commands, port=0, notice=HOSTILE, title=HOSTILE)
+    viewer.start()
+    status = store.snapshot().status
+    store.set_status(
+        replace(
+            status,
+            model=HOSTILE,
+            rule=HOSTILE,
+            device=HOSTILE,
+            message=HOSTILE,
+            skipped=2,
+            last_skipped=HOSTILE,
+            lanes=tuple(replace(one, text=HOSTILE, title=HOSTILE) for one in status.lanes),
+        )
+    )
+    viewer.report(HOSTILE)
+    try:
+        page = opened(new_context().new_page(), f"{viewer.url}/?fixedDpr=1")
+        page.evaluate("window.broken = 0")
+        wait_for(lambda: HOSTILE in page.get_by_test_id("status").inner_text(), "the status")
+        for test_id in ("notice", "error", "caption", "lane-0"):
+            wait_for(
+                lambda test_id=test_id: HOSTILE in page.get_by_test_id(test_id).inner_text(),
+                f"the name in {test_id}",
+            )
+        for tab in ("Rules", "Charts", "Inspect", "Ask", "Export"):
+            page.get_by_role("tab", name=tab).click()
+            page.wait_for_timeout(500)
+        page.screenshot(path=tmp_path / "hostile.png")
+        assert page.evaluate("window.broken") == 0
+        assert page.locator("img[src=x]").count() == 0
+        assert page.locator("a[href^=javascript]").count() == 0
+    finally:
+        viewer.stop()

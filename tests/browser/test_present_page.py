@@ -1,0 +1,180 @@
+"""The presentation in a real browser: captions, keys, the growth, a tour, a screenshot."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Ui, wait_for
+from tests.made_up_run import MadeUpRun, room_result
+from tests.test_archive import STATUS, new_writer
+from ttt3r_viewer.reconstruct.commands import Command, Pause, Play
+from ttt3r_viewer.replay import Replay
+from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.scene.tour import TOUR_FILE, read_tour
+from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.panels.present import Presentation
+
+pytestmark = pytest.mark.browser
+
+FRAMES = 20
+
+
+def record(folder: Path) -> None:
+    writer = new_writer(folder)
+    writer.begin(replace(STATUS, frames_total=FRAMES))
+    for sequence in range(FRAMES):
+        room = room_result(sequence, 32, 24)
+        writer.add([replace(room, rule=f"rule {lane}") for lane in range(2)])
+
+
+@contextmanager
+def presented(folder: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
+    """What `ttt3r-view open DIR --present` shows."""
+    store, commands = SceneStore(max_points=8_000), SimpleQueue[Command]()
+    replay = Replay(Archive.open(folder), store, commands)
+    presentation = Presentation(True, "A <talk>", "The lab", folder)
+    viewer = Viewer(store, commands, port=0, presentation=presentation)
+    viewer.start()
+    replay.start()
+    ui = open_ui(viewer)
+    ui.wait_probe("all frames", phase="finished", frames_seen=FRAMES)
+    yield ui
+    replay.stop()
+    viewer.stop()
+
+
+def press(ui: Ui, key: str) -> None:
+    ui.page.keyboard.press(key)
+    ui.settle()
+
+
+def test_a_session_is_presented_with_captions_and_keys_alone(tmp_path, open_ui):
+    record(tmp_path)
+    with presented(tmp_path, open_ui) as ui:
+        expect(ui.page.get_by_test_id("present-title")).to_be_visible()
+        assert ui.text("present-title") == "A <talk>"
+        assert ui.text("present-logo") == "The lab"
+        assert "frame 20 of 20" in ui.text("present-frame")
+        assert ui.text("present-lanes").count("\n") == 1
+        expect(ui.page.get_by_test_id("status")).not_to_be_visible()
+        expect(ui.button("Restart")).not_to_be_visible()
+
+        press(ui, "Shift+?")
+        expect(ui.page.get_by_test_id("keys")).to_be_visible()
+        press(ui, "Shift+?")
+        expect(ui.page.get_by_test_id("keys")).to_have_count(0)
+
+        ui.wait_probe("the orbit", motion="orbit", motion_going=True, taken=0)
+        places = {tuple(np.round(ui.client.camera.position, 3))}
+        wait_for(
+            lambda: places.add(tuple(np.round(ui.client.camera.position, 3))) or len(places) > 5,
+            "the view to move",
+        )
+        press(ui, "Space")
+        ui.wait_probe("the pause", motion_going=False)
+        press(ui, "Space")
+        ui.wait_probe("the orbit again", motion_going=True)
+        # A person who takes the view keeps it.
+        ui.page.mouse.move(400, 300)
+        ui.page.mouse.down()
+        steps = iter(range(10_000))
+
+        def drag() -> bool:
+            step = next(steps)
+            ui.page.mouse.move(400 + 4 * (step % 30), 300 + 3 * (step % 30))
+            return ui.probe()["taken"] == 1
+
+        wait_for(drag, "the view to be left alone")
+        ui.page.mouse.up()
+        press(ui, "o")
+        ui.wait_probe("no orbit", motion="still")
+
+        press(ui, "g")
+        ui.wait_probe("the growth", replaying=True, live=False, position=FRAMES - 1)
+        press(ui, "j")
+        ui.wait_probe("the frame before", replaying=False, position=FRAMES - 2)
+        assert f"frame {FRAMES - 1} of {FRAMES}" in ui.text("present-frame")
+        press(ui, "c")
+        ui.wait_probe("lanes side by side", arrangement="side by side")
+        press(ui, "b")
+        ui.wait_probe("one lane", arrangement="blink")
+
+        press(ui, "h")
+        expect(ui.button("Restart")).to_be_visible()
+        expect(ui.page.get_by_test_id("present")).to_have_count(0)
+
+
+def test_a_screenshot_is_twice_as_large_as_the_page(tmp_path, open_ui):
+    record(tmp_path)
+    with presented(tmp_path, open_ui) as ui:
+        press(ui, "Space")
+        ui.wait_probe("the pause", motion_going=False)
+        with ui.page.expect_download(timeout=60_000) as waiting:
+            press(ui, "p")
+        assert waiting.value.suggested_filename == f"screenshot_{FRAMES:05d}.png"
+        picture = Image.open(io.BytesIO(Path(waiting.value.path()).read_bytes()))
+        assert picture.format == "PNG"
+        assert picture.size == (1600, 1200)
+        assert len(picture.convert("RGB").getcolors(1 << 22) or ()) > 20
+
+
+def test_a_tour_is_recorded_kept_and_replayed_when_the_session_is_opened_again(tmp_path, open_ui):
+    record(tmp_path)
+    with presented(tmp_path, open_ui) as ui:
+        press(ui, "o")
+        ui.wait_probe("no orbit", motion="still")
+        press(ui, "m")
+        ui.wait_probe("a view", tour_views=1)
+        ui.page.mouse.move(400, 300)
+        ui.page.mouse.wheel(0, 400)
+        ui.page.wait_for_timeout(1500)
+        press(ui, "m")
+        ui.wait_probe("another view", tour_views=2)
+    keyframes = read_tour(tmp_path / TOUR_FILE).keyframes
+    first, last = (one.T_world_camera[:3, 3] for one in keyframes)
+    assert np.linalg.norm(first - last) > 0.05
+
+    with presented(tmp_path, open_ui) as ui:
+        ui.wait_probe("the tour", tour_views=2)
+        press(ui, "t")
+        ui.wait_probe("the tour", motion="tour")
+        for name, place in (("first", first), ("last", last)):
+            wait_for(
+                lambda place=place: np.linalg.norm(ui.client.camera.position - place) < 0.02,
+                f"the {name} view",
+            )
+        press(ui, "h")
+        ui.page.get_by_text("Tour", exact=True).click()
+        wait_for(lambda: "2 views, 4 s" in ui.text("tour"), "its length")
+        ui.button("Clear").click()
+        ui.wait_probe("no tour", tour_views=0)
+        assert not (tmp_path / TOUR_FILE).exists()
+
+
+def test_space_pauses_a_run_and_lets_it_go_on(open_ui):
+    store = SceneStore(max_points=5_000)
+    run = MadeUpRun(store, total=None, frames_per_second=5)
+    viewer = Viewer(store, run.commands, port=0, presentation=Presentation(True))
+    viewer.start()
+    run.start()
+    ui = open_ui(viewer)
+    ui.wait_probe("the run", phase="running")
+    press(ui, "Space")
+    ui.wait_probe("the pause", phase="paused", motion_going=False)
+    wait_for(lambda: "paused" in ui.text("present-frame"), "the word")
+    press(ui, "Space")
+    ui.wait_probe("the run again", phase="running", motion_going=True)
+    assert [type(one) for one in run.seen_commands] == [Pause, Play]
+    run.stop()
+    viewer.stop()

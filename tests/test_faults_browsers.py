@@ -1,0 +1,153 @@
+"""Browsers that come, go, are many or slow: the run and the other browsers do not notice."""
+
+from __future__ import annotations
+
+import gc
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+import viser
+import zstandard
+from websockets.sync.client import ClientConnection, connect
+
+from tests.made_up_run import room_result
+from tests.test_viewer import wait_for
+from ttt3r_viewer.errors import ViewerServerError
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.types import Status
+from ttt3r_viewer.viewer import app
+from ttt3r_viewer.viewer.app import Viewer
+
+SEEN = re.compile(rb"frames_seen&quot;: (\d+)")
+
+
+@pytest.fixture
+def viewer() -> Iterator[Viewer]:
+    store = SceneStore(max_points=100_000, points_per_frame=2_000)
+    store.set_status(Status(phase="running"))
+    viewer = Viewer(store, SimpleQueue(), port=0)
+    viewer.start()
+    yield viewer
+    viewer.stop()
+
+
+class Browser:
+    """Reads the page, all of it or at so many bytes a second, and keeps which frame it shows."""
+
+    def __init__(self, viewer: Viewer, bytes_per_sec: float = 0.0) -> None:
+        self.seen = self.bytes = 0
+        self._stopping = threading.Event()
+        self._socket = self._connect(viewer.port, bytes_per_sec)
+        self._thread = threading.Thread(target=self._read, args=(bytes_per_sec,), daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def _connect(port: int, bytes_per_sec: float) -> ClientConnection:
+        line = socket.socket()
+        if bytes_per_sec:  # else the system would take megabytes for it
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        line.connect(("127.0.0.1", port))
+        protocol: list = [f"viser-v{viser.__version__}"]
+        return connect(
+            f"ws://127.0.0.1:{port}/",
+            sock=line,
+            subprotocols=protocol,
+            max_size=None,
+            max_queue=1,
+            compression=None,
+            ping_interval=None,
+        )
+
+    def _read(self, bytes_per_sec: float) -> None:
+        try:
+            for message in self._socket:
+                assert isinstance(message, bytes)
+                self.bytes += len(message)
+                packed = message[16 : 16 + int.from_bytes(message[8:16], "little")]
+                for found in SEEN.findall(zstandard.decompress(packed)):
+                    self.seen = int(found)
+                if bytes_per_sec and self._stopping.wait(len(message) / bytes_per_sec):
+                    return
+        except Exception:  # noqa: BLE001 -- the connection is gone, which the test sees by itself
+            return
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._socket.close()
+        self._thread.join(5)
+
+
+def add_frames(viewer: Viewer, first: int, count: int, pause_sec: float = 0.0) -> None:
+    result = room_result(0, 160, 128)
+    for sequence in range(first, first + count):
+        viewer._store.add(replace(result, sequence=sequence, index=sequence))
+        time.sleep(pause_sec)
+
+
+def test_ten_browsers_see_the_run_and_leave_nothing_behind(viewer):
+    add_frames(viewer, 0, 20)
+    first = Browser(viewer)
+    wait_for(lambda: first.seen == 20, "the first browser")
+    first.close()
+    wait_for(lambda: viewer.gate.clients == 0, "it to be gone")
+    threads = threading.active_count()
+    for round_ in (1, 2):  # closed, and opened again
+        browsers = [Browser(viewer) for _ in range(10)]
+        count = 20 + 20 * round_
+        add_frames(viewer, count - 20, 20)
+        wait_for(lambda: all(one.seen == count for one in browsers), "all ten", 30)  # noqa: B023
+        # Whoever comes late is shown all that there is.
+        assert min(one.bytes for one in browsers) > 100_000
+        for one in browsers:
+            one.close()
+        wait_for(lambda: viewer.gate.clients == 0, "all to be gone")
+    wait_for(lambda: threading.active_count() <= threads, "their threads to end")
+    assert viewer.server.get_clients() == {}
+
+
+def memory_bytes() -> int:
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * 4096
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_a_slow_browser_holds_up_nobody_and_costs_a_bounded_memory(viewer):
+    add_frames(viewer, 0, 200)
+    quick = Browser(viewer)
+    wait_for(lambda: quick.seen == 200, "the quick browser")
+    slow = Browser(viewer, bytes_per_sec=125_000)  # 1 Mbit/s
+    gc.collect()
+    before = memory_bytes()
+    for hundred in range(2):
+        add_frames(viewer, 200 + 100 * hundred, 100, pause_sec=0.01)
+        newest = 300 + 100 * hundred
+        wait_for(lambda: quick.seen == newest, "the quick one", 5)  # noqa: B023
+    gc.collect()
+    # The scene itself is full already; what is new is what waits for the slow one.
+    assert memory_bytes() - before < 64e6
+    assert slow.bytes < 0.5 * quick.bytes
+    assert viewer.gate.clients == 2
+    assert not viewer._publisher._trouble  # pyright: ignore[reportOptionalMemberAccess]
+    quick.close()
+    slow.close()
+    wait_for(lambda: viewer.gate.clients == 0, "both to be gone")
+
+
+def test_a_port_that_is_stolen_after_it_was_probed_is_one_line(monkeypatch):
+    with socket.socket() as thief:
+        thief.bind(("127.0.0.1", 0))
+        thief.listen()
+        port = thief.getsockname()[1]
+        monkeypatch.setattr(app, "free_port", lambda *_: port)
+        viewer = Viewer(SceneStore(), SimpleQueue(), port=port)
+        with pytest.raises(ViewerServerError, match=f"--port {port} .*give another one") as caught:
+            viewer.start()
+        viewer.stop()
+    assert "\n" not in str(caught.value)

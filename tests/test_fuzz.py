@@ -1,0 +1,142 @@
+"""Every reader takes any bytes: a valid object or a `ViewerError` of one line, and nothing else.
+
+A short, repeatable part of `python -m benchmarks.fuzz`, and the inputs that it found, which lie in
+tests/hostile, named for the reader and for what they did.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from benchmarks import fuzz, fuzz_judge
+from benchmarks.fuzz_judge import judge, shrunk, warm_up
+from benchmarks.fuzz_targets import TARGETS, Target
+from benchmarks.mutation import mutated, mutated_json
+from ttt3r_viewer.errors import InputError
+
+FOUND = sorted((Path(__file__).parent / "hostile").glob("*.bin"))
+INPUTS = 40
+"""Of each target; the long run makes thousands."""
+
+
+@pytest.mark.parametrize("name", list(TARGETS))
+def test_hostile_bytes_give_an_object_or_one_line(tmp_path: Path, name: str) -> None:
+    target = TARGETS[name]
+    warm_up(target, tmp_path)
+    inputs = list(islice(fuzz.inputs(target, seed=11, seconds=600), INPUTS))
+    if target.programs is not None:
+        inputs += fuzz.made(target.programs, 11, INPUTS)
+    for data in inputs:
+        wrong = judge(target, data, tmp_path)
+        assert not wrong, (wrong, data[:2000])
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
+def test_what_was_found_is_mended(tmp_path: Path, path: Path) -> None:
+    target = TARGETS[path.name.partition(".")[0]]
+    warm_up(target, tmp_path)
+    assert not judge(target, path.read_bytes(), tmp_path)
+
+
+@pytest.mark.parametrize("name", list(TARGETS))
+def test_a_valid_seed_is_read(tmp_path: Path, name: str) -> None:
+    """A target that refused even these would test nothing behind its first check."""
+    if name in ("pth", "pickle", "safetensors-header", "safetensors"):
+        pytest.skip("they hold tensors of no known network, which is said last")
+    TARGETS[name].read(TARGETS[name].seeds()[0], tmp_path)
+
+
+def test_the_same_seed_gives_the_same_inputs() -> None:
+    target = TARGETS["yaml"]
+    first, again = (list(islice(fuzz.inputs(target, 5, 600), 30)) for _ in range(2))
+    assert first == again
+    assert first != list(islice(fuzz.inputs(target, 6, 600), 30))
+    assert target.programs is not None
+    assert fuzz.made(target.programs, 3, 20) == fuzz.made(target.programs, 3, 20)
+
+
+def test_changes_change() -> None:
+    dice = random.Random(0)
+    seeds = [bytes(range(200)), b"other" * 20]
+    changed = {mutated(seeds[0], seeds, [b"word"], dice) for _ in range(200)}
+    assert len(changed) > 150
+    changed = {mutated_json(b'{"a": [1, 2, {"b": "c"}]}', dice) for _ in range(200)}
+    assert len(changed) > 80
+
+
+def _misbehaves(how: str):
+    """A reader that does what none may."""
+
+    def read(data: bytes, folder: Path) -> None:
+        if not data.startswith(b"bad"):
+            raise InputError("one line")
+        match how:
+            case "error":
+                raise KeyError("x")
+            case "lines":
+                raise InputError("two\nlines")
+            case "slow":
+                time.sleep(5)
+            case "swallows":
+                try:
+                    time.sleep(5)
+                except Exception:  # noqa: BLE001 - as a careless reader does
+                    return
+            case "program":
+                subprocess.run([sys.executable, "-c", ""], check=True)
+            case "shell":
+                os.system("true")
+            case "writes":
+                (folder.parent / "x").write_text("x")
+
+    return Target(read, lambda: [b"good"])
+
+
+@pytest.mark.parametrize(
+    ("how", "wrong"),
+    [
+        ("error", "KeyError in no code of ours"),
+        ("lines", "InputError of several lines"),
+        ("slow", "more than 0.3 s"),
+        ("swallows", "more than 0.3 s"),
+        ("program", "it did subprocess.Popen"),
+        ("shell", "it did os.system"),
+        ("writes", "it did open of a file to write"),
+    ],
+)
+def test_the_judge_sees_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, wrong: str
+) -> None:
+    monkeypatch.setattr(fuzz_judge, "LIMIT_SEC", 0.3)
+    target, folder = _misbehaves(how), tmp_path / "own"
+    folder.mkdir()
+    assert judge(target, b"good", folder) == ""
+    assert judge(target, b"bad and long", folder).startswith(wrong)
+
+
+def test_findings_are_shrunk(tmp_path: Path) -> None:
+    target = _misbehaves("error")
+    wrong = judge(target, b"bad" + bytes(500), tmp_path)
+    assert shrunk(target, b"bad" + bytes(500), wrong, tmp_path) == b"bad"
+
+
+def test_the_tool_runs_and_saves_nothing_where_all_is_well(tmp_path: Path) -> None:
+    words = ["--minutes", "0.02", "--targets", "rules,tour", "--output", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.fuzz", *words],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 findings" in done.stdout
+    assert not list(tmp_path.glob("*.bin"))

@@ -1,0 +1,464 @@
+"""The gate in front of the page: tokens, Host and Origin, guests, and what goes through."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
+
+from tests.made_up_run import MadeUpRun
+from tests.page_client import (
+    CAMERA,
+    PROTOCOL,
+    cookie_for,
+    get,
+    join,
+    raw_get,
+    say,
+    set_value,
+)
+from tests.test_viewer import wait_for
+from ttt3r_viewer.cli import main
+from ttt3r_viewer.commands.page import access_of
+from ttt3r_viewer.commands.parser import Parser, add_settings, settings_of
+from ttt3r_viewer.reconstruct.commands import Step
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer import gate as gate_module
+from ttt3r_viewer.viewer.access import FREE_TRIES, Access, access_for
+from ttt3r_viewer.viewer.app import Viewer
+
+TOKEN = "a-token-for-tests"
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Viewer]]:
+    """Start pages with two lanes and three frames each."""
+    started: list[tuple[Viewer, MadeUpRun]] = []
+
+    def start_one(**access: Any) -> Viewer:
+        store = SceneStore(max_points=20_000, points_per_frame=200)
+        run = MadeUpRun(store, lanes=2, paused=True)
+        for _ in range(3):
+            run.add_frame()
+        viewer = Viewer(store, run.commands, port=0, access=access_for("127.0.0.1", **access))
+        viewer.start()
+        run.start()
+        started.append((viewer, run))
+        return viewer
+
+    yield start_one
+    for viewer, run in started:
+        run.stop()
+        viewer.stop()
+
+
+@pytest.fixture
+def viewer(start: Callable[..., Viewer]) -> Viewer:
+    """A page with a token."""
+    return start(token=TOKEN)
+
+
+def refused(port: int, path: str = "/", **headers: str) -> int:
+    """Give the status that a websocket's handshake ends with."""
+    with pytest.raises(InvalidStatus) as caught:
+        join(port, path, headers)
+    return caught.value.response.status_code
+
+
+def read_to_the_end(socket: Connection) -> int | None:
+    """Read until the other side closes; gives the code."""
+    try:
+        while True:
+            socket.recv(timeout=5)
+    except ConnectionClosed:
+        return socket.close_code
+
+
+def has(message: str | bytes, cloud: np.ndarray) -> bool:
+    return isinstance(message, bytes) and cloud.tobytes() in message
+
+
+# Tokens and cookies.
+
+
+def test_without_a_token_nothing_comes_out_and_the_refusal_says_what_to_do(viewer):
+    for path in ("/", "/twin", "/?token", "/?x=1", "/assets/x.js", "/?token="):
+        status, headers, body = get(viewer.port, path)
+        assert status == 403, path
+        assert b"open the link that the program printed" in body
+        assert body.count(b"\n") == 1
+        assert "Set-Cookie" not in headers
+        assert TOKEN.encode() not in body
+    assert refused(viewer.port) == 403
+    assert refused(viewer.port, "/lane/0") == 403
+    assert refused(viewer.port, f"/?token={TOKEN}") == 403  # only a page takes a token
+
+
+def test_a_token_becomes_a_cookie_and_leaves_the_address(viewer):
+    assert viewer.url == f"{viewer.address}/?token={TOKEN}"
+    status, headers, body = get(viewer.port, f"/?token={TOKEN}&fixedDpr=1&a=%26")
+    assert (status, headers["Location"]) == (303, "/?fixedDpr=1&a=%26")
+    cookie = headers["Set-Cookie"]
+    assert cookie.endswith("; Path=/; HttpOnly; SameSite=Strict")
+    assert TOKEN not in cookie + body.decode()
+    shown = {"Cookie": f"other=1; {cookie.partition(';')[0]}"}
+    assert get(viewer.port, "/", shown)[0] == 200
+    wait_for(lambda: viewer._twin is not None and viewer._twin.offered, "the twin view")
+    assert b"Lane on the left" in get(viewer.port, "/twin", shown)[2]
+    with join(viewer.port, headers=shown) as socket:
+        assert socket.recv(timeout=5)
+    with join(viewer.port, "/lane/1", shown) as socket:
+        assert socket.recv(timeout=5)
+    # A second browser with the same link gets a session of its own.
+    assert cookie_for(viewer.port, TOKEN) != cookie.partition(";")[0]
+
+
+def test_cookies_of_others_or_of_a_run_before_open_nothing(viewer, start):
+    cookie = cookie_for(viewer.port, TOKEN)
+    other = start(token=TOKEN)
+    name, _, value = cookie.partition("=")
+    replayed = f"{name.replace(str(viewer.port), str(other.port))}={value}"
+    for shown in (cookie, replayed, f"{name}={TOKEN}", f"{name}=", "garbage"):
+        assert get(other.port, "/", {"Cookie": shown})[0] == 403
+        assert refused(other.port, Cookie=shown) == 403
+
+
+def test_wrong_tokens_have_to_wait_and_who_is_in_stays_in(viewer):
+    cookie = cookie_for(viewer.port, TOKEN)
+    for _ in range(FREE_TRIES):
+        assert get(viewer.port, "/?token=wrong")[0] == 403
+    status, headers, body = get(viewer.port, f"/?token={TOKEN}")
+    assert status == 429
+    assert int(headers["Retry-After"]) >= 1
+    assert body.startswith(b"Too many wrong tokens")
+    assert get(viewer.port, "/", {"Cookie": cookie})[0] == 200
+    time.sleep(1.1)
+    assert get(viewer.port, f"/?token={TOKEN}")[0] == 303
+
+
+def test_a_click_in_another_page_comes_in_at_the_second_try(viewer):
+    """Browsers keep a Strict cookie back where another page leads to ours."""
+    status, headers, body = get(viewer.port, "/", {"Sec-Fetch-Site": "cross-site"})
+    assert status == 403
+    assert headers["Content-Type"].startswith("text/html")
+    assert b'http-equiv="refresh" content="0"' in body
+
+
+def test_no_log_holds_the_token(start, caplog):
+    with caplog.at_level(logging.DEBUG):
+        viewer = start(token=TOKEN)
+        cookie = cookie_for(viewer.port, TOKEN)
+        get(viewer.port, f"/?token={TOKEN}x")
+        join(viewer.port, headers={"Cookie": cookie}).close()
+        refused(viewer.port, f"/?token={TOKEN}")
+        raw_get(viewer.port, f"BAD /?token={TOKEN} HTTP/1.1\r\n\r\n".encode())
+        viewer.stop()
+    # What the tests' own client says of itself does not count.
+    ours = [one for one in caplog.records if one.name not in ("websockets.client",)]
+    said = " ".join(one.getMessage() + str(one.exc_info) for one in ours)
+    assert TOKEN not in said
+    assert cookie.partition("=")[2] not in said
+
+
+# Strangers.
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_other_pages_and_rebound_names_are_refused_also_on_this_machine(start, token):
+    viewer = start(token=token)
+    port = viewer.port
+    shown = {"Cookie": cookie_for(port, TOKEN)} if token else {}
+    for origin in ("https://evil.example", "null", f"http://localhost:{port}", "http://127.0.0.1"):
+        assert refused(port, **shown, Origin=origin) == 403
+        assert get(port, "/", {**shown, "Origin": origin})[0] == 403
+    for host in ("evil.example", f"evil.example:{port}", "10.0.0.1", "localhost.evil.example"):
+        status, _, body = get(port, "/", {**shown, "Host": host})
+        assert (status, b"open it by IP address" in body) == (403, True)
+        assert get(port, "/twin", {**shown, "Host": host, "Origin": f"http://{host}"})[0] == 403
+    for request in (
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n",
+    ):
+        assert b"403 Forbidden" in raw_get(port, request.encode())
+    with join(port, headers={**shown, "Origin": f"http://127.0.0.1:{port}"}) as socket:
+        assert socket.recv(timeout=5)
+
+
+def test_only_the_page_is_served_and_nobody_may_frame_it(start):
+    viewer = start()
+    status, headers, _ = get(viewer.port, "/?fixedDpr=1", {"Accept-Encoding": "gzip"})
+    assert (status, headers["Content-Encoding"]) == (200, "gzip")
+    assert headers["Content-Security-Policy"] == "frame-ancestors 'self'"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    for path in (
+        "/etc/passwd",
+        "/../x",
+        "/%2e%2e/x",
+        "//127.0.0.1:1/x",
+        "/x?y=http://a",
+        "/lane/1",
+    ):
+        assert get(viewer.port, path)[0] == 404, path
+    for path in ("/x", "/lane/1234", "/lane/-1", "/lane/1/2"):
+        assert refused(viewer.port, path) == 404
+    for bad in (b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x00\r\n\r\n", b"GET / \r\n\r\n"):
+        assert b" 200 " not in raw_get(viewer.port, bad)
+
+
+def test_nobody_comes_in_around_the_gate(start):
+    viewer = start()
+    inner = viewer.server.get_port()
+    assert inner != viewer.port
+    steps = viewer._commands.qsize()
+    for headers in ({}, {"X-Ttt3r-Key": "x"}, {"X-Ttt3r-Key": "", "X-Ttt3r-Role": "owner"}):
+        with connect(
+            f"ws://127.0.0.1:{inner}", subprotocols=[PROTOCOL], additional_headers=headers
+        ) as socket:
+            for _ in range(20):
+                try:
+                    say(socket, CAMERA)
+                    set_value(socket, viewer._publisher._parts.run._step, True)  # type: ignore
+                except ConnectionClosed:
+                    break
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=5)
+    assert viewer.server.get_clients() == {}
+    assert viewer._commands.qsize() == steps
+    assert viewer.server._websock_server._client_state_from_id == {}
+    with join(viewer.port, headers={"X-Ttt3r-Role": "guest"}) as socket:
+        say(socket, CAMERA)
+        wait_for(lambda: len(viewer.server.get_clients()) == 1, "who comes through the gate")
+
+
+# Guests.
+
+
+def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
+    viewer = start(token=TOKEN, guests=True)
+    assert viewer.guest_url
+    guest_token = viewer.access.guest_token
+    assert viewer.guest_url == f"{viewer.address}/?token={guest_token}"
+    parts = viewer._publisher._parts  # type: ignore
+    taken: SimpleQueue[Any] = SimpleQueue()
+    parts.run._commands = taken
+    before = viewer.controls.settings
+    guest_cookie = {"Cookie": cookie_for(viewer.port, guest_token)}
+    with join(viewer.port, headers=guest_cookie) as guest:
+        say(guest, CAMERA)
+        assert guest.recv(timeout=5)
+        wait_for(lambda: len(viewer.server.get_clients()) == 1, "the guest")
+        set_value(guest, parts.run._step, True)
+        set_value(guest, parts.timeline._slider, 1)
+        set_value(guest, parts.export._start, True)
+        for uuid in viewer.server.gui._command_handle_from_uuid:
+            say(guest, {"type": "CommandTriggerMessage", "uuid": uuid})
+        place = [1.0, 2.0, 3.0]
+        say(guest, CAMERA, position=place)
+        (client,) = viewer.server.get_clients().values()
+        wait_for(lambda: client.camera.position.tolist() == place, "the guest's own view")
+        assert viewer.gate.dropped >= 4
+        assert taken.empty()
+        assert viewer.controls.settings is before
+        assert parts.timeline._slider.value == 3
+        guest.send(bytes(gate_module.client_messages.MAX_BYTES + 1))
+        assert read_to_the_end(guest) == 1009
+    with join(viewer.port, headers={"Cookie": cookie_for(viewer.port, TOKEN)}) as owner:
+        say(owner, CAMERA)
+        wait_for(lambda: len(viewer.server.get_clients()) >= 1, "the owner")
+        set_value(owner, parts.run._step, True)
+        set_value(owner, parts.timeline._slider, 1)
+        assert isinstance(taken.get(timeout=10), Step)
+        wait_for(lambda: viewer.controls.settings.position == 0, "the slider")
+
+
+def test_the_twin_panes_of_one_browser_do_not_turn_those_of_another(start):
+    viewer = start(token=TOKEN, guests=True)
+    owner, guest = (
+        {"Cookie": cookie_for(viewer.port, token or "")}
+        for token in (viewer.access.owner_token, viewer.access.guest_token)
+    )
+    wait_for(lambda: viewer._twin is not None and viewer._twin.offered, "the twin view")
+    panes = [join(viewer.port, "/lane/0", owner), join(viewer.port, "/lane/1", owner)]
+    for pane in panes:
+        say(pane, CAMERA)
+    wait_for(lambda: len(viewer.server.get_clients()) == 2, "both panes")
+    owned = dict(viewer.server.get_clients())
+    panes += [join(viewer.port, "/lane/0", guest)]
+    say(panes[2], CAMERA)
+    wait_for(lambda: len(viewer.server.get_clients()) == 3, "the guest's pane")
+    say(panes[2], CAMERA, position=[9.0, 9.0, 9.0])
+    say(panes[0], CAMERA, position=[5.0, 5.0, 5.0])
+    first, second = (owned[key] for key in sorted(owned))
+    wait_for(lambda: second.camera.position.tolist() == [5.0] * 3, "the owner's other pane")
+    assert first.camera.position.tolist() == [5.0] * 3
+    (others,) = (c for k, c in viewer.server.get_clients().items() if k not in owned)
+    assert others.camera.position.tolist() == [9.0] * 3
+    for pane in panes:
+        pane.close()
+
+
+# What goes through.
+
+
+def test_large_messages_come_through_bit_for_bit_both_ways(start):
+    viewer = start()
+    points = np.random.default_rng(0).random((300_000, 3)).astype(np.float32)
+    with join(viewer.port) as socket:
+        say(socket, CAMERA)
+        wait_for(lambda: len(viewer.server.get_clients()) == 1, "the client")
+        colors = np.zeros((len(points), 3), np.uint8)
+        viewer.server.scene.add_point_cloud("/big", points, colors, precision="float32")
+        end = time.monotonic() + 20
+        while not has(socket.recv(timeout=10), points):
+            assert time.monotonic() < end
+        asked: list[bytes] = []
+        inner = next(iter(viewer.server.get_clients().values()))
+        payload = np.random.default_rng(1).bytes(9_000_000)
+        inner._websock_connection.register_handler(
+            gate_module.viser._messages.GetRenderResponseMessage,  # type: ignore
+            lambda _, message: asked.append(message.payload),
+        )
+        message = {"type": "GetRenderResponseMessage", "payload": payload, "render_uuid": "x"}
+        socket.send(msgspec.msgpack.encode(message))
+        wait_for(lambda: asked, "the picture")
+        assert asked == [payload]
+
+
+def test_a_slow_browser_holds_up_no_other(start):
+    viewer = start()
+    slow = connect(
+        f"ws://127.0.0.1:{viewer.port}",
+        subprotocols=[PROTOCOL],
+        max_size=None,
+        max_queue=1,
+        compression=None,
+        ping_interval=None,
+    )
+    say(slow, CAMERA)  # and never reads
+    clouds = np.random.default_rng(0).random((12, 200_000, 3)).astype(np.float32)
+    with join(viewer.port) as fast:
+        say(fast, CAMERA)
+        wait_for(lambda: len(viewer.server.get_clients()) == 2, "both")
+        for number, cloud in enumerate(clouds):
+            viewer.server.scene.add_point_cloud(f"/{number}", cloud, (0, 0, 0), precision="float32")
+            begin = time.monotonic()
+            while not has(fast.recv(timeout=5), cloud):
+                pass
+            assert time.monotonic() - begin < 3
+    assert viewer.gate.clients >= 1
+    slow.socket.close()
+
+
+def test_viser_does_not_give_up_a_browser_that_reads_for_minutes(start):
+    viewer = start()
+    with join(viewer.port) as socket:
+        say(socket, CAMERA)
+        wait_for(lambda: len(viewer.server.get_clients()) == 1, "the client")
+        (connection,) = viewer.server._websock_server._live_connections.values()
+        assert connection.keepalive_task is not None
+        wait_for(connection.keepalive_task.cancelled, "its pings to end")
+
+
+def test_there_are_only_so_many_browsers(start, monkeypatch):
+    monkeypatch.setattr(gate_module, "MAX_CLIENTS", 2)
+    viewer = start()
+    with join(viewer.port), join(viewer.port) as second:
+        wait_for(lambda: viewer.gate.clients == 2, "both")
+        assert refused(viewer.port) == 503
+        second.close()
+        wait_for(lambda: viewer.gate.clients == 1, "one to go")
+        join(viewer.port).close()
+
+
+def test_a_browser_of_another_version_is_told_so(start):
+    viewer = start()
+    other: Any = "viser-v0.0.1"
+    with connect(f"ws://127.0.0.1:{viewer.port}", subprotocols=[other]) as socket:
+        with pytest.raises(ConnectionClosed) as caught:
+            socket.recv(timeout=5)
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1002
+        assert "Version mismatch" in caught.value.rcvd.reason
+
+
+def test_closing_leaves_no_thread_and_no_port():
+    before = set(threading.enumerate())
+    viewer = Viewer(SceneStore(), SimpleQueue(), port=0)
+    viewer.start()
+    port = viewer.port
+    get(port, "/")
+    socket = join(port)
+    begin = time.monotonic()
+    viewer.stop()
+    assert time.monotonic() - begin < 2.5
+    assert read_to_the_end(socket) is not None
+    with pytest.raises(ConnectionRefusedError):
+        get(port, "/")
+
+    def left() -> set[str]:
+        alive = [thread for thread in threading.enumerate() if thread not in before]
+        return {thread.name for thread in alive if thread.name.startswith(("page", "asyncio"))}
+
+    wait_for(lambda: not left(), f"the threads to end, not {left()}")
+
+
+def test_the_page_stays_up_where_viser_goes_away(start, caplog):
+    viewer = start()
+    viewer.server.stop()
+    status, _, body = get(viewer.port, "/")
+    assert (status, b"cannot be served now" in body) == (500, True)
+    with join(viewer.port) as socket, pytest.raises(ConnectionClosed):
+        socket.recv(timeout=5)
+    assert caplog.text.count("a request could not be answered") == 1
+
+
+# The command line.
+
+
+def test_no_auth_on_every_network_warns(caplog):
+    access = access_for("0.0.0.0", no_auth=True)
+    viewer = Viewer(SceneStore(), SimpleQueue(), host="0.0.0.0", port=0, access=access)
+    viewer.start()
+    try:
+        assert f"anyone who can reach port {viewer.port} can watch and steer" in caplog.text
+        assert get(viewer.port, "/", {"Host": f"10.0.0.1:{viewer.port}"})[0] == 200
+    finally:
+        viewer.stop()
+
+
+def test_every_network_has_a_token_made_up_and_printed(monkeypatch, capsys):
+    shown: list[str] = []
+
+    def look(*_: object) -> None:
+        line = next(one for one in capsys.readouterr().out.splitlines() if "in a browser" in one)
+        shown.append(line.split()[1])
+        port = int(line.split(":")[2].partition("/")[0])
+        assert get(port, "/")[0] == 403
+        assert get(port, line.split()[1].partition(str(port))[2])[0] == 303
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ttt3r_viewer.wiring.Reconstruction.watch", look)
+    words = ["--input", "demo:loop", "--max-frames", "1", "--port", "0", "--device", "cpu"]
+    monkeypatch.setattr("os._exit", lambda _: None)
+    assert main([*words, "--host", "0.0.0.0"]) == 0
+    assert len(shown[0].partition("token=")[2]) >= 43
+
+
+def test_no_auth_is_a_flag_that_leaves_the_token_away():
+    parser = Parser(prog="ttt3r-view", allow_abbrev=False)
+    add_settings(parser, with_page=True)
+    open_to_all = settings_of(parser.parse_args(["--host", "0.0.0.0", "--no-auth"]))
+    assert access_of(open_to_all) == Access()
+    guarded = settings_of(parser.parse_args(["--token", TOKEN, "--guests", "read-only"]))
+    assert access_of(guarded).owner_token == TOKEN
+    assert access_of(guarded).guest_token

@@ -1,0 +1,215 @@
+"""The presentation without a browser: clocks, moving views, captions, the tour that is kept."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.made_up_run import MadeUpRun, look_at
+from ttt3r_viewer.commands.open import add_arguments
+from ttt3r_viewer.commands.parser import Parser, page_settings_of
+from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.scene.tour import TOUR_FILE, Keyframe, Tour, read_tour
+from ttt3r_viewer.types import Status
+from ttt3r_viewer.viewer.captions import LaneCaption, captions_html, keys_html
+from ttt3r_viewer.viewer.guided_cameras import (
+    APPROACH_SEC,
+    ORBIT_SEC,
+    Focus,
+    GuidedView,
+    approached,
+    focus_of,
+    orbit_view,
+    tour_view,
+    was_put,
+)
+from ttt3r_viewer.viewer.screenshot import LONGEST_SIDE, on_background, picture_size
+from ttt3r_viewer.viewer.show import REPLAY_SEC, Clock, ShowSettings
+from ttt3r_viewer.viewer.tour_book import NOT_KEPT, TourBook
+
+FOCUS = Focus(np.array([1.0, 2.0, 3.0]), 2.0, np.array([0.0, 0.0, 1.0]))
+FOV_Y_RAD = 1.2
+START = GuidedView(np.zeros(3), np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0]), 1.0)
+
+
+def keyframe(x: float, seconds: float = 2.0) -> Keyframe:
+    return Keyframe(look_at([x, -1.0, -2.0], [0.0, 0.0, 1.0]), 0.9, seconds)
+
+
+@given(st.floats(0, 500), st.booleans())
+def test_the_orbit_keeps_its_distance_looks_at_the_middle_and_comes_back(time_sec, all_round):
+    focus = replace(FOCUS, all_round=all_round)
+    view = orbit_view(focus, time_sec, FOV_Y_RAD)
+    assert np.array_equal(view.look_at, focus.centre)
+    distance = np.linalg.norm(view.position - focus.centre)
+    assert distance == pytest.approx(focus.radius / math.sin(FOV_Y_RAD / 2))
+    again = orbit_view(focus, time_sec + ORBIT_SEC, FOV_Y_RAD)
+    np.testing.assert_allclose(again.position, view.position, atol=1e-9)
+    # Up is -y: the orbit is always above the middle.
+    assert view.position[1] < focus.centre[1]
+
+
+def test_the_orbit_goes_all_round_only_where_the_scene_was_seen_so():
+    def behind(all_round: bool) -> float:
+        focus = replace(FOCUS, all_round=all_round)
+        times = np.linspace(0, ORBIT_SEC, 100)
+        return max(orbit_view(focus, t, FOV_Y_RAD).position[2] - focus.centre[2] for t in times)
+
+    assert behind(True) > 0 > behind(False)
+    store = SceneStore(max_points=5000)
+    run = MadeUpRun(store, total=4)
+    for _ in range(4):
+        run.add_frame()
+    found = focus_of(store.snapshot().lanes[0])
+    assert not found.all_round
+    assert np.linalg.norm(found.ahead) == pytest.approx(1.0)
+    assert found.radius > 0
+
+
+def test_a_view_comes_from_its_start_to_its_goal_and_stays_there():
+    goal = orbit_view(FOCUS, 3.0, FOV_Y_RAD)
+    np.testing.assert_allclose(approached(START, goal, 0.0).position, START.position)
+    assert approached(START, goal, APPROACH_SEC) is goal
+    halfway = approached(START, goal, APPROACH_SEC / 2)
+    np.testing.assert_allclose(halfway.position, (START.position + goal.position) / 2)
+    assert np.linalg.norm(halfway.up) == pytest.approx(1.0)
+
+
+def test_the_tour_passes_its_keyframes_and_looks_along_them():
+    keyframes = (keyframe(-1.0), keyframe(0.5), keyframe(2.0, 3.0))
+    tour = Tour(keyframes)
+    for time_sec, one in zip((0.0, 2.0, 5.0), keyframes, strict=True):
+        view = tour_view(tour, time_sec, 2.5)
+        np.testing.assert_allclose(view.position, one.T_world_camera[:3, 3], atol=1e-9)
+        forward = (view.look_at - view.position) / 2.5
+        np.testing.assert_allclose(forward, one.T_world_camera[:3, 2], atol=1e-9)
+        np.testing.assert_allclose(view.up, -one.T_world_camera[:3, 1], atol=1e-9)
+        assert view.fov_y_rad == pytest.approx(one.fov_y_rad)
+
+
+def test_only_a_place_that_was_sent_counts_as_sent():
+    sent = [orbit_view(FOCUS, t, FOV_Y_RAD).position for t in np.arange(0, 4, 0.04)]
+    for place in sent:
+        assert was_put(place + 1e-9, FOCUS.centre, sent)
+    moved = orbit_view(FOCUS, 1.0, FOV_Y_RAD).position + np.array([0.0, 1e-3, 0.0])
+    assert not was_put(moved, FOCUS.centre, sent)
+    assert not was_put(orbit_view(FOCUS, 1.02, FOV_Y_RAD).position, FOCUS.centre, sent)
+
+
+def test_a_clock_stands_while_it_is_stopped():
+    clock = Clock().started(10.0)
+    assert clock.at(13.0) == 3.0
+    stopped = clock.stopped(13.0)
+    assert stopped.at(99.0) == 3.0
+    assert not stopped.going
+    assert stopped.started(100.0).at(101.0) == 4.0
+
+
+def test_what_moves_is_stopped_and_goes_on_where_it_was():
+    show = ShowSettings().replayed(0.0)
+    assert show.moving(60, 1.0)
+    assert show.replay_position(60, 1.0) == 10
+    stopped = show.stopped(1.0)
+    assert not stopped.moving(60, 50.0)
+    assert stopped.started(50.0).replay_position(60, 51.0) == 20
+    # At its end the growth does not move any more; a long one takes no longer than it may.
+    assert not show.moving(60, 100.0)
+    assert show.replay_position(60, 100.0) == 59
+    assert show.replay_position(3000, REPLAY_SEC) == 2999
+    orbiting = show.toggled_motion("orbit", 100.0)
+    assert orbiting.moving(60, 100.0)
+    assert orbiting.toggled_motion("tour", 101.0).motion == "tour"
+    assert orbiting.toggled_motion("orbit", 101.0).motion == "still"
+
+
+def test_the_tour_is_kept_in_its_folder_and_read_again(tmp_path: Path):
+    book = TourBook(tmp_path)
+    assert book.tour is None
+    book.add(keyframe(-1.0))
+    book.add(keyframe(1.0))
+    book.pace(3.0)
+    again = TourBook(tmp_path)
+    assert again.tour is not None
+    assert again.tour.duration_sec == 3.0
+    assert again.note == ""
+    again.remove_last()
+    assert len(read_tour(tmp_path / TOUR_FILE).keyframes) == 1
+    again.clear()
+    assert not (tmp_path / TOUR_FILE).exists()
+    again.clear()
+    again.remove_last()
+    assert TourBook(tmp_path).keyframes == ()
+
+
+def test_a_tour_without_a_folder_says_that_it_is_not_kept():
+    book = TourBook(None)
+    book.add(keyframe(0.0))
+    assert len(book.keyframes) == 1
+    assert book.note == NOT_KEPT
+
+
+def test_a_damaged_tour_is_named_and_left_alone(tmp_path: Path):
+    path = tmp_path / TOUR_FILE
+    path.write_text(json.dumps({"format": "ttt3r-viewer tour", "version": 9}))
+    before = path.read_bytes()
+    book = TourBook(tmp_path)
+    assert "version 9" in book.note
+    assert "left alone" in book.note
+    book.add(keyframe(0.0))
+    assert path.read_bytes() == before
+    assert "left alone" in book.note
+
+
+def test_a_tour_that_cannot_be_saved_says_so_and_is_kept_in_memory(tmp_path: Path):
+    book = TourBook(tmp_path / "gone")
+    book.add(keyframe(0.0))
+    assert "not saved" in book.note
+    assert len(book.keyframes) == 1
+
+
+def test_the_captions_name_lanes_and_errors_and_hold_no_markup_of_others():
+    lanes = (LaneCaption("<b>rule</b>", 0.12345, True), LaneCaption("other", math.nan, False))
+    text = captions_html("A & B", "<i>lab</i>", Status(phase="paused"), (3, 60), lanes)
+    for wanted in ("A &amp; B", "&lt;i&gt;lab", "&lt;b&gt;rule", "ATE 0.123", "frame 3 of 60"):
+        assert wanted in text
+    assert "paused" in text
+    assert "nan" not in text
+    unknown = captions_html(
+        "", "", Status(phase="running"), (3, None), (LaneCaption("x", None, True),)
+    )
+    assert "frame 3<" in unknown
+    assert "ATE" not in unknown
+    failed = captions_html("", "", Status(phase="failed", message="no <disk>"), (0, 0), ())
+    assert "no &lt;disk&gt;" in failed
+    assert "Space" in keys_html()
+
+
+def test_a_picture_is_twice_the_canvas_unless_that_is_too_large():
+    assert picture_size(800, 600) == (1600, 1200)
+    width, height = picture_size(6000, 3000)
+    assert (width, height) == (LONGEST_SIDE, LONGEST_SIDE // 2)
+    clear = np.zeros((1, 2, 4), np.uint8)
+    clear[0, 1] = (200, 100, 0, 255)
+    assert on_background(clear).tolist() == [[[20, 20, 20], [200, 100, 0]]]
+
+
+def test_open_takes_the_settings_of_the_page_from_a_file_and_flags_win(tmp_path: Path):
+    path = tmp_path / "talk.yaml"
+    path.write_text("title: Rooms\nlogo-text: Lab\npresent: true\nrule: constant\nport: 1234\n")
+    parser = Parser(prog="ttt3r-view open")
+    add_arguments(parser)
+    given_words = parser.parse_args(["session", "--config", str(path), "--port", "0"])
+    settings = page_settings_of(given_words, "max_points")
+    assert (settings.title, settings.logo_text, settings.present) == ("Rooms", "Lab", True)
+    assert (settings.port, settings.rule) == (0, "ttt3r")
+    path.write_text("titel: Rooms\n")
+    with pytest.raises(SettingsError, match="did you mean title"):
+        page_settings_of(given_words)

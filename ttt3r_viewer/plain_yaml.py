@@ -1,0 +1,81 @@
+"""Reads the YAML of settings: values by name, without what YAML has beyond that.
+
+Anchors, aliases and merge keys let a few lines stand for more values than fit in memory, and of two
+values under one name YAML's reader keeps the last without a word; so all of these are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ttt3r_viewer.errors import SettingsError
+
+LONGEST = 64 << 10
+"""Bytes; PyYAML reads some 100 kB in a second, and settings are far shorter."""
+DEEPEST = 16
+_LONGEST_REASON = 200
+
+
+def read_plain_yaml(path: Path) -> Any:
+    """What the first document of a file says, as plain values.
+
+    Raises `SettingsError` without the file's name in it: not readable, too long, not YAML, or more
+    than plain values.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(LONGEST + 1)
+    except (OSError, ValueError) as error:
+        raise SettingsError(getattr(error, "strerror", None) or str(error)) from error
+    if len(data) > LONGEST:
+        raise SettingsError(f"longer than {LONGEST:,} bytes; settings are not so long")
+    try:
+        return yaml.load(data.decode("utf-8"), _PlainLoader)
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
+        # PyYAML makes numbers and dates by Python's own types, whose errors come through.
+        what = " ".join(str(error).split())[:_LONGEST_REASON]
+        raise SettingsError(f"not YAML ({what or type(error).__name__})") from error
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """A safe loader that refuses aliases, merges, double names and deep nesting."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.composer.ComposerError(
+                None,
+                None,
+                f"*{event.anchor} stands for another value: write it out",
+                event.start_mark,
+            )
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise yaml.composer.ComposerError(
+                None, None, f"nested deeper than {DEEPEST} levels", event.start_mark
+            )
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name is None or key.tag == "tag:yaml.org,2002:merge":
+                what = "a name that is no text" if name is None else "<< merges another mapping"
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{what}: write `name: value`", key.start_mark
+                )
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{name[:40]} stands there twice: give it once", key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)

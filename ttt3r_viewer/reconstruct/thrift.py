@@ -1,0 +1,78 @@
+"""What is done when memory runs out: fewer pictures are encoded at once, then it is said what to
+lower.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from ttt3r_viewer.errors import ReconstructionError
+from ttt3r_viewer.model.load import is_out_of_memory
+
+log = logging.getLogger(__name__)
+Made = TypeVar("Made")
+
+
+class TooLittleMemoryError(ReconstructionError):
+    """Memory ran out, and the text says what to lower."""
+
+
+class Thrift:
+    """How many pictures are encoded at once: `most`, and half of that each time memory runs out.
+
+    Several threads may use it: what one of them gives up, all of them have.
+    """
+
+    def __init__(self, device: torch.device, most: int) -> None:
+        self._device, self._most = device, most
+        self.batch = most
+        """How many now; at least one."""
+
+    @property
+    def note(self) -> str:
+        """How many there are, where memory has run out; empty otherwise."""
+        return "" if self.batch == self._most else f"look-ahead {self.batch} for want of memory"
+
+    def restart(self) -> None:
+        """Try the whole number again: other rules may take less."""
+        self.batch = self._most
+
+    def sparing(self, work: Callable[[int], Made]) -> Made:
+        """What `work` makes, which is told how many pictures to take and is tried again with half.
+
+        Raises `TooLittleMemoryError` where one picture is too much.
+        """
+        while True:
+            batch = self.batch
+            try:
+                return work(batch)
+            except TooLittleMemoryError:
+                if batch == 1:
+                    raise
+            # Behind the handler, whose traceback would hold on to the tensors.
+            self.batch = min(self.batch, batch // 2)
+            log.warning("out of memory: encoding %d pictures at once from now on", self.batch)
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            elif self._device.type == "mps":
+                torch.mps.empty_cache()
+
+
+@contextmanager
+def telling_of_memory(where: str, advice: str) -> Iterator[None]:
+    """Turn every way in which torch runs out of memory into one error.
+
+    `where` is the device and what was computed there, `advice` what can be lowered. Raises
+    `TooLittleMemoryError`.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TooLittleMemoryError(f"out of memory on {where}: {advice}") from error

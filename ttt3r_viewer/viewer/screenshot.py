@@ -1,0 +1,68 @@
+"""Pictures of what one browser shows, twice as large, taken by that browser and sent to it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+
+import numpy as np
+import viser
+from numpy.typing import NDArray
+from PIL import Image
+
+SCALE = 2
+LONGEST_SIDE = 8192
+"""What every browser's graphics can draw at once."""
+WAIT_SEC = 60.0
+"""A browser without a GPU takes seconds; one that answers not at all is given up."""
+BACKGROUND = (20, 20, 20)
+"""What the page shows where there is nothing."""
+
+log = logging.getLogger(__name__)
+
+
+def picture_size(width: int, height: int) -> tuple[int, int]:
+    """Give twice the size of a canvas, or as much as its browser can draw."""
+    factor = min(SCALE, LONGEST_SIDE / max(width, height))
+    return max(round(width * factor), 1), max(round(height * factor), 1)
+
+
+def on_background(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay a picture (height, width, 4) RGBA on the page's background; gives (height, width, 3)."""
+    share = picture[..., 3:].astype(np.float32) / 255
+    laid = share * picture[..., :3] + (1 - share) * np.array(BACKGROUND, np.float32)
+    return laid.round().astype(np.uint8)
+
+
+class Screenshots:
+    """Takes one picture at a time, each in a thread of its own: a browser may take long."""
+
+    def __init__(self) -> None:
+        self._busy = threading.Lock()
+        """Held while a picture is taken."""
+
+    def take(self, client: viser.ClientHandle, name: str) -> None:
+        """Let a browser draw what it shows, and send it the PNG as `name`; returns at once."""
+        if not self._busy.acquire(blocking=False):
+            client.add_notification(
+                "Screenshot", "Another one is being taken: try again in a moment.", color="yellow"
+            )
+            return
+        threading.Thread(
+            target=self._take, args=(client, name), name="screenshot", daemon=True
+        ).start()
+
+    def _take(self, client: viser.ClientHandle, name: str) -> None:
+        try:
+            width, height = picture_size(client.camera.image_width, client.camera.image_height)
+            picture = client.get_render(height, width, transport_format="png", timeout=WAIT_SEC)
+            file = io.BytesIO()
+            Image.fromarray(on_background(picture)).save(file, "png")
+            client.send_file_download(name, file.getvalue(), save_immediately=True)
+        except (RuntimeError, TimeoutError, ValueError, MemoryError) as error:
+            # A browser that was closed meanwhile is told nothing, and that is right.
+            log.warning("no screenshot: %s", error)
+            client.add_notification("No screenshot", str(error), color="red")
+        finally:
+            self._busy.release()
