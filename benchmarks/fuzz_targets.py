@@ -41,7 +41,7 @@ _PICKLE_WORDS = (b"cos\nsystem\n", b"R", b"b", b"\x81", b"\x92", b"\x93", b"(", 
 _ZIP_WORDS = (b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"../",
               b"data.pkl", b"/data/0", b"\xff" * 4, b"\x00" * 8)  # fmt: skip
 _JSON_WORDS = (b"{", b"}", b"[", b"]", b'"', b":", b",", b"null", b"NaN", b"Infinity", b"-1",
-               b"1e999", b"true", b"9" * 5000, b"[" * 5000, b'{"a":' * 5000, b"\\u0000")  # fmt: skip
+               b"1e999", b"true", b"9" * 5000, b"[" * 5000, b'{"a":' * 5000, b"\\u0")  # fmt: skip
 _MEDIA_WORDS = (b"IHDR", b"IDAT", b"acTL", b"\xff\xd8\xff", b"\xff\xdb", b"II*\x00", b"MM\x00*",
                 b"%!PS-Adobe-3.0 EPSF-3.0\n", b"moov", b"mdat", b"stts", b"elst", b"#EXTM3U\n",
                 b"ftypisom", b"GIF89a", b"\x7f" * 4, b"Exif\x00\x00")  # fmt: skip
