@@ -10,7 +10,7 @@ view: $(VENV)/viewer.installed
 	$(BIN)/ttt3r-view $(ARGS)
 
 test: $(VENV)/dev.installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 # What a change must pass beside the tests.
 check: $(VENV)/dev.installed

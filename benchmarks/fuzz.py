@@ -4,12 +4,12 @@
                               [--engine mutation|atheris]
 
 Any bytes must give a valid object or a `ViewerError` of one line; any other error, more than 10 s
-or 768 MiB, a started program, an opened connection or a written file is a finding. Inputs are valid
-files that were changed (bits, cuts, splices, lengths, words of the format, JSON values), and where
-a target has them programs and texts that hypothesis makes. Each target has its share of the time in
-a process of its own, whose memory is limited; one that dies or hangs is a finding too, and the
-target goes on in a new one. A finding is saved below `--output` as `TARGET-NUMBER.bin`, shrunk, and
-the same with `.txt` says what it did and which seed found it.
+or 768 MiB (of pictures and films 2 GiB), a started program, an opened connection or a written file
+is a finding. Inputs are valid files that were changed (bits, cuts, splices, lengths, words of the
+format, JSON values), and where a target has them programs and texts that hypothesis makes. Each
+target has its share of the time in a process of its own, whose memory is limited; one that dies or
+hangs is a finding too, and the target goes on in a new one. A finding is saved below `--output` as
+`TARGET-NUMBER.bin`, shrunk, and the same with `.txt` says what it did and which seed found it.
 
 `--engine atheris` takes the libFuzzer of the package `atheris`, which follows the coverage of our
 code, where it is installed; `--output` then holds the inputs at which it stopped.
@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import random
+import re
 import resource
 import selectors
 import subprocess
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from benchmarks.fuzz_targets import Target
 
+_LIBFUZZER_DONE = re.compile(r"Done (\d+) runs in (\d+) second")
 STALLED_SEC = 60.0
 """Without a word from a worker, which says something every second: it hangs in C."""
 STARTING_SEC = 600.0
@@ -58,7 +61,7 @@ class Tally:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0, help="of all targets together")
     parser.add_argument("--targets", help="names with commas (default: all)")
     parser.add_argument("--seed", type=int, default=0)
@@ -109,7 +112,19 @@ def run(name: str, seed: int, seconds: float, output: Path, engine: str) -> Tall
                 _current(output, name).rename(output / f"{name}-died-{seed + 1000 * worker}.bin")
         _current(output, name).unlink(missing_ok=True)
         worker += 1
+        if engine == "atheris":
+            _add_libfuzzer(output, name, tally)
     return tally
+
+
+def _add_libfuzzer(output: Path, name: str, tally: Tally) -> None:
+    """Take in what libFuzzer wrote when it ended, and what was saved."""
+    log = (output / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+    for runs, seconds in _LIBFUZZER_DONE.findall(log)[-1:]:
+        tally.inputs += int(runs)
+        tally.seconds += float(seconds)
+    for saved in output.glob(f"{name}-*.txt"):
+        tally.findings[saved.read_text(encoding="utf-8").partition("\n")[0]] += 1
 
 
 def _listen(process: subprocess.Popen[str], tally: Tally) -> str:
@@ -205,7 +220,12 @@ def made(strategy: SearchStrategy[bytes], seed: int, count: int) -> list[bytes]:
         database=None,
         deadline=None,
         phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
+        suppress_health_check=[
+            hypothesis.HealthCheck.too_slow,
+            hypothesis.HealthCheck.data_too_large,
+            hypothesis.HealthCheck.filter_too_much,
+            hypothesis.HealthCheck.large_base_example,
+        ],
     )
     @hypothesis.given(strategy)
     def collect(data: bytes) -> None:
@@ -231,8 +251,8 @@ def _limit_memory() -> None:
 
 def _follow_coverage(name: str, seconds: float, output: Path) -> None:
     """Let libFuzzer choose the inputs by what they reach in our code; it ends this process."""
-    import atheris  # pyright: ignore[reportMissingImports] - optional, and not for every system
-
+    # Optional, and not for every system; so it is imported without a name that checkers look up.
+    atheris = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["ttt3r_viewer"]):
         from benchmarks.fuzz_targets import TARGETS
     from benchmarks.fuzz_judge import judge

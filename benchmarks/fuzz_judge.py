@@ -19,8 +19,6 @@ from ttt3r_viewer.errors import ViewerError
 
 LIMIT_SEC = 10.0
 """For one input; a machine that is busy otherwise makes many times of the usual 10 ms."""
-LIMIT_BYTES = 768 << 20
-"""By which one input may raise the process's peak memory."""
 SHRINKING_STEPS = 400
 _FORBIDDEN = (
     *(
@@ -106,8 +104,8 @@ def judge(target: Target, data: bytes, folder: Path) -> str:
         _guard.place = None
     if _guard.seen:
         return f"it did {_guard.seen[0]}"
-    if not wrong and _peak_bytes() - before > LIMIT_BYTES:
-        return f"more than {LIMIT_BYTES >> 20} MiB of memory"
+    if not wrong and _peak_bytes() - before > target.most_mib << 20:
+        return f"more than {target.most_mib} MiB of memory"
     return wrong
 
 
@@ -142,7 +140,7 @@ def _raise_too_long(_signal: int, _frame: FrameType | None) -> None:
 def _place_of(error: BaseException) -> str:
     """The innermost place of ours that an error came through."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = ("ttt3r_viewer", "benchmarks/fuzz_")
+    ours = ("ttt3r_viewer", "fuzz_sessions", "fuzz_media")
     own = [one for one in frames if any(place in one.filename for place in ours)]
     if not own:
         return "no code of ours"

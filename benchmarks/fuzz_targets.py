@@ -33,6 +33,8 @@ class Target:
     programs: st.SearchStrategy[bytes] | None = None
     """Inputs that are made, not changed."""
     is_json: bool = field(default=False, kw_only=True)
+    most_mib: int = field(default=768, kw_only=True)
+    """By which one input may raise the process's peak memory."""
 
 
 _PICKLE_WORDS = (b"cos\nsystem\n", b"R", b"b", b"\x81", b"\x92", b"\x93", b"(", b"o", b"Q", b"P0\n",
@@ -99,9 +101,9 @@ TARGETS: dict[str, Target] = {
     "poses": Target(media.give_poses, media.pose_files, _TEXT_WORDS, mutation.pose_texts()),
     "transforms": Target(media.give_transforms, media.transforms, _JSON_WORDS, is_json=True),
     "data-text": Target(media.give_data_text, media.data_texts, _TEXT_WORDS, mutation.pose_texts()),
-    "data-binary": Target(media.give_data_binary, media.data_binaries, _MEDIA_WORDS),
-    "image": Target(media.give_image, media.images, _MEDIA_WORDS),
-    "video": Target(media.give_video, media.videos, _MEDIA_WORDS),
+    "data-binary": Target(media.give_data_binary, media.data_binaries, _MEDIA_WORDS, most_mib=2048),
+    "image": Target(media.give_image, media.images, _MEDIA_WORDS, most_mib=2048),
+    "video": Target(media.give_video, media.videos, _MEDIA_WORDS, most_mib=2048),
     "yaml": Target(media.give_yaml, media.configs, _YAML_WORDS, mutation.yaml_texts()),
     "rules": Target(media.give_rules, lambda: [b"ttt3r,constant:0.3"], (), mutation.rule_texts()),
 }

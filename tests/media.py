@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -120,7 +121,7 @@ def write_sound(path: Path) -> Path:
     return path
 
 
-def open_at(path: Path, **choice: int) -> FrameSource:
+def open_at(path: Path, **choice: Any) -> FrameSource:
     return open_source(str(path), **choice)
 
 

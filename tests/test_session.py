@@ -21,6 +21,7 @@ from ttt3r_viewer.model.layers import (
 )
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.model.rope import rotation
+from ttt3r_viewer.reconstruct.ahead import EncodedFrame
 from ttt3r_viewer.reconstruct.commands import Pause, Play, Step
 from ttt3r_viewer.reconstruct.lanes import Lanes
 from ttt3r_viewer.reconstruct.session import Session
@@ -111,7 +112,7 @@ def test_the_live_loop_is_the_plain_loop(case, network):
     frames = case.arrays["frames"]
     plain = Lanes(network, (TTT3R(),), reset_every=4)
     ahead = plain.look_ahead(Recorded(frames))
-    expected = [plain.take(ready)[0] for ready in ahead if not isinstance(ready, SkippedFrame)]
+    expected = [plain.take(ready)[0] for ready in ahead if isinstance(ready, EncodedFrame)]
     store, commands = SceneStore(points_per_frame=10**6), queue.SimpleQueue()
     for command in (Pause(), Step(), Step(), Play()):
         commands.put(command)
@@ -140,7 +141,7 @@ def test_frames_encoded_ahead_give_what_they_give_one_by_one(case, network):
     session = Session(network, TTT3R(), reset_every=4)
     lanes = Lanes(network, (TTT3R(),), reset_every=4)
     for ready, frame in zip(lanes.look_ahead(Recorded(frames)), frames, strict=True):
-        assert not isinstance(ready, SkippedFrame)
+        assert isinstance(ready, EncodedFrame)
         (ahead,), alone = lanes.take(ready), session.process(frame)
         for a, b in (
             (ahead.camera.T_world_camera, alone.camera.T_world_camera),

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from ttt3r_viewer.errors import SettingsError
 
@@ -49,7 +51,7 @@ class _PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.composer.ComposerError(
+            raise ComposerError(
                 None,
                 None,
                 f"*{event.anchor} stands for another value: write it out",
@@ -57,7 +59,7 @@ class _PlainLoader(yaml.SafeLoader):
             )
         self._depth += 1
         if self._depth > DEEPEST:
-            raise yaml.composer.ComposerError(
+            raise ComposerError(
                 None, None, f"nested deeper than {DEEPEST} levels", event.start_mark
             )
         node = super().compose_node(parent, index)
@@ -70,11 +72,9 @@ class _PlainLoader(yaml.SafeLoader):
             name = key.value if isinstance(key, yaml.ScalarNode) else None
             if name is None or key.tag == "tag:yaml.org,2002:merge":
                 what = "a name that is no text" if name is None else "<< merges another mapping"
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{what}: write `name: value`", key.start_mark
-                )
+                raise ConstructorError(None, None, f"{what}: write `name: value`", key.start_mark)
             if name in seen:
-                raise yaml.constructor.ConstructorError(
+                raise ConstructorError(
                     None, None, f"{name[:40]} stands there twice: give it once", key.start_mark
                 )
             seen.add(name)
