@@ -14,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 BROWSER = Path(__file__).parent / "browser"
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process, for what they set up; and all that start a browser."""
     for item in items:
