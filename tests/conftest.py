@@ -14,9 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 BROWSER = Path(__file__).parent / "browser"
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Keep a file's tests in one process, for what they set up; and all that start a browser."""
-    for item in items:
-        group = "browser" if BROWSER in item.path.parents else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+    group = "browser" if BROWSER in item.path.parents else item.path.name
+    item.add_marker(pytest.mark.xdist_group(group))
