@@ -14,14 +14,17 @@ import time
 from itertools import islice
 from pathlib import Path
 
+import av
 import pytest
 
 from benchmarks import fuzz, fuzz_judge
 from benchmarks.fuzz_judge import judge, shrunk, warm_up
 from benchmarks.fuzz_targets import TARGETS, Target
-from benchmarks.mutation import mutated, mutated_json
+from benchmarks.mutation import STRANGE, mutated, mutated_json
+from tests.media import level_frames, write_video
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import InputError
+from ttt3r_viewer.frames.source import open_source
 
 FOUND = sorted((Path(__file__).parent / "hostile").glob("*.bin"))
 INPUTS = 40
@@ -55,6 +58,16 @@ def test_a_valid_seed_is_read(tmp_path: Path, name: str) -> None:
     TARGETS[name].read(TARGETS[name].seeds()[0], tmp_path)
 
 
+def test_a_script_that_names_other_files_is_refused(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.ts", level_frames(6))
+    script = tmp_path / "b.mp4"
+    script.write_text("ffconcat version 1.0\nfile 'a.ts'\n")
+    with av.open(str(script)) as container:
+        assert len(list(container.decode(video=0))) == 6, "FFmpeg itself follows it"
+    with pytest.raises(InputError, match="neither an image nor a video"):
+        open_source(str(script))
+
+
 def test_names_do_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "no\x1b[2J\x07folder"]) == 2
     said = capsys.readouterr().err
@@ -76,8 +89,10 @@ def test_changes_change() -> None:
     seeds = [bytes(range(200)), b"other" * 20]
     changed = {mutated(seeds[0], seeds, [b"word"], dice) for _ in range(200)}
     assert len(changed) > 150
+    before = repr(STRANGE)
     changed = {mutated_json(b'{"a": [1, 2, {"b": "c"}]}', dice) for _ in range(200)}
     assert len(changed) > 80
+    assert repr(STRANGE) == before, "what is put in is a copy"
 
 
 def _misbehaves(how: str):
