@@ -116,7 +116,7 @@ def test_asked_from_the_start_of_a_segment_the_rays_are_those_of_the_first_camer
 
 
 def test_asking_changes_nothing(case, network):
-    rules, frames = rules_from_text("ttt3r,recal3r,filt3r"), case.arrays["frames"]
+    rules, frames = rules_from_text("ttt3r,recal3r,filt3r"), case.arrays["frames"][:4]
     alone, asked = (Lanes(network, rules, reset_every=3) for _ in range(2))
     for frame in frames:
         plain, other = alone.process(frame), asked.process(frame)
