@@ -19,9 +19,9 @@ MOMENT_BYTES = 512 * 2**20
 PICTURE_BYTES = 512 * 2**20
 """Budget for prepared pictures, on the host."""
 MOMENT_BYTES_BESIDE_ARCHIVE = 128 * 2**20
-PICTURE_BYTES_BESIDE_ARCHIVE = 4 * 2**20
+PICTURE_BYTES_BESIDE_ARCHIVE = 2 * 2**20
 """The same where an archive has the older pictures: a run of any length then takes no more."""
-MOST_MOMENTS = 128
+MOST_MOMENTS = 64
 """However small they are: of 3,000 frames at most 32 are then taken again to look into one."""
 LATEST = 16
 """So many latest moments are all kept; older ones every so many frames."""

@@ -121,7 +121,7 @@ class SceneStore:
         self,
         max_points: int = 2_500_000,
         points_per_frame: int = 20_000,
-        max_picture_bytes: int = 8 * 2**20,
+        max_picture_bytes: int = 6 * 2**20,
         one_per_voxel: bool = False,
     ) -> None:
         self._max_points = max_points
