@@ -1,6 +1,6 @@
 """What the gate costs: the same clouds read from viser's own port and through the gate.
 
-    python benchmarks/gate.py [--clouds 40] [--points 200000]
+    python -m benchmarks.gate [--clouds 40] [--points 200000]
 
 Bytes per second of clouds of points sent one after the other, and the time from a small change on
 the server to its message at a client that reads.
@@ -12,37 +12,20 @@ import argparse
 import statistics
 import time
 from queue import SimpleQueue
-from typing import Any
 
-import msgspec
 import numpy as np
 import viser
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.connection import Connection
 
+from tests.page_client import CAMERA, join, say
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 
-PROTOCOL: Any = f"viser-v{viser.__version__}"
-CAMERA = {
-    "type": "ViewerCameraMessage",
-    "wxyz": [1.0, 0.0, 0.0, 0.0],
-    "position": [0.0, 0.0, 0.0],
-    "fov": 1.0,
-    "near": 0.01,
-    "far": 1000.0,
-    "image_height": 480,
-    "image_width": 640,
-    "look_at": [0.0, 0.0, 1.0],
-    "up_direction": [0.0, -1.0, 0.0],
-}
 
-
-def reader(port: int) -> ClientConnection:
+def reader(port: int) -> Connection:
     """Join as a browser does, and read what is there already."""
-    socket = connect(
-        f"ws://127.0.0.1:{port}", subprotocols=[PROTOCOL], max_size=None, compression=None
-    )
-    socket.send(msgspec.msgpack.encode(CAMERA))
+    socket = join(port)
+    say(socket, CAMERA)
     try:
         while True:
             socket.recv(timeout=0.5)

@@ -14,6 +14,8 @@ import pytest
 import viser
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
+from tests.made_up_run import MadeUpRun
+from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 
 CHROMIUM_FLAGS = [
@@ -30,6 +32,8 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+FRAMES = 6
+"""Of the run that `at_tab` begins."""
 SCENE_READY = "() => window.__viserMutable?.nodeRefFromName?.['/WorldAxes']"
 # Read from the scene itself, because the renderer's own count is that of its last frame.
 DRAWN_POINTS = """() => {
@@ -190,6 +194,32 @@ def open_ui(
             ui.page.screenshot(path=tmp_path / f"failed_{number}.png")
         ui.page.close()
     assert [error for ui in opened for error in ui.errors] == []
+
+
+@pytest.fixture
+def at_tab(open_ui: Callable[[Viewer], Ui]) -> Iterator[Callable[[str], tuple[MadeUpRun, Ui]]]:
+    """Begin a paused run of two lanes and six frames, and open its page at a tab."""
+    begun: list[tuple[MadeUpRun, Viewer]] = []
+
+    def begin(tab: str) -> tuple[MadeUpRun, Ui]:
+        store = SceneStore(max_points=20_000, points_per_frame=200)
+        run = MadeUpRun(store, lanes=2, paused=True)
+        viewer = Viewer(store, run.commands, port=0)
+        begun.append((run, viewer))
+        viewer.start()
+        run.start()
+        for _ in range(FRAMES):
+            run.add_frame()
+        ui = open_ui(viewer)
+        ui.wait_probe("all frames", frames_seen=FRAMES)
+        ui.page.get_by_role("tab", name=tab).click()
+        ui.settle()
+        return run, ui
+
+    yield begin
+    for run, viewer in begun:
+        run.stop()
+        viewer.stop()
 
 
 @pytest.hookimpl(hookwrapper=True)

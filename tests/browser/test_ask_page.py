@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Ui, wait_for
+from tests.browser.conftest import FRAMES, Ui, wait_for
 from tests.made_up_run import MadeUpRun, pose_at
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.reconstruct.commands import Query
-from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.viewer.app import Viewer
 
 pytestmark = pytest.mark.browser
 
-FRAMES = 6
 PIXELS = 16 * 12
 EXPECTED_NODES = [f"/lanes/{k}/expected_{what}" for k in (0, 1) for what in ("points", "camera")]
 
 
 @pytest.fixture
-def still(open_ui: Callable[[Viewer], Ui]) -> Iterator[tuple[MadeUpRun, Ui]]:
+def still(at_tab: Callable[[str], tuple[MadeUpRun, Ui]]) -> tuple[MadeUpRun, Ui]:
     """A paused run of two lanes and six frames, and its page at the tab "Ask"."""
-    store = SceneStore(max_points=20_000, points_per_frame=200)
-    run = MadeUpRun(store, lanes=2, paused=True)
-    viewer = Viewer(store, run.commands, port=0)
-    viewer.start()
-    run.start()
-    for _ in range(FRAMES):
-        run.add_frame()
-    ui = open_ui(viewer)
-    ui.wait_probe("all frames", frames_seen=FRAMES)
-    ui.page.get_by_role("tab", name="Ask").click()
-    ui.settle()
-    yield run, ui
-    run.stop()
-    viewer.stop()
+    return at_tab("Ask")
 
 
 def queries(run: MadeUpRun) -> list[Query]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,34 +13,17 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, TimeoutError, expect
 
-from tests.browser.conftest import Ui, wait_for
+from tests.browser.conftest import FRAMES, Ui, wait_for
 from tests.made_up_run import MadeUpRun
 from ttt3r_viewer.reconstruct.commands import Inspect
-from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.viewer.app import Viewer
 
 pytestmark = pytest.mark.browser
 
-FRAMES = 6
-
 
 @pytest.fixture
-def still(open_ui: Callable[[Viewer], Ui]) -> Iterator[tuple[MadeUpRun, Ui]]:
+def still(at_tab: Callable[[str], tuple[MadeUpRun, Ui]]) -> tuple[MadeUpRun, Ui]:
     """A paused run of two lanes and six frames, and its page at the tab "Inspect"."""
-    store = SceneStore(max_points=20_000, points_per_frame=200)
-    run = MadeUpRun(store, lanes=2, paused=True)
-    viewer = Viewer(store, run.commands, port=0)
-    viewer.start()
-    run.start()
-    for _ in range(FRAMES):
-        run.add_frame()
-    ui = open_ui(viewer)
-    ui.wait_probe("all frames", frames_seen=FRAMES)
-    ui.page.get_by_role("tab", name="Inspect").click()
-    ui.settle()
-    yield run, ui
-    run.stop()
-    viewer.stop()
+    return at_tab("Inspect")
 
 
 def questions(run: MadeUpRun) -> list[Inspect]:

@@ -11,7 +11,7 @@ from dataclasses import fields
 from functools import partial
 from queue import SimpleQueue
 
-from ttt3r_viewer.commands.page import PAGE_TITLE, access_of, announce
+from ttt3r_viewer.commands.page import announce, viewer_of
 from ttt3r_viewer.commands.parser import Say, add_page_settings, page_settings_of
 from ttt3r_viewer.commands.session import add_session, open_archive, when_recorded
 from ttt3r_viewer.errors import EvaluationError, ViewerError
@@ -69,25 +69,18 @@ def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
         make_looker = partial(recorded_lanes, archive, network)
     ground_truth, note = true_poses(archive)
     from ttt3r_viewer.export.job import Exporter
-    from ttt3r_viewer.viewer.app import Viewer
-    from ttt3r_viewer.viewer.panels.present import Presentation
 
     store = SceneStore(settings.max_points or PAGE_POINTS, one_per_voxel=True)
     commands: SimpleQueue[Command] = SimpleQueue()
     replay = Replay(archive, store, commands, make_looker)
-    viewer = Viewer(
+    viewer = viewer_of(
+        settings,
         store,
         commands,
-        host=settings.host,
-        port=settings.port,
-        access=access_of(settings),
-        title=settings.title or PAGE_TITLE,
         notice=notice_of(archive, given.weights),
         ground_truth=ground_truth,
         exporter=Exporter(lambda: archive, given.session),
-        presentation=Presentation(
-            settings.present, settings.title or "", settings.logo_text or "", given.session
-        ),
+        session=given.session,
     )
     try:
         viewer.start()

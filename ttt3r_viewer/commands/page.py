@@ -1,8 +1,10 @@
-"""What the commands that serve a page say when it is up."""
+"""What the commands that serve a page share: how it is made, and what is said when it is up."""
 
 from __future__ import annotations
 
 import webbrowser
+from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from ttt3r_viewer.commands.parser import Say
@@ -10,11 +12,45 @@ from ttt3r_viewer.passwords import Unmasked
 from ttt3r_viewer.settings import Settings
 
 if TYPE_CHECKING:
+    from ttt3r_viewer.evaluate.ground_truth import GroundTruth
+    from ttt3r_viewer.export.job import Exporter
+    from ttt3r_viewer.reconstruct.commands import Command
+    from ttt3r_viewer.scene.store import SceneStore
     from ttt3r_viewer.viewer.access import Access
     from ttt3r_viewer.viewer.app import Viewer
 
 PAGE_TITLE = "ttt3r-viewer"
 """Of a page that `--title` gives no other."""
+
+
+def viewer_of(
+    settings: Settings,
+    store: SceneStore,
+    commands: SimpleQueue[Command],
+    *,
+    notice: str,
+    ground_truth: GroundTruth | None,
+    exporter: Exporter | None,
+    session: Path | None,
+) -> Viewer:
+    """Make the page that the settings ask for, not started; `session` is where its tour is kept."""
+    from ttt3r_viewer.viewer.app import Viewer
+    from ttt3r_viewer.viewer.panels.present import Presentation
+
+    return Viewer(
+        store,
+        commands,
+        host=settings.host,
+        port=settings.port,
+        access=access_of(settings),
+        title=settings.title or PAGE_TITLE,
+        notice=notice,
+        ground_truth=ground_truth,
+        exporter=exporter,
+        presentation=Presentation(
+            settings.present, settings.title or "", settings.logo_text or "", session
+        ),
+    )
 
 
 def announce(viewer: Viewer, say: Say, *remarks: str, open_browser: bool) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ttt3r_viewer.commands.interruption import no_interruption
-from ttt3r_viewer.commands.page import PAGE_TITLE, access_of, announce
+from ttt3r_viewer.commands.page import announce, viewer_of
 from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
 from ttt3r_viewer.resuming import SessionFinishedError
 from ttt3r_viewer.wiring import Reconstruction
@@ -43,26 +43,19 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     viewer = None
     try:
         from ttt3r_viewer.export.job import Exporter
-        from ttt3r_viewer.viewer.app import Viewer
-        from ttt3r_viewer.viewer.panels.present import Presentation
 
         archive = reconstruction.archive
         folder = None if settings.output is None else Path(settings.output)
         exporter = None if archive is None else Exporter(lambda: archive.archive, folder)
         notice = MINIATURE_NOTICE if settings.weights == "miniature" else ""
-        viewer = Viewer(
+        viewer = viewer_of(
+            settings,
             reconstruction.store,
             reconstruction.commands,
-            host=settings.host,
-            port=settings.port,
-            access=access_of(settings),
-            title=settings.title or PAGE_TITLE,
             notice=notice,
             ground_truth=reconstruction.ground_truth,
             exporter=exporter,
-            presentation=Presentation(
-                settings.present, settings.title or "", settings.logo_text or "", folder
-            ),
+            session=folder,
         )
         viewer.start()
         announce(viewer, say, reconstruction.note, notice, open_browser=settings.open_browser)

@@ -83,6 +83,7 @@ class Lanes:
         self.reset_every = _checked_interval(reset_every)
         self.rules = _checked_count(tuple(rules))
         self._recall = recall or Recall()
+        self._batch = BATCH if gains_from_batches(network) else 1
         self._thrift = Thrift(network.device, self._batch)
         self.restart()
 
@@ -162,10 +163,6 @@ class Lanes:
         resumed behind it has the batches, and so the rounding, of one that was not cut.
         """
         return ends_batch(taken, self._batch)
-
-    @property
-    def _batch(self) -> int:
-        return BATCH if gains_from_batches(self.network) else 1
 
     def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that `restore` needs: tensors on the host, and plain values.
