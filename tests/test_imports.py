@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "state": set(),
     "assets": {"errors"},
     "memory": set(),
+    "interruption": set(),
     "passwords": set(),
     "plain_yaml": {"errors"},
     "logs": {"errors", "passwords", "types"},
@@ -66,7 +67,17 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """The package's units; those in WIRING wire them and may import everything."""
 WIRING = {
-    *("cli", "commands", "wiring", "resuming", "comparison", "evaluation", "__main__", "__init__"),
+    *(
+        "cli",
+        "commands",
+        "wiring",
+        "resuming",
+        "several",
+        "comparison",
+        "evaluation",
+        "__main__",
+        "__init__",
+    ),
 }
 TORCH = {"state", "model", "rules", "reconstruct", "miniature", "bench"}
 VISER = {"viewer"}

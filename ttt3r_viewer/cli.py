@@ -15,9 +15,9 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from ttt3r_viewer.commands.interruption import sigterm_is_ctrl_c
 from ttt3r_viewer.commands.parser import Parser, refuse_old_names
 from ttt3r_viewer.errors import ViewerError
+from ttt3r_viewer.interruption import sigterm_is_ctrl_c
 from ttt3r_viewer.logs import log_file, logging_to_terminal
 from ttt3r_viewer.memory import keep_few_arenas
 from ttt3r_viewer.passwords import Unmasked, hide_passwords

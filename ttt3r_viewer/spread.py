@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from ttt3r_viewer.errors import ReconstructionError, SettingsError, ViewerError
@@ -15,20 +17,22 @@ from ttt3r_viewer.errors import ReconstructionError, SettingsError, ViewerError
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
 _KNOCK_SEC = 5.0
+_ASK_AGAIN_SEC = 0.5
 _ENDED = (
-    "a process that evaluates ended before its time, for lack of memory perhaps; what was measured "
-    "is kept: run again with fewer --jobs"
+    "a process of --jobs ended before its time, for lack of memory perhaps; what is done is kept: "
+    "go on with fewer --jobs"
 )
 
 
 def in_processes(
     work: Callable[[Job], Outcome], jobs: Sequence[Job], processes: int, *, fresh: bool = False
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Yield outcomes as they come, from so many processes; one is this one, unless `fresh`.
 
     `fresh` gives every job a process of its own, in which nothing was held before. `work` must be a
-    function of a module, and jobs and outcomes picklable. Raises what `work` raises, and
-    `ReconstructionError` where a process dies.
+    function of a module, and jobs and outcomes picklable. Ctrl-C here, or closing the iterator,
+    reaches work in other processes as SIGTERM, and waits for it to end. Raises what `work` raises,
+    and `ReconstructionError` where a process dies.
     """
     if processes == 1 and not fresh:
         yield from map(work, jobs)
@@ -38,14 +42,31 @@ def in_processes(
         processes,
         mp_context=multiprocessing.get_context("spawn"),
         max_tasks_per_child=1 if fresh else None,
+        initializer=_leave_ctrl_c,
     )
     try:
         for future in as_completed([pool.submit(work, job) for job in jobs]):
             yield future.result()
     except BrokenProcessPool as error:
         raise ReconstructionError(_ENDED) from error
+    except (KeyboardInterrupt, GeneratorExit):
+        _end(multiprocessing.active_children())
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end(children: Sequence[BaseProcess]) -> None:
+    """Send SIGTERM until all are gone: one that has ended its job may have the next one already."""
+    while alive := [child for child in children if child.is_alive()]:
+        for child in alive:
+            child.terminate()
+        alive[0].join(_ASK_AGAIN_SEC)
+
+
+def _leave_ctrl_c() -> None:
+    """A terminal sends Ctrl-C to every process, and only the parent is to answer it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def need_ray(address: str) -> Any:
@@ -85,7 +106,7 @@ class RayCluster:
 
     def run(
         self, work: Callable[[Job], Outcome], jobs: Sequence[Job], *, one_by_one: bool = False
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """Yield outcomes as they come; `one_by_one` in turn, each in a process of its own.
 
         Raises what `work` raises, and `ReconstructionError` where a worker is lost.
@@ -107,7 +128,7 @@ class RayCluster:
             raise  # our own mistake on a worker, with its traceback
         except self._ray.exceptions.RayError as error:
             raise ReconstructionError(
-                f"Ray: {' '.join(str(error).split())[:200]}; what was measured is kept: run again"
+                f"Ray: {' '.join(str(error).split())[:200]}; what is done is kept: run again"
             ) from error
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ from ttt3r_viewer.evaluate.ground_truth import (
 from ttt3r_viewer.export.folder import claim_folder
 from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
 from ttt3r_viewer.frames.source import FrameSource, RepeatableSource, open_source
+from ttt3r_viewer.interruption import no_interruption
 from ttt3r_viewer.logs import LOG_FILES, log_into
 from ttt3r_viewer.reconstruct.checkpoint import Checkpoints
 from ttt3r_viewer.reconstruct.commands import Command
@@ -75,6 +76,19 @@ class Results:
     files: tuple[str, ...]
     """All names that may be written or replaced."""
     write: Write
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run without a page ended."""
+
+    written: int
+    """Frames whose results are in the output folder."""
+    interrupted: bool
+    error: BaseException | None
+    """What ended it before its time, or kept its results from the disk."""
+    remarks: tuple[str, ...]
+    """What a person should know besides, a line each."""
 
 
 @dataclass(eq=False)
@@ -211,6 +225,37 @@ class Reconstruction:
                     report(str(error))
             last = scene
             time.sleep(0.2)
+
+    def run(self, watch: Callable[[Worker, SceneStore], None]) -> Ending:
+        """Start the worker, and write when it has ended; `watch` returns then, or lets Ctrl-C
+        through.
+        """
+        self.worker.start()
+        interrupted = False
+        try:
+            watch(self.worker, self.store)
+        except KeyboardInterrupt:
+            interrupted = True
+        written, unwritten = 0, None
+        with no_interruption():
+            try:
+                written = self.end()
+            except OutputError as error:
+                unwritten = error
+        return Ending(written, interrupted, self.worker.error or unwritten, self._remarks())
+
+    def _remarks(self) -> tuple[str, ...]:
+        status = self.store.snapshot().status
+        lines = (
+            status.message if status.lag_sec is not None else "",
+            f"{status.dropped} frames dropped, each for a newer one" if status.dropped else "",
+            f"{status.skipped} frames skipped; the last: {status.last_skipped}"
+            if status.skipped and status.frames_done
+            else "",
+            self.archive.trouble if self.archive is not None else "",
+            self.checkpoints.trouble if self.checkpoints is not None else "",
+        )
+        return tuple(filter(None, lines))
 
     def end(self) -> int:
         """Stop the worker, and write what there is; how many frames have been written."""

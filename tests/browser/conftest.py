@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import viser
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playwright
 
 from tests.made_up_run import MadeUpRun
 from ttt3r_viewer.scene.store import SceneStore
@@ -136,10 +136,19 @@ class Ui:
                     return
 
     def choose(self, label: str, option: str) -> None:
-        """Take an option of a dropdown."""
-        self.page.get_by_label(label, exact=True).first.click()
-        self.page.get_by_role("option", name=option, exact=True).click()
-        self.settle()
+        """Take an option of a dropdown, again where the panel moved under the click."""
+        entry = self.page.get_by_role("option", name=option, exact=True)
+        for _ in range(5):
+            self.page.get_by_label(label, exact=True).first.click()
+            try:
+                entry.click(timeout=5000)
+            except TimeoutError:
+                self.page.keyboard.press("Escape")
+                self.settle()
+                continue
+            self.settle()
+            return
+        raise AssertionError(f"{label} never offered {option}")
 
     def settle(self) -> None:
         """Leave time between two actions: viser's page sends one message per 50 ms, no more."""

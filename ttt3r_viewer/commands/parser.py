@@ -34,8 +34,13 @@ class Parser(argparse.ArgumentParser):
         raise SettingsError(f"{message}; {self.prog} --help lists what there is")
 
 
-def add_settings(parser: argparse.ArgumentParser, *, with_page: bool) -> None:
-    """Add a flag for every setting that a command with or without a page has, and `--config`."""
+def add_settings(
+    parser: argparse.ArgumentParser, *, with_page: bool, several_inputs: bool = False
+) -> None:
+    """Add a flag for every setting that a command with or without a page has, and `--config`.
+
+    With `several_inputs` the value of `--input` is a list.
+    """
     parser.argument_default = argparse.SUPPRESS
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="YAML with any of these settings"
@@ -43,7 +48,8 @@ def add_settings(parser: argparse.ArgumentParser, *, with_page: bool) -> None:
     parser.add_argument("--version", action="version", version=f"ttt3r-viewer {__version__}")
     for one in fields(Settings):
         if with_page or not one.metadata["view_only"]:
-            _add_setting(parser, one)
+            several = several_inputs and one.name == "input"
+            _add_setting(parser, one, **({"nargs": "+"} if several else {}))
 
 
 def add_page_settings(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +65,9 @@ def add_page_settings(parser: argparse.ArgumentParser) -> None:
             _add_setting(parser, one)
 
 
-def _add_setting(parser: argparse.ArgumentParser, one: Field[Any]) -> None:
+def _add_setting(parser: argparse.ArgumentParser, one: Field[Any], **more: Any) -> None:
     kind, choices = choices_of(one)
-    keywords: dict[str, Any] = {"help": _help(one.metadata["help"], one.default)}
+    keywords: dict[str, Any] = {"help": _help(one.metadata["help"], one.default), **more}
     if kind is bool:
         keywords["action"] = argparse.BooleanOptionalAction
     else:

@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 import argparse
+import functools
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from pathlib import Path
 
-from ttt3r_viewer.commands.interruption import no_interruption
 from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
-from ttt3r_viewer.errors import OutputError, SettingsError
+from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.resuming import SessionFinishedError
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.several import RunJob, RunOutcome, plan, run_one, unreadable, write_table
+from ttt3r_viewer.spread import RayCluster, in_processes, need_ray
 from ttt3r_viewer.types import Status, printable
 from ttt3r_viewer.wiring import Reconstruction
 
 DESCRIPTION = (
-    "Reconstruct without a browser: poses_tum.txt, intrinsics.json, points.ply and run.json."
+    "Reconstruct without a browser: poses_tum.txt, intrinsics.json, points.ply and run.json. "
+    "Several inputs each get a folder of their own in --output, and runs.csv lists them."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A flag for every setting but those of the page."""
-    add_settings(parser, with_page=False)
+    """A flag for every setting but those of the page, and how several inputs are spread."""
+    add_settings(parser, with_page=False, several_inputs=True)
+    add = parser.add_argument
+    add("--jobs", type=int, default=1, metavar="N", help="inputs at once, in processes here")
+    add(
+        "--ray",
+        default=None,
+        metavar="ADDRESS|local",
+        help="spread inputs over a Ray cluster, one GPU each; local starts one of --jobs here",
+    )
 
 
 def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     """Reconstruct and write the results, also after Ctrl-C."""
+    jobs, ray = (vars(given).pop(name) for name in ("jobs", "ray"))
+    inputs: list[str] = vars(given).pop("input", [])
+    if jobs < 1:
+        raise SettingsError(f"--jobs {jobs}: take a number above 0")
+    if len(inputs) < 2 and (jobs > 1 or ray is not None):
+        raise SettingsError("--jobs and --ray spread several inputs: name them behind --input")
+    if inputs:
+        given.input = inputs[0]
     settings = settings_of(given)
+    if len(inputs) > 1:
+        return _several(plan(settings, inputs), jobs, ray, say, complain)
     if settings.output is None:
         raise SettingsError("run has nowhere to write: give --output DIR")
     try:
@@ -36,45 +60,93 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     return to_the_end(reconstruction, say, complain)
 
 
-def to_the_end(reconstruction: Reconstruction, say: Say, complain: Say) -> int:
-    """With a progress bar to the end or to Ctrl-C, then write; the exit code."""
-    worker, store = reconstruction.worker, reconstruction.store
-    if reconstruction.note:
-        complain(reconstruction.note)
-    worker.start()
+def _several(
+    jobs: Sequence[RunJob], processes: int, ray: str | None, say: Say, complain: Say
+) -> int:
+    """Do all jobs, tell how each ended, and write the table after each; the exit code."""
+    if ray is not None:
+        need_ray(ray)
+    troubles: dict[Path, str] = {}
+
+    def take(outcome: RunOutcome) -> None:
+        name = outcome.job.session.name
+        for line in outcome.remarks:
+            complain(f"{name}: {line}")
+        if outcome.trouble:
+            troubles[outcome.job.session] = outcome.trouble
+            complain(f"{name}: {outcome.trouble}")
+        if outcome.frames:
+            say(f"wrote {outcome.frames} frames to {printable(str(outcome.job.session))}")
+        write_table(jobs, troubles)
+
+    write_table(jobs, troubles)
+    for outcome in unreadable(jobs):
+        take(outcome)
+    readable = [job for job in jobs if job.session not in troubles]
     interrupted = False
     try:
-        _show_progress(worker, store)
+        with closing(_outcomes(readable, processes, ray, complain)) as outcomes:
+            for outcome in outcomes:
+                take(outcome)
+                interrupted = outcome.interrupted
+                if interrupted:
+                    break
     except KeyboardInterrupt:
         interrupted = True
-    written, unwritten = 0, None
-    with no_interruption():
+    finished = write_table(jobs, troubles)
+    say(f"{finished} of {len(jobs)} inputs are finished: {printable(jobs[0].table)}")
+    return 130 if interrupted else 2 * bool(troubles)
+
+
+def _outcomes(
+    jobs: Sequence[RunJob], processes: int, ray: str | None, complain: Say
+) -> Generator[RunOutcome, None, None]:
+    """Outcomes as they come; one process is this one, and shows each run's progress."""
+    if ray is not None:
+        cluster = RayCluster(ray, processes)
         try:
-            written = reconstruction.end()
-        except OutputError as error:
-            unwritten = error
-    status = store.snapshot().status
-    if status.lag_sec is not None and status.message:
-        complain(status.message)
-    if status.dropped:
-        complain(f"{status.dropped} frames dropped, each for a newer one")
-    if status.skipped and status.frames_done:
-        complain(f"{status.skipped} frames skipped; the last: {status.last_skipped}")
-    if reconstruction.archive is not None and reconstruction.archive.trouble:
-        complain(reconstruction.archive.trouble)
-    if reconstruction.checkpoints is not None and reconstruction.checkpoints.trouble:
-        complain(reconstruction.checkpoints.trouble)
-    if worker.error is not None:
-        raise worker.error
-    if unwritten is not None:
-        raise unwritten
+            if not cluster.gpus:
+                complain(f"--ray {ray}: the cluster has no GPU; its CPUs do the work")
+            yield from _counted(cluster.run(run_one, jobs), len(jobs))
+        finally:
+            cluster.close()
+    elif processes > 1:
+        yield from _counted(in_processes(run_one, jobs, processes), len(jobs))
+    else:
+        for job in jobs:
+            yield run_one(job, functools.partial(_show_progress, name=job.session.name))
+
+
+def to_the_end(reconstruction: Reconstruction, say: Say, complain: Say) -> int:
+    """With a progress bar to the end or to Ctrl-C, then write; the exit code."""
+    if reconstruction.note:
+        complain(reconstruction.note)
+    ending = reconstruction.run(_show_progress)
+    for line in ending.remarks:
+        complain(line)
+    if ending.error is not None:
+        raise ending.error
     folder = reconstruction.settings.output
-    said = f"{written} frames to {folder}" if written else "nothing: no frame was finished"
-    say(f"wrote {printable(said)}")
-    return 130 if interrupted else 0
+    done = f"{ending.written} frames to {folder}"
+    say(f"wrote {printable(done if ending.written else 'nothing: no frame was finished')}")
+    return 130 if ending.interrupted else 0
 
 
-def _show_progress(worker: Worker, store: SceneStore) -> None:
+def _counted(
+    outcomes: Generator[RunOutcome, None, None], total: int
+) -> Generator[RunOutcome, None, None]:
+    """The same, with a progress bar over the inputs."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    text = TextColumn("{task.description}", markup=False)
+    with Progress(text, BarColumn(), MofNCompleteColumn()) as progress, closing(outcomes):
+        task = progress.add_task("inputs", total=total)
+        for outcome in outcomes:
+            progress.advance(task)
+            yield outcome
+
+
+def _show_progress(worker: Worker, store: SceneStore, name: str = "") -> None:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -99,7 +171,7 @@ def _show_progress(worker: Worker, store: SceneStore) -> None:
             status = store.snapshot().status
             progress.update(
                 task,
-                description=f"{status.model}, {status.rule}, {status.device}",
+                description=f"{name} {status.model}, {status.rule}, {status.device}".strip(),
                 completed=status.frames_taken,
                 total=status.frames_total,
                 rate=status.frames_per_second,

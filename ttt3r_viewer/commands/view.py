@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ttt3r_viewer.commands.interruption import no_interruption
 from ttt3r_viewer.commands.page import announce, viewer_of
 from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
+from ttt3r_viewer.interruption import no_interruption
 from ttt3r_viewer.resuming import SessionFinishedError
 from ttt3r_viewer.wiring import Reconstruction
 
