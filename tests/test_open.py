@@ -25,6 +25,7 @@ from ttt3r_viewer import replay as replay_module
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands.info import session_facts
 from ttt3r_viewer.commands.open import notice_of, true_poses
+from ttt3r_viewer.loading import recorded_lanes
 from ttt3r_viewer.reconstruct.commands import (
     Command,
     Inspect,
@@ -46,7 +47,7 @@ from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.series import History
-from ttt3r_viewer.wiring import PAGE_POINTS, Reconstruction, recorded_lanes
+from ttt3r_viewer.wiring import PAGE_POINTS, Reconstruction
 
 FRAMES = 6
 WITHOUT_TORCH = """

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,16 @@ def install(distribution: Path, folder: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "pip", *words, str(distribution)], check=True, capture_output=True
     )
+
+
+def test_the_job_with_the_oldest_versions_takes_the_lower_bounds():
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    bounds = dict(one.split(",")[0].split(">=") for one in dependencies)
+    lines = (ROOT / ".ci" / "oldest.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert pinned.keys() == bounds.keys()
+    for name, bound in bounds.items():
+        assert f"{pinned[name]}.".startswith(f"{bound}."), name
 
 
 @pytest.mark.slow

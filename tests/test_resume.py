@@ -411,6 +411,21 @@ def test_a_source_begins_behind_any_frame(pictures, tmp_path):
                 assert getattr(a, "time_sec", 0) == getattr(b, "time_sec", 0)
 
 
+def test_a_second_run_into_the_same_folder_is_refused_and_harms_nothing(pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    first = in_the_page(pictures, out)
+    try:
+        before = files_of(out)
+        for more in (["--overwrite"], ["--resume"], []):
+            said = complaint(capsys, words_for(pictures, out, *more))
+            assert f"--output {out}: another run is writing there now; wait for its end" in said
+            assert files_of(out) == before
+    finally:
+        first.end()
+    second = in_the_page(pictures, out, overwrite=True)
+    second.end()
+
+
 def in_the_page(pictures: Path, out: Path, **more: Any) -> Reconstruction:
     return Reconstruction.prepare(
         Settings(

@@ -18,34 +18,33 @@ from ttt3r_viewer.errors import (
     OutputError,
     SettingsError,
     ViewerError,
-    WeightsError,
 )
 from ttt3r_viewer.evaluate.ground_truth import (
     GroundTruth,
     find_ground_truth,
     read_ground_truth,
 )
-from ttt3r_viewer.export.folder import claim_folder
+from ttt3r_viewer.export.folder import FolderLock, claim_folder
 from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
 from ttt3r_viewer.frames.source import FrameSource, RepeatableSource, open_source
 from ttt3r_viewer.interruption import no_interruption
+from ttt3r_viewer.loading import make_lanes
 from ttt3r_viewer.logs import LOG_FILES, log_into
 from ttt3r_viewer.reconstruct.checkpoint import Checkpoints
 from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.reconstruct.resume import Resumption
 from ttt3r_viewer.reconstruct.worker import Worker
-from ttt3r_viewer.resuming import find_session, hint_of, identity_of
+from ttt3r_viewer.resuming import find_session, hint_of
 from ttt3r_viewer.rules.registry import describe, rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.scene import archive as archive_format
-from ttt3r_viewer.scene.archive import Archive
 from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.types import Status
 
 if TYPE_CHECKING:
-    from ttt3r_viewer.reconstruct.lanes import Lanes
+    pass
 
 STOP_SEC = 1.0
 """After Ctrl-C a frame in progress gets so long."""
@@ -112,6 +111,8 @@ class Reconstruction:
     """From which a run that was cut off can be gone on with; None where none are written."""
     resumed_behind: int = 0
     """Frames of a session that is gone on with."""
+    lock: FolderLock | None = None
+    """Of the output folder; None where there is none."""
     written: int = 0
     """Frames whose results are in the output folder."""
     written_epoch: int = -1
@@ -176,7 +177,7 @@ class Reconstruction:
             follow=settings.follow,
         )
         files = (*results.files, *archive_format.OWN_FILES) if archived else results.files
-        resumption, note = _claim(settings, files, source)
+        lock, resumption, note = _claim(settings, files, source)
         settings = replace(settings, resume=False)  # the session is as one that was never cut
         archive = _archive_of(settings, source.name) if archived else None
         checkpoints = None
@@ -187,7 +188,7 @@ class Reconstruction:
         commands: SimpleQueue[Command] = SimpleQueue()
         worker = Worker(
             source,
-            functools.partial(_make_lanes, settings, rules, archive, checkpoints),
+            functools.partial(make_lanes, settings, rules, archive, checkpoints),
             store,
             commands,
             status=Status(
@@ -203,6 +204,7 @@ class Reconstruction:
             checkpoints=checkpoints,
             note=note,
             resumed_behind=0 if resumption is None else resumption.frames,
+            lock=lock,
         )
 
     def watch(self, say: Callable[[str], None], report: Callable[[str], None]) -> None:
@@ -268,6 +270,8 @@ class Reconstruction:
         finally:
             if self.archive is not None:
                 self.archive.close()
+            if self.lock is not None:
+                self.lock.close()
         return self.written
 
     def write(self, scene: SceneSnapshot) -> None:
@@ -289,21 +293,28 @@ class Reconstruction:
 
 def _claim(
     settings: Settings, files: tuple[str, ...], source: FrameSource
-) -> tuple[Resumption | None, str]:
-    """Make the output folder ready; what `--resume` goes on with there, and a line about it."""
+) -> tuple[FolderLock | None, Resumption | None, str]:
+    """Make the output folder ready and ours; what `--resume` goes on with there, and a line about
+    it.
+    """
     if settings.output is None:
         log_into(None, settings.log_level, fresh=False)
-        return None, ""
+        return None, None, ""
     folder, overwrite = Path(settings.output), settings.overwrite or settings.resume
+    lock = None
     try:
+        lock = FolderLock(folder) if folder.is_dir() else None
         found, note = find_session(settings, source) if settings.resume else (None, "")
         hint = "" if overwrite else hint_of(folder)
         claim_folder(folder, files, overwrite=overwrite, hint=hint, logs=LOG_FILES)
+        lock = lock or FolderLock(folder)
         log_into(folder, settings.log_level, fresh=settings.overwrite)
     except ViewerError:
         source.close()  # a camera would stay open
+        if lock is not None:
+            lock.close()
         raise
-    return found, note
+    return lock, found, note
 
 
 def find_poses(settings: Settings) -> tuple[GroundTruth | None, str]:
@@ -331,69 +342,4 @@ def _archive_of(settings: Settings, source: str) -> ArchiveWriter:
         source=source,
         settings=settings.as_dict(),
         max_bytes=round(settings.archive_gb * 1e9) if folder is None else None,
-    )
-
-
-def recorded_lanes(archive: Archive, settings: Settings) -> Lanes:
-    """A session with weights, device and dtype of `settings` that looks into recorded frames.
-
-    Raises a `ViewerError` where the weights cannot be used, or are not those of the frames.
-    """
-    from ttt3r_viewer.model.load import load_network, share_cpu
-    from ttt3r_viewer.reconstruct.lanes import Lanes
-    from ttt3r_viewer.reconstruct.recall import (
-        MOMENT_BYTES_BESIDE_ARCHIVE,
-        PICTURE_BYTES_BESIDE_ARCHIVE,
-        Recall,
-    )
-
-    network = load_network(settings.weights, device=settings.device, dtype=settings.dtype)
-    share_cpu(network)
-    sequences = archive.sequences
-    tokens = len(archive.seen(sequences[0])[0].gain)
-    if tokens != network.config.state_size:
-        raise WeightsError(
-            f"{settings.weights} has a state of {network.config.state_size} tokens, and the "
-            f"session was recorded with {tokens}: give the weights of its run "
-            f"({archive.description.status.model})"
-        )
-    recall = Recall(MOMENT_BYTES_BESIDE_ARCHIVE, PICTURE_BYTES_BESIDE_ARCHIVE, archive)
-    lanes = Lanes(network, rules_from_text(settings.lanes), recall=recall)
-    lanes.remember(archive, sequences)
-    return lanes
-
-
-def _make_lanes(
-    settings: Settings,
-    rules: tuple[UpdateRule, ...],
-    archive: ArchiveWriter | None,
-    checkpoints: Checkpoints | None,
-) -> Lanes:
-    """In the worker's thread: import torch, read the weights."""
-    from ttt3r_viewer.model.compiled import CompiledStep
-    from ttt3r_viewer.model.load import load_network, share_cpu
-    from ttt3r_viewer.reconstruct.lanes import Lanes
-    from ttt3r_viewer.reconstruct.recall import (
-        MOMENT_BYTES_BESIDE_ARCHIVE,
-        PICTURE_BYTES_BESIDE_ARCHIVE,
-        Recall,
-    )
-
-    if checkpoints is not None:
-        checkpoints.identity = identity_of(settings)
-    network = load_network(settings.weights, device=settings.device, dtype=settings.dtype)
-    share_cpu(network)
-    recall = Recall()
-    if archive is not None:
-        recall = Recall(MOMENT_BYTES_BESIDE_ARCHIVE, PICTURE_BYTES_BESIDE_ARCHIVE, archive)
-    compiles = settings.compile == "on" or (
-        settings.compile == "auto" and network.device.type == "cuda"
-    )
-    return Lanes(
-        network,
-        rules,
-        size=settings.size,
-        reset_every=settings.reset_every,
-        recall=recall,
-        step=CompiledStep(network) if compiles else None,
     )

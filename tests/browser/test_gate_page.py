@@ -18,6 +18,8 @@ from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.access import access_for
 from ttt3r_viewer.viewer.app import Viewer
 
+pytestmark = pytest.mark.browser
+
 TOKEN = "a-token-for-tests"
 HOSTILE = '<img src=x onerror="broken=1">[a](javascript:broken=1)&lt;b&gt;.jpg'
 CAMERA = "window.__viserMutable.camera.position.toArray()"

@@ -16,13 +16,14 @@ from ttt3r_viewer.commands.parser import Say, add_page_settings, page_settings_o
 from ttt3r_viewer.commands.session import add_session, open_archive, when_recorded
 from ttt3r_viewer.errors import EvaluationError, ViewerError
 from ttt3r_viewer.evaluate.ground_truth import GroundTruth
+from ttt3r_viewer.loading import recorded_lanes
 from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.replay import Replay, open_command, rerun_command
 from ttt3r_viewer.scene.archive import Archive
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import Settings, choices_of, flag
 from ttt3r_viewer.types import printable
-from ttt3r_viewer.wiring import PAGE_POINTS, find_poses, recorded_lanes
+from ttt3r_viewer.wiring import PAGE_POINTS, find_poses
 
 DESCRIPTION = (
     "Show a recorded session (what --output left) in the browser again: no weights, GPU or input "

@@ -64,7 +64,9 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
         pass  # the way to end it
     finally:
         with no_interruption():
-            reconstruction.end()
-            if viewer is not None:
-                viewer.stop()
+            try:
+                reconstruction.end()
+            finally:
+                if viewer is not None:
+                    viewer.stop()
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,39 @@ def claim_folder(
             f"--output {path}: not empty (it holds {', '.join(there[:3])}{more}); name another "
             f"folder, or give --overwrite, which replaces only {', '.join(own_files)}{hint}"
         )
+
+
+class FolderLock:
+    """Keeps a second run from writing into a folder; the system lifts it when the process ends.
+
+    It is a lock of the folder itself (flock), so that no file is left behind. Where there is none,
+    on Windows and on some network drives, two runs are not kept apart.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take it. Raises `OutputError` where another run has it."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        handle = os.open(path, os.O_RDONLY)
+        self._close = weakref.finalize(self, os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._close()
+            raise OutputError(
+                f"--output {path}: another run is writing there now; wait for its end, or name "
+                "another folder"
+            ) from error
+        except OSError:
+            self._close()  # a drive without locks
+
+    def close(self) -> None:
+        """Give it back; may be called twice."""
+        close = getattr(self, "_close", None)
+        if close is not None:
+            close()
 
 
 @contextmanager
