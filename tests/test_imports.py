@@ -73,6 +73,7 @@ WIRING = {
         "wiring",
         "resuming",
         "several",
+        "loading",
         "comparison",
         "evaluation",
         "__main__",
