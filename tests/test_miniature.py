@@ -23,6 +23,7 @@ from ttt3r_viewer.miniature.losses import (
     confidence_loss,
     quaternion_from_rotation,
     relative_depth_error,
+    steps_of,
     targets_of,
     unroll,
 )
@@ -86,6 +87,22 @@ def test_quaternions_agree_with_the_numpy_ones():
         assert ours[0] >= 0
 
 
+def test_a_cameras_steps_are_those_of_its_poses_in_any_world():
+    random = torch.Generator().manual_seed(1)
+    R, _ = torch.linalg.qr(torch.randn(6, 3, 3, generator=random, dtype=torch.float64))
+    R = R * R.det().sign()[:, None, None]
+    t = torch.randn(6, 3, generator=random, dtype=torch.float64)
+    (world, *R), (far, *t) = R, t
+    R, t = torch.stack(R), torch.stack(t)
+    offset, turn = steps_of(t, quaternion_from_rotation(R))
+    assert torch.allclose(offset, torch.einsum("kji,kj->ki", R[:-1], t[1:] - t[:-1]))
+    relative = quaternion_from_rotation(R[:-1].mT @ R[1:])
+    assert torch.allclose((turn * relative).sum(-1).abs(), torch.ones(4, dtype=torch.float64))
+    elsewhere = steps_of(t @ world.mT + far, quaternion_from_rotation(world @ R))
+    assert torch.allclose(elsewhere[0], offset)
+    assert torch.allclose((elsewhere[1] * turn).sum(-1).abs(), torch.ones(4, dtype=torch.float64))
+
+
 def test_the_truth_has_no_error_and_confidence_pays_where_it_is_right():
     truth = torch.rand(2, 1, 4, 4, 3) + 1
     distance = torch.ones(2)
@@ -128,7 +145,7 @@ def test_every_loss_reaches_the_weights(clip):
     truth = targets_of(clip)
     losses = clip_losses(steps, truth) | auxiliary.losses(steps, truth, clip.focal_px)[0]
     assert set(losses) == {
-        *("self", "world", "translation", "quaternion"),
+        *("self", "world", "translation", "quaternion", "step_translation", "step_quaternion"),
         *("match", "store", "store_point", "locate"),
     }
     for name, loss in losses.items():

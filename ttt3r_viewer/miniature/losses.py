@@ -138,8 +138,25 @@ def confidence_loss(points: Tensor, confidence: Tensor, truth: Tensor, distance:
     return (confidence * error - CONFIDENCE_REWARD * confidence.log()).mean()
 
 
+def steps_of(translation: Tensor, quaternion: Tensor) -> tuple[Tensor, Tensor]:
+    """Each camera seen from the one before: (..., frames, 3) and (..., frames, 4), w x y z, give
+    (..., frames - 1, 3) and (..., frames - 1, 4). It does not depend on the world's frame.
+    """
+    before, after = quaternion[..., :-1, :], quaternion[..., 1:, :]
+    w1, w2 = before[..., :1], after[..., :1]
+    v1, v2 = before[..., 1:], after[..., 1:]
+    w = w1 * w2 + (v1 * v2).sum(dim=-1, keepdim=True)
+    turn = torch.cat((w, w1 * v2 - w2 * v1 - torch.linalg.cross(v1, v2)), dim=-1)
+    offset = translation[..., 1:, :] - translation[..., :-1, :]
+    across = torch.linalg.cross(-v1, offset)
+    return offset + 2 * w1 * across + 2 * torch.linalg.cross(-v1, across), turn
+
+
 def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
-    """Each loss by name: `self`, `translation`, `quaternion` and, where computed, `world`."""
+    """Each loss by name: `self`, `translation`, `quaternion`, where computed `world`, and where
+    there are frames enough `step_translation` and `step_quaternion`, which ask for the camera's
+    steps from frame to frame whatever its place.
+    """
 
     def view(points: str, confidence: str, target: Tensor) -> Tensor:
         predicted = [getattr(step.prediction, points).movedim(-1, 1) for step in steps]
@@ -158,6 +175,14 @@ def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
         "translation": (translation_error / truth.distance[:, None]).mean(),
         "quaternion": (pose[..., 3:] - truth.quaternion).norm(dim=-1).mean(),
     }
+    if len(steps) > 1:
+        offset, turn = steps_of(pose[..., :3], pose[..., 3:])
+        offset_true, turn_true = steps_of(truth.translation, truth.quaternion)
+        # Two quaternions of opposite signs are one rotation.
+        same = torch.where((turn * turn_true).sum(dim=-1, keepdim=True) < 0, -1.0, 1.0)
+        step_error = (offset - offset_true).norm(dim=-1)
+        losses["step_translation"] = (step_error / truth.distance[:, None]).mean()
+        losses["step_quaternion"] = (turn - same * turn_true).norm(dim=-1).mean()
     if steps[0].prediction.points_world is not None:
         losses["world"] = view("points_world", "confidence_world", truth.points_world)
     return losses
