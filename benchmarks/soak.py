@@ -79,8 +79,8 @@ class Program:
         return Look(frames, time.monotonic(), numbers["VmRSS"] / 1024, numbers["Threads"], handles)
 
     def end(self) -> int:
-        """Ctrl-C; the exit code."""
-        self._process.send_signal(2)
+        """End it as Ctrl-C does, which a shell's background jobs do not get; the exit code."""
+        self._process.terminate()
         code = self._process.wait(30)
         self._log.close()
         return code
@@ -128,6 +128,7 @@ class Person:
                 return
             self._report.repeated += attempt == 0
         self._report.lost.append(f"{name}: wanted {wanted}, the page says {self.probe()}")
+        print(f"lost {self._report.lost[-1]}", flush=True)
 
     def _is_acknowledged(self, wanted: dict[str, Any]) -> bool:
         end = time.monotonic() + ACKNOWLEDGED_SEC
