@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         ),
     },
     "replay": {*NUMPY_NOUNS, "scene", "reconstruct.commands"},
-    "spread": {"errors"},
+    "spread": {"errors", "interruption"},
 }
 """The package's units; those in WIRING wire them and may import everything."""
 WIRING = {

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.media import level_frames, write_video
 from ttt3r_viewer import several
+from ttt3r_viewer.assets import demo_path
 from ttt3r_viewer.cli import main
-from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.commands import run as run_command
+from ttt3r_viewer.errors import ArchiveError, OutputError, SettingsError
 from ttt3r_viewer.scene.archive import Archive
 from ttt3r_viewer.settings import Settings
-from ttt3r_viewer.several import COLUMNS, TABLE, RunJob, plan, run_one, session_names
+from ttt3r_viewer.several import (
+    COLUMNS,
+    TABLE,
+    RunJob,
+    RunOutcome,
+    plan,
+    run_one,
+    session_names,
+    write_table,
+)
 from ttt3r_viewer.wiring import Reconstruction
 
 DEMO_INPUTS = ("demo:loop", "demo:walk")
@@ -57,6 +70,7 @@ def poses(out: Path) -> dict[str, str]:
         (["/shots/*.png", "/a/.hidden", "/runs.csv"], ["shots", "hidden", "runs"]),
         (["/a/s/*.png", "/b/s/*.png"], ["a_s__.png", "b_s__.png"]),
         (["/a/runs.csv.mp4", "/"], ["runs.csv_2", "input"]),
+        (["/a/archive.mp4", "/a/log.txt"], ["archive_2", "log"]),
     ],
 )
 def test_sessions_have_the_shortest_names_that_differ(inputs, wanted):
@@ -144,6 +158,8 @@ def test_resume_leaves_what_is_finished_and_goes_on_with_the_rest(tmp_path, caps
         (("a", "b"), ("--follow",), "--input a is live"),
         (("a", "./a"), (), "it is given 2 times"),
         (("s/1.png", "s/2.PNG"), (), "2 pictures, each of which would be a run of one frame"),
+        (("a", ""), (), "one of them is an empty text"),
+        (("~nobody-of-that-name/x", "b"), (), "--input ~nobody-of-that-name/x: "),
         (DEMO_INPUTS, ("--rules", "tttr"), "did you mean ttt3r?"),
         (DEMO_INPUTS, ("--weights", "nowhere.pth"), "nowhere.pth"),
         (DEMO_INPUTS, ("--jobs", "0"), "--jobs 0: take a number above 0"),
@@ -193,6 +209,43 @@ def test_a_plan_is_made_of_absolute_paths(tmp_path, monkeypatch):
         plan(Settings(output="out"), ["a.mp4", str(tmp_path / "a.mp4")])
 
 
+def test_what_only_looks_like_pictures_is_run(tmp_path):
+    plan(Settings(output=str(tmp_path / "out")), ["s/l*.png", "s/r*.png"])
+    plan(Settings(output=str(tmp_path / "out")), ["s/one.gif", "s/two.gif"])
+
+
+def test_an_overwritten_session_counts_once_it_is_run_again(tmp_path):
+    out = tmp_path / "out"
+    assert run(out, DEMO_INPUTS) == 0
+    settings = Settings(output=str(out), overwrite=True)
+    jobs = plan(settings, DEMO_INPUTS)
+    assert write_table(jobs, {}) == 0
+    assert set(states(out).values()) == {"not begun"}
+    done = {jobs[0].session: RunOutcome(jobs[0], frames=3)}
+    assert write_table(jobs, done) == 1
+    assert states(out) == {"demo-loop": "finished", "demo-walk": "not begun"}
+
+
+def test_a_name_that_is_no_text_stands_in_the_table(tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/not-\xff-text")
+    Path(folder).mkdir()
+    assert run(tmp_path / "out", [folder, "demo:loop"]) == 2
+    assert "finished" in states(tmp_path / "out").values()
+
+
+def test_a_table_that_cannot_be_written_for_a_moment_ends_no_run(tmp_path, capsys, monkeypatch):
+    write, calls = several.write_table, itertools.count()
+
+    def write_badly(*given):
+        if next(calls) == 1:
+            raise OutputError("somebody else has the table open")
+        return write(*given)
+
+    monkeypatch.setattr(run_command, "write_table", write_badly)
+    assert run(tmp_path / "out", DEMO_INPUTS) == 0
+    assert "somebody else has the table open" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_two_processes_write_what_one_writes(tmp_path):
     assert run(tmp_path / "one", DEMO_INPUTS) == 0
@@ -213,22 +266,81 @@ def test_a_local_ray_of_two_workers_writes_the_same_and_resumes(tmp_path):
     assert poses(tmp_path / "ray") == poses(tmp_path / "here")
 
 
-@pytest.mark.slow
-def test_sigterm_ends_all_processes_with_their_sessions_whole(tmp_path):
-    out = tmp_path / "out"
-    inputs = ("demo:loop", "demo:walk", "demo:hand-held")
-    command = ("run", "--input", *inputs, "--output", str(out), "--jobs", "2")
-    program = subprocess.Popen([sys.executable, "-m", "ttt3r_viewer", *command])
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.1)
+
+
+def begun(out: Path, *more: str) -> subprocess.Popen[bytes]:
+    """`run` of endless inputs in two processes, both with frames."""
+    inputs = (out.parent / "a", out.parent / "b", out.parent / "c")
+    for folder in inputs:
+        folder.mkdir()
+        for number in range(3000):
+            (folder / f"{number:04d}.jpg").symlink_to(demo_path() / f"{number % 300:04d}.jpg")
+    words = ("run", "--input", *map(str, inputs), "--output", str(out), "--jobs", "2", *more)
+    program = subprocess.Popen([sys.executable, "-m", "ttt3r_viewer", *words])
+    wait_for(lambda: all(map(has_frames, (out / "a", out / "b"))), "frames of two")
+    return program
+
+
+def has_frames(session: Path) -> bool:
     try:
-        begun = [out / name / "archive" for name in ("demo-loop", "demo-walk")]
-        end = time.monotonic() + 120
-        while not all(one.exists() for one in begun) and time.monotonic() < end:
+        return len(Archive.open(session)) > 0
+    except ArchiveError:
+        return False
+
+
+def children_of(program: subprocess.Popen[bytes]) -> list[int]:
+    path = Path(f"/proc/{program.pid}/task/{program.pid}/children")
+    if not path.exists():
+        pytest.skip("this system does not say whose child a process is")
+    found = [int(one) for one in path.read_text().split()]
+    return [one for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [1, 2])
+def test_sigterm_ends_all_processes_with_their_sessions_whole(tmp_path, signals):
+    out = tmp_path / "out"
+    program = begun(out)
+    try:
+        for _ in range(signals):
+            program.send_signal(signal.SIGTERM)
             time.sleep(0.1)
-        time.sleep(1)
+        assert program.wait(60) == 130
+    finally:
+        program.kill()
+    assert states(out) == {"a": "stopped", "b": "stopped", "c": "not begun"}
+    frames = {name: len(Archive.open(out / name)) for name in ("a", "b")}
+    assert {name: int(table(out)[name]["frames"]) for name in frames} == frames
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_costs_its_own_input_alone(tmp_path):
+    out = tmp_path / "out"
+    program = begun(out)
+    try:
+        os.kill(children_of(program)[0], signal.SIGKILL)
+        wait_for(lambda: has_frames(out / "c"), "the third input")
+        assert "failed" in states(out).values()
+        assert program.poll() is None
         program.send_signal(signal.SIGTERM)
         assert program.wait(60) == 130
     finally:
         program.kill()
-    assert states(out)["demo-loop"] == states(out)["demo-walk"] == "stopped"
-    for one in begun:
-        assert 0 < len(Archive.open(one)) < 300
+    (dead,) = (row for row in table(out).values() if row["state"] == "failed")
+    assert "its process ended before its time" in dead["trouble"]
+    assert "--resume goes on with it" in dead["trouble"]
+
+
+@pytest.mark.slow
+def test_no_process_outlives_a_program_that_was_killed_for_long(tmp_path):
+    program = begun(tmp_path / "out", "--max-frames", "60")
+    children = children_of(program)
+    program.kill()
+    program.wait()
+    wait_for(lambda: not any(Path(f"/proc/{one}").exists() for one in children), "their end")
+    assert not has_frames(tmp_path / "out" / "c")

@@ -127,6 +127,11 @@ def run_job(job: Job) -> Outcome:
     return Outcome(job, tuple(records), "")
 
 
+def lost_job(job: Job, why: str) -> Outcome:
+    """What is left of a job whose process has died."""
+    return Outcome(job, (), why)
+
+
 @functools.lru_cache(maxsize=1)
 def network_for(weights: str, device: DeviceName, dtype: DtypeName) -> ReconstructionNetwork:
     """The network, loaded once in each process."""

@@ -10,7 +10,7 @@ import logging
 import re
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ttt3r_viewer.export.folder import whole_file
 from ttt3r_viewer.frames.kinds import IMAGE_SUFFIXES
 from ttt3r_viewer.frames.source import is_live, open_source
 from ttt3r_viewer.interruption import sigterm_is_ctrl_c
-from ttt3r_viewer.logs import LOG_FILES
+from ttt3r_viewer.logs import LOG_FILES, log_into
 from ttt3r_viewer.model.fetch import locate
 from ttt3r_viewer.passwords import hide_passwords
 from ttt3r_viewer.reconstruct.worker import Worker
@@ -30,6 +30,7 @@ from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.scene import archive as archive_format
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.types import printable
 from ttt3r_viewer.wiring import Reconstruction
 
 TABLE = "runs.csv"
@@ -94,6 +95,8 @@ def plan(settings: Settings, inputs: Sequence[str]) -> list[RunJob]:
             )
     rules_from_text(settings.lanes)
     locate(settings.weights)
+    if Path(settings.weights).is_file():  # and no known name: workers may be elsewhere
+        settings = replace(settings, weights=str(Path(settings.weights).absolute()))
     jobs = [
         RunJob(
             replace(settings, input=_absolute(one), output=str(folder / name)),
@@ -128,7 +131,7 @@ def session_names(inputs: Sequence[str]) -> list[str]:
         if grown == length:
             break
         length = grown
-    taken = {TABLE.casefold()}
+    taken = {one.casefold() for one in (TABLE, REPORT, archive_format.FOLDER, *LOG_FILES)}
     for place, name in enumerate(names):
         number, free = 1, name
         while free.casefold() in taken:
@@ -159,6 +162,8 @@ def unreadable(jobs: Iterable[RunJob]) -> list[RunOutcome]:
 
 def run_one(job: RunJob, watch: Watch | None = None) -> RunOutcome:
     """Do a job. Whatever is wrong with it is `trouble`, so that it costs no other job anything."""
+    # The log of the job before, in the same process, is closed with it.
+    log_into(None, job.settings.log_level, fresh=False)
     if not Path(job.table).is_file():
         return RunOutcome(
             job,
@@ -184,16 +189,25 @@ def run_one(job: RunJob, watch: Watch | None = None) -> RunOutcome:
     )
 
 
-def write_table(jobs: Sequence[RunJob], troubles: dict[Path, str]) -> int:
-    """Write runs.csv from what the sessions hold, and `troubles` by session; how many are finished.
+def lost_job(job: RunJob, why: str) -> RunOutcome:
+    """What is left of a job whose process has died."""
+    return RunOutcome(job, trouble=f"{why}; --resume goes on with it")
+
+
+def write_table(jobs: Sequence[RunJob], ended: Mapping[Path, RunOutcome]) -> int:
+    """Write runs.csv from what the sessions hold and how jobs have `ended`, by session; how many
+    are finished.
 
     Raises `OutputError`.
     """
+    rows = [_row(job, ended.get(job.session)) for job in jobs]
     text = io.StringIO()
-    rows = [_row(job, troubles.get(job.session, "")) for job in jobs]
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     table.writeheader()
-    table.writerows(rows)
+    table.writerows(
+        {name: printable(one) if isinstance(one, str) else one for name, one in row.items()}
+        for row in rows
+    )
     path = Path(jobs[0].table)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,22 +218,25 @@ def write_table(jobs: Sequence[RunJob], troubles: dict[Path, str]) -> int:
     return sum(row["state"] == "finished" for row in rows)
 
 
-def _row(job: RunJob, trouble: str) -> dict[str, Any]:
+def _row(job: RunJob, outcome: RunOutcome | None) -> dict[str, Any]:
+    trouble = "" if outcome is None else outcome.trouble
     row = {
         "input": hide_passwords(job.settings.input or ""),
         "session": job.session.name,
         "state": "failed" if trouble else "not begun",
         "trouble": trouble,
     }
+    if job.settings.overwrite and (outcome is None or not outcome.frames):
+        return row  # what is there is of an earlier run
     try:
         report = json.loads((job.session / REPORT).read_bytes())
-        status, seconds = report["status"], report["timing"]["since_start_sec"]
+        status, timing = report["status"], report["timing"]
         row |= {
             "state": "failed" if trouble else status["phase"],
             "frames": report["frames"],
             "skipped": status["skipped"],
-            "frames_per_second": f"{report['frames'] / seconds:.2f}",
-            "seconds": f"{seconds:.1f}",
+            "frames_per_second": f"{1 / timing['compute_sec_per_frame']:.2f}",
+            "seconds": f"{timing['since_start_sec']:.1f}",
             "device": status["device"],
         }
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
@@ -230,6 +247,8 @@ def _row(job: RunJob, trouble: str) -> dict[str, Any]:
 
 def _refuse_unclear(settings: Settings, inputs: Sequence[str]) -> None:
     for one in inputs:
+        if not one.strip():
+            raise SettingsError("--input: one of them is an empty text; leave it out")
         if settings.follow or is_live(one):
             raise SettingsError(
                 f"--input {hide_passwords(one)} is live and does not end: give it a run of its own"
@@ -239,15 +258,26 @@ def _refuse_unclear(settings: Settings, inputs: Sequence[str]) -> None:
             raise SettingsError(f"--input {one}: it is given {times} times; once is enough")
     paths = [Path(one) for one in inputs]
     folders = {one.parent for one in paths}
-    if len(folders) == 1 and all(one.suffix.lower() in IMAGE_SUFFIXES for one in paths):
+    if len(folders) == 1 and all(map(_is_one_picture, paths)):
         raise SettingsError(
             f"--input: {len(paths)} pictures, each of which would be a run of one frame; name "
             f"their folder ({paths[0].parent}), or put the pattern in quotes"
         )
 
 
+def _is_one_picture(path: Path) -> bool:
+    """By its name: a pattern, and what may be an animation, are more."""
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES - {".gif"} and not glob.has_magic(str(path))
+
+
 def _absolute(spec: str) -> str:
-    return spec if spec.startswith(DEMO_PREFIX) else str(Path(spec).expanduser().absolute())
+    if spec.startswith(DEMO_PREFIX):
+        return spec
+    try:
+        return str(Path(spec).expanduser().absolute())
+    except RuntimeError as error:
+        raise SettingsError(f"--input {spec}: {error}") from error
 
 
 def _names(spec: str) -> list[str]:
@@ -269,7 +299,10 @@ def _fit(name: str) -> str:
 
 def _holds_something(folder: Path) -> bool:
     """Whether more is there than the log of a run that failed at once."""
-    return folder.is_dir() and not {one.name for one in folder.iterdir()} <= set(LOG_FILES)
+    try:
+        return folder.is_dir() and not {one.name for one in folder.iterdir()} <= set(LOG_FILES)
+    except OSError:
+        return True  # whoever wants to write there is told why not
 
 
 def _wait(worker: Worker, store: SceneStore) -> None:  # noqa: ARG001

@@ -6,67 +6,120 @@ import importlib
 import multiprocessing
 import signal
 import socket
+import time
+import traceback
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.process import BaseProcess
+from multiprocessing import connection
 from typing import Any, TypeVar
 
-from ttt3r_viewer.errors import ReconstructionError, SettingsError, ViewerError
+from ttt3r_viewer.errors import SettingsError, ViewerError
+from ttt3r_viewer.interruption import no_interruption
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
 _KNOCK_SEC = 5.0
 _ASK_AGAIN_SEC = 0.5
-_ENDED = (
-    "a process of --jobs ended before its time, for lack of memory perhaps; what is done is kept: "
-    "go on with fewer --jobs"
+_PATIENCE_SEC = 30.0
+"""What does not end within it is killed; sessions survive that."""
+_DIED = (
+    "its process ended before its time, for lack of memory perhaps; the others go on: run again "
+    "with fewer --jobs"
 )
 
 
 def in_processes(
-    work: Callable[[Job], Outcome], jobs: Sequence[Job], processes: int, *, fresh: bool = False
+    work: Callable[[Job], Outcome],
+    jobs: Sequence[Job],
+    processes: int,
+    *,
+    lost: Callable[[Job, str], Outcome],
+    fresh: bool = False,
 ) -> Generator[Outcome, None, None]:
     """Yield outcomes as they come, from so many processes; one is this one, unless `fresh`.
 
     `fresh` gives every job a process of its own, in which nothing was held before. `work` must be a
-    function of a module, and jobs and outcomes picklable. Ctrl-C here, or closing the iterator,
-    reaches work in other processes as SIGTERM, and waits for it to end. Raises what `work` raises,
-    and `ReconstructionError` where a process dies.
+    function of a module, and jobs and outcomes picklable. A process that dies costs its own job
+    alone, whose outcome `lost` makes of it and a line that says so. Ctrl-C here, or closing the
+    iterator, reaches work in other processes as SIGTERM, and waits for it to end. Raises what
+    `work` raises.
     """
     if processes == 1 and not fresh:
         yield from map(work, jobs)
         return
-    # Spawned, because torch's threads and CUDA do not survive a fork.
-    pool = ProcessPoolExecutor(
-        processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        max_tasks_per_child=1 if fresh else None,
-        initializer=_leave_ctrl_c,
-    )
+    waiting, idle = deque(jobs), list[_Process]()
+    busy: dict[Any, tuple[_Process, Job]] = {}
     try:
-        for future in as_completed([pool.submit(work, job) for job in jobs]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise ReconstructionError(_ENDED) from error
-    except (KeyboardInterrupt, GeneratorExit):
-        _end(multiprocessing.active_children())
-        raise
+        while waiting or busy:
+            while waiting and len(busy) < processes:
+                process = idle.pop() if idle else _Process(work)
+                job = waiting.popleft()
+                busy[process.pipe] = (process, job)
+                process.pipe.send(job)
+            for pipe in connection.wait(list(busy)):
+                process, job = busy[pipe]
+                try:
+                    outcome, mistake = process.pipe.recv()
+                except (EOFError, ConnectionError):
+                    outcome, mistake = lost(job, _DIED), None
+                    process.pipe.close()
+                else:
+                    if fresh:
+                        process.pipe.close()
+                    else:
+                        idle.append(process)
+                del busy[pipe]
+                if mistake is not None:
+                    raise mistake
+                yield outcome
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        with no_interruption():
+            _end([process for process, _ in busy.values()])
+            for process in idle:
+                process.pipe.close()  # which it takes for the end
 
 
-def _end(children: Sequence[BaseProcess]) -> None:
-    """Send SIGTERM until all are gone: one that has ended its job may have the next one already."""
-    while alive := [child for child in children if child.is_alive()]:
-        for child in alive:
-            child.terminate()
+class _Process:
+    """A process that does one job after the other, until its pipe is closed."""
+
+    def __init__(self, work: Callable[[Any], Any]) -> None:
+        # Spawned, because torch's threads and CUDA do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_do_jobs, args=(work, theirs), daemon=True)
+        self.process.start()
+        theirs.close()  # or its death would not be seen
+
+
+def _do_jobs(work: Callable[[Any], Any], pipe: connection.Connection) -> None:
+    """What such a process does. It ends where the parent has: then its pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to every process
+    while True:
+        try:
+            job = pipe.recv()
+        except (EOFError, ConnectionError):
+            return
+        try:
+            answer = (work(job), None)
+        except Exception as error:  # noqa: BLE001 - it is raised again by the parent
+            error.add_note(traceback.format_exc())
+            answer = (None, error)
+        try:
+            pipe.send(answer)
+        except ConnectionError:
+            return
+
+
+def _end(processes: Sequence[_Process]) -> None:
+    """Send SIGTERM until all are gone: one that has just ended its job waits for the next."""
+    end = time.monotonic() + _PATIENCE_SEC
+    while alive := [one.process for one in processes if one.process.is_alive()]:
+        for process in alive:
+            if time.monotonic() < end:
+                process.terminate()
+            else:
+                process.kill()
         alive[0].join(_ASK_AGAIN_SEC)
-
-
-def _leave_ctrl_c() -> None:
-    """A terminal sends Ctrl-C to every process, and only the parent is to answer it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def need_ray(address: str) -> Any:
@@ -105,31 +158,39 @@ class RayCluster:
         self.gpus = int(ray.cluster_resources().get("GPU", 0))
 
     def run(
-        self, work: Callable[[Job], Outcome], jobs: Sequence[Job], *, one_by_one: bool = False
+        self,
+        work: Callable[[Job], Outcome],
+        jobs: Sequence[Job],
+        *,
+        lost: Callable[[Job, str], Outcome],
+        one_by_one: bool = False,
     ) -> Generator[Outcome, None, None]:
         """Yield outcomes as they come; `one_by_one` in turn, each in a process of its own.
 
-        Raises what `work` raises, and `ReconstructionError` where a worker is lost.
+        A worker that is lost costs its own job alone, whose outcome `lost` makes of it and a line
+        that says so. Raises what `work` raises.
         """
-        options = {"num_cpus": 1, "num_gpus": 1 if self.gpus else 0}
+        # Ray would do a job again by itself, whose session is half there.
+        options = {"num_cpus": 1, "num_gpus": 1 if self.gpus else 0, "max_retries": 0}
         if one_by_one:
             options["max_calls"] = 1
         remote = self._ray.remote(**options)(work)
+        waiting = {} if one_by_one else {remote.remote(job): job for job in jobs}
+        while waiting:
+            (done,), _ = self._ray.wait(list(waiting), num_returns=1)
+            yield self._get(done, waiting.pop(done), lost)
+        for job in jobs if one_by_one else ():
+            yield self._get(remote.remote(job), job, lost)
+
+    def _get(self, reference: Any, job: Job, lost: Callable[[Job, str], Outcome]) -> Outcome:
         try:
-            waiting = [] if one_by_one else [remote.remote(job) for job in jobs]
-            while waiting:
-                (done,), waiting = self._ray.wait(waiting, num_returns=1)
-                yield self._ray.get(done)
-            for job in jobs if one_by_one else ():
-                yield self._ray.get(remote.remote(job))
+            return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, ViewerError):
                 raise error.cause from None
             raise  # our own mistake on a worker, with its traceback
         except self._ray.exceptions.RayError as error:
-            raise ReconstructionError(
-                f"Ray: {' '.join(str(error).split())[:200]}; what is done is kept: run again"
-            ) from error
+            return lost(job, f"Ray: {' '.join(str(error).split())[:200]}")
 
     def close(self) -> None:
         """Leave the cluster, or stop the one that was started here."""

@@ -174,19 +174,19 @@ def _outcomes(
     given: argparse.Namespace, quality: Sequence[Job], speed: Sequence[Job], complain: Say
 ) -> Generator[Outcome, None, None]:
     """Outcomes of all jobs, those for speed one after the other once the rest is done."""
-    from ttt3r_viewer.evaluation import run_job
+    from ttt3r_viewer.evaluation import lost_job, run_job
     from ttt3r_viewer.spread import RayCluster, in_processes
 
     if given.ray is None:
-        yield from in_processes(run_job, quality, given.jobs)
-        yield from in_processes(run_job, speed, 1, fresh=True)
+        yield from in_processes(run_job, quality, given.jobs, lost=lost_job)
+        yield from in_processes(run_job, speed, 1, lost=lost_job, fresh=True)
     elif quality or speed:
         cluster = RayCluster(given.ray, given.jobs)
         try:
             if not cluster.gpus:
                 complain(f"--ray {given.ray}: the cluster has no GPU; its CPUs do the work")
-            yield from cluster.run(run_job, quality)
-            yield from cluster.run(run_job, speed, one_by_one=True)
+            yield from cluster.run(run_job, quality, lost=lost_job)
+            yield from cluster.run(run_job, speed, lost=lost_job, one_by_one=True)
         finally:
             cluster.close()
 

@@ -9,11 +9,19 @@ from contextlib import closing
 from pathlib import Path
 
 from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
-from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.resuming import SessionFinishedError
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.several import RunJob, RunOutcome, plan, run_one, unreadable, write_table
+from ttt3r_viewer.several import (
+    RunJob,
+    RunOutcome,
+    lost_job,
+    plan,
+    run_one,
+    unreadable,
+    write_table,
+)
 from ttt3r_viewer.spread import RayCluster, in_processes, need_ray
 from ttt3r_viewer.types import Status, printable
 from ttt3r_viewer.wiring import Reconstruction
@@ -66,36 +74,38 @@ def _several(
     """Do all jobs, tell how each ended, and write the table after each; the exit code."""
     if ray is not None:
         need_ray(ray)
-    troubles: dict[Path, str] = {}
+    ended: dict[Path, RunOutcome] = {}
 
     def take(outcome: RunOutcome) -> None:
-        name = outcome.job.session.name
-        for line in outcome.remarks:
+        name, folder = outcome.job.session.name, outcome.job.session
+        ended[folder] = outcome
+        for line in filter(None, (*outcome.remarks, outcome.trouble)):
             complain(f"{name}: {line}")
-        if outcome.trouble:
-            troubles[outcome.job.session] = outcome.trouble
-            complain(f"{name}: {outcome.trouble}")
         if outcome.frames:
-            say(f"wrote {outcome.frames} frames to {printable(str(outcome.job.session))}")
-        write_table(jobs, troubles)
+            say(f"wrote {outcome.frames} frames to {printable(str(folder))}")
+        try:
+            write_table(jobs, ended)
+        except OutputError as error:
+            complain(str(error))  # it is written again
 
-    write_table(jobs, troubles)
+    write_table(jobs, ended)
     for outcome in unreadable(jobs):
         take(outcome)
-    readable = [job for job in jobs if job.session not in troubles]
+    readable = [job for job in jobs if job.session not in ended]
     interrupted = False
     try:
         with closing(_outcomes(readable, processes, ray, complain)) as outcomes:
             for outcome in outcomes:
                 take(outcome)
-                interrupted = outcome.interrupted
+                # A machine of a cluster may be stopped, which is not this command's end.
+                interrupted = outcome.interrupted and ray is None
                 if interrupted:
                     break
     except KeyboardInterrupt:
         interrupted = True
-    finished = write_table(jobs, troubles)
+    finished = write_table(jobs, ended)
     say(f"{finished} of {len(jobs)} inputs are finished: {printable(jobs[0].table)}")
-    return 130 if interrupted else 2 * bool(troubles)
+    return 130 if interrupted else 0 if finished == len(jobs) else 2
 
 
 def _outcomes(
@@ -107,11 +117,11 @@ def _outcomes(
         try:
             if not cluster.gpus:
                 complain(f"--ray {ray}: the cluster has no GPU; its CPUs do the work")
-            yield from _counted(cluster.run(run_one, jobs), len(jobs))
+            yield from _counted(cluster.run(run_one, jobs, lost=lost_job), len(jobs))
         finally:
             cluster.close()
     elif processes > 1:
-        yield from _counted(in_processes(run_one, jobs, processes), len(jobs))
+        yield from _counted(in_processes(run_one, jobs, processes, lost=lost_job), len(jobs))
     else:
         for job in jobs:
             yield run_one(job, functools.partial(_show_progress, name=job.session.name))

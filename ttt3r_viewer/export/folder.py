@@ -63,7 +63,10 @@ class FolderLock:
             import fcntl
         except ImportError:  # Windows
             return
-        handle = os.open(path, os.O_RDONLY)
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise OutputError(f"--output {path}: {error.strerror}; name another folder") from error
         self._close = weakref.finalize(self, os.close, handle)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,6 +18,7 @@ from ttt3r_viewer.viewer.access import Access, access_for, is_loopback
 from ttt3r_viewer.viewer.address import free_port
 from ttt3r_viewer.viewer.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.gate import INNER_HOST, Gate
+from ttt3r_viewer.viewer.guest_views import GuestViews
 from ttt3r_viewer.viewer.guided_cameras import GuidedCameras
 from ttt3r_viewer.viewer.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.panels.ask import AskPanel
@@ -33,16 +34,11 @@ from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.settings import ViewControls
 from ttt3r_viewer.viewer.sync import PageParts, Publisher, probe_html
 from ttt3r_viewer.viewer.twin import TwinView
-from ttt3r_viewer.viewer.visitors import visitor_of
 
 STOP_SEC = 0.5
 """viser waits up to six seconds for a browser's idle connections; nobody should."""
 
 TWIN_PAGE = "/twin"
-GUEST_TEXT = (
-    "You look around as you like. What the panel shows is the owner's: buttons, keys and sliders "
-    "do nothing here."
-)
 
 logger = logging.getLogger(__name__)
 
@@ -102,13 +98,20 @@ class Viewer:
         _close_share_tunnel(self._server)
         self._twin = TwinView(self._server)
         pages = {TWIN_PAGE: self._twin.page}
-        self._gate = Gate(self._server, self.access, host=self._host, port=port, pages=pages)
+        guests = GuestViews(self._server, self.controls)
+        self._gate = Gate(
+            self._server,
+            self.access,
+            host=self._host,
+            port=port,
+            pages=pages,
+            guest_widgets=guests.widget,
+        )
         if self._wanted_port and port != self._wanted_port:
             self.port_note = f"port {self._wanted_port} is busy, so the page is at {port}"
         if not is_loopback(self._host) and self.access.owner_token is None:
             logger.warning("anyone who can reach port %d can watch and steer this run", port)
-        self._greet_guests(self._server)
-        parts = self._build(self._server, self._twin)
+        parts = self._build(self._server, self._twin, guests)
         self._publisher = Publisher(self._store, self.controls, parts)
         self._publisher.start()
         # Last, so that nobody sees half a page.
@@ -174,13 +177,7 @@ class Viewer:
     def _link(self, token: str | None) -> str:
         return self.address if token is None else f"{self.address}/?token={token}"
 
-    def _greet_guests(self, server: viser.ViserServer) -> None:
-        @server.on_client_connect
-        async def _(client: viser.ClientHandle) -> None:
-            if visitor_of(server, client.client_id).role == "guest":
-                client.add_notification("You are a guest", GUEST_TEXT, auto_close_seconds=False)
-
-    def _build(self, server: viser.ViserServer, twin: TwinView) -> PageParts:
+    def _build(self, server: viser.ViserServer, twin: TwinView, guests: GuestViews) -> PageParts:
         """Make every widget and node, all on this thread, in the order in which they are seen."""
         server.gui.configure_theme(
             dark_mode=True,
@@ -224,6 +221,7 @@ class Viewer:
             client_cameras=ClientCameras(server),
             guided_cameras=GuidedCameras(server),
             twin=twin,
+            guests=guests,
             probe=server.gui.add_html(probe_html({})),
         )
 

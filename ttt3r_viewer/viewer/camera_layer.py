@@ -15,6 +15,7 @@ from ttt3r_viewer.scene.store import LaneScene, SeenFrame
 from ttt3r_viewer.types import Camera
 from ttt3r_viewer.viewer.colors import PLASMA, RGB, apply_color_map, frame_share, line_colors
 from ttt3r_viewer.viewer.settings import ViewSettings
+from ttt3r_viewer.viewer.widgets import Page
 
 LIVE_DEPTH = 0.14
 """Length of the shown camera as a share of the scene's median depth."""
@@ -35,12 +36,12 @@ OLDEST_SHARE = 0.55
 class CameraLayer:
     """Keeps one lane's cameras in the page equal to the scene; called by the publisher only."""
 
-    def __init__(self, server: viser.ViserServer, root: str, color: RGB | None) -> None:
+    def __init__(self, page: Page, root: str, color: RGB | None) -> None:
         """`root` is the node that all names begin with; without `color`, paths tell the time."""
-        self._server = server
+        self._page = page
         self._color = color
         self._name = f"{root}/camera"
-        server.scene.add_frame(self._name, show_axes=False)
+        page.scene.add_frame(self._name, show_axes=False)
         self._live: viser.CameraFrustumHandle | None = None
         self._live_key: object = None
         self._past: dict[str, viser.LineSegmentsHandle] = {}
@@ -78,7 +79,7 @@ class CameraLayer:
             return
         frame = lane.frames[position]
         camera = frame.camera
-        self._live = self._server.scene.add_camera_frustum(
+        self._live = self._page.scene.add_camera_frustum(
             f"{self._name}/live",
             fov=camera.fov_y_rad,
             aspect=camera.aspect,
@@ -106,7 +107,7 @@ class CameraLayer:
     def _send_lines(
         self, name: str, points: NDArray[np.float32], colors: NDArray[np.uint8], thickness: float
     ) -> None:
-        self._past[name] = self._server.scene.add_line_segments(
+        self._past[name] = self._page.scene.add_line_segments(
             name, points, colors, thickness=thickness, thickness_units="screen"
         )
 

@@ -48,8 +48,8 @@ FIELDS: dict[str, frozenset[str]] = {
     ),
 }
 """The kinds of messages that our page sends, each with all its fields."""
-GUEST_KINDS = frozenset({"ViewerCameraMessage"})
-"""What looking around needs."""
+GUEST_KINDS = frozenset({"ViewerCameraMessage", "GuiUpdateMessage"})
+"""What looking around needs, and widgets that are the guest's own."""
 
 Widgets = Callable[[str], Any]
 """Gives viser's widget of an identifier, or None."""
@@ -61,7 +61,9 @@ def widgets_of(server: viser.ViserServer) -> Widgets:
 
 
 def refusal(raw: bytes | str, role: Role, widgets: Widgets) -> str:
-    """Say why a message is not passed on; empty where it is."""
+    """Say why a message is not passed on; empty where it is. `widgets` are those that this role may
+    move.
+    """
     if isinstance(raw, str):
         return "text, where viser speaks bytes"
     if len(raw) > (MAX_RENDER_BYTES if role == "owner" else MAX_BYTES):

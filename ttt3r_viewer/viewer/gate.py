@@ -30,6 +30,7 @@ from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.viewer import access as rules
 from ttt3r_viewer.viewer import client_messages
 from ttt3r_viewer.viewer.access import Access, Role
+from ttt3r_viewer.viewer.client_messages import Widgets
 from ttt3r_viewer.viewer.visitors import Visitor, close_door
 
 MAX_CLIENTS = 32
@@ -69,15 +70,21 @@ class Gate:
         host: str,
         port: int,
         pages: Mapping[str, Page],
+        guest_widgets: Widgets,
     ) -> None:
-        """`port` is a free one. `pages` are our own, by path."""
+        """`port` is a free one. `pages` are our own, by path. Of all widgets guests may move those
+        that `guest_widgets` gives.
+        """
         self._access = access
         self._host = host
         self.port = port
         self._pages = pages
         self._inner_port = server.get_port()
         self._key = close_door(server)
-        self._widgets = client_messages.widgets_of(server)
+        self._widgets: dict[Role, Widgets] = {
+            "owner": client_messages.widgets_of(server),
+            "guest": guest_widgets,
+        }
         self._names = rules.own_names(host)
         self._loopback = rules.is_loopback(host)
         self._sessions = rules.Sessions()
@@ -312,7 +319,7 @@ class Gate:
             allowance, then_sec = allowance - 1.0, now_sec
             if allowance < 0:
                 await asyncio.sleep(-allowance / MESSAGES_PER_SEC)
-            why = client_messages.refusal(message, role, self._widgets)
+            why = client_messages.refusal(message, role, self._widgets[role])
             if not why:
                 await inner.send(message)
                 continue

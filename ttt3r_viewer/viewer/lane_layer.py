@@ -1,6 +1,7 @@
 """The lanes of the page: a root node for each, where it stands, its name, and how far they drift.
 
-Everything of lane K is below `/lanes/K`, so that one message shows, hides or moves it.
+Everything of lane K is below `/lanes/K` (in a guest's own view another root), so that one message
+shows, hides or moves it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from ttt3r_viewer.viewer.chunks import automatic_point_size
 from ttt3r_viewer.viewer.colors import LANE_COLORS, line_colors
 from ttt3r_viewer.viewer.point_layer import PointLayer
 from ttt3r_viewer.viewer.settings import ViewSettings
-from ttt3r_viewer.viewer.widgets import assign_changed
+from ttt3r_viewer.viewer.widgets import Page, assign_changed
 
-DRIFT_NODE = "/lanes/drift"
+SHARED_LANES = "/lanes"
+"""The root of what all browsers are shown."""
+DRIFT_NODE = f"{SHARED_LANES}/drift"
 SIDE_DEPTH = 1.5
 """What is seen to the left and right of all cameras, together, as a share of the median depth."""
 LABEL_HEIGHT = 0.12
@@ -55,9 +58,10 @@ class _LaneNodes:
 class LaneLayer:
     """Keeps the page's lanes equal to the scene; called by the publisher only."""
 
-    def __init__(self, server: viser.ViserServer) -> None:
-        self._server = server
-        server.scene.add_frame("/lanes", show_axes=False)
+    def __init__(self, page: Page, root: str = SHARED_LANES) -> None:
+        self._page = page
+        self._name = root
+        self._root = page.scene.add_frame(root, show_axes=False)
         self._lanes: list[_LaneNodes] = []
         self._epoch = 0
         self._width = 0.0
@@ -106,10 +110,14 @@ class LaneLayer:
             nodes.points.points_shown if k in visible else 0 for k, nodes in enumerate(self._lanes)
         )
 
+    def remove(self) -> None:
+        """Take all lanes away, and their root; nothing may be asked of this layer afterwards."""
+        self._root.remove()
+
     def _rebuild(self, count: int) -> None:
         """Take away all lanes with everything below them, and make empty ones."""
         assert count <= len(LANE_COLORS), "more lanes than colours"
-        with self._server.atomic():
+        with self._page.atomic():
             for lane in self._lanes:
                 lane.root.remove()
             if self._drift is not None:
@@ -119,12 +127,12 @@ class LaneLayer:
         self._drift = self._drift_key = self._width_key = None
         self._lanes = []
         for k in range(count):
-            name, color = f"/lanes/{k}", LANE_COLORS[k]
+            name, color = f"{self._name}/{k}", LANE_COLORS[k]
             self._lanes.append(
                 _LaneNodes(
-                    root=self._server.scene.add_frame(name, show_axes=False),
-                    points=PointLayer(self._server, name, k, color, count),
-                    cameras=CameraLayer(self._server, name, color if count > 1 else None),
+                    root=self._page.scene.add_frame(name, show_axes=False),
+                    points=PointLayer(self._page, name, k, color, count),
+                    cameras=CameraLayer(self._page, name, color if count > 1 else None),
                 )
             )
 
@@ -147,15 +155,15 @@ class LaneLayer:
         key = (lane.layout.generation, name)
         if wanted and key != nodes.label_key:
             nodes.label_key = key
-            root, half = f"/lanes/{k}/label", BAR_WIDTH / 2 * lane.layout.median_depth
-            with self._server.atomic():
-                nodes.label_root = self._server.scene.add_frame(
+            root, half = f"{self._name}/{k}/label", BAR_WIDTH / 2 * lane.layout.median_depth
+            with self._page.atomic():
+                nodes.label_root = self._page.scene.add_frame(
                     root, show_axes=False, position=label_position(lane)
                 )
-                nodes.label = self._server.scene.add_label(
+                nodes.label = self._page.scene.add_label(
                     f"{root}/text", name, anchor="bottom-center", font_screen_scale=1.2
                 )
-                self._server.scene.add_line_segments(
+                self._page.scene.add_line_segments(
                     f"{root}/bar",
                     np.array([[[-half, 0.0, 0.0], [half, 0.0, 0.0]]], np.float32),
                     np.broadcast_to(line_colors(LANE_COLORS[k]), (1, 2, 3)),
@@ -176,8 +184,8 @@ class LaneLayer:
             return
         self._drift_key = key
         if visible:
-            self._drift = self._server.scene.add_line_segments(
-                DRIFT_NODE,
+            self._drift = self._page.scene.add_line_segments(
+                f"{self._name}/drift",
                 *drift_segments(snapshot.lanes, visible, position),
                 thickness=3.0,
                 thickness_units="screen",

@@ -21,7 +21,7 @@ from ttt3r_viewer.scene.store import FramePoints, LaneScene, thin_points
 from ttt3r_viewer.viewer.chunks import Cloud, chunk_clouds, confident_cloud
 from ttt3r_viewer.viewer.colors import RGB
 from ttt3r_viewer.viewer.settings import ColorBy, ViewSettings
-from ttt3r_viewer.viewer.widgets import assign_changed
+from ttt3r_viewer.viewer.widgets import Page, assign_changed
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +67,9 @@ class PointLayer:
     It is made for one epoch of the scene, and gone when the lane's root is removed.
     """
 
-    def __init__(
-        self, server: viser.ViserServer, root: str, lane: int, lane_color: RGB, lane_count: int
-    ) -> None:
+    def __init__(self, page: Page, root: str, lane: int, lane_color: RGB, lane_count: int) -> None:
         """`root` is the node that all names begin with; the lanes share what a page can bear."""
-        self._server = server
+        self._page = page
         self._lane = lane
         self._name = root
         self._lane_color = lane_color
@@ -83,9 +81,9 @@ class PointLayer:
         self._newest = (-1, 0.0)
         """Position of the newest frame, and since when it is."""
         self._live_sent_sec = -LIVE_SEC
-        self._root = server.scene.add_frame(f"{root}/points", show_axes=False)
+        self._root = page.scene.add_frame(f"{root}/points", show_axes=False)
         self._bins = [
-            server.scene.add_frame(f"{root}/points/conf_{b}", show_axes=False)
+            page.scene.add_frame(f"{root}/points/conf_{b}", show_axes=False)
             for b in range(CONFIDENCE_BINS)
         ]
         self._chunks: dict[tuple[int, int], _Chunk] = {}
@@ -152,7 +150,7 @@ class PointLayer:
         before = self._chunks.pop((chunk.first, chunk.size), None)
         stale = before.handles if before else {}
         covered = [c for c in self._chunks.values() if chunk.first <= c.first < chunk.stop]
-        with self._server.atomic():
+        with self._page.atomic():
             for b, cloud in enumerate(clouds):
                 if cloud is not None:
                     name = f"points/conf_{b}/chunk_{chunk.first}_{chunk.size}"
@@ -245,7 +243,7 @@ class PointLayer:
     def _send_single(self, name: str, key: object, cloud: Cloud | None) -> None:
         _, before = self._single.get(name, (None, None))
         if cloud is not None:
-            with self._server.atomic():
+            with self._page.atomic():
                 self._single[name] = (key, self._add(name, cloud))
         else:
             if before is not None:
@@ -253,7 +251,7 @@ class PointLayer:
             self._single[name] = (key, None)
 
     def _add(self, name: str, cloud: Cloud) -> viser.PointCloudHandle:
-        return self._server.scene.add_point_cloud(
+        return self._page.scene.add_point_cloud(
             f"{self._name}/{name}",
             cloud.points,
             cloud.colors,

@@ -14,6 +14,7 @@ import viser
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.viewer.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.guest_views import GuestViews
 from ttt3r_viewer.viewer.guided_cameras import GuidedCameras
 from ttt3r_viewer.viewer.lane_layer import LaneLayer, lane_name
 from ttt3r_viewer.viewer.panels.ask import AskPanel
@@ -59,6 +60,7 @@ class PageParts:
     client_cameras: ClientCameras
     guided_cameras: GuidedCameras
     twin: TwinView
+    guests: GuestViews
     probe: viser.GuiHtmlHandle
 
 
@@ -106,7 +108,7 @@ class Publisher:
         snapshot, settings, parts = self._store.snapshot(), self._controls.settings, self._parts
         position = shown_position(snapshot, settings, now_sec)
         parts.run.show(snapshot.status, snapshot.point_count, self.report or self._trouble)
-        parts.timeline.show(snapshot.frames, settings, position)
+        parts.timeline.show(snapshot.frames, settings, position, now_sec)
         parts.lanes.show(snapshot, settings, twin=parts.twin.offered)
         count = len(snapshot.lanes)
         drawn = settings.within(count)
@@ -117,6 +119,7 @@ class Publisher:
         parts.guided_cameras.update(snapshot, drawn, tour, now_sec, parts.scene.offsets)
         names = tuple(lane_name(snapshot.status, lane) for lane in range(count))
         parts.twin.update(snapshot.epoch, names, drawn, parts.scene.offsets)
+        parts.guests.update(snapshot, drawn, position, now_sec)
         parts.rules.show(snapshot.status, now_sec)
         parts.charts.show(snapshot, now_sec)
         parts.export.show(count)

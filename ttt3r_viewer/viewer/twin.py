@@ -93,10 +93,8 @@ class TwinView:
                 _show_only(clients[client_id], lane, len(names))
 
     async def _take_in(self, client: viser.ClientHandle) -> None:
-        request = self._server._websock_server._live_connections[client.client_id].request
-        path = request.path if request is not None else ""
-        lane = path.partition("?")[0].removeprefix(PATH)
-        if not path.startswith(PATH) or not lane.isdigit():
+        lane = _path_of(self._server, client.client_id).removeprefix(PATH)
+        if not is_pane(self._server, client.client_id):
             return
         self._session_of[client.client_id] = visitor_of(self._server, client.client_id).session
         self._lane_of[client.client_id] = int(lane)
@@ -139,6 +137,18 @@ class TwinView:
             for lane, name in enumerate(self._names)
         )
         return PAGE.format(options=options, path=PATH).encode()
+
+
+def is_pane(server: viser.ViserServer, client_id: int) -> bool:
+    """Whether a client is a pane, and not a whole page."""
+    path = _path_of(server, client_id)
+    return path.startswith(PATH) and path.removeprefix(PATH).isdigit()
+
+
+def _path_of(server: viser.ViserServer, client_id: int) -> str:
+    connection = server._websock_server._live_connections.get(client_id)
+    request = None if connection is None else connection.request
+    return "" if request is None else request.path.partition("?")[0]
 
 
 def _same(a: tuple[NDArray[np.float64], ...], b: tuple[NDArray[np.float64], ...]) -> bool:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import html
 from typing import Any
 
+import viser
+
+Page = viser.ViserServer | viser.ClientHandle
+"""What nodes are added to: the page of all browsers, or one browser's alone."""
+
 
 def assign_changed(handle: Any, **properties: Any) -> None:
     """Assign only the properties of a viser handle that differ: each assignment is a message."""

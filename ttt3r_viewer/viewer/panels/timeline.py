@@ -10,6 +10,9 @@ from ttt3r_viewer.scene.store import SeenFrame
 from ttt3r_viewer.viewer.settings import Extent, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
+FOLLOW_SEC = 1.0
+"""While frames come, the slider is moved on at most this often: who types a frame's number into its
+box would otherwise type into one that changes under the hand."""
 EXTENTS: dict[str, Extent] = {"All up to here": "all", "This frame only": "one"}
 
 
@@ -22,6 +25,7 @@ class TimelinePanel:
         self._frame_count = 0
         self._shown = -1
         """Where the page stands."""
+        self._follow_due_sec = 0.0
         with gui.add_folder("Timeline"):
             # People count frames from 1, as the status line does.
             self._slider = gui.add_slider(
@@ -82,15 +86,31 @@ class TimelinePanel:
     def _set_live(self, live: bool) -> None:
         self._controls.stand_at(live=live, position=max(self._position(), 0))
 
-    def show(self, frames: Sequence[SeenFrame], settings: ViewSettings, position: int) -> None:
+    @property
+    def _at(self) -> tuple[int, int]:
+        return int(self._slider.max), int(self._slider.value)
+
+    def _move(self, end: int, value: int) -> None:
+        assign_changed(self._slider, max=end)
+        assign_changed(self._slider, value=value)
+
+    def show(
+        self, frames: Sequence[SeenFrame], settings: ViewSettings, position: int, now_sec: float
+    ) -> None:
         """Stretch the slider over the seen frames and put it where the page stands."""
         self._frame_count, self._shown = len(frames), position
-        assign_changed(self._slider, max=max(len(frames), 2), disabled=len(frames) < 2)
-        # While a person drags, the slider is ahead of these settings and must not be pulled back.
+        assign_changed(self._slider, disabled=len(frames) < 2)
+        end, value = max(len(frames), 2), max(position + 1, 1)
         if settings.live or not frames:
-            assign_changed(self._slider, value=max(position + 1, 1))
-        elif settings is self._controls.settings and self._slider.value != position + 1:
-            self._slider.value = position + 1
+            if now_sec >= self._follow_due_sec and (end, value) != self._at:
+                self._follow_due_sec = now_sec + FOLLOW_SEC
+                self._move(end, value)
+        # While a person drags, the slider is ahead of these settings and must not be pulled back.
+        elif settings is self._controls.settings and self._slider.value != value:
+            self._move(end, value)
+        elif now_sec >= self._follow_due_sec:
+            self._follow_due_sec = now_sec + FOLLOW_SEC
+            assign_changed(self._slider, max=end)
         assign_changed(self._live, value=settings.live)
         assign_changed(self._caption, content=caption_html(frames[position] if frames else None))
 
