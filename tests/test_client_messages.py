@@ -85,11 +85,13 @@ def test_our_list_has_the_fields_that_viser_has():
         assert set(wire_field_names(getattr(_messages, kind))) == names, kind
 
 
-def test_a_guest_only_moves_the_camera():
+def test_a_guest_only_moves_the_camera_and_widgets_of_their_own():
     assert refusal(encoded(CAMERA), "guest", nobody) == ""
     for message in (POINTER, ACK, COMMAND, RENDER):
         assert refusal(encoded(message), "guest", nobody) == "a guest only looks"
-    assert frozenset({"ViewerCameraMessage"}) == GUEST_KINDS
+    assert frozenset({"ViewerCameraMessage", "GuiUpdateMessage"}) == GUEST_KINDS
+    update = {"type": "GuiUpdateMessage", "uuid": "somebody's", "updates": {"value": True}}
+    assert "no widget" in refusal(encoded(update), "guest", nobody)
 
 
 @pytest.mark.parametrize(

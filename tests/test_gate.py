@@ -260,6 +260,12 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
         set_value(guest, parts.run._step, True)
         set_value(guest, parts.timeline._slider, 1)
         set_value(guest, parts.export._start, True)
+        (own,) = parts.guests._guests.values()
+        set_value(guest, own.frame, 1)  # greyed out as long as it is not asked for
+        set_value(guest, own.own, True)
+        wait_for(lambda: own.layer is not None and own.frame.value == 3, "a timeline of their own")
+        set_value(guest, own.frame, 2)
+        wait_for(lambda: own.frame.value == 2, "their own frame")
         for uuid in viewer.server.gui._command_handle_from_uuid:
             say(guest, {"type": "CommandTriggerMessage", "uuid": uuid})
         place = [1.0, 2.0, 3.0]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.browser.conftest import SCENE_READY, wait_for
+from tests.browser.conftest import DRAWN_POINTS, SCENE_READY, wait_for
 from tests.made_up_run import MadeUpRun, room_result
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.access import access_for
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.browser
 
 TOKEN = "a-token-for-tests"
 HOSTILE = '<img src=x onerror="broken=1">[a](javascript:broken=1)&lt;b&gt;.jpg'
+ROW = "xpath=ancestor::div[contains(@class,'Flex-root')][1]"
 CAMERA = "window.__viserMutable.camera.position.toArray()"
 
 
@@ -57,6 +58,16 @@ def new_context(browser: Browser) -> Iterator[Callable[[], BrowserContext]]:
     yield make
     for context in contexts:
         context.close()
+
+
+def drawn(page: Page) -> int:
+    return page.evaluate(DRAWN_POINTS)
+
+
+def shown(page: Page, node: str) -> bool:
+    return page.evaluate(
+        "name => window.__viserMutable.nodeRefFromName[name]?.visible === true", node
+    )
 
 
 def opened(page: Page, address: str) -> Page:
@@ -124,6 +135,40 @@ def test_a_guest_looks_around_and_steers_nothing(
         return not np.allclose(page.evaluate(CAMERA), start, atol=0.05)
 
     wait_for(turned, "the guest's view to turn")
+
+
+def test_a_guests_own_timeline_moves_nobody_elses(
+    viewer: Viewer, new_context: Callable[[], BrowserContext], tmp_path: Path
+):
+    owner = opened(new_context().new_page(), f"{viewer.url}&fixedDpr=1")
+    guest = opened(new_context().new_page(), f"{viewer.guest_url}&fixedDpr=1")
+    assert owner.get_by_label("My own timeline", exact=True).count() == 0
+    wait_for(lambda: drawn(guest), "the points of all frames")
+    lanes = viewer._store.snapshot().lanes
+    count = [len(frame.points) for frame in lanes[0].frames]
+    before = viewer.controls.settings
+    box = guest.get_by_label("My own timeline", exact=True)
+    box.click()
+    wait_for(lambda: not shown(guest, "/lanes") and shown(guest, "/own/0"), "a view of its own")
+    wait_for(lambda: drawn(guest) == 2 * sum(count), "all frames again")
+
+    def at(frame: int) -> bool:
+        field = guest.locator("label", has_text="My frame").locator(ROW)
+        field.locator("input:not([type=hidden])").first.fill(str(frame))
+        guest.wait_for_timeout(500)
+        return drawn(guest) == 2 * sum(count[:frame])
+
+    wait_for(lambda: at(1), "the points of the first frame")
+    guest.screenshot(path=tmp_path / "own.png")
+    wait_for(lambda: at(3), "the points of three frames")
+    assert viewer.controls.settings is before
+    assert shown(owner, "/lanes")
+    assert drawn(owner) > 2 * sum(count)  # with the newest frame densely
+    box.click()
+    wait_for(lambda: shown(guest, "/lanes") and not shown(guest, "/own"), "everybody's view")
+    assert drawn(guest) == drawn(owner)
+    guest.close()
+    wait_for(lambda: len(viewer.server.get_clients()) == 1, "the guest's end")
 
 
 def test_another_page_reaches_nothing_and_a_link_in_it_works_for_who_is_in(

@@ -10,7 +10,7 @@ from ttt3r_viewer.scene.store import SeenFrame
 from ttt3r_viewer.viewer.settings import Extent, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
-FOLLOW_SEC = 1.0
+FOLLOW_SEC = 2.0
 """While frames come, the slider is moved on at most this often: who types a frame's number into its
 box would otherwise type into one that changes under the hand."""
 EXTENTS: dict[str, Extent] = {"All up to here": "all", "This frame only": "one"}
