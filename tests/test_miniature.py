@@ -14,7 +14,7 @@ import torch
 from ttt3r_viewer.errors import SettingsError, WeightsError
 from ttt3r_viewer.evaluate.trajectory import Trajectory
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
-from ttt3r_viewer.miniature import evaluate
+from ttt3r_viewer.miniature import evaluate, loss_curves
 from ttt3r_viewer.miniature import train as training
 from ttt3r_viewer.miniature.auxiliary import Auxiliary, correspondence
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
@@ -297,3 +297,15 @@ def test_the_evaluation_writes_a_record_for_every_room_rule_and_length(tmp_path,
     assert evaluate.main(["--seed", "10000000", "--rooms", "1"]) == 2
     assert "never trained on" in capsys.readouterr().err
     assert evaluate.main(["--frames", "1,x"]) == 2
+
+
+def test_loss_curves_are_drawn_from_what_training_wrote(tmp_path, capsys):
+    rows = [f"{step},{stage},self,{1 / step}" for step in (25, 50) for stage in ("one",)]
+    (tmp_path / "curves.csv").write_text("\n".join([*rows, "75,two,world,0.5"]))
+    curves, stages = loss_curves.read_curves(tmp_path / "curves.csv")
+    assert curves == {"self": [(25, 0.04), (50, 0.02)], "world": [(75, 0.5)]}
+    assert stages == {"one": 25, "two": 75}
+    assert loss_curves.main([str(tmp_path / "curves.csv"), str(tmp_path / "made.png")]) == 0
+    assert (tmp_path / "made.png").read_bytes().startswith(b"\x89PNG")
+    assert loss_curves.main([str(tmp_path / "nowhere.csv"), "x"]) == 2
+    assert "give the curves.csv of a training" in capsys.readouterr().err
