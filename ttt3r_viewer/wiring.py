@@ -24,7 +24,7 @@ from ttt3r_viewer.evaluate.ground_truth import (
     find_ground_truth,
     read_ground_truth,
 )
-from ttt3r_viewer.export.folder import FolderLock, claim_folder
+from ttt3r_viewer.export.folder import FolderLock, claim_folder, is_folder
 from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
 from ttt3r_viewer.frames.source import FrameSource, RepeatableSource, open_source
 from ttt3r_viewer.interruption import no_interruption
@@ -300,7 +300,7 @@ def _claim(
     folder, overwrite = Path(settings.output), settings.overwrite or settings.resume
     lock = None
     try:
-        lock = FolderLock(folder) if folder.is_dir() else None
+        lock = FolderLock(folder) if is_folder(folder) else None
         found, note = find_session(settings, source) if settings.resume else (None, "")
         hint = "" if overwrite else hint_of(folder)
         claim_folder(folder, files, overwrite=overwrite, hint=hint, logs=LOG_FILES)

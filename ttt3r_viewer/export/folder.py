@@ -50,6 +50,14 @@ def claim_folder(
         )
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; what may not even be asked about is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 class FolderLock:
     """Keeps a second run from writing into a folder; the system lifts it when the process ends.
 
