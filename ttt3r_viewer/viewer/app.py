@@ -34,6 +34,7 @@ from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.settings import ViewControls
 from ttt3r_viewer.viewer.sync import PageParts, Publisher, probe_html
 from ttt3r_viewer.viewer.twin import TwinView
+from ttt3r_viewer.viewer.wake import mend_viser
 
 STOP_SEC = 0.5
 """viser waits up to six seconds for a browser's idle connections; nobody should."""
@@ -90,6 +91,7 @@ class Viewer:
         """Serve the page; raises ViewerServerError where host or port cannot be."""
         assert self._server is None, "the viewer has been started already"
         port = free_port(self._host, self._wanted_port)
+        mend_viser()
         with quiet_console():
             # Only the gate gets there: viser itself lets everybody in.
             self._server = viser.ViserServer(
