@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import viser
 from viser import _messages
+from viser._messages import GuiUpdateMessage
 
 from tests.made_up_run import MadeUpRun, room_result
 from ttt3r_viewer.errors import ViewerServerError
@@ -47,7 +48,12 @@ from ttt3r_viewer.viewer.colors import (
 from ttt3r_viewer.viewer.lane_layer import LaneLayer, drift_segments, lane_name, scene_width
 from ttt3r_viewer.viewer.panels.lanes import legend_html
 from ttt3r_viewer.viewer.panels.run import error_html, notice_html, status_html
-from ttt3r_viewer.viewer.panels.timeline import caption_html
+from ttt3r_viewer.viewer.panels.timeline import (
+    FOLLOW_SEC,
+    REPEAT_SEC,
+    TimelinePanel,
+    caption_html,
+)
 from ttt3r_viewer.viewer.point_layer import (
     LIVE_POINTS,
     LIVE_SEC,
@@ -615,6 +621,40 @@ def test_position_beyond_the_seen_frames_is_clamped(viewer):
     assert viewer.controls.settings.position == 2
     timeline._go_to(-5)
     assert viewer.controls.settings.position == 0
+
+
+def test_the_slider_follows_a_run_slowly_enough_to_be_typed_into(server):
+    controls, frames = ViewControls(), filled_store(9).snapshot().frames
+    timeline = TimelinePanel(server, controls)
+    shown = []
+    for count, now_sec in ((2, 10.0), (4, 10.5), (6, 10.0 + FOLLOW_SEC)):
+        timeline.show(frames[:count], controls.settings, count - 1, now_sec)
+        shown.append((timeline._slider.value, timeline._slider.max))
+    assert shown == [(2, 2), (2, 2), (6, 6)]
+    # What is asked for is shown at once, whatever the time.
+    controls.stand_at(live=False, position=8)
+    timeline.show(frames, controls.settings, 8, 12.2)
+    assert (timeline._slider.value, timeline._slider.max) == (9, 9)
+
+
+def test_live_is_told_again_because_a_browser_may_show_what_it_never_said(server):
+    controls, frames = ViewControls(), filled_store(2).snapshot().frames
+    timeline = TimelinePanel(server, controls)
+    buffer = server._websock_server._broadcast_buffer
+    told = []
+    for now_sec in (10.0, 10.5, 10.0 + REPEAT_SEC):
+        before = buffer.message_counter
+        timeline.show(frames, controls.settings, 1, now_sec)
+        sent = [buffer.message_from_id.get(k) for k in range(before, buffer.message_counter)]
+        told.append(
+            [
+                message.updates
+                for message in sent
+                if isinstance(message, GuiUpdateMessage)
+                and message.uuid == timeline._live._impl.uuid
+            ]
+        )
+    assert told == [[{"value": True}], [], [{"value": True}]]
 
 
 def test_made_up_run_obeys_commands_as_the_worker_does():
