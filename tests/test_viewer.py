@@ -50,7 +50,6 @@ from ttt3r_viewer.viewer.panels.lanes import legend_html
 from ttt3r_viewer.viewer.panels.run import error_html, notice_html, status_html
 from ttt3r_viewer.viewer.panels.timeline import (
     FOLLOW_SEC,
-    REPEAT_SEC,
     TimelinePanel,
     caption_html,
 )
@@ -61,6 +60,7 @@ from ttt3r_viewer.viewer.point_layer import (
     PASSING_POINTS,
 )
 from ttt3r_viewer.viewer.settings import ColorBy, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.widgets import FRESH_SEC, Repeater
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout_sec: float = 10.0) -> None:
@@ -637,24 +637,33 @@ def test_the_slider_follows_a_run_slowly_enough_to_be_typed_into(server):
     assert (timeline._slider.value, timeline._slider.max) == (9, 9)
 
 
-def test_live_is_told_again_because_a_browser_may_show_what_it_never_said(server):
-    controls, frames = ViewControls(), filled_store(2).snapshot().frames
-    timeline = TimelinePanel(server, controls)
-    buffer = server._websock_server._broadcast_buffer
-    told = []
-    for now_sec in (10.0, 10.5, 10.0 + REPEAT_SEC):
+def test_values_are_told_again_because_a_browser_may_show_what_it_never_said(used_server):
+    gui = used_server.gui
+    widgets = [
+        gui.add_checkbox("repeated", True),
+        gui.add_slider("repeated", 0, 5, 1, 3),
+        gui.add_dropdown("repeated", ("a", "b")),
+    ]
+    gui.add_button("never")
+    buffer = used_server._websock_server._broadcast_buffer
+    repeater, told = Repeater(gui), {}
+    now_sec = time.time()
+
+    def tick_all(now_sec: float) -> dict[str, object]:
+        told.clear()
         before = buffer.message_counter
-        timeline.show(frames, controls.settings, 1, now_sec)
-        sent = [buffer.message_from_id.get(k) for k in range(before, buffer.message_counter)]
-        told.append(
-            [
-                message.updates
-                for message in sent
-                if isinstance(message, GuiUpdateMessage)
-                and message.uuid == timeline._live._impl.uuid
-            ]
-        )
-    assert told == [[{"value": True}], [], [{"value": True}]]
+        for _ in range(len(gui._gui_input_handle_from_uuid)):
+            repeater.tick(now_sec)
+        for number in range(before, buffer.message_counter):
+            message = buffer.message_from_id.get(number)
+            if isinstance(message, GuiUpdateMessage):
+                told[message.uuid] = message.updates["value"]
+        return told
+
+    names = [one._impl.uuid for one in widgets]
+    assert not set(tick_all(now_sec)) & set(names)  # a hand may still be at them
+    found = tick_all(now_sec + FRESH_SEC + 1)
+    assert [found[name] for name in names] == [True, 3, "a"]
 
 
 def test_made_up_run_obeys_commands_as_the_worker_does():

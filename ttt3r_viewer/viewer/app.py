@@ -35,6 +35,7 @@ from ttt3r_viewer.viewer.settings import ViewControls
 from ttt3r_viewer.viewer.sync import PageParts, Publisher, probe_html
 from ttt3r_viewer.viewer.twin import TwinView
 from ttt3r_viewer.viewer.wake import mend_viser
+from ttt3r_viewer.viewer.widgets import Repeater
 
 STOP_SEC = 0.5
 """viser waits up to six seconds for a browser's idle connections; nobody should."""
@@ -224,6 +225,7 @@ class Viewer:
             guided_cameras=GuidedCameras(server),
             twin=twin,
             guests=guests,
+            repeater=Repeater(server.gui),
             probe=server.gui.add_html(probe_html({})),
         )
 

@@ -29,7 +29,7 @@ from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.settings import ViewControls, ViewSettings
 from ttt3r_viewer.viewer.twin import TwinView
-from ttt3r_viewer.viewer.widgets import assign_changed
+from ttt3r_viewer.viewer.widgets import Repeater, assign_changed
 
 TICK_SEC = 0.1
 FOLLOW_TICK_SEC = 0.04
@@ -61,6 +61,7 @@ class PageParts:
     guided_cameras: GuidedCameras
     twin: TwinView
     guests: GuestViews
+    repeater: Repeater
     probe: viser.GuiHtmlHandle
 
 
@@ -140,6 +141,7 @@ class Publisher:
             offsets=parts.scene.offsets,
             point_size=parts.scene.point_size,
         )
+        parts.repeater.tick(time.time())
         assign_changed(parts.probe, content=self._probe_html(snapshot, settings, position))
 
     def _probe_html(self, snapshot: SceneSnapshot, settings: ViewSettings, position: int) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 import viser
 
+FRESH_SEC = 3.0
+"""A value that is younger is not repeated: a hand may still be at it."""
 Page = viser.ViserServer | viser.ClientHandle
 """What nodes are added to: the page of all browsers, or one browser's alone."""
 
@@ -18,13 +20,28 @@ def assign_changed(handle: Any, **properties: Any) -> None:
             setattr(handle, name, value)
 
 
-def send_again(handle: Any) -> None:
-    """Tell all browsers a widget's value once more, as if it had changed.
+class Repeater:
+    """Tells all browsers the widgets' values again, one at a time.
 
     viser's page keeps one message for the whole panel while it waits (50 ms, or as long as it is
-    busy): what a person did before is then lost, and shown by their page all the same.
+    busy). What a person did before is then lost, and shown by their page all the same: they would
+    not see that it has to be done again.
     """
-    handle._queue_update("value", handle.value)
+
+    def __init__(self, gui: viser.GuiApi) -> None:
+        self._gui = gui
+        self._waiting: list[Any] = []
+
+    def tick(self, now_sec: float) -> None:
+        """Repeat the next value, unless it was changed just now; `now_sec` is `time.time`."""
+        if not self._waiting:
+            handles = list(self._gui._gui_input_handle_from_uuid.values())
+            self._waiting = [one for one in handles if not one._impl.is_button]
+        if self._waiting:
+            handle = self._waiting.pop()
+            old = now_sec - handle.update_timestamp > FRESH_SEC
+            if old and not handle._impl.removed and isinstance(handle.value, int | float | str):
+                handle._queue_update("value", handle.value)
 
 
 def escape(text: str, limit: int = 600) -> str:

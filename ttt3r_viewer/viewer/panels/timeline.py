@@ -8,13 +8,11 @@ import viser
 
 from ttt3r_viewer.scene.store import SeenFrame
 from ttt3r_viewer.viewer.settings import Extent, ViewControls, ViewSettings
-from ttt3r_viewer.viewer.widgets import assign_changed, escape, send_again
+from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 FOLLOW_SEC = 2.0
 """While frames come, the slider is moved on at most this often: who types a frame's number into its
 box would otherwise type into one that changes under the hand."""
-REPEAT_SEC = 2.0
-"""The tick at Live is sent so often: viser's page shows what a person did also where it lost it."""
 EXTENTS: dict[str, Extent] = {"All up to here": "all", "This frame only": "one"}
 
 
@@ -27,7 +25,7 @@ class TimelinePanel:
         self._frame_count = 0
         self._shown = -1
         """Where the page stands."""
-        self._follow_due_sec = self._repeat_due_sec = 0.0
+        self._follow_due_sec = 0.0
         with gui.add_folder("Timeline"):
             # People count frames from 1, as the status line does.
             self._slider = gui.add_slider(
@@ -114,9 +112,6 @@ class TimelinePanel:
             self._follow_due_sec = now_sec + FOLLOW_SEC
             assign_changed(self._slider, max=end)
         assign_changed(self._live, value=settings.live)
-        if now_sec >= self._repeat_due_sec:
-            self._repeat_due_sec = now_sec + REPEAT_SEC
-            send_again(self._live)
         assign_changed(self._caption, content=caption_html(frames[position] if frames else None))
 
 
