@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -123,7 +124,9 @@ def main() -> int:
     for room in range(given.seed, given.seed + given.rooms):
         found.append(watch(network, given.rules, room, given.frames))
         print(f"room {room}", end="\r", file=sys.stderr, flush=True)
-    medians = np.nanmedian(np.stack([table for table, _ in found]), axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # near the first camera no share is told
+        medians = np.nanmedian(np.stack([table for table, _ in found]), axis=0)
     shares = np.median(np.stack([share for _, share in found]), axis=0)
     print(f"{'rule':14} frame " + " ".join(f"{name:>12}" for name in COLUMNS))
     for rule, lines in zip(rules, medians, strict=True):
