@@ -60,7 +60,7 @@ from ttt3r_viewer.viewer.point_layer import (
     PASSING_POINTS,
 )
 from ttt3r_viewer.viewer.settings import ColorBy, ViewControls, ViewSettings
-from ttt3r_viewer.viewer.widgets import FRESH_SEC, Repeater
+from ttt3r_viewer.viewer.widgets import Repeater
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout_sec: float = 10.0) -> None:
@@ -640,30 +640,34 @@ def test_the_slider_follows_a_run_slowly_enough_to_be_typed_into(server):
 def test_values_are_told_again_because_a_browser_may_show_what_it_never_said(used_server):
     gui = used_server.gui
     widgets = [
-        gui.add_checkbox("repeated", True),
-        gui.add_slider("repeated", 0, 5, 1, 3),
-        gui.add_dropdown("repeated", ("a", "b")),
+        gui.add_checkbox("a box", True),
+        gui.add_slider("a slider", 0, 5, 1, 3),
+        gui.add_dropdown("a list", ("a", "b")),
     ]
     gui.add_button("never")
     buffer = used_server._websock_server._broadcast_buffer
-    repeater, told = Repeater(gui), {}
-    now_sec = time.time()
+    repeater = Repeater(gui)
 
-    def tick_all(now_sec: float) -> dict[str, object]:
-        told.clear()
+    def told() -> dict[str, object]:
+        """What one round repeats, by widget."""
+        found = {}
         before = buffer.message_counter
-        for _ in range(len(gui._gui_input_handle_from_uuid)):
-            repeater.tick(now_sec)
+        for _ in range(sum(not one._impl.is_button for one in all_widgets())):
+            repeater.tick()
         for number in range(before, buffer.message_counter):
             message = buffer.message_from_id.get(number)
             if isinstance(message, GuiUpdateMessage):
-                told[message.uuid] = message.updates["value"]
-        return told
+                found[message.uuid] = message.updates["value"]
+        return {one.label: found[one._impl.uuid] for one in widgets if one._impl.uuid in found}
 
-    names = [one._impl.uuid for one in widgets]
-    assert not set(tick_all(now_sec)) & set(names)  # a hand may still be at them
-    found = tick_all(now_sec + FRESH_SEC + 1)
-    assert [found[name] for name in names] == [True, 3, "a"]
+    def all_widgets():
+        return gui._gui_input_handle_from_uuid.values()
+
+    assert told() == {}  # not known yet
+    assert told() == {"a box": True, "a slider": 3, "a list": "a"}
+    widgets[1].value = 4
+    assert told() == {"a box": True, "a list": "a"}  # a hand may still be at the slider
+    assert told() == {"a box": True, "a slider": 4, "a list": "a"}
 
 
 def test_made_up_run_obeys_commands_as_the_worker_does():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
@@ -60,7 +61,9 @@ def sent_by(kind: type[AsyncMessageBuffer]) -> list[str]:
         await asyncio.gather(taking, return_exceptions=True)
         return names
 
-    return asyncio.run(receive())
+    # Not on this thread: where browser tests ran before, it has a loop already.
+    with ThreadPoolExecutor(1) as elsewhere:
+        return elsewhere.submit(asyncio.run, receive()).result()
 
 
 def test_a_message_at_the_worst_moment_leaves_and_so_does_the_next():

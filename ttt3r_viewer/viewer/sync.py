@@ -141,7 +141,7 @@ class Publisher:
             offsets=parts.scene.offsets,
             point_size=parts.scene.point_size,
         )
-        parts.repeater.tick(time.time())
+        parts.repeater.tick()
         assign_changed(parts.probe, content=self._probe_html(snapshot, settings, position))
 
     def _probe_html(self, snapshot: SceneSnapshot, settings: ViewSettings, position: int) -> str:

@@ -7,8 +7,6 @@ from typing import Any
 
 import viser
 
-FRESH_SEC = 3.0
-"""A value that is younger is not repeated: a hand may still be at it."""
 Page = viser.ViserServer | viser.ClientHandle
 """What nodes are added to: the page of all browsers, or one browser's alone."""
 
@@ -31,17 +29,23 @@ class Repeater:
     def __init__(self, gui: viser.GuiApi) -> None:
         self._gui = gui
         self._waiting: list[Any] = []
+        self._known: dict[str, Any] = {}
+        """Each widget's value when it had its turn last."""
 
-    def tick(self, now_sec: float) -> None:
-        """Repeat the next value, unless it was changed just now; `now_sec` is `time.time`."""
+    def tick(self) -> None:
+        """Repeat the next value, unless it has changed since the round before: a hand may still be
+        at it.
+        """
         if not self._waiting:
             handles = list(self._gui._gui_input_handle_from_uuid.values())
             self._waiting = [one for one in handles if not one._impl.is_button]
         if self._waiting:
             handle = self._waiting.pop()
-            old = now_sec - handle.update_timestamp > FRESH_SEC
-            if old and not handle._impl.removed and isinstance(handle.value, int | float | str):
-                handle._queue_update("value", handle.value)
+            identifier, value = handle._impl.uuid, handle.value
+            settled = self._known.get(identifier) == value
+            self._known[identifier] = value
+            if settled and not handle._impl.removed and isinstance(value, int | float | str):
+                handle._queue_update("value", value)
 
 
 def escape(text: str, limit: int = 600) -> str:
