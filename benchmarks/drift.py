@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.evaluate.trajectory import Trajectory, ate
+from ttt3r_viewer.evaluate.trajectory import Trajectory, ate, rotation_angles_rad
 from ttt3r_viewer.miniature.scenes import render_clips
 from ttt3r_viewer.model.load import load_network, share_cpu
 from ttt3r_viewer.model.network import ReconstructionNetwork
@@ -34,12 +34,6 @@ LENGTHS = (16, 30, 60, 100, 200, 300)
 COLUMNS = ("rotation_deg", "turn_deg", "position_m", "distance_m", "found", "gain", "change")
 FAR_M = 0.2
 """Nearer to the first camera than this, no share of the offset is told."""
-
-
-def angles_deg(R: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Angles of rotations (..., 3, 3)."""
-    cos = (np.trace(R, axis1=-2, axis2=-1) - 1) / 2
-    return np.degrees(np.arccos(np.clip(cos, -1, 1)))
 
 
 def watch(
@@ -59,8 +53,8 @@ def watch(
         far = np.linalg.norm(t, axis=1)
         along = (poses[:, :3, 3] * t).sum(axis=1) / np.maximum(far, 1e-9) ** 2
         columns = (
-            angles_deg(np.swapaxes(poses[:, :3, :3], 1, 2) @ R),
-            angles_deg(R),
+            np.degrees(rotation_angles_rad(np.swapaxes(poses[:, :3, :3], 1, 2) @ R)),
+            np.degrees(rotation_angles_rad(R)),
             np.linalg.norm(poses[:, :3, 3] - t, axis=1),
             far,
             np.where(far > FAR_M, along, np.nan),

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ttt3r_viewer.assets import DEMO_PREFIX, with_demos
+from ttt3r_viewer.assets import DEMO_PREFIX
 from ttt3r_viewer.errors import OutputError, SettingsError, ViewerError
 from ttt3r_viewer.export.folder import whole_file
 from ttt3r_viewer.frames.kinds import IMAGE_SUFFIXES
-from ttt3r_viewer.frames.source import is_live, open_source
+from ttt3r_viewer.frames.source import is_live
 from ttt3r_viewer.interruption import sigterm_is_ctrl_c
 from ttt3r_viewer.logs import LOG_FILES, log_into
 from ttt3r_viewer.model.fetch import locate
@@ -31,7 +31,7 @@ from ttt3r_viewer.scene import archive as archive_format
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.types import printable
-from ttt3r_viewer.wiring import Reconstruction
+from ttt3r_viewer.wiring import Reconstruction, source_of
 
 TABLE = "runs.csv"
 COLUMNS = (
@@ -146,15 +146,8 @@ def unreadable(jobs: Iterable[RunJob]) -> list[RunOutcome]:
     """Those jobs whose input cannot be opened, which is found out before the first one begins."""
     found: list[RunOutcome] = []
     for job in jobs:
-        given = job.settings
         try:
-            open_source(
-                with_demos(given.input),
-                start=given.start,
-                stride=given.stride,
-                max_frames=given.max_frames,
-                fps=given.fps,
-            ).close()
+            source_of(job.settings).close()
         except ViewerError as error:
             found.append(RunOutcome(job, trouble=_line(error)))
     return found

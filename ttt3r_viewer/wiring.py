@@ -165,14 +165,7 @@ class Reconstruction:
         ends_by_itself: bool,
         archived: bool = False,
     ) -> Reconstruction:
-        source = open_source(
-            with_demos(settings.input),
-            start=settings.start,
-            stride=settings.stride,
-            max_frames=settings.max_frames,
-            fps=settings.fps,
-            follow=settings.follow,
-        )
+        source = source_of(settings)
         files = (*results.files, *archive_format.OWN_FILES) if archived else results.files
         lock, resumption, note = _claim(settings, files, source)
         settings = replace(settings, resume=False)  # the session is as one that was never cut
@@ -286,6 +279,18 @@ class Reconstruction:
         }
         self.results.write(Path(self.settings.output), scene, self.settings.as_dict(), timing)
         self.written, self.written_epoch = len(scene.frames), scene.epoch
+
+
+def source_of(settings: Settings) -> FrameSource:
+    """Open the input that the settings name. Raises `InputError`."""
+    return open_source(
+        with_demos(settings.input),
+        start=settings.start,
+        stride=settings.stride,
+        max_frames=settings.max_frames,
+        fps=settings.fps,
+        follow=settings.follow,
+    )
 
 
 def _claim(

@@ -77,6 +77,7 @@ def _several(
     ended: dict[Path, RunOutcome] = {}
 
     def take(outcome: RunOutcome) -> None:
+        """Tell how a job ended, and write it down."""
         name, folder = outcome.job.session.name, outcome.job.session
         ended[folder] = outcome
         for line in filter(None, (*outcome.remarks, outcome.trouble)):

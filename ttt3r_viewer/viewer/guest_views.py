@@ -16,7 +16,7 @@ from viser import _messages
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.viewer.lane_layer import SHARED_LANES, LaneLayer
 from ttt3r_viewer.viewer.settings import ViewControls, ViewSettings
-from ttt3r_viewer.viewer.twin import is_pane
+from ttt3r_viewer.viewer.twin import lane_of_pane
 from ttt3r_viewer.viewer.visitors import visitor_of
 from ttt3r_viewer.viewer.widgets import assign_changed
 
@@ -85,7 +85,7 @@ class GuestViews:
     async def _take_in(self, client: viser.ClientHandle) -> None:
         if visitor_of(self._server, client.client_id).role != "guest":
             return
-        if is_pane(self._server, client.client_id):
+        if lane_of_pane(self._server, client.client_id) is not None:
             return
         client.add_notification("You are a guest", GUEST_TEXT, auto_close_seconds=False)
         with client.gui.add_folder("You", order=-1.0):

@@ -93,11 +93,11 @@ class TwinView:
                 _show_only(clients[client_id], lane, len(names))
 
     async def _take_in(self, client: viser.ClientHandle) -> None:
-        lane = _path_of(self._server, client.client_id).removeprefix(PATH)
-        if not is_pane(self._server, client.client_id):
+        lane = lane_of_pane(self._server, client.client_id)
+        if lane is None:
             return
         self._session_of[client.client_id] = visitor_of(self._server, client.client_id).session
-        self._lane_of[client.client_id] = int(lane)
+        self._lane_of[client.client_id] = lane
         client.gui.main_panel.minimize()
 
         @client.camera.on_update
@@ -139,16 +139,14 @@ class TwinView:
         return PAGE.format(options=options, path=PATH).encode()
 
 
-def is_pane(server: viser.ViserServer, client_id: int) -> bool:
-    """Whether a client is a pane, and not a whole page."""
-    path = _path_of(server, client_id)
-    return path.startswith(PATH) and path.removeprefix(PATH).isdigit()
-
-
-def _path_of(server: viser.ViserServer, client_id: int) -> str:
+def lane_of_pane(server: viser.ViserServer, client_id: int) -> int | None:
+    """Give the lane of a client that is a pane; None for a whole page."""
     connection = server._websock_server._live_connections.get(client_id)
-    request = None if connection is None else connection.request
-    return "" if request is None else request.path.partition("?")[0]
+    if connection is None or connection.request is None:
+        return None
+    path = connection.request.path.partition("?")[0]
+    lane = path.removeprefix(PATH)
+    return int(lane) if path.startswith(PATH) and lane.isdigit() else None
 
 
 def _same(a: tuple[NDArray[np.float64], ...], b: tuple[NDArray[np.float64], ...]) -> bool:
