@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -392,3 +394,24 @@ def test_percentiles_are_of_the_kept_points_where_early_frames_have_most(monkeyp
     everything = np.concatenate([frame.points.confidence for frame in frames])
     shares = np.bincount(confidence_bin(everything, store.snapshot().layout.confidence_edges))
     assert shares / len(everything) == pytest.approx(0.1, abs=0.04)
+
+
+def test_frame_that_shows_nothing_new_costs_little_memory():
+    store = SceneStore(max_points=3000, max_picture_bytes=1, one_per_voxel=True)
+    crop = room_result(0).crop
+
+    def add_each(sequences: range) -> None:
+        for sequence in sequences:
+            store.add(replace(standing_still(sequence), crop=crop, rule=" ".join(("some", "rule"))))
+
+    add_each(range(300))
+    tracemalloc.start()
+    try:
+        add_each(range(300, 700))
+        gc.collect()
+        kept_bytes = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    # The small picture (700 bytes), the camera, the gains and some twenty numbers.
+    assert kept_bytes / 400 < 2000
+    assert len({id(frame.rule) for frame in store.snapshot().frames}) == 1

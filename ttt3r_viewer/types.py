@@ -57,7 +57,7 @@ class Waiting:
     """One line where something is wrong with it."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Camera:
     """A pinhole camera with square pixels and its principal point at (width // 2, height // 2)."""
 
@@ -78,7 +78,7 @@ class Camera:
         return self.width / self.height
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Crop:
     """How a prepared picture lies in its original: resized by `scale_xy`, then cut at `offset_xy`.
 

@@ -21,7 +21,7 @@ from ttt3r_viewer.scene.store import SeenFrame
 MISSING = "–"  # noqa: RUF001 - a dash as wide as a digit, as tables have it
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class LaneFrame:
     """What one lane said about one frame, as far as it is measured."""
 

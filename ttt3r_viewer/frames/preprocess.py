@@ -7,6 +7,7 @@ come out the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,12 +68,20 @@ def prepare_image(image: NDArray[np.uint8], size: int, patch: int = 16) -> Prepa
     cropped = resized.crop((left, upper, left + crop_width, upper + crop_height))
     return PreparedImage(
         image=np.array(cropped),
-        crop=Crop(
-            scale_xy=(resized_width / width, resized_height / height),
-            offset_xy=(left, upper),
-            original_width=width,
-            original_height=height,
-        ),
+        crop=_crop(width, height, resized_width, resized_height, left, upper),
+    )
+
+
+@lru_cache(maxsize=64)
+def _crop(
+    width: int, height: int, resized_width: int, resized_height: int, left: int, upper: int
+) -> Crop:
+    """One value for all pictures that are cut alike, because every frame keeps its own."""
+    return Crop(
+        scale_xy=(resized_width / width, resized_height / height),
+        offset_xy=(left, upper),
+        original_width=width,
+        original_height=height,
     )
 
 

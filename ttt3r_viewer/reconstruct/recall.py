@@ -108,7 +108,8 @@ class Recall:
         """Keep the moment before a frame, and the frame."""
         number = moment.frames
         self._moments[number] = moment
-        self._taken_by[number] = frame.taken_by
+        before = next(reversed(self._taken_by.values()), frame.taken_by)
+        self._taken_by[number] = before if before == frame.taken_by else frame.taken_by
         self._pictures[number] = frame.picture
         self._bytes += frame.picture.nbytes
         while self._bytes > self._picture_bytes and len(self._pictures) > 1:

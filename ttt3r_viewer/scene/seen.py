@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ FIRST_PICTURE_WIDTH = 128
 """Small pictures begin at most so wide."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class FramePoints:
     """Points of one frame in random order, so that every prefix is a fair thinning."""
 
@@ -33,6 +34,8 @@ class FramePoints:
         """Keep the first `count` points, copied, so that the memory of the others is freed."""
         if len(self) <= count:
             return self
+        if count == 0:
+            return NO_POINTS
         return FramePoints(
             self.points_world[:count].copy(),
             self.colors[:count].copy(),
@@ -43,12 +46,20 @@ class FramePoints:
         """Keep the points that `kept` (count,) says, copied, in their order."""
         if kept.all():
             return self
+        if not kept.any():
+            return NO_POINTS
         return FramePoints(self.points_world[kept], self.colors[kept], self.confidence[kept])
 
 
-@dataclass(frozen=True, eq=False)
+NO_POINTS = FramePoints(
+    np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32)
+)
+"""Shared by all frames that have none, which most of a long run are."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class SeenFrame:
-    """What is kept of one frame."""
+    """What is kept of one frame: little, because every frame of the run stays."""
 
     sequence: int
     index: int
@@ -136,6 +147,6 @@ def kept_with(result: FrameResult, points: FramePoints, picture: NDArray[np.uint
         gain_mean=float(np.mean(result.gain)),
         gain_range=(float(low), float(high)),
         state_change=result.state_change,
-        rule=result.rule,
+        rule=sys.intern(result.rule),  # one text for all frames of a run
         reset_every=result.reset_every,
     )
