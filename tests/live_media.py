@@ -58,13 +58,6 @@ def levels(source: LiveSource, count: int) -> list[int]:
     return found
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.005)
-
-
 def first_words(source: LiveSource) -> Iterator[str]:
     """What is said while there is no frame."""
     return (item.message for item in source.watch() if isinstance(item, Waiting))

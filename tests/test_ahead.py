@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.waiting import wait_for
 from ttt3r_viewer.errors import FrameError
 from ttt3r_viewer.frames.preprocess import PreparedImage
 from ttt3r_viewer.reconstruct.ahead import Ahead, EncodedFrame, LookAhead, PreparedFrame
 from ttt3r_viewer.types import Crop, Frame, SkippedFrame
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.002)
 
 
 def threads(name: str) -> list[threading.Thread]:
@@ -91,7 +85,7 @@ def test_what_waits_is_encoded_together_and_nothing_more_is_read():
     encoder.gate.clear()
     ahead = LookAhead(noted(), encoder.prepare, encoder.encode, batch=3)
     # The one that is being encoded, twice a batch that waits, and one that finds no room.
-    until(lambda: len(read) == 1 + 3 * 2 + 1)
+    wait_for(lambda: len(read) == 1 + 3 * 2 + 1, "what may be read ahead")
     time.sleep(0.05)
     assert len(read) == 1 + 3 * 2 + 1
     encoder.gate.set()
@@ -148,7 +142,7 @@ def test_close_ends_both_threads_and_who_waits():
     next(ahead)
     ahead.close()
     ahead.close()
-    until(lambda: not threads("prepare") and not threads("encode"))
+    wait_for(lambda: not threads("prepare") and not threads("encode"), "their end")
     assert list(ahead) == []
 
     silent = Ahead((never.wait(10) for _ in range(1)), 1, "silent")

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.made_up_run import room_result, rule_info
-from tests.test_worker import Pictures, Pretended, wait_for
+from tests.test_worker import Pictures, Pretended
+from tests.waiting import wait_for
 from ttt3r_viewer.errors import ArchiveError
 from ttt3r_viewer.reconstruct.commands import Restart
 from ttt3r_viewer.reconstruct.worker import Worker

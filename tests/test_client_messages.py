@@ -18,7 +18,7 @@ from websockets.sync.connection import Connection
 
 from tests.made_up_run import MadeUpRun, room_result
 from tests.page_client import CAMERA, join, say, set_value
-from tests.test_viewer import wait_for
+from tests.waiting import wait_for
 from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.scene.store import SceneStore

@@ -18,7 +18,7 @@ import zstandard
 from websockets.sync.client import ClientConnection, connect
 
 from tests.made_up_run import room_result
-from tests.test_viewer import wait_for
+from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status

@@ -21,7 +21,7 @@ from PIL import Image
 
 import ttt3r_viewer
 from tests.golden_cases import GoldenCase, golden_case
-from tests.test_worker import wait_for
+from tests.waiting import wait_for
 from ttt3r_viewer.errors import RuleError
 from ttt3r_viewer.frames.source import FrameSource, open_source
 from ttt3r_viewer.model.network import ReconstructionNetwork

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.live_media import jpeg, wait_for
+from tests.live_media import jpeg
+from tests.waiting import wait_for
 from ttt3r_viewer.errors import InputError
 from ttt3r_viewer.frames import follow as follow_module
 from ttt3r_viewer.frames.live import LiveSource

@@ -27,7 +27,7 @@ from tests.page_client import (
     say,
     set_value,
 )
-from tests.test_viewer import wait_for
+from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands.page import access_of
 from ttt3r_viewer.commands.parser import Parser, add_settings, settings_of

@@ -19,10 +19,10 @@ from tests.live_media import (
     levels,
     send_multipart,
     served,
-    wait_for,
 )
 from tests.media import frame_index, level_frames, write_video
 from tests.test_worker import Pretended
+from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import InputError
 from ttt3r_viewer.frames import live as live_module

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from tests.test_archive import STATUS, frame, write, writer_in
-from tests.test_worker import wait_for
+from tests.waiting import wait_for
 from ttt3r_viewer import replay as replay_module
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands.info import session_facts

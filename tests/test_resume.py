@@ -21,7 +21,7 @@ import trimesh
 
 from tests.golden_cases import GoldenCase, golden_case
 from tests.media import level_frames, write_video
-from tests.test_worker import wait_for
+from tests.waiting import wait_for
 from ttt3r_viewer.assets import asset_path, demo_path
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import ArchiveError, ReconstructionError

@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.media import level_frames, write_video
+from tests.waiting import wait_for
 from ttt3r_viewer import several
 from ttt3r_viewer.assets import demo_path
 from ttt3r_viewer.cli import main
@@ -266,13 +267,6 @@ def test_a_local_ray_of_two_workers_writes_the_same_and_resumes(tmp_path):
     assert poses(tmp_path / "ray") == poses(tmp_path / "here")
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.1)
-
-
 def begun(out: Path, *more: str) -> subprocess.Popen[bytes]:
     """`run` of endless inputs in two processes, both with frames."""
     inputs = (out.parent / "a", out.parent / "b", out.parent / "c")
@@ -282,7 +276,7 @@ def begun(out: Path, *more: str) -> subprocess.Popen[bytes]:
             (folder / f"{number:04d}.jpg").symlink_to(demo_path() / f"{number % 300:04d}.jpg")
     words = ("run", "--input", *map(str, inputs), "--output", str(out), "--jobs", "2", *more)
     program = subprocess.Popen([sys.executable, "-m", "ttt3r_viewer", *words])
-    wait_for(lambda: all(map(has_frames, (out / "a", out / "b"))), "frames of two")
+    wait_for(lambda: all(map(has_frames, (out / "a", out / "b"))), "frames of two", 120)
     return program
 
 
@@ -324,7 +318,7 @@ def test_a_process_that_dies_costs_its_own_input_alone(tmp_path):
     program = begun(out)
     try:
         os.kill(children_of(program)[0], signal.SIGKILL)
-        wait_for(lambda: has_frames(out / "c"), "the third input")
+        wait_for(lambda: has_frames(out / "c"), "the third input", 120)
         assert "failed" in states(out).values()
         assert program.poll() is None
         program.send_signal(signal.SIGTERM)
@@ -342,5 +336,5 @@ def test_no_process_outlives_a_program_that_was_killed_for_long(tmp_path):
     children = children_of(program)
     program.kill()
     program.wait()
-    wait_for(lambda: not any(Path(f"/proc/{one}").exists() for one in children), "their end")
+    wait_for(lambda: not any(Path(f"/proc/{one}").exists() for one in children), "their end", 120)
     assert not has_frames(tmp_path / "out" / "c")

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
@@ -21,6 +21,7 @@ from viser import _messages
 from viser._messages import GuiUpdateMessage
 
 from tests.made_up_run import MadeUpRun, room_result
+from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.reconstruct.commands import Command, SetParameter, SetResetEvery, SetRules, Step
 from ttt3r_viewer.scene.archive_writer import ArchiveWriter
@@ -61,13 +62,6 @@ from ttt3r_viewer.viewer.point_layer import (
 )
 from ttt3r_viewer.viewer.settings import ColorBy, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import Repeater
-
-
-def wait_for(condition: Callable[[], object], what: str, timeout_sec: float = 10.0) -> None:
-    end = time.monotonic() + timeout_sec
-    while not condition():
-        assert time.monotonic() < end, f"waited {timeout_sec} s for {what}"
-        time.sleep(0.01)
 
 
 def filled_store(count: int, max_points: int = 100_000, points_per_frame: int = 100) -> SceneStore:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.waiting import wait_for
 from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, WeightsError
 from ttt3r_viewer.frames.preprocess import PreparedImage
 from ttt3r_viewer.reconstruct.ahead import EncodedFrame, LookAhead, PreparedFrame
@@ -167,13 +167,6 @@ class Pretended:
 @pytest.fixture
 def commands() -> queue.SimpleQueue[Command]:
     return queue.SimpleQueue()
-
-
-def wait_for(condition, what: str) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.005)
 
 
 def test_all_frames_reach_the_scene_and_bad_ones_are_counted(commands):

@@ -17,7 +17,9 @@ from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.settings import Settings
 
 if TYPE_CHECKING:
+    from ttt3r_viewer.model.network import ReconstructionNetwork
     from ttt3r_viewer.reconstruct.lanes import Lanes
+    from ttt3r_viewer.reconstruct.recall import PictureArchive, Recall
 
 
 def recorded_lanes(archive: Archive, settings: Settings) -> Lanes:
@@ -25,16 +27,9 @@ def recorded_lanes(archive: Archive, settings: Settings) -> Lanes:
 
     Raises a `ViewerError` where the weights cannot be used, or are not those of the frames.
     """
-    from ttt3r_viewer.model.load import load_network, share_cpu
     from ttt3r_viewer.reconstruct.lanes import Lanes
-    from ttt3r_viewer.reconstruct.recall import (
-        MOMENT_BYTES_BESIDE_ARCHIVE,
-        PICTURE_BYTES_BESIDE_ARCHIVE,
-        Recall,
-    )
 
-    network = load_network(settings.weights, device=settings.device, dtype=settings.dtype)
-    share_cpu(network)
+    network = _network_of(settings)
     sequences = archive.sequences
     tokens = len(archive.seen(sequences[0])[0].gain)
     if tokens != network.config.state_size:
@@ -43,8 +38,7 @@ def recorded_lanes(archive: Archive, settings: Settings) -> Lanes:
             f"session was recorded with {tokens}: give the weights of its run "
             f"({archive.description.status.model})"
         )
-    recall = Recall(MOMENT_BYTES_BESIDE_ARCHIVE, PICTURE_BYTES_BESIDE_ARCHIVE, archive)
-    lanes = Lanes(network, rules_from_text(settings.lanes), recall=recall)
+    lanes = Lanes(network, rules_from_text(settings.lanes), recall=_recall_beside(archive))
     lanes.remember(archive, sequences)
     return lanes
 
@@ -57,21 +51,11 @@ def make_lanes(
 ) -> Lanes:
     """In the worker's thread: import torch, read the weights."""
     from ttt3r_viewer.model.compiled import CompiledStep
-    from ttt3r_viewer.model.load import load_network, share_cpu
     from ttt3r_viewer.reconstruct.lanes import Lanes
-    from ttt3r_viewer.reconstruct.recall import (
-        MOMENT_BYTES_BESIDE_ARCHIVE,
-        PICTURE_BYTES_BESIDE_ARCHIVE,
-        Recall,
-    )
 
     if checkpoints is not None:
         checkpoints.identity = identity_of(settings)
-    network = load_network(settings.weights, device=settings.device, dtype=settings.dtype)
-    share_cpu(network)
-    recall = Recall()
-    if archive is not None:
-        recall = Recall(MOMENT_BYTES_BESIDE_ARCHIVE, PICTURE_BYTES_BESIDE_ARCHIVE, archive)
+    network = _network_of(settings)
     compiles = settings.compile == "on" or (
         settings.compile == "auto" and network.device.type == "cuda"
     )
@@ -80,6 +64,25 @@ def make_lanes(
         rules,
         size=settings.size,
         reset_every=settings.reset_every,
-        recall=recall,
+        recall=_recall_beside(archive),
         step=CompiledStep(network) if compiles else None,
+    )
+
+
+def _network_of(settings: Settings) -> ReconstructionNetwork:
+    from ttt3r_viewer.model.load import load_network, share_cpu
+
+    network = load_network(settings.weights, device=settings.device, dtype=settings.dtype)
+    share_cpu(network)
+    return network
+
+
+def _recall_beside(archive: PictureArchive | None) -> Recall:
+    """With a small budget where an archive has the older pictures."""
+    from ttt3r_viewer.reconstruct import recall
+
+    if archive is None:
+        return recall.Recall()
+    return recall.Recall(
+        recall.MOMENT_BYTES_BESIDE_ARCHIVE, recall.PICTURE_BYTES_BESIDE_ARCHIVE, archive
     )

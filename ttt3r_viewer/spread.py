@@ -9,7 +9,8 @@ import socket
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from multiprocessing import connection
 from typing import Any, TypeVar
 
@@ -195,6 +196,20 @@ class RayCluster:
     def close(self) -> None:
         """Leave the cluster, or stop the one that was started here."""
         self._ray.shutdown()
+
+
+@contextmanager
+def joined_cluster(
+    address: str, workers: int, complain: Callable[[str], None]
+) -> Iterator[RayCluster]:
+    """A cluster that is left at the end; a line says so where its CPUs have to do the work.
+
+    Raises `SettingsError` as `RayCluster` does.
+    """
+    with closing(RayCluster(address, workers)) as cluster:
+        if not cluster.gpus:
+            complain(f"--ray {address}: the cluster has no GPU; its CPUs do the work")
+        yield cluster
 
 
 def _knock(address: str) -> None:

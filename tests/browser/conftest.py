@@ -15,6 +15,7 @@ import viser
 from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playwright
 
 from tests.made_up_run import MadeUpRun
+from tests.waiting import wait_for
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 
@@ -50,17 +51,6 @@ DRAWN_POINTS = """() => {
 DRAWN_NODES = """() => Object.entries(window.__viserMutable.nodeRefFromName)
     .filter(([name, node]) => node && name.includes('/points/conf_') && name.includes('chunk'))
     .map(([name]) => name)"""
-
-
-def wait_for(condition: Callable[[], Any], what: str, timeout_sec: float = 60.0) -> Any:
-    """Poll until the condition gives something true, and give that."""
-    end = time.monotonic() + timeout_sec
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"waited {timeout_sec} s for {what}"
-        time.sleep(0.03)
 
 
 def find_chromium() -> str | None:

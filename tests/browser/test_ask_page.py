@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import FRAMES, Ui, wait_for
+from tests.browser.conftest import FRAMES, Ui
 from tests.made_up_run import MadeUpRun, pose_at
+from tests.waiting import wait_for
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.reconstruct.commands import Query
 

@@ -13,10 +13,11 @@ import trimesh
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import DRAWN_POINTS, Ui, wait_for
+from tests.browser.conftest import DRAWN_POINTS, Ui
 from tests.made_up_run import MadeUpRun
 from tests.test_export_formats import FRAMES, make_session, silent
 from tests.test_export_job import Held
+from tests.waiting import wait_for
 from ttt3r_viewer.export.film import Film
 from ttt3r_viewer.export.formats import export_session
 from ttt3r_viewer.export.job import Exporter

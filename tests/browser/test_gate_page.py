@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.browser.conftest import DRAWN_POINTS, SCENE_READY, wait_for
+from tests.browser.conftest import DRAWN_POINTS, SCENE_READY
 from tests.made_up_run import MadeUpRun, room_result
+from tests.waiting import wait_for
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.access import access_for
 from ttt3r_viewer.viewer.app import Viewer

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, TimeoutError, expect
 
-from tests.browser.conftest import FRAMES, Ui, wait_for
+from tests.browser.conftest import FRAMES, Ui
 from tests.made_up_run import MadeUpRun
+from tests.waiting import wait_for
 from ttt3r_viewer.reconstruct.commands import Inspect
 
 pytestmark = pytest.mark.browser

@@ -9,9 +9,10 @@ from queue import SimpleQueue
 
 import pytest
 
-from tests.browser.conftest import Ui, wait_for
+from tests.browser.conftest import Ui
 from tests.made_up_run import room_result
 from tests.test_archive import STATUS, new_writer
+from tests.waiting import wait_for
 from ttt3r_viewer.commands.open import notice_of
 from ttt3r_viewer.reconstruct.commands import Command
 from ttt3r_viewer.replay import Replay

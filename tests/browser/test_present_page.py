@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Ui, wait_for
+from tests.browser.conftest import Ui
 from tests.made_up_run import MadeUpRun, room_result
 from tests.test_archive import STATUS, new_writer
+from tests.waiting import wait_for
 from ttt3r_viewer.reconstruct.commands import Command, Pause, Play
 from ttt3r_viewer.replay import Replay
 from ttt3r_viewer.scene.archive import Archive

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Error, Frame, Page
 
-from tests.browser.conftest import Ui, wait_for
+from tests.browser.conftest import Ui
 from tests.made_up_run import MadeUpRun
+from tests.waiting import wait_for
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import Ui, wait_for
+from tests.browser.conftest import Ui
+from tests.waiting import wait_for
 from ttt3r_viewer.assets import asset_path
 from ttt3r_viewer.commands.view import MINIATURE_NOTICE
 from ttt3r_viewer.settings import Settings

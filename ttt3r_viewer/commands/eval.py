@@ -175,20 +175,15 @@ def _outcomes(
 ) -> Generator[Outcome, None, None]:
     """Outcomes of all jobs, those for speed one after the other once the rest is done."""
     from ttt3r_viewer.evaluation import lost_job, run_job
-    from ttt3r_viewer.spread import RayCluster, in_processes
+    from ttt3r_viewer.spread import in_processes, joined_cluster
 
     if given.ray is None:
         yield from in_processes(run_job, quality, given.jobs, lost=lost_job)
         yield from in_processes(run_job, speed, 1, lost=lost_job, fresh=True)
     elif quality or speed:
-        cluster = RayCluster(given.ray, given.jobs)
-        try:
-            if not cluster.gpus:
-                complain(f"--ray {given.ray}: the cluster has no GPU; its CPUs do the work")
+        with joined_cluster(given.ray, given.jobs, complain) as cluster:
             yield from cluster.run(run_job, quality, lost=lost_job)
             yield from cluster.run(run_job, speed, lost=lost_job, one_by_one=True)
-        finally:
-            cluster.close()
 
 
 def _write(

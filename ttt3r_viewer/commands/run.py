@@ -22,7 +22,7 @@ from ttt3r_viewer.several import (
     unreadable,
     write_table,
 )
-from ttt3r_viewer.spread import RayCluster, in_processes, need_ray
+from ttt3r_viewer.spread import in_processes, joined_cluster, need_ray
 from ttt3r_viewer.types import Status, printable
 from ttt3r_viewer.wiring import Reconstruction
 
@@ -114,13 +114,8 @@ def _outcomes(
 ) -> Generator[RunOutcome, None, None]:
     """Outcomes as they come; one process is this one, and shows each run's progress."""
     if ray is not None:
-        cluster = RayCluster(ray, processes)
-        try:
-            if not cluster.gpus:
-                complain(f"--ray {ray}: the cluster has no GPU; its CPUs do the work")
+        with joined_cluster(ray, processes, complain) as cluster:
             yield from _counted(cluster.run(run_one, jobs, lost=lost_job), len(jobs))
-        finally:
-            cluster.close()
     elif processes > 1:
         yield from _counted(in_processes(run_one, jobs, processes, lost=lost_job), len(jobs))
     else:
