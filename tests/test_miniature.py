@@ -297,6 +297,21 @@ def test_the_evaluation_writes_a_record_for_every_room_rule_and_length(tmp_path,
     assert evaluate.main(["--seed", "10000000", "--rooms", "1"]) == 2
     assert "never trained on" in capsys.readouterr().err
     assert evaluate.main(["--frames", "1,x"]) == 2
+    assert evaluate.main(["--stride", "0"]) == 2
+
+
+def test_a_stride_is_a_faster_camera_on_the_same_path(tmp_path):
+    def measured(*words: str) -> list[dict[str, float]]:
+        rooms = ("--rooms", "2", "--rules", "constant:1.0", "--json", str(tmp_path / "out.json"))
+        assert evaluate.main([*rooms, *words]) == 0
+        return json.loads((tmp_path / "out.json").read_text())["records"]
+
+    slow, fast = measured("--frames", "13"), measured("--frames", "5", "--stride", "3")
+    for each, all_frames in zip(fast, slow, strict=True):
+        # A chord is at most as long as its arc, and the other way round in angles too.
+        assert 0 < each["path_length_m"] <= all_frames["path_length_m"] * (1 + 1e-6)
+        assert each["true_turn_deg"] * 4 <= all_frames["true_turn_deg"] * 12 * (1 + 1e-6)
+        assert each["true_turn_deg"] > 1.5 * all_frames["true_turn_deg"]
 
 
 def test_loss_curves_are_drawn_from_what_training_wrote(tmp_path, capsys):

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError
-from ttt3r_viewer.evaluate.trajectory import FEWEST_POSES, Trajectory, ate, rpe
+from ttt3r_viewer.evaluate.trajectory import (
+    FEWEST_POSES,
+    Trajectory,
+    ate,
+    rotation_angles_rad,
+    rpe,
+)
 from ttt3r_viewer.miniature.losses import targets_of
 from ttt3r_viewer.miniature.scenes import Clip, render_clips
 from ttt3r_viewer.model.network import ReconstructionNetwork
@@ -40,6 +46,8 @@ class Record:
     """
     mean_gain: float
     path_length_m: float | None = None
+    true_turn_deg: float | None = None
+    """Mean true rotation from one frame to the next."""
     ate_sim3_m: float | None = None
     ate_sim3_share: float | None = None
     """Of the path's length."""
@@ -52,6 +60,8 @@ class Record:
     rpe_translation_over_still: float | None = None
 
 
+TRUE = ("path_length_m", "true_turn_deg")
+"""What is told of the truth, which no rule changes."""
 MEASURES = tuple(one.name for one in fields(Record) if one.name not in ("room", "rule", "frames"))
 
 
@@ -72,15 +82,18 @@ def records(
     seeds: Iterable[int],
     lengths: Sequence[int],
     tell: Callable[[int], object],
+    stride: int = 1,
 ) -> list[Record]:
     """Run all rules over each room once, at most four at a time, and measure every length.
 
-    `tell` is called with each room that is done.
+    Frames are every `stride`-th of the room's path; `tell` is called with each room that is done.
     """
     height, width = network.config.image_size
     found: list[Record] = []
     for seed in seeds:
-        clip = render_clips([seed], max(lengths), height, width, device=network.device)
+        clip = render_clips(
+            [seed], max(lengths), height, width, device=network.device, stride=stride
+        )
         truth = clip.T_world_camera[0].double().cpu().numpy()
         for first in range(0, len(rules), 4):
             some = rules[first : first + 4]
@@ -134,6 +147,8 @@ def _record(
 def pose_measures(truth: Trajectory, estimate: Trajectory) -> dict[str, float | None]:
     """The measures of `Record` that compare cameras, by name."""
     path_m = truth.length_m
+    R = truth.T_world_camera[:, :3, :3]
+    turns_rad = rotation_angles_rad(R[:-1].transpose(0, 2, 1) @ R[1:])
     se3_m = ate(truth, estimate, with_scale=False).rmse_m
     relative = rpe(truth, estimate, with_scale=False)
     try:
@@ -142,6 +157,7 @@ def pose_measures(truth: Trajectory, estimate: Trajectory) -> dict[str, float | 
         sim3_m = None
     return {
         "path_length_m": path_m,
+        "true_turn_deg": float(np.degrees(turns_rad.mean())),
         "ate_sim3_m": sim3_m,
         "ate_sim3_share": sim3_m / path_m if sim3_m is not None and path_m > 0 else None,
         "ate_se3_m": se3_m,
@@ -184,7 +200,7 @@ def summaries(found: Sequence[Record]) -> list[Summary]:
         ratio: tuple[float, float, float] | tuple[None, None, None] = None, None, None
         beside = values.get((REFERENCE, frames, measure), {})
         common = [room for room in rooms if beside.get(room, 0) > 0]
-        if rule != REFERENCE and common and measure != "path_length_m":
+        if rule != REFERENCE and common and measure not in TRUE:
             ratio = median_interval([rooms[room] / beside[room] for room in common])
         middle = median_interval(list(rooms.values()))
         result.append(Summary(rule, frames, measure, len(rooms), *middle, *ratio))
