@@ -172,6 +172,14 @@ def test_focal_length_from_stored_points(case):
         assert focal_from_points(points) == pytest.approx(float(golden), rel=1e-3, abs=1e-2)
 
 
+def test_points_beside_the_camera_say_nothing_of_its_focal_length():
+    y, x = np.indices((12, 16), dtype=np.float32)
+    points = np.stack(((x - 8) / 20, (y - 6) / 20, np.ones_like(x)), axis=-1)
+    assert focal_from_points(points) == pytest.approx(20)
+    points[0, :4, 2] = 0, 1e-30, -1e-12, np.nan
+    assert focal_from_points(points) == pytest.approx(20)
+
+
 def test_focal_length_of_real_cameras():
     with np.load(GOLDEN / "focal.npz") as arrays:
         for points, golden in zip(arrays["points_self"], arrays["focal_weiszfeld"], strict=True):

@@ -71,27 +71,35 @@ def pose_from_vector(pose: ArrayLike) -> NDArray[np.float64]:
     return T_world_camera
 
 
+FARTHEST_RATIO = 1e9
+"""A point that lies so many times farther to the side than ahead says nothing of a camera."""
+
+
 def focal_from_points(points_camera: NDArray[np.float32]) -> float:
     """Give the focal length in pixels that best explains a map of self-view points (height, width,
     3).
 
     Minimises the sum of |pixel - f (x/z, y/z)| with the principal point at (width // 2, height //
-    2): a least-squares start, then ten re-weightings of Weiszfeld's. Ratios that are not finite
-    count as 0, and a negative result as 0.
+    2): a least-squares start, then ten re-weightings of Weiszfeld's. Ratios that are not finite, or
+    beyond `FARTHEST_RATIO`, count as 0, and a negative result as 0.
     """
     height, width = points_camera.shape[:2]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = points_camera[..., :2] / points_camera[..., 2:]
-    ratio_x, ratio_y = np.where(np.isfinite(ratio), ratio, 0).reshape(-1, 2).T
-    pixel_y, pixel_x = np.indices((height, width), dtype=np.float32)
-    pixel_x = (pixel_x - width // 2).ravel()
-    pixel_y = (pixel_y - height // 2).ravel()
-    along = pixel_x * ratio_x + pixel_y * ratio_y
-    square = ratio_x * ratio_x + ratio_y * ratio_y
+        ratio = (points_camera[..., :2] / points_camera[..., 2:]).reshape(-1, 2).T
+    # x and y as rows that lie together, (2, pixels): five times as fast as columns.
+    ratio = np.ascontiguousarray(np.where(np.abs(ratio) < FARTHEST_RATIO, ratio, 0))
+    row, column = np.indices((height, width), dtype=np.float32).reshape(2, -1)
+    pixel = np.stack((column - width // 2, row - height // 2))
+    along = (pixel * ratio).sum(axis=0)
+    square = (ratio * ratio).sum(axis=0)
     focal_px = along.mean(dtype=np.float64) / max(square.mean(dtype=np.float64), 1e-12)
+    residual, weight = np.empty_like(ratio), np.empty_like(along)
     for _ in range(10):
-        residual = np.hypot(pixel_x - focal_px * ratio_x, pixel_y - focal_px * ratio_y)
-        weight = 1 / np.maximum(residual, 1e-8)
+        np.multiply(ratio, np.float32(focal_px), out=residual)
+        np.subtract(pixel, residual, out=residual)
+        np.multiply(residual, residual, out=residual)
+        np.sqrt(np.add(*residual, out=weight), out=weight)
+        np.divide(1, np.maximum(weight, 1e-8, out=weight), out=weight)
         focal_px = float(np.vdot(weight, along)) / max(float(np.vdot(weight, square)), 1e-12)
     return max(focal_px, 0.0)
 

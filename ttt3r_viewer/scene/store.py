@@ -56,11 +56,8 @@ class LaneScene:
     layout: Layout
     latest: FrameResult | None
     """The newest result in full; None before the first frame."""
-
-    @property
-    def point_count(self) -> int:
-        """Number of points kept over all frames."""
-        return sum(len(frame.points) for frame in self.frames)
+    point_count: int = 0
+    """Number of points kept over all frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +238,11 @@ class SceneStore:
             room = frames_per_chunk * MAX_CHUNKS
             scale = 1 << (count - 1).bit_length() if few else room
             layout = next_layout(sizes, frames, frames_scale=scale)
-        return LaneScene(lane.epoch, frames, layout, latest)
+        if sizes.sizes == lane.layout.sizes:
+            point_count = lane.point_count + len(frames[-1].points)
+        else:  # earlier frames may have been thinned too
+            point_count = sum(len(frame.points) for frame in frames)
+        return LaneScene(lane.epoch, frames, layout, latest, point_count)
 
     def _one_in_each_voxel(
         self, number: int, lane: LaneScene, frame: SeenFrame, max_points: int
