@@ -140,7 +140,9 @@ class Person:
         end = time.monotonic() + ACKNOWLEDGED_SEC
         while time.monotonic() < end:
             state = self.probe()
-            if all(state.get(key) == value for key, value in wanted.items()):
+            # A run that has come to its end meanwhile goes on no more.
+            ended = {"phase"} if state.get("phase") == "finished" else set[str]()
+            if all(state.get(key) == value for key, value in wanted.items() if key not in ended):
                 return True
             self._page.wait_for_timeout(50)
         return False
