@@ -13,14 +13,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from ttt3r_viewer.errors import InputError
 from ttt3r_viewer.frames.live import Arrival, LostError
-from ttt3r_viewer.frames.video import upright_rgb
+from ttt3r_viewer.frames.video import open_container, upright_rgb
 from ttt3r_viewer.passwords import hide_passwords
 
 CAMERA = "camera:"
@@ -52,12 +51,11 @@ class StreamFeed:
     def arrivals(self, closed: threading.Event) -> Iterator[Arrival | None]:
         """Frames as they come, undamaged ones only. Raises `LostError`."""
         try:
-            with av.open(
+            with open_container(
                 self._address,
                 format=self._format,
                 options=_LOW_DELAY | self._options,
                 timeout=(OPEN_SEC, READ_SEC),
-                metadata_errors="replace",
             ) as container:
                 if not container.streams.video:
                     raise LostError("it has no video")

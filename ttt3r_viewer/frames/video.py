@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -102,15 +103,21 @@ class VideoSource:
         self._closed = True
 
 
+def open_container(address: str, **how: Any) -> InputContainer:
+    """What `av.open` gives. Strange letters in a title are no reason to refuse a video: PyAV takes
+    them by itself from version 19 on, which knows no such option any more.
+    """
+    if int(av.__version__.partition(".")[0]) < 19:
+        how["metadata_errors"] = "replace"
+    return av.open(address, **how)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a container and its first video stream. Raises `InputError`."""
     try:
-        # An absolute path cannot be taken for a protocol such as "pipe:", and strange letters in
-        # a video's title are no reason to refuse it.
-        container = av.open(
-            str(path.absolute()), metadata_errors="replace", options=_OPENING_OPTIONS
-        )
+        # An absolute path cannot be taken for a protocol such as "pipe:".
+        container = open_container(str(path.absolute()), options=_OPENING_OPTIONS)
     except (FFmpegError, OSError, ValueError) as error:
         raise InputError(
             f"{path} is neither an image nor a video that can be read ({_reason(error)}),"
