@@ -124,7 +124,7 @@ def test_glb_in_trimesh(tmp_path, source):
     apart = np.linalg.norm(np.asarray(frusta.vertices)[None] - centres[:, None], axis=-1)
     assert (apart.min(axis=1) < 1e-5).all()
     nodes = {node["name"]: node for node in gltf_of(tmp_path / "a.glb")[0]["nodes"]}
-    assert np.array_equal(nodes["world"]["matrix"], turn.ravel())
+    assert np.array_equal(nodes["reconstruction"]["matrix"], turn.ravel())
     for one in source.cameras():
         by_column = nodes[f"camera_{one.sequence:06d}"]["matrix"]
         pose = np.reshape(by_column, (4, 4)).T

@@ -59,6 +59,10 @@ TINY = ModelConfig(
     ray_map_heads=2,
 )
 
+needs_muon = pytest.mark.skipif(
+    not hasattr(torch.optim, "Muon"), reason="torch before 2.9 cannot train the miniature"
+)
+
 
 @pytest.fixture(scope="module")
 def clip() -> Clip:
@@ -173,6 +177,7 @@ def test_batches_are_the_same_after_an_interruption():
         assert torch.equal(before.T_world_camera, after.T_world_camera)
 
 
+@needs_muon
 def test_training_goes_on_exactly_where_it_was_cut_off(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     losses = {"self": 1.0, "world": 1.0, "quaternion": 1.0, "match": 0.1, "locate": 0.1}
@@ -216,6 +221,7 @@ def test_a_recipe_with_an_unknown_key_is_refused(tmp_path):
         recipe_from(path)
 
 
+@needs_muon
 def test_training_can_start_from_shipped_weights(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     torch.manual_seed(5)
@@ -228,6 +234,13 @@ def test_training_can_start_from_shipped_weights(tmp_path: Path, monkeypatch):
         assert torch.equal(trainee.network.state_dict()[name], tensor)
         assert torch.equal(trainee.average.state_dict()[name], tensor)
     assert trainee.step == 0
+
+
+def test_training_says_so_where_torch_is_too_old_for_it(monkeypatch):
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    with pytest.raises(WeightsError, match=r"training needs torch 2\.9 or later"):
+        training.new_trainee(Recipe(preset="tiny"), torch.device("cpu"))
 
 
 def test_the_shipped_miniature_sees_depth():

@@ -143,9 +143,12 @@ def _scene(parts: _Parts) -> bytes:
         mesh = gltf.add_mesh("frusta", LINES, lines, base_color=FRUSTUM_COLOR)
         children.append(gltf.add_node(name="frusta", mesh=mesh))
         children += [_add_camera(gltf, *one, depth) for one in parts.cameras]
-    # The standard wants matrices column by column.
+    # The standard wants matrices column by column. A node called "world" is trimesh's own, whose
+    # matrix versions before 5 leave out.
     turn = T_GLTF_WORLD.T.reshape(-1).tolist()
-    return gltf.to_bytes(gltf.add_node(name="world", matrix=turn, children=children or None))
+    return gltf.to_bytes(
+        gltf.add_node(name="reconstruction", matrix=turn, children=children or None)
+    )
 
 
 def _add_camera(gltf: Gltf, sequence: int, camera: Camera, depth: float) -> int:

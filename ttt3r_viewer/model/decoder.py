@@ -141,6 +141,7 @@ def decode(
     collector, before, projected = EvidenceCollector(wanted), state, image[:, 1:]
     state = state.to(image.dtype)
     maps: list[Tensor] = []
+    tapped = (depth * 2 // 4, depth * 3 // 4)
     for finished, (state_block, image_block) in enumerate(
         zip(state_blocks, image_blocks, strict=True), start=1
     ):
@@ -150,7 +151,7 @@ def decode(
         collector.add(keys)
         if watch is not None:
             watch(keys, image_keys)
-        maps += [image[:, 1:]] * (depth * 2 // 4, depth * 3 // 4).count(finished)
+        maps += [image[:, 1:] for wanted in tapped if wanted == finished]
     image = image_norm(image)
     return Decoded(
         pose_token=image[:, :1],
