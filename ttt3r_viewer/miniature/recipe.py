@@ -54,6 +54,7 @@ CLIPS = {
     "self": 0.4, "world": 0.4, "translation": 2.0, "quaternion": 4.0,
     "match": 0.05, "store": 0.03, "store_point": 0.1, "locate": 0.2,
 }  # fmt: skip
+STEPS = CLIPS | {"step_translation": 4.0, "step_quaternion": 8.0}
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Recipe:
         Stage("settle longer", 420, 2, 16, 2e-4, SETTLE, path_stride=24, warm_up=10),
         Stage("clips of four", 3000, 4, 8, 3e-4, CLIPS, path_stride=10, warm_up=50),
         Stage("clips of eight", 800, 8, 4, 3e-4, CLIPS, path_stride=8, warm_up=50),
+        Stage("clips of twelve", 370, 12, 3, 3e-4, CLIPS, path_stride=6, warm_up=50),
+        Stage("steps of twelve", 450, 12, 3, 3e-4, STEPS, 6, path_stride=6, warm_up=50),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5
