@@ -174,7 +174,7 @@ def test_focal_length_from_stored_points(case):
 
 def test_points_beside_the_camera_say_nothing_of_its_focal_length():
     y, x = np.indices((12, 16), dtype=np.float32)
-    points = np.stack(((x - 8) / 20, (y - 6) / 20, np.ones_like(x)), axis=-1)
+    points = np.stack(((x - 8) / 20, (y - 6) / 20, np.ones_like(x)), axis=-1).astype(np.float32)
     assert focal_from_points(points) == pytest.approx(20)
     points[0, :4, 2] = 0, 1e-30, -1e-12, np.nan
     assert focal_from_points(points) == pytest.approx(20)
