@@ -314,6 +314,31 @@ def test_ctrl_c_while_it_starts(out, after_sec):
     assert "Traceback" not in error or after_sec < 1
 
 
+def test_ctrl_c_that_falls_into_a_finaliser_is_heard_all_the_same():
+    program = """if True:
+        import signal, time
+        from ttt3r_viewer.interruption import hear_every_ctrl_c
+
+        class Last:
+            def __del__(self):
+                signal.raise_signal(signal.SIGINT)
+                time.sleep(0.01)
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        hear_every_ctrl_c()
+        try:
+            Last()
+            time.sleep(20)
+            print("slept")
+        except KeyboardInterrupt:
+            print("heard")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("heard\n", "", 0)
+
+
 def test_every_signal_leaves_whole_outputs(tmp_path):
     """SIGTERM counts as Ctrl-C, and an impatient second one takes nothing away."""
     for number, kinds in enumerate(

@@ -7,6 +7,9 @@ import sys
 def main() -> int:
     """Run the command line; also a Ctrl-C while it is being imported ends without a traceback."""
     try:
+        from ttt3r_viewer.interruption import hear_every_ctrl_c
+
+        hear_every_ctrl_c()
         from ttt3r_viewer import cli
 
         code = cli.main()

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+def hear_every_ctrl_c() -> None:
+    """Send Ctrl-C again where Python has swallowed it: in a finaliser, or in a callback that its
+    imports run, no exception goes anywhere.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            # From another thread, a little later: at once it would fall into this function.
+            _thread.start_new_thread(send_again, ())
+        else:
+            before(unraisable)
+
+    def send_again() -> None:
+        time.sleep(0.05)
+        _thread.interrupt_main()
+
+    sys.unraisablehook = hook
 
 
 @contextmanager

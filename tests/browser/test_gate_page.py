@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Error, Page
 
 from tests.browser.conftest import DRAWN_POINTS, SCENE_READY
 from tests.made_up_run import MadeUpRun, room_result
@@ -105,7 +105,10 @@ def test_the_link_opens_the_page_and_its_twin_and_nothing_else_does(
     def right_only() -> bool:
         twin.wait_for_timeout(100)
         panes = twin.frames[1:]
-        return len(panes) == 2 and [pane.evaluate(root) for pane in panes] == [False, True]
+        try:
+            return len(panes) == 2 and [pane.evaluate(root) for pane in panes] == [False, True]
+        except Error:  # a pane that is still being loaded
+            return False
 
     wait_for(right_only, "each pane to show its lane")
     page.screenshot(path=tmp_path / "owner.png")
