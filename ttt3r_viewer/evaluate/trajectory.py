@@ -89,6 +89,8 @@ class RelativeError:
     """
     rotation_over_still: float | None
     """Likewise of the angle; None where the truth does not turn."""
+    true_turn_deg: float
+    """Mean size of the true rotation."""
 
 
 def faulty_poses(T_world_camera: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -184,6 +186,7 @@ def rpe(
         rotation_over_still=(
             float(turn_rad.mean()) / true_turn_rad if true_turn_rad > _STILL_RAD else None
         ),
+        true_turn_deg=float(np.degrees(true_turn_rad)),
     )
 
 

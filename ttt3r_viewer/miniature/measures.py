@@ -13,7 +13,6 @@ from ttt3r_viewer.evaluate.trajectory import (
     FEWEST_POSES,
     Trajectory,
     ate,
-    rotation_angles_rad,
     rpe,
 )
 from ttt3r_viewer.miniature.losses import targets_of
@@ -147,8 +146,6 @@ def _record(
 def pose_measures(truth: Trajectory, estimate: Trajectory) -> dict[str, float | None]:
     """The measures of `Record` that compare cameras, by name."""
     path_m = truth.length_m
-    R = truth.T_world_camera[:, :3, :3]
-    turns_rad = rotation_angles_rad(R[:-1].transpose(0, 2, 1) @ R[1:])
     se3_m = ate(truth, estimate, with_scale=False).rmse_m
     relative = rpe(truth, estimate, with_scale=False)
     try:
@@ -157,7 +154,7 @@ def pose_measures(truth: Trajectory, estimate: Trajectory) -> dict[str, float | 
         sim3_m = None
     return {
         "path_length_m": path_m,
-        "true_turn_deg": float(np.degrees(turns_rad.mean())),
+        "true_turn_deg": relative.true_turn_deg,
         "ate_sim3_m": sim3_m,
         "ate_sim3_share": sim3_m / path_m if sim3_m is not None and path_m > 0 else None,
         "ate_se3_m": se3_m,
