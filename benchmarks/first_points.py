@@ -1,9 +1,10 @@
 """Seconds from the start of `ttt3r-view` to the first points that a browser draws.
 
-    .venv/bin/python -m benchmarks.first_points [--runs 5] [-- --input folder/ ...]
+    .venv/bin/python -m benchmarks.first_points [--runs 5] [--images 100000] [-- --stride 2 ...]
 
-Needs the packages of ".[dev]" and a Chromium (on the PATH, or named in CHROMIUM). The browser is
-started before the clock; its page is opened as soon as the program names its address.
+`--images` makes a folder of so many images for the input, and removes it afterwards. Needs the
+packages of ".[dev]" and a Chromium (on the PATH, or named in CHROMIUM). The browser is started
+before the clock; its page is opened as soon as the program names its address.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
+import imageio.v3 as iio
+import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.conftest import CHROMIUM_FLAGS, DRAWN_POINTS, SCENE_READY, find_chromium
@@ -53,19 +58,32 @@ def measure(page: Page, words: list[str]) -> tuple[float, float]:
         program.wait()
 
 
+def fill(folder: Path, count: int) -> None:
+    """Write `count` times the same image, under names that count."""
+    y, x = np.mgrid[:128, :160]
+    encoded = iio.imwrite("<bytes>", np.stack((x, y, x ^ y), -1).astype(np.uint8), extension=".jpg")
+    for index in range(count):
+        (folder / f"{index}.jpg").write_bytes(encoded)
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--images", type=int, help="of a folder that is made for this")
     parser.add_argument("words", nargs="*", help="flags of ttt3r-view, after --")
     given = parser.parse_args()
     chromium = find_chromium()
     if chromium is None:
         raise SystemExit("no Chromium found: install one, or name it in CHROMIUM")
-    with sync_playwright() as playwright:
+    words: list[str] = given.words
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        if given.images:
+            fill(Path(folder), given.images)
+            words = ["--input", folder, *words]
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         page = browser.new_page(viewport={"width": 960, "height": 540})
-        times = [measure(page, given.words) for _ in range(given.runs)]
+        times = [measure(page, words) for _ in range(given.runs)]
         browser.close()
     for name, seconds in zip(
         ("page served", "first points"), zip(*times, strict=True), strict=True

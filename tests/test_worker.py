@@ -282,6 +282,12 @@ def test_stop_does_not_wait_for_the_rest_of_the_input(commands):
     assert store.snapshot().status.phase == "stopped"
 
 
+def test_a_worker_that_never_began_is_not_waited_for_and_lets_go_of_its_source(commands):
+    source = Pictures(4)
+    assert Worker(source, Pretended, SceneStore(), commands).stop()  # without a limit
+    assert source.closed
+
+
 def test_frame_rate_tends_to_the_true_rate():
     rate = FrameRate()
     for seconds in [0.5] + [0.05] * 400:

@@ -38,8 +38,6 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     except SessionFinishedError as told:
         say(str(told))
         return 0
-    # The thread imports torch and reads the weights while this one serves the page.
-    reconstruction.worker.start()
     viewer = None
     try:
         from ttt3r_viewer.export.job import Exporter
@@ -58,6 +56,8 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
             session=folder,
         )
         viewer.start()
+        # The thread imports torch, which would slow down what this one has imported till here.
+        reconstruction.worker.start()
         announce(viewer, say, reconstruction.note, notice, open_browser=settings.open_browser)
         reconstruction.watch(complain, viewer.report)
     except KeyboardInterrupt:

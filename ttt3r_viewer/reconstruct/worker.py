@@ -133,12 +133,14 @@ class Worker:
         self._steps = 0
         """Frames that are wanted although the run is paused."""
         self._ended = threading.Event()
+        self._ended.set()  # until it begins
         self._thread = threading.Thread(target=self._run, name=self.THREAD, daemon=True)
         self.error: BaseException | None = None
         """What ended the run, where something did; a `ViewerError` is meant for a person's eyes."""
 
     def start(self) -> None:
         """Begin."""
+        self._ended.clear()
         self._thread.start()
 
     def stop(self, timeout_sec: float | None = None) -> bool:
@@ -148,7 +150,7 @@ class Worker:
         return self.join(timeout_sec)
 
     def join(self, timeout_sec: float | None = None) -> bool:
-        """Wait for the end; whether it came in time.
+        """Wait for the end; whether it came in time, or there is nothing to wait for.
 
         Not by `Thread.join`: Python 3.11 takes a thread for ended when Ctrl-C cuts that short.
         """
