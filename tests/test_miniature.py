@@ -17,6 +17,7 @@ from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.miniature import evaluate, loss_curves
 from ttt3r_viewer.miniature import train as training
 from ttt3r_viewer.miniature.auxiliary import Auxiliary, correspondence
+from ttt3r_viewer.miniature.crew import Crew
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
 from ttt3r_viewer.miniature.losses import (
     clip_losses,
@@ -168,6 +169,15 @@ def test_training_never_uses_seeds_of_evaluation():
     assert not set(seeds) & set(page_seeds(dataclasses.replace(plan, stage=1), 100_000))
 
 
+def test_of_processes_that_learn_together_each_renders_its_own_clips():
+    plan = PagePlan(0, 1, 32, 48, 5, 2, 1, "cpu", 0)
+    parts = [dataclasses.replace(plan, rank=rank, learners=2) for rank in (0, 1)]
+    assert sorted(itertools.chain(*(page_seeds(part, 3) for part in parts))) == page_seeds(plan, 3)
+    batches = [next(batches_from(part, 0, 3)) for part in parts]
+    assert [len(batch.images) for batch in batches] == [2, 1]
+    assert not any(torch.equal(one, batches[1].images[0]) for one in batches[0].images)
+
+
 def test_batches_are_the_same_after_an_interruption():
     plan = PagePlan(0, 1, 32, 48, 4, 2, 1, "cpu", 0)
     straight = list(itertools.islice(batches_from(plan, 0, 2), 10))
@@ -175,6 +185,23 @@ def test_batches_are_the_same_after_an_interruption():
     for before, after in zip(straight[7:], resumed, strict=True):
         assert torch.equal(before.images, after.images)
         assert torch.equal(before.T_world_camera, after.T_world_camera)
+
+
+@needs_muon
+def test_more_processes_than_clips_in_a_batch_are_refused(tmp_path: Path):
+    recipe = Recipe(stages=(Stage("lone", 1, 1, 1, 1e-3, {"self": 1.0}),))
+    crew = Crew(rank=0, size=2)
+    with pytest.raises(SettingsError, match="--processes 2: stage 'lone' has batches of fewer"):
+        training.train(
+            recipe,
+            tmp_path / "new",
+            device="cpu",
+            workers=0,
+            resume=False,
+            minutes=1,
+            crew=crew,
+        )
+    assert not (tmp_path / "new").exists()
 
 
 @needs_muon

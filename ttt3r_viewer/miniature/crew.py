@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from ttt3r_viewer.errors import ViewerError
-from ttt3r_viewer.miniature.scenes import Clip
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,6 @@ class Crew:
     def leads(self) -> bool:
         """Whether this process is the one that writes and prints."""
         return self.rank == 0
-
-    def share(self, clip: Clip, device: torch.device) -> Clip:
-        """This process's clips of a batch, on its device."""
-        return Clip(
-            *(getattr(clip, one.name)[self.rank :: self.size].to(device) for one in fields(Clip))
-        )
 
     def average(self, tensors: list[Tensor]) -> None:
         """Replace tensors by their means over all processes."""

@@ -2,7 +2,7 @@
 resume.
 
 Rendering costs about as much as learning on a CPU, so each rendered page of clips serves several
-steps.
+steps, and of processes that learn together each renders only what it learns from.
 """
 
 from __future__ import annotations
@@ -35,15 +35,20 @@ class PagePlan:
     device: str
     workers: int
     """Processes that render ahead; 0 renders in the training process (on a GPU, say)."""
+    rank: int = 0
+    learners: int = 1
+    """Processes that learn together, of which this is number `rank`: it has every `learners`-th
+    clip of a page, and as large a share of every batch.
+    """
 
 
 def page_seeds(plan: PagePlan, page: int) -> list[int]:
-    """Seeds of a page's clips, all inside the training range, never the same for two pages of a
-    stage.
+    """Seeds of this process's clips of a page, all inside the training range, never the same for
+    two pages of a stage or two processes.
     """
     first = TRAIN_SEEDS.start + plan.stage * 100_000_000 + page * plan.clips_per_page
     assert first + plan.clips_per_page <= TRAIN_SEEDS.stop
-    return list(range(first, first + plan.clips_per_page))
+    return list(range(first, first + plan.clips_per_page))[plan.rank :: plan.learners]
 
 
 def render_page(plan: PagePlan, page: int) -> Clip:
@@ -120,12 +125,13 @@ def _one_thread(_: int) -> None:
 
 
 def batches_from(plan: PagePlan, step: int, batch: int) -> Iterator[Clip]:
-    """Batches of `batch` clips for steps `step`, `step + 1`, …
+    """This process's share of batches of `batch` clips for steps `step`, `step + 1`, …
 
     Step n draws, by its own number, from the pages n // k - uses + 1 … n // k, where k is how many
     steps a page must last so that each clip is drawn `uses` times on average. So an interrupted
     run goes on exactly.
     """
+    share = len(range(plan.rank, batch, plan.learners))
     steps_per_page = max(1, plan.clips_per_page * plan.uses // batch)
     window: OrderedDict[int, Clip] = OrderedDict()
     newest = step // steps_per_page
@@ -138,7 +144,8 @@ def batches_from(plan: PagePlan, step: int, batch: int) -> Iterator[Clip]:
             window[number] = page
             while len(window) > plan.uses:
                 window.popitem(last=False)
-        yield _draw(list(window.values()), np.random.default_rng((plan.stage, step, 7)), batch)
+        random = np.random.default_rng((plan.stage, step, 7, plan.rank))
+        yield _draw(list(window.values()), random, share)
         step += 1
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,10 @@ class Clip:
     """(batch, frames, 4, 4) OpenCV axes; the world is each sequence's first camera."""
     focal_px: Tensor
     """(batch,); square pixels, principal point at (width // 2, height // 2)."""
+
+    def to(self, device: torch.device) -> Clip:
+        """The same on a device."""
+        return Clip(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ttt3r_viewer.errors import ViewerError, WeightsError
+from ttt3r_viewer.errors import SettingsError, ViewerError, WeightsError
 from ttt3r_viewer.miniature.auxiliary import Auxiliary
 from ttt3r_viewer.miniature.crew import ALONE, Crew, in_crew
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
@@ -168,9 +168,11 @@ def learning_rate(stage: Stage, done: int) -> float:
 def train_step(
     trainee: Trainee, recipe: Recipe, stage: Stage, done: int, clip: Clip, crew: Crew
 ) -> dict[str, float]:
-    """One step of one stage; returns every loss and share of right answers by name."""
+    """One step of one stage on this process's share of a batch; returns every loss and share of
+    right answers by name.
+    """
     device = trainee.network.device
-    clip = crew.share(clip, device)
+    clip = clip.to(device)
     truth = targets_of(clip)
     rate = learning_rate(stage, done)
     for optimizer, share in zip(trainee.optimizers, (recipe.muon_rate, 1.0), strict=True):
@@ -206,9 +208,9 @@ def train_step(
 
 
 def stage_batches(
-    recipe: Recipe, number: int, done: int, device: str, workers: int
+    recipe: Recipe, number: int, done: int, device: str, workers: int, crew: Crew
 ) -> Iterator[Clip]:
-    """Batches of a stage from its step `done` on."""
+    """This process's share of a stage's batches, from its step `done` on."""
     stage = recipe.stages[number]
     height, width = PRESETS[recipe.preset].image_size
     plan = PagePlan(
@@ -221,6 +223,8 @@ def stage_batches(
         path_stride=stage.path_stride,
         device=device,
         workers=workers,
+        rank=crew.rank,
+        learners=crew.size,
     )
     return batches_from(plan, done, stage.batch)
 
@@ -278,6 +282,10 @@ def train(
 
     `start` names weights to begin with, where nothing is resumed; `threads` are each process's.
     """
+    if too_small := [stage.name for stage in recipe.stages if stage.batch < crew.size]:
+        raise SettingsError(
+            f"--processes {crew.size}: stage {too_small[0]!r} has batches of fewer clips; give less"
+        )
     if threads:
         torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
@@ -299,7 +307,7 @@ def train(
         first += stage.steps
         if done >= stage.steps:
             continue
-        for clip in stage_batches(recipe, number, done, device, workers):
+        for clip in stage_batches(recipe, number, done, device, workers, crew):
             report = train_step(trainee, recipe, stage, done, clip, crew)
             done += 1
             late = crew.any(time.monotonic() > end or crew.is_orphaned)
@@ -347,7 +355,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, help="YAML recipe (default: the built-in one)")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/miniature"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--workers", type=int, default=1, help="processes that render ahead")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that render ahead, of each that learns"
+    )
     parser.add_argument(
         "--processes", type=int, default=1, help="processes that share each batch (CPU)"
     )
