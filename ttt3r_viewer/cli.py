@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 
 from ttt3r_viewer.commands.parser import Parser, refuse_old_names
-from ttt3r_viewer.errors import ViewerError
+from ttt3r_viewer.errors import ViewerError, in_a_line
 from ttt3r_viewer.interruption import sigterm_is_ctrl_c
 from ttt3r_viewer.logs import log_file, logging_to_terminal
 from ttt3r_viewer.memory import keep_few_arenas
@@ -72,7 +72,7 @@ def _guarded(words: list[str]) -> int:
         with sigterm_is_ctrl_c():
             return _command(words)
     except ViewerError as error:
-        _complain(f"error: {' '.join(str(error).split())}")
+        _complain(f"error: {in_a_line(error)}")
         log.info("the command ended with an error", exc_info=True)
         return 2
     except KeyboardInterrupt:
@@ -81,12 +81,10 @@ def _guarded(words: list[str]) -> int:
         log.exception("a mistake of the program's")
         file = log_file()
         where = f"; {file} says where" if file else ""
-        _complain(f"error: a mistake of the program's: {_in_a_line(error)}{where}")
+        _complain(
+            f"error: a mistake of the program's: {type(error).__name__}: {in_a_line(error)}{where}"
+        )
         return 1
-
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _command(words: list[str]) -> int:

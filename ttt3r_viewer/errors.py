@@ -47,3 +47,18 @@ class ArchiveError(ViewerError):
 
 class EvaluationError(ViewerError):
     """Poses cannot be measured, or the file of true poses cannot be read."""
+
+
+def in_a_line(error: BaseException, most: int | None = None) -> str:
+    """What an error says, without line breaks, cut after `most` characters; its kind where it says
+    nothing.
+    """
+    return (" ".join(str(error).split()) or type(error).__name__)[:most]
+
+
+def system_words(error: BaseException) -> str:
+    """What the system says of an `OSError`, without its number and the file's name; of another
+    error, or where it says nothing, `in_a_line`.
+    """
+    words = getattr(error, "strerror", None)
+    return " ".join(words.split()) if words else in_a_line(error)

@@ -14,7 +14,7 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
-from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.errors import SettingsError, system_words
 
 LONGEST = 64 << 10
 """Bytes; PyYAML reads some 100 kB in a second, and settings are far shorter."""
@@ -32,7 +32,7 @@ def read_plain_yaml(path: Path) -> Any:
         with path.open("rb") as file:
             data = file.read(LONGEST + 1)
     except (OSError, ValueError) as error:
-        raise SettingsError(getattr(error, "strerror", None) or str(error)) from error
+        raise SettingsError(system_words(error)) from error
     if len(data) > LONGEST:
         raise SettingsError(f"longer than {LONGEST:,} bytes; settings are not so long")
     try:

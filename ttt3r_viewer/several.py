@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ttt3r_viewer.assets import DEMO_PREFIX
-from ttt3r_viewer.errors import OutputError, SettingsError, ViewerError
+from ttt3r_viewer.errors import OutputError, SettingsError, ViewerError, in_a_line
 from ttt3r_viewer.export.folder import whole_file
 from ttt3r_viewer.frames.kinds import IMAGE_SUFFIXES
 from ttt3r_viewer.frames.source import is_live
@@ -149,7 +149,7 @@ def unreadable(jobs: Iterable[RunJob]) -> list[RunOutcome]:
         try:
             source_of(job.settings).close()
         except ViewerError as error:
-            found.append(RunOutcome(job, trouble=_line(error)))
+            found.append(RunOutcome(job, trouble=in_a_line(error)))
     return found
 
 
@@ -170,15 +170,15 @@ def run_one(job: RunJob, watch: Watch | None = None) -> RunOutcome:
     except SessionFinishedError as told:
         return RunOutcome(job, remarks=(str(told),))
     except ViewerError as error:
-        return RunOutcome(job, trouble=_line(error))
+        return RunOutcome(job, trouble=in_a_line(error))
     except KeyboardInterrupt:
         return RunOutcome(job, interrupted=True)
     except Exception as error:
         log.exception("a mistake of the program's")
-        return RunOutcome(job, trouble=f"a mistake of the program's: {_line(error)}")
+        return RunOutcome(job, trouble=f"a mistake of the program's: {in_a_line(error)}")
     error = ending.error
     return RunOutcome(
-        job, ending.written, ending.remarks, _line(error) if error else "", ending.interrupted
+        job, ending.written, ending.remarks, in_a_line(error) if error else "", ending.interrupted
     )
 
 
@@ -301,7 +301,3 @@ def _holds_something(folder: Path) -> bool:
 def _wait(worker: Worker, store: SceneStore) -> None:  # noqa: ARG001
     while not worker.join(0.1):
         pass
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.errors import EvaluationError
+from ttt3r_viewer.errors import EvaluationError, system_words
 from ttt3r_viewer.evaluate.trajectory import FARTHEST_M
 from ttt3r_viewer.geometry import pose_from_vector
 
@@ -134,9 +134,8 @@ def read_ground_truth(path: Path) -> GroundTruth:
     try:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
         raise EvaluationError(
-            f"{path} cannot be read ({reason}); wanted a file of true poses"
+            f"{path} cannot be read ({system_words(error)}); wanted a file of true poses"
         ) from error
     if path.suffix.lower() == ".json":
         return _read_transforms(path, text)

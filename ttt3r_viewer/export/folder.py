@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -67,6 +67,8 @@ class FolderLock:
 
     def __init__(self, path: Path) -> None:
         """Take it. Raises `OutputError` where another run has it."""
+        self.close: Callable[[], object] = lambda: None
+        """Gives it back; may be called twice."""
         try:
             import fcntl
         except ImportError:  # Windows
@@ -75,23 +77,17 @@ class FolderLock:
             handle = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise OutputError(f"--output {path}: {error.strerror}; name another folder") from error
-        self._close = weakref.finalize(self, os.close, handle)
+        self.close = weakref.finalize(self, os.close, handle)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            self._close()
+            self.close()
             raise OutputError(
                 f"--output {path}: another run is writing there now; wait for its end, or name "
                 "another folder"
             ) from error
         except OSError:
-            self._close()  # a drive without locks
-
-    def close(self) -> None:
-        """Give it back; may be called twice."""
-        close = getattr(self, "_close", None)
-        if close is not None:
-            close()
+            self.close()  # a drive without locks
 
 
 @contextmanager

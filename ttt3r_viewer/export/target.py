@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from ttt3r_viewer.errors import OutputError
+from ttt3r_viewer.errors import OutputError, system_words
 
 
 def plain_path(path: Path) -> Path:
@@ -103,8 +103,9 @@ def _make(part: Path, *, is_folder: bool) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
-    why = error.strerror or str(error)
-    return OutputError(f"{path}: {why}; free some space, or name another place with --output")
+    return OutputError(
+        f"{path}: {system_words(error)}; free some space, or name another place with --output"
+    )
 
 
 def _check_room(path: Path, size: int) -> None:

@@ -24,7 +24,7 @@ KITTI_FILES = ("poses.txt", "times.txt")
 
 
 class FrameWithCamera(Protocol):
-    """What is written of a frame."""
+    """What is written of a frame; each as `FrameResult` has it."""
 
     @property
     def index(self) -> int: ...

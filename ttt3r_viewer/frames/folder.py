@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ttt3r_viewer.errors import FrameError, InputError
+from ttt3r_viewer.errors import FrameError, InputError, system_words
 from ttt3r_viewer.frames.kinds import IMAGE_SUFFIXES, INPUT_KINDS
 from ttt3r_viewer.frames.selection import Selection
 from ttt3r_viewer.frames.times import picture_times
@@ -183,7 +183,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         except Exception as error:
             # Pillow's decoders raise whatever a damaged file leads them to, and one such file
             # must not end the run; the error's own words reach the person in the reason.
-            raise FrameError(f"the image is damaged or cut off ({_one_line(error)})") from error
+            raise FrameError(f"the image is damaged or cut off ({system_words(error)})") from error
 
 
 def read_numbers(path: Path) -> tuple[str, NDArray[np.generic]]:
@@ -197,7 +197,7 @@ def read_numbers(path: Path) -> tuple[str, NDArray[np.generic]]:
             return mode, np.asarray(picture)
         except Exception as error:
             # As in `read_image`.
-            raise FrameError(f"the image is damaged or cut off ({_one_line(error)})") from error
+            raise FrameError(f"the image is damaged or cut off ({system_words(error)})") from error
 
 
 class _TooLargeError(FrameError):
@@ -222,17 +222,17 @@ def _open_picture(path: Path) -> Image.Image:
         limit = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise _TooLargeError(
             f"the image is too large: at most {limit:.3g} million pixels are decoded; make it "
-            f"smaller ({_one_line(error)})"
+            f"smaller ({system_words(error)})"
         ) from error
     except UnidentifiedImageError as error:
         raise FrameError("the file is not an image that can be read") from error
     except FileNotFoundError as error:
         raise FrameError("the file is gone") from error
     except OSError as error:
-        raise FrameError(f"the file cannot be read ({_one_line(error)})") from error
+        raise FrameError(f"the file cannot be read ({system_words(error)})") from error
     except Exception as error:
         # As in `read_image`: any damage is this frame's, not the run's.
-        raise FrameError(f"the image is damaged ({_one_line(error)})") from error
+        raise FrameError(f"the image is damaged ({system_words(error)})") from error
 
 
 def _readable_formats() -> list[str]:
@@ -247,7 +247,7 @@ def _moves(picture: Image.Image) -> bool:
         return picture.format in _MOVING_FORMATS and getattr(picture, "is_animated", False)
     except Exception as error:
         # Pillow looks for a second picture, and may meet any damage on its way.
-        raise FrameError(f"the image is damaged ({_one_line(error)})") from error
+        raise FrameError(f"the image is damaged ({system_words(error)})") from error
 
 
 def _to_rgb(picture: Image.Image, file_format: str | None) -> NDArray[np.uint8]:
@@ -276,9 +276,3 @@ def _some(names: Sequence[str], most: int = 5) -> str:
     """The first few of `names`, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(sorted(names, key=natural_key)[:most]) + more
-
-
-def _one_line(error: Exception) -> str:
-    """The words of an error without its file name and line breaks."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())

@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from ttt3r_viewer.errors import InputError
+from ttt3r_viewer.errors import InputError, system_words
 from ttt3r_viewer.frames.kinds import INPUT_KINDS
 from ttt3r_viewer.frames.selection import Selection
 from ttt3r_viewer.types import Frame, SkippedFrame, printable
@@ -120,7 +120,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         container = open_container(str(path.absolute()), options=_OPENING_OPTIONS)
     except (FFmpegError, OSError, ValueError) as error:
         raise InputError(
-            f"{path} is neither an image nor a video that can be read ({_reason(error)}),"
+            f"{path} is neither an image nor a video that can be read ({system_words(error)}),"
             f" or it was cut off; {INPUT_KINDS}"
         ) from error
     with container:
@@ -147,7 +147,7 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
                 break
             frames = stream.decode(packet)
         except FFmpegError as error:
-            reasons.append(f"the video is damaged or cut off here ({_reason(error)})")
+            reasons.append(f"the video is damaged or cut off here ({system_words(error)})")
             continue
         # The last packet, empty, only calls for the frames that the decoder still has.
         if packet.size > 0:
@@ -167,7 +167,7 @@ def _converted(picture: VideoFrame, index: int, time_sec: float, name: str) -> F
         return Frame(index, time_sec, name, upright_rgb(picture))
     except (FFmpegError, ValueError) as error:
         # FFmpeg converts not every format of pixels that its decoders know.
-        return SkippedFrame(index, name, f"the frame cannot be converted ({_reason(error)})")
+        return SkippedFrame(index, name, f"the frame cannot be converted ({system_words(error)})")
 
 
 def upright_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
@@ -185,8 +185,3 @@ def upright_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
         flip_x, flip_y = a < 0, d < 0
     image = image[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
     return np.ascontiguousarray(image)
-
-
-def _reason(error: Exception) -> str:
-    """FFmpeg's words without its error number and file name."""
-    return getattr(error, "strerror", None) or str(error)

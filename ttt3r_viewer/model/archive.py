@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ttt3r_viewer.errors import WeightsError
+from ttt3r_viewer.errors import WeightsError, in_a_line
 from ttt3r_viewer.model.unpickle import INERT, StorageRecord, TensorRecord, read_pickle
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -171,7 +171,7 @@ def _open(path: Path) -> _Archive:
         OverflowError,
         struct.error,
     ) as error:
-        raise _damaged(path, " ".join(str(error).split())[:120]) from error
+        raise _damaged(path, in_a_line(error, 120)) from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror})") from error
     if sum(info.file_size for info in infos) > len(mapping):

@@ -16,7 +16,7 @@ from typing import Protocol
 import platformdirs
 
 from ttt3r_viewer.assets import asset_path
-from ttt3r_viewer.errors import OutputError, WeightsError
+from ttt3r_viewer.errors import OutputError, WeightsError, in_a_line
 
 LICENCE_NOTE = (
     "The released CUT3R weights are their authors' work under CC BY-NC-SA 4.0: name the authors, "
@@ -173,7 +173,7 @@ def gdown_download(url: str, part_path: Path) -> None:
     try:
         gdown.download(url, str(complete), resume=True)
     except own_errors as error:
-        raise ConnectionError(" ".join(str(error).split())[:200]) from error
+        raise ConnectionError(in_a_line(error, 200)) from error
     complete.replace(part_path)
 
 
@@ -256,7 +256,7 @@ def _download(downloader: Downloader, url: str, part: Path, name: str) -> None:
         downloader(url, part)
     except OSError as error:
         size = _arrived_bytes(part)
-        reason = " ".join(str(error).split())
+        reason = in_a_line(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(f"the disk of {part} is full: free some, then {_AGAIN}") from error
         if isinstance(error, PermissionError):

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ttt3r_viewer.errors import WeightsError
+from ttt3r_viewer.errors import WeightsError, in_a_line
 
 MAX_PICKLE_BYTES = 8 << 20
 """A released file's has some hundred kilobytes; a byte of a hostile one can cost a hundred."""
@@ -83,7 +83,7 @@ def read_pickle(data: bytes | memoryview, name: str) -> object:
                 return machine.pop()
             machine.execute(opcode.name, argument)
     except (_DamagedPickleError, ValueError, IndexError, struct.error) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = in_a_line(error, 120)
         raise WeightsError(f"{name} is damaged ({reason}): fetch or copy it again") from error
     raise AssertionError("genops ends with STOP, or raises")
 

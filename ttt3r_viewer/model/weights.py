@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ttt3r_viewer.errors import OutputError, WeightsError
+from ttt3r_viewer.errors import OutputError, WeightsError, in_a_line
 from ttt3r_viewer.model.archive import ZIP_MAGIC, read_archive, shown
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
 from ttt3r_viewer.model.config_text import config_from_text, config_to_text
@@ -159,7 +159,7 @@ def save_weights(
         part.replace(path)
     except (OSError, SafetensorError) as error:
         raise OutputError(
-            f"{path} cannot be written ({' '.join(str(error).split())}): give another place"
+            f"{path} cannot be written ({in_a_line(error)}): give another place"
         ) from error
     finally:
         part.unlink(missing_ok=True)
@@ -278,7 +278,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
             metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = in_a_line(error, 120)
         raise WeightsError(
             f"{path} is damaged or cut off ({reason}): fetch or copy it again"
         ) from error

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ttt3r_viewer import __version__
-from ttt3r_viewer.errors import ArchiveError, ReconstructionError
+from ttt3r_viewer.errors import ArchiveError, ReconstructionError, system_words
 from ttt3r_viewer.scene.archive_writer import ArchiveWriter, write_whole
 from ttt3r_viewer.scene.plain import MOST_FRAMES
 from ttt3r_viewer.types import Status
@@ -131,8 +131,7 @@ class Checkpoints:
         try:
             self.write(archive.path, progress, *session.saved())
         except (OSError, ReconstructionError) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            self.trouble = f"no checkpoint behind frame {self._last}: {why}"
+            self.trouble = f"no checkpoint behind frame {self._last}: {system_words(error)}"
         return self.trouble != ""
 
     def write(

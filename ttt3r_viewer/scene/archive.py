@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.errors import ArchiveError, system_words
 from ttt3r_viewer.scene.description import Description, NewerArchiveError
 from ttt3r_viewer.scene.records import (
     MAGIC,
@@ -110,7 +110,7 @@ class Archive:
         except NewerArchiveError as error:
             raise ArchiveError(f"{folder / DESCRIPTION_FILE}: {error}") from error
         except (OSError, ArchiveError) as error:
-            what = error.strerror if isinstance(error, OSError) else str(error)
+            what = system_words(error)
             description = _guessed_description(folder, names)
             if description is None:
                 raise ArchiveError(
@@ -227,7 +227,7 @@ class Archive:
             with (self.path / place.file).open("rb") as file:
                 yield _opened(file, place)
         except (ArchiveError, OSError) as error:
-            what = error.strerror if isinstance(error, OSError) else str(error)
+            what = system_words(error)
             # The files may have gone while this was reading.
             why = self._retired or f"{self.path / place.file}: {what}"
             raise ArchiveError(f"frame {sequence}: {why}") from error

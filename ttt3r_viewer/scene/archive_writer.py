@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.errors import ArchiveError, system_words
 from ttt3r_viewer.scene.archive import (
     CHECKPOINTS,
     DESCRIPTION_FILE,
@@ -137,7 +137,7 @@ class ArchiveWriter:
                 self._check_room(len(data))
                 self._append(self.archive, data)
             except (OSError, ArchiveError) as error:
-                why = error.strerror if isinstance(error, OSError) else str(error)
+                why = system_words(error)
                 self._trouble = (
                     f"frames from {sequence} on are not archived, only thinned ones are kept: {why}"
                 )

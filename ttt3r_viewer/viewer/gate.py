@@ -55,8 +55,8 @@ _wire = logging.getLogger(f"{__name__}.wire")
 # websockets would write every request with its token, and a traceback for each that is refused.
 _wire.setLevel(logging.CRITICAL + 1)
 
-Page = Callable[[], bytes]
-"""Gives HTML; nothing at all while there is no such page."""
+MakeHtml = Callable[[], bytes]
+"""Gives a page; nothing at all while there is no such page."""
 
 
 class Gate:
@@ -69,7 +69,7 @@ class Gate:
         *,
         host: str,
         port: int,
-        pages: Mapping[str, Page],
+        pages: Mapping[str, MakeHtml],
         guest_widgets: Widgets,
     ) -> None:
         """`port` is a free one. `pages` are our own, by path. Of all widgets guests may move those

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.errors import EvaluationError, FrameError, InputError
+from ttt3r_viewer.errors import EvaluationError, FrameError, InputError, in_a_line
 from ttt3r_viewer.frames.folder import read_image, read_numbers
 
 
@@ -55,7 +55,7 @@ def read_matrix(path: Path, rows: int, columns: int) -> NDArray[np.float64]:
         numbers = np.array(path.read_text(encoding="utf-8").split(), dtype=np.float64)
         return numbers.reshape(rows, columns)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_a_line(error, 200)
         raise EvaluationError(f"{path}: {reason}; wanted {rows} x {columns} numbers") from error
 
 
