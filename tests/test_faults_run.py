@@ -403,7 +403,7 @@ def test_a_clock_that_jumps_changes_nothing(case, network, monkeypatch):
 
 
 DATES = {"archive_writer.py"}
-"""The file that writes down when a run began: no other asks what time of day it is."""
+"""The file that writes down when a run began; besides, logs and the bench stamp what they write."""
 
 
 def test_nothing_measures_with_a_clock_that_can_be_set():

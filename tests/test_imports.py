@@ -132,3 +132,21 @@ def test_the_command_line_starts_without_torch_and_viser():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+NOT_ON_A_TRAINING_MACHINE = (
+    *("PIL", "av", "imageio", "matplotlib", "msgspec", "platformdirs", "rich", "scipy", "trimesh"),
+    *("viser", "websockets", "yaml"),
+)
+
+
+@pytest.mark.parametrize(
+    "module", ["miniature.train", "miniature.evaluate", "commands.bench", "bench.work"]
+)
+def test_training_and_bench_import_with_torch_numpy_and_safetensors_alone(module):
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({NOT_ON_A_TRAINING_MACHINE}));"
+        f"import ttt3r_viewer.{module}"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

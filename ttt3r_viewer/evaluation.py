@@ -47,7 +47,7 @@ class Setting:
     measures: tuple[Measure, ...]
 
     def on_disk(self) -> dict[str, Any]:
-        """What decides the numbers: the device does not, and the weights do by their content."""
+        """What decides the numbers: not the device, but the weights by name and content."""
         with locate(self.weights).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {

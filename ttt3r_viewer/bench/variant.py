@@ -11,7 +11,7 @@ from typing import Literal
 STAGES = ("decode", "prepare", "encode", "decode-state", "heads", "copy", "scene", "rest")
 """Where a frame's time goes, in its order; each instant belongs to one of them."""
 Way = Literal["fast", "compiled", "plain"]
-"""As the program runs, the same with `--compile on`, and the published way."""
+"""As the program runs, the same with `--compile on`, and the plain one of `bench/plain.py`."""
 MADE_UP = "made-up"
 """Stands for random weights where a weights file could be named."""
 StageSeconds = dict[str, float]

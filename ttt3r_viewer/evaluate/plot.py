@@ -1,4 +1,4 @@
-"""A picture of the lanes' paths; the one file that imports matplotlib, when it draws."""
+"""A picture of the lanes' paths; matplotlib is imported when it draws."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ttt3r_viewer.errors import FrameError
 from ttt3r_viewer.types import Crop
@@ -38,6 +37,9 @@ def prepare_image(image: NDArray[np.uint8], size: int, patch: int = 16) -> Prepa
 
     Raises `FrameError` where the picture, or what would be made of it, has a side under one patch.
     """
+    # Here, because who trains has no Pillow, and no picture to prepare.
+    from PIL import Image
+
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise FrameError(
             f"the image is {image.dtype} of shape {image.shape}; wanted uint8 (height, width, 3)"

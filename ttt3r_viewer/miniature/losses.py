@@ -1,7 +1,7 @@
 """What the miniature is taught: points and cameras of a clip, as CUT3R was (arXiv 2501.12387,
 section 3.3).
 
-All errors are divided by the clip's mean distance, so that near and far rooms weigh alike; targets
+All lengths are divided by the clip's mean distance, so that near and far rooms weigh alike; targets
 and predictions stay metric. Axis names: `batch`, `frames`, `height`, `width`.
 """
 

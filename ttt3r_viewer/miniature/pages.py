@@ -27,7 +27,7 @@ class PagePlan:
     height: int
     width: int
     clips_per_page: int
-    """A page is rendered at once, and is a batch's worth of clips."""
+    """A page is rendered at once; batches draw from the latest pages."""
     uses: int
     """How many steps draw from a page: batches mix clips of the `uses` latest pages."""
     path_stride: int

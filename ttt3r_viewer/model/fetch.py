@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import platformdirs
-
 from ttt3r_viewer.assets import asset_path
 from ttt3r_viewer.errors import OutputError, WeightsError, in_a_line
 
@@ -94,6 +92,9 @@ def locate(name_or_path: str) -> Path:
 
 def weights_folder() -> Path:
     """Where fetched weights live on this system."""
+    # Here, because who trains need not have it.
+    import platformdirs
+
     return platformdirs.user_cache_path("ttt3r-viewer", appauthor=False) / "weights"
 
 

@@ -36,7 +36,9 @@ class Session:
     def process(self, image: NDArray[np.uint8] | Frame) -> FrameResult:
         """Take the next picture, (height, width, 3) uint8 RGB of any size, or a `Frame`.
 
-        Raises `FrameError` where the picture cannot be prepared (the state is as before), and
-        `ReconstructionError` where memory runs out or the network's camera is not finite.
+        Raises `FrameError` where the picture cannot be prepared or the network's numbers for it are
+        not finite (the state is as before; behind three such in a row as at the start),
+        `ReconstructionError` where memory runs out or no number was ever finite, and `RuleError`
+        where the rule fails.
         """
         return self._lanes.process(image)[0]

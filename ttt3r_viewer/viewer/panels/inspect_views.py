@@ -73,7 +73,7 @@ PATIENCE_SEC = 2.0
 
 
 class Questions:
-    """Decides when the run is asked to look into the shown frame: never twice for the same."""
+    """Decides when the run is asked to look into the shown frame, never twice in a row."""
 
     def __init__(self) -> None:
         self._asked: tuple[int, int, int] | None = None
