@@ -55,6 +55,9 @@ CLIPS = {
     "match": 0.05, "store": 0.03, "store_point": 0.1, "locate": 0.2,
 }  # fmt: skip
 STEPS = CLIPS | {"step_translation": 4.0, "step_quaternion": 8.0}
+LONGER = CLIPS | {
+    "translation": 3.0, "quaternion": 6.0, "step_translation": 8.0, "step_quaternion": 24.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Recipe:
         Stage("clips of eight", 800, 8, 4, 3e-4, CLIPS, path_stride=8, warm_up=50),
         Stage("clips of twelve", 370, 12, 3, 3e-4, CLIPS, path_stride=6, warm_up=50),
         Stage("steps of twelve", 450, 12, 3, 3e-4, STEPS, 6, path_stride=6, warm_up=50),
+        Stage("clips of sixteen", 1000, 16, 12, 5e-4, LONGER, 8, path_stride=6, warm_up=30),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5
