@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.trainable import needs_muon
 from ttt3r_viewer.errors import ViewerError, WeightsError
 from ttt3r_viewer.miniature.crew import ALONE, Crew, in_crew
 
@@ -27,6 +28,7 @@ def refuse(*, crew: Crew) -> None:
     crew.any(False)
 
 
+@needs_muon
 def test_a_crew_averages_what_it_learns(tmp_path: Path):
     in_crew(2, functools.partial(write_means, tmp_path))
     told = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
@@ -44,6 +46,7 @@ def test_one_process_is_a_crew_of_one(tmp_path: Path):
     assert ALONE.leads
 
 
+@needs_muon
 def test_what_one_of_a_crew_refuses_is_said_once():
     with pytest.raises(ViewerError, match="no such weights"):
         in_crew(2, refuse)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.trainable import needs_muon
 from ttt3r_viewer.errors import SettingsError, WeightsError
 from ttt3r_viewer.evaluate.trajectory import Trajectory
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
@@ -58,10 +59,6 @@ TINY = ModelConfig(
     memory_depth=1,
     ray_map_depth=1,
     ray_map_heads=2,
-)
-
-needs_muon = pytest.mark.skipif(
-    not hasattr(torch.optim, "Muon"), reason="torch before 2.9 cannot train the miniature"
 )
 
 
