@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio.v3 as iio
 import numpy as np
@@ -31,6 +32,9 @@ from ttt3r_viewer.model.load import load_network, share_cpu
 from ttt3r_viewer.reconstruct.lanes import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.types import Frame, FrameResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SHOWN = 3
 """So many frames of an input are drawn: its first, one in the middle, its last."""
@@ -120,10 +124,7 @@ def draw(path: Path, readings: Sequence[Reading], rules: Sequence[str]) -> None:
     figure.savefig(path, dpi=75)
 
 
-def _draw_paths(axis: object, reading: Reading, rules: Sequence[str]) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axis, Axes)
+def _draw_paths(axis: Axes, reading: Reading, rules: Sequence[str]) -> None:
     truth = None if reading.truth is None else reading.truth[:, :3, 3]
     target = reading.paths[0, :, :3, 3] if truth is None else truth
     if truth is not None:

@@ -266,6 +266,14 @@ class Curves:
         )
 
 
+def refuse_idle_processes(recipe: Recipe, crew: Crew) -> None:
+    """Raise `SettingsError` where a batch has fewer clips than there are processes."""
+    if too_small := [stage.name for stage in recipe.stages if stage.batch < crew.size]:
+        raise SettingsError(
+            f"--processes {crew.size}: stage {too_small[0]!r} has batches of fewer clips; give less"
+        )
+
+
 def train(
     recipe: Recipe,
     folder: Path,
@@ -282,10 +290,7 @@ def train(
 
     `start` names weights to begin with, where nothing is resumed; `threads` are each process's.
     """
-    if too_small := [stage.name for stage in recipe.stages if stage.batch < crew.size]:
-        raise SettingsError(
-            f"--processes {crew.size}: stage {too_small[0]!r} has batches of fewer clips; give less"
-        )
+    refuse_idle_processes(recipe, crew)
     if threads:
         torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
