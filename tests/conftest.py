@@ -1,4 +1,5 @@
-"""How the tests share several processes (`-n`): whole files, and one browser at a time."""
+"""How the tests share several processes (`-n`): whole files, and one browser at a time; failures
+are told when they happen."""
 
 from __future__ import annotations
 
@@ -18,3 +19,24 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Keep a file's tests in one process, for what they set up; and all that start a browser."""
     group = "browser" if BROWSER in item.path.parents else item.path.name
     item.add_marker(pytest.mark.xdist_group(group))
+
+
+class FailuresAtOnce:
+    """Tells each failure in a line when it happens: a run that is ended by force tells no more."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            why = report.longreprtext.strip().splitlines() or [""]
+            said = [line for line in why if line.startswith("E ")] or why[-1:]
+            self._terminal.ensure_newline()
+            self._terminal.write_line(f"{report.when} of {report.nodeid}: {said[0][:300]}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    terminal = config.pluginmanager.getplugin("terminalreporter")
+    if isinstance(terminal, pytest.TerminalReporter) and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(FailuresAtOnce(terminal))

@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ttt3r_viewer.assets import asset_path, demo_path
-from ttt3r_viewer.cli import main
+from ttt3r_viewer.cli import leaves_work_behind, main
 from ttt3r_viewer.export.results import OWN_FILES
+from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.scene.archive import Archive
 
 DEMO = demo_path()
@@ -300,6 +302,19 @@ def _progress_of(pid: int) -> float:
     """CPU seconds that a process has used: a sign that it is past its imports."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_caller_in_the_same_process_gets_the_code_back_whatever_still_works():
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait, name=Worker.THREAD)
+    thread.start()
+    try:
+        assert leaves_work_behind()
+        assert main(["rules"]) == 0
+        assert main(["info", "nothing here"]) == 2
+    finally:
+        done.set()
+        thread.join()
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from ttt3r_viewer.viewer.guided_cameras import (
 from ttt3r_viewer.viewer.screenshot import LONGEST_SIDE, on_background, picture_size
 from ttt3r_viewer.viewer.show import REPLAY_SEC, Clock, ShowSettings
 from ttt3r_viewer.viewer.tour_book import NOT_KEPT, TourBook
+from ttt3r_viewer.viewer.turns import TURN_SEC, Turns
 
 FOCUS = Focus(np.array([1.0, 2.0, 3.0]), 2.0, np.array([0.0, 0.0, 1.0]))
 FOV_Y_RAD = 1.2
@@ -102,6 +104,37 @@ def test_only_a_place_that_was_sent_counts_as_sent():
     moved = orbit_view(FOCUS, 1.0, FOV_Y_RAD).position + np.array([0.0, 1e-3, 0.0])
     assert not was_put(moved, FOCUS.centre, sent)
     assert not was_put(orbit_view(FOCUS, 1.02, FOV_Y_RAD).position, FOCUS.centre, sent)
+
+
+def answered(turns: Turns, picture_sec: float, start_sec: float, seconds: float) -> list[bool]:
+    """Ask every 0.04 s whose turn it is, while a browser answers after each picture it draws."""
+    whose, drawn_sec = [], start_sec
+    for now_sec in np.arange(start_sec, start_sec + seconds, 0.04):
+        whose.append(turns.is_person_s(now_sec))
+        if not whose[-1] and now_sec - drawn_sec >= picture_sec:
+            drawn_sec = now_sec
+            turns.answer(now_sec)
+    return whose
+
+
+def test_a_browser_that_draws_fast_is_never_left_alone():
+    assert not any(answered(Turns(TURN_SEC), 0.02, 0.0, 10.0))
+
+
+@pytest.mark.parametrize("picture_sec", [0.2, 0.7, 3.0])
+def test_a_slow_browser_has_turns_in_which_it_draws_what_its_person_did(picture_sec):
+    whose = answered(Turns(TURN_SEC), picture_sec, 0.0, 40 * picture_sec)
+    runs = [(who, len(list(group)) * 0.04) for who, group in groupby(whose)]
+    persons = [seconds for who, seconds in runs[:-1] if who]
+    programs = [seconds for who, seconds in runs[:-1] if not who]
+    assert len(persons) >= 2
+    # One picture may still show a view that was sent before; a whole one after it shows none.
+    assert min(persons) > 2 * picture_sec
+    assert min(programs) >= TURN_SEC - 0.04
+
+
+def test_a_browser_that_never_answers_is_guided_all_the_same():
+    assert not any(answered(Turns(TURN_SEC), math.inf, 0.0, 30.0))
 
 
 def test_a_clock_stands_while_it_is_stopped():

@@ -1,5 +1,6 @@
 """The program's entry: `ttt3r-view`, or `python -m ttt3r_viewer`."""
 
+import os
 import signal
 import sys
 
@@ -13,10 +14,15 @@ def main() -> int:
         from ttt3r_viewer import cli
 
         code = cli.main()
+        # All is written: what is left is to take leave, which a late Ctrl-C would garble.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if cli.leaves_work_behind():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
     except KeyboardInterrupt:
         code = 130
-    # All is written: what is left is Python's own leave-taking, which a late Ctrl-C would garble.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
 
 

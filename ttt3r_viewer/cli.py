@@ -55,15 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A terminal that has no emoji must not end a run whose folder has one.
             stream.reconfigure(errors="backslashreplace")
     with logging_to_terminal():
-        code = _guarded(words)
+        return _guarded(words)
+
+
+def leaves_work_behind() -> bool:
+    """Whether a thread is still inside a frame that takes long, or torch's import.
+
+    Neither is waited for; and Python would crash if it took its interpreter away from under them,
+    so a process that has such a thread ends with `os._exit`.
+    """
     busy = {*Worker.THREADS, Replay.THREAD}
-    if any(thread.name in busy for thread in threading.enumerate()):
-        # A frame that takes long, or torch's import, is not waited for; and Python would crash if
-        # it took its interpreter away from under them.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    return any(thread.name in busy for thread in threading.enumerate())
 
 
 def _guarded(words: list[str]) -> int:

@@ -48,11 +48,13 @@ def presented(folder: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
     viewer = Viewer(store, commands, port=0, presentation=presentation)
     viewer.start()
     replay.start()
-    ui = open_ui(viewer)
-    ui.wait_probe("all frames", phase="finished", frames_seen=FRAMES)
-    yield ui
-    replay.stop()
-    viewer.stop()
+    try:
+        ui = open_ui(viewer)
+        ui.wait_probe("all frames", phase="finished", frames_seen=FRAMES)
+        yield ui
+    finally:
+        replay.stop()
+        viewer.stop()
 
 
 def press(ui: Ui, key: str) -> None:

@@ -4,6 +4,7 @@ browsers, but for those where a person has taken the view."""
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.scene.tour import Tour
 from ttt3r_viewer.viewer.settings import ViewSettings
+from ttt3r_viewer.viewer.turns import TURN_SEC, Turns
 
 ORBIT_SEC = 48.0
 """Once round the scene: slow enough to speak over."""
@@ -142,6 +144,7 @@ class _Guided:
 
     start: GuidedView
     since_sec: float
+    turns: Turns
     answered: bool = False
     """It has been where it was put; what it said before is where it was."""
     taken: bool = False
@@ -255,9 +258,9 @@ class GuidedCameras:
             start = GuidedView(
                 camera.position, camera.look_at, camera.up_direction, float(camera.fov)
             )
-            one = self._guided[client_id] = _Guided(start, now_sec)
+            one = self._guided[client_id] = _Guided(start, now_sec, Turns(now_sec + TURN_SEC))
             self._sent.append(start.position)
-        if one.taken:
+        if one.taken or one.turns.is_person_s(now_sec):
             return
         view = approached(one.start, goal, now_sec - one.since_sec)
         self._sent.append(view.position)
@@ -274,6 +277,8 @@ class GuidedCameras:
             put = was_put(camera.position, camera.look_at, tuple(self._sent))
             one.taken = one.answered and not put
             one.answered = one.answered or put
+            if put:
+                one.turns.answer(time.monotonic())
 
 
 def was_put(

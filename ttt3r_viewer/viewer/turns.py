@@ -1,0 +1,53 @@
+"""A browser that draws slowly is left to the person before it, now and then, while its view moves.
+
+A browser takes the views it is sent before it draws. One that draws fewer pictures than it is sent
+views would put every view over what a person has just done, and never tell of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TURN_SEC = 1.5
+"""So long a browser is guided at least before it is asked how fast it draws."""
+SLOW_SEC = 0.1
+"""One that takes longer over a picture has views on its table at each: they come every 0.04 s."""
+ALONE_PICTURES = 3
+"""A slow one is left alone for so many of its pictures; the first still has a view before it."""
+
+
+@dataclass
+class Turns:
+    """Whose turn it is with one browser's view: the program's, or the person's before it."""
+
+    ends_sec: float
+    """When this turn may end; times are those of `time.monotonic`."""
+    alone: bool = False
+    """It is the person's."""
+    first_sec: float = 0.0
+    last_sec: float = 0.0
+    """The browser's first and latest answer in this turn."""
+    answers: int = 0
+
+    def answer(self, now_sec: float) -> None:
+        """The browser says that it has drawn a view it was sent."""
+        self.first_sec = now_sec if not self.answers else self.first_sec
+        self.last_sec = now_sec
+        self.answers += 1
+
+    def is_person_s(self, now_sec: float) -> bool:
+        """Whether the browser is left alone now; asked before each view that would be sent."""
+        if now_sec < self.ends_sec:
+            return self.alone
+        if self.alone:
+            self._begin(False, now_sec + TURN_SEC)
+        elif self.answers > 1:
+            picture_sec = (self.last_sec - self.first_sec) / (self.answers - 1)
+            if picture_sec > SLOW_SEC:
+                self._begin(True, now_sec + ALONE_PICTURES * picture_sec)
+            else:
+                self._begin(False, now_sec + TURN_SEC)
+        return self.alone
+
+    def _begin(self, alone: bool, ends_sec: float) -> None:
+        self.alone, self.ends_sec, self.answers = alone, ends_sec, 0
