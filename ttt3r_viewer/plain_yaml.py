@@ -14,7 +14,7 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
-from ttt3r_viewer.errors import SettingsError, system_words
+from ttt3r_viewer.errors import SettingsError, in_a_line, system_words
 
 LONGEST = 64 << 10
 """Bytes; PyYAML reads some 100 kB in a second, and settings are far shorter."""
@@ -39,8 +39,8 @@ def read_plain_yaml(path: Path) -> Any:
         return yaml.load(data.decode("utf-8"), _PlainLoader)
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
         # PyYAML makes numbers and dates by Python's own types, whose errors come through.
-        what = " ".join(str(error).split())[:_LONGEST_REASON]
-        raise SettingsError(f"not YAML ({what or type(error).__name__})") from error
+        what = in_a_line(error, _LONGEST_REASON)
+        raise SettingsError(f"not YAML ({what})") from error
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -15,7 +15,7 @@ from typing import Any, Protocol, assert_never
 
 import numpy as np
 
-from ttt3r_viewer.errors import ArchiveError, ViewerError
+from ttt3r_viewer.errors import ArchiveError, ViewerError, in_a_line
 from ttt3r_viewer.reconstruct.commands import (
     Command,
     Inspect,
@@ -111,7 +111,9 @@ class Replay:
         except Exception as error:
             if not isinstance(error, ArchiveError):
                 log.exception("the session could not be shown")
-            self._status = replace(self._status, phase="failed", message=printable(str(error)))
+            self._status = replace(
+                self._status, phase="failed", message=printable(in_a_line(error))
+            )
             self._store.set_status(self._status)
             wish = None
         while wish is None:
@@ -198,7 +200,7 @@ class Replay:
             except Exception as error:
                 if not isinstance(error, ViewerError):
                     log.exception("the frame could not be looked into")
-                self._store.set_inspection(None, printable(str(error) or type(error).__name__))
+                self._store.set_inspection(None, printable(in_a_line(error)))
             else:
                 epoch = self._store.snapshot().epoch
                 self._store.set_inspection(replace(found, epoch=epoch), "")

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from multiprocessing import connection
 from typing import Any, TypeVar
 
-from ttt3r_viewer.errors import SettingsError, ViewerError
+from ttt3r_viewer.errors import SettingsError, ViewerError, in_a_line
 from ttt3r_viewer.interruption import no_interruption
 
 Job = TypeVar("Job")
@@ -153,7 +153,7 @@ class RayCluster:
                 ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise SettingsError(
-                f"--ray {address}: {' '.join(str(error).split())[:200]}; start the cluster with "
+                f"--ray {address}: {in_a_line(error, 200)}; start the cluster with "
                 "`ray start --head`, or take --ray local"
             ) from error
         self.gpus = int(ray.cluster_resources().get("GPU", 0))
@@ -191,7 +191,7 @@ class RayCluster:
                 raise error.cause from None
             raise  # our own mistake on a worker, with its traceback
         except self._ray.exceptions.RayError as error:
-            return lost(job, f"Ray: {' '.join(str(error).split())[:200]}")
+            return lost(job, f"Ray: {in_a_line(error, 200)}")
 
     def close(self) -> None:
         """Leave the cluster, or stop the one that was started here."""

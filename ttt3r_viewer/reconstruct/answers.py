@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.errors import ViewerError
+from ttt3r_viewer.errors import ViewerError, in_a_line
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.reconstruct.commands import Inspect, Query
 from ttt3r_viewer.scene.store import SceneStore
@@ -87,4 +87,4 @@ class Questions:
 
 def reason(error: Exception) -> str:
     """Say in a line why there is no answer."""
-    return printable(str(error) or type(error).__name__)
+    return printable(in_a_line(error))

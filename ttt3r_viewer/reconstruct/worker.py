@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal, Protocol, assert_never
 
-from ttt3r_viewer.errors import FrameError, InputError, ViewerError
+from ttt3r_viewer.errors import FrameError, InputError, ViewerError, in_a_line
 from ttt3r_viewer.frames import live
 from ttt3r_viewer.frames.source import FrameSource
 from ttt3r_viewer.reconstruct import ahead
@@ -178,7 +178,7 @@ class Worker:
                 # Whoever wrote a rule, say, wants to know where it failed.
                 log.info("what was behind it", exc_info=error)
             self.error = error
-            self._say(phase="failed", message=str(error) or type(error).__name__)
+            self._say(phase="failed", message=in_a_line(error))
             wish = "go on"
         while wish == "go on" and not self._ends_by_itself:
             command = self._commands.get()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ttt3r_viewer.errors import EvaluationError
+from ttt3r_viewer.errors import EvaluationError, in_a_line
 from ttt3r_viewer.evaluate.datasets.base import Dataset, Facts, TrueFrame, chosen
 from ttt3r_viewer.evaluate.datasets.files import (
     depth_reader,
@@ -141,7 +141,7 @@ class KittiOdometry:
                 times = [float(one[0]) for one in read_lines(times_file)]
             except ValueError as error:
                 raise EvaluationError(
-                    f"{times_file}: {str(error)[:100]}; wanted seconds by lines"
+                    f"{times_file}: {in_a_line(error, 100)}; wanted seconds by lines"
                 ) from error
             if not np.isfinite(times).all():
                 raise EvaluationError(f"{times_file}: a time that is not finite; fetch it again")

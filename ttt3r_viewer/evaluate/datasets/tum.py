@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ttt3r_viewer.errors import EvaluationError
+from ttt3r_viewer.errors import EvaluationError, in_a_line
 from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame, chosen, thinned
 from ttt3r_viewer.evaluate.datasets.files import (
     depth_reader,
@@ -73,7 +73,7 @@ def _timed_files(path: Path) -> list[tuple[float, Path]]:
     try:
         files = [(float(time_sec), path.parent / name) for time_sec, name in read_lines(path)]
     except ValueError as error:
-        reason = str(error)[:100]
+        reason = in_a_line(error, 100)
         raise EvaluationError(f"{path}: {reason}; wanted lines `seconds file`") from error
     if not np.isfinite([time_sec for time_sec, _ in files]).all():
         raise EvaluationError(f"{path}: a time that is not finite; wanted lines `seconds file`")
