@@ -110,7 +110,7 @@ def answered(turns: Turns, picture_sec: float, start_sec: float, seconds: float)
     """Ask every 0.04 s whose turn it is, while a browser answers after each picture it draws."""
     whose, drawn_sec = [], start_sec
     for now_sec in np.arange(start_sec, start_sec + seconds, 0.04):
-        whose.append(turns.is_person_s(now_sec))
+        whose.append(turns.left_alone(now_sec))
         if not whose[-1] and now_sec - drawn_sec >= picture_sec:
             drawn_sec = now_sec
             turns.answer(now_sec)

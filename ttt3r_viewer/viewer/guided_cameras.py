@@ -260,7 +260,7 @@ class GuidedCameras:
             )
             one = self._guided[client_id] = _Guided(start, now_sec, Turns(now_sec + TURN_SEC))
             self._sent.append(start.position)
-        if one.taken or one.turns.is_person_s(now_sec):
+        if one.taken or one.turns.left_alone(now_sec):
             return
         view = approached(one.start, goal, now_sec - one.since_sec)
         self._sent.append(view.position)

@@ -35,7 +35,7 @@ class Turns:
         self.last_sec = now_sec
         self.answers += 1
 
-    def is_person_s(self, now_sec: float) -> bool:
+    def left_alone(self, now_sec: float) -> bool:
         """Whether the browser is left alone now; asked before each view that would be sent."""
         if now_sec < self.ends_sec:
             return self.alone
