@@ -35,7 +35,7 @@ from ttt3r_viewer.viewer.guided_cameras import (
 from ttt3r_viewer.viewer.screenshot import LONGEST_SIDE, on_background, picture_size
 from ttt3r_viewer.viewer.show import REPLAY_SEC, Clock, ShowSettings
 from ttt3r_viewer.viewer.tour_book import NOT_KEPT, TourBook
-from ttt3r_viewer.viewer.turns import TURN_SEC, Turns
+from ttt3r_viewer.viewer.turns import LONGEST_ALONE_SEC, TURN_SEC, Turns
 
 FOCUS = Focus(np.array([1.0, 2.0, 3.0]), 2.0, np.array([0.0, 0.0, 1.0]))
 FOV_Y_RAD = 1.2
@@ -121,7 +121,7 @@ def test_a_browser_that_draws_fast_is_never_left_alone():
     assert not any(answered(Turns(TURN_SEC), 0.02, 0.0, 10.0))
 
 
-@pytest.mark.parametrize("picture_sec", [0.2, 0.7, 3.0])
+@pytest.mark.parametrize("picture_sec", [0.2, 0.7, 1.4])
 def test_a_slow_browser_has_turns_in_which_it_draws_what_its_person_did(picture_sec):
     whose = answered(Turns(TURN_SEC), picture_sec, 0.0, 40 * picture_sec)
     runs = [(who, len(list(group)) * 0.04) for who, group in groupby(whose)]
@@ -135,6 +135,15 @@ def test_a_slow_browser_has_turns_in_which_it_draws_what_its_person_did(picture_
 
 def test_a_browser_that_never_answers_is_guided_all_the_same():
     assert not any(answered(Turns(TURN_SEC), math.inf, 0.0, 30.0))
+
+
+def test_a_tab_that_was_hidden_is_soon_guided_again():
+    turns = Turns(TURN_SEC)
+    turns.answer(0.5)
+    assert not turns.left_alone(100.0)
+    turns.answer(100.0)
+    assert turns.left_alone(100.04)
+    assert not any(answered(turns, 0.02, 100.08 + LONGEST_ALONE_SEC, 10.0))
 
 
 def test_a_clock_stands_while_it_is_stopped():

@@ -14,6 +14,8 @@ SLOW_SEC = 0.1
 """One that takes longer over a picture has views on its table at each: they come every 0.04 s."""
 ALONE_PICTURES = 3
 """A slow one is left alone for so many of its pictures; the first still has a view before it."""
+LONGEST_ALONE_SEC = 3.0
+"""But for no longer: one whose tab was hidden seems to have drawn one picture all the while."""
 
 
 @dataclass
@@ -44,7 +46,8 @@ class Turns:
         elif self.answers > 1:
             picture_sec = (self.last_sec - self.first_sec) / (self.answers - 1)
             if picture_sec > SLOW_SEC:
-                self._begin(True, now_sec + ALONE_PICTURES * picture_sec)
+                alone_sec = min(ALONE_PICTURES * picture_sec, LONGEST_ALONE_SEC)
+                self._begin(True, now_sec + alone_sec)
             else:
                 self._begin(False, now_sec + TURN_SEC)
         return self.alone
