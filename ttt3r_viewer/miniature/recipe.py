@@ -76,7 +76,7 @@ class Recipe:
         Stage("clips of eight", 800, 8, 4, 3e-4, CLIPS, path_stride=8, warm_up=50),
         Stage("clips of twelve", 370, 12, 3, 3e-4, CLIPS, path_stride=6, warm_up=50),
         Stage("steps of twelve", 450, 12, 3, 3e-4, STEPS, 6, path_stride=6, warm_up=50),
-        Stage("clips of sixteen", 1000, 16, 12, 5e-4, LONGER, 8, path_stride=6, warm_up=30),
+        Stage("clips of sixteen", 2000, 16, 12, 5e-4, LONGER, 8, path_stride=6, warm_up=30),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5
