@@ -36,10 +36,10 @@ COUNT = 12
 WITHOUT_RESERVE = """
 import locale, sys
 locale.setlocale(locale.LC_ALL, "")
-from ttt3r_viewer.cli import main
+from ttt3r_viewer.__main__ import main
 from ttt3r_viewer.scene import archive_writer
 archive_writer.RESERVE_BYTES = 0
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())
 """
 
 

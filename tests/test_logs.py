@@ -140,14 +140,14 @@ def test_a_run_says_what_it_did_and_begins_a_new_log_only_where_told(tmp_path, c
 
 MISTAKEN = """
 import sys
-from ttt3r_viewer.cli import main
+from ttt3r_viewer.__main__ import main
 from ttt3r_viewer.reconstruct.lanes import Lanes
 
 def wrong(*_):
     raise ZeroDivisionError("ours")
 
 Lanes.take = wrong
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())
 """
 
 

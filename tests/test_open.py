@@ -53,14 +53,14 @@ FRAMES = 6
 WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None  # whoever imports it gets an ImportError
-from ttt3r_viewer.cli import main
+from ttt3r_viewer.__main__ import main
 from ttt3r_viewer.replay import Replay
 say = Replay._say
 def say_and_print(self):
     say(self)
     print(self._status.phase, self._status.frames_done, flush=True)
 Replay._say = say_and_print
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())
 """
 
 

@@ -66,7 +66,7 @@ def test_an_installed_program_is_whole_and_runs_from_any_directory(kind, tmp_pat
     elsewhere.mkdir()
     code = (
         "import ttt3r_viewer, sys; print(ttt3r_viewer.__file__);"
-        "from ttt3r_viewer.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from ttt3r_viewer.__main__ import main; sys.exit(main())"
     )
     words = ["run", "--input", "demo:walk", "--max-frames", "2", "--output", "out"]
     ran = subprocess.run(

@@ -44,7 +44,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 where all went well, 2 after an error in one line, 1 after a mistake of
-    the program's, 130 after Ctrl-C.
+    the program's, 130 after Ctrl-C. A process that ends with it asks `leaves_work_behind` first.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Torch's threads would spin while they wait for each other: a busy machine then stands still.
