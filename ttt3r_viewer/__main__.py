@@ -7,6 +7,7 @@ import sys
 
 def main() -> int:
     """Run the command line; also a Ctrl-C while it is being imported ends without a traceback."""
+    leaves_work_behind = False
     try:
         from ttt3r_viewer.interruption import hear_every_ctrl_c
 
@@ -14,15 +15,15 @@ def main() -> int:
         from ttt3r_viewer import cli
 
         code = cli.main()
-        # All is written: what is left is to take leave, which a late Ctrl-C would garble.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if cli.leaves_work_behind():
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+        leaves_work_behind = cli.leaves_work_behind()
     except KeyboardInterrupt:
         code = 130
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # All is written: what is left is to take leave, which a late Ctrl-C would garble.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if leaves_work_behind:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     return code
 
 

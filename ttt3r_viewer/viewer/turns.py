@@ -39,18 +39,16 @@ class Turns:
 
     def left_alone(self, now_sec: float) -> bool:
         """Whether the browser is left alone now; asked before each view that would be sent."""
-        if now_sec < self.ends_sec:
+        if now_sec < self.ends_sec or (not self.alone and self.answers < 2):
             return self.alone
-        if self.alone:
-            self._begin(False, now_sec + TURN_SEC)
-        elif self.answers > 1:
-            picture_sec = (self.last_sec - self.first_sec) / (self.answers - 1)
-            if picture_sec > SLOW_SEC:
-                alone_sec = min(ALONE_PICTURES * picture_sec, LONGEST_ALONE_SEC)
-                self._begin(True, now_sec + alone_sec)
-            else:
-                self._begin(False, now_sec + TURN_SEC)
+        pause_sec = 0.0 if self.alone else self._pause_sec()
+        self.alone = pause_sec > 0
+        self.ends_sec = now_sec + (pause_sec or TURN_SEC)
+        self.answers = 0
         return self.alone
 
-    def _begin(self, alone: bool, ends_sec: float) -> None:
-        self.alone, self.ends_sec, self.answers = alone, ends_sec, 0
+    def _pause_sec(self) -> float:
+        """How long the browser shall be left alone, by how fast it drew in this turn; 0: not."""
+        picture_sec = (self.last_sec - self.first_sec) / (self.answers - 1)
+        slow = picture_sec > SLOW_SEC
+        return min(ALONE_PICTURES * picture_sec, LONGEST_ALONE_SEC) if slow else 0.0
