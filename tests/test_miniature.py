@@ -30,7 +30,7 @@ from ttt3r_viewer.miniature.losses import (
     unroll,
 )
 from ttt3r_viewer.miniature.measures import Record, pose_measures, summaries
-from ttt3r_viewer.miniature.pages import PagePlan, batches_from, page_seeds
+from ttt3r_viewer.miniature.pages import PagePlan, batches_from, page_seeds, varied
 from ttt3r_viewer.miniature.recipe import Recipe, Stage, recipe_from
 from ttt3r_viewer.miniature.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Clip, render_clips
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
@@ -148,7 +148,7 @@ def test_every_loss_reaches_the_weights(clip):
     losses = clip_losses(steps, truth) | auxiliary.losses(steps, truth, clip.focal_px)[0]
     assert set(losses) == {
         *("self", "world", "translation", "quaternion", "step_translation", "step_quaternion"),
-        *("match", "store", "store_point", "locate"),
+        *("match", "store", "store_point", "locate", "lens"),
     }
     for name, loss in losses.items():
         network.zero_grad()
@@ -173,6 +173,31 @@ def test_of_processes_that_learn_together_each_renders_its_own_clips():
     batches = [next(batches_from(part, 0, 3)) for part in parts]
     assert [len(batch.images) for batch in batches] == [2, 1]
     assert not any(torch.equal(one, batches[1].images[0]) for one in batches[0].images)
+
+
+def test_a_varied_clip_is_the_same_world_from_its_own_first_camera(clip):
+    twice = Clip(*(torch.cat([getattr(clip, one.name)] * 8) for one in dataclasses.fields(Clip)))
+    other = varied(twice, np.random.default_rng(0))
+    assert torch.equal(other.T_world_camera[:, 0], torch.eye(4).expand(16, 4, 4))
+    truth, before = targets_of(other), targets_of(twice)
+    orders, exchanges = set(), set()
+    for number in range(16):
+        turned = not torch.equal(other.depth[number], twice.depth[number])
+        order = [2, 1, 0] if turned else [0, 1, 2]
+        assert torch.equal(other.depth[number], twice.depth[number, order])
+        images = twice.images[number, order]
+        exchange = next(
+            list(colours)
+            for colours in itertools.permutations(range(3))
+            if torch.equal(images[..., list(colours)], other.images[number])
+        )
+        orders.add(tuple(order))
+        exchanges.add(tuple(exchange))
+        T = twice.T_world_camera[number, order[0]].double()
+        points = truth.points_world[number].double() @ T[:3, :3].T + T[:3, 3]
+        assert torch.allclose(points, before.points_world[number, order].double(), atol=1e-4)
+    assert len(orders) == 2
+    assert len(exchanges) > 3
 
 
 def test_batches_are_the_same_after_an_interruption():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -144,6 +145,47 @@ def test_step_scale_scales_the_motion() -> None:
         return float(np.linalg.norm(np.diff(T[:, :, :3, 3], axis=1), axis=-1).sum())
 
     assert travelled(0.25) < 0.4 * travelled(1.0)
+
+
+def test_cameras_are_on_their_way_from_the_first_frame() -> None:
+    T_room_camera = draw_worlds(range(200, 240), 120).T_room_camera
+    R = T_room_camera[..., :3, :3]
+    cosine = (np.trace(R[:, :-1].swapaxes(-1, -2) @ R[:, 1:], axis1=2, axis2=3) - 1) / 2
+    turn_deg = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    early, late = (np.median(part.mean(axis=1)) for part in (turn_deg[:, :15], turn_deg[:, 60:]))
+    assert 0.7 < early / late < 1.4
+
+
+def test_sequences_begin_with_a_view_of_the_room() -> None:
+    clip = render_clips(range(300, 348), 1, HEIGHT, WIDTH, device="cpu")
+    middle_m = clip.depth[:, 0, HEIGHT // 3 : HEIGHT // 2].flatten(1).median(dim=1).values
+    assert middle_m.median() > 2.5
+    assert (middle_m > 1.0).float().mean() > 0.9
+
+
+def test_the_skirting_lies_along_the_foot_of_walls_alone() -> None:
+    worlds = draw_worlds(range(400, 404), 2)
+    plain, pink = (
+        render_worlds(
+            dataclasses.replace(
+                worlds, skirting=np.tile(np.float32([height_m, 0.9, 0.2, 0.5]), (4, 1))
+            ),
+            HEIGHT,
+            WIDTH,
+            device="cpu",
+        )
+        for height_m in (-1.0, 0.1)
+    )
+    assert torch.equal(plain.depth, pink.depth)
+    changed = ((plain.images - pink.images).abs().amax(dim=-1) > 0.2).flatten(0, 1)
+    assert 0.003 < changed.float().mean() < 0.2
+    T_room_camera = torch.from_numpy(worlds.T_room_camera).float().flatten(0, 1)
+    heights_m = [
+        (points_camera(pink, frame // 2, frame % 2) @ T[:3, :3].T + T[:3, 3])[changed[frame]][:, 2]
+        for frame, T in enumerate(T_room_camera)
+    ]
+    # A pixel at 6 m covers some 12 cm here.
+    assert torch.cat(heights_m).max() < 0.25
 
 
 def test_loops_return() -> None:

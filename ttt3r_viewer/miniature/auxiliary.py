@@ -1,11 +1,15 @@
-"""Three training losses that start the circuit from state to relative pose; the finished network
-has none.
+"""Four training losses beside the published ones; the finished network has none of their
+read-outs.
 
-The state must store what is where, and the image tokens must find it there; each half alone earns
-nothing from the published losses, so each half is taught: `match` (encoder tokens of two frames
-that see the same place are alike), `store` and `store_point` (after the first frame, state token i
-tells patch i's content and place), `locate` (a later frame's decoded tokens tell where in the first
-frame each patch was, which can be known only through the state).
+Three start the circuit from state to relative pose. The state must store what is where, and the
+image tokens must find it there; each half alone earns nothing from the published losses, so each
+half is taught: `match` (encoder tokens of two frames that see the same place are alike), `store`
+and `store_point` (after the first frame, state token i tells patch i's content and place), `locate`
+(a later frame's decoded tokens tell where in the first frame each patch was, which can be known
+only through the state).
+
+The fourth, `lens`, asks each frame's decoded tokens for the focal length: most of what a small
+network gets wrong in one view is the scale, and half of that is a wide lens taken for a far wall.
 """
 
 from __future__ import annotations
@@ -76,6 +80,8 @@ class Auxiliary(nn.Module):
         self.store = nn.Linear(config.decoder_width, MATCH_WIDTH)
         self.store_point = nn.Linear(config.decoder_width, 3)
         self.locate = nn.Linear(config.decoder_width, self.patches)
+        self.width_px = width
+        self.lens = nn.Linear(config.decoder_width, 1)
 
     def losses(
         self, steps: list[Step], truth: Targets, focal_px: Tensor
@@ -89,7 +95,10 @@ class Auxiliary(nn.Module):
         identity = torch.arange(self.patches, device=keys.device).expand(len(keys), -1)
         where = patch_centres(truth.points_self[:, 0], self.patch_size)
         place_error = (self.store_point(stored).float() - where).norm(dim=-1)
+        looks = torch.stack([step.decoded.mean(dim=1) for step in steps], dim=1)
+        lens_error = self.lens(looks).float()[..., 0] - (focal_px / self.width_px).log()[:, None]
         losses = {
+            "lens": lens_error.abs().mean(),
             "store": F.cross_entropy(store_logits.flatten(0, 1), identity.flatten()),
             "store_point": (place_error / truth.distance[:, None]).mean(),
         }

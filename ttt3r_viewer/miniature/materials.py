@@ -24,6 +24,7 @@ MATERIAL_COLUMNS = 20
 contrast (3), share of detail, glow, and texels per metre of base and detail."""
 _FLOOR = 4
 """Number of the face that looks down from an object, and on which one stands in a room."""
+_CEILING = 5
 LIGHTS = 3
 LIGHT_COLUMNS = 7
 """Place (3), colour (3), and squared metres at which the light has fallen to one half."""
@@ -57,9 +58,15 @@ def draw_materials(
     floor = np.clip(rng.uniform(0.15, 0.7) * rng.uniform(0.7, 1.3, (count, 3)), 0.08, 0.9)
     colour[:, _FLOOR] = np.where(is_shell[:, None], floor, colour[:, _FLOOR])
     contrast = np.exp(rng.uniform(np.log(0.5), np.log(2.2), (count, 1)))
-    plain = rng.random((count, 1)) < np.select([is_picture, is_shell], [0.0, 0.08], 0.14)[:, None]
-    contrast = np.where(plain, rng.uniform(0.05, 0.3, (count, 1)), contrast)
+    plain = rng.random((count, 1)) < np.select([is_picture, is_shell], [0.0, 0.3], 0.14)[:, None]
+    faint = rng.uniform(0.05, 0.3, (count, 1)) * np.where(is_shell, 1.6, 1.0)[:, None]
+    contrast = np.where(plain, faint, contrast)
     contrast = np.where(is_picture[:, None], rng.uniform(1.5, 3.0, (count, 1)), contrast)
+    contrast = np.tile(contrast, (1, 6))
+    # Some walls are plain, all ceilings are, floors hardly ever.
+    floor_contrast = np.exp(rng.uniform(np.log(0.3), np.log(1.8), count))
+    contrast[:, _FLOOR] = np.where(is_shell, floor_contrast, contrast[:, _FLOOR])
+    contrast[:, _CEILING] = np.where(is_shell, faint[:, 0], contrast[:, _CEILING])
     gray = rng.random((count, 1)) < 0.3
     tinge = np.where(gray, 1.0, rng.uniform(0.5, 1.4, (count, 3)))
     tinge = tinge * np.where(rng.random((count, 1)) < 0.5, 1.0, -1.0)
@@ -81,10 +88,20 @@ def draw_materials(
     table[..., 6], table[..., 7] = np.cos(turn_fine) / fine, np.sin(turn_fine) / fine
     table[..., 8], table[..., 9] = offset[2], offset[3]
     table[..., 10:13] = np.clip(colour, 0.05, 0.95)
-    table[..., 13:16] = (contrast * tinge)[:, None]
+    table[..., 13:16] = contrast[..., None] * tinge[:, None]
     table[..., 16], table[..., 17] = share, glow
     table[..., 18], table[..., 19] = 1 / texel, 1 / fine
     return table
+
+
+def draw_skirting(rng: np.random.Generator) -> NDArray[np.float32]:
+    """The board along the foot of a room's walls: height in metres, then its RGB colour; (4,).
+
+    Pale or dark, it shows where floor and wall meet; its height is nearly one everywhere.
+    """
+    value = rng.uniform(0.7, 0.95) if rng.random() < 0.5 else rng.uniform(0.06, 0.3)
+    colour = np.clip(value + rng.normal(0, 0.05, 3), 0.03, 0.97)
+    return np.append(rng.uniform(0.09, 0.11), colour).astype(np.float32)
 
 
 def _styles(room: Room) -> tuple[NDArray[np.str_], Array]:

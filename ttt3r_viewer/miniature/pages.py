@@ -157,4 +157,29 @@ def _draw(pages: list[Clip], random: np.random.Generator, batch: int) -> Clip:
         for field in fields(Clip)
     }
     clip = Clip(**joined)
-    return Clip(clip.images.float() / 255, clip.depth.float(), clip.T_world_camera, clip.focal_px)
+    return varied(
+        Clip(clip.images.float() / 255, clip.depth.float(), clip.T_world_camera, clip.focal_px),
+        random,
+    )
+
+
+def varied(clip: Clip, random: np.random.Generator) -> Clip:
+    """Half of the clips run backwards, and each with its colours exchanged in one of six ways.
+
+    Both are exact, so that a clip that serves several steps is seldom the same twice.
+    """
+    batch, frames = clip.depth.shape[:2]
+    forwards = np.arange(frames)
+    order = torch.from_numpy(
+        np.stack([forwards[::-1] if random.random() < 0.5 else forwards for _ in range(batch)])
+    )
+    colours = torch.from_numpy(np.stack([random.permutation(3) for _ in range(batch)]))
+    row = torch.arange(batch)[:, None]
+    images = clip.images[row, order].take_along_dim(colours[:, None, None, None], dim=-1)
+    poses = clip.T_world_camera[row, order].double()
+    return Clip(
+        images=images,
+        depth=clip.depth[row, order],
+        T_world_camera=(torch.linalg.inv(poses[:, :1]) @ poses).float(),
+        focal_px=clip.focal_px,
+    )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttt3r_viewer.miniature import shading, textures
-from ttt3r_viewer.miniature.materials import draw_lights, draw_materials
+from ttt3r_viewer.miniature.materials import draw_lights, draw_materials, draw_skirting
 from ttt3r_viewer.miniature.raycast import (
     FIRST_BOX,
     FIRST_CYLINDER,
@@ -55,7 +55,7 @@ _NOTHING = {
 }
 """Solids of negative size, which no ray meets; they fill lists up."""
 _ON_DEVICE = ("spaces", "ceiling", "boxes", "casts_shadow", "exists", "spheres", "cylinders")
-_ON_DEVICE += ("materials", "lights", "ambience", "sensor", "noise_start")
+_ON_DEVICE += ("materials", "skirting", "lights", "ambience", "sensor", "noise_start")
 _NOISE_COUNT = 1 << 20
 _RAYS_CPU = 40_960
 _RAYS_GPU = 1 << 22
@@ -99,6 +99,8 @@ class Worlds:
     """(batch, MAX_CYLINDERS, 5)"""
     materials: NDArray[np.float32]
     """(batch, OBJECTS, 6, MATERIAL_COLUMNS)"""
+    skirting: NDArray[np.float32]
+    """(batch, 4) height in metres and RGB of the board along the foot of the walls."""
     lights: NDArray[np.float32]
     """(batch, LIGHTS, LIGHT_COLUMNS)"""
     ambience: NDArray[np.float32]
@@ -154,6 +156,7 @@ def draw_worlds(
         row: dict[str, Any] = _pack_room(room)
         row["materials"] = draw_materials(paint, room, own)
         row["lights"] = draw_lights(paint, room)
+        row["skirting"] = draw_skirting(paint)
         ambient = paint.uniform(0.3, 0.7) * (1 + paint.uniform(-0.08, 0.08, 3))
         row["ambience"] = np.append(
             ambient, [paint.uniform(0.2, 1.0), paint.uniform(0.0, 0.35), paint.uniform(0.0, 0.22)]
@@ -288,6 +291,7 @@ def _shot(tensors: dict[str, Tensor], flat: Tensor, frames: int, height: int, wi
         casting=Solids(*casting),
         objects=tensors["object_columns"],
         materials=tensors["material_columns"],
+        skirting=tensors["skirting"][world],
         lights=lights,
         ambience=tensors["ambience"][world],
         world=world,

@@ -38,6 +38,8 @@ class Shot:
     column is several times faster than many reads of a row's parts."""
     materials: Tensor
     """(columns, worlds * OBJECTS * 6)"""
+    skirting: Tensor
+    """(frames, 4) height in metres, RGB."""
     lights: Tensor
     """(frames, lights, 7)"""
     ambience: Tensor
@@ -94,6 +96,7 @@ def render_shot(shot: Shot, height: int, width: int) -> tuple[Tensor, Tensor]:
     # Every surface is seen from its outer side; rounding at edges must not turn one away.
     facing = toward_camera.abs_() / _length(direction)
     colour, glow = _colour(shot, row * 6 + face, u_m, v_m, depth, facing)
+    colour = _with_skirting(shot, colour, owner, normal, place, depth)
     pictures = [
         plane * torch.maximum(light, glow)
         for plane, light in zip(colour, _light(shot, place, normal), strict=True)
@@ -181,6 +184,20 @@ def _colour(
     pattern = textures.blend(all_rows, all_weights)
     colour = pattern.mul_(column[13:16]).add_(1.0).mul_(column[10:13]).clamp_(0.01, 1.0)
     return [plane.view_as(u_m) for plane in colour], column[17].view_as(u_m)
+
+
+def _with_skirting(
+    shot: Shot, colour: list[Tensor], owner: Tensor, normal: Axes, place: Axes, depth: Tensor
+) -> list[Tensor]:
+    """Lay the board along the foot of every wall; its edge is as soft as a pixel is wide."""
+    height_m, *board = shot.skirting[:, :, None].unbind(1)
+    upright = 1 - _step(normal[2].abs() - 0.5)
+    share = ((height_m - place[2]) * shot.focal_px[:, None] / depth).add_(0.5).clamp_(0.0, 1.0)
+    share.mul_(upright).mul_(_step((FIRST_BOX - owner).float()))
+    return [
+        torch.lerp(plane, wood.expand_as(plane), share)
+        for plane, wood in zip(colour, board, strict=True)
+    ]
 
 
 def _light(shot: Shot, place: Axes, normal: Axes) -> list[Tensor]:

@@ -27,8 +27,14 @@ _PLAN_CLEARANCE = 0.38
 """Metres that a planned path keeps, so that smoothing and jitter stay within the limit."""
 _FASTEST_TURN_RAD = math.radians(4.0)
 """Fastest steady turn per frame, whatever was drawn; wandering and jitter come on top."""
-_EYE_M = (1.35, 1.7)
+_EYE_M = (1.45, 1.65)
 """Camera heights of a standing person, which make a room's size readable from one view."""
+_RUN_UP = range(60, 240, 15)
+"""Places of a path that may be a sequence's frame 0: every path sets out slowly, and a camera
+should be on its way when the sequence begins.
+"""
+_OPEN_VIEW_M = 3.0
+"""A sequence begins where the view is as deep as this, or the deepest of its possible places."""
 _JITTER = 0.02
 """Largest excursion from the planned path by hand jitter, per axis, in metres."""
 
@@ -63,7 +69,7 @@ def draw_path(
     turn = math.radians(math.exp(rng.uniform(math.log(0.4), math.log(2.6))))
     pace = Pace(step * step_scale, turn * step_scale)
     eye = _free_points(rng, room, 48)
-    count = int(indices[-1]) + 1
+    count = int(indices[-1]) + 1 + _RUN_UP[-1]
     match motion:
         case "hand-held":
             position, yaw = _hand_held(rng, room, eye, count, pace)
@@ -83,7 +89,29 @@ def draw_path(
         rng, time, 1, min(0.5 * pace.turn_rad / 0.2, 0.2)
     )
     roll = rng.normal(0, 0.03) + 0.05 * _waves(rng, time, 1, min(0.3 * pace.turn_rad / 0.05, 0.2))
+    indices = indices + _beginning(room, position, yaw)
     return _poses(position[indices], yaw[indices], pitch[indices, 0], roll[indices, 0])
+
+
+def _beginning(room: Room, position: Array, yaw: Array) -> int:
+    """The place of a path at which its sequence begins: one from which the room can be seen."""
+    places = np.array(_RUN_UP)
+    side = yaw[places, None] + np.array([-0.35, 0.0, 0.35])
+    heading = np.stack([np.cos(side), np.sin(side), np.zeros_like(side)], axis=-1)
+    depth_m = _reach(room, np.repeat(position[places], 3, axis=0), heading.reshape(-1, 3))
+    middle_m = np.median(depth_m.reshape(-1, 3), axis=1)
+    deep = np.flatnonzero(middle_m > _OPEN_VIEW_M)
+    return int(places[deep[0] if len(deep) else np.argmax(middle_m)])
+
+
+def _reach(room: Room, place: Array, heading: Array) -> Array:
+    """How far one can see from places (some, 3) along level headings (some, 3), in metres, or a
+    little less; (some,).
+    """
+    reach = np.zeros(len(heading))
+    for _ in range(6):
+        reach = reach + np.maximum(room.clearance(place + heading * reach[:, None]), 0.0)
+    return reach
 
 
 def _poses(position: Array, yaw: Array, pitch: Array, roll: Array) -> Array:
@@ -129,9 +157,7 @@ def _open_yaw(rng: np.random.Generator, room: Room, place: Array) -> float:
     """A direction in which the view from `place` (3,) is deep; radians."""
     yaw = rng.uniform(0, 2 * math.pi) + np.arange(8) * 2.4
     heading = np.stack([np.cos(yaw), np.sin(yaw), np.zeros(8)], axis=1)
-    reach = np.zeros(8)
-    for _ in range(6):
-        reach = reach + np.maximum(room.clearance(place + heading * reach[:, None]), 0.0)
+    reach = _reach(room, place[None], heading)
     deep = np.flatnonzero(reach > 2.2)
     return float(yaw[deep[0]] if len(deep) else yaw[np.argmax(reach)])
 
