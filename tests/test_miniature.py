@@ -148,7 +148,7 @@ def test_every_loss_reaches_the_weights(clip):
     losses = clip_losses(steps, truth) | auxiliary.losses(steps, truth, clip.focal_px)[0]
     assert set(losses) == {
         *("self", "world", "translation", "quaternion", "step_translation", "step_quaternion"),
-        *("match", "store", "store_point", "locate", "lens"),
+        *("match", "store", "store_point", "locate", "lens", "keep", "keep_point"),
     }
     for name, loss in losses.items():
         network.zero_grad()

@@ -6,7 +6,8 @@ image tokens must find it there; each half alone earns nothing from the publishe
 half is taught: `match` (encoder tokens of two frames that see the same place are alike), `store`
 and `store_point` (after the first frame, state token i tells patch i's content and place), `locate`
 (a later frame's decoded tokens tell where in the first frame each patch was, which can be known
-only through the state).
+only through the state). `keep` and `keep_point` ask every later state for what `store` asks the
+first: else a token soon belongs to a place of the picture, not to one of the room.
 
 The fourth, `lens`, asks each frame's decoded tokens for the focal length: most of what a small
 network gets wrong in one view is the scale, and half of that is a wide lens taken for a far wall.
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from ttt3r_viewer.miniature.losses import Step, Targets
 from ttt3r_viewer.model.config import ModelConfig
+from ttt3r_viewer.state import TokenState
 
 MATCH_WIDTH = 64
 TEMPERATURE = 0.07
@@ -88,21 +90,19 @@ class Auxiliary(nn.Module):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses by name, and the share of right answers by name, over all later frames."""
         keys = F.normalize(self.match(steps[0].image.tokens).float(), dim=-1)
-        stored = steps[0].after.tokens[:, : self.patches]
-        store_logits = (
-            F.normalize(self.store(stored).float(), dim=-1) @ keys.detach().mT / TEMPERATURE
-        )
-        identity = torch.arange(self.patches, device=keys.device).expand(len(keys), -1)
-        where = patch_centres(truth.points_self[:, 0], self.patch_size)
-        place_error = (self.store_point(stored).float() - where).norm(dim=-1)
+        first = patch_centres(truth.points_self[:, 0], self.patch_size)
+        held = [self._held(step.after, keys.detach(), first, truth.distance) for step in steps]
         looks = torch.stack([step.decoded.mean(dim=1) for step in steps], dim=1)
         lens_error = self.lens(looks).float()[..., 0] - (focal_px / self.width_px).log()[:, None]
         losses = {
             "lens": lens_error.abs().mean(),
-            "store": F.cross_entropy(store_logits.flatten(0, 1), identity.flatten()),
-            "store_point": (place_error / truth.distance[:, None]).mean(),
+            "store": held[0][0],
+            "store_point": held[0][1],
         }
-        right = {"store": (store_logits.argmax(-1) == identity).float().mean()}
+        right = {"store": held[0][2]}
+        if len(steps) > 1:
+            kept = [torch.stack(part).mean() for part in zip(*held[1:], strict=True)]
+            losses["keep"], losses["keep_point"], right["keep"] = kept
         later = [
             self._later(step, keys, correspondence(truth, number, focal_px, self.patch_size))
             for number, step in enumerate(steps[1:], start=1)
@@ -112,6 +112,24 @@ class Auxiliary(nn.Module):
                 losses[name] = torch.stack([loss[name] for loss, _ in later]).mean()
                 right[name] = torch.stack([share[name] for _, share in later]).mean()
         return losses, right
+
+    def _held(
+        self, state: TokenState, keys: Tensor, first: Tensor, distance: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """How well a state tells what the first frame's patches were and where: both losses, and
+        the share of patches told apart from all others.
+
+        keys (batch, patch, MATCH_WIDTH), first (batch, patch, 3) metres, distance (batch,).
+        """
+        tokens = state.tokens[:, : self.patches]
+        logits = F.normalize(self.store(tokens).float(), dim=-1) @ keys.mT / TEMPERATURE
+        identity = torch.arange(self.patches, device=keys.device).expand(len(keys), -1)
+        error = (self.store_point(tokens).float() - first).norm(dim=-1) / distance[:, None]
+        return (
+            F.cross_entropy(logits.flatten(0, 1), identity.flatten()),
+            error.mean(),
+            (logits.argmax(-1) == identity).float().mean(),
+        )
 
     def _later(
         self, step: Step, keys: Tensor, truth: Correspondence

@@ -188,6 +188,33 @@ def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
     return losses
 
 
+def alone_loss(
+    network: ReconstructionNetwork, steps: list[Step], truth: Targets, every: int
+) -> Tensor:
+    """The self view's loss of every `every`-th later frame, seen as a first frame, without a past.
+
+    Of a long clip one frame in many is a first one, and the view of single frames would fade.
+    """
+    numbers = list(range(every // 2, len(steps), every))
+    images = [steps[number].image for number in numbers]
+    batch = len(images[0].tokens)
+    tokens = ImageTokens(
+        torch.cat([image.tokens for image in images]), images[0].rows, images[0].columns
+    )
+    state = network.initial_state(batch * len(numbers))
+    prediction = network.propose(state, tokens).prediction
+    points, confidence = prediction.points_self, prediction.confidence_self
+    assert points is not None
+    assert confidence is not None
+
+    def per_clip(value: Tensor) -> Tensor:
+        return value.unflatten(0, (len(numbers), batch)).transpose(0, 1)
+
+    return confidence_loss(
+        per_clip(points), per_clip(confidence), truth.points_self[:, numbers], truth.distance
+    )
+
+
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """The sum that is minimised; a loss that has no weight is only reported."""
     terms = [weights[name] * value for name, value in losses.items() if weights.get(name, 0) > 0]

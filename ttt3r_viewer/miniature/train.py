@@ -26,7 +26,13 @@ from ttt3r_viewer.errors import SettingsError, ViewerError, WeightsError
 from ttt3r_viewer.miniature.auxiliary import Auxiliary
 from ttt3r_viewer.miniature.crew import ALONE, Crew, in_crew
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
-from ttt3r_viewer.miniature.losses import clip_losses, targets_of, unroll, weighted_sum
+from ttt3r_viewer.miniature.losses import (
+    alone_loss,
+    clip_losses,
+    targets_of,
+    unroll,
+    weighted_sum,
+)
 from ttt3r_viewer.miniature.pages import PagePlan, batches_from
 from ttt3r_viewer.miniature.recipe import Recipe, Stage, recipe_from
 from ttt3r_viewer.miniature.scenes import VALIDATION_SEEDS, Clip
@@ -44,6 +50,10 @@ TRAINED_ON = (
     "Trained from nothing on procedural rooms; it has never seen a photo. "
     "Real footage wants the released weights."
 )
+
+
+ALONE_EVERY = 4
+"""Where a stage weighs the loss `alone`, every so many frames are also seen without a past."""
 
 
 @dataclass(eq=False)
@@ -186,6 +196,8 @@ def train_step(
             keep_gradient_frames=stage.keep_gradient_frames,
         )
         auxiliary, right = trainee.auxiliary.losses(steps, truth, clip.focal_px)
+        if stage.weights.get("alone"):
+            auxiliary["alone"] = alone_loss(trainee.network, steps, truth, ALONE_EVERY)
     losses = clip_losses(steps, truth) | auxiliary
     total = weighted_sum(losses, stage.weights)
     for optimizer in trainee.optimizers:
