@@ -11,11 +11,7 @@ memory, threads and file handles after each tenth of the run, acts by kind, and 
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import re
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -24,27 +20,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Error, Page, sync_playwright
+from playwright.sync_api import Error, Page
 
 from benchmarks.long_run import there_and_back
-from tests.browser.conftest import CHROMIUM_FLAGS, SCENE_READY, find_chromium
+from benchmarks.program import Look, Program, choose, chromium_page, go_to, probe, type_number
 
 ACKNOWLEDGED_SEC = 10.0
 ATTEMPTS = 3
 """Who types a number into the slider's box while the slider moves on may have to type it again."""
 COLORS = {"Picture": "picture", "Confidence": "confidence", "Frame": "frame", "Height": "height"}
 EXTENTS = ("All up to here", "This frame only")
-
-
-@dataclass(frozen=True)
-class Look:
-    """What the program's process held at one time."""
-
-    frames: int
-    time_sec: float
-    memory_mb: float
-    threads: int
-    handles: int
 
 
 @dataclass
@@ -60,46 +45,6 @@ class Report:
     page_errors: list[str] = field(default_factory=list)
 
 
-class Program:
-    """`ttt3r-view` on a folder, in a process of its own."""
-
-    def __init__(self, folder: str, max_points: int, log: Path) -> None:
-        self._log = log.open("w")
-        words = ("--input", folder, "--max-points", str(max_points), "--port", "0")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "ttt3r_viewer", *words],
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
-        self.url = self._read_url()
-
-    def look(self, frames: int) -> Look:
-        """Read what the system knows of the process."""
-        proc = Path(f"/proc/{self._process.pid}")
-        status = (proc / "status").read_text(encoding="ascii")
-        numbers = {name: int(re.search(rf"{name}:\s+(\d+)", status)[1]) for name in KEYS}  # pyright: ignore[reportOptionalSubscript]
-        handles = sum(1 for _ in (proc / "fd").iterdir())
-        return Look(frames, time.monotonic(), numbers["VmRSS"] / 1024, numbers["Threads"], handles)
-
-    def end(self) -> int:
-        """End it as Ctrl-C does, which a shell's background jobs do not get; the exit code."""
-        self._process.terminate()
-        code = self._process.wait(30)
-        self._log.close()
-        return code
-
-    def _read_url(self) -> str:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if match := re.search(r"http://\S+", line):
-                return match[0]
-        raise SystemExit("the program ended before it served a page")
-
-
-KEYS = ("VmRSS", "Threads")
-
-
 class Person:
     """Moves a widget of the page at random, and looks whether the page obeyed."""
 
@@ -108,7 +53,7 @@ class Person:
 
     def probe(self) -> dict[str, Any]:
         """What the page says to programs."""
-        return json.loads(self._page.get_by_test_id("probe").text_content() or "{}")
+        return probe(self._page)
 
     def act(self) -> None:
         """Move one widget; say in the report whether it was acknowledged, at once or repeated."""
@@ -149,20 +94,23 @@ class Person:
 
     def _percentile(self) -> tuple[Callable[[], None], dict[str, Any]]:
         value = 10 * self._random.randrange(0, 10)
-        return lambda: self._type("Hide least sure", value), {"percentile": value}
+        return lambda: type_number(self._page, "Hide least sure", value), {"percentile": value}
 
     def _timeline(self) -> tuple[Callable[[], None], dict[str, Any]]:
         frame = self._random.randint(1, max(self.probe()["frames_seen"] - 50, 1))
-        return lambda: self._type("Frame", frame), {"position": frame - 1, "live": False}
+        return lambda: type_number(self._page, "Frame", frame), {
+            "position": frame - 1,
+            "live": False,
+        }
 
     def _color(self) -> tuple[Callable[[], None], dict[str, Any]]:
         name = self._random.choice(list(COLORS))
-        return lambda: self._choose("Colour by", name), {"color_by": COLORS[name]}
+        return lambda: choose(self._page, "Colour by", name), {"color_by": COLORS[name]}
 
     def _extent(self) -> tuple[Callable[[], None], dict[str, Any]]:
         name = self._random.choice(EXTENTS)
         wanted = "one" if name == EXTENTS[1] else "all"
-        return lambda: self._choose("Show", name), {"extent": wanted}
+        return lambda: choose(self._page, "Show", name), {"extent": wanted}
 
     def _live(self) -> tuple[Callable[[], None], dict[str, Any]]:
         box = self._page.get_by_label("Live", exact=True)
@@ -178,24 +126,11 @@ class Person:
 
         return press, {"phase": "running"}
 
-    def _type(self, label: str, value: int) -> None:
-        flex = "xpath=ancestor::div[contains(@class,'Flex-root')][1]"
-        row = self._page.locator("label", has_text=label).locator(flex)
-        box = row.locator("input:not([type=hidden])").first
-        box.fill(str(value), timeout=5000)
-        box.press("Enter")
-
-    def _choose(self, label: str, option: str) -> None:
-        self._page.get_by_label(label, exact=True).first.click(timeout=5000)
-        entry = self._page.get_by_role("option", name=option, exact=True)
-        entry.dispatch_event("click", timeout=5000)
-
 
 def soak(program: Program, page: Page, given: argparse.Namespace, report: Report) -> None:
     """Act until the run has come to its end."""
     page.on("pageerror", lambda error: report.page_errors.append(str(error)))
-    page.goto(f"{program.url}/?fixedDpr=1")
-    page.wait_for_function(SCENE_READY, timeout=60_000)
+    go_to(page, program.url)
     person = Person(page, report, given.seed)
     tenths = [given.frames * k // 10 for k in range(1, 11)]
     while True:
@@ -235,15 +170,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
         there_and_back(Path(folder), given.frames)
         log = Path(other) / "stderr.txt"
-        program = Program(folder, given.max_points, log)
+        program = Program(("--input", folder, "--max-points", str(given.max_points)), log)
         try:
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(
-                    executable_path=find_chromium(), headless=True, args=CHROMIUM_FLAGS
-                )
-                page = browser.new_page(viewport={"width": 640, "height": 480})
+            with chromium_page(640, 480) as page:
                 soak(program, page, given, report)
-                browser.close()
         finally:
             code = program.end()
         said = log.read_text(encoding="utf-8", errors="replace").strip()

@@ -168,7 +168,7 @@ def test_the_skirting_lies_along_the_foot_of_walls_alone() -> None:
     plain, pink = (
         render_worlds(
             dataclasses.replace(
-                worlds, skirting=np.tile(np.float32([height_m, 0.9, 0.2, 0.5]), (4, 1))
+                worlds, skirting=np.array([[height_m, 0.9, 0.2, 0.5]] * 4, np.float32)
             ),
             HEIGHT,
             WIDTH,
