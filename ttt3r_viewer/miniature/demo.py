@@ -1,4 +1,4 @@
-"""Render a demo sequence: `python -m ttt3r_viewer.miniature.demo --out DIR --seed 2039`.
+"""Render a demo sequence: `python -m ttt3r_viewer.miniature.demo --out DIR --seed 2080`.
 
 Writes numbered JPEGs, and `poses_tum.txt` with the true cameras (camera to world, OpenCV axes; the
 world is the first camera). The room is of the test seeds, so that no model has been trained or
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m ttt3r_viewer.miniature.demo", description=__doc__
     )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=2039)
+    parser.add_argument("--seed", type=int, default=2080)
     parser.add_argument("--motion", default="loop")
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--width", type=int, default=160)
