@@ -58,6 +58,16 @@ STEPS = CLIPS | {"step_translation": 4.0, "step_quaternion": 8.0}
 LONGER = CLIPS | {
     "translation": 3.0, "quaternion": 6.0, "step_translation": 8.0, "step_quaternion": 24.0,
 }  # fmt: skip
+ROOMS = LONGER | {
+    "self": 1.0, "world": 0.5, "translation": 2.0, "quaternion": 4.0,
+    "step_translation": 2.0, "step_quaternion": 4.0, "match": 0.1, "store": 0.05,
+    "store_point": 0.1, "locate": 0.3, "keep": 0.2, "keep_point": 0.15, "lens": 1.0,
+}  # fmt: skip
+KEEPING = LONGER | {
+    "self": 0.8, "translation": 2.5, "quaternion": 5.0, "step_translation": 4.0,
+    "step_quaternion": 10.0, "keep": 0.15, "keep_point": 0.1, "lens": 0.7, "alone": 0.6,
+}  # fmt: skip
+LAST = LONGER | {"self": 0.7, "keep": 0.15, "keep_point": 0.1, "lens": 0.5, "alone": 0.6}
 
 
 @dataclass(frozen=True)
@@ -77,14 +87,17 @@ class Recipe:
         Stage("clips of twelve", 370, 12, 3, 3e-4, CLIPS, path_stride=6, warm_up=50),
         Stage("steps of twelve", 450, 12, 3, 3e-4, STEPS, 6, path_stride=6, warm_up=50),
         Stage("clips of sixteen", 2000, 16, 12, 5e-4, LONGER, 8, path_stride=6, warm_up=30),
+        Stage("open rooms", 600, 4, 48, 6e-4, ROOMS, path_stride=16, warm_up=20),
+        Stage("keep eight", 650, 8, 24, 5e-4, KEEPING, 8, path_stride=12, warm_up=10),
+        Stage("keep sixteen", 600, 16, 12, 5e-4, LAST, 8, path_stride=6, warm_up=10),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5
     """Learning rate of the blocks' matrices (Muon), as a multiple of the stage's."""
     clip_gradient: float = 1.0
-    average_decay: float = 0.998
+    average_decay: float = 0.995
     """Of the exponential moving average whose weights are shipped."""
-    clips_per_page: int = 32
+    clips_per_page: int = 96
     page_uses: int = 4
     validate_every: int = 500
     validation_rooms: int = 32
