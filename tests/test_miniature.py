@@ -376,6 +376,21 @@ def test_a_stride_is_a_faster_camera_on_the_same_path(tmp_path):
         assert each["true_turn_deg"] > 1.5 * all_frames["true_turn_deg"]
 
 
+def test_a_slower_pace_is_a_shorter_path(tmp_path, capsys):
+    def measured(pace: str) -> list[dict[str, float]]:
+        rooms = ("--rooms", "2", "--rules", "constant:1.0", "--frames", "9")
+        assert evaluate.main([*rooms, "--pace", pace, "--json", str(tmp_path / "out.json")]) == 0
+        report = json.loads((tmp_path / "out.json").read_text())
+        assert report["pace"] == float(pace)
+        return report["records"]
+
+    for slow, usual in zip(measured("0.25"), measured("1"), strict=True):
+        assert 0 < slow["path_length_m"] < 0.6 * usual["path_length_m"]
+    for wrong in ("0", "nan", "-1", "5"):
+        assert evaluate.main(["--rooms", "1", "--frames", "1", "--pace", wrong]) == 2
+        assert "--pace" in capsys.readouterr().err
+
+
 def test_loss_curves_are_drawn_from_what_training_wrote(tmp_path, capsys):
     rows = [f"{step},{stage},self,{1 / step}" for step in (25, 50) for stage in ("one",)]
     (tmp_path / "curves.csv").write_text("\n".join([*rows, "75,two,world,0.5"]))

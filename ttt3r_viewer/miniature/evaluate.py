@@ -1,15 +1,15 @@
 """How good the miniature is on rooms it has never seen.
 
     python -m ttt3r_viewer.miniature.evaluate [--rooms 24] [--frames 1,16,30,100,300]
-        [--rules constant:1.0,constant:0.3,ttt3r] [--seed 1000] [--stride 1] [--weights FILE]
-        [--json FILE]
+        [--rules constant:1.0,constant:0.3,ttt3r] [--seed 1000] [--stride 1] [--pace 1.0]
+        [--weights FILE] [--json FILE]
 
 Prints, per rule and length, the median over rooms of each measure with a 95 % bootstrap interval,
 and the paired ratio to the constant rate 1. `--frames 1` alone is quick: the depth of single
 frames. `--stride N` takes every N-th frame of a path, as if the camera were N times as fast, or
-filmed N times as rarely. The JSON holds `weights`, `seed`, `rooms`, `stride`, `records` (one per
-room, rule and length: the fields of `measures.Record`) and `summary` (the fields of
-`measures.Summary`).
+filmed N times as rarely; `--pace 0.4` makes it slower, on a path of its own. The JSON holds
+`weights`, `seed`, `rooms`, `stride`, `pace`, `records` (one per room, rule and length: the fields
+of `measures.Record`) and `summary` (the fields of `measures.Summary`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.rules.registry import rule_from_text
 
 ROOMS_AT_ONCE = 16
+FASTEST_PACE = 4.0
+"""A camera may not leave the room between two frames; `--stride` is for more."""
 SHOWN = (
     "depth_error", "world_point_error", "rpe_rotation_over_still", "rpe_translation_over_still",
     "true_turn_deg", "ate_sim3_share", "ate_se3_share", "ate_sim3_m", "mean_gain",
@@ -96,6 +98,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rules", default="constant:1.0,constant:0.3,ttt3r")
     parser.add_argument("--seed", type=int, default=1000, help="of the first room")
     parser.add_argument("--stride", type=int, default=1, help="every N-th frame of the paths")
+    parser.add_argument(
+        "--pace", type=float, default=1.0, help="speed of the camera, times its own"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
@@ -111,6 +116,10 @@ def main(arguments: list[str] | None = None) -> int:
             )
         if given.stride < 1:
             raise SettingsError(f"--stride {given.stride}: take a number above 0")
+        if not 0 < given.pace <= FASTEST_PACE:
+            raise SettingsError(
+                f"--pace {given.pace}: take a number above 0, at most {FASTEST_PACE}"
+            )
         network = load_network(given.weights, device=given.device)
         found = records(
             network,
@@ -119,12 +128,14 @@ def main(arguments: list[str] | None = None) -> int:
             lengths,
             lambda room: print(f"room {room}", end="\r", file=sys.stderr, flush=True),
             given.stride,
+            given.pace,
         )
     except ViewerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     summary = summaries(found)
     every = f", frames {given.stride} apart" if given.stride > 1 else ""
+    every += f", {given.pace:g} times as fast" if given.pace != 1 else ""
     print(f"{given.rooms} unseen rooms from seed {given.seed}{every}: median [95 % interval]")
     for one in summary:
         if one.measure in SHOWN:
@@ -135,6 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
             "seed": given.seed,
             "rooms": given.rooms,
             "stride": given.stride,
+            "pace": given.pace,
             "records": [asdict(one) for one in found],
             "summary": [asdict(one) for one in summary],
         }

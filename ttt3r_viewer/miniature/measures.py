@@ -82,16 +82,24 @@ def records(
     lengths: Sequence[int],
     tell: Callable[[int], object],
     stride: int = 1,
+    pace: float = 1.0,
 ) -> list[Record]:
     """Run all rules over each room once, at most four at a time, and measure every length.
 
-    Frames are every `stride`-th of the room's path; `tell` is called with each room that is done.
+    Frames are every `stride`-th of the room's path, on which the camera is `pace` times as fast;
+    `tell` is called with each room that is done.
     """
     height, width = network.config.image_size
     found: list[Record] = []
     for seed in seeds:
         clip = render_clips(
-            [seed], max(lengths), height, width, device=network.device, stride=stride
+            [seed],
+            max(lengths),
+            height,
+            width,
+            device=network.device,
+            stride=stride,
+            step_scale=pace,
         )
         truth = clip.T_world_camera[0].double().cpu().numpy()
         for first in range(0, len(rules), 4):
