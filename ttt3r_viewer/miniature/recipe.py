@@ -67,7 +67,8 @@ KEEPING = LONGER | {
     "self": 0.8, "translation": 2.5, "quaternion": 5.0, "step_translation": 4.0,
     "step_quaternion": 10.0, "keep": 0.15, "keep_point": 0.1, "lens": 0.7, "alone": 0.6,
 }  # fmt: skip
-LAST = LONGER | {"self": 0.7, "keep": 0.15, "keep_point": 0.1, "lens": 0.5, "alone": 0.6}
+WIDE = LONGER | {"self": 0.8, "keep": 0.15, "keep_point": 0.1, "lens": 0.7, "alone": 1.0}
+SLOW = WIDE | {"self": 1.0, "step_translation": 12.0, "step_quaternion": 36.0}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Recipe:
         Stage("clips of sixteen", 2000, 16, 12, 5e-4, LONGER, 8, path_stride=6, warm_up=30),
         Stage("open rooms", 600, 4, 48, 6e-4, ROOMS, path_stride=16, warm_up=20),
         Stage("keep eight", 650, 8, 24, 5e-4, KEEPING, 8, path_stride=12, warm_up=10),
-        Stage("keep sixteen", 600, 16, 12, 5e-4, LAST, 8, path_stride=6, warm_up=10),
+        Stage("wide sixteen", 600, 16, 12, 5e-4, WIDE, 8, path_stride=10, warm_up=10),
+        Stage("slow sixteen", 270, 16, 12, 4e-4, SLOW, 8, path_stride=3, warm_up=5),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5
