@@ -13,14 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page, TimeoutError
+from playwright.sync_api import Error, Page, TimeoutError
 
 from benchmarks.program import Program, choose, chromium_page, go_to, probe, type_number
 from ttt3r_viewer.assets import DEMOS, demo_path
@@ -48,7 +47,7 @@ def draw_compare(out: Path) -> None:
             arrangement="side by side",
         )
         until(page, "40 %", lambda: type_number(page, "Hide least sure", 40), percentile=40)
-        page.wait_for_timeout(4000)
+        step_back(page)
         page.screenshot(path=out / "compare.png")
 
 
@@ -60,7 +59,7 @@ def draw_inspect(out: Path) -> None:
         page.get_by_label("Look inside", exact=True).click()
         page.get_by_text("State map", exact=True).wait_for(timeout=60_000)
         page.wait_for_timeout(2000)
-        choose(page, "Lay over", "Token's attention")
+        again(page, lambda: choose(page, "Lay over", "Token's attention"))
         box = page.get_by_label("Token", exact=True)
         box.fill(str(TOKEN))
         box.press("Enter")
@@ -69,7 +68,7 @@ def draw_inspect(out: Path) -> None:
         open_folder(page, "Save", "State")
         for button in ("State", "Picture", "History"):
             save(page, button, out / f"inspect_{button.lower()}.png")
-        choose(page, "Lay over", "Patch alignment")
+        again(page, lambda: choose(page, "Lay over", "Patch alignment"))
         page.wait_for_timeout(3000)
         save(page, "Picture", out / "inspect_alignment.png")
 
@@ -87,6 +86,7 @@ def draw_present(out: Path) -> None:
         presented = ("open", session, "--present", "--title", "Rooms from a stream")
         with opened_page(*presented, "--logo-text", "Example Lab", height=720) as page:
             page.wait_for_timeout(20_000)
+            close_notice(page)
             page.screenshot(path=out / "present.png")
 
 
@@ -128,19 +128,53 @@ def finished_page(*words: str) -> Iterator[Page]:
     with opened_page(*words) as page:
         until(page, "the run's end", lambda: None, phase="finished")
         page.wait_for_timeout(6000)
+        close_notice(page)
         yield page
 
 
-def until(page: Page, what: str, act: Any, **wanted: Any) -> None:
+def again(page: Page, act: Callable[[], object]) -> None:
+    """Act, up to five times where the panel moved under the click."""
+    for _ in range(5):
+        try:
+            act()
+        except Error:
+            page.keyboard.press("Escape")
+            page.wait_for_timeout(500)
+            continue
+        return
+    raise SystemExit("the panel never stood still")
+
+
+def until(page: Page, what: str, act: Callable[[], object], **wanted: object) -> None:
     """Act until the page says what was wanted; it drops messages now and then."""
     end = time.monotonic() + WAIT_SEC
     while time.monotonic() < end:
-        act()
+        try:
+            act()
+        except Error:  # the panel moved under the click
+            page.keyboard.press("Escape")
         page.wait_for_timeout(1500)
         state = probe(page)
         if all(state.get(key) == value for key, value in wanted.items()):
             return
     raise SystemExit(f"{what} never came: the page says {probe(page)}")
+
+
+def close_notice(page: Page) -> None:
+    """Close the page library's notice of a browser that draws without a GPU."""
+    notice = page.locator(".mantine-Notification-closeButton")
+    if notice.count():
+        notice.first.click()
+    page.wait_for_timeout(500)
+
+
+def step_back(page: Page) -> None:
+    """Turn the mouse's wheel over the scene until both lanes are in view."""
+    page.mouse.move(470, 380)
+    for _ in range(6):
+        page.mouse.wheel(0, 240)
+        page.wait_for_timeout(400)
+    page.wait_for_timeout(3000)
 
 
 def open_folder(page: Page, name: str, button: str) -> None:
