@@ -14,9 +14,11 @@ from pathlib import Path
 
 SHOWN = (
     *("self", "world", "translation", "quaternion", "step_translation", "step_quaternion"),
-    *("match", "store", "locate"),
+    *("match", "store", "locate", "keep", "lens", "alone"),
 )
 REPORTS_PER_MEAN = 8
+"""At most; a short training is shown report by report."""
+FEWEST_MEANS = 40
 
 
 def read_curves(path: Path) -> tuple[dict[str, list[tuple[int, float]]], dict[str, int]]:
@@ -36,11 +38,12 @@ def draw(path: Path, curves: dict[str, list[tuple[int, float]]], stages: dict[st
     from matplotlib.figure import Figure
 
     names = [name for name in SHOWN if name in curves]
-    figure = Figure(figsize=(13, 8), layout="constrained")
-    panels = figure.subplots(3, 3).reshape(-1)
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    panels = figure.subplots(3, 4).reshape(-1)
     for panel, name in zip(panels, names, strict=False):
         reports = np.array(curves[name])
-        count = -(-len(reports) // REPORTS_PER_MEAN)
+        per_mean = min(max(len(reports) // FEWEST_MEANS, 1), REPORTS_PER_MEAN)
+        count = -(-len(reports) // per_mean)
         means = np.array([part.mean(axis=0) for part in np.array_split(reports, count)])
         panel.plot(means[:, 0], means[:, 1], linewidth=1)
         low, high = np.percentile(reports[:, 1], (0.5, 99.5))
