@@ -169,12 +169,17 @@ def close_notice(page: Page) -> None:
 
 
 def step_back(page: Page) -> None:
-    """Turn the mouse's wheel over the scene until both lanes are in view."""
-    page.mouse.move(470, 380)
-    for _ in range(6):
+    """Turn the mouse's wheel over the scene, and drag it to the left, until both lanes are seen."""
+    page.mouse.move(640, 380)
+    for _ in range(3):
         page.mouse.wheel(0, 240)
-        page.wait_for_timeout(400)
-    page.wait_for_timeout(3000)
+        page.wait_for_timeout(600)
+    page.mouse.down(button="right")
+    for x in range(620, 400, -20):
+        page.mouse.move(x, 380)
+        page.wait_for_timeout(150)
+    page.mouse.up(button="right")
+    page.wait_for_timeout(4000)
 
 
 def open_folder(page: Page, name: str, button: str) -> None:

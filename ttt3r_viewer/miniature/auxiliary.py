@@ -7,7 +7,7 @@ half is taught: `match` (encoder tokens of two frames that see the same place ar
 and `store_point` (after the first frame, state token i tells patch i's content and place), `locate`
 (a later frame's decoded tokens tell where in the first frame each patch was, which can be known
 only through the state). `keep` and `keep_point` ask every later state for what `store` asks the
-first: else a token soon belongs to a place of the picture, not to one of the room.
+first: else what comes to stand at a token's place of the picture soon replaces it.
 
 The fourth, `lens`, asks each frame's decoded tokens for the focal length: most of what a small
 network gets wrong in one view is the scale, and half of that is a wide lens taken for a far wall.
