@@ -39,7 +39,7 @@ def draw_page(out: Path) -> None:
 
 def draw_compare(out: Path) -> None:
     """TTT3R beside the constant rate 1, the least sure points hidden."""
-    with finished_page("--input", "demo:loop", "--rules", "ttt3r,constant:1.0") as page:
+    with finished_page("--input", "demo:hand-held", "--rules", "ttt3r,constant:1.0") as page:
         until(
             page,
             "side by side",
@@ -171,11 +171,11 @@ def close_notice(page: Page) -> None:
 def step_back(page: Page) -> None:
     """Turn the mouse's wheel over the scene, and drag it to the left, until both lanes are seen."""
     page.mouse.move(640, 380)
-    for _ in range(3):
+    for _ in range(5):
         page.mouse.wheel(0, 240)
         page.wait_for_timeout(600)
     page.mouse.down(button="right")
-    for x in range(620, 400, -20):
+    for x in range(620, 440, -20):
         page.mouse.move(x, 380)
         page.wait_for_timeout(150)
     page.mouse.up(button="right")
