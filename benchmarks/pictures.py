@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Error, Page, TimeoutError
+from playwright.sync_api import Error, Page
 
 from benchmarks.program import Program, choose, chromium_page, go_to, probe, type_number
 from ttt3r_viewer.assets import DEMOS, demo_path
@@ -133,7 +133,7 @@ def finished_page(*words: str) -> Iterator[Page]:
 
 
 def again(page: Page, act: Callable[[], object]) -> None:
-    """Act, up to five times where the panel moved under the click."""
+    """Act, up to five times where the panel moved under a click, or the page dropped a message."""
     for _ in range(5):
         try:
             act()
@@ -183,29 +183,25 @@ def step_back(page: Page) -> None:
 
 
 def open_folder(page: Page, name: str, button: str) -> None:
-    """Open a folder of the panel, again where the panel moved under the click."""
-    for _ in range(5):
+    """Open a folder of the panel, in which there is a button."""
+
+    def click() -> None:
         page.get_by_text(name, exact=True).click()
-        try:
-            page.get_by_role("button", name=button, exact=True).wait_for(timeout=3000)
-        except TimeoutError:
-            continue
-        return
-    raise SystemExit(f"the folder {name} never opened")
+        page.get_by_role("button", name=button, exact=True).wait_for(timeout=3000)
+
+    again(page, click)
 
 
 def save(page: Page, button: str, path: Path) -> None:
-    """Press a button that sends a file, again where the page dropped the message."""
-    for _ in range(5):
+    """Press a button that sends a file."""
+
+    def press() -> None:
         page.wait_for_timeout(300)
-        try:
-            with page.expect_download(timeout=8000) as waiting:
-                page.get_by_role("button", name=button, exact=True).click()
-        except TimeoutError:
-            continue
+        with page.expect_download(timeout=8000) as waiting:
+            page.get_by_role("button", name=button, exact=True).click()
         waiting.value.save_as(path)
-        return
-    raise SystemExit(f"{button} sent no file")
+
+    again(page, press)
 
 
 def main() -> int:

@@ -83,10 +83,7 @@ def line_of(summary: Summary) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
-    from ttt3r_viewer.model.load import load_network
-
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ttt3r_viewer.miniature.evaluate",
         description=__doc__,
@@ -103,7 +100,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    from ttt3r_viewer.model.load import load_network
+
+    given = _parser().parse_args(arguments)
     try:
         lengths = lengths_of(given.frames)
         rules = [rule_from_text(text) for text in given.rules.split(",")]

@@ -1,4 +1,4 @@
-"""Draw what training wrote down.
+"""Write down what training reports, and draw it.
 
     python -m ttt3r_viewer.miniature.loss_curves CHECKPOINTS/curves.csv PICTURE
 
@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import csv
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
+
+from ttt3r_viewer.miniature.recipe import Stage
 
 SHOWN = (
     *("self", "world", "translation", "quaternion", "step_translation", "step_quaternion"),
@@ -19,6 +22,43 @@ SHOWN = (
 REPORTS_PER_MEAN = 8
 """At most; a short training is shown report by report."""
 FEWEST_MEANS = 40
+
+
+class Curves:
+    """Losses as a CSV that grows, and as lines for a person."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+        self.since = time.monotonic()
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, step: int, stage: Stage, report: dict[str, float]) -> None:
+        """Take one step; every so often write the mean since the last row."""
+        for name, value in report.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+        if step % self.every:
+            return
+        means = {name: value / self.count for name, value in self.sums.items()}
+        seconds = time.monotonic() - self.since
+        frames_per_sec = self.count * stage.batch * stage.frames / seconds
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            for name, value in (*means.items(), ("frames_per_sec", frames_per_sec)):
+                writer.writerow((step, stage.name, name, f"{value:.6g}"))
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+        print(f"{stage.name} step {step}  {frames_per_sec:.0f} fps  {shown}", flush=True)
+        self.sums, self.count, self.since = {}, 0, time.monotonic()
+
+    def validation(self, step: int, stage: Stage, depth_error: float) -> None:
+        """Write the error on unseen rooms."""
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerow((step, stage.name, "validation_depth", f"{depth_error:.6g}"))
+        print(
+            f"{stage.name} step {step}  validation: relative depth error {depth_error:.4f}",
+            flush=True,
+        )
 
 
 def read_curves(path: Path) -> tuple[dict[str, list[tuple[int, float]]], dict[str, int]]:

@@ -19,6 +19,8 @@ from ttt3r_viewer.model.heads import OutputKind
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.state import Prediction, TokenState, Update
 
+ALONE_EVERY = 4
+"""Every so many frames of a clip are seen without a past, from the middle of the first so many."""
 CONFIDENCE_REWARD = 1.0
 """alpha of confidence * error - alpha * log(confidence).
 
@@ -188,14 +190,12 @@ def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
     return losses
 
 
-def alone_loss(
-    network: ReconstructionNetwork, steps: list[Step], truth: Targets, every: int
-) -> Tensor:
-    """The self view's loss of every `every`-th later frame, seen as a first frame, without a past.
+def alone_loss(network: ReconstructionNetwork, steps: list[Step], truth: Targets) -> Tensor:
+    """The self view's loss of every fourth frame, seen as a first frame, without a past.
 
     Of a long clip one frame in many is a first one, and the view of single frames would fade.
     """
-    numbers = list(range(every // 2, len(steps), every))
+    numbers = list(range(ALONE_EVERY // 2, len(steps), ALONE_EVERY))
     images = [steps[number].image for number in numbers]
     batch = len(images[0].tokens)
     tokens = ImageTokens(

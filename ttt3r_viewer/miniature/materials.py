@@ -57,16 +57,7 @@ def draw_materials(
     colour = _colours(rng, count, is_shell)[:, None] * rng.uniform(0.75, 1.2, (count, 6, 1))
     floor = np.clip(rng.uniform(0.15, 0.7) * rng.uniform(0.7, 1.3, (count, 3)), 0.08, 0.9)
     colour[:, _FLOOR] = np.where(is_shell[:, None], floor, colour[:, _FLOOR])
-    contrast = np.exp(rng.uniform(np.log(0.5), np.log(2.2), (count, 1)))
-    plain = rng.random((count, 1)) < np.select([is_picture, is_shell], [0.0, 0.3], 0.14)[:, None]
-    faint = rng.uniform(0.05, 0.3, (count, 1)) * np.where(is_shell, 1.6, 1.0)[:, None]
-    contrast = np.where(plain, faint, contrast)
-    contrast = np.where(is_picture[:, None], rng.uniform(1.5, 3.0, (count, 1)), contrast)
-    contrast = np.tile(contrast, (1, 6))
-    # Some walls are plain, all ceilings are, floors hardly ever.
-    floor_contrast = np.exp(rng.uniform(np.log(0.3), np.log(1.8), count))
-    contrast[:, _FLOOR] = np.where(is_shell, floor_contrast, contrast[:, _FLOOR])
-    contrast[:, _CEILING] = np.where(is_shell, faint[:, 0], contrast[:, _CEILING])
+    contrast = _contrasts(rng, is_picture, is_shell)
     gray = rng.random((count, 1)) < 0.3
     tinge = np.where(gray, 1.0, rng.uniform(0.5, 1.4, (count, 3)))
     tinge = tinge * np.where(rng.random((count, 1)) < 0.5, 1.0, -1.0)
@@ -92,6 +83,24 @@ def draw_materials(
     table[..., 16], table[..., 17] = share, glow
     table[..., 18], table[..., 19] = 1 / texel, 1 / fine
     return table
+
+
+def _contrasts(
+    rng: np.random.Generator, is_picture: NDArray[np.bool_], is_shell: NDArray[np.bool_]
+) -> Array:
+    """How strongly each face shows its texture: (objects, 6)."""
+    count = len(is_shell)
+    contrast = np.exp(rng.uniform(np.log(0.5), np.log(2.2), (count, 1)))
+    plain = rng.random((count, 1)) < np.select([is_picture, is_shell], [0.0, 0.3], 0.14)[:, None]
+    faint = rng.uniform(0.05, 0.3, (count, 1)) * np.where(is_shell, 1.6, 1.0)[:, None]
+    contrast = np.where(plain, faint, contrast)
+    contrast = np.where(is_picture[:, None], rng.uniform(1.5, 3.0, (count, 1)), contrast)
+    contrast = np.tile(contrast, (1, 6))
+    # Some walls are plain, all ceilings are, floors hardly ever.
+    floor_contrast = np.exp(rng.uniform(np.log(0.3), np.log(1.8), count))
+    contrast[:, _FLOOR] = np.where(is_shell, floor_contrast, contrast[:, _FLOOR])
+    contrast[:, _CEILING] = np.where(is_shell, faint[:, 0], contrast[:, _CEILING])
+    return contrast
 
 
 def draw_skirting(rng: np.random.Generator) -> NDArray[np.float32]:

@@ -156,11 +156,8 @@ def _draw(pages: list[Clip], random: np.random.Generator, batch: int) -> Clip:
         field.name: torch.cat([getattr(page, field.name) for page in pages])[chosen]
         for field in fields(Clip)
     }
-    clip = Clip(**joined)
-    return varied(
-        Clip(clip.images.float() / 255, clip.depth.float(), clip.T_world_camera, clip.focal_px),
-        random,
-    )
+    clip = varied(Clip(**joined), random)
+    return Clip(clip.images.float() / 255, clip.depth.float(), clip.T_world_camera, clip.focal_px)
 
 
 def varied(clip: Clip, random: np.random.Generator) -> Clip:

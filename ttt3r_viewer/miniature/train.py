@@ -9,7 +9,6 @@ test time is its own.
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 import math
 import sys
@@ -26,6 +25,7 @@ from ttt3r_viewer.errors import SettingsError, ViewerError, WeightsError
 from ttt3r_viewer.miniature.auxiliary import Auxiliary
 from ttt3r_viewer.miniature.crew import ALONE, Crew, in_crew
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
+from ttt3r_viewer.miniature.loss_curves import Curves
 from ttt3r_viewer.miniature.losses import (
     alone_loss,
     clip_losses,
@@ -50,10 +50,6 @@ TRAINED_ON = (
     "Trained from nothing on procedural rooms; it has never seen a photo. "
     "Real footage wants the released weights."
 )
-
-
-ALONE_EVERY = 4
-"""Where a stage weighs the loss `alone`, every so many frames are also seen without a past."""
 
 
 @dataclass(eq=False)
@@ -197,7 +193,7 @@ def train_step(
         )
         auxiliary, right = trainee.auxiliary.losses(steps, truth, clip.focal_px)
         if stage.weights.get("alone"):
-            auxiliary["alone"] = alone_loss(trainee.network, steps, truth, ALONE_EVERY)
+            auxiliary["alone"] = alone_loss(trainee.network, steps, truth)
     losses = clip_losses(steps, truth) | auxiliary
     total = weighted_sum(losses, stage.weights)
     for optimizer in trainee.optimizers:
@@ -239,43 +235,6 @@ def stage_batches(
         learners=crew.size,
     )
     return batches_from(plan, done, stage.batch)
-
-
-class Curves:
-    """Losses as a CSV that grows, and as lines for a person."""
-
-    def __init__(self, path: Path, every: int) -> None:
-        self.path, self.every = path, every
-        self.since = time.monotonic()
-        self.sums: dict[str, float] = {}
-        self.count = 0
-
-    def add(self, step: int, stage: Stage, report: dict[str, float]) -> None:
-        """Take one step; every so often write the mean since the last row."""
-        for name, value in report.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
-        if step % self.every:
-            return
-        means = {name: value / self.count for name, value in self.sums.items()}
-        seconds = time.monotonic() - self.since
-        frames_per_sec = self.count * stage.batch * stage.frames / seconds
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            for name, value in (*means.items(), ("frames_per_sec", frames_per_sec)):
-                writer.writerow((step, stage.name, name, f"{value:.6g}"))
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
-        print(f"{stage.name} step {step}  {frames_per_sec:.0f} fps  {shown}", flush=True)
-        self.sums, self.count, self.since = {}, 0, time.monotonic()
-
-    def validation(self, step: int, stage: Stage, depth_error: float) -> None:
-        """Write the error on unseen rooms."""
-        with self.path.open("a", newline="") as file:
-            csv.writer(file).writerow((step, stage.name, "validation_depth", f"{depth_error:.6g}"))
-        print(
-            f"{stage.name} step {step}  validation: relative depth error {depth_error:.4f}",
-            flush=True,
-        )
 
 
 def refuse_idle_processes(recipe: Recipe, crew: Crew) -> None:

@@ -100,8 +100,13 @@ def _beginning(room: Room, position: Array, yaw: Array) -> int:
     heading = np.stack([np.cos(side), np.sin(side), np.zeros_like(side)], axis=-1)
     depth_m = _reach(room, np.repeat(position[places], 3, axis=0), heading.reshape(-1, 3))
     middle_m = np.median(depth_m.reshape(-1, 3), axis=1)
-    deep = np.flatnonzero(middle_m > _OPEN_VIEW_M)
-    return int(places[deep[0] if len(deep) else np.argmax(middle_m)])
+    return int(places[_first_deep(middle_m, _OPEN_VIEW_M)])
+
+
+def _first_deep(depth_m: Array, enough_m: float) -> int:
+    """Number of the first view that is deep enough, or of the deepest."""
+    deep = np.flatnonzero(depth_m > enough_m)
+    return int(deep[0] if len(deep) else np.argmax(depth_m))
 
 
 def _reach(room: Room, place: Array, heading: Array) -> Array:
@@ -158,8 +163,7 @@ def _open_yaw(rng: np.random.Generator, room: Room, place: Array) -> float:
     yaw = rng.uniform(0, 2 * math.pi) + np.arange(8) * 2.4
     heading = np.stack([np.cos(yaw), np.sin(yaw), np.zeros(8)], axis=1)
     reach = _reach(room, place[None], heading)
-    deep = np.flatnonzero(reach > 2.2)
-    return float(yaw[deep[0]] if len(deep) else yaw[np.argmax(reach)])
+    return float(yaw[_first_deep(reach, 2.2)])
 
 
 def _hand_held(
