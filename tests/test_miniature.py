@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,9 +23,13 @@ from ttt3r_viewer.miniature.auxiliary import Auxiliary, correspondence
 from ttt3r_viewer.miniature.crew import Crew
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
 from ttt3r_viewer.miniature.losses import (
+    RAY_EVERY,
+    alone_losses,
     clip_losses,
     confidence_loss,
     quaternion_from_rotation,
+    ray_errors,
+    ray_losses,
     relative_depth_error,
     steps_of,
     targets_of,
@@ -42,6 +48,7 @@ from ttt3r_viewer.model.weights import (
     save_weights,
     why_no_queries,
 )
+from ttt3r_viewer.state import Prediction
 
 TINY = ModelConfig(
     image_size=(32, 48),
@@ -115,6 +122,41 @@ def test_the_truth_has_no_error_and_confidence_pays_where_it_is_right():
     assert relative_depth_error(truth * 1.1, truth).flatten().tolist() == pytest.approx([0.1] * 2)
 
 
+def test_directions_are_compared_whatever_the_distance_and_in_radians():
+    truth = torch.rand(2, 1, 8, 8, 3, dtype=torch.float64) + torch.tensor([0.0, 0.0, 2.0])
+    farther = truth * (1 + torch.rand(2, 1, 8, 8, 1, dtype=torch.float64))
+    assert ray_errors(list(farther.unbind(1)), truth).abs().max() < 1e-12
+    ahead = torch.tensor([0.0, 0.0, 3.0]).expand(1, 1, 8, 8, 3)
+    aside = torch.tensor([0.0, 2 * math.sin(0.1), 2 * math.cos(0.1)]).expand(1, 8, 8, 3)
+    errors = ray_errors([aside], ahead)
+    assert errors.shape == (1, 1, 8 // RAY_EVERY, 8 // RAY_EVERY, 3)
+    assert errors.norm(dim=-1).mean().item() == pytest.approx(0.1, rel=1e-3)
+
+
+def test_a_lens_taken_for_another_leaves_the_shift_of_rays_of_a_camera_that_stands_still(clip):
+    still = dataclasses.replace(
+        clip,
+        images=clip.images[:, :1],
+        depth=clip.depth[:, :1],
+        T_world_camera=clip.T_world_camera[:, :1],
+    )
+    truth = targets_of(still)
+    wrong_lens = truth.points_self[:, 0] * torch.tensor([1.2, 1.2, 1.0])
+    pose = torch.tensor([[0.0, 0, 0, 1, 0, 0, 0]]).expand(2, 7)
+    confidence = torch.ones(wrong_lens.shape[:-1])
+    guess = Prediction(
+        pose=pose,
+        points_self=wrong_lens,
+        confidence_self=confidence,
+        points_world=wrong_lens,
+        confidence_world=confidence,
+    )
+    losses = ray_losses([SimpleNamespace(prediction=guess)], truth)  # pyright: ignore
+    assert losses["rays"] > 0.02
+    assert losses["world_rays"] == pytest.approx(losses["rays"], rel=1e-3)
+    assert losses["ray_shift"] < 1e-4
+
+
 def test_patches_are_found_again_where_the_camera_stands_still(clip):
     still = dataclasses.replace(
         clip,
@@ -145,10 +187,15 @@ def test_every_loss_reaches_the_weights(clip):
         network, clip.images, outputs=frozenset(("self", "world")), keep_gradient_frames=4
     )
     truth = targets_of(clip)
-    losses = clip_losses(steps, truth) | auxiliary.losses(steps, truth, clip.focal_px)[0]
+    losses = (
+        clip_losses(steps, truth)
+        | auxiliary.losses(steps, truth, clip.focal_px)[0]
+        | alone_losses(network, steps, truth)
+    )
     assert set(losses) == {
         *("self", "world", "translation", "quaternion", "step_translation", "step_quaternion"),
         *("match", "store", "store_point", "locate", "lens", "keep", "keep_point"),
+        *("rays", "world_rays", "ray_shift", "alone", "alone_rays"),
     }
     for name, loss in losses.items():
         network.zero_grad()

@@ -18,6 +18,7 @@ from ttt3r_viewer.miniature.recipe import Stage
 SHOWN = (
     *("self", "world", "translation", "quaternion", "step_translation", "step_quaternion"),
     *("match", "store", "locate", "keep", "lens", "alone"),
+    *("rays", "ray_shift", "alone_rays", "validation_depth"),
 )
 REPORTS_PER_MEAN = 8
 """At most; a short training is shown report by report."""
@@ -78,8 +79,8 @@ def draw(path: Path, curves: dict[str, list[tuple[int, float]]], stages: dict[st
     from matplotlib.figure import Figure
 
     names = [name for name in SHOWN if name in curves]
-    figure = Figure(figsize=(13, 7), layout="constrained")
-    panels = figure.subplots(3, 4).reshape(-1)
+    figure = Figure(figsize=(13, 9), layout="constrained")
+    panels = figure.subplots(4, 4).reshape(-1)
     for panel, name in zip(panels, names, strict=False):
         reports = np.array(curves[name])
         per_mean = min(max(len(reports) // FEWEST_MEANS, 1), REPORTS_PER_MEAN)

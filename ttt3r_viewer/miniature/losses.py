@@ -11,6 +11,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from ttt3r_viewer.miniature.scenes import Clip
@@ -19,6 +20,8 @@ from ttt3r_viewer.model.heads import OutputKind
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.state import Prediction, TokenState, Update
 
+RAY_EVERY = 4
+"""Directions are compared at every so many pixels, each way."""
 ALONE_EVERY = 4
 """Every so many frames of a clip are seen without a past, from the middle of the first so many."""
 CONFIDENCE_REWARD = 1.0
@@ -140,6 +143,37 @@ def confidence_loss(points: Tensor, confidence: Tensor, truth: Tensor, distance:
     return (confidence * error - CONFIDENCE_REWARD * confidence.log()).mean()
 
 
+def ray_errors(points: list[Tensor], truth: Tensor) -> Tensor:
+    """Predicted less true direction of points from the origin, as unit vectors, at every
+    `RAY_EVERY`-th pixel: per frame (batch, height, width, 3), against (batch, frames, height,
+    width, 3) -> (batch, frames, rows, columns, 3), radians where small.
+
+    What one eye can tell without knowing how far things are. In the loss of points an error of
+    depth hides it: there the gradient across a ray is the weaker the larger the error along it.
+    """
+    middle = slice(RAY_EVERY // 2, None, RAY_EVERY)
+    predicted = torch.stack([one[:, middle, middle] for one in points], dim=1)
+    return F.normalize(predicted, dim=-1) - F.normalize(truth[:, :, middle, middle], dim=-1)
+
+
+def ray_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
+    """Mean errors of directions: `rays` in each frame's own view, which are the lens; and where
+    computed `world_rays` in the first camera's view; `ray_shift` of the way from one to the other.
+
+    The last is the motion, near things against far ones, which tells a turn from a step aside; a
+    lens taken for a wider one bends both views alike and would drown it in `world_rays`.
+    """
+    own = [step.prediction.points_self for step in steps]
+    errors = ray_errors([points for points in own if points is not None], truth.points_self)
+    losses = {"rays": errors.norm(dim=-1).mean()}
+    world = [step.prediction.points_world for step in steps]
+    if found := [points for points in world if points is not None]:
+        world_errors = ray_errors(found, truth.points_world)
+        losses["world_rays"] = world_errors.norm(dim=-1).mean()
+        losses["ray_shift"] = (world_errors - errors).norm(dim=-1).mean()
+    return losses
+
+
 def steps_of(translation: Tensor, quaternion: Tensor) -> tuple[Tensor, Tensor]:
     """Each camera seen from the one before: (..., frames, 3) and (..., frames, 4), w x y z, give
     (..., frames - 1, 3) and (..., frames - 1, 4). It does not depend on the world's frame.
@@ -155,9 +189,9 @@ def steps_of(translation: Tensor, quaternion: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
-    """Each loss by name: `self`, `translation`, `quaternion`, where computed `world`, and where
-    there are frames enough `step_translation` and `step_quaternion`, which ask for the camera's
-    steps from frame to frame whatever its place.
+    """Each loss by name: `self`, `translation`, `quaternion`, where computed `world`, those of
+    `ray_losses`, and where there are frames enough `step_translation` and `step_quaternion`, which
+    ask for the camera's steps from frame to frame whatever its place.
     """
 
     def view(points: str, confidence: str, target: Tensor) -> Tensor:
@@ -187,11 +221,14 @@ def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
         losses["step_quaternion"] = (turn - same * turn_true).norm(dim=-1).mean()
     if steps[0].prediction.points_world is not None:
         losses["world"] = view("points_world", "confidence_world", truth.points_world)
-    return losses
+    return losses | ray_losses(steps, truth)
 
 
-def alone_loss(network: ReconstructionNetwork, steps: list[Step], truth: Targets) -> Tensor:
-    """The self view's loss of every fourth frame, seen as a first frame, without a past.
+def alone_losses(
+    network: ReconstructionNetwork, steps: list[Step], truth: Targets
+) -> dict[str, Tensor]:
+    """The self view's losses of every fourth frame, seen as a first frame, without a past: `alone`
+    of the points, `alone_rays` of their directions.
 
     Of a long clip one frame in many is a first one, and the view of single frames would fade.
     """
@@ -210,9 +247,12 @@ def alone_loss(network: ReconstructionNetwork, steps: list[Step], truth: Targets
     def per_clip(value: Tensor) -> Tensor:
         return value.unflatten(0, (len(numbers), batch)).transpose(0, 1)
 
-    return confidence_loss(
-        per_clip(points), per_clip(confidence), truth.points_self[:, numbers], truth.distance
-    )
+    target = truth.points_self[:, numbers]
+    rays = ray_errors(list(points.unflatten(0, (len(numbers), batch))), target)
+    return {
+        "alone": confidence_loss(per_clip(points), per_clip(confidence), target, truth.distance),
+        "alone_rays": rays.norm(dim=-1).mean(),
+    }
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

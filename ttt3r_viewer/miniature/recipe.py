@@ -69,6 +69,13 @@ KEEPING = LONGER | {
 }  # fmt: skip
 WIDE = LONGER | {"self": 0.8, "keep": 0.15, "keep_point": 0.1, "lens": 0.7, "alone": 1.0}
 SLOW = WIDE | {"self": 1.0, "step_translation": 12.0, "step_quaternion": 36.0}
+RAYS = KEEPING | {
+    "translation": 3.0, "quaternion": 6.0, "step_translation": 6.0, "step_quaternion": 16.0,
+    "alone": 0.8, "rays": 5.0, "world_rays": 8.0, "alone_rays": 4.0,
+}  # fmt: skip
+SHIFT = SLOW | {
+    "translation": 4.0, "rays": 5.0, "world_rays": 3.0, "ray_shift": 10.0, "alone_rays": 4.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,8 @@ class Recipe:
         Stage("keep eight", 650, 8, 24, 5e-4, KEEPING, 8, path_stride=12, warm_up=10),
         Stage("wide sixteen", 600, 16, 12, 5e-4, WIDE, 8, path_stride=10, warm_up=10),
         Stage("slow sixteen", 270, 16, 12, 4e-4, SLOW, 8, path_stride=3, warm_up=5),
+        Stage("rays of eight", 332, 8, 24, 6e-4, RAYS, 8, path_stride=6, warm_up=10),
+        Stage("rays of sixteen", 1250, 16, 12, 5e-4, SHIFT, 8, path_stride=3, warm_up=10),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5

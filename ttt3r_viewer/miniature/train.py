@@ -27,7 +27,7 @@ from ttt3r_viewer.miniature.crew import ALONE, Crew, in_crew
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
 from ttt3r_viewer.miniature.loss_curves import Curves
 from ttt3r_viewer.miniature.losses import (
-    alone_loss,
+    alone_losses,
     clip_losses,
     targets_of,
     unroll,
@@ -193,7 +193,7 @@ def train_step(
         )
         auxiliary, right = trainee.auxiliary.losses(steps, truth, clip.focal_px)
         if stage.weights.get("alone"):
-            auxiliary["alone"] = alone_loss(trainee.network, steps, truth)
+            auxiliary |= alone_losses(trainee.network, steps, truth)
     losses = clip_losses(steps, truth) | auxiliary
     total = weighted_sum(losses, stage.weights)
     for optimizer in trainee.optimizers:
