@@ -217,9 +217,9 @@ def test_seed_ranges_and_textures_never_meet() -> None:
     assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
     train = draw_worlds([scenes.TRAIN_SEEDS.start, scenes.TRAIN_SEEDS.start + 7], 1).materials
     other = draw_worlds([0, scenes.VALIDATION_SEEDS.start], 1).materials
-    assert train[..., :2].max() < textures.TRAIN_TEXTURES
-    assert other[..., :2].min() >= textures.TRAIN_TEXTURES
-    assert other[..., :2].max() < textures.TEXTURES
+    assert np.isin(train[..., :2], textures.TRAINED).all()
+    assert np.isin(other[..., :2], textures.HELD_OUT).all()
+    assert not np.isin(textures.HELD_OUT, textures.TRAINED).any()
 
 
 def walk_to_surface(room: Room, origin: np.ndarray, direction: np.ndarray) -> float:
@@ -333,16 +333,28 @@ def test_a_ray_along_a_turned_box_face_gives_a_number() -> None:
 
 def test_blended_texels_are_bilinear_and_mirrored() -> None:
     picture = torch.from_numpy(textures.make_texture(2))
+    bank = textures.bank_for(np.array([2]), torch.device("cpu"))
     u = torch.tensor([10.5, 11.0, 2 * textures.SIZE - 10.5])
     v = torch.tensor([20.5, 20.5, 20.5])
-    colour = textures.blend(*textures.taps(torch.full((3,), 2.0), u, v, torch.ones(3)))
+    colour = textures.blend(bank, *textures.taps(torch.full((3,), 2.0), u, v, torch.ones(3)))
     torch.testing.assert_close(colour[:, 0], picture[20, 10])
     torch.testing.assert_close(colour[:, 1], (picture[20, 10] + picture[20, 11]) / 2)
     torch.testing.assert_close(colour[:, 2], picture[20, 10])
     far = textures.blend(
-        *textures.taps(torch.full((1,), 2.0), u[:1], v[:1], torch.tensor([1000.0]))
+        bank, *textures.taps(torch.full((1,), 2.0), u[:1], v[:1], torch.tensor([1000.0]))
     )
-    assert torch.isfinite(far).all()
+    smallest = picture.unflatten(1, (-1, 64)).unflatten(0, (-1, 64)).mean(dim=(1, 3))
+    assert (far[:, 0] >= smallest.amin(dim=(0, 1)) - 1e-6).all()
+    assert (far[:, 0] <= smallest.amax(dim=(0, 1)) + 1e-6).all()
+
+
+def test_a_bank_of_more_textures_begins_with_the_smaller_one() -> None:
+    few, every = (
+        textures.bank_for(np.array([last]), torch.device("cpu"))
+        for last in (textures.HELD_OUT[-1], textures.TRAINED[-1])
+    )
+    assert len(few) < len(every)
+    assert torch.equal(few, every[: len(few)])
 
 
 def test_view_tests_never_drop_what_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,19 +31,18 @@ LIGHT_COLUMNS = 7
 
 
 def draw_materials(
-    rng: np.random.Generator, room: Room, textures: tuple[int, int]
+    rng: np.random.Generator, room: Room, textures: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """One material per object and face: (OBJECTS, 6, MATERIAL_COLUMNS).
 
-    `textures` is the range of the bank that this room may use. Faces are -x, +x, -y, +y, -z, +z of
+    `textures` are those that this room may wear. Faces are -x, +x, -y, +y, -z, +z of
     the object's own axes.
     """
     style, size = _styles(room)
     count = OBJECTS
     is_picture = style == "picture"
     is_shell = style == "shell"
-    base = rng.integers(*textures, (count, 6))
-    detail = rng.integers(*textures, (count, 6))
+    base, detail = (textures[rng.integers(0, len(textures), (count, 6))] for _ in range(2))
     texel = np.exp(rng.uniform(np.log(0.012), np.log(0.03), (count, 1)))
     fitting = size[:, None] / SIZE
     texel = np.where(

@@ -47,7 +47,6 @@ VALIDATION_SEEDS = range(500_000, 1_000_000)
 TRAIN_SEEDS = range(10_000_000, 2**31)
 """Seeds for training. These rooms also wear other textures than those of all lower seeds."""
 
-_HELD_OUT = (textures.TRAIN_TEXTURES, textures.TEXTURES)
 _NOTHING = {
     "boxes": [0.0, 0.0, 0.0, -1.0, -1.0, -1.0, 1.0, 0.0],
     "spheres": [0.0, 0.0, 0.0, -1.0],
@@ -151,7 +150,7 @@ def draw_worlds(
     for seed in seeds:
         room = room_of(seed)
         paint, path, sensor = (_stream(seed, part) for part in (1, 2, 3))
-        own = (0, textures.TRAIN_TEXTURES) if seed >= TRAIN_SEEDS.start else _HELD_OUT
+        own = textures.TRAINED if seed >= TRAIN_SEEDS.start else textures.HELD_OUT
         T_room_camera = draw_path(path, room, indices, checked, step_scale)
         row: dict[str, Any] = _pack_room(room)
         row["materials"] = draw_materials(paint, room, own)
@@ -234,6 +233,7 @@ def render_worlds(worlds: Worlds, height: int, width: int, *, device: torch.devi
     )
     tensors["object_columns"] = tensors["objects"].flatten(0, 1).t().contiguous()
     tensors["material_columns"] = tensors["materials"].flatten(0, 2).t().contiguous()
+    tensors["bank"] = textures.bank_for(worlds.materials[..., :2], where)
     tensors["T_room_camera"] = torch.from_numpy(worlds.T_room_camera).float().to(where)
     tensors["focal_px"] = torch.from_numpy(focal).float().to(where)
     images = torch.empty(batch * frames, height, width, 3, device=where)
@@ -291,6 +291,7 @@ def _shot(tensors: dict[str, Tensor], flat: Tensor, frames: int, height: int, wi
         casting=Solids(*casting),
         objects=tensors["object_columns"],
         materials=tensors["material_columns"],
+        bank=tensors["bank"],
         skirting=tensors["skirting"][world],
         lights=lights,
         ambience=tensors["ambience"][world],

@@ -38,6 +38,8 @@ class Shot:
     column is several times faster than many reads of a row's parts."""
     materials: Tensor
     """(columns, worlds * OBJECTS * 6)"""
+    bank: Tensor
+    """(texels, 3) see `textures.bank_for`."""
     skirting: Tensor
     """(frames, 4) height in metres, RGB."""
     lights: Tensor
@@ -181,7 +183,7 @@ def _colour(
         rows, weights = textures.taps(column[layer], u_texel, v_texel, footprint)
         all_rows += rows
         all_weights += weights if layer == 0 else [weight * column[16] for weight in weights]
-    pattern = textures.blend(all_rows, all_weights)
+    pattern = textures.blend(shot.bank, all_rows, all_weights)
     colour = pattern.mul_(column[13:16]).add_(1.0).mul_(column[10:13]).clamp_(0.01, 1.0)
     return [plane.view_as(u_m) for plane in colour], column[17].view_as(u_m)
 
