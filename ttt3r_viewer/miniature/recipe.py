@@ -100,7 +100,7 @@ class Recipe:
         Stage("wide sixteen", 600, 16, 12, 5e-4, WIDE, 8, path_stride=10, warm_up=10),
         Stage("slow sixteen", 270, 16, 12, 4e-4, SLOW, 8, path_stride=3, warm_up=5),
         Stage("rays of eight", 332, 8, 24, 6e-4, RAYS, 8, path_stride=6, warm_up=10),
-        Stage("rays of sixteen", 1250, 16, 12, 5e-4, SHIFT, 8, path_stride=3, warm_up=10),
+        Stage("rays of sixteen", 1248, 16, 12, 5e-4, SHIFT, 8, path_stride=3, warm_up=10),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5
