@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,7 +150,7 @@ def test_a_lens_taken_for_another_leaves_the_shift_of_rays_of_a_camera_that_stan
         points_world=wrong_lens,
         confidence_world=confidence,
     )
-    losses = ray_losses([SimpleNamespace(prediction=guess)], truth)  # pyright: ignore
+    losses = ray_losses([guess], truth)
     assert losses["rays"] > 0.02
     assert losses["world_rays"] == pytest.approx(losses["rays"], rel=1e-3)
     assert losses["ray_shift"] < 1e-4

@@ -156,19 +156,18 @@ def ray_errors(points: list[Tensor], truth: Tensor) -> Tensor:
     return F.normalize(predicted, dim=-1) - F.normalize(truth[:, :, middle, middle], dim=-1)
 
 
-def ray_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
+def ray_losses(predictions: list[Prediction], truth: Targets) -> dict[str, Tensor]:
     """Mean errors of directions: `rays` in each frame's own view, which are the lens; and where
     computed `world_rays` in the first camera's view; `ray_shift` of the way from one to the other.
 
     The last is the motion, near things against far ones, which tells a turn from a step aside; a
     lens taken for a wider one bends both views alike and would drown it in `world_rays`.
     """
-    own = [step.prediction.points_self for step in steps]
-    errors = ray_errors([points for points in own if points is not None], truth.points_self)
+    own = [one.points_self for one in predictions if one.points_self is not None]
+    errors = ray_errors(own, truth.points_self)
     losses = {"rays": errors.norm(dim=-1).mean()}
-    world = [step.prediction.points_world for step in steps]
-    if found := [points for points in world if points is not None]:
-        world_errors = ray_errors(found, truth.points_world)
+    if world := [one.points_world for one in predictions if one.points_world is not None]:
+        world_errors = ray_errors(world, truth.points_world)
         losses["world_rays"] = world_errors.norm(dim=-1).mean()
         losses["ray_shift"] = (world_errors - errors).norm(dim=-1).mean()
     return losses
@@ -221,7 +220,7 @@ def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
         losses["step_quaternion"] = (turn - same * turn_true).norm(dim=-1).mean()
     if steps[0].prediction.points_world is not None:
         losses["world"] = view("points_world", "confidence_world", truth.points_world)
-    return losses | ray_losses(steps, truth)
+    return losses | ray_losses([step.prediction for step in steps], truth)
 
 
 def alone_losses(

@@ -35,8 +35,8 @@ def draw_materials(
 ) -> NDArray[np.float32]:
     """One material per object and face: (OBJECTS, 6, MATERIAL_COLUMNS).
 
-    `textures` are those that this room may wear. Faces are -x, +x, -y, +y, -z, +z of
-    the object's own axes.
+    `textures` are those that this room may wear. Faces are -x, +x, -y, +y, -z, +z of the object's
+    own axes.
     """
     style, size = _styles(room)
     count = OBJECTS
