@@ -18,12 +18,15 @@ from ttt3r_viewer.evaluate.trajectory import Trajectory
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.miniature import evaluate, loss_curves
 from ttt3r_viewer.miniature import train as training
-from ttt3r_viewer.miniature.auxiliary import Auxiliary, correspondence
+from ttt3r_viewer.miniature.auxiliary import (
+    Auxiliary,
+    alone_losses,
+    correspondence,
+)
 from ttt3r_viewer.miniature.crew import Crew
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
 from ttt3r_viewer.miniature.losses import (
     RAY_EVERY,
-    alone_losses,
     clip_losses,
     confidence_loss,
     quaternion_from_rotation,
@@ -178,6 +181,28 @@ def test_what_is_behind_the_first_camera_is_not_found(clip):
     assert not found.visible.any()
 
 
+def first_frames(clip: Clip) -> Clip:
+    return dataclasses.replace(
+        clip,
+        images=clip.images[:, :1],
+        depth=clip.depth[:, :1],
+        T_world_camera=clip.T_world_camera[:, :1],
+    )
+
+
+def test_single_pictures_are_of_rooms_of_their_own():
+    stage = Stage("both", 1, 2, 2, 1e-3, {"self": 1.0}, singles=3)
+    recipe = Recipe(stages=(stage,), clips_per_page=4)
+    clip, singles = next(training.stage_batches(recipe, 0, 0, "cpu", 0, Crew()))
+    assert singles is not None
+    assert clip.images.shape[:2] == (2, 2)
+    assert singles.images.shape[:2] == (3, 1)
+    plan = PagePlan(2, 4, 32, 48, 32, 4, 6, "cpu", 0)
+    alone = dataclasses.replace(plan, singles=True)
+    others = [plan, dataclasses.replace(plan, stage=3)]
+    assert not set(page_seeds(alone, 9)) & {seed for one in others for seed in page_seeds(one, 9)}
+
+
 def test_every_loss_reaches_the_weights(clip):
     torch.manual_seed(0)
     network, auxiliary = ReconstructionNetwork(TINY), Auxiliary(TINY)
@@ -189,12 +214,13 @@ def test_every_loss_reaches_the_weights(clip):
     losses = (
         clip_losses(steps, truth)
         | auxiliary.losses(steps, truth, clip.focal_px)[0]
-        | alone_losses(network, steps, truth)
+        | alone_losses(network, auxiliary, first_frames(clip))
     )
     assert set(losses) == {
         *("self", "world", "translation", "quaternion", "step_translation", "step_quaternion"),
         *("match", "store", "store_point", "locate", "lens", "keep", "keep_point"),
-        *("rays", "world_rays", "ray_shift", "alone", "alone_rays"),
+        *("rays", "world_rays", "ray_shift"),
+        *("alone", "alone_rays", "alone_lens"),
     }
     for name, loss in losses.items():
         network.zero_grad()
@@ -257,18 +283,21 @@ def test_batches_are_the_same_after_an_interruption():
 
 @needs_muon
 def test_more_processes_than_clips_in_a_batch_are_refused(tmp_path: Path):
-    recipe = Recipe(stages=(Stage("lone", 1, 1, 1, 1e-3, {"self": 1.0}),))
     crew = Crew(rank=0, size=2)
-    with pytest.raises(SettingsError, match="--processes 2: stage 'lone' has batches of fewer"):
-        training.train(
-            recipe,
-            tmp_path / "new",
-            device="cpu",
-            workers=0,
-            resume=False,
-            minutes=1,
-            crew=crew,
-        )
+    for batch, singles, lacks in ((1, 0, "clips"), (2, 1, "single pictures")):
+        stage = Stage("lone", 1, 1, batch, 1e-3, {"self": 1.0}, singles=singles)
+        with pytest.raises(
+            SettingsError, match=f"--processes 2: stage 'lone' has batches of fewer {lacks}"
+        ):
+            training.train(
+                Recipe(stages=(stage,)),
+                tmp_path / "new",
+                device="cpu",
+                workers=0,
+                resume=False,
+                minutes=1,
+                crew=crew,
+            )
     assert not (tmp_path / "new").exists()
 
 
@@ -280,7 +309,7 @@ def test_training_goes_on_exactly_where_it_was_cut_off(tmp_path: Path, monkeypat
         preset="tiny",
         stages=(
             Stage("one", 3, 1, 2, 1e-3, losses, warm_up=1),
-            Stage("two", 3, 2, 2, 1e-3, losses, warm_up=1),
+            Stage("two", 3, 2, 2, 1e-3, losses | {"alone": 1.0}, warm_up=1, singles=2),
         ),
         clips_per_page=2,
         page_uses=2,

@@ -21,8 +21,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ttt3r_viewer.miniature.losses import Step, Targets
+from ttt3r_viewer.miniature.losses import Step, Targets, clip_losses, targets_of, unroll
+from ttt3r_viewer.miniature.scenes import Clip
 from ttt3r_viewer.model.config import ModelConfig
+from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.state import TokenState
 
 MATCH_WIDTH = 64
@@ -149,3 +151,21 @@ class Auxiliary(nn.Module):
             for name, value in logits.items()
         }
         return losses, right
+
+
+def alone_losses(
+    network: ReconstructionNetwork, auxiliary: Auxiliary, singles: Clip
+) -> dict[str, Tensor]:
+    """Losses of pictures (batch, 1 frame) that are seen without a past: `alone` of the points,
+    `alone_rays` of their directions, and `alone_lens`.
+
+    Of a long clip one frame in many is a first one, and the view of single frames would fade; and
+    of a dozen rooms, each with one lens, a step learns less about lenses than of four dozen.
+    """
+    truth = targets_of(singles)
+    steps = unroll(network, singles.images, outputs=frozenset(("self",)), keep_gradient_frames=1)
+    losses = clip_losses(steps, truth) | auxiliary.losses(steps, truth, singles.focal_px)[0]
+    return {
+        "alone": losses["self"],
+        **{f"alone_{name}": losses[name] for name in ("rays", "lens")},
+    }

@@ -43,7 +43,7 @@ class Curves:
             return
         means = {name: value / self.count for name, value in self.sums.items()}
         seconds = time.monotonic() - self.since
-        frames_per_sec = self.count * stage.batch * stage.frames / seconds
+        frames_per_sec = self.count * (stage.batch * stage.frames + stage.singles) / seconds
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file)
             for name, value in (*means.items(), ("frames_per_sec", frames_per_sec)):

@@ -22,8 +22,6 @@ from ttt3r_viewer.state import Prediction, TokenState, Update
 
 RAY_EVERY = 4
 """Directions are compared at every so many pixels, each way."""
-ALONE_EVERY = 4
-"""Every so many frames of a clip are seen without a past, from the middle of the first so many."""
 CONFIDENCE_REWARD = 1.0
 """alpha of confidence * error - alpha * log(confidence).
 
@@ -221,37 +219,6 @@ def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
     if steps[0].prediction.points_world is not None:
         losses["world"] = view("points_world", "confidence_world", truth.points_world)
     return losses | ray_losses([step.prediction for step in steps], truth)
-
-
-def alone_losses(
-    network: ReconstructionNetwork, steps: list[Step], truth: Targets
-) -> dict[str, Tensor]:
-    """The self view's losses of every fourth frame, seen as a first frame, without a past: `alone`
-    of the points, `alone_rays` of their directions.
-
-    Of a long clip one frame in many is a first one, and the view of single frames would fade.
-    """
-    numbers = list(range(ALONE_EVERY // 2, len(steps), ALONE_EVERY))
-    images = [steps[number].image for number in numbers]
-    batch = len(images[0].tokens)
-    tokens = ImageTokens(
-        torch.cat([image.tokens for image in images]), images[0].rows, images[0].columns
-    )
-    state = network.initial_state(batch * len(numbers))
-    prediction = network.propose(state, tokens).prediction
-    points, confidence = prediction.points_self, prediction.confidence_self
-    assert points is not None
-    assert confidence is not None
-
-    def per_clip(value: Tensor) -> Tensor:
-        return value.unflatten(0, (len(numbers), batch)).transpose(0, 1)
-
-    target = truth.points_self[:, numbers]
-    rays = ray_errors(list(points.unflatten(0, (len(numbers), batch))), target)
-    return {
-        "alone": confidence_loss(per_clip(points), per_clip(confidence), target, truth.distance),
-        "alone_rays": rays.norm(dim=-1).mean(),
-    }
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 
 from ttt3r_viewer.miniature.scenes import TRAIN_SEEDS, Clip, render_clips
+
+_SEEDS = 50_000_000
+"""For the clips of one stage, or for its single pictures."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class PagePlan:
     device: str
     workers: int
     """Processes that render ahead; 0 renders in the training process (on a GPU, say)."""
+    singles: bool = False
+    """Whether these are a stage's single pictures, which are of other rooms than its clips."""
     rank: int = 0
     learners: int = 1
     """Processes that learn together, of which this is number `rank`: it has every `learners`-th
@@ -46,7 +51,9 @@ def page_seeds(plan: PagePlan, page: int) -> list[int]:
     """Seeds of this process's clips of a page, all inside the training range, never the same for
     two pages of a stage or two processes.
     """
-    first = TRAIN_SEEDS.start + plan.stage * 100_000_000 + page * plan.clips_per_page
+    assert (page + 1) * plan.clips_per_page <= _SEEDS
+    part = 2 * plan.stage + plan.singles
+    first = TRAIN_SEEDS.start + part * _SEEDS + page * plan.clips_per_page
     assert first + plan.clips_per_page <= TRAIN_SEEDS.stop
     return list(range(first, first + plan.clips_per_page))[plan.rank :: plan.learners]
 
@@ -71,7 +78,7 @@ def compact(clip: Clip) -> Clip:
         if clip.images.is_floating_point()
         else clip.images
     )
-    return Clip(images, clip.depth.half(), clip.T_world_camera, clip.focal_px)
+    return replace(clip, images=images, depth=clip.depth.half())
 
 
 class Pages(torch.utils.data.Dataset[Clip]):
@@ -157,7 +164,7 @@ def _draw(pages: list[Clip], random: np.random.Generator, batch: int) -> Clip:
         for field in fields(Clip)
     }
     clip = varied(Clip(**joined), random)
-    return Clip(clip.images.float() / 255, clip.depth.float(), clip.T_world_camera, clip.focal_px)
+    return replace(clip, images=clip.images.float() / 255, depth=clip.depth.float())
 
 
 def varied(clip: Clip, random: np.random.Generator) -> Clip:

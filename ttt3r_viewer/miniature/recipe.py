@@ -30,6 +30,8 @@ class Stage:
     """The state's gradient is cut after so many frames."""
     path_stride: int = 1
     """Clips take every k-th pose of a camera path, k drawn from 1 to this."""
+    singles: int = 0
+    """Pictures of a step, each of a room of its own, that are seen alone, beside the clips."""
     warm_up: int = 200
 
 
@@ -76,6 +78,7 @@ RAYS = KEEPING | {
 SHIFT = SLOW | {
     "translation": 4.0, "rays": 5.0, "world_rays": 3.0, "ray_shift": 10.0, "alone_rays": 4.0,
 }  # fmt: skip
+MANY = SHIFT | {"alone_lens": 0.7}
 
 
 @dataclass(frozen=True)
@@ -96,11 +99,14 @@ class Recipe:
         Stage("steps of twelve", 450, 12, 3, 3e-4, STEPS, 6, path_stride=6, warm_up=50),
         Stage("clips of sixteen", 2000, 16, 12, 5e-4, LONGER, 8, path_stride=6, warm_up=30),
         Stage("open rooms", 600, 4, 48, 6e-4, ROOMS, path_stride=16, warm_up=20),
-        Stage("keep eight", 650, 8, 24, 5e-4, KEEPING, 8, path_stride=12, warm_up=10),
-        Stage("wide sixteen", 600, 16, 12, 5e-4, WIDE, 8, path_stride=10, warm_up=10),
-        Stage("slow sixteen", 270, 16, 12, 4e-4, SLOW, 8, path_stride=3, warm_up=5),
-        Stage("rays of eight", 332, 8, 24, 6e-4, RAYS, 8, path_stride=6, warm_up=10),
-        Stage("rays of sixteen", 1248, 16, 12, 5e-4, SHIFT, 8, path_stride=3, warm_up=10),
+        Stage("keep eight", 650, 8, 24, 5e-4, KEEPING, 8, path_stride=12, warm_up=10, singles=48),
+        Stage("wide sixteen", 600, 16, 12, 5e-4, WIDE, 8, path_stride=10, warm_up=10, singles=48),
+        Stage("slow sixteen", 270, 16, 12, 4e-4, SLOW, 8, path_stride=3, warm_up=5, singles=48),
+        Stage("rays of eight", 332, 8, 24, 6e-4, RAYS, 8, path_stride=6, warm_up=10, singles=48),
+        Stage(
+            "rays of sixteen", 1248, 16, 12, 5e-4, SHIFT, 8, path_stride=3, warm_up=10, singles=48
+        ),
+        Stage("many rooms", 1300, 16, 12, 5e-4, MANY, 8, path_stride=3, warm_up=20, singles=48),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5
@@ -109,7 +115,10 @@ class Recipe:
     average_decay: float = 0.995
     """Of the exponential moving average whose weights are shipped."""
     clips_per_page: int = 96
-    page_uses: int = 4
+    page_uses: int = 3
+    """Steps that each clip serves."""
+    single_uses: int = 2
+    """Steps that each single picture serves."""
     validate_every: int = 500
     validation_rooms: int = 32
     checkpoint_every: int = 250

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,12 +23,11 @@ import torch
 from torch import Tensor
 
 from ttt3r_viewer.errors import SettingsError, ViewerError, WeightsError
-from ttt3r_viewer.miniature.auxiliary import Auxiliary
+from ttt3r_viewer.miniature.auxiliary import Auxiliary, alone_losses
 from ttt3r_viewer.miniature.crew import ALONE, Crew, in_crew
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
 from ttt3r_viewer.miniature.loss_curves import Curves
 from ttt3r_viewer.miniature.losses import (
-    alone_losses,
     clip_losses,
     targets_of,
     unroll,
@@ -172,7 +172,13 @@ def learning_rate(stage: Stage, done: int) -> float:
 
 
 def train_step(
-    trainee: Trainee, recipe: Recipe, stage: Stage, done: int, clip: Clip, crew: Crew
+    trainee: Trainee,
+    recipe: Recipe,
+    stage: Stage,
+    done: int,
+    clip: Clip,
+    singles: Clip | None,
+    crew: Crew,
 ) -> dict[str, float]:
     """One step of one stage on this process's share of a batch; returns every loss and share of
     right answers by name.
@@ -192,8 +198,8 @@ def train_step(
             keep_gradient_frames=stage.keep_gradient_frames,
         )
         auxiliary, right = trainee.auxiliary.losses(steps, truth, clip.focal_px)
-        if stage.weights.get("alone"):
-            auxiliary |= alone_losses(trainee.network, steps, truth)
+        if singles is not None:
+            auxiliary |= alone_losses(trainee.network, trainee.auxiliary, singles.to(device))
     losses = clip_losses(steps, truth) | auxiliary
     total = weighted_sum(losses, stage.weights)
     for optimizer in trainee.optimizers:
@@ -217,8 +223,10 @@ def train_step(
 
 def stage_batches(
     recipe: Recipe, number: int, done: int, device: str, workers: int, crew: Crew
-) -> Iterator[Clip]:
-    """This process's share of a stage's batches, from its step `done` on."""
+) -> Iterator[tuple[Clip, Clip | None]]:
+    """This process's share of a stage's batches and of their single pictures, from its step `done`
+    on.
+    """
     stage = recipe.stages[number]
     height, width = PRESETS[recipe.preset].image_size
     plan = PagePlan(
@@ -234,15 +242,27 @@ def stage_batches(
         rank=crew.rank,
         learners=crew.size,
     )
-    return batches_from(plan, done, stage.batch)
+    clips = batches_from(plan, done, stage.batch)
+    if not stage.singles:
+        return zip(clips, itertools.repeat(None))
+    alone = replace(plan, frames=1, uses=recipe.single_uses, singles=True)
+    return zip(clips, batches_from(alone, done, stage.singles), strict=False)
 
 
 def refuse_idle_processes(recipe: Recipe, crew: Crew) -> None:
-    """Raise `SettingsError` where a batch has fewer clips than there are processes."""
-    if too_small := [stage.name for stage in recipe.stages if stage.batch < crew.size]:
-        raise SettingsError(
-            f"--processes {crew.size}: stage {too_small[0]!r} has batches of fewer clips; give less"
-        )
+    """Raise `SettingsError` where a batch has fewer clips, or single pictures, than there are
+    processes.
+    """
+    for stage in recipe.stages:
+        for count, what in (
+            (stage.batch, "clips"),
+            (stage.singles or crew.size, "single pictures"),
+        ):
+            if count < crew.size:
+                raise SettingsError(
+                    f"--processes {crew.size}: stage {stage.name!r} has batches of fewer {what}; "
+                    "give less"
+                )
 
 
 def train(
@@ -283,8 +303,8 @@ def train(
         first += stage.steps
         if done >= stage.steps:
             continue
-        for clip in stage_batches(recipe, number, done, device, workers, crew):
-            report = train_step(trainee, recipe, stage, done, clip, crew)
+        for clip, singles in stage_batches(recipe, number, done, device, workers, crew):
+            report = train_step(trainee, recipe, stage, done, clip, singles, crew)
             done += 1
             late = crew.any(time.monotonic() > end or crew.is_orphaned)
             last = late or done == stage.steps
