@@ -38,7 +38,13 @@ from ttt3r_viewer.miniature.losses import (
     unroll,
 )
 from ttt3r_viewer.miniature.measures import Record, pose_measures, summaries
-from ttt3r_viewer.miniature.pages import PagePlan, batches_from, page_seeds, varied
+from ttt3r_viewer.miniature.pages import (
+    PagePlan,
+    batches_from,
+    page_seeds,
+    render_page,
+    varied,
+)
 from ttt3r_viewer.miniature.recipe import Recipe, Stage, recipe_from
 from ttt3r_viewer.miniature.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Clip, render_clips
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
@@ -270,6 +276,24 @@ def test_a_varied_clip_is_the_same_world_from_its_own_first_camera(clip):
         assert torch.allclose(points, before.points_world[number, order].double(), atol=1e-4)
     assert len(orders) == 2
     assert len(exchanges) > 3
+
+
+def test_a_page_holds_slow_and_fast_clips_side_by_side():
+    plan = PagePlan(0, 2, 16, 24, 6, 1, 3, "cpu", 0)
+    page = render_page(plan, 0)
+    alone = {
+        stride: render_clips(page_seeds(plan, 0), 2, 16, 24, device="cpu", stride=stride)
+        for stride in (1, 2, 3)
+    }
+    found = {
+        (seed, stride)
+        for clip in page.T_world_camera
+        for stride, clips in alone.items()
+        for seed, pose in enumerate(clips.T_world_camera)
+        if torch.allclose(clip, pose, atol=1e-7)
+    }
+    assert sorted(seed for seed, _ in found) == list(range(6))
+    assert len({stride for _, stride in found}) > 1
 
 
 def test_batches_are_the_same_after_an_interruption():

@@ -8,7 +8,7 @@ steps, and of processes that learn together each renders only what it learns fro
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -34,7 +34,7 @@ class PagePlan:
     uses: int
     """How many steps draw from a page: batches mix clips of the `uses` latest pages."""
     path_stride: int
-    """Largest stride along the camera path; each page draws one of 1..path_stride."""
+    """Largest stride along the camera path; each clip draws one of 1..path_stride."""
     device: str
     workers: int
     """Processes that render ahead; 0 renders in the training process (on a GPU, say)."""
@@ -59,16 +59,28 @@ def page_seeds(plan: PagePlan, page: int) -> list[int]:
 
 
 def render_page(plan: PagePlan, page: int) -> Clip:
-    """Render one page of clips."""
-    stride = int(np.random.default_rng((plan.stage, page)).integers(1, plan.path_stride + 1))
-    return render_clips(
-        page_seeds(plan, page),
-        plan.frames,
-        plan.height,
-        plan.width,
-        device=plan.device,
-        stride=stride,
-    )
+    """Render one page of clips, slow and fast ones side by side."""
+    seeds = np.array(page_seeds(plan, page))
+    random = np.random.default_rng((plan.stage, page, plan.rank))
+    strides = random.integers(1, plan.path_stride + 1, len(seeds))
+    alike = [
+        render_clips(
+            seeds[strides == stride].tolist(),
+            plan.frames,
+            plan.height,
+            plan.width,
+            device=plan.device,
+            stride=int(stride),
+        )
+        for stride in np.unique(strides)
+    ]
+    return joined(alike)
+
+
+def joined(clips: Sequence[Clip]) -> Clip:
+    """Several batches as one."""
+    parts = {one.name: [getattr(clip, one.name) for clip in clips] for one in fields(Clip)}
+    return Clip(**{name: torch.cat(tensors) for name, tensors in parts.items()})
 
 
 def compact(clip: Clip) -> Clip:
@@ -159,11 +171,9 @@ def batches_from(plan: PagePlan, step: int, batch: int) -> Iterator[Clip]:
 def _draw(pages: list[Clip], random: np.random.Generator, batch: int) -> Clip:
     clips = sum(len(page.focal_px) for page in pages)
     chosen = torch.from_numpy(np.sort(random.choice(clips, batch, replace=clips < batch)))
-    joined = {
-        field.name: torch.cat([getattr(page, field.name) for page in pages])[chosen]
-        for field in fields(Clip)
-    }
-    clip = varied(Clip(**joined), random)
+    every = joined(pages)
+    drawn = Clip(*(getattr(every, one.name)[chosen] for one in fields(Clip)))
+    clip = varied(drawn, random)
     return replace(clip, images=clip.images.float() / 255, depth=clip.depth.float())
 
 
