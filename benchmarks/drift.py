@@ -7,7 +7,8 @@ the camera's rotation error beside the true turn since the first frame, its posi
 the true distance from there, how much of the true offset is found (1: all; 0: nothing, as of a
 camera that did not move), the mean gain, and the state's change. Then the ATE (Sim3) as a share of
 the true path's spread about its centre: an estimate that tells nothing about the path has 1, for a
-similarity may shrink it to a point.
+similarity may shrink it to a point. Beside it that of a straight line walked at an even pace, whose
+direction and length a similarity finds by itself.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ FAR_M = 0.2
 def watch(
     network: ReconstructionNetwork, rules: str, room: int, frames: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(rule, frame, column) of `COLUMNS`, and (rule, length) ATE over spread of one room."""
+    """(rule, frame, column) of `COLUMNS`, and (rule, length) ATE over spread of one room, the last
+    row that of a straight line.
+    """
     height, width = network.config.image_size
     clip = render_clips([room], frames, height, width, device=network.device)
     truth = clip.T_world_camera[0].double().numpy()
@@ -63,6 +66,9 @@ def watch(
         )
         table.append(np.stack([np.asarray(one, float) for one in columns], axis=1))
         shares.append([share_of_spread(truth[:n], poses[:n]) for n in LENGTHS if n <= frames])
+    straight = np.tile(np.eye(4), (frames, 1, 1))
+    straight[:, 0, 3] = np.arange(frames)
+    shares.append([share_of_spread(truth[:n], straight[:n]) for n in LENGTHS if n <= frames])
     return np.stack(table), np.array(shares)
 
 
@@ -129,7 +135,7 @@ def main() -> int:
     print("ATE (Sim3) / spread of the true path, median over rooms")
     lengths = [n for n in LENGTHS if n <= given.frames]
     print(f"{'rule':14} " + " ".join(f"{n:>6}" for n in lengths))
-    for rule, row in zip(rules, shares, strict=True):
+    for rule, row in zip((*rules, "straight line"), shares, strict=True):
         print(f"{rule:14} " + " ".join(f"{one:6.3f}" for one in row))
     if given.picture:
         draw(given.picture, rules, medians)
