@@ -369,6 +369,16 @@ def test_a_recipe_with_an_unknown_key_is_refused(tmp_path):
         recipe_from(path)
 
 
+def test_a_stage_that_weighs_single_pictures_must_have_some(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "stages:\n- {name: lone, steps: 1, frames: 2, batch: 2, learning_rate: 0.001, "
+        "weights: {self: 1.0, alone: 1.0}}\n"
+    )
+    with pytest.raises(SettingsError, match=r"stage 'lone': alone: .* give singles"):
+        recipe_from(path)
+
+
 @needs_muon
 def test_training_can_start_from_shipped_weights(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(PRESETS, "tiny", TINY)

@@ -34,6 +34,15 @@ class Stage:
     """Pictures of a step, each of a room of its own, that are seen alone, beside the clips."""
     warm_up: int = 200
 
+    def __post_init__(self) -> None:
+        """Raise `SettingsError` where losses of single pictures would teach nothing."""
+        alone = sorted(name for name in self.weights if name.startswith("alone"))
+        if alone and not self.singles:
+            raise SettingsError(
+                f"stage {self.name!r}: {', '.join(alone)}: losses of single pictures, of which it "
+                "has none; give singles, 48 say"
+            )
+
 
 DEPTH = {
     "self": 1.0, "translation": 0.1, "quaternion": 0.1,
