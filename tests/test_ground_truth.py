@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ttt3r_viewer.errors import EvaluationError, ViewerError
@@ -246,6 +246,7 @@ JSON = st.recursive(
         ),
     )
 )
+@example(("g.txt", b"0 1 0 0 0 0 1 0 1e-320 0 0 0"))
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

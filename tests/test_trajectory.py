@@ -18,6 +18,7 @@ from ttt3r_viewer.evaluate.trajectory import (
     Trajectory,
     associate,
     ate,
+    faulty_poses,
     rotation_angles_rad,
     rpe,
 )
@@ -357,3 +358,10 @@ def test_moments_of_pairs_added_one_by_one_are_those_of_all():
     assert added.scale == pytest.approx(batch.scale, rel=1e-6)
     assert added.R_target_source == pytest.approx(batch.R_target_source, abs=1e-6)
     assert added.rms == pytest.approx(batch.rms, rel=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_matrix_next_to_none_is_faulty_and_nothing_else_is_said():
+    poses = np.tile(np.eye(4), (2, 1, 1))
+    poses[1, :3, :3] = [[0, 1, 0], [0, 0, 1], [1e-320, 0, 0]]
+    assert faulty_poses(poses).tolist() == [False, True]

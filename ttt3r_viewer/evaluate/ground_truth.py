@@ -254,7 +254,8 @@ def _rigid(
     is none to the digits that such files have.
     """
     R, positions = T_world_camera[:, :3, :3], T_world_camera[:, :3, 3]
-    with np.errstate(invalid="ignore", over="ignore"):
+    # The determinant divides by pivots, which may be next to nothing.
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         off = np.abs(R.transpose(0, 2, 1) @ R - np.eye(3)).max(axis=(1, 2))
         rotation = (off <= _ROUNDED) & (np.linalg.det(R) > 0)
         near = (np.abs(positions) <= FARTHEST_M).all(axis=1)

@@ -98,7 +98,8 @@ def faulty_poses(T_world_camera: NDArray[np.float64]) -> NDArray[np.bool_]:
     position lies beyond `FARTHEST_M`, or the rotation is none within `ROTATION_TOLERANCE`.
     """
     R = T_world_camera[:, :3, :3]
-    with np.errstate(invalid="ignore", over="ignore"):
+    # The determinant divides by pivots, which may be next to nothing.
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         off = np.abs(R.transpose(0, 2, 1) @ R - np.eye(3)).max(axis=(1, 2), initial=0.0)
         near = (np.abs(T_world_camera[:, :3, 3]) <= FARTHEST_M).all(axis=1)
         proper = np.linalg.det(R) > 0
