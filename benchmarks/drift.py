@@ -49,9 +49,13 @@ def watch(
     images = (clip.images[0] * 255).round().byte().numpy()
     lanes = Lanes(network, rules_from_text(rules))
     seen = [lanes.process(image) for image in images]
-    table, shares = [], []
+    lengths = [n for n in LENGTHS if n <= frames]
+    straight = np.tile(np.eye(4), (frames, 1, 1))
+    straight[:, 0, 3] = np.arange(frames)
+    table, paths = [], []
     for lane in zip(*seen, strict=True):
         poses = np.stack([result.camera.T_world_camera for result in lane])
+        paths.append(poses)
         R, t = truth[:, :3, :3], truth[:, :3, 3]
         far = np.linalg.norm(t, axis=1)
         along = (poses[:, :3, 3] * t).sum(axis=1) / np.maximum(far, 1e-9) ** 2
@@ -65,10 +69,9 @@ def watch(
             [result.state_change for result in lane],
         )
         table.append(np.stack([np.asarray(one, float) for one in columns], axis=1))
-        shares.append([share_of_spread(truth[:n], poses[:n]) for n in LENGTHS if n <= frames])
-    straight = np.tile(np.eye(4), (frames, 1, 1))
-    straight[:, 0, 3] = np.arange(frames)
-    shares.append([share_of_spread(truth[:n], straight[:n]) for n in LENGTHS if n <= frames])
+    shares = [
+        [share_of_spread(truth[:n], path[:n]) for n in lengths] for path in (*paths, straight)
+    ]
     return np.stack(table), np.array(shares)
 
 

@@ -40,13 +40,9 @@ class Seen:
     focal_off: NDArray[np.float64]
     """log(told / true focal length)."""
     scale_off: NDArray[np.float64]
-    """log of the median over pixels of told / true depth."""
-    depth_error: NDArray[np.float64]
-    """Median over pixels of |z - z_true| / z_true."""
-    shape_error: NDArray[np.float64]
-    """The same after division by the scale."""
-    mended_error: NDArray[np.float64]
-    """The same after division by exp(slope * (focal - its mean))."""
+    """log of the median of `ratio`."""
+    ratio: NDArray[np.float64]
+    """Told / true depth of every pixel, (height, width), of several rooms (room, height, width)."""
     turn_found: NDArray[np.float64]
     """Slope of the told on the true rotation vectors; nan where the camera hardly turns."""
     turn_across: NDArray[np.float64]
@@ -66,10 +62,13 @@ def turn_shares(told: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[f
     return float(found), float(np.linalg.norm(vectors - found * vectors_true) / size)
 
 
-def look(
-    network: ReconstructionNetwork, seeds: Iterable[int], frames: int, slope: float, mean: float
-) -> Seen:
-    """Run each room, with a slope of log scale on log focal length to mend the depth by."""
+def depth_errors(ratio: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(room,) median over pixels of |z / scale - z_true| / z_true, scale (room,)."""
+    return np.median(np.abs(ratio / scale[:, None, None] - 1), axis=(1, 2))
+
+
+def look(network: ReconstructionNetwork, seeds: Iterable[int], frames: int) -> Seen:
+    """Run each room."""
     height, width = network.config.image_size
     rows = []
     for seed in seeds:
@@ -78,23 +77,19 @@ def look(
         images = (clip.images[0] * 255).round().byte().numpy()
         results = [lanes.process(image)[0] for image in images]
         focal_px = float(clip.focal_px[0])
-        focal = np.log(focal_px / width)
         ratio = results[0].points_camera[..., 2].astype(np.float64) / clip.depth[0, 0].numpy()
-        scale = np.median(ratio)
         told = np.stack([result.camera.T_world_camera for result in results])
         rows.append(
             (
-                focal,
+                np.log(focal_px / width),
                 np.log(results[0].camera.focal_px / focal_px),
-                np.log(scale),
-                np.median(np.abs(ratio - 1)),
-                np.median(np.abs(ratio / scale - 1)),
-                np.median(np.abs(ratio / np.exp(slope * (focal - mean)) - 1)),
+                np.log(np.median(ratio)),
+                ratio,
                 *turn_shares(told, clip.T_world_camera[0].double().numpy()),
             )
         )
         print(f"room {seed}", end="\r", file=sys.stderr, flush=True)
-    return Seen(*np.array(rows).T)
+    return Seen(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
 def main() -> int:
@@ -109,17 +104,18 @@ def main() -> int:
     given = parser.parse_args()
     network = load_network(given.weights, device="cpu", dtype="float32")
     share_cpu(network)
-    others = look(network, VALIDATION_SEEDS[: given.rooms], 1, 0.0, 0.0)
-    slope, mean = np.polyfit(others.focal, others.scale_off, 1)[0], others.focal.mean()
-    seen = look(network, range(given.seed, given.seed + given.rooms), given.frames, slope, mean)
+    others = look(network, VALIDATION_SEEDS[: given.rooms], 1)
+    seen = look(network, range(given.seed, given.seed + given.rooms), given.frames)
+    slope = np.polyfit(others.focal, others.scale_off, 1)[0]
+    lens_scale = np.exp(slope * (seen.focal - others.focal.mean()))
     middle = np.median(others.focal)
     told = {
         "focal length off, |log|": np.abs(seen.focal_off),
         "  if it were always the middle one": np.abs(seen.focal - middle),
         "scale of depth off, |log|": np.abs(seen.scale_off),
-        "depth error": seen.depth_error,
-        "  without its scale": seen.shape_error,
-        "  if the lens were known": seen.mended_error,
+        "depth error": depth_errors(seen.ratio, np.ones_like(seen.focal)),
+        "  without its scale": depth_errors(seen.ratio, np.exp(seen.scale_off)),
+        "  if the lens were known": depth_errors(seen.ratio, lens_scale),
         "share of the turn that is found": seen.turn_found[np.isfinite(seen.turn_found)],
         "  told across it": seen.turn_across[np.isfinite(seen.turn_across)],
     }

@@ -18,11 +18,7 @@ from ttt3r_viewer.evaluate.trajectory import Trajectory
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.miniature import evaluate, loss_curves
 from ttt3r_viewer.miniature import train as training
-from ttt3r_viewer.miniature.auxiliary import (
-    Auxiliary,
-    alone_losses,
-    correspondence,
-)
+from ttt3r_viewer.miniature.auxiliary import Auxiliary, alone_losses, correspondence
 from ttt3r_viewer.miniature.crew import Crew
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
 from ttt3r_viewer.miniature.losses import (

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError, system_words
-from ttt3r_viewer.evaluate.trajectory import FARTHEST_M
+from ttt3r_viewer.evaluate.trajectory import FARTHEST_M, sound_parts
 from ttt3r_viewer.geometry import pose_from_vector
 
 FILE_NAMES = ("groundtruth.txt", "poses_tum.txt", "poses.txt", "transforms.json")
@@ -253,19 +253,14 @@ def _rigid(
     Raises `EvaluationError` where a number is not finite, a position is out of range, or a rotation
     is none to the digits that such files have.
     """
-    R, positions = T_world_camera[:, :3, :3], T_world_camera[:, :3, 3]
-    # The determinant divides by pivots, which may be next to nothing.
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        off = np.abs(R.transpose(0, 2, 1) @ R - np.eye(3)).max(axis=(1, 2))
-        rotation = (off <= _ROUNDED) & (np.linalg.det(R) > 0)
-        near = (np.abs(positions) <= FARTHEST_M).all(axis=1)
+    near, rotation = sound_parts(T_world_camera, _ROUNDED)
     for fits, wanted in (
         (near, f"a finite position within {FARTHEST_M:g} of the origin"),
         (rotation, "a rotation matrix, without scale or mirroring"),
     ):
         if not fits.all():
             raise EvaluationError(f"{path} {places[int(fits.argmin())]}: wanted {wanted}: {_MEND}")
-    left, _, right = np.linalg.svd(R)
+    left, _, right = np.linalg.svd(T_world_camera[:, :3, :3])
     exact = T_world_camera.copy()
     exact[:, :3, :3] = left @ right
     return exact
