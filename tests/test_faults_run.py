@@ -153,6 +153,20 @@ def test_three_bad_frames_in_a_row_begin_the_state_anew_where_the_camera_was(
     assert np.abs(seen.gain - expected[2].gain).max() < 1e-4
 
 
+def test_a_look_behind_six_bad_frames_in_a_row_sees_what_the_run_saw(case, network, monkeypatch):
+    pictures = case.arrays["frames"]
+    spoil(monkeypatch, network, range(2, 8))
+    lanes = Lanes(network, rules_from_text("ttt3r"))
+    store, _ = run_of(Recorded(pictures, count=11), lanes)
+    seen = store.snapshot().frames
+    assert [(one.index, one.segment) for one in seen] == [(0, 0), (1, 0), (8, 2), (9, 2), (10, 2)]
+    monkeypatch.undo()
+    kept = lanes._recall._moments
+    for number in list(kept)[1:]:
+        del kept[number]
+    assert np.abs(lanes.inspect(0, 4).gain - seen[4].gain).max() < 1e-3  # kept in float16
+
+
 def test_bad_frames_are_remembered_by_a_checkpoint(case, network, monkeypatch):
     pictures = case.arrays["frames"]
     spoil(monkeypatch, network, (2, 3))

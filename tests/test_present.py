@@ -170,6 +170,9 @@ def test_what_moves_is_stopped_and_goes_on_where_it_was():
     assert orbiting.moving(60, 100.0)
     assert orbiting.toggled_motion("tour", 101.0).motion == "tour"
     assert orbiting.toggled_motion("orbit", 101.0).motion == "still"
+    # Where nothing moves the view, its clock does not go either.
+    for still in (show, orbiting.still()):
+        assert not still.stopped(101.0).started(102.0).motion_clock.going
 
 
 def test_the_tour_is_kept_in_its_folder_and_read_again(tmp_path: Path):

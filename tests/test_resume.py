@@ -231,18 +231,13 @@ def test_what_differs_is_named_and_nothing_is_changed(whole, pictures, tmp_path,
     assert files_of(out) == before
 
 
+@pytest.mark.usefixtures("another_frame")
 def test_another_input_under_the_same_name_is_noticed(whole, pictures, tmp_path, capsys):
     out = cut(whole, tmp_path / "out", 21, 18)
     before = files_of(out)
-    shown = pictures / "018.jpg"  # the latest behind the checkpoint: one was unreadable
     latest = Checkpoint.read(checkpoint_files(out / "archive")[0]).progress
-    assert latest.index == 18
-    was = shown.read_bytes()
-    try:
-        shutil.copy(pictures / "001.jpg", shown)
-        error = complaint(capsys, words_for(pictures, out, "--resume"))
-    finally:
-        shown.write_bytes(was)
+    assert latest.index == 18  # one was unreadable
+    error = complaint(capsys, words_for(pictures, out, "--resume"))
     assert "its frame 18 is not what was recorded (018.jpg)" in error
     assert files_of(out) == before
 
@@ -477,17 +472,38 @@ def test_the_page_goes_on_looks_into_what_was_before_and_restarts(whole, picture
     assert run.end() == 22
 
 
-def test_a_session_that_cannot_be_gone_on_with_stays_whatever_is_pressed(whole, pictures, tmp_path):
-    out = cut(whole, tmp_path / "out", 21, 18)
+@pytest.fixture
+def another_frame(pictures):
+    """Of the input one picture is another than when it was recorded."""
+    shown = pictures / "018.jpg"  # the latest behind the checkpoint
+    was = shown.read_bytes()
+    shutil.copy(pictures / "001.jpg", shown)
+    yield
+    shown.write_bytes(was)
+
+
+def stays_whatever_is_pressed(run: Reconstruction, out: Path, why: str) -> None:
     (out / "run.json").write_text("of before")
     before = files_of(out)
-    run = in_the_page(pictures, out, resume=True, size=96)
     run.worker.start()
     wait_for(lambda: run.store.snapshot().status.phase == "failed", "the failure")
-    assert "recorded with size 160" in run.store.snapshot().status.message
+    assert why in run.store.snapshot().status.message
     epoch = run.store.snapshot().epoch
     run.commands.put(Restart())
     wait_for(lambda: run.store.snapshot().epoch > epoch, "the second try")
     wait_for(lambda: run.store.snapshot().status.phase == "failed", "the failure")
     run.end()
     assert files_of(out) == before
+
+
+def test_a_session_of_another_size_stays_whatever_is_pressed(whole, pictures, tmp_path):
+    out = cut(whole, tmp_path / "out", 21, 18)
+    run = in_the_page(pictures, out, resume=True, size=96)
+    stays_whatever_is_pressed(run, out, "recorded with size 160")
+
+
+@pytest.mark.usefixtures("another_frame")
+def test_a_session_of_another_input_stays_whatever_is_pressed(whole, pictures, tmp_path):
+    out = cut(whole, tmp_path / "out", 21, 18)
+    run = in_the_page(pictures, out, resume=True)
+    stays_whatever_is_pressed(run, out, "its frame 18 is not what was recorded (018.jpg)")

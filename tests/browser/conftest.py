@@ -140,6 +140,12 @@ class Ui:
             return
         raise AssertionError(f"{label} never offered {option}")
 
+    def press(self, key: str) -> None:
+        """Press a key of the page, which an input that has the focus would take for itself."""
+        self.page.evaluate("document.activeElement?.blur()")
+        self.page.keyboard.press(key)
+        self.settle()
+
     def settle(self) -> None:
         """Leave time between two actions: viser's page sends one message per 50 ms, no more."""
         self.page.wait_for_timeout(120)

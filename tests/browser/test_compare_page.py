@@ -133,7 +133,10 @@ def test_resets_are_set_restarted_and_two_other_lanes_begun(pair):
     wait_for(attempt, "the interval")
     wait_for(lambda: begun.store.snapshot().frames[-1].segment > 0, "a reset")
     epoch = begun.store.snapshot().epoch
+    ui.press("g")
+    ui.wait_probe("the growth", replaying=True, live=False)
     ui.button("Restart with these").click()
+    ui.wait_probe("the newest frame", replaying=False, live=True)
     wait_for(lambda: begun.was_told(Restart()), "the restart")
     wait_for(lambda: begun.store.snapshot().epoch > epoch, "an empty scene")
     ui.wait_probe("no change since the restart", marks=0)

@@ -188,10 +188,12 @@ def test_maps_and_numbers_can_be_saved_and_read_back(still):
 def test_a_frame_that_moved_the_state_is_gone_to(still):
     run, ui = still
     look_inside(ui)
+    ui.press("g")
+    ui.wait_probe("the growth", replaying=True)
     open_folder(ui, "Frame statistics", ui.button("Go to this frame"))
     ui.choose("Moved most", "Frame 3: moved 0.0833")
     ui.button("Go to this frame").click()
-    ui.wait_probe("the third frame", position=2, live=False)
+    ui.wait_probe("the third frame", position=2, live=False, replaying=False)
     wait_inspect(ui, "its inside", sequence=2)
     assert questions(run)[-1] == Inspect(0, 2)
     assert "Looked into frame 3" in ui.text("inspect-note")

@@ -57,11 +57,6 @@ def presented(folder: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
         viewer.stop()
 
 
-def press(ui: Ui, key: str) -> None:
-    ui.page.keyboard.press(key)
-    ui.settle()
-
-
 def test_a_session_is_presented_with_captions_and_keys_alone(tmp_path, open_ui):
     record(tmp_path)
     with presented(tmp_path, open_ui) as ui:
@@ -73,9 +68,9 @@ def test_a_session_is_presented_with_captions_and_keys_alone(tmp_path, open_ui):
         expect(ui.page.get_by_test_id("status")).not_to_be_visible()
         expect(ui.button("Restart")).not_to_be_visible()
 
-        press(ui, "Shift+?")
+        ui.press("Shift+?")
         expect(ui.page.get_by_test_id("keys")).to_be_visible()
-        press(ui, "Shift+?")
+        ui.press("Shift+?")
         expect(ui.page.get_by_test_id("keys")).to_have_count(0)
 
         ui.wait_probe("the orbit", motion="orbit", motion_going=True, taken=0)
@@ -84,9 +79,9 @@ def test_a_session_is_presented_with_captions_and_keys_alone(tmp_path, open_ui):
             lambda: places.add(tuple(np.round(ui.client.camera.position, 3))) or len(places) > 5,
             "the view to move",
         )
-        press(ui, "Space")
+        ui.press("Space")
         ui.wait_probe("the pause", motion_going=False)
-        press(ui, "Space")
+        ui.press("Space")
         ui.wait_probe("the orbit again", motion_going=True)
         # A person who takes the view keeps it.
         ui.page.mouse.move(400, 300)
@@ -100,20 +95,20 @@ def test_a_session_is_presented_with_captions_and_keys_alone(tmp_path, open_ui):
 
         wait_for(drag, "the view to be left alone")
         ui.page.mouse.up()
-        press(ui, "o")
+        ui.press("o")
         ui.wait_probe("no orbit", motion="still")
 
-        press(ui, "g")
+        ui.press("g")
         ui.wait_probe("the growth", replaying=True, live=False, position=FRAMES - 1)
-        press(ui, "j")
+        ui.press("j")
         ui.wait_probe("the frame before", replaying=False, position=FRAMES - 2)
         assert f"frame {FRAMES - 1} of {FRAMES}" in ui.text("present-frame")
-        press(ui, "c")
+        ui.press("c")
         ui.wait_probe("lanes side by side", arrangement="side by side")
-        press(ui, "b")
+        ui.press("b")
         ui.wait_probe("one lane", arrangement="blink")
 
-        press(ui, "h")
+        ui.press("h")
         expect(ui.button("Restart")).to_be_visible()
         expect(ui.page.get_by_test_id("present")).to_have_count(0)
 
@@ -121,10 +116,10 @@ def test_a_session_is_presented_with_captions_and_keys_alone(tmp_path, open_ui):
 def test_a_screenshot_is_twice_as_large_as_the_page(tmp_path, open_ui):
     record(tmp_path)
     with presented(tmp_path, open_ui) as ui:
-        press(ui, "Space")
+        ui.press("Space")
         ui.wait_probe("the pause", motion_going=False)
         with ui.page.expect_download(timeout=60_000) as waiting:
-            press(ui, "p")
+            ui.press("p")
         assert waiting.value.suggested_filename == f"screenshot_{FRAMES:05d}.png"
         picture = Image.open(io.BytesIO(Path(waiting.value.path()).read_bytes()))
         assert picture.format == "PNG"
@@ -135,14 +130,14 @@ def test_a_screenshot_is_twice_as_large_as_the_page(tmp_path, open_ui):
 def test_a_tour_is_recorded_kept_and_replayed_when_the_session_is_opened_again(tmp_path, open_ui):
     record(tmp_path)
     with presented(tmp_path, open_ui) as ui:
-        press(ui, "o")
+        ui.press("o")
         ui.wait_probe("no orbit", motion="still")
-        press(ui, "m")
+        ui.press("m")
         ui.wait_probe("a view", tour_views=1)
         ui.page.mouse.move(400, 300)
         ui.page.mouse.wheel(0, 400)
         ui.page.wait_for_timeout(1500)
-        press(ui, "m")
+        ui.press("m")
         ui.wait_probe("another view", tour_views=2)
     keyframes = read_tour(tmp_path / TOUR_FILE).keyframes
     first, last = (one.T_world_camera[:3, 3] for one in keyframes)
@@ -150,14 +145,15 @@ def test_a_tour_is_recorded_kept_and_replayed_when_the_session_is_opened_again(t
 
     with presented(tmp_path, open_ui) as ui:
         ui.wait_probe("the tour", tour_views=2)
-        press(ui, "t")
+        ui.press("t")
         ui.wait_probe("the tour", motion="tour")
         for name, place in (("first", first), ("last", last)):
             wait_for(
                 lambda place=place: np.linalg.norm(ui.client.camera.position - place) < 0.02,
                 f"the {name} view",
             )
-        press(ui, "h")
+        ui.wait_probe("the end of the tour", motion="still", motion_going=False)
+        ui.press("h")
         ui.page.get_by_text("Tour", exact=True).click()
         wait_for(lambda: "2 views, 4 s" in ui.text("tour"), "its length")
         ui.button("Clear").click()
@@ -173,10 +169,10 @@ def test_space_pauses_a_run_and_lets_it_go_on(open_ui):
     run.start()
     ui = open_ui(viewer)
     ui.wait_probe("the run", phase="running")
-    press(ui, "Space")
+    ui.press("Space")
     ui.wait_probe("the pause", phase="paused", motion_going=False)
     wait_for(lambda: "paused" in ui.text("present-frame"), "the word")
-    press(ui, "Space")
+    ui.press("Space")
     ui.wait_probe("the run again", phase="running", motion_going=True)
     assert [type(one) for one in run.seen_commands] == [Pause, Play]
     run.stop()

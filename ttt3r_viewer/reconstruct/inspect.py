@@ -97,6 +97,6 @@ def _caught_up(network: ReconstructionNetwork, taken_by: TakenBy, moment: Moment
     """The moment that a frame was really taken from: bad frames before it, which are not kept, may
     have put the state back to its start.
     """
-    if moment.segment == taken_by.segment:
-        return moment
-    return begun_again(network, taken_by.rules, moment)
+    while moment.segment < taken_by.segment:
+        moment = begun_again(network, taken_by.rules, moment)
+    return moment

@@ -89,7 +89,7 @@ class Resumption:
     def rest(self, session: Resumable) -> Iterator[Frame | SkippedFrame]:
         """The frames of the input that are to come.
 
-        Raises `InputError` where the latest frame is not the one that was recorded.
+        Raises `InputError`, at once, where the latest frame is not the one that was recorded.
         """
         latest = self.archive.facts(self.frames - 1)
         frames = self.source.after(latest["index"] - 1)
@@ -102,7 +102,7 @@ class Resumption:
                 f"({latest['name']}), so the session cannot be gone on with: give the input as it "
                 "was, or --overwrite in place of --resume to run it again"
             )
-        yield from (item for item in frames if item.index > self.checkpoint.progress.index)
+        return (item for item in frames if item.index > self.checkpoint.progress.index)
 
 
 def best_checkpoint(archive: Archive, files: list[Checkpoint | ArchiveError]) -> Checkpoint | None:

@@ -212,19 +212,22 @@ class Worker:
 
     def _begin(self, session: FrameProcessor) -> Iterable[Frame | SkippedFrame]:
         """Begin anew, or go on with a session where that is wanted; the frames to come."""
-        resumption, behind = self._resumption, 0
-        if resumption is not None and self._archive is not None:
+        source: Iterable[Frame | SkippedFrame] = self._source
+        behind = 0
+        if (resumption := self._resumption) is not None and self._archive is not None:
             self._status = resumption.restore(
                 *(session, self._archive, self._store, self._status),
                 lambda message: self._say(message=message),
             )
-            self._resumption, behind = None, resumption.frames
+            source, behind = resumption.rest(session), resumption.frames
+            # Until here a restart tries the same again: what was recorded must not be lost.
+            self._resumption = None
             self._say(message="")
         elif self._archive is not None:
             self._archive.begin(self._status)
         if self._checkpoints is not None:
             self._checkpoints.begin(behind)
-        return self._source if resumption is None else resumption.rest(session)
+        return source
 
     def _take_all(self, session: FrameProcessor, frames: ReadyFrames) -> Wish:
         """Take frames until there are no more, or a command ends the run."""

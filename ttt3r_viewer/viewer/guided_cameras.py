@@ -138,6 +138,11 @@ def approached(start: GuidedView, goal: GuidedView, time_sec: float) -> GuidedVi
     )
 
 
+def has_ended(tour: Tour, time_sec: float) -> bool:
+    """Whether a tour lets go of the views, so long after it was begun."""
+    return time_sec > APPROACH_SEC + tour.duration_sec + LINGER_SEC
+
+
 @dataclass
 class _Guided:
     """One browser while its view moves."""
@@ -225,9 +230,8 @@ class GuidedCameras:
             focus = self._find_focus(snapshot, offsets, now_sec)
             return orbit_view(focus, time_sec, self._fov_y_rad)
         if show.motion == "tour" and tour is not None:
-            ended = time_sec > APPROACH_SEC + tour.duration_sec + LINGER_SEC
             goal = tour_view(tour, time_sec - APPROACH_SEC, snapshot.layout.median_depth)
-            return None if ended else goal
+            return None if has_ended(tour, time_sec) else goal
         return None
 
     def _find_focus(

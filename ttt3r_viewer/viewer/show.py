@@ -54,10 +54,14 @@ class ShowSettings:
     """The growth is shown again; the shown frame follows `replay_clock`."""
     replay_clock: Clock = Clock()
 
+    def still(self) -> ShowSettings:
+        """Let the view stand, and end its motion."""
+        return replace(self, motion="still", motion_clock=Clock())
+
     def toggled_motion(self, motion: Motion, now_sec: float) -> ShowSettings:
         """Begin this motion at its beginning, or end it where it is the one that goes on."""
         if self.motion == motion:
-            return replace(self, motion="still", motion_clock=Clock())
+            return self.still()
         return replace(self, motion=motion, motion_clock=Clock(0.0, now_sec))
 
     def replayed(self, now_sec: float) -> ShowSettings:
@@ -80,9 +84,10 @@ class ShowSettings:
 
     def started(self, now_sec: float) -> ShowSettings:
         """Let everything go on from where it stands."""
+        moves = self.motion != "still"
         return replace(
             self,
-            motion_clock=self.motion_clock.started(now_sec),
+            motion_clock=self.motion_clock.started(now_sec) if moves else self.motion_clock,
             replay_clock=self.replay_clock.started(now_sec),
         )
 

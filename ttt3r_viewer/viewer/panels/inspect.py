@@ -78,7 +78,7 @@ class InspectPanel:
         async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
             place = self._moved_places.get(widgets.moved.value)
             if place is not None:
-                controls.change(live=False, position=place)
+                controls.stand_at(live=False, position=place)
 
         @widgets.save_map.on_click
         async def _(event: viser.GuiEvent[viser.GuiButtonGroupHandle]) -> None:

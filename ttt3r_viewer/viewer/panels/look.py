@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import viser
 
@@ -104,7 +103,7 @@ class LookPanel:
 
     def _set_follow(self, follow: bool) -> None:
         """Follow the camera or not; another motion of the view ends with it."""
-        show = replace(self._controls.settings.show, motion="still")
+        show = self._controls.settings.show.still()
         self._controls.change(follow_camera=follow, show=show)
 
     def show(self, settings: ViewSettings, automatic_size: float, lane_count: int) -> None:

@@ -19,6 +19,7 @@ from ttt3r_viewer.reconstruct.commands import Command, Pause, Play
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.scene.tour import Keyframe
 from ttt3r_viewer.viewer.captions import LaneCaption, captions_html, keys_html
+from ttt3r_viewer.viewer.guided_cameras import has_ended
 from ttt3r_viewer.viewer.lane_layer import lane_name
 from ttt3r_viewer.viewer.screenshot import Screenshots
 from ttt3r_viewer.viewer.settings import ViewControls, ViewSettings
@@ -52,6 +53,7 @@ class PresentPanel:
         commands: SimpleQueue[Command],
         presentation: Presentation,
     ) -> None:
+        self._loop = server.get_event_loop()
         self._controls = controls
         self._commands = commands
         self._presentation = presentation
@@ -185,6 +187,17 @@ class PresentPanel:
         # Two hands at one view would tear it to and fro.
         self._controls.change(show=show, follow_camera=False)
 
+    def _end_tour(self) -> None:
+        """Let the view stand where a tour has ended; on viser's loop, as callbacks are."""
+        if self._tour_has_ended:
+            self._controls.change(show=self._controls.settings.show.still())
+
+    @property
+    def _tour_has_ended(self) -> bool:
+        show, tour = self._controls.settings.show, self.book.tour
+        time_sec = show.motion_clock.at(time.monotonic())
+        return show.motion == "tour" and (tour is None or has_ended(tour, time_sec))
+
     def _grow(self) -> None:
         show = self._controls.settings.show.replayed(time.monotonic())
         self._controls.change(show=show, live=False)
@@ -241,6 +254,8 @@ class PresentPanel:
         status, show = snapshot.status, settings.show
         self._phase, self._frame_count = status.phase, len(snapshot.frames)
         self._position = position
+        if self._tour_has_ended:
+            self._loop.call_soon_threadsafe(self._end_tour)
         content = ""
         if show.presenting:
             count = len(snapshot.lanes)

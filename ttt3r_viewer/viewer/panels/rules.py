@@ -261,7 +261,7 @@ class RulesPanel:
 
     def _begin_again(self, command: Restart | SetRules) -> None:
         self._ask(command)
-        self._controls.change(live=True, position=0)
+        self._controls.stand_at(live=True, position=0)
 
     def show(self, status: Status, now_sec: float) -> None:
         """Show what is in force and send what was asked for; `now_sec` is `time.monotonic`'s."""
