@@ -296,6 +296,8 @@ def test_damage_in_any_file_is_named_and_the_others_are_kept(
 def test_what_is_no_archive_or_a_newer_one_says_so(tmp_path):
     with pytest.raises(ArchiveError, match="no such folder"):
         Archive.open(tmp_path / "none")
+    with pytest.raises(ArchiveError, match=r"File name too long.*; give a folder that"):
+        Archive.open(tmp_path / ("x" * 300))
     with pytest.raises(ArchiveError, match=r"archive.json: No such file .* wanted a folder"):
         Archive.open(tmp_path)
     (tmp_path / DESCRIPTION_FILE).write_text('{"format": "holiday"}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -219,6 +220,25 @@ def test_a_root_without_the_data_set_says_what_was_wanted(tmp_path, name):
     (tmp_path / "something_else").mkdir()
     with pytest.raises(InputError, match=r"--root holds no sequence of .*; wanted "):
         DATASETS[name](tmp_path).sequences(None)
+
+
+@pytest.mark.parametrize("name", ["tum", "7scenes"])
+def test_a_folder_that_may_not_be_looked_into_holds_nothing(tmp_path, name, monkeypatch):
+    (tmp_path / "lost+found").mkdir()
+    tum_tree(tmp_path, "walking_xyz")
+    scene = tmp_path / "chess"
+    (scene / "seq-01").mkdir(parents=True)
+    (scene / "TestSplit.txt").write_text("sequence1\n")
+    scandir, exists = os.scandir, Path.exists
+
+    def refuse(path: Path) -> None:
+        if "lost+found" in str(path):
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(path) or scandir(path))
+    monkeypatch.setattr(Path, "exists", lambda path: refuse(path) or exists(path))
+    expected = {"tum": ["walking_xyz"], "7scenes": ["chess/seq-01"]}
+    assert DATASETS[name](tmp_path).sequences(None) == expected[name]
 
 
 def test_a_root_that_is_not_there_is_named(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -184,6 +185,23 @@ def test_bad_and_short_sequences_are_told_and_left_out(tmp_path, out, capsys):
     assert "| 8 | ttt3r | 1 |" in text
 
 
+def test_where_nothing_could_be_measured_it_did_not_succeed(tmp_path, out, capsys):
+    tum_tree(tmp_path / "tum", "short", frames=4)
+    words = ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r")
+    assert evaluate(out, *words, "--frames", "8") == 2
+    assert "short: it has 4 frames (stride 1), not 8" in capsys.readouterr().err
+
+
+def test_a_folder_that_takes_no_records_is_one_line(tmp_path, out, capsys):
+    tum_tree(tmp_path / "tum", "walk")
+    words = ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r")
+    assert evaluate(out, *words, "--frames", "2") == 0
+    shutil.rmtree(out / "records" / "walk")
+    (out / "records" / "walk").write_text("in the way")
+    assert evaluate(out, *words, "--frames", "2") == 2
+    assert "free some space or name another folder" in capsys.readouterr().err
+
+
 def test_what_cannot_be_measured_says_why(tmp_path, out):
     folder = tum_tree(tmp_path / "tum", "walk")
     lines = (folder / "groundtruth.txt").read_text().splitlines()[:3]
@@ -207,6 +225,7 @@ def test_what_cannot_be_measured_says_why(tmp_path, out):
         (("--dataset", "synthetic", "--measures", "beauty"), "take some of poses, depth, points"),
         (("--dataset", "synthetic", "--rules", "tttr"), "did you mean ttt3r?"),
         (("--dataset", "synthetic", "--jobs", "0"), "--jobs 0: take a number above 0"),
+        (("--dataset", "synthetic", "--reset-every", "-5"), "--reset-every -5: take 0 or more"),
         (("--dataset", "made-up"), "invalid choice"),
     ],
 )

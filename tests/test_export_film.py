@@ -109,8 +109,10 @@ def test_a_film_follows_the_tour_of_the_session(tmp_path):
     views = (look_at([0, 0, -1], [0, 0, 4]), look_at([1, 0, -1], [0, 0, 4]))
     tour = Tour(tuple(Keyframe(pose, 1.0, 0.8) for pose in views))
     write_tour(folder / "tour.json", tour)
-    done = export_session(source, "mp4", tmp_path / "a.mp4", silent, film=film)
-    assert done.count == 8
+    for path in (folder, folder / "archive"):
+        source = Source(Archive.open(path))
+        done = export_session(source, "mp4", tmp_path / f"{path.name}.mp4", silent, film=film)
+        assert done.count == 8
     write_tour(tmp_path / "other.json", Tour(tour.keyframes[:1]))
     other = Film("keyframes", 64, 48, 10, 0.5, tour=tmp_path / "other.json")
     still = export_session(source, "gif", tmp_path / "a.gif", silent, film=other)

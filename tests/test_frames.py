@@ -165,6 +165,9 @@ def test_what_is_no_input_is_refused_with_the_kinds(tmp_path: Path) -> None:
     refused(tmp_path / "none", "there is no file or folder .*none")
     refused(tmp_path / "none*.jpg", r"nothing matches the pattern .*none\*\.jpg")
     refused("x" * 5000, "cannot be opened")
+    for follow in (False, True):
+        with pytest.raises(InputError, match="~nobody-of-that-name/x: "):
+            open_source("~nobody-of-that-name/x", follow=follow)
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "the folder .*empty is empty")
     data = tmp_path / "data"

@@ -292,3 +292,7 @@ def test_an_input_that_is_no_path_has_no_ground_truth(tmp_path, monkeypatch):
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path / "sub")
     assert find_ground_truth(Path()) == tmp_path / "poses_tum.txt"
+    # What is near by chance is not the truth about a camera, nor about what is no longer there.
+    for other in ("camera:0", "rtsp://host/live", "frames", "gone.mp4"):
+        assert find_ground_truth(Path(other)) is None
+    assert find_ground_truth(Path("*.png")) == tmp_path / "poses_tum.txt"

@@ -50,6 +50,15 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
     assert settings.fps == Settings().fps
 
 
+def test_paths_begin_at_home_where_no_shell_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "x.yaml"
+    path.write_text("poses: ~/true.txt\n")
+    settings = parsed("--config", str(path), "--input=~/frames", "--output=~/out")
+    wanted = [str(tmp_path / name) for name in ("frames", "out", "true.txt")]
+    assert [settings.input, settings.output, settings.poses] == wanted
+
+
 def test_settings_survive_a_round_trip():
     settings = parsed("--rule", "constant", "--rate", "0.3", "--max-frames", "7")
     assert settings_from(settings.as_dict()) == settings

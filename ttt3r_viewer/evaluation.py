@@ -20,6 +20,7 @@ from ttt3r_viewer.evaluate.samples import TrueSample, sample_truth
 from ttt3r_viewer.model.fetch import locate
 from ttt3r_viewer.model.load import DeviceName, DtypeName, load_network, share_cpu
 from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.model.weights import read_checkpoint, recognise_config
 from ttt3r_viewer.reconstruct.lanes import MOST_LANES, Lanes
 from ttt3r_viewer.reconstruct.recall import Recall
 from ttt3r_viewer.rules.registry import rule_from_text
@@ -146,8 +147,15 @@ def open_dataset(name: str, root: str, weights: str) -> Dataset:
         return DATASETS[name](Path(root))
     from ttt3r_viewer.miniature.dataset import SyntheticRooms
 
-    height, width = network_for(weights, "cpu", "float32").config.image_size
-    return SyntheticRooms(height, width)
+    return SyntheticRooms(*_image_size(weights))
+
+
+@functools.lru_cache(maxsize=1)
+def _image_size(weights: str) -> tuple[int, int]:
+    """Height and width of a network's pictures, in pixels; no network is made for it."""
+    path = locate(weights)
+    checkpoint = read_checkpoint(path)
+    return recognise_config(checkpoint.tensors, checkpoint.metadata, str(path)).image_size
 
 
 def _quality(job: Job) -> Iterator[Record]:

@@ -29,7 +29,7 @@ from ttt3r_viewer.reconstruct.commands import (
     Step,
     Stop,
 )
-from ttt3r_viewer.scene.archive import FOLDER, Archive
+from ttt3r_viewer.scene.archive import Archive
 from ttt3r_viewer.scene.refill import refill
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Answer, Inspection, printable
@@ -251,9 +251,10 @@ def ending(archive: Archive) -> tuple[str, ...]:
 
 def open_command(archive: Archive) -> str:
     """Give the command that opens a session with the weights of its run."""
-    folder = archive.path.parent if archive.path.name == FOLDER else archive.path
     weights = archive.description.settings.get("weights", "FILE")
-    return shlex.join(["ttt3r-view", "open", str(folder), "--weights", str(weights)])
+    return shlex.join(
+        ["ttt3r-view", "open", str(archive.session_folder), "--weights", str(weights)]
+    )
 
 
 def rerun_command(settings: Mapping[str, Any]) -> str:

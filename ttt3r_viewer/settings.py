@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 import types
 import typing
@@ -21,6 +22,8 @@ TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST_TOKEN},256}}")
 _MOST_WHOLE = 1 << 53
 """Whole numbers beyond are no settings, and not all of them are floats."""
 _LONGEST_SHOWN = 80
+PATHS = ("input", "output", "poses")
+"""Settings that may begin with `~`; so may weights, which have names too."""
 WANTED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -235,7 +238,9 @@ def choices_of(one: Field[Any]) -> tuple[type, tuple[str, ...]]:
 
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
-    """Settings from values by name; an unknown name is an error with the nearest known one."""
+    """Settings from values by name, `~` being a person's home; an unknown name is an error with the
+    nearest known one.
+    """
     known = [one.name for one in fields(Settings)]
     for name in values:
         if name not in known:
@@ -243,7 +248,14 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
             near = difflib.get_close_matches(shown, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
             raise SettingsError(f"unknown setting {shown}: {hint}")
-    return Settings(**values)
+    return Settings(**{name: _from_home(name, value) for name, value in values.items()})
+
+
+def _from_home(name: str, value: Any) -> Any:
+    """A path without `~`, which a shell leaves in `--output=~/x`, and a YAML file too."""
+    if name in PATHS and isinstance(value, str):
+        return os.path.expanduser(value)  # noqa: PTH111 - it leaves the home of nobody as it is
+    return value
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -69,6 +69,8 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
         value = getattr(given, name)
         if value is not None and value < 1:
             raise SettingsError(f"--{name} {value}: take a number above 0")
+    if given.reset_every < 0:
+        raise SettingsError(f"--reset-every {given.reset_every}: take 0 or more")
     if given.ray is not None:
         need_ray(given.ray)
     rules = list(dict.fromkeys(text_of(rule_from_text(one)) for one in given.rules.split(",")))
@@ -86,7 +88,8 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
         code = 130
     _write(folder, setting, rules, sequences, lengths, skipped)
     say(f"wrote {len(folder.records)} records and their tables to {printable(str(output))}")
-    return code
+    # Each sequence's trouble has been told; where nothing else came of it, all was in vain.
+    return code or (0 if folder.records else 2)
 
 
 def _plan(given: argparse.Namespace) -> tuple[Setting, list[str], list[str]]:

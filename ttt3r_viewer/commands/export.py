@@ -82,7 +82,7 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
         tour=given.tour,
     )
     source = Source(Archive.open(given.session), given.lane - 1, given.stride)
-    path = given.output or default_target(given.session, source, given.to)
+    path = given.output or default_target(source.archive.session_folder, source, given.to)
     text = TextColumn("{task.description}", markup=False)
     with Progress(text, BarColumn(), MofNCompleteColumn(), TimeLeft()) as progress:
         task = progress.add_task(f"writing {given.to}", total=None)

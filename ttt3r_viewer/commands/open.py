@@ -80,8 +80,8 @@ def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
         commands,
         notice=notice_of(archive, given.weights),
         ground_truth=ground_truth,
-        exporter=Exporter(lambda: archive, given.session),
-        session=given.session,
+        exporter=Exporter(lambda: archive, archive.session_folder),
+        session=archive.session_folder,
     )
     try:
         viewer.start()

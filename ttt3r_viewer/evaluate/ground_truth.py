@@ -6,6 +6,7 @@ unit stay as they are in the file. A file that does not fit its form is an error
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 from collections.abc import Sequence
@@ -116,8 +117,10 @@ def find_ground_truth(input_path: Path) -> Path | None:
             places = [path, path.parent]
         elif path.is_file():
             places = [path.parent]
+        elif glob.has_magic(str(input_path)) and path.parent.is_dir():
+            places = [path.parent, path.parent.parent]
         else:
-            places = [path.parent, path.parent.parent] if path.parent.is_dir() else []
+            places = []  # a camera, an address, or what is no longer there
         candidates = [place / name for place in places for name in FILE_NAMES]
         return next((file for file in candidates if file.is_file()), None)
     except OSError:

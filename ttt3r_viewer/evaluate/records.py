@@ -81,7 +81,12 @@ class RecordFolder:
         """Write records, each whole or not at all. Raises `OutputError`."""
         for record in records:
             path = self._path(record)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"{path.parent}: {error.strerror}; free some space or name another folder"
+                ) from error
             write_json(path, asdict(record))
             self.records[record.key] = record
 

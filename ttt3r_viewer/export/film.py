@@ -9,7 +9,6 @@ from typing import Literal, get_args
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.source import Source
-from ttt3r_viewer.scene.archive import FOLDER as ARCHIVE_FOLDER
 from ttt3r_viewer.scene.tour import TOUR_FILE, Tour, read_tour
 
 CameraPath = Literal["orbit", "follow", "keyframes"]
@@ -106,8 +105,7 @@ def find_tour(film: Film, source: Source) -> Tour | None:
     """Read the keyframes that a film follows, if it does. Raises `SettingsError`."""
     if film.path != "keyframes":
         return None
-    archive = source.archive.path
-    folder = archive.parent if archive.name == ARCHIVE_FOLDER else archive
+    folder = source.archive.session_folder
     path = film.tour or folder / TOUR_FILE
     if film.tour is None and not path.exists():
         raise SettingsError(

@@ -32,7 +32,6 @@ from ttt3r_viewer.export.trajectory import (
     kitti_times_text,
     tum_text,
 )
-from ttt3r_viewer.scene.archive import FOLDER as ARCHIVE_FOLDER
 from ttt3r_viewer.scene.archive import Archive
 
 EXPORT_FOLDER = "export"
@@ -149,13 +148,11 @@ def format_named(name: str) -> Format:
 
 
 def default_target(folder: Path, source: Source, name: str) -> Path:
-    """Where an export goes when the person names no place: in the session's folder.
+    """Where an export goes when the person names no place: in `folder`, which is the session's.
 
     With several lanes each has a folder of its own.
     """
-    archive_path = source.archive.path
-    inside = archive_path.name == ARCHIVE_FOLDER and archive_path.parent.exists()
-    base = (archive_path.parent if inside else folder) / EXPORT_FOLDER
+    base = folder / EXPORT_FOLDER
     if source.lane_count > 1:
         base /= lane_folder(source.archive, source.lane, source.lane_count)
     return base / format_named(name).target

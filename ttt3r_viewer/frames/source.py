@@ -88,10 +88,7 @@ def open_source(
     if follow or is_live(spec):
         choices = {"start": (start, 0), "stride": (stride, 1), "fps": (fps, 30.0)}
         return _open_live(spec, follow, choices, max_frames)
-    try:
-        path = Path(spec).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"{spec}: {error}; {INPUT_KINDS}") from error
+    path = _path_of(spec)
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
@@ -105,6 +102,13 @@ def open_source(
     if stat.S_ISREG(mode):
         return _open_file(path, selection, fps)
     raise InputError(f"{spec} is neither a file nor a folder; {INPUT_KINDS}")
+
+
+def _path_of(spec: str) -> Path:
+    try:
+        return Path(spec).expanduser()
+    except RuntimeError as error:  # the home of nobody
+        raise InputError(f"{spec}: {error}; {INPUT_KINDS}") from error
 
 
 def _open_live(
@@ -125,7 +129,7 @@ def _open_live(
     if follow:
         from ttt3r_viewer.frames.follow import follow_feed
 
-        return LiveSource(follow_feed(Path(spec).expanduser()), max_frames)
+        return LiveSource(follow_feed(_path_of(spec)), max_frames)
     from ttt3r_viewer.frames.stream import CAMERA, camera_feed, url_feed
 
     is_camera = spec.startswith(CAMERA)

@@ -92,6 +92,11 @@ class Archive:
         self._notes: list[str] = []
         self._retired = ""
 
+    @property
+    def session_folder(self) -> Path:
+        """The output folder that holds it; its own where it lies by itself."""
+        return self.path.parent if self.path.name == FOLDER else self.path
+
     @staticmethod
     def open(path: Path) -> Archive:
         """Find what is on disk; only the beginning of each record is read.
@@ -99,11 +104,16 @@ class Archive:
         `path` is the folder of an archive, or an output folder that holds one. Where something is
         damaged, `note` says what, and the rest is kept. Raises `ArchiveError` where nothing can be.
         """
-        inside = (path / FOLDER).is_dir() and not (path / DESCRIPTION_FILE).exists()
-        folder = path / FOLDER if inside else path
-        if not folder.is_dir():
-            raise ArchiveError(f"{path}: no such folder; give one that a run's --output named")
-        names = frame_files(folder)
+        try:
+            inside = (path / FOLDER).is_dir() and not (path / DESCRIPTION_FILE).exists()
+            folder = path / FOLDER if inside else path
+            if not folder.is_dir():
+                raise ArchiveError(f"{path}: no such folder; give one that a run's --output named")
+            names = frame_files(folder)
+        except OSError as error:
+            raise ArchiveError(
+                f"{path}: {system_words(error)}; give a folder that a run's --output named"
+            ) from error
         notes = []
         try:
             description = Description.from_json((folder / DESCRIPTION_FILE).read_bytes())

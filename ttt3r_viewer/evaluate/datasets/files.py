@@ -71,27 +71,38 @@ def read_lines(path: Path) -> list[list[str]]:
 def folders_with(root: Path, *needed: str, deep: int = 2) -> list[str]:
     """Folders at most `deep` levels below the root that hold all of the `needed` names, sorted.
 
-    Names are relative to the root, with `/`. Raises `InputError` where the root cannot be read.
+    Names are relative to the root, with `/`. Raises `InputError` where the root cannot be read; a
+    folder below that may not be looked into, such as `lost+found`, holds nothing.
     """
     found: list[str] = []
-    places = [root]
-    for _ in range(deep):
-        below = [entry for place in places for entry in subfolders(place)]
-        found += [
-            entry.relative_to(root).as_posix()
-            for entry in below
-            if all((entry / name).exists() for name in needed)
-        ]
-        places = [entry for entry in below if entry.relative_to(root).as_posix() not in found]
+    below = subfolders(root)
+    for level in range(deep):
+        having = [entry for entry in below if all(holds(entry, name) for name in needed)]
+        found += [entry.relative_to(root).as_posix() for entry in having]
+        if level + 1 < deep:
+            others = [entry for entry in below if entry not in having]
+            below = [entry for other in others for entry in subfolders(other, needed=False)]
     return sorted(found)
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted. Raises `InputError` where it cannot be read."""
+def holds(folder: Path, name: str) -> bool:
+    """Whether a folder holds that name; one that may not be looked into holds nothing."""
+    try:
+        return (folder / name).exists()
+    except OSError:
+        return False
+
+
+def subfolders(folder: Path, *, needed: bool = True) -> list[Path]:
+    """The folders in a folder, sorted. Raises `InputError` where it is `needed` and cannot be read;
+    gives none where it is not.
+    """
     try:
         with os.scandir(folder) as entries:
             return sorted(Path(entry.path) for entry in entries if entry.is_dir())
     except OSError as error:
+        if not needed:
+            return []
         raise InputError(f"--root: {folder}: {error.strerror}; name the data set's folder") from (
             error
         )

@@ -19,6 +19,7 @@ import numpy as np
 from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame, chosen
 from ttt3r_viewer.evaluate.datasets.files import (
     depth_reader,
+    holds,
     read_lines,
     read_matrix,
     read_picture,
@@ -49,9 +50,9 @@ class SevenScenes:
         """`scene/seq-NN` for each line of the scenes' TestSplit.txt."""
         known = []
         for scene in subfolders(self.root):
-            split = scene / "TestSplit.txt"
-            if split.exists():
-                numbers = (re.search(r"[0-9]{1,9}", line[0]) for line in read_lines(split))
+            if holds(scene, "TestSplit.txt"):
+                lines = read_lines(scene / "TestSplit.txt")
+                numbers = (re.search(r"[0-9]{1,9}", line[0]) for line in lines)
                 names = [f"seq-{int(number[0]):02d}" for number in numbers if number]
                 known += [f"{scene.name}/{name}" for name in names if (scene / name).is_dir()]
         return chosen(sorted(known), wanted, self.facts)
