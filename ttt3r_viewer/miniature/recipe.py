@@ -116,6 +116,9 @@ class Recipe:
             "rays of sixteen", 1248, 16, 12, 5e-4, SHIFT, 8, path_stride=3, warm_up=10, singles=48
         ),
         Stage("many rooms", 1300, 16, 12, 5e-4, MANY, 8, path_stride=3, warm_up=20, singles=48),
+        Stage(
+            "many rooms again", 1400, 16, 12, 5e-4, MANY, 8, path_stride=3, warm_up=20, singles=48
+        ),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5
