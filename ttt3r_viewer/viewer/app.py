@@ -110,15 +110,15 @@ class Viewer:
             pages=pages,
             guest_widgets=guests.widget,
         )
-        if self._wanted_port and port != self._wanted_port:
-            self.port_note = f"port {self._wanted_port} is busy, so the page is at {port}"
-        if not is_loopback(self._host) and self.access.owner_token is None:
-            logger.warning("anyone who can reach port %d can watch and steer this run", port)
         parts = self._build(self._server, self._twin, guests)
         self._publisher = Publisher(self._store, self.controls, parts)
         self._publisher.start()
         # Last, so that nobody sees half a page.
         self._gate.start()
+        if self._wanted_port and self.port != self._wanted_port:
+            self.port_note = f"port {self._wanted_port} is busy, so the page is at {self.port}"
+        if not is_loopback(self._host) and self.access.owner_token is None:
+            logger.warning("anyone who can reach port %d can watch and steer this run", self.port)
 
     def stop(self) -> None:
         """Close the page and end its threads; harmless where it was not started."""

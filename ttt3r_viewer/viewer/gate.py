@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import http.client
 import logging
 import re
@@ -30,6 +31,7 @@ from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.viewer import access as rules
 from ttt3r_viewer.viewer import client_messages
 from ttt3r_viewer.viewer.access import Access, Role
+from ttt3r_viewer.viewer.address import free_port
 from ttt3r_viewer.viewer.client_messages import Widgets
 from ttt3r_viewer.viewer.visitors import Visitor, close_door
 
@@ -42,6 +44,8 @@ FRAMES_AHEAD = 2
 PING_TIMEOUT_SEC = 180.0
 """A large scene on a line of 1 Mbit/s takes that long, and the answer comes only after it."""
 INNER_TIMEOUT_SEC = 10.0
+MOST_TRIES = 5
+"""So often a port may be taken by another program between its choice and its use."""
 STOP_SEC = 1.0
 CLOSE_SEC = 0.3
 INNER_HOST = "127.0.0.1"
@@ -99,7 +103,22 @@ class Gate:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Open the port; raises ViewerServerError where it has been taken meanwhile."""
+        """Open the port, or where it has been taken meanwhile another free one.
+
+        Raises ViewerServerError where none can be had.
+        """
+        tries = 1
+        while (error := self._open()) is not None:
+            if error.errno != errno.EADDRINUSE or tries == MOST_TRIES:
+                raise ViewerServerError(
+                    f"--port {self.port} cannot be served on {self._host} ({error.strerror}): "
+                    "give another one"
+                ) from error
+            self.port = free_port(self._host, self.port)
+            tries += 1
+
+    def _open(self) -> OSError | None:
+        """Begin to serve; why it cannot be, where it cannot."""
         ready = threading.Event()
         trouble: list[OSError] = []
 
@@ -114,11 +133,7 @@ class Gate:
         self._thread = threading.Thread(target=run, name="page-gate", daemon=True)
         self._thread.start()
         ready.wait()
-        if trouble:
-            raise ViewerServerError(
-                f"--port {self.port} cannot be served on {self._host} ({trouble[0].strerror}): "
-                "give another one"
-            ) from trouble[0]
+        return trouble[0] if trouble else None
 
     def stop(self) -> None:
         """Close the port and all connections, and end the thread."""
