@@ -22,7 +22,7 @@ from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer import app
+from ttt3r_viewer.viewer import app, gate
 from ttt3r_viewer.viewer.app import Viewer
 
 SEEN = re.compile(rb"frames_seen&quot;: (\d+)")
@@ -140,14 +140,32 @@ def test_a_slow_browser_holds_up_nobody_and_costs_a_bounded_memory(viewer):
     wait_for(lambda: viewer.gate.clients == 0, "both to be gone")
 
 
-def test_a_port_that_is_stolen_after_it_was_probed_is_one_line(monkeypatch):
+@pytest.fixture
+def stolen(monkeypatch):
+    """A port that another program takes after it was probed."""
     with socket.socket() as thief:
         thief.bind(("127.0.0.1", 0))
         thief.listen()
         port = thief.getsockname()[1]
         monkeypatch.setattr(app, "free_port", lambda *_: port)
-        viewer = Viewer(SceneStore(), SimpleQueue(), port=port)
-        with pytest.raises(ViewerServerError, match=f"--port {port} .*give another one") as caught:
-            viewer.start()
+        yield port
+
+
+def test_a_port_that_is_stolen_after_it_was_probed_is_given_up_for_another(stolen):
+    viewer = Viewer(SceneStore(), SimpleQueue(), port=stolen)
+    viewer.start()
+    try:
+        assert viewer.port != stolen
+        assert viewer.port_note == f"port {stolen} is busy, so the page is at {viewer.port}"
+        socket.create_connection(("127.0.0.1", viewer.port), 5).close()
+    finally:
         viewer.stop()
+
+
+def test_ports_that_are_stolen_again_and_again_are_one_line(stolen, monkeypatch):
+    monkeypatch.setattr(gate, "free_port", lambda *_: stolen)
+    viewer = Viewer(SceneStore(), SimpleQueue(), port=stolen)
+    with pytest.raises(ViewerServerError, match=f"--port {stolen} .*give another one") as caught:
+        viewer.start()
+    viewer.stop()
     assert "\n" not in str(caught.value)
