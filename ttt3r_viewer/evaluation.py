@@ -20,7 +20,7 @@ from ttt3r_viewer.evaluate.samples import TrueSample, sample_truth
 from ttt3r_viewer.model.fetch import locate
 from ttt3r_viewer.model.load import DeviceName, DtypeName, load_network, share_cpu
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.model.weights import read_checkpoint, recognise_config
+from ttt3r_viewer.model.weights import read_checkpoint
 from ttt3r_viewer.reconstruct.lanes import MOST_LANES, Lanes
 from ttt3r_viewer.reconstruct.recall import Recall
 from ttt3r_viewer.rules.registry import rule_from_text
@@ -153,9 +153,7 @@ def open_dataset(name: str, root: str, weights: str) -> Dataset:
 @functools.lru_cache(maxsize=1)
 def _image_size(weights: str) -> tuple[int, int]:
     """Height and width of a network's pictures, in pixels; no network is made for it."""
-    path = locate(weights)
-    checkpoint = read_checkpoint(path)
-    return recognise_config(checkpoint.tensors, checkpoint.metadata, str(path)).image_size
+    return read_checkpoint(locate(weights)).config().image_size
 
 
 def _quality(job: Job) -> Iterator[Record]:

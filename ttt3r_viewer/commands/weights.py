@@ -73,11 +73,10 @@ def info(path: Path) -> str:
         check_finite,
         count_parameters,
         read_checkpoint,
-        recognise_config,
     )
 
     checkpoint = read_checkpoint(path)
-    config = recognise_config(checkpoint.tensors, checkpoint.metadata, str(path))
+    config = checkpoint.config()
     check_finite(checkpoint.tensors, str(path))
     dtypes = Counter(
         str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.tensors.values()
@@ -114,7 +113,6 @@ def convert(
         CONFIG_KEY,
         check_finite,
         read_checkpoint,
-        recognise_config,
         save_weights,
     )
 
@@ -125,7 +123,7 @@ def convert(
     if dst.exists() and not overwrite:
         raise OutputError(f"{dst} exists: give another name, or --overwrite")
     checkpoint = read_checkpoint(src)
-    config = recognise_config(checkpoint.tensors, checkpoint.metadata, str(src))
+    config = checkpoint.config()
     check_finite(checkpoint.tensors, str(src))
     tensors: dict[str, Tensor] = checkpoint.tensors
     if dtype is not None:

@@ -11,12 +11,7 @@ import torch
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.model.fetch import locate
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.model.weights import (
-    load_into,
-    read_checkpoint,
-    recognise_config,
-    why_no_queries,
-)
+from ttt3r_viewer.model.weights import load_into, read_checkpoint, why_no_queries
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 SMALL_NETWORK = 50_000_000
@@ -114,7 +109,7 @@ def load_network(
     chosen = choose_device(device)
     path = locate(str(weights))
     checkpoint = read_checkpoint(path)
-    config = recognise_config(checkpoint.tensors, checkpoint.metadata, str(path))
+    config = checkpoint.config()
     # Built without memory of its own: the file's tensors become the parameters.
     with torch.device("meta"):
         network = ReconstructionNetwork(config).keep_in(choose_dtype(dtype, chosen))

@@ -39,6 +39,10 @@ class Checkpoint:
     path: Path
     kind: Literal["safetensors", "pth"]
 
+    def config(self) -> ModelConfig:
+        """The sizes of its network, as `recognise_config` tells them. Errors: `WeightsError`."""
+        return recognise_config(self.tensors, self.metadata, str(self.path))
+
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Open a `.safetensors` or a `torch.save` zip; its content decides which, not its name.
