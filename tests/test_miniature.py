@@ -37,6 +37,7 @@ from ttt3r_viewer.miniature.measures import Record, pose_measures, summaries
 from ttt3r_viewer.miniature.pages import (
     PagePlan,
     batches_from,
+    draw_strides,
     page_seeds,
     render_page,
     varied,
@@ -290,6 +291,15 @@ def test_a_page_holds_slow_and_fast_clips_side_by_side():
     }
     assert sorted(seed for seed, _ in found) == list(range(6))
     assert len({stride for _, stride in found}) > 1
+
+
+def test_far_strides_are_drawn_and_near_ones_stay_frequent():
+    random = np.random.default_rng(0)
+    strides = draw_strides(random, 16, 20_000)
+    share = np.bincount(strides, minlength=17)[1:] / len(strides)
+    evenly = np.log(np.arange(2, 18) / np.arange(1, 17)) / np.log(17)
+    assert np.allclose(share, evenly, atol=0.02)
+    assert set(draw_strides(random, 1, 100).tolist()) == {1}
 
 
 def test_batches_are_the_same_after_an_interruption():

@@ -85,7 +85,7 @@ def plan(settings: Settings, inputs: Sequence[str]) -> list[RunJob]:
     """
     if settings.output is None:
         raise SettingsError("run has nowhere to write: give --output DIR")
-    folder = Path(settings.output).expanduser().absolute()
+    folder = Path(settings.output).absolute()
     _refuse_unclear(settings, inputs)
     for name in (REPORT, archive_format.FOLDER):
         if (folder / name).exists():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ttt3r_viewer.miniature.scenes import TRAIN_SEEDS, Clip, render_clips
 
@@ -34,7 +35,7 @@ class PagePlan:
     uses: int
     """How many steps draw from a page: batches mix clips of the `uses` latest pages."""
     path_stride: int
-    """Largest stride along the camera path; each clip draws one of 1..path_stride."""
+    """Largest stride along the camera path; each clip draws one with `draw_strides`."""
     device: str
     workers: int
     """Processes that render ahead; 0 renders in the training process (on a GPU, say)."""
@@ -58,11 +59,19 @@ def page_seeds(plan: PagePlan, page: int) -> list[int]:
     return list(range(first, first + plan.clips_per_page))[plan.rank :: plan.learners]
 
 
+def draw_strides(random: np.random.Generator, most: int, count: int) -> NDArray[np.int64]:
+    """Strides from 1 to `most`, (count,), their logarithms spread evenly: far ways are seen, and
+    slow ones stay frequent.
+    """
+    logarithms = random.uniform(0.0, np.log(most + 1), count)
+    return np.minimum(np.exp(logarithms).astype(np.int64), most)
+
+
 def render_page(plan: PagePlan, page: int) -> Clip:
     """Render one page of clips, slow and fast ones side by side."""
     seeds = np.array(page_seeds(plan, page))
     random = np.random.default_rng((plan.stage, page, plan.rank))
-    strides = random.integers(1, plan.path_stride + 1, len(seeds))
+    strides = draw_strides(random, plan.path_stride, len(seeds))
     alike = [
         render_clips(
             seeds[strides == stride].tolist(),

@@ -29,7 +29,9 @@ class Stage:
     keep_gradient_frames: int = 4
     """The state's gradient is cut after so many frames."""
     path_stride: int = 1
-    """Clips take every k-th pose of a camera path, k drawn from 1 to this."""
+    """Clips take every k-th pose of a camera path, k drawn from 1 to this, the smaller the oftener
+    (`pages.draw_strides`).
+    """
     singles: int = 0
     """Pictures of a step, each of a room of its own, that are seen alone, beside the clips."""
     warm_up: int = 200
@@ -119,6 +121,7 @@ class Recipe:
         Stage(
             "many rooms again", 1400, 16, 12, 5e-4, MANY, 8, path_stride=3, warm_up=20, singles=48
         ),
+        Stage("far ways", 1150, 16, 12, 5e-4, MANY, 8, path_stride=16, warm_up=40, singles=48),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5
