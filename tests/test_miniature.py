@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import json
 import math
@@ -44,6 +45,7 @@ from ttt3r_viewer.miniature.pages import (
 )
 from ttt3r_viewer.miniature.recipe import Recipe, Stage, recipe_from
 from ttt3r_viewer.miniature.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Clip, render_clips
+from ttt3r_viewer.miniature.step_bar import StepBar
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
 from ttt3r_viewer.model.load import load_network
 from ttt3r_viewer.model.network import ReconstructionNetwork
@@ -300,6 +302,30 @@ def test_far_strides_are_drawn_and_near_ones_stay_frequent():
     evenly = np.log(np.arange(2, 18) / np.arange(1, 17)) / np.log(17)
     assert np.allclose(share, evenly, atol=0.02)
     assert set(draw_strides(random, 1, 100).tolist()) == {1}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_how_far_training_is_and_a_file_gets_nothing_of_it():
+    times = iter((100.0, 104.0, 110.0, 0.0))
+    terminal = Terminal()
+    bar = StepBar(terminal, lambda: next(times))
+    bar.show("far ways", 232, 1150)  # gone on with
+    bar.clear()
+    bar.show("far ways", 234, 1150)
+    bar.show("next", 1, 30)
+    first, cleared, second, third = terminal.getvalue().split("\r\x1b[K")[1:]
+    assert first == "far ways [######                        ] 232/1150"
+    assert cleared == ""
+    assert second == f"{first.replace('232', '234')}  2.0 s a step, 0:30:32 left"
+    assert third == "next [#                             ] 1/30"
+    file = io.StringIO()
+    StepBar(file).show("far ways", 1, 2)
+    StepBar(file).clear()
+    assert not file.getvalue()
 
 
 def test_batches_are_the_same_after_an_interruption():

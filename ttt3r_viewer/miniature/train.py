@@ -36,6 +36,7 @@ from ttt3r_viewer.miniature.losses import (
 from ttt3r_viewer.miniature.pages import PagePlan, batches_from
 from ttt3r_viewer.miniature.recipe import Recipe, Stage, recipe_from
 from ttt3r_viewer.miniature.scenes import VALIDATION_SEEDS, Clip
+from ttt3r_viewer.miniature.step_bar import StepBar
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.model.weights import (
@@ -296,6 +297,7 @@ def train(
     elif start:
         start_from(trainee, start)
     curves = Curves(folder / "curves.csv", every=50)
+    bar = StepBar()
     end = time.monotonic() + 60 * minutes
     first = 0
     for number, stage in enumerate(recipe.stages):
@@ -309,6 +311,7 @@ def train(
             late = crew.any(time.monotonic() > end or crew.is_orphaned)
             last = late or done == stage.steps
             if crew.leads:
+                bar.clear()
                 curves.add(trainee.step, stage, report)
                 if trainee.step % recipe.validate_every == 0:
                     errors = single_frame_depth_errors(
@@ -318,6 +321,8 @@ def train(
                 if trainee.step % recipe.checkpoint_every == 0 or last:
                     trainee.save(checkpoint)
                     ship(trainee, shipped, stage)
+                if not last:
+                    bar.show(stage.name, done, stage.steps)
             if late:
                 if crew.leads:
                     print(f"stopped at step {trainee.step}; --resume goes on")
