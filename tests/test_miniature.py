@@ -503,6 +503,17 @@ def test_the_evaluation_writes_a_record_for_every_room_rule_and_length(tmp_path,
     assert evaluate.main(["--stride", "0"]) == 2
 
 
+@pytest.mark.parametrize("name", ["nowhere/out.json", ""])
+def test_a_report_that_cannot_be_written_is_refused_before_rooms_are_measured(
+    tmp_path, capsys, name
+):
+    assert evaluate.main(["--rooms", "1", "--frames", "1", "--json", str(tmp_path / name)]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith(f"error: --json {tmp_path / name}: ")
+    assert not told.out
+    assert "room 1000" not in told.err
+
+
 def test_a_stride_is_a_faster_camera_on_the_same_path(tmp_path):
     def measured(*words: str) -> list[dict[str, float]]:
         rooms = ("--rooms", "2", "--rules", "constant:1.0", "--json", str(tmp_path / "out.json"))

@@ -124,6 +124,10 @@ def main(arguments: list[str] | None = None) -> int:
             raise SettingsError(
                 f"--pace {given.pace}: take a number above 0, at most {FASTEST_PACE}"
             )
+        if given.json and (given.json.is_dir() or not given.json.parent.is_dir()):
+            raise SettingsError(
+                f"--json {given.json}: name a file, in a folder that is there; nothing was measured"
+            )
         network = load_network(given.weights, device=given.device)
         found = records(
             network,
@@ -154,7 +158,13 @@ def main(arguments: list[str] | None = None) -> int:
             "records": [asdict(one) for one in found],
             "summary": [asdict(one) for one in summary],
         }
-        given.json.write_text(json.dumps(report, indent=1))
+        try:
+            given.json.write_text(json.dumps(report, indent=1))
+        except OSError as error:
+            print(
+                f"error: --json {given.json} cannot be written ({error.strerror})", file=sys.stderr
+            )
+            return 2
     return 0
 
 
