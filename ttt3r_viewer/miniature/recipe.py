@@ -122,6 +122,7 @@ class Recipe:
             "many rooms again", 1400, 16, 12, 5e-4, MANY, 8, path_stride=3, warm_up=20, singles=48
         ),
         Stage("far ways", 1150, 16, 12, 5e-4, MANY, 8, path_stride=16, warm_up=40, singles=48),
+        Stage("near again", 190, 16, 12, 4e-4, MANY, 8, path_stride=3, warm_up=5, singles=48),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5
