@@ -5,19 +5,13 @@ import dataclasses
 import pytest
 import torch
 
+from tests.test_weights import LINEAR
 from ttt3r_viewer.miniature import blend
-from ttt3r_viewer.model.config import ModelConfig
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.model.weights import CONFIG_KEY, read_checkpoint, save_weights
 
-SMALL = ModelConfig(
-    image_size=(32, 48), patch_size=16, encoder_width=16, encoder_depth=1, encoder_heads=2,
-    decoder_width=8, decoder_depth=1, decoder_heads=1, state_heads=2, state_size=6, memory_size=4,
-    head="linear", memory_depth=1, ray_map_depth=1, ray_map_heads=2,
-)  # fmt: skip
 
-
-def written(path, config=SMALL, **metadata):
+def written(path, config=LINEAR, **metadata):
     """A weights file in float16, and its tensors."""
     state = {k: v.half() for k, v in ReconstructionNetwork(config).state_dict().items()}
     save_weights(path, state, config, metadata)
@@ -36,7 +30,7 @@ def test_a_blend_lies_on_the_straight_line_between_two_files(tmp_path, share):
         wanted = (1 - share) * before[name].double() + share * after[name].double()
         assert tensor.dtype == torch.float16
         assert torch.allclose(tensor.double(), wanted, rtol=1e-3, atol=1e-6)
-    assert made.config() == SMALL
+    assert made.config() == LINEAR
     assert made.metadata.keys() == {"stage", "blend", "format", CONFIG_KEY}
     assert (made.metadata["stage"], made.metadata["blend"]) == ("second", f"{share:g}")
 
@@ -47,7 +41,7 @@ def test_a_blend_lies_on_the_straight_line_between_two_files(tmp_path, share):
 )
 def test_a_blend_of_what_does_not_belong_together_is_refused(tmp_path, capsys, share, told):
     written(tmp_path / "before")
-    written(tmp_path / "after", dataclasses.replace(SMALL, state_size=7))
+    written(tmp_path / "after", dataclasses.replace(LINEAR, state_size=7))
     paths = [str(tmp_path / name) for name in ("before", "after", "out")]
     assert blend.main([*paths, "--share", share]) == 2
     assert told in capsys.readouterr().err

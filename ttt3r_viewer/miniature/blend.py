@@ -12,7 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ttt3r_viewer.errors import SettingsError, ViewerError, WeightsError
+from ttt3r_viewer.errors import SettingsError, WeightsError
+from ttt3r_viewer.miniature.command import exit_code
 from ttt3r_viewer.model.weights import read_checkpoint, save_weights
 
 
@@ -43,12 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(name, type=Path)
     parser.add_argument("--share", type=float, default=0.5)
     given = parser.parse_args(arguments)
-    try:
-        blend(given.before, given.after, given.out, given.share)
-    except ViewerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: blend(given.before, given.after, given.out, given.share))
 
 
 if __name__ == "__main__":

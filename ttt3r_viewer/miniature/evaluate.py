@@ -24,7 +24,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ttt3r_viewer.errors import SettingsError, ViewerError
+from ttt3r_viewer.errors import OutputError, SettingsError
+from ttt3r_viewer.miniature.command import exit_code
 from ttt3r_viewer.miniature.losses import relative_depth_error, targets_of
 from ttt3r_viewer.miniature.measures import Summary, records, summaries
 from ttt3r_viewer.miniature.scenes import TEST_SEEDS, VALIDATION_SEEDS, render_clips
@@ -105,42 +106,27 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
+    given = _parser().parse_args(arguments)
+    return exit_code(lambda: _evaluate(given))
+
+
+def _evaluate(given: argparse.Namespace) -> None:
     from ttt3r_viewer.model.load import load_network
 
-    given = _parser().parse_args(arguments)
-    try:
-        lengths = lengths_of(given.frames)
-        rules = [rule_from_text(text) for text in given.rules.split(",")]
-        seeds = range(given.seed, given.seed + given.rooms)
-        unseen = range(TEST_SEEDS.start, VALIDATION_SEEDS.stop)
-        if not seeds or seeds[0] not in unseen or seeds[-1] not in unseen:
-            raise SettingsError(
-                f"--seed {given.seed} --rooms {given.rooms}: rooms that are never trained on have "
-                f"seeds from {unseen.start} to {unseen.stop - 1}"
-            )
-        if given.stride < 1:
-            raise SettingsError(f"--stride {given.stride}: take a number above 0")
-        if not 0 < given.pace <= FASTEST_PACE:
-            raise SettingsError(
-                f"--pace {given.pace}: take a number above 0, at most {FASTEST_PACE}"
-            )
-        if given.json and (given.json.is_dir() or not given.json.parent.is_dir()):
-            raise SettingsError(
-                f"--json {given.json}: name a file, in a folder that is there; nothing was measured"
-            )
-        network = load_network(given.weights, device=given.device)
-        found = records(
-            network,
-            rules if lengths != [1] else rules[:1],
-            seeds,
-            lengths,
-            lambda room: print(f"room {room}", end="\r", file=sys.stderr, flush=True),
-            given.stride,
-            given.pace,
-        )
-    except ViewerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    lengths = lengths_of(given.frames)
+    rules = [rule_from_text(text) for text in given.rules.split(",")]
+    seeds = range(given.seed, given.seed + given.rooms)
+    _refuse_wrong(given, seeds)
+    network = load_network(given.weights, device=given.device)
+    found = records(
+        network,
+        rules if lengths != [1] else rules[:1],
+        seeds,
+        lengths,
+        lambda room: print(f"room {room}", end="\r", file=sys.stderr, flush=True),
+        given.stride,
+        given.pace,
+    )
     summary = summaries(found)
     every = f", frames {given.stride} apart" if given.stride > 1 else ""
     every += f", {given.pace:g} times as fast" if given.pace != 1 else ""
@@ -161,11 +147,27 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             given.json.write_text(json.dumps(report, indent=1))
         except OSError as error:
-            print(
-                f"error: --json {given.json} cannot be written ({error.strerror})", file=sys.stderr
-            )
-            return 2
-    return 0
+            raise OutputError(
+                f"--json {given.json} cannot be written ({error.strerror})"
+            ) from error
+
+
+def _refuse_wrong(given: argparse.Namespace, seeds: range) -> None:
+    """Raise `SettingsError` for rooms, cameras and a report's place that cannot be."""
+    unseen = range(TEST_SEEDS.start, VALIDATION_SEEDS.stop)
+    if not seeds or seeds[0] not in unseen or seeds[-1] not in unseen:
+        raise SettingsError(
+            f"--seed {given.seed} --rooms {given.rooms}: rooms that are never trained on have "
+            f"seeds from {unseen.start} to {unseen.stop - 1}"
+        )
+    if given.stride < 1:
+        raise SettingsError(f"--stride {given.stride}: take a number above 0")
+    if not 0 < given.pace <= FASTEST_PACE:
+        raise SettingsError(f"--pace {given.pace}: take a number above 0, at most {FASTEST_PACE}")
+    if given.json and (given.json.is_dir() or not given.json.parent.is_dir()):
+        raise SettingsError(
+            f"--json {given.json}: name a file, in a folder that is there; nothing was measured"
+        )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TextIO
 
 _WIDTH = 30
@@ -38,11 +39,6 @@ class StepBar:
         line = f"{stage} [{bar:<{_WIDTH}}] {done}/{steps}"
         if done > first:
             sec_per_step = (self.now() - since) / (done - first)
-            line += f"  {sec_per_step:.1f} s a step, {_clock(sec_per_step * (steps - done))} left"
+            left = timedelta(seconds=round(sec_per_step * (steps - done)))
+            line += f"  {sec_per_step:.1f} s a step, {left} left"
         print(f"{_CLEAR}{line}", end="", file=self.stream, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}"

@@ -22,8 +22,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ttt3r_viewer.errors import SettingsError, ViewerError, WeightsError
+from ttt3r_viewer.errors import SettingsError, WeightsError
 from ttt3r_viewer.miniature.auxiliary import Auxiliary, alone_losses
+from ttt3r_viewer.miniature.command import exit_code
 from ttt3r_viewer.miniature.crew import ALONE, Crew, in_crew
 from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
 from ttt3r_viewer.miniature.loss_curves import Curves
@@ -369,9 +370,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--minutes", type=float, default=math.inf, help="stop, whole, after so long"
     )
     given = parser.parse_args(arguments)
-    try:
+
+    def learn() -> None:
         recipe = recipe_from(given.config) if given.config else Recipe()
-        learn = functools.partial(
+        work = functools.partial(
             train,
             recipe,
             given.checkpoints,
@@ -382,11 +384,9 @@ def main(arguments: list[str] | None = None) -> int:
             start=given.start,
             threads=given.threads,
         )
-        in_crew(given.processes, learn)
-    except ViewerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        in_crew(given.processes, work)
+
+    return exit_code(learn)
 
 
 if __name__ == "__main__":
