@@ -243,6 +243,11 @@ def test_training_never_uses_seeds_of_evaluation():
     assert not set(seeds) & set(page_seeds(dataclasses.replace(plan, stage=1), 100_000))
 
 
+def test_every_stage_of_the_recipe_has_rooms_of_its_own():
+    plan = PagePlan(len(Recipe().stages) - 1, 4, 32, 48, 32, 4, 6, "cpu", 0, singles=True)
+    assert all(seed in TRAIN_SEEDS for seed in page_seeds(plan, 100_000))
+
+
 def test_of_processes_that_learn_together_each_renders_its_own_clips():
     plan = PagePlan(0, 1, 32, 48, 5, 2, 1, "cpu", 0)
     parts = [dataclasses.replace(plan, rank=rank, learners=2) for rank in (0, 1)]
@@ -424,6 +429,37 @@ def test_training_can_start_from_shipped_weights(tmp_path: Path, monkeypatch):
         assert torch.equal(trainee.network.state_dict()[name], tensor)
         assert torch.equal(trainee.average.state_dict()[name], tensor)
     assert trainee.step == 0
+
+
+@needs_muon
+def test_a_stage_of_read_outs_alone_leaves_the_network_as_it_is(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    losses = {"self": 1.0, "store": 1.0, "alone_lens": 1.0}
+    lone = Stage("lone", 2, 2, 2, 1e-3, losses, warm_up=1, singles=2, read_outs_only=True)
+    recipe = Recipe(preset="tiny", stages=(lone,), clips_per_page=2, page_uses=2)
+    run = {"device": "cpu", "workers": 0, "minutes": 10}
+    training.train(recipe, tmp_path, **run, resume=False)
+    before = training.new_trainee(recipe, torch.device("cpu"))
+    after = training.new_trainee(recipe, torch.device("cpu"))
+    after.load(tmp_path / "last.pt")
+    same = {
+        part: all(
+            torch.equal(one, other)
+            for one, other in zip(
+                getattr(before, part).parameters(), getattr(after, part).parameters(), strict=True
+            )
+        )
+        for part in ("network", "average")
+    }
+    assert same == {"network": True, "average": True}
+    assert not torch.equal(before.auxiliary.store.weight, after.auxiliary.store.weight)
+    assert not torch.equal(before.auxiliary.lens.weight, after.auxiliary.lens.weight)
+    following = dataclasses.replace(lone, name="all", steps=1, read_outs_only=False)
+    training.train(
+        dataclasses.replace(recipe, stages=(lone, following)), tmp_path, **run, resume=True
+    )
+    after.load(tmp_path / "last.pt")
+    assert not torch.equal(before.network.pose_token, after.network.pose_token)
 
 
 def test_training_says_so_where_torch_is_too_old_for_it(monkeypatch):

@@ -35,6 +35,10 @@ class Stage:
     singles: int = 0
     """Pictures of a step, each of a room of its own, that are seen alone, beside the clips."""
     warm_up: int = 200
+    read_outs_only: bool = False
+    """The network stays as it is and the auxiliary losses' read-outs alone learn: for a stage in
+    front of one that goes on from shipped weights, with which no read-outs come.
+    """
 
     def __post_init__(self) -> None:
         """Raise `SettingsError` where losses of single pictures would teach nothing."""
@@ -123,6 +127,20 @@ class Recipe:
         ),
         Stage("far ways", 1150, 16, 12, 5e-4, MANY, 8, path_stride=16, warm_up=40, singles=48),
         Stage("near again", 190, 16, 12, 4e-4, MANY, 8, path_stride=3, warm_up=5, singles=48),
+        Stage(
+            "read-outs",
+            100,
+            16,
+            12,
+            1e-3,
+            MANY,
+            8,
+            path_stride=3,
+            warm_up=5,
+            singles=48,
+            read_outs_only=True,
+        ),
+        Stage("near rooms", 1150, 16, 12, 5e-4, MANY, 8, path_stride=3, warm_up=60, singles=48),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5

@@ -44,7 +44,7 @@ TEST_SEEDS = range(0, 500_000)
 """Seeds for evaluation, tests and demo sequences; no model is trained or chosen on them."""
 VALIDATION_SEEDS = range(500_000, 1_000_000)
 """Seeds for choices made during training."""
-TRAIN_SEEDS = range(10_000_000, 2**31)
+TRAIN_SEEDS = range(10_000_000, 2**32)
 """Seeds for training. These rooms also wear other textures than those of all lower seeds."""
 
 _NOTHING = {

@@ -53,6 +53,9 @@ TRAINED_ON = (
     "Real footage wants the released weights."
 )
 
+CHECKPOINT = "last.pt"
+SHIPPED = "miniature.safetensors"
+
 
 @dataclass(eq=False)
 class Trainee:
@@ -286,17 +289,7 @@ def train(
     refuse_idle_processes(recipe, crew)
     if threads:
         torch.set_num_threads(threads)
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, shipped = folder / "last.pt", folder / "miniature.safetensors"
-    trainee = new_trainee(recipe, torch.device(device))
-    if resume:
-        trainee.load(checkpoint)
-    elif checkpoint.exists():
-        raise WeightsError(
-            f"{checkpoint}: already there; go on with --resume, or name another folder"
-        )
-    elif start:
-        start_from(trainee, start)
+    trainee = _trainee_of(recipe, folder, torch.device(device), resume, start)
     curves = Curves(folder / "curves.csv", every=50)
     bar = StepBar()
     end = time.monotonic() + 60 * minutes
@@ -306,6 +299,7 @@ def train(
         first += stage.steps
         if done >= stage.steps:
             continue
+        trainee.network.requires_grad_(not stage.read_outs_only)
         for clip, singles in stage_batches(recipe, number, done, device, workers, crew):
             report = train_step(trainee, recipe, stage, done, clip, singles, crew)
             done += 1
@@ -313,15 +307,7 @@ def train(
             last = late or done == stage.steps
             if crew.leads:
                 bar.clear()
-                curves.add(trainee.step, stage, report)
-                if trainee.step % recipe.validate_every == 0:
-                    errors = single_frame_depth_errors(
-                        trainee.average, VALIDATION_SEEDS[: recipe.validation_rooms]
-                    )
-                    curves.validation(trainee.step, stage, float(errors.median()))
-                if trainee.step % recipe.checkpoint_every == 0 or last:
-                    trainee.save(checkpoint)
-                    ship(trainee, shipped, stage)
+                _write_down(trainee, recipe, stage, report, curves, folder, last)
                 if not last:
                     bar.show(stage.name, done, stage.steps)
             if late:
@@ -330,6 +316,43 @@ def train(
                 return
             if last:
                 break
+
+
+def _trainee_of(
+    recipe: Recipe, folder: Path, device: torch.device, resume: bool, start: Path | None
+) -> Trainee:
+    checkpoint = folder / CHECKPOINT
+    if not resume and checkpoint.exists():
+        raise WeightsError(
+            f"{checkpoint}: already there; go on with --resume, or name another folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    trainee = new_trainee(recipe, device)
+    if resume:
+        trainee.load(checkpoint)
+    elif start:
+        start_from(trainee, start)
+    return trainee
+
+
+def _write_down(
+    trainee: Trainee,
+    recipe: Recipe,
+    stage: Stage,
+    report: dict[str, float],
+    curves: Curves,
+    folder: Path,
+    last: bool,
+) -> None:
+    curves.add(trainee.step, stage, report)
+    if trainee.step % recipe.validate_every == 0:
+        errors = single_frame_depth_errors(
+            trainee.average, VALIDATION_SEEDS[: recipe.validation_rooms]
+        )
+        curves.validation(trainee.step, stage, float(errors.median()))
+    if trainee.step % recipe.checkpoint_every == 0 or last:
+        trainee.save(folder / CHECKPOINT)
+        ship(trainee, folder / SHIPPED, stage)
 
 
 def ship(trainee: Trainee, path: Path, stage: Stage) -> None:
