@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,6 +59,85 @@ def test_what_one_of_a_crew_refuses_is_said_once():
 
 
 def test_a_crew_whose_waiting_process_has_gone_knows_it():
-    assert not Crew(0, 2, parent=os.getppid()).is_orphaned
-    assert Crew(0, 2, parent=os.getpid()).is_orphaned
-    assert not ALONE.is_orphaned
+    assert not Crew(0, 2, parent=os.getppid()).should_end
+    assert Crew(0, 2, parent=os.getpid()).should_end
+    assert not ALONE.should_end
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_for_an_end(kind: signal.Signals):
+    told = []
+
+    def learn(*, crew: Crew) -> None:
+        told.append(crew.should_end)
+        signal.raise_signal(kind)
+        told.append(crew.should_end)
+
+    before = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt):
+        in_crew(1, learn)
+    assert told == [False, True]
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_second_ctrl_c_interrupts():
+    def learn(*, crew: Crew) -> None:
+        for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+            signal.raise_signal(kind)
+        assert crew.should_end
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        in_crew(1, learn)
+
+
+ONE_LONG_STAGE = """
+stages:
+- {name: long, steps: 1000, frames: 1, batch: 2, learning_rate: 0.0001, weights: {self: 1.0}}
+clips_per_page: 2
+validate_every: 1
+validation_rooms: 1
+checkpoint_every: 1000
+"""
+
+
+def ctrl_c_in_a_terminal(parent: subprocess.Popen[str]) -> None:
+    os.killpg(parent.pid, signal.SIGINT)
+
+
+def kill(parent: subprocess.Popen[str]) -> None:
+    parent.kill()
+
+
+@needs_muon
+@pytest.mark.parametrize(("end", "code"), [(ctrl_c_in_a_terminal, 130), (kill, -signal.SIGKILL)])
+def test_training_that_is_ended_is_saved_where_it_was(
+    tmp_path: Path, end: Callable[[subprocess.Popen[str]], None], code: int
+):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(ONE_LONG_STAGE)
+    training = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "ttt3r_viewer.miniature.train", "--config", str(recipe)),
+            *("--checkpoints", str(tmp_path / "run"), "--processes", "2", "--threads", "1"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert training.stdout is not None
+    try:
+        said = next(line for line in training.stdout if "validation" in line)
+        end(training)
+        said += training.stdout.read()  # to the end of the last process that writes there
+        assert training.wait(60) == code
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(training.pid, signal.SIGKILL)
+        training.stdout.close()
+    assert "Traceback" not in said, said
+    step = re.search(r"stopped at step (\d+); --resume goes on", said)
+    assert step, said
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["step"] == int(step[1])

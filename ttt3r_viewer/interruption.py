@@ -7,8 +7,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 def hear_every_ctrl_c() -> None:
@@ -54,6 +55,33 @@ def no_interruption() -> Iterator[None]:
     before = [signal.signal(kind, signal.SIG_IGN) for kind in kinds]
     try:
         yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
+
+
+@contextmanager
+def asked_to_end(tell: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
+    """Take the first Ctrl-C, and every SIGTERM, for a wish, so that work can end at a place of its
+    own; a second Ctrl-C interrupts.
+
+    What is yielded says whether there was one; `tell` is called at each.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = threading.Event()
+
+    def hear(kind: int, _: FrameType | None) -> None:
+        asked.set()
+        if kind == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        tell()
+
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, hear) for kind in kinds]
+    try:
+        yield asked.is_set
     finally:
         for kind, handler in zip(kinds, before, strict=True):
             signal.signal(kind, handler)

@@ -9,10 +9,14 @@ from ttt3r_viewer.errors import ViewerError, in_a_line
 
 
 def exit_code(work: Callable[[], object]) -> int:
-    """Do a command's work: 0, or 2 where a `ViewerError` ended it, which is said in a line."""
+    """Do a command's work: 0, or 2 where a `ViewerError` ended it, which is said in a line, or 130
+    after Ctrl-C.
+    """
     try:
         work()
     except ViewerError as error:
         print(f"error: {in_a_line(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0

@@ -6,7 +6,9 @@ operations, which threads cannot share.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,6 +21,11 @@ from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from ttt3r_viewer.errors import ViewerError
+from ttt3r_viewer.interruption import asked_to_end
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,8 @@ class Crew:
     size: int = 1
     parent: int | None = None
     """Process that waits for the crew; None where there is no other."""
+    asked: Callable[[], bool] = _never
+    """Whether Ctrl-C or SIGTERM has come to this process."""
 
     @property
     def leads(self) -> bool:
@@ -46,9 +55,10 @@ class Crew:
             tensor.copy_(mean.view_as(tensor))
 
     @property
-    def is_orphaned(self) -> bool:
-        """Whether the process that waited for the crew has gone."""
-        return self.parent is not None and os.getppid() != self.parent
+    def should_end(self) -> bool:
+        """Whether this process was asked to end, or the one that waited for the crew has gone."""
+        orphaned = self.parent is not None and os.getppid() != self.parent
+        return orphaned or self.asked()
 
     def any(self, mine: bool) -> bool:
         """Whether it is so in any process."""
@@ -74,20 +84,41 @@ def in_crew(size: int, learn: Learn) -> None:
     """Run `learn` in `size` processes at once; in this one where that is one.
 
     What `learn` holds must be picklable. An error in any process ends all of them; a ViewerError
-    of theirs is raised here.
+    of theirs is raised here. Ctrl-C and SIGTERM ask all of them to end (`Crew.should_end`), and
+    `KeyboardInterrupt` is raised when they have.
     """
     if size == 1:
-        learn(crew=ALONE)
-        return
+        with asked_to_end() as asked:
+            learn(crew=Crew(asked=asked))
+    else:
+        asked = _in_processes(size, learn)
+    if asked():
+        raise KeyboardInterrupt
+
+
+def _in_processes(size: int, learn: Learn) -> Callable[[], bool]:
     with tempfile.TemporaryDirectory() as folder:
         refused = Path(folder) / "refused"
+        together = (size, Path(folder) / "rendezvous", refused, learn)
+        context = spawn(_join, args=together, nprocs=size, join=False)
+        assert context is not None
+
+        def tell_them() -> None:
+            for process in context.pids():
+                # A crew that has just ended hears nothing.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGTERM)
+
         try:
-            spawn(_join, args=(size, Path(folder) / "rendezvous", refused, learn), nprocs=size)
+            with asked_to_end(tell_them) as asked:
+                while not context.join():
+                    pass
         except (ProcessExitedException, ProcessRaisedException):
             # The others fail too, because one has gone; which is noticed first is chance.
             if not refused.exists():
                 raise
             raise ViewerError(refused.read_text(encoding="utf-8")) from None
+    return asked
 
 
 def _join(
@@ -97,7 +128,8 @@ def _join(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size
     )
     try:
-        learn(crew=Crew(rank, size, os.getppid()))
+        with asked_to_end() as asked:
+            learn(crew=Crew(rank, size, os.getppid(), asked))
     except ViewerError as error:
         refused.write_text(str(error), encoding="utf-8")
         sys.exit(2)

@@ -7,6 +7,7 @@ steps, and of processes that learn together each renders only what it learns fro
 
 from __future__ import annotations
 
+import signal
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -130,7 +131,7 @@ def pages_from(plan: PagePlan, first: int) -> Iterator[Clip]:
         num_workers=plan.workers,
         prefetch_factor=2,
         multiprocessing_context="spawn",
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin,
     )
     yield from loader
 
@@ -148,7 +149,9 @@ class _Counting:
         return 1 << 40
 
 
-def _one_thread(_: int) -> None:
+def _begin(_: int) -> None:
+    # Ctrl-C at a terminal comes to every process; those that learn say when rendering ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

@@ -282,7 +282,8 @@ def train(
     threads: int | None = None,
     crew: Crew = ALONE,
 ) -> None:
-    """Train all stages, checkpointing into `folder`; stop early, whole, after `minutes`.
+    """Train all stages, checkpointing into `folder`; stop early, whole, after `minutes`, or where
+    the crew was asked to end (Ctrl-C and SIGTERM, by `in_crew`).
 
     `start` names weights to begin with, where nothing is resumed; `threads` are each process's.
     """
@@ -303,7 +304,7 @@ def train(
         for clip, singles in stage_batches(recipe, number, done, device, workers, crew):
             report = train_step(trainee, recipe, stage, done, clip, singles, crew)
             done += 1
-            late = crew.any(time.monotonic() > end or crew.is_orphaned)
+            late = crew.any(time.monotonic() > end or crew.should_end)
             last = late or done == stage.steps
             if crew.leads:
                 bar.clear()
