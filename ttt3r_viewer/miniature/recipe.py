@@ -140,7 +140,7 @@ class Recipe:
             singles=48,
             read_outs_only=True,
         ),
-        Stage("near rooms", 1150, 16, 12, 5e-4, MANY, 8, path_stride=3, warm_up=60, singles=48),
+        Stage("near rooms", 900, 16, 12, 5e-4, MANY, 8, path_stride=3, warm_up=60, singles=48),
     )
     weight_decay: float = 0.02
     muon_rate: float = 2.5
