@@ -472,7 +472,7 @@ def test_training_says_so_where_torch_is_too_old_for_it(monkeypatch):
 def test_the_shipped_miniature_sees_depth():
     """Median over 64 unseen rooms of the median over pixels of |z - z_true| / z_true.
 
-    The bar of the first version is 0.20; 0.115 here, 0.108 over 256 rooms (docs/miniature.md).
+    The bar of the first version is 0.20; 0.105 here and over 256 rooms (docs/miniature.md).
     """
     network = load_network("miniature", device="cpu", dtype="float32")
     errors = single_frame_depth_errors(network, range(1000, 1064)).numpy()

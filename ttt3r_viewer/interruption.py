@@ -70,10 +70,12 @@ def asked_to_end(tell: Callable[[], None] = lambda: None) -> Iterator[Callable[[
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    asked = threading.Event()
+    asked: list[
+        int
+    ] = []  # no Event: one signal's handler may run within another's, and Event locks
 
     def hear(kind: int, _: FrameType | None) -> None:
-        asked.set()
+        asked.append(kind)
         if kind == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         tell()
@@ -81,7 +83,7 @@ def asked_to_end(tell: Callable[[], None] = lambda: None) -> Iterator[Callable[[
     kinds = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(kind, hear) for kind in kinds]
     try:
-        yield asked.is_set
+        yield lambda: bool(asked)
     finally:
         for kind, handler in zip(kinds, before, strict=True):
             signal.signal(kind, handler)
