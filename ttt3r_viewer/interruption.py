@@ -70,9 +70,8 @@ def asked_to_end(tell: Callable[[], None] = lambda: None) -> Iterator[Callable[[
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    asked: list[
-        int
-    ] = []  # no Event: one signal's handler may run within another's, and Event locks
+    # No Event: one signal's handler may run within another's, and Event locks.
+    asked: list[int] = []
 
     def hear(kind: int, _: FrameType | None) -> None:
         asked.append(kind)
