@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "miniature": {
         *NUMPY_NOUNS,
         *("state", "geometry", "frames", "model", "rules", "evaluate", "reconstruct.lanes"),
-        "plain_yaml",
+        *("plain_yaml", "interruption"),
     },
     "viewer": {
         *NUMPY_NOUNS,
