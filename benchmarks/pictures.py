@@ -85,7 +85,7 @@ def draw_present(out: Path) -> None:
         )
         presented = ("open", session, "--present", "--title", "Rooms from a stream")
         with opened_page(*presented, "--logo-text", "Example Lab", height=720) as page:
-            page.wait_for_timeout(20_000)
+            page.wait_for_timeout(8_000)
             close_notice(page)
             page.screenshot(path=out / "present.png")
 
