@@ -35,29 +35,15 @@ def hear_every_ctrl_c() -> None:
 @contextmanager
 def sigterm_is_ctrl_c() -> Iterator[None]:
     """Let SIGTERM end the program as Ctrl-C does: with its outputs whole."""
-    if threading.current_thread() is not threading.main_thread():
+    with _handled_by(signal.default_int_handler, signal.SIGTERM):
         yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
 def no_interruption() -> Iterator[None]:
     """Ignore further signals for the moment that the outputs need."""
-    if threading.current_thread() is not threading.main_thread():
+    with _handled_by(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
         yield
-        return
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(kind, signal.SIG_IGN) for kind in kinds]
-    try:
-        yield
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
 
 
 @contextmanager
@@ -67,9 +53,6 @@ def asked_to_end(tell: Callable[[], None] = lambda: None) -> Iterator[Callable[[
 
     What is yielded says whether there was one; `tell` is called at each.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
     # No Event: one signal's handler may run within another's, and Event locks.
     asked: list[int] = []
 
@@ -79,10 +62,23 @@ def asked_to_end(tell: Callable[[], None] = lambda: None) -> Iterator[Callable[[
             signal.signal(signal.SIGINT, signal.default_int_handler)
         tell()
 
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(kind, hear) for kind in kinds]
-    try:
+    with _handled_by(hear, signal.SIGINT, signal.SIGTERM):
         yield lambda: bool(asked)
+
+
+@contextmanager
+def _handled_by(
+    handler: Callable[[int, FrameType | None], object] | signal.Handlers, *kinds: signal.Signals
+) -> Iterator[None]:
+    """Give signals to another handler for a while; outside the main thread, where that cannot be,
+    they stay as they are.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [signal.signal(kind, handler) for kind in kinds]
+    try:
+        yield
     finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
+        for kind, earlier in zip(kinds, before, strict=True):
+            signal.signal(kind, earlier)

@@ -24,10 +24,6 @@ from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.interruption import asked_to_end
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class Crew:
     """One process's place among those that learn together."""
@@ -36,7 +32,7 @@ class Crew:
     size: int = 1
     parent: int | None = None
     """Process that waits for the crew; None where there is no other."""
-    asked: Callable[[], bool] = _never
+    asked: Callable[[], bool] = lambda: False
     """Whether Ctrl-C or SIGTERM has come to this process."""
 
     @property
