@@ -46,6 +46,7 @@ from ttt3r_viewer.miniature.pages import (
 from ttt3r_viewer.miniature.recipe import Recipe, Stage, recipe_from
 from ttt3r_viewer.miniature.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Clip, render_clips
 from ttt3r_viewer.miniature.step_bar import StepBar
+from ttt3r_viewer.miniature.trainee import initialise, new_trainee, start_from
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
 from ttt3r_viewer.model.load import load_network
 from ttt3r_viewer.model.network import ReconstructionNetwork
@@ -211,7 +212,7 @@ def test_single_pictures_are_of_rooms_of_their_own():
 def test_every_loss_reaches_the_weights(clip):
     torch.manual_seed(0)
     network, auxiliary = ReconstructionNetwork(TINY), Auxiliary(TINY)
-    training.initialise(network)
+    initialise(network)
     steps = unroll(
         network, clip.images, outputs=frozenset(("self", "world")), keep_gradient_frames=4
     )
@@ -421,10 +422,10 @@ def test_training_can_start_from_shipped_weights(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     torch.manual_seed(5)
     network = ReconstructionNetwork(TINY)
-    training.initialise(network)
+    initialise(network)
     save_weights(tmp_path / "before.safetensors", network.state_dict(), TINY)
-    trainee = training.new_trainee(Recipe(preset="tiny"), torch.device("cpu"))
-    training.start_from(trainee, tmp_path / "before.safetensors")
+    trainee = new_trainee(Recipe(preset="tiny"), torch.device("cpu"))
+    start_from(trainee, tmp_path / "before.safetensors")
     for name, tensor in network.state_dict().items():
         assert torch.equal(trainee.network.state_dict()[name], tensor)
         assert torch.equal(trainee.average.state_dict()[name], tensor)
@@ -439,8 +440,8 @@ def test_a_stage_of_read_outs_alone_leaves_the_network_as_it_is(tmp_path: Path, 
     recipe = Recipe(preset="tiny", stages=(lone,), clips_per_page=2, page_uses=2)
     run = {"device": "cpu", "workers": 0, "minutes": 10}
     training.train(recipe, tmp_path, **run, resume=False)
-    before = training.new_trainee(recipe, torch.device("cpu"))
-    after = training.new_trainee(recipe, torch.device("cpu"))
+    before = new_trainee(recipe, torch.device("cpu"))
+    after = new_trainee(recipe, torch.device("cpu"))
     after.load(tmp_path / "last.pt")
     same = {
         part: all(
@@ -466,7 +467,7 @@ def test_training_says_so_where_torch_is_too_old_for_it(monkeypatch):
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     monkeypatch.delattr(torch.optim, "Muon", raising=False)
     with pytest.raises(WeightsError, match=r"training needs torch 2\.9 or later"):
-        training.new_trainee(Recipe(preset="tiny"), torch.device("cpu"))
+        new_trainee(Recipe(preset="tiny"), torch.device("cpu"))
 
 
 def test_the_shipped_miniature_sees_depth():
