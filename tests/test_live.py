@@ -271,10 +271,15 @@ def test_pictures_over_http_come_as_they_are_sent():
 
 def test_a_stream_that_breaks_off_is_opened_again():
     answers: list[int] = []
+    told = threading.Event()
 
     def respond(request):
         answers.append(1)
-        send_multipart(request, 5 if len(answers) == 1 else 1000, 0.02)
+        if len(answers) == 1:
+            send_multipart(request, 5, 0.02)
+        else:
+            told.wait(5)  # what is over before anyone looks is not told
+            send_multipart(request, 1000, 0.02)
 
     with served(respond) as port:
         source = open_source(f"http://u:{PASSWORD}@127.0.0.1:{port}/")
@@ -282,11 +287,14 @@ def test_a_stream_that_breaks_off_is_opened_again():
         source._pause_sec = 0.05
         words = []
         for item in source.watch():
-            words += [item.message] if isinstance(item, Waiting) else []
-            if len(answers) > 1 and isinstance(item, Frame):
+            if isinstance(item, Waiting):
+                words.append(item.message)
+                if "was lost" in item.message:
+                    told.set()
+            elif len(answers) > 1 and isinstance(item, Frame):
                 break
         source.close()
-    assert any("was lost" in text for text in words)
+    assert told.is_set(), words
     assert not any(PASSWORD in text for text in words)
 
 
