@@ -240,8 +240,9 @@ class MadeUpRun:
 
     def _begin_again(self, lanes: tuple[RuleInfo, ...]) -> None:
         self._epoch += 1
-        self.store.clear(len(lanes))
-        self.say(phase="running", frames_done=0, message="", lanes=lanes)
+        changed = {"phase": "running", "frames_done": 0, "message": "", "lanes": lanes}
+        self._status = replace(self._status, **changed)
+        self.store.clear(len(lanes), self._status)
 
     def _set_parameter(self, command: SetParameter) -> None:
         lanes = list(self._status.lanes)

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from tests.waiting import has_frames, wait_for
 from ttt3r_viewer.assets import asset_path, demo_path
 from ttt3r_viewer.cli import leaves_work_behind, main
 from ttt3r_viewer.export.results import OWN_FILES
@@ -281,27 +282,16 @@ def test_ctrl_c_ends_a_run_within_two_seconds_and_keeps_what_there_is(out):
     frames = DEMO.glob("*.jpg")
     assert len(list(frames)) >= 100
     process = start("run", "--output", str(out), "--input", str(DEMO))
-    end = time.monotonic() + 60
-    while not (out.exists() and _progress_of(process.pid) > 4):
-        assert time.monotonic() < end
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    time.sleep(0.5)
+    wait_for(lambda: has_frames(out), "a frame")
     process.send_signal(signal.SIGINT)
     asked = time.monotonic()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert time.monotonic() - asked < 10  # two seconds on a machine that is not busy
     assert process.returncode == 130
     for path in out.iterdir():
         assert path.name in (*OWN_FILES, "archive", "log.txt")
-    if (out / "run.json").exists():
-        assert report_of(out)["frames"] == len(np.loadtxt(out / "poses_tum.txt", ndmin=2))
-
-
-def _progress_of(pid: int) -> float:
-    """CPU seconds that a process has used: a sign that it is past its imports."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    done = report_of(out)["frames"]
+    assert 0 < done == len(np.loadtxt(out / "poses_tum.txt", ndmin=2))
 
 
 def test_a_caller_in_the_same_process_gets_the_code_back_whatever_still_works():
@@ -317,13 +307,12 @@ def test_a_caller_in_the_same_process_gets_the_code_back_whatever_still_works():
         thread.join()
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
 @pytest.mark.parametrize("after_sec", [0.3, 1.5])
 def test_ctrl_c_while_it_starts(out, after_sec):
     process = start("run", "--output", str(out))
     time.sleep(after_sec)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=20)
+    _, error = process.communicate(timeout=60)
     # Before the program's first own line Python itself ends, with its own words.
     assert process.returncode in (130, -signal.SIGINT)
     assert "Traceback" not in error or after_sec < 1
@@ -362,14 +351,11 @@ def test_every_signal_leaves_whole_outputs(tmp_path):
         out = tmp_path / str(number)
         process = start("--port", "0", "--output", str(out), "--size", "480")
         _line_with(process, "open http://")
-        end = time.monotonic() + 200
-        while _progress_of(process.pid) < 9:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_for(lambda out=out: has_frames(out), "a frame")
         for kind in kinds:
             process.send_signal(kind)
             time.sleep(0.2)
-        _, error = process.communicate(timeout=30)
+        _, error = process.communicate(timeout=60)
         # A late second signal may find the program already leaving, and end it its own way.
         assert process.returncode in (0, 130, -kinds[-1]), error
         assert "Traceback" not in error
@@ -401,10 +387,10 @@ def test_a_busy_port_is_said_and_another_taken():
             assert f"port {port} is busy" in _line_with(second, "busy")
         finally:
             second.send_signal(signal.SIGINT)
-            second.communicate(timeout=20)
+            second.communicate(timeout=60)
     finally:
         first.send_signal(signal.SIGINT)
-        first.communicate(timeout=20)
+        first.communicate(timeout=60)
     assert first.returncode == 0
 
 

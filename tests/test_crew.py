@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.multiprocessing.spawn import spawn
 
 from tests.trainable import needs_muon
 from ttt3r_viewer.errors import ViewerError, WeightsError
+from ttt3r_viewer.miniature import crew as crews
 from ttt3r_viewer.miniature.crew import ALONE, Crew, in_crew
 
 
@@ -25,7 +30,7 @@ def write_means(folder: Path, *, crew: Crew) -> None:
     gradients = [own.mean().reshape(1), own.sum().expand(2, 2).clone()]
     crew.average(gradients)
     agreed = [crew.any(crew.rank == 1), crew.any(False)]
-    torch.save([gradients, agreed], folder / f"{crew.rank}.pt")
+    torch.save([gradients, agreed, crew.parent], folder / f"{crew.rank}.pt")
 
 
 def refuse(*, crew: Crew) -> None:
@@ -38,7 +43,8 @@ def refuse(*, crew: Crew) -> None:
 def test_a_crew_averages_what_it_learns(tmp_path: Path):
     in_crew(2, functools.partial(write_means, tmp_path))
     told = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
-    for (mean, total), agreed in told:
+    for (mean, total), agreed, parent in told:
+        assert parent == os.getpid()
         assert mean.tolist() == [1.5]
         assert total.tolist() == [[3.0, 3.0], [3.0, 3.0]]
         assert agreed == [True, False]
@@ -46,7 +52,8 @@ def test_a_crew_averages_what_it_learns(tmp_path: Path):
 
 def test_one_process_is_a_crew_of_one(tmp_path: Path):
     in_crew(1, functools.partial(write_means, tmp_path))
-    (mean, _), agreed = torch.load(tmp_path / "0.pt")
+    (mean, _), agreed, parent = torch.load(tmp_path / "0.pt")
+    assert parent is None
     assert mean.tolist() == [1.5]
     assert agreed == [False, False]
     assert ALONE.leads
@@ -73,24 +80,62 @@ def test_the_first_signal_asks_for_an_end(kind: signal.Signals):
         signal.raise_signal(kind)
         told.append(crew.should_end)
 
-    before = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):
         in_crew(1, learn)
     assert told == [False, True]
-    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_a_second_ctrl_c_interrupts():
+    learnt = []
+
     def learn(*, crew: Crew) -> None:
         for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
             signal.raise_signal(kind)
         assert crew.should_end
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+        learnt.append("to the end")
 
     with pytest.raises(KeyboardInterrupt):
         in_crew(1, learn)
+    assert learnt == ["to the end"]
 
+
+@needs_muon
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_crew_that_is_told_to_end_while_it_starts_ends(
+    monkeypatch: pytest.MonkeyPatch, kind: signal.Signals
+):
+    def spawn_and_tell(*given: Any, **options: Any) -> Any:
+        context = spawn(*given, **options)
+        signal.raise_signal(kind)
+        return context
+
+    monkeypatch.setattr(crews, "spawn", spawn_and_tell)
+    with pytest.raises(KeyboardInterrupt):
+        in_crew(2, refuse)
+
+
+def wait_for_ever(*, crew: Crew) -> None:
+    if crew.leads:
+        os.kill(crew.parent or 0, signal.SIGINT)
+    while not crew.should_end:
+        time.sleep(0.01)
+    if crew.leads:
+        os.kill(crew.parent or 0, signal.SIGINT)
+    time.sleep(1000)
+
+
+@needs_muon
+def test_a_second_ctrl_c_ends_a_crew_that_does_not_end():
+    with pytest.raises(KeyboardInterrupt):
+        in_crew(2, wait_for_ever)
+    assert not multiprocessing.active_children()
+
+
+Training = subprocess.Popen[str]
 
 ONE_LONG_STAGE = """
 stages:
@@ -102,18 +147,21 @@ checkpoint_every: 1000
 """
 
 
-def ctrl_c_in_a_terminal(parent: subprocess.Popen[str]) -> None:
-    os.killpg(parent.pid, signal.SIGINT)
+def ctrl_c_in_a_terminal(training: Training) -> None:
+    os.killpg(training.pid, signal.SIGINT)
 
 
-def kill(parent: subprocess.Popen[str]) -> None:
-    parent.kill()
+def time_out(training: Training) -> None:
+    os.killpg(training.pid, signal.SIGTERM)
 
 
 @needs_muon
-@pytest.mark.parametrize(("end", "code"), [(ctrl_c_in_a_terminal, 130), (kill, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [(ctrl_c_in_a_terminal, 130), (time_out, 130), (Training.kill, -signal.SIGKILL)],
+)
 def test_training_that_is_ended_is_saved_where_it_was(
-    tmp_path: Path, end: Callable[[subprocess.Popen[str]], None], code: int
+    tmp_path: Path, end: Callable[[Training], None], code: int
 ):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(ONE_LONG_STAGE)
@@ -129,7 +177,12 @@ def test_training_that_is_ended_is_saved_where_it_was(
     )
     assert training.stdout is not None
     try:
-        said = next(line for line in training.stdout if "validation" in line)
+        said = ""
+        for line in training.stdout:
+            said += line
+            if "validation" in line:
+                break
+        assert "validation" in said, said
         end(training)
         said += training.stdout.read()  # to the end of the last process that writes there
         assert training.wait(60) == code

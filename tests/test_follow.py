@@ -22,10 +22,10 @@ from ttt3r_viewer.types import Frame, SkippedFrame, Waiting
 class Taker:
     """Takes every frame of a followed folder in a thread, as fast as they come."""
 
-    def __init__(self, folder: Path, **choice) -> None:
-        source = open_source(str(folder), follow=True, **choice)
+    def __init__(self, folder: Path, retry_sec: float = 30.0) -> None:
+        source = open_source(str(folder), follow=True)
         assert isinstance(source, LiveSource)
-        source._retry_sec, source._pause_sec = 0.6, 0.02
+        source._retry_sec, source._pause_sec = retry_sec, 0.02
         self.source = source
         self.items: list[Frame | SkippedFrame] = []
         self.words: list[str] = []
@@ -49,14 +49,16 @@ class Taker:
         return [(i.name, round(i.image.mean(), -1)) for i in self.items if isinstance(i, Frame)]
 
     def wait(self, count: int) -> None:
-        wait_for(lambda: len(self.items) >= count, f"{count} frames; there are {self.levels}")
+        wait_for(
+            lambda: len(self.items) >= count, lambda: f"{count} frames; there are {self.levels}"
+        )
 
 
 @pytest.fixture
 def follow(tmp_path):
     takers: list[Taker] = []
 
-    def begin(folder: Path = tmp_path, **choice) -> Taker:
+    def begin(folder: Path = tmp_path, **choice: float) -> Taker:
         takers.append(Taker(folder, **choice))
         return takers[-1]
 
@@ -166,7 +168,7 @@ def test_a_folder_that_goes_and_comes_back_is_followed_on(tmp_path, follow):
 def test_a_folder_that_is_gone_for_good_ends_the_run(tmp_path, follow):
     folder = tmp_path / "in"
     folder.mkdir()
-    taker = follow(folder)
+    taker = follow(folder, retry_sec=0.6)
     (folder / "a.jpg").write_bytes(jpeg(50))
     taker.wait(1)
     shutil.rmtree(folder)

@@ -219,7 +219,9 @@ def test_nobody_comes_in_around_the_gate(start):
     viewer = start()
     inner = viewer.server.get_port()
     assert inner != viewer.port
-    steps = viewer._commands.qsize()
+    run = viewer._publisher._parts.run  # type: ignore
+    taken: SimpleQueue[Any] = SimpleQueue()
+    run._commands = taken
     for headers in ({}, {"X-Ttt3r-Key": "x"}, {"X-Ttt3r-Key": "", "X-Ttt3r-Role": "owner"}):
         with connect(
             f"ws://127.0.0.1:{inner}", subprotocols=[PROTOCOL], additional_headers=headers
@@ -227,13 +229,13 @@ def test_nobody_comes_in_around_the_gate(start):
             for _ in range(20):
                 try:
                     say(socket, CAMERA)
-                    set_value(socket, viewer._publisher._parts.run._step, True)  # type: ignore
+                    set_value(socket, run._step, True)
                 except ConnectionClosed:
                     break
             with pytest.raises(ConnectionClosed):
                 socket.recv(timeout=5)
     assert viewer.server.get_clients() == {}
-    assert viewer._commands.qsize() == steps
+    assert taken.empty()
     assert viewer.server._websock_server._client_state_from_id == {}
     with join(viewer.port, headers={"X-Ttt3r-Role": "guest"}) as socket:
         say(socket, CAMERA)
@@ -278,9 +280,10 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
         assert parts.timeline._slider.value == 3
         guest.send(bytes(gate_module.client_messages.MAX_BYTES + 1))
         assert read_to_the_end(guest) == 1009
+    wait_for(lambda: not viewer.server.get_clients(), "the guest to go")
     with join(viewer.port, headers={"Cookie": cookie_for(viewer.port, TOKEN)}) as owner:
         say(owner, CAMERA)
-        wait_for(lambda: len(viewer.server.get_clients()) >= 1, "the owner")
+        wait_for(viewer.server.get_clients, "the owner")
         set_value(owner, parts.run._step, True)
         set_value(owner, parts.timeline._slider, 1)
         assert isinstance(taken.get(timeout=10), Step)
@@ -301,17 +304,23 @@ def test_the_twin_panes_of_one_browser_do_not_turn_those_of_another(start):
         say(pane, CAMERA)
     wait_for(lambda: len(twin._session_of) == 2, "both panes")
     owned = dict(viewer.server.get_clients())
-    panes += [join(viewer.port, "/lane/0", guest)]
-    say(panes[2], CAMERA)
-    wait_for(lambda: len(twin._session_of) == 3, "the guest's pane")
-    say(panes[2], CAMERA, position=[9.0, 9.0, 9.0])
+    panes += [join(viewer.port, "/lane/0", guest), join(viewer.port, "/lane/1", guest)]
+    for pane in panes[2:]:
+        say(pane, CAMERA)
+    wait_for(lambda: len(twin._session_of) == 4, "the guest's panes")
+    guests = {k: c for k, c in viewer.server.get_clients().items() if k not in owned}
+
+    def stand_at(clients: dict[int, Any], place: float) -> bool:
+        return all(c.camera.position.tolist() == [place] * 3 for c in clients.values())
+
     say(panes[0], CAMERA, position=[5.0, 5.0, 5.0])
-    (others,) = (c for k, c in viewer.server.get_clients().items() if k not in owned)
-    for pane, place in [*((pane, 5.0) for pane in owned.values()), (others, 9.0)]:
-        wait_for(
-            lambda pane=pane, place=place: pane.camera.position.tolist() == [place] * 3,
-            f"a pane at {place}",
-        )
+    wait_for(lambda: stand_at(owned, 5.0), "both of the owner's panes")
+    say(panes[2], CAMERA, position=[9.0, 9.0, 9.0])
+    wait_for(lambda: stand_at(guests, 9.0), "both of the guest's panes")
+    assert stand_at(owned, 5.0)
+    say(panes[1], CAMERA, position=[2.0, 2.0, 2.0])
+    wait_for(lambda: stand_at(owned, 2.0), "both of the owner's panes again")
+    assert stand_at(guests, 9.0)
     for pane in panes:
         pane.close()
 
@@ -418,7 +427,7 @@ def test_closing_leaves_no_thread_and_no_port():
         alive = [thread for thread in threading.enumerate() if thread not in before]
         return {thread.name for thread in alive if thread.name.startswith(("page", "asyncio"))}
 
-    wait_for(lambda: not left(), f"the threads to end, not {left()}")
+    wait_for(lambda: not left(), lambda: f"the threads to end, not {left()}")
 
 
 def test_the_page_stays_up_where_viser_goes_away(start, caplog):

@@ -205,7 +205,7 @@ def test_median_depth_and_height_describe_the_room():
     assert layout.median_depth == pytest.approx(depth, rel=0.05)
 
 
-def test_clear_begins_a_new_epoch_and_keeps_the_status():
+def test_clear_begins_a_new_epoch_and_keeps_the_status_or_takes_another_with_it():
     store = SceneStore(max_points=1000, points_per_frame=400)
     for sequence in range(5):
         store.add(room_result(sequence))
@@ -218,6 +218,11 @@ def test_clear_begins_a_new_epoch_and_keeps_the_status():
     assert after.layout.points_per_frame == 400
     assert after.status.model == "m"
     assert len(before.frames) == 5
+    store.clear(2, Status(phase="starting"))
+    assert (store.snapshot().epoch, store.snapshot().status) == (
+        after.epoch + 1,
+        Status(phase="starting"),
+    )
 
 
 def test_snapshots_never_change_while_another_thread_adds():

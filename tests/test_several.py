@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.media import level_frames, write_video
-from tests.waiting import wait_for
+from tests.waiting import has_frames, wait_for
 from ttt3r_viewer import several
 from ttt3r_viewer.assets import demo_path
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands import run as run_command
-from ttt3r_viewer.errors import ArchiveError, OutputError, SettingsError
+from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.scene.archive import Archive
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.several import (
@@ -278,13 +278,6 @@ def begun(out: Path, *more: str) -> subprocess.Popen[bytes]:
     program = subprocess.Popen([sys.executable, "-m", "ttt3r_viewer", *words])
     wait_for(lambda: all(map(has_frames, (out / "a", out / "b"))), "frames of two", 120)
     return program
-
-
-def has_frames(session: Path) -> bool:
-    try:
-        return len(Archive.open(session)) > 0
-    except ArchiveError:
-        return False
 
 
 def children_of(program: subprocess.Popen[bytes]) -> list[int]:

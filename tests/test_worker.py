@@ -202,7 +202,9 @@ def test_pause_step_play_restart(commands):
     assert seen() == 6
     epoch = store.snapshot().epoch
     commands.put(Restart())
-    wait_for(lambda: store.snapshot().epoch > epoch and seen() == 6, "the second run")
+    wait_for(lambda: store.snapshot().epoch > epoch, "the second run")
+    wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
+    assert seen() == 6
     assert worker.stop(5)
     assert store.snapshot().status.phase == "finished"
 

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
+
+from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.scene.archive import Archive
 
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T | None], what: str, timeout_sec: float = 60.0) -> T:
-    """Poll until the condition gives something true, and give that."""
+def wait_for(
+    condition: Callable[[], T | None], what: str | Callable[[], str], timeout_sec: float = 60.0
+) -> T:
+    """Poll until the condition gives something true, and give that.
+
+    `what` is waited for; where it is a function it is asked at the end, and can tell what is there.
+    """
     end = time.monotonic() + timeout_sec
     while not (value := condition()):
-        assert time.monotonic() < end, f"waited {timeout_sec} s for {what}"
+        if time.monotonic() > end:
+            said = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {timeout_sec} s for {said}")
         time.sleep(0.01)
     return value
+
+
+def has_frames(session: Path) -> bool:
+    """Whether a run that another process does has recorded a frame in this folder."""
+    try:
+        return len(Archive.open(session)) > 0
+    except ArchiveError:
+        return False

@@ -48,10 +48,10 @@ def no_interruption() -> Iterator[None]:
 
 @contextmanager
 def asked_to_end(tell: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
-    """Take the first Ctrl-C, and every SIGTERM, for a wish, so that work can end at a place of its
-    own; a second Ctrl-C interrupts.
+    """Take the first Ctrl-C and every SIGTERM for a wish, so that work can stop where it is whole;
+    a second Ctrl-C raises `KeyboardInterrupt`.
 
-    What is yielded says whether there was one; `tell` is called at each.
+    What is yielded says whether one has come; `tell` is called, in the signal's handler, at each.
     """
     # No Event: one signal's handler may run within another's, and Event locks.
     asked: list[int] = []
@@ -64,6 +64,21 @@ def asked_to_end(tell: Callable[[], None] = lambda: None) -> Iterator[Callable[[
 
     with _handled_by(hear, signal.SIGINT, signal.SIGTERM):
         yield lambda: bool(asked)
+
+
+@contextmanager
+def ctrl_c_kept_back() -> Iterator[None]:
+    """Let Ctrl-C wait for a while; programs that are started meanwhile never hear it, which at a
+    terminal comes to every process.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

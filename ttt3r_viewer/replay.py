@@ -123,15 +123,15 @@ class Replay:
     def _read_all(self) -> Restart | Stop | None:
         """Put every frame into the scene; a command that ends this, where one came."""
         archive, recorded = self._archive, self._recorded
-        self._store.clear(archive.lanes)
-        self._store.set_archive(archive)
         self._answer = ""
         sequences = archive.sequences
         in_full = frozenset(sequences if archive.nbytes <= FULL_BYTES else sequences[-1:])
         self._status = replace(
             recorded, phase="running", frames_done=0, frames_total=len(sequences), skipped=0
         )
-        self._say()
+        self._note()
+        self._store.clear(archive.lanes, self._status)
+        self._store.set_archive(archive)
         for _ in refill(archive, self._store, in_full):
             self._status = replace(self._status, frames_done=self._status.frames_done + 1)
             self._store.set_status(self._status)
@@ -150,11 +150,15 @@ class Replay:
         return None
 
     def _say(self) -> None:
-        """Show the status, with the latest answer and what is to be known of the session."""
+        """Show the status, as it is noted."""
+        self._note()
+        self._store.set_status(self._status)
+
+    def _note(self) -> None:
+        """Let the status tell the latest answer and what is to be known of the session."""
         facts = (self._answer, *ending(self._archive), self._archive.note)
         message = "; ".join(filter(None, facts))
         self._status = replace(self._status, message=printable(message))
-        self._store.set_status(self._status)
 
     def _obey_what_waits(self) -> Restart | Stop | None:
         while True:

@@ -161,7 +161,7 @@ class Ui:
             state = self.probe()
             return state if all(state.get(key) == value for key, value in wanted.items()) else None
 
-        return wait_for(matches, f"{what}: {wanted}, not {self.probe()}")
+        return wait_for(matches, lambda: f"{what}: {wanted}, not {self.probe()}")
 
     def drawn_points(self) -> int:
         """How many points of all visible nodes the browser itself has."""
@@ -169,7 +169,10 @@ class Ui:
 
     def wait_drawn(self, count: int) -> None:
         """Wait until the browser draws exactly that many points."""
-        wait_for(lambda: self.drawn_points() == count, f"{count} points, not {self.drawn_points()}")
+        wait_for(
+            lambda: self.drawn_points() == count,
+            lambda: f"{count} points, not {self.drawn_points()}",
+        )
 
     def chunk_nodes(self) -> list[str]:
         """Names of the chunk nodes that the browser has."""

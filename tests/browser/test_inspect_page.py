@@ -41,7 +41,7 @@ def wait_inspect(ui: Ui, what: str, **wanted: object) -> None:
         state = ui.probe().get("inspect", {})
         return all(state.get(key) == value for key, value in wanted.items())
 
-    wait_for(matches, f"{what}: {wanted}, not {ui.probe().get('inspect')}")
+    wait_for(matches, lambda: f"{what}: {wanted}, not {ui.probe().get('inspect')}")
 
 
 def fill(ui: Ui, label: str, value: int) -> None:

@@ -106,6 +106,7 @@ def test_only_the_one_page_is_served_and_names_are_escaped(viewer: Viewer):
         assert answer.read() == twin.page()
     assert viewer._publisher is not None
     viewer._publisher.stop()  # which would give the lanes their own names again
+    viewer._publisher._thread.join()
     twin._names = ("<script>", "b")
     assert b"&lt;script&gt;</option>" in twin.page()
     for path in ("/twin/etc/passwd", "/etc/passwd"):
@@ -118,7 +119,7 @@ def test_one_lane_has_no_twin_view():
     viewer = Viewer(run.store, run.commands, port=0)
     viewer.start()
     run.add_frame()
-    wait_for(lambda: viewer._publisher is not None and viewer._twin is not None, "the page")
+    wait_for(lambda: viewer._twin is not None and viewer._twin._names, "the lane's name")
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{viewer.url}/twin")
     viewer.stop()

@@ -10,7 +10,7 @@ from ttt3r_viewer.errors import ViewerError, in_a_line
 
 def exit_code(work: Callable[[], object]) -> int:
     """Do a command's work: 0, or 2 where a `ViewerError` ended it, which is said in a line, or 130
-    after Ctrl-C.
+    after Ctrl-C, or a SIGTERM that was taken for it.
     """
     try:
         work()

@@ -18,10 +18,15 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
+from torch.multiprocessing.spawn import (
+    ProcessContext,
+    ProcessExitedException,
+    ProcessRaisedException,
+    spawn,
+)
 
 from ttt3r_viewer.errors import ViewerError
-from ttt3r_viewer.interruption import asked_to_end
+from ttt3r_viewer.interruption import asked_to_end, ctrl_c_kept_back
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,9 @@ class Crew:
     rank: int = 0
     size: int = 1
     parent: int | None = None
-    """Process that waits for the crew; None where there is no other."""
+    """Process that waits for the crew and tells it what it hears; None where there is no other."""
     asked: Callable[[], bool] = lambda: False
-    """Whether Ctrl-C or SIGTERM has come to this process."""
+    """Whether this process was asked to end: by SIGTERM, or by Ctrl-C where it is alone."""
 
     @property
     def leads(self) -> bool:
@@ -81,51 +86,68 @@ def in_crew(size: int, learn: Learn) -> None:
 
     What `learn` holds must be picklable. An error in any process ends all of them; a ViewerError
     of theirs is raised here. Ctrl-C and SIGTERM ask all of them to end (`Crew.should_end`), and
-    `KeyboardInterrupt` is raised when they have.
+    `KeyboardInterrupt` is raised when they have; a second Ctrl-C ends them at once.
     """
     if size == 1:
         with asked_to_end() as asked:
             learn(crew=Crew(asked=asked))
+        was_asked = asked()
     else:
-        asked = _in_processes(size, learn)
-    if asked():
+        was_asked = _in_processes(size, learn)
+    if was_asked:
         raise KeyboardInterrupt
 
 
-def _in_processes(size: int, learn: Learn) -> Callable[[], bool]:
-    with tempfile.TemporaryDirectory() as folder:
+def _in_processes(size: int, learn: Learn) -> bool:
+    """Whether they were asked to end."""
+    context: ProcessContext | None = None
+
+    def tell_them() -> None:
+        for process in context.pids() if context else ():
+            # A crew that has just ended hears nothing.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
+
+    with tempfile.TemporaryDirectory() as folder, asked_to_end(tell_them) as asked:
         refused = Path(folder) / "refused"
-        together = (size, Path(folder) / "rendezvous", refused, learn)
-        context = spawn(_join, args=together, nprocs=size, join=False)
+        together = (size, os.getpid(), Path(folder) / "rendezvous", refused, learn)
+        with ctrl_c_kept_back():
+            context = spawn(_join, args=together, nprocs=size, join=False)
         assert context is not None
-
-        def tell_them() -> None:
-            for process in context.pids():
-                # A crew that has just ended hears nothing.
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGTERM)
-
+        if asked():  # before there was a context
+            tell_them()
         try:
-            with asked_to_end(tell_them) as asked:
-                while not context.join():
-                    pass
-        except (ProcessExitedException, ProcessRaisedException):
+            while not context.join():
+                pass
+        except (ProcessExitedException, ProcessRaisedException) as error:
             # The others fail too, because one has gone; which is noticed first is chance.
-            if not refused.exists():
+            if refused.exists():
+                raise ViewerError(refused.read_text(encoding="utf-8")) from None
+            # SIGTERM ends a process that does not learn yet, or no more, as it ends any other.
+            ended = isinstance(error, ProcessExitedException) and error.signal_name == "SIGTERM"
+            if not (ended and asked()):
                 raise
-            raise ViewerError(refused.read_text(encoding="utf-8")) from None
-    return asked
+        finally:
+            for process in context.processes:
+                process.kill()
+                process.join()
+        return asked()
 
 
 def _join(
-    rank: int, size: int, rendezvous: Path, refused: Path, learn: Callable[..., None]
+    rank: int,
+    size: int,
+    parent: int,
+    rendezvous: Path,
+    refused: Path,
+    learn: Callable[..., None],
 ) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size
     )
     try:
         with asked_to_end() as asked:
-            learn(crew=Crew(rank, size, os.getppid(), asked))
+            learn(crew=Crew(rank, size, parent, asked))
     except ViewerError as error:
         refused.write_text(str(error), encoding="utf-8")
         sys.exit(2)

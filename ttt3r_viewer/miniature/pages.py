@@ -131,7 +131,7 @@ def pages_from(plan: PagePlan, first: int) -> Iterator[Clip]:
         num_workers=plan.workers,
         prefetch_factor=2,
         multiprocessing_context="spawn",
-        worker_init_fn=_begin,
+        worker_init_fn=_begin_rendering,
     )
     yield from loader
 
@@ -149,9 +149,10 @@ class _Counting:
         return 1 << 40
 
 
-def _begin(_: int) -> None:
-    # Ctrl-C at a terminal comes to every process; those that learn say when rendering ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _begin_rendering(_: int) -> None:
+    # Signals may come to a whole group of processes; those that learn say when rendering ends.
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

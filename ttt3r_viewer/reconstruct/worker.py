@@ -190,14 +190,20 @@ class Worker:
 
     def _reconstruct(self) -> Wish:
         """Begin anew and take every frame; "go on" means that there are no more."""
-        self._store.clear(1 if self._session is None else len(self._session.rules))
         self.error = None
         self._paused, self._steps, self._trouble = False, 0, ""
-        self._status = replace(
-            self._status, frames_done=0, frames_per_second=0.0, skipped=0, last_skipped=""
+        self._note(
+            phase="starting",
+            message="loading the network",
+            frames_done=0,
+            frames_per_second=0.0,
+            skipped=0,
+            last_skipped="",
+            lag_sec=None,
+            dropped=0,
         )
-        self._status = replace(self._status, lag_sec=None, dropped=0)
-        self._say(phase="starting", message="loading the network")
+        lanes = 1 if self._session is None else len(self._session.rules)
+        self._store.clear(lanes, self._status)
         if self._session is None:
             self._session = self._make_session()
         self._session.restart()
@@ -384,6 +390,11 @@ class Worker:
         self._say(phase="finished", frames_total=status.frames_taken)
 
     def _say(self, **changes: Any) -> None:
+        """Note what has changed, and show it."""
+        self._note(**changes)
+        self._store.set_status(self._status)
+
+    def _note(self, **changes: Any) -> None:
         status, before = replace(self._status, **changes), self._status
         if (status.phase, status.message) != (before.phase, before.message):
             log.info("%s: frame %d %s", status.phase, status.frames_taken, status.message)
@@ -395,4 +406,3 @@ class Worker:
         )
         if self._archive is not None and changes.get("phase") in ENDED:
             self._archive.finish(self._status)
-        self._store.set_status(self._status)

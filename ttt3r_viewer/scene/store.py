@@ -195,8 +195,10 @@ class SceneStore:
         with self._lock:
             self._snapshot = replace(self._snapshot, archive=archive)
 
-    def clear(self, lanes: int = 1) -> None:
-        """Forget every frame, as a restart does, and be ready for so many lanes."""
+    def clear(self, lanes: int = 1, status: Status | None = None) -> None:
+        """Forget every frame, as a restart does, and be ready for so many lanes; what the run says
+        about itself stays, or is replaced at the same moment.
+        """
         self._picture_width, self._picture_bytes = FIRST_PICTURE_WIDTH, 0
         self._grids = [None] * lanes
         with self._lock:
@@ -204,7 +206,7 @@ class SceneStore:
             epoch = before.epoch + 1
             generation = 1 + max(lane.layout.generation for lane in before.lanes)
             empty = self._empty_lane(epoch, generation)
-            self._snapshot = SceneSnapshot(epoch, (empty,) * lanes, before.status)
+            self._snapshot = SceneSnapshot(epoch, (empty,) * lanes, status or before.status)
 
     def snapshot(self) -> SceneSnapshot:
         """Give the scene as it is now; costs nothing, because nothing in it is ever changed."""
