@@ -118,6 +118,23 @@ def test_a_crew_that_is_told_to_end_while_it_starts_ends(
         in_crew(2, refuse)
 
 
+def say_what_is_kept_back(*, crew: Crew) -> None:
+    assert crew.size == 2
+    sys.stdout.write(" ".join(map(str, signal.pthread_sigmask(signal.SIG_BLOCK, ()))) + "\n")
+
+
+@needs_muon
+def test_a_crew_does_not_hear_the_terminal():
+    """In a process of its own: what another test has started there is nothing to it."""
+    code = (
+        "from tests.test_crew import in_crew, say_what_is_kept_back, signal;"
+        "in_crew(2, say_what_is_kept_back);"
+        "print(len(signal.pthread_sigmask(signal.SIG_BLOCK, ())))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [*[str(int(signal.SIGINT))] * 2, "0"]
+
+
 def wait_for_ever(*, crew: Crew) -> None:
     if crew.leads:
         os.kill(crew.parent or 0, signal.SIGINT)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Protocol
 
@@ -111,6 +112,7 @@ def _in_processes(size: int, learn: Learn) -> bool:
     with tempfile.TemporaryDirectory() as folder, asked_to_end(tell_them) as asked:
         refused = Path(folder) / "refused"
         together = (size, os.getpid(), Path(folder) / "rendezvous", refused, learn)
+        resource_tracker.ensure_running()  # begun by the first of them, it would let Ctrl-C through
         with ctrl_c_kept_back():
             context = spawn(_join, args=together, nprocs=size, join=False)
         assert context is not None
