@@ -1,8 +1,9 @@
 """How the tests share several processes (`-n`): whole files, and one browser at a time; failures
-are told when they happen."""
+are told when they happen, and how busy the machine is fails nothing."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -14,8 +15,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what runs in its background so; programs started here are to know Ctrl-C.
+    # A shell lets what runs in its background ignore Ctrl-C, and programs started here inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+with contextlib.suppress(ImportError):  # the tests that need a GPU do without
+    import hypothesis
+
+    # How long an example takes says how busy the machine is, no more.
+    hypothesis.settings.register_profile(
+        "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("any machine")
 
 BROWSER = Path(__file__).parent / "browser"
 

@@ -81,7 +81,7 @@ WAVES = st.integers(1, 4).flatmap(
 
 
 @given(WAVES, st.integers(10, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_thinning_keeps_ends_order_and_every_extreme_within_its_limit(values, limit):
     rows = extreme_rows(values, limit)
     assert len(rows) <= max(limit, 1)
@@ -93,7 +93,7 @@ def test_thinning_keeps_ends_order_and_every_extreme_within_its_limit(values, li
 
 
 @given(st.integers(1000, 5000), st.lists(st.integers(0, 999), max_size=10, unique=True))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_single_peaks_survive_in_the_stretch_where_they_are(count, places):
     values = np.zeros((count, 2))
     values[places, 1] = 1.0 + np.arange(len(places))

@@ -53,7 +53,7 @@ def test_depth_errors_by_hand():
     assert (doubled["abs_rel_metric"], doubled["delta_metric"]) == (1, 0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), scale=st.floats(0.01, 100))
 def test_aligned_depth_does_not_see_scale(seed, scale):
     rng = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ def bumpy(count: int = 40) -> np.ndarray:
     return np.stack([x, y, 0.02 * np.sin(20 * x) * np.cos(15 * y)], axis=-1).reshape(-1, 3)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_points_do_not_see_a_similarity(seed):
     rng = np.random.default_rng(seed)

@@ -170,7 +170,7 @@ def test_a_picture_too_large_for_pillow_is_skipped(
         assert "768 pixels" in skipped.reason
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     suffix=st.sampled_from(["png", "jpg", "gif", "tif", "webp", "bmp"]),
     cut=st.floats(0, 1),

@@ -248,7 +248,8 @@ JSON = st.recursive(
 )
 @example(("g.txt", b"0 1 0 0 0 0 1 0 1e-320 0 0 0"))
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @pytest.mark.filterwarnings("error")
 def test_no_file_ends_in_another_error_than_ours(tmp_path, name_and_data):

@@ -60,7 +60,7 @@ def test_the_published_examples_agree_within_one_grey_level(
     assert np.abs(prepared.astype(int) - expected.astype(int)).max() <= 1
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     width=st.integers(16, 400),
     height=st.integers(16, 400),
@@ -87,7 +87,7 @@ def test_a_prepared_picture_lies_on_the_patch_grid(
         assert offset + crop // 2 == side // 2
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     scale_xy=st.tuples(st.floats(0.01, 50), st.floats(0.01, 50)),
     offset_xy=st.tuples(st.integers(0, 500), st.integers(0, 500)),

@@ -94,7 +94,7 @@ def test_real_trajectories_measure_as_recorded(case):
 
 
 @given(SEEDS, st.integers(3, 20), st.integers(1, 3), st.floats(0.01, 100))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_moved_scaled_copy_has_no_error(seed, count, dimensions, scale):
     rng = np.random.default_rng(seed)
     reference = walk(rng, count, dimensions)
@@ -113,7 +113,7 @@ def test_a_moved_scaled_copy_has_no_error(seed, count, dimensions, scale):
 
 
 @given(SEEDS, st.integers(4, 20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_errors_do_not_depend_on_the_estimates_world(seed, count):
     rng = np.random.default_rng(seed)
     reference = walk(rng, count)
@@ -133,7 +133,7 @@ def test_errors_do_not_depend_on_the_estimates_world(seed, count):
 
 
 @given(SEEDS, st.integers(1, 3), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_umeyama_is_a_rotation_and_no_small_change_of_it_is_better(seed, dimensions, with_scale):
     rng = np.random.default_rng(seed)
     source = walk(rng, 9, dimensions).positions
@@ -159,7 +159,7 @@ def test_a_mirrored_path_is_not_fitted_by_a_mirror():
 
 
 @given(SEEDS, st.sampled_from([0.0, 1e4]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_running_error_is_that_of_each_prefix(seed, far):
     rng = np.random.default_rng(seed)
     reference = walk(rng, 15)
@@ -221,7 +221,7 @@ def test_rotation_angles_are_exact_near_nothing_and_near_half_a_turn():
 
 
 @given(st.lists(st.integers(0, 400), max_size=30), st.lists(st.integers(0, 400), max_size=30))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_association_is_one_to_one_near_and_symmetric(a_ms, b_ms):
     def at(times_ms):
         times_sec = np.sort(np.array(times_ms, dtype=np.float64)) / 1000

@@ -463,7 +463,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
     assert torch.equal(whole["weight"], TENSORS["weight"])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     flips=st.lists(
         st.tuples(st.integers(0, len(SMALL_BYTES) - 1), st.integers(1, 255)), min_size=1, max_size=4
@@ -479,7 +479,7 @@ def test_flipped_bytes_give_tensors_or_one_line(
     read_or_refuse(tmp_path_factory.getbasetemp() / "flipped.pth", bytes(data))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     flips=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 255)), min_size=1, max_size=3),
     cut=st.integers(0, 60),

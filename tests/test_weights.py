@@ -274,7 +274,7 @@ def test_safetensors_cut_anywhere_are_refused(
 TINY = safetensors.torch.save({"a": torch.arange(6.0), "b": torch.ones(2, 3)}, {"k": "v"})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     flips=st.lists(
         st.tuples(st.integers(0, len(TINY) - 1), st.integers(1, 255)), min_size=1, max_size=3
