@@ -14,6 +14,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Each process has a core; torch's threads would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+os.environ.setdefault("RAY_worker_niceness", "0")  # else Ray's workers give way to all others
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets what runs in its background ignore Ctrl-C, and programs started here inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
