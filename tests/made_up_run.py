@@ -240,8 +240,9 @@ class MadeUpRun:
 
     def _begin_again(self, lanes: tuple[RuleInfo, ...]) -> None:
         self._epoch += 1
-        changed = {"phase": "running", "frames_done": 0, "message": "", "lanes": lanes}
-        self._status = replace(self._status, **changed)
+        self._status = replace(
+            self._status, phase="running", frames_done=0, message="", lanes=lanes
+        )
         self.store.clear(len(lanes), self._status)
 
     def _set_parameter(self, command: SetParameter) -> None:

@@ -269,9 +269,9 @@ def test_a_page_that_cannot_be_served(capsys, words, text):
     assert text in error_line(capsys, *words)
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start(*words: str, program: tuple[str, ...] = ("-m", "ttt3r_viewer")) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "ttt3r_viewer", *words],
+        [sys.executable, *program, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -322,8 +322,7 @@ def test_ctrl_c_while_it_starts(out, after_sec):
         heard, interruption.hear_every_ctrl_c = interruption.hear_every_ctrl_c, hear
         sys.exit(main())
     """
-    words = [sys.executable, "-c", program, "run", "--output", str(out)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start("run", "--output", str(out), program=("-c", program))
     _line_with(process, "begun")
     time.sleep(after_sec)
     process.send_signal(signal.SIGINT)

@@ -154,14 +154,17 @@ class Ui:
         """What the page says to programs."""
         return json.loads(self.page.get_by_test_id("probe").text_content() or "{}")
 
-    def wait_probe(self, what: str, **wanted: Any) -> dict[str, Any]:
-        """Wait until the page says so."""
+    def wait_probe(self, what: str, part: str = "", **wanted: Any) -> dict[str, Any]:
+        """Wait until the page says so, or a part of what it says does."""
+
+        def state() -> dict[str, Any]:
+            return self.probe().get(part, {}) if part else self.probe()
 
         def matches() -> dict[str, Any] | None:
-            state = self.probe()
-            return state if all(state.get(key) == value for key, value in wanted.items()) else None
+            now = state()
+            return now if all(now.get(key) == value for key, value in wanted.items()) else None
 
-        return wait_for(matches, lambda: f"{what}: {wanted}, not {self.probe()}")
+        return wait_for(matches, lambda: f"{what}: {wanted}, not {state()}")
 
     def drawn_points(self) -> int:
         """How many points of all visible nodes the browser itself has."""

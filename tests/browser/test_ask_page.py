@@ -31,14 +31,6 @@ def queries(run: MadeUpRun) -> list[Query]:
     return [command for command in run.seen_commands if isinstance(command, Query)]
 
 
-def wait_ask(ui: Ui, what: str, **wanted: object) -> None:
-    def matches() -> bool:
-        state = ui.probe().get("ask", {})
-        return all(state.get(key) == value for key, value in wanted.items())
-
-    wait_for(matches, lambda: f"{what}: {wanted}, not {ui.probe().get('ask')}")
-
-
 def stand_at(ui: Ui, pose: np.ndarray, aside: float = 0.0) -> None:
     """Bring the browser to a pose (4, 4), moved along the page's x axis."""
     position = pose[:3, 3] + [aside, 0, 0]
@@ -68,7 +60,7 @@ def test_the_view_is_asked_about_and_the_answer_stands_there_until_it_is_removed
     question = press(ui, run)
     assert np.abs(pose_from_vector(question.pose) - pose_at(3)).max() < 1e-3
     assert question.fov_y_rad == pytest.approx(ui.client.camera.fov)
-    wait_ask(ui, "the answer", number=question.number, points=[PIXELS, PIXELS])
+    ui.wait_probe("the answer", "ask", number=question.number, points=[PIXELS, PIXELS])
     wait_for(lambda: all(map(ui.visible, EXPECTED_NODES)), "points and camera of both lanes")
     assert f"after frame {FRAMES}" in ui.text("ask-note")
     expect(ui.page.get_by_text("drifting, rate 0.8: confidence")).to_be_visible()
@@ -76,10 +68,10 @@ def test_the_view_is_asked_about_and_the_answer_stands_there_until_it_is_removed
     box = ui.row("Hide unsure (%)").locator("input:not([type=hidden])").first
     box.fill("50")
     box.press("Enter")
-    wait_ask(ui, "half of the points", points=[PIXELS // 2, PIXELS // 2])
+    ui.wait_probe("half of the points", "ask", points=[PIXELS // 2, PIXELS // 2])
     ui.settle()
     ui.button("Remove").click()
-    wait_ask(ui, "nothing", number=None, points=[])
+    ui.wait_probe("nothing", "ask", number=None, points=[])
     wait_for(lambda: not any(map(ui.visible, EXPECTED_NODES)), "all to go")
     expect(ui.button("Remove")).not_to_be_visible()
 
@@ -99,7 +91,7 @@ def test_lanes_side_by_side_are_asked_about_the_same_camera_and_a_wide_view_is_l
     question = press(ui, run)
     assert np.abs(pose_from_vector(question.pose) - pose_at(3)).max() < 1e-3
     assert question.fov_y_rad == pytest.approx(math.radians(100))
-    wait_ask(ui, "the answer", number=question.number)
+    ui.wait_probe("the answer", "ask", number=question.number)
     assert "limited from 130°" in ui.text("ask-note")
 
 

@@ -33,15 +33,7 @@ def questions(run: MadeUpRun) -> list[Inspect]:
 
 def look_inside(ui: Ui) -> None:
     ui.checkbox("Look inside").click()
-    wait_inspect(ui, "the answer", on=True, sequence=FRAMES - 1)
-
-
-def wait_inspect(ui: Ui, what: str, **wanted: object) -> None:
-    def matches() -> bool:
-        state = ui.probe().get("inspect", {})
-        return all(state.get(key) == value for key, value in wanted.items())
-
-    wait_for(matches, lambda: f"{what}: {wanted}, not {ui.probe().get('inspect')}")
+    ui.wait_probe("the answer", "inspect", on=True, sequence=FRAMES - 1)
 
 
 def fill(ui: Ui, label: str, value: int) -> None:
@@ -89,12 +81,12 @@ def test_nothing_is_asked_until_the_switch_is_on_nor_after_it_is_off(still):
     assert questions(run) == [Inspect(0, FRAMES - 1)]
     expect(ui.page.get_by_text("State map", exact=True)).to_be_visible()
     run.add_frame()
-    wait_inspect(ui, "the new frame", sequence=FRAMES)
+    ui.wait_probe("the new frame", "inspect", sequence=FRAMES)
     ui.choose("Inspected lane", "2 drifting-0.8")
     wait_for(lambda: questions(run)[-1] == Inspect(1, FRAMES), "the other lane")
     asked = len(questions(run))
     ui.checkbox("Look inside").click()
-    wait_inspect(ui, "the end", on=False, sequence=None)
+    ui.wait_probe("the end", "inspect", on=False, sequence=None)
     assert not ui.visible("/lanes/1/inspect_patches")
     for _ in range(3):
         run.add_frame()
@@ -110,7 +102,7 @@ def test_picked_token_and_layer_change_the_overlay_and_the_points(still):
     wait_for(lambda: ui.visible("/lanes/0/inspect_patches"), "the points of its patches")
     before = shown_images(ui)
     fill(ui, "Token", 7)
-    wait_inspect(ui, "the token", token=7)
+    ui.wait_probe("the token", "inspect", token=7)
     wait_for(
         lambda: sum(a != b for a, b in zip(before, shown_images(ui), strict=True)) >= 2,
         "other pictures",
@@ -120,7 +112,7 @@ def test_picked_token_and_layer_change_the_overlay_and_the_points(still):
     box = ui.row("Layer").locator("input:not([type=hidden])").first
     box.fill("2")
     box.press("Enter")
-    wait_inspect(ui, "the layer", layer=2)
+    ui.wait_probe("the layer", "inspect", layer=2)
     wait_for(lambda: shown_images(ui) != before, "the other layer's picture")
     ui.choose("Frame's points", "Patch alignment")
     wait_for(lambda: ui.visible("/lanes/0/inspect_map"), "coloured points")
@@ -130,7 +122,7 @@ def test_a_click_on_a_point_lists_its_tokens(still):
     run, ui = still
     look_inside(ui)
     fill(ui, "Patch row", 2)
-    wait_inspect(ui, "the row", patch=[2, 0])
+    ui.wait_probe("the row", "inspect", patch=[2, 0])
     wait_for(lambda: "row 2, column 0" in ui.text("tokens"), "its tokens")
     camera = run.store.snapshot().frames[-1].camera.T_world_camera
     ui.client.camera.position = tuple(camera[:3, 3])
@@ -139,7 +131,7 @@ def test_a_click_on_a_point_lists_its_tokens(still):
     ui.page.wait_for_timeout(500)
     # From the frame's own camera, what is a little left of the middle is in column 1.
     ui.page.mouse.click(380, 300)
-    wait_inspect(ui, "the patch that was clicked", patch=[1, 1])
+    ui.wait_probe("the patch that was clicked", "inspect", patch=[1, 1])
     wait_for(lambda: "row 1, column 1" in ui.text("tokens"), "its tokens")
     rows = ui.page.get_by_test_id("tokens").locator("tbody tr")
     assert rows.count() == 8
@@ -161,7 +153,7 @@ def test_a_click_on_the_picture_of_the_shown_camera_picks_its_patch(still):
     ui.page.wait_for_timeout(500)
     # Here is patch (2, 0) of the picture; of the points behind it, one of patch (1, 1).
     ui.page.mouse.click(340, 340)
-    wait_inspect(ui, "the patch", patch=[2, 0])
+    ui.wait_probe("the patch", "inspect", patch=[2, 0])
 
 
 def test_maps_and_numbers_can_be_saved_and_read_back(still):
@@ -194,6 +186,6 @@ def test_a_frame_that_moved_the_state_is_gone_to(still):
     ui.choose("Moved most", "Frame 3: moved 0.0833")
     ui.button("Go to this frame").click()
     ui.wait_probe("the third frame", position=2, live=False, replaying=False)
-    wait_inspect(ui, "its inside", sequence=2)
+    ui.wait_probe("its inside", "inspect", sequence=2)
     assert questions(run)[-1] == Inspect(0, 2)
     assert "Looked into frame 3" in ui.text("inspect-note")
