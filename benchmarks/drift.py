@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.evaluate.trajectory import Trajectory, ate, rotation_angles_rad
-from ttt3r_viewer.miniature.scenes import render_clips
-from ttt3r_viewer.model.load import load_network, share_cpu
+from ttt3r_viewer.metrics.trajectory import Trajectory, ate, rotation_angles_rad
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.lanes import Lanes
+from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
+from ttt3r_viewer.synthetic.scenes import render_clips
+from ttt3r_viewer.weights.load import load_network, share_cpu
 
 RULES = "constant:1.0,constant:0.3,ttt3r"
 SHOWN = (1, 2, 4, 8, 15, 30, 60, 100, 150, 200, 299)

@@ -18,7 +18,7 @@ import torch
 
 from ttt3r_viewer.bench.made_up import made_up_network
 from ttt3r_viewer.model.config import PRESETS
-from ttt3r_viewer.reconstruct.lanes import Lanes
+from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
 
 RULES = ("ttt3r", "constant:1.0", "constant:0.3", "constant:0.6")

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ttt3r_viewer.miniature.scenes import VALIDATION_SEEDS, render_clips
-from ttt3r_viewer.model.load import load_network, share_cpu
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.lanes import Lanes
+from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
+from ttt3r_viewer.synthetic.scenes import VALIDATION_SEEDS, render_clips
+from ttt3r_viewer.weights.load import load_network, share_cpu
 
 LEAST_TURN_RAD = np.radians(4.0)
 """Of a camera that turns less, no share of the turn is told."""

@@ -29,10 +29,10 @@ from PIL import Image
 
 from ttt3r_viewer.frames.live import LiveSource
 from ttt3r_viewer.frames.source import open_source
-from ttt3r_viewer.model.load import load_network, share_cpu
-from ttt3r_viewer.reconstruct.ahead import EncodedFrame, LookAhead, OneByOne
-from ttt3r_viewer.reconstruct.lanes import Lanes
+from ttt3r_viewer.reconstruct.prefetch import EncodedFrame, LookAhead, OneByOne
+from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
+from ttt3r_viewer.weights.load import load_network, share_cpu
 
 WAYS = ("one by one", "batch 1", "batch 4")
 WARM_UP_SEC = 1.0

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.websocket_client import WebsocketClient
-from ttt3r_viewer.assets import demo_path
-from ttt3r_viewer.memory import keep_few_arenas
+from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.system.assets import demo_path
+from ttt3r_viewer.system.memory import keep_few_arenas
 from ttt3r_viewer.viewer.app import Viewer
-from ttt3r_viewer.wiring import Reconstruction
 
 LOOK_SEC = 0.25
 

@@ -22,7 +22,7 @@ from PIL import Image
 from playwright.sync_api import Error, Page
 
 from benchmarks.program import Program, choose, chromium_page, go_to, probe, type_number
-from ttt3r_viewer.assets import DEMOS, demo_path
+from ttt3r_viewer.system.assets import DEMOS, demo_path
 
 MOMENTS = 8
 """Pictures of each demo in the picture of the rooms."""

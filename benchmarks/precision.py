@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ttt3r_viewer.assets import with_demos
-from ttt3r_viewer.evaluate.comparison import LaneFrame, measure_lane
-from ttt3r_viewer.evaluate.ground_truth import find_ground_truth, read_ground_truth
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.geometry import transform_points
-from ttt3r_viewer.model.load import load_network
-from ttt3r_viewer.reconstruct.session import Session
+from ttt3r_viewer.metrics.comparison import LaneFrame, measure_lane
+from ttt3r_viewer.metrics.ground_truth import find_ground_truth, read_ground_truth
+from ttt3r_viewer.reconstruct.single import Session
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.scene.store import keep_frame
+from ttt3r_viewer.system.assets import with_demos
 from ttt3r_viewer.types import Frame, FrameResult
+from ttt3r_viewer.weights.load import load_network
 
 
 def distance_shares(a: FrameResult, b: FrameResult) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from tests.made_up_run import MadeUpRun, pose_at, room_result
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.app import Viewer
-from ttt3r_viewer.viewer.sync import Publisher
+from ttt3r_viewer.viewer.publisher import Publisher
 
 TURN = 120
 """Frames of one round through the room."""

@@ -21,17 +21,17 @@ import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 
+from training.measures import pose_measures
 from ttt3r_viewer.errors import EvaluationError
-from ttt3r_viewer.evaluate.ground_truth import find_ground_truth, read_ground_truth
-from ttt3r_viewer.evaluate.samples import sample_truth
-from ttt3r_viewer.evaluate.trajectory import Trajectory
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.geometry import umeyama
-from ttt3r_viewer.miniature.measures import pose_measures
-from ttt3r_viewer.model.load import load_network, share_cpu
-from ttt3r_viewer.reconstruct.lanes import Lanes
+from ttt3r_viewer.metrics.ground_truth import find_ground_truth, read_ground_truth
+from ttt3r_viewer.metrics.samples import sample_truth
+from ttt3r_viewer.metrics.trajectory import Trajectory
+from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.types import Frame, FrameResult
+from ttt3r_viewer.weights.load import load_network, share_cpu
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.geometry import pose_from_vector, transform_points
-from ttt3r_viewer.reconstruct.commands import (
+from ttt3r_viewer.reconstruct.messages import (
     Command,
     Inspect,
     Pause,

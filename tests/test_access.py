@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ttt3r_viewer.viewer.access import (
+from ttt3r_viewer.viewer.server.access import (
     FREE_TRIES,
     LONGEST_WAIT_SEC,
     MAX_ADDRESSES,

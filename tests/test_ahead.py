@@ -13,7 +13,7 @@ import pytest
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import FrameError
 from ttt3r_viewer.frames.preprocess import PreparedImage
-from ttt3r_viewer.reconstruct.ahead import Ahead, EncodedFrame, LookAhead, PreparedFrame
+from ttt3r_viewer.reconstruct.prefetch import Ahead, EncodedFrame, LookAhead, PreparedFrame
 from ttt3r_viewer.types import Crop, Frame, SkippedFrame
 
 

@@ -25,12 +25,10 @@ from tests.made_up_run import room_result, rule_info
 from tests.test_worker import Pictures, Pretended
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ArchiveError
-from ttt3r_viewer.reconstruct.commands import Restart
+from ttt3r_viewer.reconstruct.messages import Restart
 from ttt3r_viewer.reconstruct.worker import Worker
-from ttt3r_viewer.scene import archive_writer
-from ttt3r_viewer.scene.archive import DESCRIPTION_FILE, Archive, frame_file, in_words
-from ttt3r_viewer.scene.archive_writer import ArchiveWriter
-from ttt3r_viewer.scene.records import (
+from ttt3r_viewer.recording import writer as archive_writer
+from ttt3r_viewer.recording.format import (
     FLOAT16_MAX,
     PREFIX_BYTES,
     PREVIEW_POINTS,
@@ -41,6 +39,8 @@ from ttt3r_viewer.scene.records import (
     stored_confidence,
     stored_points,
 )
+from ttt3r_viewer.recording.reader import DESCRIPTION_FILE, Archive, frame_file, in_words
+from ttt3r_viewer.recording.writer import ArchiveWriter
 from ttt3r_viewer.scene.seen import keep_frame
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Crop, FrameResult, Status

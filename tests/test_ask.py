@@ -12,16 +12,21 @@ import torch
 
 from tests.golden_cases import TOLERANCE, GoldenCase, golden_case, relative_error
 from tests.test_lanes import run
-from ttt3r_viewer.assets import asset_path
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.geometry import ray_map
-from ttt3r_viewer.model.load import load_network
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.model.weights import NOT_TRAINED, QUERIES_KEY, read_checkpoint, save_weights
-from ttt3r_viewer.reconstruct.commands import SetResetEvery
-from ttt3r_viewer.reconstruct.lanes import Lanes
+from ttt3r_viewer.reconstruct.messages import SetResetEvery
+from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
+from ttt3r_viewer.system.assets import asset_path
 from ttt3r_viewer.types import Camera, Expectation, Status
+from ttt3r_viewer.weights.load import load_network
+from ttt3r_viewer.weights.weights_file import (
+    NOT_TRAINED,
+    QUERIES_KEY,
+    read_checkpoint,
+    save_weights,
+)
 
 FOV_Y_RAD = math.radians(60)
 AT_START = np.eye(4)

@@ -14,10 +14,10 @@ from tests.made_up_run import MadeUpRun, pose_at, room_result
 from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Answer, Camera, Expectation, Status
-from ttt3r_viewer.viewer.ask_layer import AskLayer, chosen_points, lane_camera, tinted
-from ttt3r_viewer.viewer.lane_layer import LaneLayer
+from ttt3r_viewer.viewer.layers.ask_layer import AskLayer, chosen_points, lane_camera, tinted
+from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.panels.ask import expected_picture, note_text, why_not
-from ttt3r_viewer.viewer.settings import AskSettings, ViewSettings
+from ttt3r_viewer.viewer.view_settings import AskSettings, ViewSettings
 
 POINTS = 16 * 12
 

@@ -22,7 +22,6 @@ from tests.golden_cases import GoldenCase, golden_case, relative_error
 from ttt3r_viewer.bench import clock as clock_module
 from ttt3r_viewer.bench import turns
 from ttt3r_viewer.bench.clock import StageClock
-from ttt3r_viewer.bench.machine import host_peak_bytes
 from ttt3r_viewer.bench.made_up import decode_frame, made_up_frames, made_up_network
 from ttt3r_viewer.bench.plain import PlainLanes, attention_written_out
 from ttt3r_viewer.bench.report import as_json, table
@@ -43,10 +42,11 @@ from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.lanes import Lanes
+from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.constant import Constant
 from ttt3r_viewer.rules.registry import rule_from_text
 from ttt3r_viewer.rules.ttt3r import TTT3R
+from ttt3r_viewer.system.machine import host_peak_bytes
 from ttt3r_viewer.types import Frame
 
 MINIATURE = PRESETS["miniature"]

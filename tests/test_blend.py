@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.test_weights import LINEAR
-from ttt3r_viewer.miniature import blend
+from training import blend
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.model.weights import CONFIG_KEY, read_checkpoint, save_weights
+from ttt3r_viewer.weights.weights_file import CONFIG_KEY, read_checkpoint, save_weights
 
 
 def written(path, config=LINEAR, **metadata):

@@ -18,19 +18,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.made_up_run import MadeUpRun, drifted, pose_at, room_result, rule_info
-from ttt3r_viewer.evaluate.comparison import comparison_csv, measure_lane
-from ttt3r_viewer.evaluate.ground_truth import CountedPoses
-from ttt3r_viewer.evaluate.trajectory import Trajectory, ate
+from ttt3r_viewer.metrics.comparison import comparison_csv, measure_lane
+from ttt3r_viewer.metrics.ground_truth import CountedPoses
+from ttt3r_viewer.metrics.trajectory import Trajectory, ate
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.viewer.panels.charts import (
-    ChartsPanel,
-    marks_html,
-    measures_html,
-    names_of,
-    plot_bands,
-    plot_series,
-)
-from ttt3r_viewer.viewer.series import (
+from ttt3r_viewer.viewer.panels.chart_series import (
     LINE_POINTS,
     MOST_MARKS,
     SPIKE_FOOT,
@@ -41,7 +33,15 @@ from ttt3r_viewer.viewer.series import (
     extreme_rows,
     make_chart,
 )
-from ttt3r_viewer.viewer.settings import ViewControls
+from ttt3r_viewer.viewer.panels.charts import (
+    ChartsPanel,
+    marks_html,
+    measures_html,
+    names_of,
+    plot_bands,
+    plot_series,
+)
+from ttt3r_viewer.viewer.view_settings import ViewControls
 
 
 def run_of(lanes: int, frames: int) -> MadeUpRun:

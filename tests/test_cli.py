@@ -21,11 +21,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.waiting import has_frames, wait_for
-from ttt3r_viewer.assets import asset_path, demo_path
 from ttt3r_viewer.cli import leaves_work_behind, main
 from ttt3r_viewer.export.results import OWN_FILES
 from ttt3r_viewer.reconstruct.worker import Worker
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.system.assets import asset_path, demo_path
 
 DEMO = demo_path()
 
@@ -334,7 +334,7 @@ def test_ctrl_c_while_it_starts(out, after_sec):
 def test_ctrl_c_that_falls_into_a_finaliser_is_heard_all_the_same():
     program = """if True:
         import signal, time
-        from ttt3r_viewer.interruption import hear_every_ctrl_c
+        from ttt3r_viewer.system.signals import hear_every_ctrl_c
 
         class Last:
             def __del__(self):

@@ -20,11 +20,11 @@ from tests.made_up_run import MadeUpRun, room_result
 from tests.page_client import CAMERA, join, say, set_value
 from tests.waiting import wait_for
 from ttt3r_viewer.export.job import Exporter
-from ttt3r_viewer.scene.archive_writer import ArchiveWriter
+from ttt3r_viewer.recording.writer import ArchiveWriter
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.app import Viewer
-from ttt3r_viewer.viewer.client_messages import (
+from ttt3r_viewer.viewer.server.client_messages import (
     FIELDS,
     GUEST_KINDS,
     MAX_BYTES,

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from ttt3r_viewer.errors import EvaluationError, OutputError
-from ttt3r_viewer.evaluate.comparison import (
+from ttt3r_viewer.evaluate.plot import plot_trajectories
+from ttt3r_viewer.geometry import pose_from_vector
+from ttt3r_viewer.metrics.comparison import (
     LaneFrame,
     LaneMeasures,
     comparison_csv,
@@ -21,9 +23,7 @@ from ttt3r_viewer.evaluate.comparison import (
     measure_lane,
     true_poses,
 )
-from ttt3r_viewer.evaluate.ground_truth import CountedPoses
-from ttt3r_viewer.evaluate.plot import plot_trajectories
-from ttt3r_viewer.geometry import pose_from_vector
+from ttt3r_viewer.metrics.ground_truth import CountedPoses
 
 COLORS = {"ttt3r": (230, 30, 30), "constant:1.0": (30, 30, 230), "$a$ | b": (0, 160, 0)}
 

@@ -10,7 +10,7 @@ import torch
 from tests.golden_cases import GoldenCase, golden_case, relative_error
 from ttt3r_viewer.model.compiled import CompiledStep
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.lanes import Lanes
+from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.rules.constant import Constant
 from ttt3r_viewer.rules.ttt3r import TTT3R

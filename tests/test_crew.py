@@ -20,9 +20,9 @@ import torch
 from torch.multiprocessing.spawn import spawn
 
 from tests.trainable import needs_muon
+from training import workers as crews
+from training.workers import ALONE, Crew, in_crew
 from ttt3r_viewer.errors import ViewerError, WeightsError
-from ttt3r_viewer.miniature import crew as crews
-from ttt3r_viewer.miniature.crew import ALONE, Crew, in_crew
 
 
 def write_means(folder: Path, *, crew: Crew) -> None:
@@ -184,7 +184,7 @@ def test_training_that_is_ended_is_saved_where_it_was(
     recipe.write_text(ONE_LONG_STAGE)
     training = subprocess.Popen(
         [
-            *(sys.executable, "-m", "ttt3r_viewer.miniature.train", "--config", str(recipe)),
+            *(sys.executable, "-m", "training.train", "--config", str(recipe)),
             *("--checkpoints", str(tmp_path / "run"), "--processes", "2", "--threads", "1"),
         ],
         stdout=subprocess.PIPE,

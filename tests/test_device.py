@@ -8,7 +8,7 @@ import torch
 
 from tests.golden_cases import golden_case, relative_error
 from ttt3r_viewer.reconstruct.device import all_as_numpy, as_numpy, own_stream
-from ttt3r_viewer.reconstruct.lanes import Lanes
+from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.ttt3r import TTT3R
 from ttt3r_viewer.types import Frame
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ttt3r_viewer import evaluation
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands.eval import DATASETS, lengths_of
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.evaluation import DATASET_NAMES, Job, Setting, jobs_for, run_job
-from ttt3r_viewer.spread import RayCluster
+from ttt3r_viewer.evaluate import evaluation
+from ttt3r_viewer.evaluate.evaluation import DATASET_NAMES, Job, Setting, jobs_for, run_job
+from ttt3r_viewer.system.jobs import RayCluster
 
 SETTING = Setting(
     dataset="synthetic",

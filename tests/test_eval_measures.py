@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from training.measures import median_interval
 from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.evaluate.curves import plot_curves
-from ttt3r_viewer.evaluate.depth import depth_measures
-from ttt3r_viewer.evaluate.points import point_measures
 from ttt3r_viewer.evaluate.records import Record
-from ttt3r_viewer.evaluate.samples import sample_truth
 from ttt3r_viewer.evaluate.tables import markdown, means, means_csv, records_csv
 from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.miniature.measures import median_interval
+from ttt3r_viewer.metrics.depth import depth_measures
+from ttt3r_viewer.metrics.points import point_measures
+from ttt3r_viewer.metrics.samples import sample_truth
 from ttt3r_viewer.types import Crop
 
 WHOLE = Crop((1.0, 1.0), (0, 0), 8, 6)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from tests.test_worker import Pictures, Pretended
 from ttt3r_viewer.errors import OutputError
-from ttt3r_viewer.export.folder import claim_folder, whole_file
-from ttt3r_viewer.export.ply import VERTEX, write_ply
+from ttt3r_viewer.export.formats.ply import VERTEX, write_ply
 from ttt3r_viewer.export.results import OWN_FILES, lane_names, write_results
 from ttt3r_viewer.geometry import invert_pose, pose_from_vector
 from ttt3r_viewer.scene.store import FramePoints, SceneStore
+from ttt3r_viewer.system.files import claim_folder, whole_file
 from ttt3r_viewer.types import Crop, Frame, ParameterInfo, RuleInfo, Status
 
 

@@ -17,15 +17,15 @@ from tests.made_up_run import look_at
 from tests.test_export_formats import FRAMES, make_session, silent
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.export import film as films
-from ttt3r_viewer.export.film import Film, size_from_text
-from ttt3r_viewer.export.footage import Footage, read_footage
-from ttt3r_viewer.export.formats import export_session
-from ttt3r_viewer.export.points import Thinning
-from ttt3r_viewer.export.source import Source
-from ttt3r_viewer.export.video import shown_at
-from ttt3r_viewer.scene.archive import Archive
-from ttt3r_viewer.scene.tour import Keyframe, Tour, write_tour
+from ttt3r_viewer.export.film import film as films
+from ttt3r_viewer.export.film.encode import shown_at
+from ttt3r_viewer.export.film.film import Film, size_from_text
+from ttt3r_viewer.export.film.footage import Footage, read_footage
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.registry import export_session
+from ttt3r_viewer.export.thinning import Thinning
+from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.tour import Keyframe, Tour, write_tour
 
 SMALL = Film(width=96, height=64, fps=10, seconds=1.5)
 
@@ -148,7 +148,7 @@ def test_a_recording_grows_step_by_step(tmp_path, source):
 
 
 def test_a_recording_has_few_nodes_however_many_frames(tmp_path, source, monkeypatch):
-    from ttt3r_viewer.export import recording
+    from ttt3r_viewer.export.film import viser_recording as recording
 
     monkeypatch.setattr(recording, "MOST_STEPS", 3)
     export_session(source, "viser", tmp_path / "a.viser", silent, Thinning(max_points=100))

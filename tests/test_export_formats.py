@@ -15,13 +15,13 @@ from PIL import Image
 from tests.made_up_run import drifted, room_result, rule_info
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.conventions import pose_from_colmap
-from ttt3r_viewer.export.film import Film
-from ttt3r_viewer.export.formats import FORMATS, default_target, export_session
-from ttt3r_viewer.export.points import Thinning, chosen_points
-from ttt3r_viewer.export.source import Source
+from ttt3r_viewer.export.film.film import Film
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.registry import FORMATS, default_target, export_session
+from ttt3r_viewer.export.thinning import Thinning, chosen_points
 from ttt3r_viewer.geometry import pose_from_vector, transform_points
-from ttt3r_viewer.scene.archive import Archive
-from ttt3r_viewer.scene.archive_writer import ArchiveWriter
+from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.writer import ArchiveWriter
 from ttt3r_viewer.types import FrameResult, Status
 
 FRAMES = 4

@@ -14,11 +14,11 @@ import trimesh
 from tests.made_up_run import room_result
 from tests.test_export_formats import FRAMES, make_session, silent, world_points
 from ttt3r_viewer.export.conventions import linear_from_srgb
-from ttt3r_viewer.export.formats import export_session
-from ttt3r_viewer.export.points import Thinning
-from ttt3r_viewer.export.source import Source
-from ttt3r_viewer.scene.archive import Archive
-from ttt3r_viewer.scene.archive_writer import ArchiveWriter
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.registry import export_session
+from ttt3r_viewer.export.thinning import Thinning
+from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.writer import ArchiveWriter
 from ttt3r_viewer.types import Status
 
 

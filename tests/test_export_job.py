@@ -15,10 +15,10 @@ from tests.made_up_run import room_result
 from tests.test_archive import STATUS, new_writer
 from tests.test_export_formats import make_session
 from ttt3r_viewer.export import job
-from ttt3r_viewer.export.formats import Exported
 from ttt3r_viewer.export.job import Exporter, JobState, Request, free_name
-from ttt3r_viewer.export.points import Thinning
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.export.registry import Exported
+from ttt3r_viewer.export.thinning import Thinning
+from ttt3r_viewer.recording.reader import Archive
 from ttt3r_viewer.viewer.panels.export import state_html
 
 

@@ -17,11 +17,11 @@ from tests.made_up_run import room_result
 from tests.test_export_formats import FRAMES, make_session, silent, small_film
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import ArchiveError, OutputError, SettingsError
-from ttt3r_viewer.export import target
-from ttt3r_viewer.export.formats import FORMATS, export_session
-from ttt3r_viewer.export.points import Thinning
-from ttt3r_viewer.export.source import Source
-from ttt3r_viewer.scene.archive import Archive, frame_file
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.registry import FORMATS, export_session
+from ttt3r_viewer.export.thinning import Thinning
+from ttt3r_viewer.recording.reader import Archive, frame_file
+from ttt3r_viewer.system import targets as target
 
 
 @pytest.fixture(scope="module")

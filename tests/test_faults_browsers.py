@@ -22,8 +22,9 @@ from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer import app, gate
+from ttt3r_viewer.viewer import app
 from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.server import gate
 
 SEEN = re.compile(rb"frames_seen&quot;: (\d+)")
 

@@ -28,9 +28,9 @@ from ttt3r_viewer.errors import FrameError
 from ttt3r_viewer.export.results import OWN_FILES
 from ttt3r_viewer.frames.folder import read_image
 from ttt3r_viewer.frames.source import open_source
-from ttt3r_viewer.reconstruct import checkpoint
-from ttt3r_viewer.scene import archive_writer
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.recording import checkpoint
+from ttt3r_viewer.recording import writer as archive_writer
+from ttt3r_viewer.recording.reader import Archive
 
 COUNT = 12
 WITHOUT_RESERVE = """

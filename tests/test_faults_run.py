@@ -25,8 +25,8 @@ from tests.waiting import wait_for
 from ttt3r_viewer.errors import RuleError
 from ttt3r_viewer.frames.source import FrameSource, open_source
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.commands import Command, Restart, SetRules
-from ttt3r_viewer.reconstruct.lanes import Lanes
+from ttt3r_viewer.reconstruct.messages import Command, Restart, SetRules
+from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.rules import registry
 from ttt3r_viewer.rules.registry import rules_from_text

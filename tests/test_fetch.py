@@ -19,9 +19,10 @@ import torch
 
 from ttt3r_viewer.commands import weights as weights_command
 from ttt3r_viewer.errors import OutputError, ViewerError, WeightsError
-from ttt3r_viewer.model import fetch as fetch_module
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
-from ttt3r_viewer.model.fetch import (
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.weights import fetch as fetch_module
+from ttt3r_viewer.weights.fetch import (
     LICENCE_NOTE,
     RELEASES,
     fetch,
@@ -29,7 +30,6 @@ from ttt3r_viewer.model.fetch import (
     http_download,
     locate,
 )
-from ttt3r_viewer.model.network import ReconstructionNetwork
 
 NAME = "cut3r-512"
 SMALL = ModelConfig(

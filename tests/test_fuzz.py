@@ -1,6 +1,6 @@
 """Every reader takes any bytes: a valid object or a `ViewerError` of one line, and nothing else.
 
-A short, repeatable part of `python -m benchmarks.fuzz`, and the inputs that it found, which lie in
+A short, repeatable part of `python -m tests.fuzz`, and the inputs that it found, which lie in
 tests/hostile, named for the reader and for what they did.
 """
 
@@ -17,10 +17,11 @@ from pathlib import Path
 import av
 import pytest
 
-from benchmarks import fuzz, fuzz_judge
-from benchmarks.fuzz_judge import judge, shrunk, warm_up
-from benchmarks.fuzz_targets import TARGETS, Target
-from benchmarks.mutation import STRANGE, mutated, mutated_json
+from tests.fuzz import __main__ as fuzz
+from tests.fuzz import judge as fuzz_judge
+from tests.fuzz.judge import judge, shrunk, warm_up
+from tests.fuzz.mutation import STRANGE, mutated, mutated_json
+from tests.fuzz.targets import TARGETS, Target
 from tests.media import level_frames, write_video
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import InputError
@@ -154,7 +155,7 @@ def test_findings_are_shrunk(tmp_path: Path) -> None:
 def test_the_tool_runs_and_saves_nothing_where_all_is_well(tmp_path: Path) -> None:
     words = ["--minutes", "0.02", "--targets", "rules", "--output", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.fuzz", *words],
+        [sys.executable, "-m", "tests.fuzz.__main__", *words],
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,

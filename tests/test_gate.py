@@ -31,11 +31,11 @@ from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands.page import access_of
 from ttt3r_viewer.commands.parser import Parser, add_settings, settings_of
-from ttt3r_viewer.reconstruct.commands import Step
+from ttt3r_viewer.reconstruct.messages import Step
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.viewer import gate as gate_module
-from ttt3r_viewer.viewer.access import FREE_TRIES, Access, access_for
 from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.server import gate as gate_module
+from ttt3r_viewer.viewer.server.access import FREE_TRIES, Access, access_for
 
 TOKEN = "a-token-for-tests"
 
@@ -465,7 +465,7 @@ def test_every_network_has_a_token_made_up_and_printed(monkeypatch, capsys):
         assert get(port, line.split()[1].partition(str(port))[2])[0] == 303
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ttt3r_viewer.wiring.Reconstruction.watch", look)
+    monkeypatch.setattr("ttt3r_viewer.runs.reconstruction.Reconstruction.watch", look)
     words = ["--input", "demo:loop", "--max-frames", "1", "--port", "0", "--device", "cpu"]
     monkeypatch.setattr("os._exit", lambda _: None)
     assert main([*words, "--host", "0.0.0.0"]) == 0

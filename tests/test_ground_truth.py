@@ -11,15 +11,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ttt3r_viewer.errors import EvaluationError, ViewerError
-from ttt3r_viewer.evaluate.ground_truth import (
+from ttt3r_viewer.frames.times import picture_times
+from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix
+from ttt3r_viewer.metrics.ground_truth import (
     CountedPoses,
     NamedPoses,
     TimedPoses,
     find_ground_truth,
     read_ground_truth,
 )
-from ttt3r_viewer.frames.times import picture_times
-from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix
 
 DEMO = Path(__file__).parents[1] / "assets" / "demo" / "loop"
 OPENGL_FROM_OPENCV = np.diag([1.0, -1, -1, 1])

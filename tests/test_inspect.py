@@ -9,11 +9,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.golden_cases import GoldenCase, golden_case, relative_error
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.commands import SetParameter, SetResetEvery
-from ttt3r_viewer.reconstruct.lanes import Lanes
-from ttt3r_viewer.reconstruct.recall import LATEST, Recall, state_bytes
+from ttt3r_viewer.reconstruct.history import LATEST, Recall, state_bytes
+from ttt3r_viewer.reconstruct.messages import SetParameter, SetResetEvery
+from ttt3r_viewer.reconstruct.session import Lanes
+from ttt3r_viewer.recording.writer import ArchiveWriter
 from ttt3r_viewer.rules.registry import rules_from_text
-from ttt3r_viewer.scene.archive_writer import ArchiveWriter
 from ttt3r_viewer.types import FrameResult, Status
 
 

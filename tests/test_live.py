@@ -28,10 +28,10 @@ from ttt3r_viewer.errors import InputError
 from ttt3r_viewer.frames import live as live_module
 from ttt3r_viewer.frames.live import LiveSource, LostError
 from ttt3r_viewer.frames.source import open_source
-from ttt3r_viewer.reconstruct.ahead import OneByOne
-from ttt3r_viewer.reconstruct.commands import Command, Pause, Restart, Step
+from ttt3r_viewer.reconstruct.messages import Command, Pause, Restart, Step
+from ttt3r_viewer.reconstruct.prefetch import OneByOne
 from ttt3r_viewer.reconstruct.worker import Worker
-from ttt3r_viewer.scene.description import Description
+from ttt3r_viewer.recording.manifest import Description
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Frame, Status, Waiting
 from ttt3r_viewer.viewer.panels.run import status_html

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ttt3r_viewer.model.config import PRESETS
-from ttt3r_viewer.model.load import choose_dtype, cpu_multiplies_bfloat16, share_cpu
 from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.weights.load import choose_dtype, cpu_multiplies_bfloat16, share_cpu
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,13 @@ def test_a_cpu_is_asked_for_its_flags(tmp_path: Path, flags: str, fast: bool):
 
 def test_where_nothing_tells_float32_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert not cpu_multiplies_bfloat16(tmp_path / "none")
-    monkeypatch.setattr("ttt3r_viewer.model.load.cpu_multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr("ttt3r_viewer.weights.load.cpu_multiplies_bfloat16", lambda: False)
     assert choose_dtype("auto", torch.device("cpu")) == torch.float32
     assert choose_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
 
 
 def test_auto_is_bfloat16_where_it_is_fast(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("ttt3r_viewer.model.load.cpu_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("ttt3r_viewer.weights.load.cpu_multiplies_bfloat16", lambda: True)
     assert choose_dtype("auto", torch.device("cpu")) == torch.bfloat16
     assert choose_dtype("auto", torch.device("cuda")) == torch.bfloat16
     assert choose_dtype("auto", torch.device("mps")) == torch.float32

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.media import write_images
-from ttt3r_viewer import logs
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import OutputError
-from ttt3r_viewer.logs import LOG_FILES, log_file, log_into, logging_to_terminal
+from ttt3r_viewer.system import logs
+from ttt3r_viewer.system.logs import LOG_FILES, log_file, log_into, logging_to_terminal
 
 log = logging.getLogger("ttt3r_viewer.tests")
 foreign = logging.getLogger("somebody.else")
@@ -141,7 +141,7 @@ def test_a_run_says_what_it_did_and_begins_a_new_log_only_where_told(tmp_path, c
 MISTAKEN = """
 import sys
 from ttt3r_viewer.__main__ import main
-from ttt3r_viewer.reconstruct.lanes import Lanes
+from ttt3r_viewer.reconstruct.session import Lanes
 
 def wrong(*_):
     raise ZeroDivisionError("ours")

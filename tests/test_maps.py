@@ -13,12 +13,12 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from tests.made_up_run import made_up_inspection, room_result
-from ttt3r_viewer.reconstruct.commands import Inspect
+from ttt3r_viewer.reconstruct.messages import Inspect
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.viewer import inspect_layer, maps
-from ttt3r_viewer.viewer.colors import VIRIDIS
+from ttt3r_viewer.viewer.layers import inspect_layer, maps
+from ttt3r_viewer.viewer.layers.colors import VIRIDIS
 from ttt3r_viewer.viewer.panels import inspect_views as views
-from ttt3r_viewer.viewer.settings import InspectSettings
+from ttt3r_viewer.viewer.view_settings import InspectSettings
 
 NUMBERS = arrays(np.float32, st.integers(1, 300), elements=st.floats(-1e3, 1e3, width=32))
 

@@ -14,15 +14,20 @@ import pytest
 import torch
 
 from tests.trainable import needs_muon
-from ttt3r_viewer.errors import SettingsError, WeightsError
-from ttt3r_viewer.evaluate.trajectory import Trajectory
-from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
-from ttt3r_viewer.miniature import evaluate, loss_curves
-from ttt3r_viewer.miniature import train as training
-from ttt3r_viewer.miniature.auxiliary import Auxiliary, alone_losses, correspondence
-from ttt3r_viewer.miniature.crew import Crew
-from ttt3r_viewer.miniature.evaluate import single_frame_depth_errors
-from ttt3r_viewer.miniature.losses import (
+from training import curves as loss_curves
+from training import evaluate
+from training import train as training
+from training.auxiliary import Auxiliary, alone_losses, correspondence
+from training.clips import (
+    PagePlan,
+    batches_from,
+    draw_strides,
+    page_seeds,
+    render_page,
+    varied,
+)
+from training.evaluate import single_frame_depth_errors
+from training.losses import (
     RAY_EVERY,
     clip_losses,
     confidence_loss,
@@ -34,29 +39,25 @@ from ttt3r_viewer.miniature.losses import (
     targets_of,
     unroll,
 )
-from ttt3r_viewer.miniature.measures import Record, pose_measures, summaries
-from ttt3r_viewer.miniature.pages import (
-    PagePlan,
-    batches_from,
-    draw_strides,
-    page_seeds,
-    render_page,
-    varied,
-)
-from ttt3r_viewer.miniature.recipe import Recipe, Stage, recipe_from
-from ttt3r_viewer.miniature.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Clip, render_clips
-from ttt3r_viewer.miniature.step_bar import StepBar
-from ttt3r_viewer.miniature.trainee import initialise, new_trainee, start_from
+from training.measures import Record, pose_measures, summaries
+from training.recipe import Recipe, Stage, recipe_from
+from training.state import initialise, new_trainee, start_from
+from training.step_bar import StepBar
+from training.workers import Crew
+from ttt3r_viewer.errors import SettingsError, WeightsError
+from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
+from ttt3r_viewer.metrics.trajectory import Trajectory
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
-from ttt3r_viewer.model.load import load_network
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.model.weights import (
+from ttt3r_viewer.state import Prediction
+from ttt3r_viewer.synthetic.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Clip, render_clips
+from ttt3r_viewer.weights.load import load_network
+from ttt3r_viewer.weights.weights_file import (
     read_checkpoint,
     recognise_config,
     save_weights,
     why_no_queries,
 )
-from ttt3r_viewer.state import Prediction
 
 TINY = ModelConfig(
     image_size=(32, 48),

@@ -21,12 +21,10 @@ import pytest
 
 from tests.test_archive import STATUS, frame, write, writer_in
 from tests.waiting import wait_for
-from ttt3r_viewer import replay as replay_module
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands.info import session_facts
 from ttt3r_viewer.commands.open import notice_of, true_poses
-from ttt3r_viewer.loading import recorded_lanes
-from ttt3r_viewer.reconstruct.commands import (
+from ttt3r_viewer.reconstruct.messages import (
     Command,
     Inspect,
     Pause,
@@ -38,23 +36,25 @@ from ttt3r_viewer.reconstruct.commands import (
     SetRules,
     Step,
 )
-from ttt3r_viewer.replay import Looker, Replay, rerun_command
-from ttt3r_viewer.scene.archive import DESCRIPTION_FILE, Archive, frame_file
-from ttt3r_viewer.scene.archive_writer import ArchiveWriter
-from ttt3r_viewer.scene.records import PREVIEW_POINTS
+from ttt3r_viewer.recording.format import PREVIEW_POINTS
+from ttt3r_viewer.recording.reader import DESCRIPTION_FILE, Archive, frame_file
+from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.runs import player as replay_module
+from ttt3r_viewer.runs.loading import recorded_lanes
+from ttt3r_viewer.runs.player import Looker, Replay, rerun_command
+from ttt3r_viewer.runs.reconstruction import PAGE_POINTS, Reconstruction
 from ttt3r_viewer.scene.seen import SeenFrame
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.types import Inspection
-from ttt3r_viewer.viewer.series import History
-from ttt3r_viewer.wiring import PAGE_POINTS, Reconstruction
+from ttt3r_viewer.viewer.panels.chart_series import History
 
 FRAMES = 6
 WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None  # whoever imports it gets an ImportError
 from ttt3r_viewer.__main__ import main
-from ttt3r_viewer.replay import Replay
+from ttt3r_viewer.runs.player import Replay
 say = Replay._say
 def say_and_print(self):
     say(self)
@@ -213,7 +213,7 @@ def test_a_frame_whose_preview_is_damaged_is_left_out_and_named(tmp_path):
 
 def test_of_a_large_session_previews_come_first_and_the_newest_frame_in_full(tmp_path, monkeypatch):
     monkeypatch.setattr(replay_module, "FULL_BYTES", 0)
-    monkeypatch.setattr("ttt3r_viewer.scene.records.PREVIEW_POINTS", 20)
+    monkeypatch.setattr("ttt3r_viewer.recording.format.PREVIEW_POINTS", 20)
     assert PREVIEW_POINTS > 20
     write(tmp_path, 5)
     with opened(tmp_path) as (store, _):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttt3r_viewer.passwords import hide_passwords
 from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.system.text import hide_passwords
 
 
 @pytest.mark.parametrize(

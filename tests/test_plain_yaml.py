@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from training.recipe import recipe_from
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.miniature.recipe import recipe_from
 from ttt3r_viewer.plain_yaml import DEEPEST, LONGEST, read_plain_yaml
 from ttt3r_viewer.settings import read_config, settings_from
 

@@ -17,11 +17,10 @@ from tests.made_up_run import MadeUpRun, look_at
 from ttt3r_viewer.commands.open import add_arguments
 from ttt3r_viewer.commands.parser import Parser, page_settings_of
 from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.recording.tour import TOUR_FILE, Keyframe, Tour, read_tour
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.scene.tour import TOUR_FILE, Keyframe, Tour, read_tour
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.captions import LaneCaption, captions_html, keys_html
-from ttt3r_viewer.viewer.guided_cameras import (
+from ttt3r_viewer.viewer.cameras.guided_cameras import (
     APPROACH_SEC,
     ORBIT_SEC,
     Focus,
@@ -32,10 +31,11 @@ from ttt3r_viewer.viewer.guided_cameras import (
     tour_view,
     was_put,
 )
-from ttt3r_viewer.viewer.screenshot import LONGEST_SIDE, on_background, picture_size
-from ttt3r_viewer.viewer.show import REPLAY_SEC, Clock, ShowSettings
-from ttt3r_viewer.viewer.tour_book import NOT_KEPT, TourBook
-from ttt3r_viewer.viewer.turns import LONGEST_ALONE_SEC, TURN_SEC, Turns
+from ttt3r_viewer.viewer.cameras.screenshot import LONGEST_SIDE, on_background, picture_size
+from ttt3r_viewer.viewer.cameras.throttle import LONGEST_ALONE_SEC, TURN_SEC, Turns
+from ttt3r_viewer.viewer.cameras.tour_recorder import NOT_KEPT, TourBook
+from ttt3r_viewer.viewer.panels.captions import LaneCaption, captions_html, keys_html
+from ttt3r_viewer.viewer.presentation import REPLAY_SEC, Clock, ShowSettings
 
 FOCUS = Focus(np.array([1.0, 2.0, 3.0]), 2.0, np.array([0.0, 0.0, 1.0]))
 FOV_Y_RAD = 1.2

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.made_up_run import look_at, pose_at
-from ttt3r_viewer.export.camera_path import along, follow, orbit, upright
-from ttt3r_viewer.export.render import NEAR, Lines, Points, Renderer
+from ttt3r_viewer.export.film.camera_path import along, follow, orbit, upright
+from ttt3r_viewer.export.film.render import NEAR, Lines, Points, Renderer
 from ttt3r_viewer.geometry import invert_pose, transform_points
-from ttt3r_viewer.scene.tour import Keyframe, Tour, View
+from ttt3r_viewer.recording.tour import Keyframe, Tour, View
 from ttt3r_viewer.types import Camera
 
 BLACK = (0, 0, 0)

@@ -22,25 +22,25 @@ import trimesh
 from tests.golden_cases import GoldenCase, golden_case
 from tests.media import level_frames, write_video
 from tests.waiting import wait_for
-from ttt3r_viewer.assets import asset_path, demo_path
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import ArchiveError, ReconstructionError
 from ttt3r_viewer.frames.source import RepeatableSource, open_source
-from ttt3r_viewer.model.fingerprint import fingerprint
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.ahead import BATCH, ends_batch
-from ttt3r_viewer.reconstruct.checkpoint import Checkpoint, checkpoint_files
-from ttt3r_viewer.reconstruct.commands import Inspect, Restart, SetParameter, SetResetEvery
-from ttt3r_viewer.reconstruct.lanes import Lanes
-from ttt3r_viewer.reconstruct.moments import pack
+from ttt3r_viewer.reconstruct.messages import Inspect, Restart, SetParameter, SetResetEvery
+from ttt3r_viewer.reconstruct.prefetch import BATCH, ends_batch
+from ttt3r_viewer.reconstruct.session import Lanes
+from ttt3r_viewer.reconstruct.state_dict import pack
+from ttt3r_viewer.recording.checkpoint import Checkpoint, checkpoint_files
+from ttt3r_viewer.recording.reader import Archive
 from ttt3r_viewer.rules.registry import all_rules, rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.state import Evidence, Update
+from ttt3r_viewer.system.assets import asset_path, demo_path
 from ttt3r_viewer.types import FrameResult
-from ttt3r_viewer.wiring import Reconstruction
+from ttt3r_viewer.weights.fingerprint import fingerprint
 
 FRAMES = 23
 WORDS = ("run", "--rules", "ttt3r,filt3r", "--reset-every", "6", "--checkpoint-every", "4")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.made_up_run import rule_info
-from ttt3r_viewer.reconstruct.commands import (
+from ttt3r_viewer.reconstruct.messages import (
     Command,
     Restart,
     SetParameter,
@@ -31,7 +31,7 @@ from ttt3r_viewer.viewer.panels.rules import (
     rules_wanted,
     widget_range,
 )
-from ttt3r_viewer.viewer.settings import ViewControls
+from ttt3r_viewer.viewer.view_settings import ViewControls
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,10 @@ from ttt3r_viewer.model.layers import (
 )
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.model.rope import rotation
-from ttt3r_viewer.reconstruct.ahead import EncodedFrame
-from ttt3r_viewer.reconstruct.commands import Pause, Play, Step
-from ttt3r_viewer.reconstruct.lanes import Lanes
-from ttt3r_viewer.reconstruct.session import Session
+from ttt3r_viewer.reconstruct.messages import Pause, Play, Step
+from ttt3r_viewer.reconstruct.prefetch import EncodedFrame
+from ttt3r_viewer.reconstruct.session import Lanes
+from ttt3r_viewer.reconstruct.single import Session
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.rules.constant import Constant
 from ttt3r_viewer.rules.registry import make_rule

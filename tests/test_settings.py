@@ -73,7 +73,7 @@ def test_the_token_is_nowhere_in_what_is_recorded():
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_the_shipped_configurations_are_settings(path):
     if path.name == "miniature.yaml":
-        from ttt3r_viewer.miniature.recipe import Recipe, recipe_from
+        from training.recipe import Recipe, recipe_from
 
         assert recipe_from(path) == Recipe()
     else:

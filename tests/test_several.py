@@ -16,14 +16,12 @@ import pytest
 
 from tests.media import level_frames, write_video
 from tests.waiting import has_frames, wait_for
-from ttt3r_viewer import several
-from ttt3r_viewer.assets import demo_path
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands import run as run_command
 from ttt3r_viewer.errors import OutputError, SettingsError
-from ttt3r_viewer.scene.archive import Archive
-from ttt3r_viewer.settings import Settings
-from ttt3r_viewer.several import (
+from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.runs import batch as several
+from ttt3r_viewer.runs.batch import (
     COLUMNS,
     TABLE,
     RunJob,
@@ -33,7 +31,9 @@ from ttt3r_viewer.several import (
     session_names,
     write_table,
 )
-from ttt3r_viewer.wiring import Reconstruction
+from ttt3r_viewer.runs.reconstruction import Reconstruction
+from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.system.assets import demo_path
 
 DEMO_INPUTS = ("demo:loop", "demo:walk")
 SHORT = ("--max-frames", "3", "--dtype", "float32")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.made_up_run import look_at
 from ttt3r_viewer.errors import OutputError, SettingsError
-from ttt3r_viewer.scene.tour import Keyframe, Tour, read_tour, write_tour
+from ttt3r_viewer.recording.tour import Keyframe, Tour, read_tour, write_tour
 
 
 def keyframe(x: float, seconds: float = 2.0, fov: float = 1.0) -> Keyframe:

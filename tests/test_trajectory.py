@@ -12,9 +12,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ttt3r_viewer.errors import EvaluationError
-from ttt3r_viewer.evaluate.ground_truth import TimedPoses, read_ground_truth
-from ttt3r_viewer.evaluate.running import RunningAlignment
-from ttt3r_viewer.evaluate.trajectory import (
+from ttt3r_viewer.geometry import PairMoments, pose_from_vector, umeyama
+from ttt3r_viewer.metrics.ground_truth import TimedPoses, read_ground_truth
+from ttt3r_viewer.metrics.running import RunningAlignment
+from ttt3r_viewer.metrics.trajectory import (
     Trajectory,
     associate,
     ate,
@@ -22,7 +23,6 @@ from ttt3r_viewer.evaluate.trajectory import (
     rotation_angles_rad,
     rpe,
 )
-from ttt3r_viewer.geometry import PairMoments, pose_from_vector, umeyama
 
 RECORDED = Path(__file__).parents[2] / "shared" / "data" / "trajectory" / "expected.json"
 SEEDS = st.integers(0, 2**32 - 1)

@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 from torch._utils import _rebuild_parameter
 
 from ttt3r_viewer.errors import WeightsError
-from ttt3r_viewer.model import unpickle
-from ttt3r_viewer.model.archive import find_damaged_member, read_archive
-from ttt3r_viewer.model.unpickle import INERT, GlobalName, read_pickle
+from ttt3r_viewer.weights import unpickle
+from ttt3r_viewer.weights.torch_zip import find_damaged_member, read_archive
+from ttt3r_viewer.weights.unpickle import INERT, GlobalName, read_pickle
 
 TENSORS = {
     "weight": torch.arange(12, dtype=torch.float32).reshape(3, 4),

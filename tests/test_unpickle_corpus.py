@@ -25,13 +25,13 @@ import torch
 
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import WeightsError
-from ttt3r_viewer.model.archive import MOST_SHARING, read_archive
 from ttt3r_viewer.model.config import ModelConfig
-from ttt3r_viewer.model.config_text import config_to_text
-from ttt3r_viewer.model.load import load_network
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.model.unpickle import MAX_PICKLE_BYTES, read_pickle
-from ttt3r_viewer.model.weights import CONFIG_KEY
+from ttt3r_viewer.weights.config_text import config_to_text
+from ttt3r_viewer.weights.load import load_network
+from ttt3r_viewer.weights.torch_zip import MOST_SHARING, read_archive
+from ttt3r_viewer.weights.unpickle import MAX_PICKLE_BYTES, read_pickle
+from ttt3r_viewer.weights.weights_file import CONFIG_KEY
 
 EXTENSION = 0x5A5A
 """A code that the tests register for `os.system`, as any package may register its own."""

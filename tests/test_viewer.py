@@ -23,22 +23,21 @@ from viser._messages import GuiUpdateMessage
 from tests.made_up_run import MadeUpRun, room_result
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
-from ttt3r_viewer.reconstruct.commands import Command, SetParameter, SetResetEvery, SetRules, Step
-from ttt3r_viewer.scene.archive_writer import ArchiveWriter
+from ttt3r_viewer.reconstruct.messages import Command, SetParameter, SetResetEvery, SetRules, Step
+from ttt3r_viewer.recording.writer import ArchiveWriter
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Status
-from ttt3r_viewer.viewer.address import free_port
 from ttt3r_viewer.viewer.app import Viewer
-from ttt3r_viewer.viewer.camera_layer import (
+from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.layers.camera_layer import (
     frustum_scale,
     past_frusta,
     path_segments,
     pyramid_segments,
 )
-from ttt3r_viewer.viewer.chunks import chunk_clouds, make_cloud
-from ttt3r_viewer.viewer.client_cameras import ClientCameras
-from ttt3r_viewer.viewer.colors import (
+from ttt3r_viewer.viewer.layers.chunks import chunk_clouds, make_cloud
+from ttt3r_viewer.viewer.layers.colors import (
     LANE_COLORS,
     PLASMA,
     VIRIDIS,
@@ -46,7 +45,13 @@ from ttt3r_viewer.viewer.colors import (
     line_colors,
     point_colors,
 )
-from ttt3r_viewer.viewer.lane_layer import LaneLayer, drift_segments, lane_name, scene_width
+from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments, lane_name, scene_width
+from ttt3r_viewer.viewer.layers.point_layer import (
+    LIVE_POINTS,
+    LIVE_SEC,
+    OPEN_CHUNK_RATE,
+    PASSING_POINTS,
+)
 from ttt3r_viewer.viewer.panels.lanes import legend_html
 from ttt3r_viewer.viewer.panels.run import error_html, notice_html, status_html
 from ttt3r_viewer.viewer.panels.timeline import (
@@ -54,13 +59,8 @@ from ttt3r_viewer.viewer.panels.timeline import (
     TimelinePanel,
     caption_html,
 )
-from ttt3r_viewer.viewer.point_layer import (
-    LIVE_POINTS,
-    LIVE_SEC,
-    OPEN_CHUNK_RATE,
-    PASSING_POINTS,
-)
-from ttt3r_viewer.viewer.settings import ColorBy, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.server.address import free_port
+from ttt3r_viewer.viewer.view_settings import ColorBy, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import Repeater
 
 

@@ -14,7 +14,7 @@ from viser.infra._async_message_buffer import AsyncMessageBuffer
 
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
-from ttt3r_viewer.viewer.wake import WakingBuffer
+from ttt3r_viewer.viewer.server.viser_patch import WakingBuffer
 
 FIRST, SECOND = (SetSceneNodeVisibilityMessage(name, True) for name in ("/one", "/two"))
 PATIENCE_SEC = 2.0

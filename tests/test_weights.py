@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ttt3r_viewer.assets import asset_path
 from ttt3r_viewer.commands import weights as weights_command
 from ttt3r_viewer.commands.parser import Parser
 from ttt3r_viewer.errors import InputError, OutputError, WeightsError
-from ttt3r_viewer.model import weights
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
-from ttt3r_viewer.model.config_text import config_from_text, config_to_text
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.model.weights import (
+from ttt3r_viewer.system.assets import asset_path
+from ttt3r_viewer.weights import weights_file as weights
+from ttt3r_viewer.weights.config_text import config_from_text, config_to_text
+from ttt3r_viewer.weights.weights_file import (
     CONFIG_KEY,
     check_finite,
     count_parameters,

@@ -14,8 +14,7 @@ import pytest
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, WeightsError
 from ttt3r_viewer.frames.preprocess import PreparedImage
-from ttt3r_viewer.reconstruct.ahead import EncodedFrame, LookAhead, PreparedFrame
-from ttt3r_viewer.reconstruct.commands import (
+from ttt3r_viewer.reconstruct.messages import (
     Adjustment,
     Command,
     Inspect,
@@ -27,6 +26,7 @@ from ttt3r_viewer.reconstruct.commands import (
     SetRules,
     Step,
 )
+from ttt3r_viewer.reconstruct.prefetch import EncodedFrame, LookAhead, PreparedFrame
 from ttt3r_viewer.reconstruct.rate import FrameRate
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.scene.store import SceneStore

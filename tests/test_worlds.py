@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.miniature import scenes, textures
-from ttt3r_viewer.miniature.raycast import (
+from ttt3r_viewer.synthetic import scenes, textures
+from ttt3r_viewer.synthetic.raycast import (
     FIRST_BOX,
     FIRST_CYLINDER,
     FIRST_SPHERE,
@@ -22,9 +22,9 @@ from ttt3r_viewer.miniature.raycast import (
     hits,
     nearest_surface,
 )
-from ttt3r_viewer.miniature.rooms import Room
-from ttt3r_viewer.miniature.scenes import Clip, draw_worlds, render_clips, render_worlds
-from ttt3r_viewer.miniature.trajectories import MIN_CLEARANCE, MOTIONS
+from ttt3r_viewer.synthetic.rooms import Room
+from ttt3r_viewer.synthetic.scenes import Clip, draw_worlds, render_clips, render_worlds
+from ttt3r_viewer.synthetic.trajectories import MIN_CLEARANCE, MOTIONS
 
 HEIGHT, WIDTH = 48, 64
 SEEDS = (3, 14, 15, 92, 65, 35)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ttt3r_viewer.errors import ArchiveError
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.recording.reader import Archive
 
 T = TypeVar("T")
 

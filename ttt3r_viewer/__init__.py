@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ttt3r_viewer.errors import ViewerError
-    from ttt3r_viewer.model.load import load_network
-    from ttt3r_viewer.reconstruct.session import Session
+    from ttt3r_viewer.reconstruct.single import Session
     from ttt3r_viewer.rules.registry import make_rule
     from ttt3r_viewer.types import Camera, Frame, FrameResult
+    from ttt3r_viewer.weights.load import load_network
 
 __version__ = "0.1.0"
 

@@ -9,7 +9,7 @@ def main() -> int:
     """Run the command line; also a Ctrl-C while it is being imported ends without a traceback."""
     leaves_work_behind = False
     try:
-        from ttt3r_viewer.interruption import hear_every_ctrl_c
+        from ttt3r_viewer.system.signals import hear_every_ctrl_c
 
         hear_every_ctrl_c()
         from ttt3r_viewer import cli

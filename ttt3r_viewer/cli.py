@@ -17,13 +17,12 @@ from collections.abc import Sequence
 
 from ttt3r_viewer.commands.parser import Parser, refuse_old_names
 from ttt3r_viewer.errors import ViewerError, in_a_line
-from ttt3r_viewer.interruption import sigterm_is_ctrl_c
-from ttt3r_viewer.logs import log_file, logging_to_terminal
-from ttt3r_viewer.memory import keep_few_arenas
-from ttt3r_viewer.passwords import Unmasked, hide_passwords
 from ttt3r_viewer.reconstruct.worker import Worker
-from ttt3r_viewer.replay import Replay
-from ttt3r_viewer.types import printable
+from ttt3r_viewer.runs.player import Replay
+from ttt3r_viewer.system.logs import log_file, logging_to_terminal
+from ttt3r_viewer.system.memory import keep_few_arenas
+from ttt3r_viewer.system.signals import sigterm_is_ctrl_c
+from ttt3r_viewer.system.text import Unmasked, hide_passwords, printable
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.passwords import hide_passwords
+from ttt3r_viewer.system.text import hide_passwords
 
 SHORTEST_TOKEN = 16
 TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST_TOKEN},256}}")

@@ -13,17 +13,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-_OBEYED = {
-    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"
-}
-
-
-def printable(text: str) -> str:
-    """The text with bytes that are no UTF-8 (of a file name, say) written out as \\udcXX, and what
-    a terminal would obey as \\x1b and the like.
-    """
-    return text.encode("utf-8", "backslashreplace").decode().translate(_OBEYED)
-
 
 @dataclass(frozen=True, eq=False)
 class Frame:

@@ -13,7 +13,7 @@ from tests.browser.conftest import FRAMES, Ui
 from tests.made_up_run import MadeUpRun, pose_at
 from tests.waiting import wait_for
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.reconstruct.commands import Query
+from ttt3r_viewer.reconstruct.messages import Query
 
 pytestmark = pytest.mark.browser
 

@@ -13,8 +13,8 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Ui
 from tests.made_up_run import MadeUpRun, pose_at
 from tests.waiting import wait_for
-from ttt3r_viewer.evaluate.ground_truth import CountedPoses
-from ttt3r_viewer.reconstruct.commands import (
+from ttt3r_viewer.metrics.ground_truth import CountedPoses
+from ttt3r_viewer.reconstruct.messages import (
     Command,
     Restart,
     SetParameter,

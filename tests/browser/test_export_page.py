@@ -18,13 +18,13 @@ from tests.made_up_run import MadeUpRun
 from tests.test_export_formats import FRAMES, make_session, silent
 from tests.test_export_job import Held
 from tests.waiting import wait_for
-from ttt3r_viewer.export.film import Film
-from ttt3r_viewer.export.formats import export_session
+from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.job import Exporter
-from ttt3r_viewer.export.source import Source
-from ttt3r_viewer.reconstruct.commands import Command
-from ttt3r_viewer.replay import Replay
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.registry import export_session
+from ttt3r_viewer.reconstruct.messages import Command
+from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.runs.player import Replay
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 

@@ -16,8 +16,8 @@ from tests.browser.conftest import DRAWN_POINTS, SCENE_READY
 from tests.made_up_run import MadeUpRun, room_result
 from tests.waiting import wait_for
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.viewer.access import access_for
 from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.server.access import access_for
 
 pytestmark = pytest.mark.browser
 

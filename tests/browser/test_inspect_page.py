@@ -16,7 +16,7 @@ from playwright.sync_api import Locator, TimeoutError, expect
 from tests.browser.conftest import FRAMES, Ui
 from tests.made_up_run import MadeUpRun
 from tests.waiting import wait_for
-from ttt3r_viewer.reconstruct.commands import Inspect
+from ttt3r_viewer.reconstruct.messages import Inspect
 
 pytestmark = pytest.mark.browser
 

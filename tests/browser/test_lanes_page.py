@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Ui
 from tests.made_up_run import MadeUpRun
 from tests.waiting import wait_for
-from ttt3r_viewer.reconstruct.commands import SetRules
+from ttt3r_viewer.reconstruct.messages import SetRules
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 

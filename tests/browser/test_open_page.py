@@ -14,9 +14,9 @@ from tests.made_up_run import room_result
 from tests.test_archive import STATUS, new_writer
 from tests.waiting import wait_for
 from ttt3r_viewer.commands.open import notice_of
-from ttt3r_viewer.reconstruct.commands import Command
-from ttt3r_viewer.replay import Replay
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.reconstruct.messages import Command
+from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.runs.player import Replay
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 

@@ -20,11 +20,11 @@ from tests.browser.conftest import Ui
 from tests.made_up_run import MadeUpRun, room_result
 from tests.test_archive import STATUS, new_writer
 from tests.waiting import wait_for
-from ttt3r_viewer.reconstruct.commands import Command, Pause, Play
-from ttt3r_viewer.replay import Replay
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.reconstruct.messages import Command, Pause, Play
+from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.tour import TOUR_FILE, read_tour
+from ttt3r_viewer.runs.player import Replay
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.scene.tour import TOUR_FILE, read_tour
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.panels.present import Presentation
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.browser.conftest import Ui
 from tests.waiting import wait_for
-from ttt3r_viewer.assets import asset_path
 from ttt3r_viewer.commands.view import MINIATURE_NOTICE
+from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.system.assets import asset_path
 from ttt3r_viewer.viewer.app import Viewer
-from ttt3r_viewer.wiring import Reconstruction
 
 pytestmark = pytest.mark.browser
 

@@ -13,7 +13,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from ttt3r_viewer.bench import plain
 from ttt3r_viewer.bench.clock import Place, StageClock
-from ttt3r_viewer.bench.machine import device_peak_bytes, host_peak_bytes, name_of, waiter
 from ttt3r_viewer.bench.made_up import decode_frame, made_up_frames, made_up_network
 from ttt3r_viewer.bench.plain import PlainLanes
 from ttt3r_viewer.bench.variant import (
@@ -29,23 +28,25 @@ from ttt3r_viewer.bench.variant import (
 )
 from ttt3r_viewer.bench.work import flop_per_frame, peak_flop_per_sec
 from ttt3r_viewer.errors import ReconstructionError, ViewerError
-from ttt3r_viewer.memory import keep_few_arenas
 from ttt3r_viewer.model.compiled import CompiledStep
 from ttt3r_viewer.model.config import PRESETS
-from ttt3r_viewer.model.load import (
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.reconstruct import loop
+from ttt3r_viewer.reconstruct import session as lanes
+from ttt3r_viewer.reconstruct.prefetch import EncodedFrame
+from ttt3r_viewer.reconstruct.session import Lanes
+from ttt3r_viewer.rules.registry import rule_from_text
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.system.machine import device_peak_bytes, host_peak_bytes, name_of, waiter
+from ttt3r_viewer.system.memory import keep_few_arenas
+from ttt3r_viewer.types import Frame, FrameResult
+from ttt3r_viewer.weights.load import (
     choose_device,
     choose_dtype,
     is_out_of_memory,
     load_network,
     share_cpu,
 )
-from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct import lanes, loop
-from ttt3r_viewer.reconstruct.ahead import EncodedFrame
-from ttt3r_viewer.reconstruct.lanes import Lanes
-from ttt3r_viewer.rules.registry import rule_from_text
-from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import Frame, FrameResult
 
 DISTINCT_FRAMES = 8
 """So many pictures are made up; they come round again."""

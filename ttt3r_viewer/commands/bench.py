@@ -14,9 +14,9 @@ from ttt3r_viewer.bench.variant import MADE_UP, Variant, Way
 from ttt3r_viewer.commands.parser import Say
 from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.model.config import PRESETS
-from ttt3r_viewer.model.fetch import locate
 from ttt3r_viewer.rules.registry import MOST_RULES, rule_from_text
 from ttt3r_viewer.settings import Settings, choices_of
+from ttt3r_viewer.weights.fetch import locate
 
 DESCRIPTION = (
     "Measure what a frame costs, stage by stage, on made-up frames: each variant in a process of "

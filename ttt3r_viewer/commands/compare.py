@@ -8,7 +8,7 @@ from dataclasses import replace
 from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
 from ttt3r_viewer.commands.run import to_the_end
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.wiring import Reconstruction
+from ttt3r_viewer.runs.reconstruction import Reconstruction
 
 DESCRIPTION = (
     "Run several rules on the same frames and measure them: comparison.md, comparison.csv, "

@@ -130,7 +130,7 @@ def torch_findings() -> Iterator[Finding]:
     """The device that `auto` takes, its number formats, and other devices."""
     try:
         torch = importlib.import_module("torch")
-        load = importlib.import_module("ttt3r_viewer.model.load")
+        load = importlib.import_module("ttt3r_viewer.weights.load")
     except (ImportError, OSError) as error:
         what = f"torch cannot be imported ({type(error).__name__}: {error})"
         yield Finding("device", what, "install torch again, see README", fatal=True)
@@ -163,7 +163,7 @@ def torch_findings() -> Iterator[Finding]:
 
 def weights_findings() -> Iterator[Finding]:
     """Which weights can be named."""
-    from ttt3r_viewer.model.fetch import MINIATURE, RELEASES, locate, weights_folder
+    from ttt3r_viewer.weights.fetch import MINIATURE, RELEASES, locate, weights_folder
 
     for name in (MINIATURE, *RELEASES):
         try:
@@ -209,7 +209,7 @@ def memory_findings(memory_info: Path = Path("/proc/meminfo")) -> Iterator[Findi
 
 def port_finding(host: str, port: int) -> Finding:
     """Whether the page could be served where it would be."""
-    from ttt3r_viewer.viewer.address import free_port
+    from ttt3r_viewer.viewer.server.address import free_port
 
     try:
         found = free_port(host, port)

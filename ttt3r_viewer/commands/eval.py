@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from ttt3r_viewer import __version__
 from ttt3r_viewer.commands.parser import Say
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.types import printable
+from ttt3r_viewer.system.text import printable
 
 if TYPE_CHECKING:
+    from ttt3r_viewer.evaluate.evaluation import Job, Outcome, Setting
     from ttt3r_viewer.evaluate.records import RecordFolder
-    from ttt3r_viewer.evaluation import Job, Outcome, Setting
 
 DESCRIPTION = (
     "Measure rules on a data set at growing numbers of frames: camera poses, depth, points, and "
@@ -60,10 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     """Measure what is not measured yet, and write tables and curves, also after Ctrl-C."""
+    from ttt3r_viewer.evaluate.evaluation import jobs_for
     from ttt3r_viewer.evaluate.records import RecordFolder
-    from ttt3r_viewer.evaluation import jobs_for
     from ttt3r_viewer.rules.registry import rule_from_text, text_of
-    from ttt3r_viewer.spread import need_ray
+    from ttt3r_viewer.system.jobs import need_ray
 
     for name in ("jobs", "stride", "size"):
         value = getattr(given, name)
@@ -95,7 +95,7 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
 def _plan(given: argparse.Namespace) -> tuple[Setting, list[str], list[str]]:
     """What is fixed, which sequences, and which lengths. Raises `ViewerError`s."""
     from ttt3r_viewer.evaluate.datasets.base import MEASURES
-    from ttt3r_viewer.evaluation import SYNTHETIC, Setting, open_dataset
+    from ttt3r_viewer.evaluate.evaluation import SYNTHETIC, Setting, open_dataset
 
     if (given.root is None) != (given.dataset == SYNTHETIC):
         raise SettingsError(
@@ -177,8 +177,8 @@ def _outcomes(
     given: argparse.Namespace, quality: Sequence[Job], speed: Sequence[Job], complain: Say
 ) -> Generator[Outcome, None, None]:
     """Outcomes of all jobs, those for speed one after the other once the rest is done."""
-    from ttt3r_viewer.evaluation import lost_job, run_job
-    from ttt3r_viewer.spread import in_processes, joined_cluster
+    from ttt3r_viewer.evaluate.evaluation import lost_job, run_job
+    from ttt3r_viewer.system.jobs import in_processes, joined_cluster
 
     if given.ray is None:
         yield from in_processes(run_job, quality, given.jobs, lost=lost_job)
@@ -198,9 +198,9 @@ def _write(
     skipped: dict[str, str],
 ) -> None:
     """Tables and curves of what was asked for, from all records that are there."""
+    from training.measures import median_interval
     from ttt3r_viewer.evaluate.curves import plot_curves
     from ttt3r_viewer.evaluate.tables import markdown, means, means_csv, records_csv
-    from ttt3r_viewer.miniature.measures import median_interval
 
     asked = [
         record
@@ -224,7 +224,7 @@ def _write(
         "means.csv": lambda: means_csv(rows),
         "records.csv": lambda: records_csv(asked),
     }
-    from ttt3r_viewer.export.folder import whole_file
+    from ttt3r_viewer.system.files import whole_file
 
     for name, text in files.items():
         with whole_file(folder.folder / name) as file:

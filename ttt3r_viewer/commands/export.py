@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 
 from ttt3r_viewer.commands.parser import Say
-from ttt3r_viewer.export.film import Film, size_from_text
-from ttt3r_viewer.export.formats import FORMATS, default_target, export_session, format_named
-from ttt3r_viewer.export.points import Thinning
-from ttt3r_viewer.export.source import Source
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.export.film.film import Film, size_from_text
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.registry import FORMATS, default_target, export_session, format_named
+from ttt3r_viewer.export.thinning import Thinning
+from ttt3r_viewer.recording.reader import Archive
 
 DESCRIPTION = (
     "Write a session, the folder that a run's --output named, as what other programs open. It "

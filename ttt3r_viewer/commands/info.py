@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ttt3r_viewer.commands.parser import Say
 from ttt3r_viewer.commands.session import add_session, open_archive, when_recorded
-from ttt3r_viewer.replay import ending
+from ttt3r_viewer.runs.player import ending
 from ttt3r_viewer.settings import Settings, flag
 
 DESCRIPTION = "Print what a recorded session holds."

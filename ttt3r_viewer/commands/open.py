@@ -15,15 +15,15 @@ from ttt3r_viewer.commands.page import announce, viewer_of
 from ttt3r_viewer.commands.parser import Say, add_page_settings, page_settings_of
 from ttt3r_viewer.commands.session import add_session, open_archive, when_recorded
 from ttt3r_viewer.errors import EvaluationError, ViewerError
-from ttt3r_viewer.evaluate.ground_truth import GroundTruth
-from ttt3r_viewer.loading import recorded_lanes
-from ttt3r_viewer.reconstruct.commands import Command
-from ttt3r_viewer.replay import Replay, open_command, rerun_command
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.metrics.ground_truth import GroundTruth
+from ttt3r_viewer.reconstruct.messages import Command
+from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.runs.loading import recorded_lanes
+from ttt3r_viewer.runs.player import Replay, open_command, rerun_command
+from ttt3r_viewer.runs.reconstruction import PAGE_POINTS, find_poses
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import Settings, choices_of, flag
-from ttt3r_viewer.types import printable
-from ttt3r_viewer.wiring import PAGE_POINTS, find_poses
+from ttt3r_viewer.system.text import printable
 
 DESCRIPTION = (
     "Show a recorded session (what --output left) in the browser again: no weights, GPU or input "
@@ -63,7 +63,7 @@ def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
     archive = open_archive(given.session)
     make_looker = None
     if given.weights is not None:
-        from ttt3r_viewer.model.fetch import locate
+        from ttt3r_viewer.weights.fetch import locate
 
         locate(given.weights)
         network = Settings(weights=given.weights, device=given.device, dtype=given.dtype)

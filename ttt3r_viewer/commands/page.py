@@ -8,16 +8,16 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from ttt3r_viewer.commands.parser import Say
-from ttt3r_viewer.passwords import Unmasked
 from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.system.text import Unmasked
 
 if TYPE_CHECKING:
-    from ttt3r_viewer.evaluate.ground_truth import GroundTruth
     from ttt3r_viewer.export.job import Exporter
-    from ttt3r_viewer.reconstruct.commands import Command
+    from ttt3r_viewer.metrics.ground_truth import GroundTruth
+    from ttt3r_viewer.reconstruct.messages import Command
     from ttt3r_viewer.scene.store import SceneStore
-    from ttt3r_viewer.viewer.access import Access
     from ttt3r_viewer.viewer.app import Viewer
+    from ttt3r_viewer.viewer.server.access import Access
 
 PAGE_TITLE = "ttt3r-viewer"
 """Of a page that `--title` gives no other."""
@@ -69,7 +69,7 @@ def announce(viewer: Viewer, say: Say, *remarks: str, open_browser: bool) -> Non
 
 def access_of(settings: Settings) -> Access:
     """Choose who may open the page; a token that is needed and not given is made up."""
-    from ttt3r_viewer.viewer.access import access_for
+    from ttt3r_viewer.viewer.server.access import access_for
 
     return access_for(
         settings.host,

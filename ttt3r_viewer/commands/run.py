@@ -11,9 +11,7 @@ from pathlib import Path
 from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
 from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.reconstruct.worker import Worker
-from ttt3r_viewer.resuming import SessionFinishedError
-from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.several import (
+from ttt3r_viewer.runs.batch import (
     RunJob,
     RunOutcome,
     lost_job,
@@ -22,9 +20,12 @@ from ttt3r_viewer.several import (
     unreadable,
     write_table,
 )
-from ttt3r_viewer.spread import in_processes, joined_cluster, need_ray
-from ttt3r_viewer.types import Status, printable
-from ttt3r_viewer.wiring import Reconstruction
+from ttt3r_viewer.runs.reconstruction import Reconstruction
+from ttt3r_viewer.runs.resuming import SessionFinishedError
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.system.jobs import in_processes, joined_cluster, need_ray
+from ttt3r_viewer.system.text import printable
+from ttt3r_viewer.types import Status
 
 DESCRIPTION = (
     "Reconstruct without a browser: poses_tum.txt, intrinsics.json, points.ply and run.json. "

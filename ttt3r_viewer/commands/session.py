@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ttt3r_viewer.errors import ArchiveError
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.recording.reader import Archive
 
 
 def add_session(parser: argparse.ArgumentParser) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ttt3r_viewer.commands.page import announce, viewer_of
 from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
-from ttt3r_viewer.interruption import no_interruption
-from ttt3r_viewer.resuming import SessionFinishedError
-from ttt3r_viewer.wiring import Reconstruction
+from ttt3r_viewer.runs.reconstruction import Reconstruction
+from ttt3r_viewer.runs.resuming import SessionFinishedError
+from ttt3r_viewer.system.signals import no_interruption
 
 DESCRIPTION = "Watch TTT3R reconstruct a folder of images, a video or a demo, live in the browser."
 MINIATURE_NOTICE = (
@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     """Reconstruct in the background and serve the page until Ctrl-C."""
-    from ttt3r_viewer.model.fetch import locate
-    from ttt3r_viewer.viewer.address import free_port
+    from ttt3r_viewer.viewer.server.address import free_port
+    from ttt3r_viewer.weights.fetch import locate
 
     settings = settings_of(given)
     # What can be known to fail is refused before anything is loaded.

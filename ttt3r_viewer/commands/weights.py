@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from ttt3r_viewer.commands.parser import Parser, Say
 from ttt3r_viewer.errors import OutputError
-from ttt3r_viewer.model.fetch import LICENCE_NOTE, RELEASES, http_download, locate
-from ttt3r_viewer.model.fetch import fetch as fetch_release
+from ttt3r_viewer.weights.fetch import LICENCE_NOTE, RELEASES, http_download, locate
+from ttt3r_viewer.weights.fetch import fetch as fetch_release
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,8 +67,8 @@ def info(path: Path) -> str:
 
     Errors: `WeightsError` where the file cannot be used, by its names, shapes or values.
     """
-    from ttt3r_viewer.model.config_text import config_to_text
-    from ttt3r_viewer.model.weights import (
+    from ttt3r_viewer.weights.config_text import config_to_text
+    from ttt3r_viewer.weights.weights_file import (
         CONFIG_KEY,
         check_finite,
         count_parameters,
@@ -109,7 +109,7 @@ def convert(
     """
     import torch
 
-    from ttt3r_viewer.model.weights import (
+    from ttt3r_viewer.weights.weights_file import (
         CONFIG_KEY,
         check_finite,
         read_checkpoint,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ttt3r_viewer.evaluate.records import ALL
 from ttt3r_viewer.evaluate.tables import HEADINGS, Mean
-from ttt3r_viewer.export.folder import whole_file
+from ttt3r_viewer.system.files import whole_file
 
 _ACROSS = 3
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError
-from ttt3r_viewer.evaluate.trajectory import FEWEST_POSES
-from ttt3r_viewer.export.folder import whole_file
 from ttt3r_viewer.geometry import umeyama
+from ttt3r_viewer.metrics.trajectory import FEWEST_POSES
+from ttt3r_viewer.system.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ttt3r_viewer.errors import OutputError
-from ttt3r_viewer.export.folder import whole_file
+from ttt3r_viewer.system.files import whole_file
 
 FORMAT = 1
 ALL = "all"

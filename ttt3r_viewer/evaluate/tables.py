@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttt3r_viewer.evaluate.comparison import MISSING
 from ttt3r_viewer.evaluate.records import ALL, Record
+from ttt3r_viewer.metrics.comparison import MISSING
 
 HEADINGS = {
     "ate_m": "ATE (m)",

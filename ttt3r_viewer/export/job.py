@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Literal
 
 from ttt3r_viewer.errors import ArchiveError, ViewerError
-from ttt3r_viewer.export.film import Film
-from ttt3r_viewer.export.formats import (
+from ttt3r_viewer.export.film.film import Film
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.registry import (
     Exported,
     default_target,
     export_session,
     format_named,
 )
-from ttt3r_viewer.export.points import Tell, Thinning
-from ttt3r_viewer.export.source import Source
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.export.thinning import Tell, Thinning
+from ttt3r_viewer.recording.reader import Archive
 
 DOWNLOAD_BYTES = 200_000_000
 """A browser is sent no more: the server holds it in memory, for every download."""

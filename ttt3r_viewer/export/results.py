@@ -13,11 +13,11 @@ from typing import Any
 
 from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import OutputError
-from ttt3r_viewer.export.folder import claim_folder, whole_file
-from ttt3r_viewer.export.ply import write_ply
+from ttt3r_viewer.export.formats.ply import write_ply
+from ttt3r_viewer.export.formats.poses import write_intrinsics, write_tum
 from ttt3r_viewer.export.tokens import write_statistics, write_tokens
-from ttt3r_viewer.export.trajectory import write_intrinsics, write_tum
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
+from ttt3r_viewer.system.files import claim_folder, whole_file
 from ttt3r_viewer.types import RuleInfo
 
 OWN_FILES = ("poses_tum.txt", "intrinsics.json", "points.ply", "run.json")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ttt3r_viewer.export.folder import whole_file
 from ttt3r_viewer.scene.store import LaneScene, SeenFrame
+from ttt3r_viewer.system.files import whole_file
 
 COLUMNS = (
     *("sequence", "index", "time_sec", "name", "rule", "segment"),

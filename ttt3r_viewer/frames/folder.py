@@ -25,7 +25,8 @@ from ttt3r_viewer.errors import FrameError, InputError, system_words
 from ttt3r_viewer.frames.kinds import IMAGE_SUFFIXES, INPUT_KINDS
 from ttt3r_viewer.frames.selection import Selection
 from ttt3r_viewer.frames.times import picture_times
-from ttt3r_viewer.types import Frame, SkippedFrame, printable
+from ttt3r_viewer.system.text import printable
+from ttt3r_viewer.types import Frame, SkippedFrame
 
 _NUMBER = re.compile(r"[0-9]+")
 _FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}

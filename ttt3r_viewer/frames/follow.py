@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import FrameError, InputError
 from ttt3r_viewer.frames.folder import is_picture_name, natural_key, read_image
 from ttt3r_viewer.frames.live import Arrival, LostError
-from ttt3r_viewer.types import printable
+from ttt3r_viewer.system.text import printable
 
 RECENT = 64
 """So many of the latest pictures are looked at every time, since one may be written over."""

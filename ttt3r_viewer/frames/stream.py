@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from ttt3r_viewer.errors import InputError
 from ttt3r_viewer.frames.live import Arrival, LostError
 from ttt3r_viewer.frames.video import open_container, upright_rgb
-from ttt3r_viewer.passwords import hide_passwords
+from ttt3r_viewer.system.text import hide_passwords
 
 CAMERA = "camera:"
 OPEN_SEC, READ_SEC = 5.0, 5.0

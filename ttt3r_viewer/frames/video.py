@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import InputError, system_words
 from ttt3r_viewer.frames.kinds import INPUT_KINDS
 from ttt3r_viewer.frames.selection import Selection
-from ttt3r_viewer.types import Frame, SkippedFrame, printable
+from ttt3r_viewer.system.text import printable
+from ttt3r_viewer.types import Frame, SkippedFrame
 
 _CONTAINERS = (
     *("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "rm", "mxf"),

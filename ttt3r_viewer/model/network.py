@@ -19,7 +19,7 @@ from ttt3r_viewer.model.encoder import ImageTokens, PatchEmbed
 from ttt3r_viewer.model.heads import OutputKind
 from ttt3r_viewer.model.layers import DecoderBlock, EncoderBlock, layer_norm
 from ttt3r_viewer.model.linear_head import LinearHead
-from ttt3r_viewer.model.memory import PoseMemory
+from ttt3r_viewer.model.pose_memory import PoseMemory
 from ttt3r_viewer.model.rope import Rotation, grid_rotation
 from ttt3r_viewer.state import EvidenceKind, Prediction, Proposal, TokenState
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import ViewerError, in_a_line
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.reconstruct.commands import Inspect, Query
+from ttt3r_viewer.reconstruct.messages import Inspect, Query
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import Answer, Expectation, Inspection, printable
+from ttt3r_viewer.system.text import printable
+from ttt3r_viewer.types import Answer, Expectation, Inspection
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from ttt3r_viewer.errors import ArchiveError, InputError
 from ttt3r_viewer.frames.source import RepeatableSource
-from ttt3r_viewer.reconstruct.ahead import PreparedFrame
-from ttt3r_viewer.reconstruct.checkpoint import Checkpoint
-from ttt3r_viewer.scene.archive import Archive, in_words
-from ttt3r_viewer.scene.archive_writer import ArchiveWriter
-from ttt3r_viewer.scene.refill import refill
+from ttt3r_viewer.reconstruct.prefetch import PreparedFrame
+from ttt3r_viewer.recording.checkpoint import Checkpoint
+from ttt3r_viewer.recording.reader import Archive, in_words
+from ttt3r_viewer.recording.refill import refill
+from ttt3r_viewer.recording.writer import ArchiveWriter
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Frame, SkippedFrame, Status
 

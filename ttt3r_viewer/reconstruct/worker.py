@@ -14,10 +14,9 @@ from typing import Any, Literal, Protocol, assert_never
 from ttt3r_viewer.errors import FrameError, InputError, ViewerError, in_a_line
 from ttt3r_viewer.frames import live
 from ttt3r_viewer.frames.source import FrameSource
-from ttt3r_viewer.reconstruct import ahead
+from ttt3r_viewer.reconstruct import prefetch as ahead
 from ttt3r_viewer.reconstruct.answers import Answers, Questions
-from ttt3r_viewer.reconstruct.checkpoint import Checkpoints, Saves
-from ttt3r_viewer.reconstruct.commands import (
+from ttt3r_viewer.reconstruct.messages import (
     Adjustment,
     Command,
     Inspect,
@@ -33,9 +32,11 @@ from ttt3r_viewer.reconstruct.commands import (
 )
 from ttt3r_viewer.reconstruct.rate import FrameRate
 from ttt3r_viewer.reconstruct.resume import Resumable, Resumption
-from ttt3r_viewer.scene.archive_writer import ArchiveWriter
+from ttt3r_viewer.recording.checkpoint import Checkpoints, Saves
+from ttt3r_viewer.recording.writer import ArchiveWriter
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import Frame, FrameResult, SkippedFrame, Status, Waiting, printable
+from ttt3r_viewer.system.text import printable
+from ttt3r_viewer.types import Frame, FrameResult, SkippedFrame, Status, Waiting
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.scene.archive import Archive
+from ttt3r_viewer.recording.reader import Archive
 from ttt3r_viewer.scene.budget import (
     FIRST_FRAMES_PER_CHUNK,
     MAX_CHUNKS,

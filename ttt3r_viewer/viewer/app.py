@@ -9,18 +9,14 @@ from queue import SimpleQueue
 import viser
 from viser import _messages
 
-from ttt3r_viewer.evaluate.ground_truth import GroundTruth
+from ttt3r_viewer.export.film.viser_recording import quiet_console
 from ttt3r_viewer.export.job import Exporter
-from ttt3r_viewer.export.recording import quiet_console
-from ttt3r_viewer.reconstruct.commands import Command
+from ttt3r_viewer.metrics.ground_truth import GroundTruth
+from ttt3r_viewer.reconstruct.messages import Command
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.viewer.access import Access, access_for, is_loopback
-from ttt3r_viewer.viewer.address import free_port
-from ttt3r_viewer.viewer.client_cameras import ClientCameras
-from ttt3r_viewer.viewer.gate import INNER_HOST, Gate
-from ttt3r_viewer.viewer.guest_views import GuestViews
-from ttt3r_viewer.viewer.guided_cameras import GuidedCameras
-from ttt3r_viewer.viewer.lane_layer import LaneLayer
+from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
+from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.panels.ask import AskPanel
 from ttt3r_viewer.viewer.panels.charts import ChartsPanel
 from ttt3r_viewer.viewer.panels.export import ExportPanel
@@ -31,10 +27,14 @@ from ttt3r_viewer.viewer.panels.present import Presentation, PresentPanel
 from ttt3r_viewer.viewer.panels.rules import RulesPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
-from ttt3r_viewer.viewer.settings import ViewControls
-from ttt3r_viewer.viewer.sync import PageParts, Publisher, probe_html
-from ttt3r_viewer.viewer.twin import TwinView
-from ttt3r_viewer.viewer.wake import mend_viser
+from ttt3r_viewer.viewer.publisher import PageParts, Publisher, probe_html
+from ttt3r_viewer.viewer.server.access import Access, access_for, is_loopback
+from ttt3r_viewer.viewer.server.address import free_port
+from ttt3r_viewer.viewer.server.gate import INNER_HOST, Gate
+from ttt3r_viewer.viewer.server.guest_views import GuestViews
+from ttt3r_viewer.viewer.server.twin import TwinView
+from ttt3r_viewer.viewer.server.viser_patch import mend_viser
+from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import Repeater
 
 STOP_SEC = 0.5

@@ -21,14 +21,14 @@ import numpy as np
 
 from ttt3r_viewer.errors import EvaluationError, in_a_line
 from ttt3r_viewer.evaluate.datasets.base import Dataset, Facts, TrueFrame, chosen
-from ttt3r_viewer.evaluate.datasets.files import (
+from ttt3r_viewer.evaluate.datasets.reading import (
     depth_reader,
     read_lines,
     read_picture,
     subfolders,
 )
-from ttt3r_viewer.evaluate.ground_truth import CountedPoses, read_ground_truth
 from ttt3r_viewer.frames.folder import list_folder, natural_key
+from ttt3r_viewer.metrics.ground_truth import CountedPoses, read_ground_truth
 
 DEPTH_FACTS = Facts(
     "KITTI depth",

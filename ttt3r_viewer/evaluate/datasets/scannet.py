@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame, chosen
-from ttt3r_viewer.evaluate.datasets.files import (
+from ttt3r_viewer.evaluate.datasets.reading import (
     depth_reader,
     folders_with,
     read_matrix,
     read_picture,
 )
-from ttt3r_viewer.evaluate.trajectory import faulty_poses
 from ttt3r_viewer.frames.folder import list_folder
+from ttt3r_viewer.metrics.trajectory import faulty_poses
 
 FACTS = Facts(
     "ScanNet",

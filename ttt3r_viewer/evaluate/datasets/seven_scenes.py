@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame, chosen
-from ttt3r_viewer.evaluate.datasets.files import (
+from ttt3r_viewer.evaluate.datasets.reading import (
     depth_reader,
     holds,
     read_lines,
@@ -25,8 +25,8 @@ from ttt3r_viewer.evaluate.datasets.files import (
     read_picture,
     subfolders,
 )
-from ttt3r_viewer.evaluate.trajectory import faulty_poses
 from ttt3r_viewer.frames.folder import list_folder
+from ttt3r_viewer.metrics.trajectory import faulty_poses
 
 FACTS = Facts(
     "7-Scenes",

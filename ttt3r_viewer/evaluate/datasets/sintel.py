@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError, FrameError
 from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame, chosen
-from ttt3r_viewer.evaluate.datasets.files import read_picture, subfolders
+from ttt3r_viewer.evaluate.datasets.reading import read_picture, subfolders
 from ttt3r_viewer.frames.folder import list_folder
 from ttt3r_viewer.geometry import invert_pose
 

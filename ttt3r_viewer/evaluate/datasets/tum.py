@@ -15,13 +15,13 @@ import numpy as np
 
 from ttt3r_viewer.errors import EvaluationError, in_a_line
 from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame, chosen, thinned
-from ttt3r_viewer.evaluate.datasets.files import (
+from ttt3r_viewer.evaluate.datasets.reading import (
     depth_reader,
     folders_with,
     read_lines,
     read_picture,
 )
-from ttt3r_viewer.evaluate.ground_truth import TimedPoses, read_ground_truth
+from ttt3r_viewer.metrics.ground_truth import TimedPoses, read_ground_truth
 
 DEPTH_PER_METRE = 5000.0
 DEPTH_TOLERANCE_SEC = 0.02

@@ -10,13 +10,13 @@ import numpy as np
 import viser
 from PIL import Image
 
-from ttt3r_viewer.reconstruct.commands import Command, Query
+from ttt3r_viewer.reconstruct.messages import Command, Query
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Answer, Expectation
-from ttt3r_viewer.viewer.ask_layer import AskLayer, lane_camera
-from ttt3r_viewer.viewer.colors import LANE_COLORS
-from ttt3r_viewer.viewer.lane_layer import lane_name
-from ttt3r_viewer.viewer.maps import (
+from ttt3r_viewer.viewer.layers.ask_layer import AskLayer, lane_camera
+from ttt3r_viewer.viewer.layers.colors import LANE_COLORS
+from ttt3r_viewer.viewer.layers.lane_layer import lane_name
+from ttt3r_viewer.viewer.layers.maps import (
     BACKGROUND,
     GAP_PX,
     WIDTH_PX,
@@ -25,7 +25,7 @@ from ttt3r_viewer.viewer.maps import (
     robust_scale,
     with_color_bar,
 )
-from ttt3r_viewer.viewer.settings import ExpectedColor, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.view_settings import ExpectedColor, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 COLORS: dict[str, ExpectedColor] = {"Expected colour": "picture", "Confidence": "confidence"}

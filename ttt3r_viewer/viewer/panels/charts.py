@@ -11,20 +11,27 @@ import numpy as np
 import viser
 from viser import uplot
 
-from ttt3r_viewer.evaluate.comparison import (
+from ttt3r_viewer.export.results import lane_names
+from ttt3r_viewer.metrics.comparison import (
     MISSING,
     LaneMeasures,
     comparison_csv,
     comparison_markdown,
     measure_lane,
 )
-from ttt3r_viewer.evaluate.ground_truth import FILE_NAMES, GroundTruth
-from ttt3r_viewer.export.results import lane_names
+from ttt3r_viewer.metrics.ground_truth import FILE_NAMES, GroundTruth
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.colors import LANE_COLORS, css_color
-from ttt3r_viewer.viewer.series import CHART_TEXTS, Chart, ChartName, History, Line, Mark
-from ttt3r_viewer.viewer.settings import ViewControls
+from ttt3r_viewer.viewer.layers.colors import LANE_COLORS, css_color
+from ttt3r_viewer.viewer.panels.chart_series import (
+    CHART_TEXTS,
+    Chart,
+    ChartName,
+    History,
+    Line,
+    Mark,
+)
+from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 CHART_SEC = 1 / 3

@@ -7,10 +7,10 @@ from typing import get_args
 import viser
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.export.film import CameraPath, Film, size_from_text
-from ttt3r_viewer.export.formats import FORMATS, format_named
+from ttt3r_viewer.export.film.film import CameraPath, Film, size_from_text
 from ttt3r_viewer.export.job import DOWNLOAD_BYTES, Exporter, JobState, Request, too_large
-from ttt3r_viewer.export.points import Thinning
+from ttt3r_viewer.export.registry import FORMATS, format_named
+from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 SIZES = ("1280x720", "640x360", "1920x1080", "720x1280")

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.export.results import lane_names
 from ttt3r_viewer.export.tokens import statistics_csv, tokens_npz
-from ttt3r_viewer.reconstruct.commands import Command
+from ttt3r_viewer.reconstruct.messages import Command
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Camera, Inspection
-from ttt3r_viewer.viewer import inspect_layer, maps
-from ttt3r_viewer.viewer.camera_layer import LIVE_DEPTH
+from ttt3r_viewer.viewer.layers import inspect_layer, maps
+from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH
 from ttt3r_viewer.viewer.panels import inspect_views as views
 from ttt3r_viewer.viewer.panels.inspect_widgets import DIFFERENCE, OFF_TEXT, InspectWidgets
-from ttt3r_viewer.viewer.settings import InspectSettings, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.view_settings import InspectSettings, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed
 
 DRAW_SEC = 0.2

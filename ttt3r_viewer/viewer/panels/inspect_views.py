@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.export.tokens import gain_entropy, share_above
-from ttt3r_viewer.reconstruct.commands import Inspect
+from ttt3r_viewer.reconstruct.messages import Inspect
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot, SeenFrame
 from ttt3r_viewer.types import Inspection
-from ttt3r_viewer.viewer.colors import RGB, css_color
-from ttt3r_viewer.viewer.inspect_layer import (
+from ttt3r_viewer.viewer.layers.colors import RGB, css_color
+from ttt3r_viewer.viewer.layers.inspect_layer import (
     gain_support,
     largest,
     patch_means,
@@ -23,8 +23,8 @@ from ttt3r_viewer.viewer.inspect_layer import (
     token_over_patches,
     tokens_of_patch,
 )
-from ttt3r_viewer.viewer.maps import PATCH_COLOR, TOKEN_COLOR, Floats, frames_since_above
-from ttt3r_viewer.viewer.settings import ImageMode, InspectSettings, PointMap, StateMode
+from ttt3r_viewer.viewer.layers.maps import PATCH_COLOR, TOKEN_COLOR, Floats, frames_since_above
+from ttt3r_viewer.viewer.view_settings import ImageMode, InspectSettings, PointMap, StateMode
 from ttt3r_viewer.viewer.widgets import escape
 
 STATE_MODES: dict[str, StateMode] = {

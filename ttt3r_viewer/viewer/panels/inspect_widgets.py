@@ -9,14 +9,14 @@ import numpy as np
 import viser
 from viser import uplot
 
-from ttt3r_viewer.viewer import maps
+from ttt3r_viewer.viewer.layers import maps
 from ttt3r_viewer.viewer.panels.inspect_views import (
     IMAGE_MODES,
     POINT_MAPS,
     STATE_MODES,
     note_html,
 )
-from ttt3r_viewer.viewer.settings import ViewControls
+from ttt3r_viewer.viewer.view_settings import ViewControls
 
 OFF_TEXT = (
     "Shows how the state tokens and the patches of the shown frame speak to each other. "

@@ -7,7 +7,7 @@ import math
 import viser
 
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
-from ttt3r_viewer.viewer.settings import ColorBy, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.view_settings import ColorBy, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed
 
 COLORS: dict[str, ColorBy] = {

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.reconstruct.commands import Command, Pause, Play
+from ttt3r_viewer.reconstruct.messages import Command, Pause, Play
+from ttt3r_viewer.recording.tour import Keyframe
 from ttt3r_viewer.scene.store import SceneSnapshot
-from ttt3r_viewer.scene.tour import Keyframe
-from ttt3r_viewer.viewer.captions import LaneCaption, captions_html, keys_html
-from ttt3r_viewer.viewer.guided_cameras import has_ended
-from ttt3r_viewer.viewer.lane_layer import lane_name
-from ttt3r_viewer.viewer.screenshot import Screenshots
-from ttt3r_viewer.viewer.settings import ViewControls, ViewSettings
-from ttt3r_viewer.viewer.show import Motion, ShowSettings
-from ttt3r_viewer.viewer.tour_book import TourBook
+from ttt3r_viewer.viewer.cameras.guided_cameras import has_ended
+from ttt3r_viewer.viewer.cameras.screenshot import Screenshots
+from ttt3r_viewer.viewer.cameras.tour_recorder import TourBook
+from ttt3r_viewer.viewer.layers.lane_layer import lane_name
+from ttt3r_viewer.viewer.panels.captions import LaneCaption, captions_html, keys_html
+from ttt3r_viewer.viewer.presentation import Motion, ShowSettings
+from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 SECONDS = 4.0

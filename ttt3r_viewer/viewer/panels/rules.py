@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 
 import viser
 
-from ttt3r_viewer.reconstruct.commands import (
+from ttt3r_viewer.reconstruct.messages import (
     Command,
     Restart,
     SetParameter,
@@ -19,8 +19,8 @@ from ttt3r_viewer.reconstruct.commands import (
     SetRules,
 )
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
-from ttt3r_viewer.viewer.colors import LANE_COLORS, css_color
-from ttt3r_viewer.viewer.settings import ViewControls
+from ttt3r_viewer.viewer.layers.colors import LANE_COLORS, css_color
+from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 QUIET_SEC = 0.3

@@ -6,9 +6,9 @@ from queue import SimpleQueue
 
 import viser
 
-from ttt3r_viewer.reconstruct.commands import Command, Pause, Play, Restart, Step
+from ttt3r_viewer.reconstruct.messages import Command, Pause, Play, Restart, Step
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.settings import ViewControls
+from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 PHASE_WORDS = {

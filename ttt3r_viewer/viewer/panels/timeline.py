@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import viser
 
 from ttt3r_viewer.scene.store import SeenFrame
-from ttt3r_viewer.viewer.settings import Extent, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.view_settings import Extent, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 FOLLOW_SEC = 2.0

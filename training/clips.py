@@ -1,0 +1,212 @@
+"""Clips for training, rendered ahead: the same step always gets the same clips, also after a
+resume.
+
+Rendering costs about as much as learning on a CPU, so each rendered page of clips serves several
+steps, and of processes that learn together each renders only what it learns from.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ttt3r_viewer.synthetic.scenes import TRAIN_SEEDS, Clip, render_clips
+
+_SEEDS = 50_000_000
+"""For the clips of one stage, or for its single pictures."""
+
+
+@dataclass(frozen=True)
+class PagePlan:
+    """How clips are rendered and shared."""
+
+    stage: int
+    """Number of the curriculum's stage: every stage has seeds of its own."""
+    frames: int
+    height: int
+    width: int
+    clips_per_page: int
+    """A page is rendered at once; batches draw from the latest pages."""
+    uses: int
+    """How many steps draw from a page: batches mix clips of the `uses` latest pages."""
+    path_stride: int
+    """Largest stride along the camera path; each clip draws one with `draw_strides`."""
+    device: str
+    workers: int
+    """Processes that render ahead; 0 renders in the training process (on a GPU, say)."""
+    singles: bool = False
+    """Whether these are a stage's single pictures, which are of other rooms than its clips."""
+    rank: int = 0
+    learners: int = 1
+    """Processes that learn together, of which this is number `rank`: it has every `learners`-th
+    clip of a page, and as large a share of every batch.
+    """
+
+
+def page_seeds(plan: PagePlan, page: int) -> list[int]:
+    """Seeds of this process's clips of a page, all inside the training range, never the same for
+    two pages of a stage or two processes.
+    """
+    assert (page + 1) * plan.clips_per_page <= _SEEDS
+    part = 2 * plan.stage + plan.singles
+    first = TRAIN_SEEDS.start + part * _SEEDS + page * plan.clips_per_page
+    assert first + plan.clips_per_page <= TRAIN_SEEDS.stop
+    return list(range(first, first + plan.clips_per_page))[plan.rank :: plan.learners]
+
+
+def draw_strides(random: np.random.Generator, most: int, count: int) -> NDArray[np.int64]:
+    """Strides from 1 to `most`, (count,), their logarithms spread evenly: far ways are seen, and
+    slow ones stay frequent.
+    """
+    logarithms = random.uniform(0.0, np.log(most + 1), count)
+    return np.minimum(np.exp(logarithms).astype(np.int64), most)
+
+
+def render_page(plan: PagePlan, page: int) -> Clip:
+    """Render one page of clips, slow and fast ones side by side."""
+    seeds = np.array(page_seeds(plan, page))
+    random = np.random.default_rng((plan.stage, page, plan.rank))
+    strides = draw_strides(random, plan.path_stride, len(seeds))
+    alike = [
+        render_clips(
+            seeds[strides == stride].tolist(),
+            plan.frames,
+            plan.height,
+            plan.width,
+            device=plan.device,
+            stride=int(stride),
+        )
+        for stride in np.unique(strides)
+    ]
+    return joined(alike)
+
+
+def joined(clips: Sequence[Clip]) -> Clip:
+    """Several batches as one."""
+    parts = {one.name: [getattr(clip, one.name) for clip in clips] for one in fields(Clip)}
+    return Clip(**{name: torch.cat(tensors) for name, tensors in parts.items()})
+
+
+def compact(clip: Clip) -> Clip:
+    """The same clip in a quarter of the memory: 8-bit pictures, 16-bit depth."""
+    images = (
+        (clip.images * 255).round().to(torch.uint8)
+        if clip.images.is_floating_point()
+        else clip.images
+    )
+    return replace(clip, images=images, depth=clip.depth.half())
+
+
+class Pages(torch.utils.data.Dataset[Clip]):
+    """Pages by number, for a DataLoader's workers."""
+
+    def __init__(self, plan: PagePlan, first: int) -> None:
+        self.plan, self.first = plan, first
+
+    def __len__(self) -> int:
+        return 1 << 40
+
+    def __getitem__(self, page: int) -> Clip:
+        return compact(render_page(self.plan, self.first + page))
+
+
+def pages_from(plan: PagePlan, first: int) -> Iterator[Clip]:
+    """Pages in order, rendered ahead in other processes where the plan says so."""
+    pages = Pages(plan, first)
+    if plan.workers == 0:
+        number = 0
+        while True:
+            yield pages[number]
+            number += 1
+    loader = torch.utils.data.DataLoader(
+        pages,
+        batch_size=None,
+        sampler=_Counting(),
+        num_workers=plan.workers,
+        prefetch_factor=2,
+        multiprocessing_context="spawn",
+        worker_init_fn=_begin_rendering,
+    )
+    yield from loader
+
+
+class _Counting:
+    """0, 1, 2, … without end, and without a list of them."""
+
+    def __iter__(self) -> Iterator[int]:
+        number = 0
+        while True:
+            yield number
+            number += 1
+
+    def __len__(self) -> int:
+        return 1 << 40
+
+
+def _begin_rendering(_: int) -> None:
+    # Signals may come to a whole group of processes; those that learn say when rendering ends.
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def batches_from(plan: PagePlan, step: int, batch: int) -> Iterator[Clip]:
+    """This process's share of batches of `batch` clips for steps `step`, `step + 1`, …
+
+    Step n draws, by its own number, from the pages n // k - uses + 1 … n // k, where k is how many
+    steps a page must last so that each clip is drawn `uses` times on average. So an interrupted
+    run goes on exactly.
+    """
+    share = len(range(plan.rank, batch, plan.learners))
+    steps_per_page = max(1, plan.clips_per_page * plan.uses // batch)
+    window: OrderedDict[int, Clip] = OrderedDict()
+    newest = step // steps_per_page
+    oldest = max(0, newest - plan.uses + 1)
+    source = enumerate(pages_from(plan, oldest), start=oldest)
+    while True:
+        newest = step // steps_per_page
+        while not window or next(reversed(window)) < newest:
+            number, page = next(source)
+            window[number] = page
+            while len(window) > plan.uses:
+                window.popitem(last=False)
+        random = np.random.default_rng((plan.stage, step, 7, plan.rank))
+        yield _draw(list(window.values()), random, share)
+        step += 1
+
+
+def _draw(pages: list[Clip], random: np.random.Generator, batch: int) -> Clip:
+    clips = sum(len(page.focal_px) for page in pages)
+    chosen = torch.from_numpy(np.sort(random.choice(clips, batch, replace=clips < batch)))
+    every = joined(pages)
+    drawn = Clip(*(getattr(every, one.name)[chosen] for one in fields(Clip)))
+    clip = varied(drawn, random)
+    return replace(clip, images=clip.images.float() / 255, depth=clip.depth.float())
+
+
+def varied(clip: Clip, random: np.random.Generator) -> Clip:
+    """Half of the clips run backwards, and each with its colours exchanged in one of six ways.
+
+    Both are exact, so that a clip that serves several steps is seldom the same twice.
+    """
+    batch, frames = clip.depth.shape[:2]
+    forwards = np.arange(frames)
+    order = torch.from_numpy(
+        np.stack([forwards[::-1] if random.random() < 0.5 else forwards for _ in range(batch)])
+    )
+    colours = torch.from_numpy(np.stack([random.permutation(3) for _ in range(batch)]))
+    row = torch.arange(batch)[:, None]
+    images = clip.images[row, order].take_along_dim(colours[:, None, None, None], dim=-1)
+    poses = clip.T_world_camera[row, order].double()
+    return Clip(
+        images=images,
+        depth=clip.depth[row, order],
+        T_world_camera=(torch.linalg.inv(poses[:, :1]) @ poses).float(),
+        focal_px=clip.focal_px,
+    )

@@ -1,0 +1,274 @@
+"""Train the miniature: `python -m training.train --checkpoints DIR [--resume]
+[--config FILE]`.
+
+Needs torch, numpy and safetensors alone (and yaml where a configuration is given). The rule in
+training is the constant rate 1, as published; TTT3R's is never used here, so that its effect at
+test time is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from training.auxiliary import alone_losses
+from training.clips import PagePlan, batches_from
+from training.command import exit_code
+from training.curves import Curves
+from training.evaluate import single_frame_depth_errors
+from training.losses import (
+    clip_losses,
+    targets_of,
+    unroll,
+    weighted_sum,
+)
+from training.recipe import Recipe, Stage, recipe_from
+from training.state import Trainee, new_trainee, ship, start_from
+from training.step_bar import StepBar
+from training.workers import ALONE, Crew, in_crew
+from ttt3r_viewer.errors import SettingsError, WeightsError
+from ttt3r_viewer.model.config import PRESETS
+from ttt3r_viewer.synthetic.scenes import VALIDATION_SEEDS, Clip
+
+CHECKPOINT = "last.pt"
+SHIPPED = "miniature.safetensors"
+
+
+def learning_rate(stage: Stage, done: int) -> float:
+    """Linear warm-up, then a half cosine down to a tenth."""
+    if done < stage.warm_up:
+        return stage.learning_rate * (done + 1) / stage.warm_up
+    share = (done - stage.warm_up) / max(1, stage.steps - stage.warm_up)
+    return stage.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def train_step(
+    trainee: Trainee,
+    recipe: Recipe,
+    stage: Stage,
+    done: int,
+    clip: Clip,
+    singles: Clip | None,
+    crew: Crew,
+) -> dict[str, float]:
+    """One step of one stage on this process's share of a batch; returns every loss and share of
+    right answers by name.
+    """
+    device = trainee.network.device
+    clip = clip.to(device)
+    truth = targets_of(clip)
+    rate = learning_rate(stage, done)
+    for optimizer, share in zip(trainee.optimizers, (recipe.muon_rate, 1.0), strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * share
+    with torch.autocast(device.type, torch.bfloat16):
+        steps = unroll(
+            trainee.network,
+            clip.images,
+            outputs=frozenset(("self", "world") if stage.weights.get("world") else ("self",)),
+            keep_gradient_frames=stage.keep_gradient_frames,
+        )
+        auxiliary, right = trainee.auxiliary.losses(steps, truth, clip.focal_px)
+        if singles is not None:
+            auxiliary |= alone_losses(trainee.network, trainee.auxiliary, singles.to(device))
+    losses = clip_losses(steps, truth) | auxiliary
+    total = weighted_sum(losses, stage.weights)
+    for optimizer in trainee.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    parameters = [*trainee.network.parameters(), *trainee.auxiliary.parameters()]
+    crew.average([weight.grad for weight in parameters if weight.grad is not None])
+    norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_gradient)
+    if torch.isfinite(norm):
+        for optimizer in trainee.optimizers:
+            optimizer.step()
+    trainee.step += 1
+    decay = min(recipe.average_decay, trainee.step / (trainee.step + 10))
+    with torch.no_grad():
+        pairs = zip(trainee.average.parameters(), trainee.network.parameters(), strict=True)
+        for average, current in pairs:
+            average.lerp_(current, 1 - decay)
+    report: dict[str, Tensor] = {**losses, **{f"{k}_right": v for k, v in right.items()}}
+    return {name: float(value.detach()) for name, value in report.items()}
+
+
+def stage_batches(
+    recipe: Recipe, number: int, done: int, device: str, workers: int, crew: Crew
+) -> Iterator[tuple[Clip, Clip | None]]:
+    """This process's share of a stage's batches and of their single pictures, from its step `done`
+    on.
+    """
+    stage = recipe.stages[number]
+    height, width = PRESETS[recipe.preset].image_size
+    plan = PagePlan(
+        stage=number,
+        frames=stage.frames,
+        height=height,
+        width=width,
+        clips_per_page=recipe.clips_per_page,
+        uses=recipe.page_uses,
+        path_stride=stage.path_stride,
+        device=device,
+        workers=workers,
+        rank=crew.rank,
+        learners=crew.size,
+    )
+    clips = batches_from(plan, done, stage.batch)
+    if not stage.singles:
+        return zip(clips, itertools.repeat(None))
+    alone = replace(plan, frames=1, uses=recipe.single_uses, singles=True)
+    return zip(clips, batches_from(alone, done, stage.singles), strict=False)
+
+
+def refuse_idle_processes(recipe: Recipe, crew: Crew) -> None:
+    """Raise `SettingsError` where a batch has fewer clips, or single pictures, than there are
+    processes.
+    """
+    for stage in recipe.stages:
+        for count, what in (
+            (stage.batch, "clips"),
+            (stage.singles or crew.size, "single pictures"),
+        ):
+            if count < crew.size:
+                raise SettingsError(
+                    f"--processes {crew.size}: stage {stage.name!r} has batches of fewer {what}; "
+                    "give less"
+                )
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    device: str,
+    workers: int,
+    resume: bool,
+    minutes: float,
+    start: Path | None = None,
+    threads: int | None = None,
+    crew: Crew = ALONE,
+) -> None:
+    """Train all stages, checkpointing into `folder`; stop early, whole, after `minutes`, or where
+    the crew was asked to end (Ctrl-C and SIGTERM, by `in_crew`).
+
+    `start` names weights to begin with, where nothing is resumed; `threads` are each process's.
+    """
+    refuse_idle_processes(recipe, crew)
+    if threads:
+        torch.set_num_threads(threads)
+    trainee = _trainee_of(recipe, folder, torch.device(device), resume, start)
+    curves = Curves(folder / "curves.csv", every=50)
+    bar = StepBar()
+    end = time.monotonic() + 60 * minutes
+    first = 0
+    for number, stage in enumerate(recipe.stages):
+        done = trainee.step - first
+        first += stage.steps
+        if done >= stage.steps:
+            continue
+        trainee.network.requires_grad_(not stage.read_outs_only)
+        for clip, singles in stage_batches(recipe, number, done, device, workers, crew):
+            report = train_step(trainee, recipe, stage, done, clip, singles, crew)
+            done += 1
+            late = crew.any(time.monotonic() > end or crew.should_end)
+            last = late or done == stage.steps
+            if crew.leads:
+                bar.clear()
+                _write_down(trainee, recipe, stage, report, curves, folder, last)
+                if not last:
+                    bar.show(stage.name, done, stage.steps)
+            if late:
+                if crew.leads:
+                    print(f"stopped at step {trainee.step}; --resume goes on")
+                return
+            if last:
+                break
+
+
+def _trainee_of(
+    recipe: Recipe, folder: Path, device: torch.device, resume: bool, start: Path | None
+) -> Trainee:
+    checkpoint = folder / CHECKPOINT
+    if not resume and checkpoint.exists():
+        raise WeightsError(
+            f"{checkpoint}: already there; go on with --resume, or name another folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    trainee = new_trainee(recipe, device)
+    if resume:
+        trainee.load(checkpoint)
+    elif start:
+        start_from(trainee, start)
+    return trainee
+
+
+def _write_down(
+    trainee: Trainee,
+    recipe: Recipe,
+    stage: Stage,
+    report: dict[str, float],
+    curves: Curves,
+    folder: Path,
+    last: bool,
+) -> None:
+    curves.add(trainee.step, stage, report)
+    if trainee.step % recipe.validate_every == 0:
+        errors = single_frame_depth_errors(
+            trainee.average, VALIDATION_SEEDS[: recipe.validation_rooms]
+        )
+        curves.validation(trainee.step, stage, float(errors.median()))
+    if trainee.step % recipe.checkpoint_every == 0 or last:
+        trainee.save(folder / CHECKPOINT)
+        ship(trainee, folder / SHIPPED, stage)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser.add_argument("--config", type=Path, help="YAML recipe (default: the built-in one)")
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/miniature"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that render ahead, of each that learns"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, help="processes that share each batch (CPU)"
+    )
+    parser.add_argument("--threads", type=int, help="threads of each training process")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument("--start", type=Path, help="begin with these weights, not random ones")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="stop, whole, after so long"
+    )
+    given = parser.parse_args(arguments)
+
+    def learn() -> None:
+        recipe = recipe_from(given.config) if given.config else Recipe()
+        work = functools.partial(
+            train,
+            recipe,
+            given.checkpoints,
+            device=given.device,
+            workers=given.workers,
+            resume=given.resume,
+            minutes=given.minutes,
+            start=given.start,
+            threads=given.threads,
+        )
+        in_crew(given.processes, work)
+
+    return exit_code(learn)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Where a film is taken from: round the scene, behind its camera, or along a tour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ttt3r_viewer.recording.tour import Tour, View
+from ttt3r_viewer.types import Camera
+
+FOV_Y_RAD = math.radians(50)
+ELEVATION_RAD = math.radians(28)
+"""How far above the scene's middle the orbit goes."""
+ORBIT_PERCENTILE = 90
+"""The orbit keeps this share of the points in the picture."""
+BEHIND, ABOVE = 0.55, 0.2
+"""Where the follower is, in median depths of the camera that it follows."""
+SMOOTH_SHARE = 0.03
+"""The follower evens out what the camera does within this share of all frames."""
+
+
+def upright(position: ArrayLike, target: ArrayLike, up: ArrayLike) -> NDArray[np.float64]:
+    """Give T_world_camera (4, 4) of a camera at `position` that looks at `target`.
+
+    `up` is what points up in the picture; it must not be the direction of the look.
+    """
+    forward = _unit(np.asarray(target, np.float64) - np.asarray(position, np.float64))
+    right = _unit(np.cross(forward, np.asarray(up, np.float64)))
+    T_world_camera = np.eye(4)
+    T_world_camera[:3, :3] = np.stack((right, np.cross(forward, right), forward), axis=1)
+    T_world_camera[:3, 3] = position
+    return T_world_camera
+
+
+def orbit(
+    points_world: NDArray[np.floating], cameras: Sequence[Camera], count: int, aspect: float
+) -> list[View]:
+    """Go once round the scene in `count` views, which begin behind the cameras."""
+    up, forward = mean_up(cameras), mean_forward(cameras)
+    centre = np.median(points_world, axis=0).astype(np.float64)
+    radius = float(np.percentile(np.linalg.norm(points_world - centre, axis=1), ORBIT_PERCENTILE))
+    half_fov_rad = min(FOV_Y_RAD / 2, math.atan(math.tan(FOV_Y_RAD / 2) * aspect))
+    distance = max(radius, 1e-6) / math.sin(half_fov_rad)
+    level = forward - (forward @ up) * up
+    ahead = _unit(level if np.linalg.norm(level) > 1e-6 else np.cross(up, [0.6, 0.48, 0.64]))
+    aside = np.cross(ahead, up)
+    views: list[View] = []
+    for angle in np.arange(count) * (2 * math.pi / count):
+        outward = -math.cos(angle) * ahead + math.sin(angle) * aside
+        lifted = math.cos(ELEVATION_RAD) * outward + math.sin(ELEVATION_RAD) * up
+        views.append(View(upright(centre + distance * lifted, centre, up), FOV_Y_RAD))
+    return views
+
+
+def follow(cameras: Sequence[Camera], depth: float, count: int) -> list[View]:
+    """Fly behind and above the camera in `count` views, evenly from its first frame to its last.
+
+    `depth` is the scene's median depth.
+    """
+    poses = np.stack([one.T_world_camera for one in cameras])
+    position = _smooth(poses[:, :3, 3], len(poses))
+    forward, up = _smooth(poses[:, :3, 2], len(poses)), -_smooth(poses[:, :3, 1], len(poses))
+    views: list[View] = []
+    for at in np.linspace(0, len(poses) - 1, count):
+        here, ahead, over = (_between(rows, at) for rows in (position, forward, up))
+        eye = here - BEHIND * depth * _unit(ahead) + ABOVE * depth * _unit(over)
+        views.append(View(upright(eye, here + 1.2 * depth * _unit(ahead), over), FOV_Y_RAD))
+    return views
+
+
+def along(tour: Tour, count: int) -> list[View]:
+    """Give `count` views, evenly from a tour's first keyframe to its last."""
+    return [tour.at(time_sec) for time_sec in np.linspace(0, tour.duration_sec, count)]
+
+
+def mean_up(cameras: Sequence[Camera]) -> NDArray[np.float64]:
+    """What the cameras had for up, as a unit vector of the world."""
+    total = -np.sum([one.T_world_camera[:3, 1] for one in cameras], axis=0)
+    return _unit(total) if np.linalg.norm(total) > 1e-6 else np.array([0.0, -1.0, 0.0])
+
+
+def mean_forward(cameras: Sequence[Camera]) -> NDArray[np.float64]:
+    """Where the cameras looked, as a unit vector of the world."""
+    total = np.sum([one.T_world_camera[:3, 2] for one in cameras], axis=0)
+    return _unit(total) if np.linalg.norm(total) > 1e-6 else np.array([0.0, 0.0, 1.0])
+
+
+def _smooth(rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Even out rows (count, 3) by a Gaussian, the ends being repeated beyond themselves."""
+    sigma = SMOOTH_SHARE * count
+    reach = math.ceil(3 * sigma)
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (offsets / max(sigma, 1e-6)) ** 2)
+    padded = np.pad(rows, ((reach, reach), (0, 0)), mode="edge")
+    columns = [np.convolve(column, weights / weights.sum(), "valid") for column in padded.T]
+    return np.stack(columns, axis=1)
+
+
+def _between(rows: NDArray[np.float64], at: float) -> NDArray[np.float64]:
+    before = min(int(at), len(rows) - 1)
+    after = min(before + 1, len(rows) - 1)
+    return rows[before] + (at - before) * (rows[after] - rows[before])
+
+
+def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vector / np.linalg.norm(vector)

@@ -1,0 +1,169 @@
+"""Films of a session: H.264 as mp4, or GIF; drawn here, without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+from PIL import Image
+
+from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.export.film import camera_path
+from ttt3r_viewer.export.film.film import Film, find_tour, picture_count
+from ttt3r_viewer.export.film.footage import (
+    FRUSTUM_COLOR,
+    NOW_COLOR,
+    PATH_COLOR,
+    Footage,
+    read_footage,
+)
+from ttt3r_viewer.export.film.render import Renderer
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.thinning import Tell, Thinning
+from ttt3r_viewer.recording.tour import Tour, View
+
+GROWTH_SHARE = 0.85
+"""The cloud is whole after this share of the film; then there is time to look at it."""
+GIF_FPS = 50
+"""GIF counts time in hundredths of a second, and browsers slow down what is faster than this."""
+GIF_COLORS = 256
+
+
+def export_mp4(path: Path, source: Source, thinning: Thinning, film: Film, tell: Tell) -> int:
+    """Write H.264 (yuv420p, so that all players take it); the number of pictures."""
+    return _export(path, source, thinning, film, tell, _write_mp4)
+
+
+def export_gif(path: Path, source: Source, thinning: Thinning, film: Film, tell: Tell) -> int:
+    """Write a GIF that runs for ever, with one palette for all pictures; their number.
+
+    Raises `SettingsError` where it is faster than a GIF can be.
+    """
+    if film.fps > GIF_FPS:
+        raise SettingsError(f"--fps {film.fps}: a GIF shows at most {GIF_FPS}; take fewer")
+    return _export(path, source, thinning, film, tell, _write_gif)
+
+
+def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
+    """Where each picture is taken from."""
+    count = picture_count(film, tour)
+    if tour is not None:
+        return camera_path.along(tour, count)
+    if film.path == "follow":
+        return camera_path.follow(footage.cameras, footage.depth, count)
+    aspect = film.width / film.height
+    return camera_path.orbit(footage.points.positions_world, footage.cameras, count, aspect)
+
+
+def shown_at(footage: Footage, film: Film, picture: int, count: int) -> int:
+    """How many frames a picture shows."""
+    if not film.grow or count == 1:
+        return len(footage.cameras)
+    # The follower is where its frame is; the others have time to look at the whole.
+    share = picture / (count - 1) / (1 if film.path == "follow" else GROWTH_SHARE)
+    return min(1 + int(share * (len(footage.cameras) - 1) + 1e-9), len(footage.cameras))
+
+
+def _export(
+    path: Path,
+    source: Source,
+    thinning: Thinning,
+    film: Film,
+    tell: Tell,
+    write: Callable[[Path, Film, Footage, Iterator[NDArray[np.uint8]]], None],
+) -> int:
+    tour = find_tour(film, source)
+    count = picture_count(film, tour)
+    read = 0
+
+    def tell_reading(done: int, total: int) -> None:
+        nonlocal read
+        read = total
+        tell(done, total + count)
+
+    footage = read_footage(source, thinning, tell_reading)
+    views = views_of(footage, film, tour)
+    renderer = Renderer(film.width, film.height, film.square_px, film.line_px)
+
+    def pictures() -> Iterator[NDArray[np.uint8]]:
+        for number, view in enumerate(views):
+            shown = shown_at(footage, film, number, count)
+            lines = footage.past_cameras(0, shown), footage.newest_camera(shown)
+            yield renderer.draw(view, footage.points_of(0, shown), *lines)
+            tell(read + number + 1, read + count)
+
+    write(path, film, footage, pictures())
+    return count
+
+
+@contextmanager
+def _stream(path: Path, kind: str, codec: str, film: Film) -> Iterator[Stream]:
+    """Open a film; it is complete when all went well."""
+    with av.open(str(path), "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=film.fps)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height = film.width, film.height
+        yield Stream(container, stream, Fraction(film.fps))
+        container.mux(stream.encode(None))
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A film that is being written."""
+
+    container: OutputContainer
+    video: VideoStream
+    rate: Fraction
+
+    def add(self, frame: av.VideoFrame, number: int) -> None:
+        frame.pts, frame.time_base = number, 1 / self.rate
+        self.container.mux(self.video.encode(frame))
+
+
+def _write_mp4(
+    path: Path, film: Film, _footage: Footage, pictures: Iterator[NDArray[np.uint8]]
+) -> None:
+    with _stream(path, "mp4", "libx264", film) as stream:
+        stream.video.pix_fmt = "yuv420p"
+        stream.video.options = {"crf": "23", "preset": "veryfast"}
+        for number, picture in enumerate(pictures):
+            stream.add(av.VideoFrame.from_ndarray(picture, format="rgb24"), number)
+
+
+def _write_gif(
+    path: Path, film: Film, footage: Footage, pictures: Iterator[NDArray[np.uint8]]
+) -> None:
+    palette = _palette(footage.points.colors, Renderer.background)
+    table = np.zeros((256, 4), np.uint8)
+    # PyAV has a palette as alpha, red, green, blue.
+    table[:, 0] = 255
+    table[:, 1:] = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
+    with _stream(path, "gif", "gif", film) as stream:
+        stream.video.pix_fmt = "pal8"
+        for number, picture in enumerate(pictures):
+            index = Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
+            # Its annotation knows no palette.
+            pair: Any = (np.asarray(index), table)
+            stream.add(av.VideoFrame.from_ndarray(pair, format="pal8"), number)
+
+
+def _palette(colors: NDArray[np.uint8], background: tuple[int, int, int]) -> Image.Image:
+    """Choose 256 colours for what will be drawn: the cloud's own, and those of the rest."""
+    side = 256
+    random = np.random.default_rng(0)
+    sample = colors[random.integers(0, len(colors), (side, side))]
+    rest = Image.fromarray(sample).quantize(GIF_COLORS - 4).getpalette() or []
+    own = [*background, *PATH_COLOR, *FRUSTUM_COLOR, *NOW_COLOR]
+    palette = Image.new("P", (1, 1))
+    values = [*own, *rest[: 3 * (GIF_COLORS - 4)]]
+    palette.putpalette([*values, *values[:3] * (GIF_COLORS - len(values) // 3)])
+    return palette

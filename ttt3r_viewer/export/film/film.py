@@ -1,0 +1,127 @@
+"""What a person chooses of a film or a recording, and how long and large it becomes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.recording.tour import TOUR_FILE, Tour, read_tour
+
+CameraPath = Literal["orbit", "follow", "keyframes"]
+LONGEST_SIDE_PX, SHORTEST_SIDE_PX = 8192, 16
+SECONDS = 10.0
+"""How long a film or recording is where nothing says so."""
+MOST_FRAMES = 100_000
+FILM_POINTS = 1_000_000
+"""16 MB in memory, and a tenth of a second for a picture."""
+RECORDING_POINTS = 500_000
+"""A page of about 6 MB, which a browser without a GPU still turns."""
+MOST_STEPS = 200
+"""A recording grows in so many steps at most: every node of a scene costs the browser time."""
+MP4_BYTES_PER_PIXEL, GIF_BYTES_PER_PIXEL = 0.75, 1.6
+"""From above: H.264 of noise as we encode it; LZW with codes of twelve bits."""
+CONTAINER_BYTES = 100_000
+POINT_BYTES = 9
+"""Of a recording: three coordinates of 16 bits, and a colour."""
+STEP_BYTES = 40_000
+"""More than the lines and the rest of a step take."""
+PLAYER_BYTES = 2_000_000
+"""More than viser's page takes."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """How a film is taken. Raises `SettingsError` where a value is out of range."""
+
+    path: CameraPath = "orbit"
+    width: int = 1280
+    height: int = 720
+    fps: int = 30
+    seconds: float | None = None
+    """None: as long as the tour, or `SECONDS`."""
+    grow: bool = True
+    """The cloud grows as the frames came; else all of it is there from the start."""
+    point_px: int | None = None
+    """Side of a point's square; None: one pixel for every 360 rows, and at least 2."""
+    tour: Path | None = None
+    """The keyframes; None: those in the session's folder."""
+
+    def __post_init__(self) -> None:
+        if self.path not in get_args(CameraPath):
+            raise SettingsError(
+                f"--path {self.path}: take one of {', '.join(get_args(CameraPath))}"
+            )
+        size = f"--size {self.width}x{self.height}"
+        short, long = sorted((self.width, self.height))
+        if short < SHORTEST_SIDE_PX or long > LONGEST_SIDE_PX:
+            raise SettingsError(f"{size}: take {SHORTEST_SIDE_PX} to {LONGEST_SIDE_PX} pixels")
+        if self.width % 2 or self.height % 2:
+            even = f"{self.width // 2 * 2}x{self.height // 2 * 2}"
+            raise SettingsError(f"{size}: films want even numbers; take {even}")
+        if not 1 <= self.fps <= 120:
+            raise SettingsError(f"--fps {self.fps}: take 1 to 120")
+        if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise SettingsError(f"--seconds {self.seconds:g}: take more than 0")
+        if self.seconds is not None and self.seconds * self.fps > MOST_FRAMES:
+            raise SettingsError(
+                f"--seconds {self.seconds:g}: at {self.fps} frames per second these are more than "
+                f"{MOST_FRAMES:,} pictures; take fewer"
+            )
+        if self.point_px is not None and not 1 <= self.point_px <= 32:
+            raise SettingsError(f"--point-size {self.point_px}: take 1 to 32 pixels")
+        if self.tour is not None and self.path != "keyframes":
+            raise SettingsError(f"--tour {self.tour}: only --path keyframes follows it")
+
+    @property
+    def square_px(self) -> int:
+        """Side of a point's square."""
+        return self.point_px or max(2, round(self.height / 360))
+
+    @property
+    def line_px(self) -> int:
+        """Width of the cameras' lines."""
+        return max(1, round(self.height / 480))
+
+
+def size_from_text(text: str) -> tuple[int, int]:
+    """Read `1280x720`. Raises `SettingsError`."""
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise SettingsError(f"--size {text}: wanted width and height in pixels, such as 1280x720")
+    return int(width), int(height)
+
+
+def film_bytes(film: Film, source: Source, per_pixel: float) -> int:
+    """How much room a film takes at most. Raises `SettingsError` where its tour cannot be read."""
+    count = picture_count(film, find_tour(film, source))
+    return round(count * film.width * film.height * per_pixel) + CONTAINER_BYTES
+
+
+def find_tour(film: Film, source: Source) -> Tour | None:
+    """Read the keyframes that a film follows, if it does. Raises `SettingsError`."""
+    if film.path != "keyframes":
+        return None
+    folder = source.archive.session_folder
+    path = film.tour or folder / TOUR_FILE
+    if film.tour is None and not path.exists():
+        raise SettingsError(
+            f"--path keyframes: {folder} holds no {TOUR_FILE}; save one in the page, or name one "
+            "with --tour"
+        )
+    return read_tour(path)
+
+
+def picture_count(film: Film, tour: Tour | None) -> int:
+    """How many pictures a film has; at least one."""
+    seconds = film.seconds or (tour.duration_sec if tour is not None else 0) or SECONDS
+    return max(1, round(seconds * film.fps))
+
+
+def recording_bytes(points: int, frames: int, *, html: bool) -> int:
+    """How much room a recording takes at most."""
+    recording = points * POINT_BYTES + min(frames, MOST_STEPS) * STEP_BYTES + CONTAINER_BYTES
+    return recording * 4 // 3 + PLAYER_BYTES if html else recording

@@ -1,0 +1,146 @@
+"""Recordings of viser: the cloud as it grew, for its player, or as a page that needs no server.
+
+The one file outside `viewer/` that imports viser.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import rich
+import viser
+from viser.infra import StateSerializer
+
+from ttt3r_viewer.export.film.camera_path import ELEVATION_RAD, FOV_Y_RAD, mean_forward, mean_up
+from ttt3r_viewer.export.film.film import MOST_STEPS, SECONDS, Film
+from ttt3r_viewer.export.film.footage import Footage, read_footage
+from ttt3r_viewer.export.film.render import Lines
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.thinning import Tell, Thinning
+
+REST_SEC = 2.0
+"""The whole cloud is seen so long before the recording begins again."""
+POINT_SHARE = 0.004
+"""Side of a point as a share of the scene's median depth."""
+
+
+def export_viser(path: Path, source: Source, thinning: Thinning, film: Film, tell: Tell) -> int:
+    """Write a `.viser` recording; the number of points."""
+    return _export(path, source, thinning, film, tell, StateSerializer.serialize)
+
+
+def export_html(path: Path, source: Source, thinning: Thinning, film: Film, tell: Tell) -> int:
+    """Write a page with the recording in it, which opens from disk; the number of points."""
+
+    def page(serializer: StateSerializer) -> bytes:
+        return serializer.as_html(dark_mode=True).encode("utf-8")
+
+    return _export(path, source, thinning, film, tell, page)
+
+
+@contextlib.contextmanager
+def quiet_console() -> Iterator[None]:
+    """Keep viser's banner and farewell to itself, which it prints even where it is not verbose."""
+    console = rich.get_console()
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+def _export(
+    path: Path,
+    source: Source,
+    thinning: Thinning,
+    film: Film,
+    tell: Tell,
+    encode: Callable[[StateSerializer], bytes],
+) -> int:
+    steps, reading = 0, 0
+
+    def tell_reading(done: int, total: int) -> None:
+        nonlocal steps, reading
+        steps, reading = min(total, MOST_STEPS), total
+        tell(done, total + steps + 1)
+
+    footage = read_footage(source, thinning, tell_reading)
+    last = np.unique(np.linspace(0, len(footage.cameras), steps + 1).round().astype(int))[1:]
+    with _scene() as server:
+        _set_out(server, footage)
+        serializer = server.get_scene_serializer()
+        pause_sec = (film.seconds or SECONDS) / len(last)
+        for number, shown in enumerate(last):
+            first = int(last[number - 1]) if number else 0
+            _add_step(server, footage, number, first, int(shown))
+            serializer.insert_sleep(pause_sec)
+            tell(reading + number + 1, reading + steps + 1)
+        serializer.insert_sleep(REST_SEC)
+        content = encode(serializer)
+    path.write_bytes(content)
+    tell(reading + steps + 1, reading + steps + 1)
+    return len(footage.points.colors)
+
+
+@contextlib.contextmanager
+def _scene() -> Iterator[viser.ViserServer]:
+    """Give a server for its scene alone: viser makes recordings of nothing else.
+
+    It is bound to this machine and any free port, and nobody is told of it.
+    """
+    with quiet_console():
+        server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
+    try:
+        yield server
+    finally:
+        with quiet_console():
+            server.stop()
+
+
+def _set_out(server: viser.ViserServer, footage: Footage) -> None:
+    """Say what is up, and look at the scene from behind its cameras, a little from above."""
+    up, forward = mean_up(footage.cameras), mean_forward(footage.cameras)
+    centre = np.median(footage.points.positions_world, axis=0).astype(np.float64)
+    position = np.median([one.T_world_camera[:3, 3] for one in footage.cameras], axis=0)
+    back = footage.depth * (0.6 * forward - math.sin(ELEVATION_RAD) * up)
+    server.scene.set_up_direction(tuple(up))
+    server.scene.world_axes.visible = False
+    server.initial_camera.position = tuple(position - back)
+    server.initial_camera.look_at = tuple(centre)
+    server.initial_camera.up = tuple(up)
+    server.initial_camera.fov = FOV_Y_RAD
+
+
+def _add_step(
+    server: viser.ViserServer, footage: Footage, number: int, first: int, shown: int
+) -> None:
+    """Add the points of the frames `first` to `shown`, and draw the cameras anew."""
+    points = footage.points_of(first, shown)
+    positions = points.positions_world
+    if len(positions):
+        # Numbers of 16 bits are fine near their own origin, and coarse far from it.
+        origin = positions.mean(axis=0)
+        server.scene.add_point_cloud(
+            f"/points/{number:04d}",
+            positions - origin,
+            points.colors,
+            point_size=POINT_SHARE * footage.depth,
+            point_shape="square",
+            point_shading="flat",
+            precision="float16",
+            position=tuple(origin),
+        )
+    _add_lines(server, f"/cameras/{number:04d}", footage.past_cameras(first, shown), 1.5)
+    _add_lines(server, "/cameras/newest", footage.newest_camera(shown), 3)
+
+
+def _add_lines(server: viser.ViserServer, name: str, lines: Lines, thickness_px: float) -> None:
+    if len(lines.ends_world):
+        colors = np.repeat(lines.colors[:, None], 2, axis=1)
+        server.scene.add_line_segments(
+            name, lines.ends_world, colors, thickness=thickness_px, thickness_units="screen"
+        )

@@ -1,0 +1,185 @@
+"""A COLMAP model, as text and binary, with its pictures: ready for splat training.
+
+`sparse/0/` holds cameras, images and points3D as .bin and .txt (colmap.github.io/format.html),
+`images/` the prepared pictures, which have no distortion, and `image_list.txt` their names.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.export.conventions import CORNER_PX, Pinhole, colmap_pose, prepared_pinhole
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.pictures import picture_name, write_png
+from ttt3r_viewer.export.thinning import ChosenPoints, Tell, Thinning, chosen_points
+
+OWN = (
+    *(f"sparse/0/{name}.{kind}" for name in ("cameras", "images", "points3D") for kind in
+      ("bin", "txt")),
+    "images/*.png",
+    "image_list.txt",
+)  # fmt: skip
+MAX_POINTS = 500_000
+"""Where a training starts; more are taken when asked for."""
+PINHOLE_MODEL = 1
+"""COLMAP's number of the model PINHOLE, whose parameters are fx, fy, cx, cy."""
+OBSERVATION = np.dtype([("x", "<f8"), ("y", "<f8"), ("point", "<u8")])
+POINT = np.dtype(
+    [
+        ("id", "<u8"),
+        ("xyz", "<f8", 3),
+        ("rgb", "u1", 3),
+        ("error", "<f8"),
+        ("track_length", "<u8"),
+        ("image", "<u4"),
+        ("observation", "<u4"),
+    ]
+)
+"""A point that one image sees."""
+
+
+def export_colmap(folder: Path, source: Source, thinning: Thinning, tell: Tell) -> int:
+    """Write model and pictures, holding one frame at a time; the number of points.
+
+    Every frame has its own PINHOLE camera, because its focal length is its own. Each point is seen
+    by its own frame only, at the centre of its pixel; `error` is how far from there it projects, in
+    pixels. Points behind their camera and frames without a focal length are left out.
+    """
+    (folder / "images").mkdir()
+    (folder / "sparse" / "0").mkdir(parents=True)
+    with (
+        open_model(folder / "sparse" / "0") as model,
+        (folder / "image_list.txt").open("w") as names,
+    ):
+        for chosen in chosen_points(source, thinning, tell):
+            result = chosen.result
+            if result.camera.focal_px <= 0:
+                source.leave_out(f"frame {result.sequence}: it has no focal length")
+                continue
+            name = picture_name(result.sequence)
+            write_png(folder / "images" / name, result.image)
+            names.write(f"{name}\n")
+            model.add(name, chosen)
+        return model.points
+
+
+class ModelFiles:
+    """Appends frames to the six files of a model, and at last says how many there are."""
+
+    def __init__(self, binary: tuple[IO[bytes], ...], text: tuple[IO[str], ...]) -> None:
+        """Both are cameras, images, points3D."""
+        self._binary, self._text = binary, text
+        self.images = self.points = 0
+        for file in binary:
+            file.write(struct.pack("<Q", 0))
+        for file, line in zip(text, _HEADS, strict=True):
+            file.write(f"# {line}\n")
+
+    def add(self, name: str, chosen: ChosenPoints) -> None:
+        """Write a frame's camera, image and points; camera and image have the same number."""
+        self.images += 1
+        pinhole = prepared_pinhole(chosen.result.camera).from_corner()
+        self._write_camera(pinhole)
+        in_front = chosen.points_camera[:, 2] > 0
+        pixels_xy = chosen.pixels_xy[in_front] + np.float64(CORNER_PX)
+        points = _points(chosen, in_front, pinhole, pixels_xy, self.points + 1, self.images)
+        self._write_image(name, colmap_pose(chosen.result.camera.T_world_camera), pixels_xy, points)
+        self._binary[2].write(points.tobytes())
+        self._text[2].writelines(_point_lines(points))
+        self.points += len(points)
+
+    def finish(self) -> None:
+        """Put the counts where readers look for them."""
+        for file, count in zip(self._binary, (self.images, self.images, self.points), strict=True):
+            file.seek(0)
+            file.write(struct.pack("<Q", count))
+
+    def _write_camera(self, pinhole: Pinhole) -> None:
+        size = (pinhole.width, pinhole.height)
+        numbers = (pinhole.fx, pinhole.fy, pinhole.cx, pinhole.cy)
+        self._binary[0].write(struct.pack("<Ii2Q4d", self.images, PINHOLE_MODEL, *size, *numbers))
+        words = (self.images, "PINHOLE", *size, *(f"{number:.12g}" for number in numbers))
+        self._text[0].write(" ".join(map(str, words)) + "\n")
+
+    def _write_image(
+        self,
+        name: str,
+        pose: NDArray[np.float64],
+        pixels_xy: NDArray[np.float64],
+        points: NDArray[np.void],
+    ) -> None:
+        seen = np.empty(len(points), OBSERVATION)
+        seen["x"], seen["y"] = pixels_xy.T
+        seen["point"] = points["id"]
+        head = struct.pack("<I7dI", self.images, *pose, self.images)
+        count = struct.pack("<Q", len(points))
+        self._binary[1].write(head + name.encode("ascii") + b"\0" + count + seen.tobytes())
+        numbers = " ".join(f"{number:.12g}" for number in pose)
+        observations = " ".join(f"{x:g} {y:g} {point}" for x, y, point in seen.tolist())
+        self._text[1].write(f"{self.images} {numbers} {self.images} {name}\n{observations}\n")
+
+
+_HEADS = (
+    "CAMERA_ID MODEL WIDTH HEIGHT FX FY CX CY",
+    "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, and in the next line X Y POINT3D_ID, ...",
+    "POINT3D_ID X Y Z R G B ERROR IMAGE_ID POINT2D_INDEX",
+)
+
+
+@contextmanager
+def open_model(folder: Path) -> Iterator[ModelFiles]:
+    """Make the files of a model; they are complete when all went well. Raises `OSError`."""
+    names = ("cameras", "images", "points3D")
+    with ExitStack() as stack:
+        binary = [stack.enter_context((folder / f"{name}.bin").open("wb")) for name in names]
+        text = [
+            stack.enter_context((folder / f"{name}.txt").open("w", encoding="ascii", newline="\n"))
+            for name in names
+        ]
+        model = ModelFiles(tuple(binary), tuple(text))
+        yield model
+        model.finish()
+
+
+def colmap_bytes(pixels: int, frames: int, points: int) -> int:
+    """How much room an export takes at most."""
+    text_line = 120
+    return (
+        3 * pixels
+        + 8192 * (frames + 1)
+        + points * (POINT.itemsize + OBSERVATION.itemsize + 2 * text_line)
+    )
+
+
+def _points(
+    chosen: ChosenPoints,
+    in_front: NDArray[np.bool_],
+    pinhole: Pinhole,
+    pixels_xy: NDArray[np.float64],
+    first_id: int,
+    image: int,
+) -> NDArray[np.void]:
+    """Give the chosen points that are in front of the camera, as `POINT`."""
+    count = len(pixels_xy)
+    offset = pinhole.project(chosen.points_camera[in_front]) - pixels_xy
+    points = np.empty(count, POINT)
+    points["id"] = np.arange(first_id, first_id + count)
+    points["xyz"] = chosen.points_world[in_front]
+    points["rgb"] = chosen.colors[in_front]
+    points["error"] = np.hypot(offset[:, 0], offset[:, 1])
+    points["track_length"] = 1
+    points["image"] = image
+    points["observation"] = np.arange(count)
+    return points
+
+
+def _point_lines(points: NDArray[np.void]) -> Iterator[str]:
+    for one, (x, y, z), (r, g, b), error, _, image, observation in points.tolist():
+        yield f"{one} {x:.9g} {y:.9g} {z:.9g} {r} {g} {b} {error:.6g} {image} {observation}\n"

@@ -1,0 +1,81 @@
+"""`transforms.json` and pictures, as instant-ngp, nerfstudio and their kin read them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ttt3r_viewer.export.conventions import Pinhole, opengl_pose, prepared_pinhole
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.pictures import picture_name, write_png
+from ttt3r_viewer.export.thinning import Tell
+
+OWN = ("transforms.json", "images/*.png")
+AABB_SCALE = 16
+"""Side of the box in which instant-ngp looks for the scene; a room and its surroundings fit."""
+
+
+def export_nerf(folder: Path, source: Source, tell: Tell) -> int:
+    """Write a folder to train on; the number of frames.
+
+    The world is that of all our exports (y down). Each frame has its own intrinsics; those at the
+    top, with the median focal length, are for programs that know one camera only. Frames without a
+    focal length are left out.
+    """
+    (folder / "images").mkdir()
+    frames: list[dict[str, Any]] = []
+    cameras: list[Pinhole] = []
+    tell(0, len(source))
+    for done, result in enumerate(source.frames(), 1):
+        if result.camera.focal_px > 0:
+            name = f"images/{picture_name(result.sequence)}"
+            write_png(folder / name, result.image)
+            pinhole = prepared_pinhole(result.camera).from_corner()
+            cameras.append(pinhole)
+            frames.append(
+                {
+                    "file_path": name,
+                    **intrinsics(pinhole),
+                    "transform_matrix": opengl_pose(result.camera.T_world_camera).tolist(),
+                }
+            )
+        else:
+            source.leave_out(f"frame {result.sequence}: it has no focal length")
+        tell(done, len(source))
+    (folder / "transforms.json").write_bytes(transforms_json(cameras, frames))
+    return len(frames)
+
+
+def transforms_json(cameras: list[Pinhole], frames: list[dict[str, Any]]) -> bytes:
+    """Give the content of transforms.json."""
+    document: dict[str, Any] = {}
+    if cameras:
+        focal_px = float(np.median([one.fx for one in cameras]))
+        first = cameras[0]
+        shared = Pinhole(first.width, first.height, focal_px, focal_px, first.cx, first.cy)
+        document = intrinsics(shared)
+    distortion = dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0)
+    document |= {**distortion, "aabb_scale": AABB_SCALE, "frames": frames}
+    return json.dumps(document, indent=1).encode("ascii")
+
+
+def intrinsics(pinhole: Pinhole) -> dict[str, float]:
+    """Name the intrinsics as the format does; pixels are counted from the picture's corner."""
+    return {
+        "camera_angle_x": pinhole.fov_x_rad,
+        "camera_angle_y": pinhole.fov_y_rad,
+        "fl_x": pinhole.fx,
+        "fl_y": pinhole.fy,
+        "cx": pinhole.cx,
+        "cy": pinhole.cy,
+        "w": pinhole.width,
+        "h": pinhole.height,
+    }
+
+
+def nerf_bytes(pixels: int, frames: int) -> int:
+    """How much room an export takes at most."""
+    return 3 * pixels + 8192 * (frames + 1)

@@ -1,0 +1,277 @@
+"""True camera poses from the files that data sets bring; the forms are in docs/evaluation.md.
+
+All give `T_world_camera` with OpenCV's camera axes (x right, y down, z forward); the world and its
+unit stay as they are in the file. A file that does not fit its form is an error, never passed over.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.errors import EvaluationError, system_words
+from ttt3r_viewer.geometry import pose_from_vector
+from ttt3r_viewer.metrics.trajectory import FARTHEST_M, sound_parts
+
+FILE_NAMES = ("groundtruth.txt", "poses_tum.txt", "poses.txt", "transforms.json")
+"""What `find_ground_truth` looks for in a folder, in this order."""
+TOLERANCE_SEC = 0.01
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")
+_ROUNDED = 1e-2
+"""Rotations this near to proper ones are taken for ones that were written with few digits."""
+_MEND = "mend the file, or name another one"
+_OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class TimedPoses:
+    """Poses at times, from a TUM file."""
+
+    path: Path
+    times_sec: NDArray[np.float64]
+    """(n,) increasing."""
+    T_world_camera: NDArray[np.float64]
+    """(n, 4, 4)."""
+    key: ClassVar[str] = f"time, within {TOLERANCE_SEC:g} s"
+    """What a frame's pose is looked up by, for people."""
+
+    def pose_of(self, index: int, time_sec: float, name: str) -> NDArray[np.float64] | None:  # noqa: ARG002
+        """The (4, 4) pose nearest to `time_sec`, or None where it is further than the tolerance."""
+        after = int(np.searchsorted(self.times_sec, time_sec))
+        around = range(max(after - 1, 0), min(after + 1, len(self.times_sec)))
+        nearest = min(around, key=lambda row: abs(self.times_sec[row] - time_sec))
+        apart_sec = abs(self.times_sec[nearest] - time_sec)
+        return self.T_world_camera[nearest] if apart_sec <= TOLERANCE_SEC else None
+
+
+@dataclass(frozen=True, eq=False)
+class CountedPoses:
+    """One pose for each frame of the whole input, from a KITTI file."""
+
+    path: Path
+    T_world_camera: NDArray[np.float64]
+    """(n, 4, 4)."""
+    key: ClassVar[str] = "the frame's number in the whole input"
+
+    def pose_of(self, index: int, time_sec: float, name: str) -> NDArray[np.float64] | None:  # noqa: ARG002
+        """The (4, 4) pose in line `index`, counted from 0, or None where the file ends before."""
+        return self.T_world_camera[index] if 0 <= index < len(self.T_world_camera) else None
+
+
+@dataclass(frozen=True, eq=False)
+class NamedPoses:
+    """Poses of named pictures, from a transforms.json."""
+
+    path: Path
+    names: Sequence[str]
+    """Last part of each picture's path, with or without a suffix; no two are the same."""
+    T_world_camera: NDArray[np.float64]
+    """(n, 4, 4)."""
+    key: ClassVar[str] = "file name, with or without its suffix"
+    _row_of: dict[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        row_of: dict[str, int] = {}
+        shared: set[str] = set()
+        for row, name in enumerate(self.names):
+            stem = _SUFFIX.sub("", name)
+            if row_of.setdefault(stem, row) != row:
+                shared.add(stem)
+        for stem in shared:
+            del row_of[stem]
+        # A whole name goes before another picture's stem.
+        row_of.update((name, row) for row, name in enumerate(self.names))
+        object.__setattr__(self, "_row_of", row_of)
+
+    def pose_of(self, index: int, time_sec: float, name: str) -> NDArray[np.float64] | None:  # noqa: ARG002
+        """The (4, 4) pose of the picture with this file name, else with this name but for the
+        suffix, or None where there is none or several pictures would do.
+        """
+        last = _last_part(name)
+        row = self._row_of.get(last, self._row_of.get(_SUFFIX.sub("", last)))
+        return None if row is None else self.T_world_camera[row]
+
+
+GroundTruth = TimedPoses | CountedPoses | NamedPoses
+
+
+def find_ground_truth(input_path: Path) -> Path | None:
+    """The file of true poses beside or inside an input, or None.
+
+    Looks for `FILE_NAMES` in a folder of pictures (of a glob pattern, the one it lies in) and in
+    the folder above it; for one file, a video or a picture, in the file's folder alone.
+    """
+    # The absolute path has a folder above it where the given one, such as ".", shows none.
+    path = input_path.absolute()
+    try:
+        if path.is_dir():
+            places = [path, path.parent]
+        elif path.is_file():
+            places = [path.parent]
+        elif glob.has_magic(str(input_path)) and path.parent.is_dir():
+            places = [path.parent, path.parent.parent]
+        else:
+            places = []  # a camera, an address, or what is no longer there
+        candidates = [place / name for place in places for name in FILE_NAMES]
+        return next((file for file in candidates if file.is_file()), None)
+    except OSError:
+        # A place that may not be looked into holds no poses that could be read.
+        return None
+
+
+def read_ground_truth(path: Path) -> GroundTruth:
+    """Read true poses: `.json` as nerf and instant-ngp write it, other files by their first line.
+
+    That has 8 numbers in a TUM file and 12 in a KITTI file; `#` begins a comment line. Raises
+    `EvaluationError` that names the file, the line and what was wanted there.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except (OSError, ValueError) as error:
+        raise EvaluationError(
+            f"{path} cannot be read ({system_words(error)}); wanted a file of true poses"
+        ) from error
+    if path.suffix.lower() == ".json":
+        return _read_transforms(path, text)
+    lines = [(number, line.split()) for number, line in enumerate(text.split("\n"), start=1)]
+    lines = [(number, fields) for number, fields in lines if fields and fields[0][0] != "#"]
+    width = len(lines[0][1]) if lines else 0
+    if width not in (8, 12):
+        number = lines[0][0] if lines else 1
+        raise EvaluationError(
+            f"{path} line {number} holds {width} fields; wanted 8 (TUM: time tx ty tz qx qy qz qw)"
+            f" or 12 (KITTI: a 3 x 4 matrix by rows): {_MEND}"
+        )
+    numbers = _numbers(path, lines, width)
+    lines_of_rows = [number for number, _ in lines]
+    if width == 8:
+        return _timed(path, numbers, lines_of_rows)
+    T_world_camera = np.broadcast_to(np.eye(4), (len(numbers), 4, 4)).copy()
+    T_world_camera[:, :3] = numbers.reshape(-1, 3, 4)
+    places = [f"line {number}" for number in lines_of_rows]
+    return CountedPoses(path, _rigid(path, places, T_world_camera))
+
+
+def _numbers(path: Path, lines: list[tuple[int, list[str]]], width: int) -> NDArray[np.float64]:
+    """(lines, width) numbers; whether they are finite is judged with the poses."""
+    for number, fields in lines:
+        if len(fields) != width or not all(_NUMBER.fullmatch(one) for one in fields):
+            raise EvaluationError(
+                f"{path} line {number} is '{_short(' '.join(fields))}'; wanted {width} finite"
+                f" numbers: {_MEND}"
+            )
+    return np.array([[float(one) for one in fields] for _, fields in lines])
+
+
+def _timed(path: Path, numbers: NDArray[np.float64], lines: list[int]) -> TimedPoses:
+    """Poses of the eight columns of a TUM file, put in order of time."""
+    times_sec, vectors = numbers[:, 0], numbers[:, [1, 2, 3, 7, 4, 5, 6]]
+    for number, time_sec, vector in zip(lines, times_sec, vectors, strict=True):
+        if not np.isfinite(time_sec):
+            raise EvaluationError(f"{path} line {number}: wanted a finite time: {_MEND}")
+        if not abs(np.linalg.norm(vector[3:].clip(-2, 2)) - 1) <= _ROUNDED:
+            raise EvaluationError(
+                f"{path} line {number}: wanted a quaternion qx qy qz qw of length 1: {_MEND}"
+            )
+    order = np.argsort(times_sec, kind="stable")
+    twice = np.flatnonzero(np.diff(times_sec[order]) == 0)
+    if twice.size:
+        raise EvaluationError(
+            f"{path} line {lines[order[twice[0] + 1]]} has the time of line"
+            f" {lines[order[twice[0]]]}; wanted one pose for each time: {_MEND}"
+        )
+    T_world_camera = np.array([pose_from_vector(vector) for vector in vectors])
+    T_world_camera = _rigid(path, [f"line {number}" for number in lines], T_world_camera)
+    return TimedPoses(path, times_sec[order], T_world_camera[order])
+
+
+def _read_transforms(path: Path, text: str) -> NamedPoses:
+    """Poses of the `frames` of a transforms.json, turned from OpenGL's camera axes to OpenCV's."""
+    try:
+        document: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise EvaluationError(
+            f"{path} line {error.lineno} is no JSON ({error.msg}): {_MEND}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise EvaluationError(f"{path} is no JSON that can be read: {_MEND}") from error
+    frames = document.get("frames") if isinstance(document, dict) else None
+    if not isinstance(frames, list) or not frames:
+        raise EvaluationError(f'{path} has no list "frames" with a picture in it: {_MEND}')
+    names, matrices = [], []
+    for number, frame in enumerate(frames):
+        file_path = frame.get("file_path") if isinstance(frame, dict) else None
+        if not isinstance(file_path, str) or not _last_part(file_path):
+            raise EvaluationError(f'{path} frame {number} has no "file_path": {_MEND}')
+        names.append(_last_part(file_path))
+        matrices.append(_matrix(path, number, frame.get("transform_matrix")))
+    first_row: dict[str, int] = {}
+    for number, name in enumerate(names):
+        if first_row.setdefault(name, number) != number:
+            raise EvaluationError(
+                f"{path} frame {number} is named {_short(name)} like frame {first_row[name]};"
+                f" wanted different file names: {_MEND}"
+            )
+    places = [f"frame {number}" for number in range(len(names))]
+    T_world_camera = _rigid(path, places, np.array(matrices)) @ _OPENCV_FROM_OPENGL
+    return NamedPoses(path, tuple(names), T_world_camera)
+
+
+def _matrix(path: Path, number: int, value: Any) -> NDArray[np.float64]:
+    """The 4 x 4 matrix that the JSON value is, or a 3 x 4 one with the last row added."""
+    last_row = [0, 0, 0, 1]
+    rows = value if isinstance(value, list) else []
+    rows = [*rows, last_row] if len(rows) == 3 else rows
+    if (
+        len(rows) == 4
+        and all(isinstance(row, list) and len(row) == 4 for row in rows)
+        and all(type(one) in (int, float) for row in rows for one in row)
+        and rows[3] == last_row
+    ):
+        try:
+            return np.array(rows, dtype=np.float64)
+        except OverflowError:
+            # An integer beyond all floats; the message below is the right one.
+            pass
+    raise EvaluationError(
+        f'{path} frame {number}: wanted a "transform_matrix" of 4 x 4 numbers with the last row'
+        f" 0 0 0 1: {_MEND}"
+    )
+
+
+def _rigid(
+    path: Path, places: Sequence[str], T_world_camera: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The (n, 4, 4) poses with their rotations made exact; `places` say where each one stands.
+
+    Raises `EvaluationError` where a number is not finite, a position is out of range, or a rotation
+    is none to the digits that such files have.
+    """
+    near, rotation = sound_parts(T_world_camera, _ROUNDED)
+    for fits, wanted in (
+        (near, f"a finite position within {FARTHEST_M:g} of the origin"),
+        (rotation, "a rotation matrix, without scale or mirroring"),
+    ):
+        if not fits.all():
+            raise EvaluationError(f"{path} {places[int(fits.argmin())]}: wanted {wanted}: {_MEND}")
+    left, _, right = np.linalg.svd(T_world_camera[:, :3, :3])
+    exact = T_world_camera.copy()
+    exact[:, :3, :3] = left @ right
+    return exact
+
+
+def _last_part(name: str) -> str:
+    return name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _short(text: str) -> str:
+    return "".join(one if one.isprintable() else "?" for one in text[:60])

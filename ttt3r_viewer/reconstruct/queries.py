@@ -1,0 +1,102 @@
+"""Looking into one step: the frame is taken again, and every layer's attention is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ttt3r_viewer.model.layers import CrossKeys
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.reconstruct.device import as_numpy
+from ttt3r_viewer.reconstruct.history import Recall
+from ttt3r_viewer.reconstruct.loop import Moment, begun_again, encode, of_lane, take
+from ttt3r_viewer.reconstruct.recorded import TakenBy
+from ttt3r_viewer.state import EvidenceKind
+from ttt3r_viewer.types import Inspection
+
+LOOKED_AT: frozenset[EvidenceKind] = frozenset(("state_logits", "image_logits"))
+
+
+class AttentionRecord:
+    """Writes down one lane's attention, layer by layer, both ways."""
+
+    def __init__(self, lane: int) -> None:
+        self.lane = lane
+        self.writes: list[NDArray[np.float16]] = []
+        self.reads: list[NDArray[np.float16]] = []
+
+    def __call__(self, state_keys: CrossKeys, image_keys: CrossKeys) -> None:
+        """Take one layer."""
+        self.writes.append(self._rows(state_keys))
+        self.reads.append(self._rows(image_keys))
+
+    def _rows(self, keys: CrossKeys) -> NDArray[np.float16]:
+        """softmax(q k / sqrt(head_dim)), mean over heads: (query, key), one head at a time."""
+        own = of_lane(keys, self.lane)
+        heads = own.q.shape[1]
+        total = own.q.new_zeros((own.q.shape[2], own.k.shape[2]), dtype=torch.float32)
+        for head in range(heads):
+            q, k = own.q[0, head].float(), own.k[0, head].float()
+            total += (q @ k.mT * own.scale).softmax(dim=-1)
+        return (total / heads).cpu().numpy().astype(np.float16)
+
+
+@torch.inference_mode()
+def inspect(
+    network: ReconstructionNetwork,
+    recall: Recall,
+    lane: int,
+    number: int,
+    *,
+    tell: Callable[[int, int], object] | None = None,
+) -> Inspection:
+    """Take frame `number` again, from the nearest kept moment, and write down one lane's insides.
+
+    `tell` hears how many of how many frames are done. Raises `ReconstructionError` where the frame
+    is no longer kept.
+    """
+    moment, way = recall.way_to(number)
+    for done, between in enumerate(way[:-1]):
+        if tell is not None:
+            tell(done, len(way))
+        frame = recall.frame(between)
+        (tokens,) = encode(network, [frame.picture])
+        by, moment = frame.taken_by, _caught_up(network, frame.taken_by, moment)
+        moment = take(network, by.rules, by.reset_every, moment, tokens).next
+        recall.offer(moment)
+    last = recall.frame(number)
+    (image,) = encode(network, [last.picture])
+    record = AttentionRecord(lane)
+    by, moment = last.taken_by, _caught_up(network, last.taken_by, moment)
+    taken = take(network, by.rules, by.reset_every, moment, image, evidence=LOOKED_AT, watch=record)
+    evidence = of_lane(taken.proposal.evidence, lane)
+    before, after = moment.state.tokens[lane], taken.after.tokens[lane]
+    start = network.initial_state().tokens[0]
+    return Inspection(
+        epoch=0,
+        lane=lane,
+        sequence=number,
+        rows=image.rows,
+        columns=image.columns,
+        state_columns=network.config.state_columns,
+        gain=as_numpy(taken.updates[lane].gain[0]),
+        state_logit=as_numpy(evidence.state_logit_mean)[0],
+        state_change=as_numpy((after - before).norm(dim=-1)),
+        from_start=as_numpy((after - start).norm(dim=-1)),
+        patch_logit=as_numpy(evidence.image_logit_mean)[0, 1:],
+        writes=np.stack(record.writes),
+        reads=np.stack(record.reads),
+        frames_replayed=len(way) - 1,
+    )
+
+
+def _caught_up(network: ReconstructionNetwork, taken_by: TakenBy, moment: Moment) -> Moment:
+    """The moment that a frame was really taken from: bad frames before it, which are not kept, may
+    have put the state back to its start.
+    """
+    while moment.segment < taken_by.segment:
+        moment = begun_again(network, taken_by.rules, moment)
+    return moment

@@ -1,0 +1,389 @@
+"""One frame's results as bytes, and back: the record of which an archive's files are made.
+
+A record is a prefix of fixed size, a header in JSON, and the arrays one after another; each part
+has a CRC-32 of its own, so that a torn or damaged one is found, and one array can be read alone.
+The first arrays are a preview: what the scene keeps of the frame, with fewer points, for those who
+want to see many frames soon.
+`docs/archive.md` describes every field.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import operator
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.recording.values import MISTAKES, MOST_FRAMES, number, pair, text, whole
+from ttt3r_viewer.scene.budget import shrink_picture
+from ttt3r_viewer.scene.seen import (
+    FIRST_PICTURE_WIDTH,
+    FramePoints,
+    SeenFrame,
+    kept_with,
+    sample_points,
+)
+from ttt3r_viewer.types import Camera, Crop, FrameResult
+
+MAGIC = b"T3FRAME1"
+"""Begins every record; its last character is the version of the record's format."""
+_PREFIX = struct.Struct("<8sQQQIII")
+_CHECK = struct.Struct("<I")
+PREFIX_BYTES = _PREFIX.size + _CHECK.size
+
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+_FLOAT16_OVERFLOW = 65520.0
+"""From here on rounding to float16 gives infinity."""
+_FLOAT16_TINY = 2.0**-14
+"""Below this a float16 has fewer than its 11 significant bits."""
+TYPES = {"u1": np.uint8, "f2": np.float16, "f4": np.float32}
+"""Little-endian array types that a record may hold."""
+
+PREVIEW_POINTS = 2000
+"""Of every frame and lane, random ones."""
+
+MOST_LANES = 64
+"""Far above what a run has; keeps a made-up number from asking for all memory."""
+SHARED = -1
+"""Stands for the lane of what all lanes share."""
+
+Read = Callable[[int, int], bytes]
+"""Gives so many bytes of a record's body from an offset on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What the first bytes of a record say."""
+
+    run: int
+    """A random number that all records of one run share."""
+    sequence: int
+    body_bytes: int
+    header_bytes: int
+    header_crc: int
+    lanes: int
+
+    @property
+    def record_bytes(self) -> int:
+        """Length of the whole record."""
+        return PREFIX_BYTES + self.header_bytes + self.body_bytes
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """Where an array lies in a record's body."""
+
+    type: str
+    shape: tuple[int, ...]
+    offset: int
+    crc: int
+
+    @property
+    def nbytes(self) -> int:
+        """Length in bytes."""
+        return math.prod(self.shape) * np.dtype(TYPES[self.type]).itemsize
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What a record says before its arrays."""
+
+    sequence: int
+    facts: Mapping[str, Any]
+    """Plain values of the frame; those of the lanes are in its `lanes`."""
+    arrays: Mapping[tuple[str, int], StoredArray]
+    """By name and lane; `SHARED` for the picture."""
+
+
+def encode_record(results: Sequence[FrameResult], run: int) -> bytes:
+    """Give the record of one frame: `results` of all lanes, which share picture, name and times.
+
+    Full points are rounded to float16 where `rounds_well` allows it, gains and confidences always;
+    confidences beyond float16 become its largest number.
+    """
+    first = results[0]
+    small = shrink_picture(first.image, FIRST_PICTURE_WIDTH)
+    seen = [kept_with(result, sample_points(result, PREVIEW_POINTS), small) for result in results]
+    arrays = [("preview_picture", SHARED, small)]
+    for lane, (result, kept) in enumerate(zip(results, seen, strict=True)):
+        assert (result.sequence, result.index) == (first.sequence, first.index), "one frame"
+        arrays += [
+            ("preview_points_world", lane, kept.points.points_world),
+            ("preview_colors", lane, kept.points.colors),
+            ("preview_confidence", lane, kept.points.confidence.astype(np.float32)),
+            ("gain", lane, kept.gain),
+        ]
+    arrays.append(("picture", SHARED, np.ascontiguousarray(first.image)))
+    for lane, result in enumerate(results):
+        arrays += [
+            ("points_camera", lane, stored_points(result.points_camera)),
+            ("confidence", lane, stored_confidence(result.confidence)),
+        ]
+    parts = [array.tobytes() for _, _, array in arrays]
+    facts = {
+        "index": int(first.index),
+        "time_sec": float(first.time_sec),
+        "name": first.name,
+        "crop": {
+            "scale_xy": list(map(float, first.crop.scale_xy)),
+            "offset_xy": list(map(int, first.crop.offset_xy)),
+            "original_width": int(first.crop.original_width),
+            "original_height": int(first.crop.original_height),
+        },
+        "lanes": [
+            _lane_facts(kept) | {"rule_text": result.rule_text}
+            for kept, result in zip(seen, results, strict=True)
+        ],
+        "arrays": [
+            {
+                "name": name,
+                "lane": lane,
+                "type": f"{array.dtype.kind}{array.dtype.itemsize}",
+                "shape": list(array.shape),
+                "crc32": zlib.crc32(part),
+            }
+            for (name, lane, array), part in zip(arrays, parts, strict=True)
+        ],
+    }
+    header = json.dumps(facts, separators=(",", ":")).encode("ascii")
+    prefix = _PREFIX.pack(
+        *(MAGIC, run, first.sequence, sum(map(len, parts))),
+        *(len(header), zlib.crc32(header), len(results)),
+    )
+    return b"".join((prefix, _CHECK.pack(zlib.crc32(prefix)), header, *parts))
+
+
+def read_prefix(data: bytes) -> Prefix | None:
+    """What a record's first `PREFIX_BYTES` say; None where these bytes begin no whole prefix."""
+    if len(data) < PREFIX_BYTES or not data.startswith(MAGIC):
+        return None
+    if _CHECK.unpack_from(data, _PREFIX.size)[0] != zlib.crc32(data[: _PREFIX.size]):
+        return None
+    _, run, sequence, body_bytes, header_bytes, header_crc, lanes = _PREFIX.unpack_from(data)
+    if not 1 <= lanes <= MOST_LANES or sequence >= MOST_FRAMES:
+        return None
+    return Prefix(run, sequence, body_bytes, header_bytes, header_crc, lanes)
+
+
+def read_header(prefix: Prefix, data: bytes) -> Header:
+    """Read the JSON that follows a prefix. Raises `ArchiveError`."""
+    if len(data) != prefix.header_bytes or zlib.crc32(data) != prefix.header_crc:
+        raise ArchiveError("its header is damaged")
+    try:
+        facts = json.loads(data)
+        arrays: dict[tuple[str, int], StoredArray] = {}
+        offset = 0
+        for one in facts["arrays"]:
+            if one["type"] not in TYPES:
+                raise ArchiveError(f"it holds an array of unknown type {one['type']!r}")
+            shape = tuple(map(operator.index, one["shape"]))
+            if len(shape) > 3 or not all(0 <= side <= prefix.body_bytes for side in shape):
+                raise ArchiveError("it holds an array of impossible size")
+            array = StoredArray(one["type"], shape, offset, one["crc32"])
+            if (one["name"], one["lane"]) in arrays:
+                raise ArchiveError("it holds an array twice")
+            arrays[one["name"], one["lane"]] = array
+            offset += array.nbytes
+        whole = offset == prefix.body_bytes and len(facts["lanes"]) == prefix.lanes
+    except (*MISTAKES, RecursionError) as error:
+        raise _not_understood(error) from error
+    if not whole:
+        raise ArchiveError("its header does not fit the rest of it")
+    return Header(prefix.sequence, facts, arrays)
+
+
+def read_picture(header: Header, read: Read) -> NDArray[np.uint8]:
+    """Give the prepared picture (height, width, 3). Raises `ArchiveError`."""
+    picture = _array(header, "picture", SHARED, read, (None, None, 3), "u1")
+    if not picture.size:
+        raise ArchiveError("its picture is empty")
+    return picture
+
+
+def read_lane(
+    header: Header, lane: int, read: Read, picture: NDArray[np.uint8] | None = None
+) -> FrameResult:
+    """Give what one lane made of the frame; `picture` where it has been read already.
+
+    Raises `ArchiveError` where the record is damaged or has no such lane.
+    """
+    with _understood():
+        common = _common(header, lane)
+        image = read_picture(header, read) if picture is None else picture
+        sides = image.shape[:2]
+        if sides != (common["camera"].height, common["camera"].width):
+            raise ArchiveError("its picture is not of its camera's size")
+        points = _array(header, "points_camera", lane, read, (*sides, 3))
+        return FrameResult(
+            image=image,
+            points_camera=points.astype(np.float32),
+            confidence=_array(header, "confidence", lane, read, sides).astype(np.float32),
+            gain=_gain(header, lane, read).astype(np.float32),
+            rule_text=text(header.facts["lanes"][lane].get("rule_text", "")),
+            **common,
+        )
+
+
+def read_seen(header: Header, read: Read) -> tuple[SeenFrame, ...]:
+    """Give what the scene keeps of the frame, one per lane, with the points of the preview.
+
+    Raises `ArchiveError` where the record is damaged.
+    """
+    with _understood():
+        picture = _array(header, "preview_picture", SHARED, read, (None, None, 3), "u1")
+        if not picture.size:
+            raise ArchiveError("its preview_picture is empty")
+        return tuple(
+            SeenFrame(
+                picture=picture,
+                points=_preview_points(header, lane, read),
+                gain=_gain(header, lane, read),
+                median_depth=number(own["median_depth"]),
+                confidence_mean=number(own["confidence_mean"]),
+                gain_mean=number(own["gain_mean"]),
+                gain_range=pair(own["gain_range"], number),
+                **_common(header, lane),
+            )
+            for lane, own in enumerate(header.facts["lanes"])
+        )
+
+
+def _common(header: Header, lane: int) -> dict[str, Any]:
+    """Give the fields that `FrameResult` and `SeenFrame` share. Raises `ArchiveError`."""
+    facts, lanes = header.facts, header.facts["lanes"]
+    if not 0 <= lane < len(lanes):
+        raise ArchiveError(f"it has no lane {lane + 1}: there are {len(lanes)}")
+    own, crop = lanes[lane], facts["crop"]
+    return {
+        "sequence": header.sequence,
+        "index": whole(facts["index"]),
+        "time_sec": number(facts["time_sec"]),
+        "name": text(facts["name"]),
+        "crop": Crop(
+            pair(crop["scale_xy"], number),
+            pair(crop["offset_xy"], whole),
+            whole(crop["original_width"]),
+            whole(crop["original_height"]),
+        ),
+        "camera": Camera(
+            np.array(list(map(number, own["T_world_camera"]))).reshape(4, 4),
+            number(own["focal_px"]),
+            whole(own["width"]),
+            whole(own["height"]),
+        ),
+        "segment": whole(own["segment"]),
+        "compute_sec": number(own["compute_sec"]),
+        "state_change": number(own["state_change"]),
+        "rule": text(own["rule"]),
+        "reset_every": whole(own["reset_every"]),
+    }
+
+
+def _gain(header: Header, lane: int, read: Read) -> NDArray[np.floating]:
+    gain = _array(header, "gain", lane, read, (None,))
+    if not gain.size:
+        raise ArchiveError("its gain is empty")
+    return gain
+
+
+def _preview_points(header: Header, lane: int, read: Read) -> FramePoints:
+    points = _array(header, "preview_points_world", lane, read, (None, 3))
+    return FramePoints(
+        points,
+        _array(header, "preview_colors", lane, read, points.shape, "u1"),
+        _array(header, "preview_confidence", lane, read, points.shape[:1]),
+    )
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Turn what a header's wrong values lead to into an `ArchiveError`."""
+    try:
+        yield
+    except MISTAKES as error:
+        raise _not_understood(error) from error
+
+
+def _not_understood(error: Exception) -> ArchiveError:
+    return ArchiveError(f"its header cannot be understood ({repr(error)[:200]})")
+
+
+def stored_points(points_camera: NDArray[np.floating]) -> NDArray[np.float16 | np.float32]:
+    """Round points (height, width, 3) to float16 where that is no more than rounding."""
+    if points_camera.dtype == np.float16 or rounds_well(points_camera):
+        return points_camera.astype(np.float16)
+    return points_camera.astype(np.float32)
+
+
+def rounds_well(points: NDArray[np.floating]) -> bool:
+    """Whether float16 moves each finite point by at most 2^-11 of its largest coordinate.
+
+    It does, unless a coordinate overflows, or all three of a point lie below 2^-14 without being 0,
+    where a float16 has fewer digits.
+    """
+    size = np.abs(points.reshape(-1))
+    if ((size >= _FLOAT16_OVERFLOW) & (size < np.inf)).any():
+        return False
+    near_zero = np.unique(np.flatnonzero(size < _FLOAT16_TINY) // 3)
+    largest = size.reshape(-1, 3)[near_zero].max(axis=1)
+    return not ((largest > 0) & (largest < _FLOAT16_TINY)).any()
+
+
+def stored_confidence(confidence: NDArray[np.floating]) -> NDArray[np.float16]:
+    """Round to float16; finite values beyond it become its largest, so that they stay finite."""
+    with np.errstate(over="ignore"):
+        half = confidence.astype(np.float16)
+    over = np.isinf(half) & np.isfinite(confidence)
+    half[over] = np.copysign(FLOAT16_MAX, confidence[over])
+    return half
+
+
+def _lane_facts(result: SeenFrame) -> dict[str, Any]:
+    camera = result.camera
+    return {
+        "T_world_camera": np.asarray(camera.T_world_camera, np.float64).reshape(-1).tolist(),
+        "focal_px": float(camera.focal_px),
+        "width": int(camera.width),
+        "height": int(camera.height),
+        "segment": int(result.segment),
+        "compute_sec": float(result.compute_sec),
+        "state_change": float(result.state_change),
+        "rule": result.rule,
+        "reset_every": int(result.reset_every),
+        "median_depth": result.median_depth,
+        "confidence_mean": result.confidence_mean,
+        "gain_mean": result.gain_mean,
+        "gain_range": list(result.gain_range),
+    }
+
+
+def _array(
+    header: Header,
+    name: str,
+    lane: int,
+    read: Read,
+    shape: Sequence[int | None],
+    kind: str = "f",
+) -> NDArray[Any]:
+    """Read an array of that shape (None: any length) whose type begins with `kind`."""
+    stored = header.arrays.get((name, lane))
+    if stored is None:
+        raise ArchiveError(f"it holds no {name}")
+    fits = len(stored.shape) == len(shape) and all(
+        wanted in (None, side) for wanted, side in zip(shape, stored.shape, strict=True)
+    )
+    if not fits or not stored.type.startswith(kind):
+        raise ArchiveError(f"its {name} is {stored.type} of shape {list(stored.shape)}")
+    data = read(stored.offset, stored.nbytes)
+    if len(data) != stored.nbytes or zlib.crc32(data) != stored.crc:
+        raise ArchiveError(f"its {name} is damaged")
+    return np.frombuffer(data, np.dtype(TYPES[stored.type]).newbyteorder("<")).reshape(stored.shape)

@@ -1,0 +1,373 @@
+"""The session on disk: every frame's results in full, read by number from any thread.
+
+A folder with `archive.json`, which says what the run was, and `frames-00000.bin` and on, which hold
+one record (`records.py`) per frame. `archive_writer.py` writes it; `docs/archive.md` describes it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.errors import ArchiveError, system_words
+from ttt3r_viewer.recording.format import (
+    MAGIC,
+    PREFIX_BYTES,
+    Header,
+    Prefix,
+    Read,
+    read_header,
+    read_lane,
+    read_picture,
+    read_prefix,
+    read_seen,
+)
+from ttt3r_viewer.recording.manifest import Description, NewerArchiveError
+from ttt3r_viewer.scene.seen import SeenFrame
+from ttt3r_viewer.types import FrameResult, RuleInfo, Status
+
+DESCRIPTION_FILE = "archive.json"
+CHECKPOINTS = "checkpoint-*.safetensors"
+"""What a run can be gone on from; written by `recording/checkpoint.py`."""
+FRAME_FILES = re.compile(r"frames-\d{5,}\.bin")
+_DIGITS = re.compile(r"\d+")
+FOLDER = "archive"
+"""Its name within an output folder."""
+OWN_FILES = (
+    f"{FOLDER}/{DESCRIPTION_FILE}",
+    f"{FOLDER}/frames-*.bin",
+    f"{FOLDER}/{CHECKPOINTS}",
+)
+"""What a run with an archive writes or replaces there."""
+
+
+T = TypeVar("T")
+
+
+def frame_file(number: int) -> str:
+    """Give the name of one of the files that hold the frames."""
+    return f"frames-{number:05}.bin"
+
+
+def file_number(name: str) -> int:
+    """Give the number of one of the files that hold the frames."""
+    return int(_DIGITS.findall(name)[0])
+
+
+def frame_files(folder: Path) -> list[str]:
+    """Give the names of the files in a folder that hold frames, in their order."""
+    names = (one.name for one in folder.iterdir() if FRAME_FILES.fullmatch(one.name))
+    return sorted(names, key=file_number)
+
+
+class Place(NamedTuple):
+    """Where a record is."""
+
+    file: str
+    offset: int
+    prefix: Prefix
+
+
+class Archive:
+    """Reads frames by number; while the writer goes on, its frames appear here.
+
+    Any thread may read. Frames are counted as `FrameResult.sequence` counts them; a record of the
+    same number that was written later takes the place of the earlier one.
+    """
+
+    def __init__(self, path: Path, description: Description) -> None:
+        self.path = path
+        self.description = description
+        self._places: dict[int, Place] = {}
+        """One thread adds to it; a look-up, a length and a copy of the keys are each one step."""
+        self._notes: list[str] = []
+        self._retired = ""
+
+    @property
+    def session_folder(self) -> Path:
+        """The output folder that holds it; its own where it lies by itself."""
+        return self.path.parent if self.path.name == FOLDER else self.path
+
+    @staticmethod
+    def open(path: Path) -> Archive:
+        """Find what is on disk; only the beginning of each record is read.
+
+        `path` is the folder of an archive, or an output folder that holds one. Where something is
+        damaged, `note` says what, and the rest is kept. Raises `ArchiveError` where nothing can be.
+        """
+        try:
+            inside = (path / FOLDER).is_dir() and not (path / DESCRIPTION_FILE).exists()
+            folder = path / FOLDER if inside else path
+            if not folder.is_dir():
+                raise ArchiveError(f"{path}: no such folder; give one that a run's --output named")
+            names = frame_files(folder)
+        except OSError as error:
+            raise ArchiveError(
+                f"{path}: {system_words(error)}; give a folder that a run's --output named"
+            ) from error
+        notes = []
+        try:
+            description = Description.from_json((folder / DESCRIPTION_FILE).read_bytes())
+        except NewerArchiveError as error:
+            raise ArchiveError(f"{folder / DESCRIPTION_FILE}: {error}") from error
+        except (OSError, ArchiveError) as error:
+            what = system_words(error)
+            description = _guessed_description(folder, names)
+            if description is None:
+                raise ArchiveError(
+                    f"{folder / DESCRIPTION_FILE}: {what}; wanted a folder that a run's --output "
+                    "named, with an archive of frames"
+                ) from error
+            notes.append(f"{DESCRIPTION_FILE}: {what}; model and settings are unknown")
+        archive = Archive(folder, description)
+        archive._notes = notes
+        archive._scan(names)
+        return archive
+
+    def __len__(self) -> int:
+        return 0 if self._retired else len(self._places)
+
+    def __contains__(self, sequence: int) -> bool:
+        return not self._retired and sequence in self._places
+
+    def __iter__(self) -> Iterator[tuple[FrameResult, ...]]:
+        """Every frame in its order, one read at a time; damaged ones are left out and noted."""
+        yield from self.each(self.frame)
+
+    def each(self, read: Callable[[int], T]) -> Iterator[T]:
+        """Give what `read` gives for every frame in its order; damaged ones as in `__iter__`."""
+        for sequence in self.sequences:
+            try:
+                yield read(sequence)
+            except ArchiveError as error:
+                if self._retired:
+                    raise
+                self._places.pop(sequence, None)
+                self._notes.append(str(error))
+
+    @property
+    def sequences(self) -> tuple[int, ...]:
+        """The numbers of the frames that are there, rising."""
+        return () if self._retired else tuple(sorted(self._places.copy()))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all records."""
+        return sum(place.prefix.record_bytes for place in self._places.copy().values())
+
+    @property
+    def lanes(self) -> int:
+        """Number of lanes; 1 where there is no frame."""
+        return next((place.prefix.lanes for place in self._places.copy().values()), 1)
+
+    @property
+    def note(self) -> str:
+        """What is damaged or missing, and what was kept; empty where all is well."""
+        if self._retired or not self._notes:
+            return self._retired
+        return f"{'; '.join(self._notes)}; kept: {in_words(self.sequences)}"
+
+    def frame(self, sequence: int) -> tuple[FrameResult, ...]:
+        """What every lane made of a frame. Raises `ArchiveError`."""
+        with self._record(sequence) as (header, read):
+            picture = read_picture(header, read)
+            lanes = range(len(header.facts["lanes"]))
+            return tuple(read_lane(header, lane, read, picture) for lane in lanes)
+
+    def seen(self, sequence: int) -> tuple[SeenFrame, ...]:
+        """What the scene keeps of a frame in every lane, with few points; read much faster.
+
+        Raises `ArchiveError`.
+        """
+        with self._record(sequence) as (header, read):
+            return read_seen(header, read)
+
+    def lane(self, sequence: int, lane: int) -> FrameResult:
+        """What one lane made of a frame; nothing else is read. Raises `ArchiveError`."""
+        with self._record(sequence) as (header, read):
+            return read_lane(header, lane, read)
+
+    def picture(self, sequence: int) -> NDArray[np.uint8]:
+        """Give the prepared picture (height, width, 3) of a frame. Raises `ArchiveError`."""
+        with self._record(sequence) as (header, read):
+            return read_picture(header, read)
+
+    def facts(self, sequence: int) -> Mapping[str, Any]:
+        """Give a frame's plain values (`docs/archive.md`), cameras among them, without its arrays.
+
+        Raises `ArchiveError`.
+        """
+        with self._record(sequence) as (header, _):
+            return header.facts
+
+    def grow(self, place: Place) -> None:
+        """Take in a record that has been written whole; the writer's."""
+        self._places[place.prefix.sequence] = place
+
+    def keep_first(self, frames: int) -> Place:
+        """Forget all frames but so many first ones, and what was damaged; where the last one is.
+
+        The writer's, for a run that goes on.
+        """
+        self._places = {number: one for number, one in self._places.items() if number < frames}
+        self._notes = []
+        return max(self._places.values(), key=lambda place: (file_number(place.file), place.offset))
+
+    def retire(self, why: str) -> None:
+        """Answer with these words from now on, because the files go; the writer's."""
+        self._retired = why
+        self._places = {}
+
+    @contextmanager
+    def _record(self, sequence: int) -> Iterator[tuple[Header, Read]]:
+        place = self._places.get(sequence)
+        if self._retired or place is None:
+            why = self._retired or f"not in the archive, which has {in_words(self.sequences)}"
+            raise ArchiveError(f"frame {sequence}: {why}")
+        try:
+            with (self.path / place.file).open("rb") as file:
+                yield _opened(file, place)
+        except (ArchiveError, OSError) as error:
+            what = system_words(error)
+            # The files may have gone while this was reading.
+            why = self._retired or f"{self.path / place.file}: {what}"
+            raise ArchiveError(f"frame {sequence}: {why}") from error
+
+    def _scan(self, names: Sequence[str]) -> None:
+        numbers = [-1, *map(file_number, names)]
+        for before, after in pairwise(numbers):
+            if after != before + 1:
+                more = f" to {frame_file(after - 1)}" if after > before + 2 else ""
+                self._notes.append(f"missing: {frame_file(before + 1)}{more}")
+        for name in names:
+            try:
+                places, damage = scan_file(self.path / name, self.description.run)
+            except OSError as error:
+                self._notes.append(f"{name}: {error.strerror}")
+                continue
+            for place in places:
+                self.grow(place)
+            if damage:
+                self._notes.append(f"{name}: {damage}")
+        lanes = self.lanes
+        if odd := [one for one, place in self._places.items() if place.prefix.lanes != lanes]:
+            self._notes.append(f"{in_words(sorted(odd))}: of another number of lanes")
+            for sequence in odd:
+                del self._places[sequence]
+        # After a power cut the end of a file may have its length and not its content.
+        while self._places:
+            last = max(self._places)
+            try:
+                self.frame(last)
+                break
+            except ArchiveError as error:
+                self._notes.append(str(error))
+                del self._places[last]
+        said = self.description
+        if said.trouble:
+            self._notes.append(said.trouble)
+        elif said.frames is not None and said.frames != len(self._places) and not self._notes:
+            self._notes.append(f"{DESCRIPTION_FILE} names {said.frames} frames")
+
+
+def scan_file(path: Path, run: int | None) -> tuple[list[Place], str]:
+    """Find the records of a run (None: of any) by their prefixes, and say what is damaged.
+
+    Behind a damaged place the next whole prefix is looked for. Raises `OSError`.
+    """
+    places: list[Place] = []
+    damage: list[str] = []
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size:
+            return [], ""
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            offset = 0
+            while offset < size:
+                prefix = read_prefix(data[offset : offset + PREFIX_BYTES])
+                if prefix is None or offset + prefix.record_bytes > size:
+                    after = _next_record(data, offset + 1, size)
+                    damage.append(
+                        f"what follows byte {offset} is cut off or damaged"
+                        if after == size
+                        else f"bytes {offset} to {after} are damaged"
+                    )
+                    offset = after
+                    continue
+                if run is None or prefix.run == run:
+                    places.append(Place(path.name, offset, prefix))
+                elif not damage:
+                    damage.append("it holds frames of another run, which are left out")
+                offset += prefix.record_bytes
+    return places, ", ".join(damage)
+
+
+def in_words(sequences: Sequence[int]) -> str:
+    """Say which frames these rising numbers are: "frames 0 to 7 and 9"."""
+    if not sequences:
+        return "no frame"
+    parts: list[str] = []
+    first = previous = sequences[0]
+    for number in (*sequences[1:], None):
+        if number is not None and number == previous + 1:
+            previous = number
+            continue
+        parts.append(str(first) if first == previous else f"{first} to {previous}")
+        if number is not None:
+            first = previous = number
+    word = "frame" if len(sequences) == 1 else "frames"
+    return f"{word} {', '.join(parts[:-1])} and {parts[-1]}" if parts[1:] else f"{word} {parts[0]}"
+
+
+def _next_record(data: mmap.mmap, start: int, size: int) -> int:
+    """Where the next whole record begins; the end of the file where there is none."""
+    while (found := data.find(MAGIC, start)) >= 0:
+        prefix = read_prefix(data[found : found + PREFIX_BYTES])
+        if prefix is not None and found + prefix.record_bytes <= size:
+            return found
+        start = found + 1
+    return size
+
+
+def _opened(file: IO[bytes], place: Place) -> tuple[Header, Callable[[int, int], bytes]]:
+    """Read a record's header; what reads its body reads from the same file."""
+    file.seek(place.offset)
+    data = file.read(PREFIX_BYTES + place.prefix.header_bytes)
+    if read_prefix(data[:PREFIX_BYTES]) != place.prefix:
+        raise ArchiveError("another record stands in its place")
+    body = place.offset + PREFIX_BYTES + place.prefix.header_bytes
+
+    def read(offset: int, size: int) -> bytes:
+        file.seek(body + offset)
+        return file.read(size)
+
+    return read_header(place.prefix, data[PREFIX_BYTES:]), read
+
+
+def _guessed_description(folder: Path, names: Sequence[str]) -> Description | None:
+    """What the latest readable record tells where archive.json does not; None without a record."""
+    for name in reversed(names):
+        try:
+            places, _ = scan_file(folder / name, None)
+        except OSError:
+            continue
+        for place in reversed(places):
+            try:
+                with (folder / name).open("rb") as file:
+                    header, _ = _opened(file, place)
+                    rules = [str(lane["rule"]) for lane in header.facts["lanes"]]
+            except (OSError, ArchiveError):
+                continue
+            lanes = tuple(RuleInfo(rule, rule, rule) for rule in rules)
+            status = Status(phase="stopped", rule=", ".join(rules), lanes=lanes)
+            return Description(place.prefix.run, "unknown", {}, status, program="unknown")
+    return None

@@ -1,0 +1,198 @@
+"""A tour: views that a camera flies through, kept as `tour.json` beside a session's archive."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.errors import OutputError, SettingsError
+from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix
+from ttt3r_viewer.recording.writer import write_whole
+
+TOUR_FILE = "tour.json"
+"""Its name in a session's folder."""
+FORMAT = "ttt3r-viewer tour"
+VERSION = 1
+FARTHEST = 1e12
+NARROWEST = 1e-6
+SHORTEST_SEC, LONGEST_SEC = 1e-6, 1e6
+"""What a tour's numbers may be, so that those between them are numbers too."""
+STILL = 1e-9
+"""Keyframes that differ by less are the same view."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What a picture is taken from: square pixels, the centre in the middle."""
+
+    T_world_camera: NDArray[np.float64]
+    """(4, 4) rigid transform; OpenCV axes."""
+    fov_y_rad: float
+    """Vertical field of view."""
+
+
+@dataclass(frozen=True, eq=False)
+class Keyframe:
+    """A view, and when the tour comes to it. Raises `SettingsError` where it is none."""
+
+    T_world_camera: NDArray[np.float64]
+    """(4, 4) rigid transform; OpenCV axes."""
+    fov_y_rad: float
+    seconds: float
+    """How long the way from the keyframe before takes; the first one's is not used."""
+
+    def __post_init__(self) -> None:
+        pose = np.asarray(self.T_world_camera, np.float64)
+        rotation = pose[:3, :3] if pose.shape == (4, 4) else np.zeros((3, 3))
+        # Squares of greater numbers overflow.
+        near = (np.abs(pose) <= FARTHEST).all()
+        rigid = near and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
+        if not (rigid and np.linalg.det(rotation) > 0):
+            raise SettingsError("T_world_camera is not a rigid transform of 4 x 4 numbers")
+        if not NARROWEST <= self.fov_y_rad <= math.pi - NARROWEST:
+            raise SettingsError(f"fov_y_rad {self.fov_y_rad:g}: take more than 0 and less than pi")
+        if not 0 <= self.seconds <= LONGEST_SEC:
+            raise SettingsError(
+                f"seconds {self.seconds:g}: take 0 or more, at most {LONGEST_SEC:g}"
+            )
+
+
+class Tour:
+    """Keyframes with a smooth way between them. Raises `SettingsError` where there is no way.
+
+    Position, rotation and field of view follow one cubic Hermite curve through all keyframes, with
+    the tangents of Catmull and Rom ("A class of local interpolating splines", 1974) for uneven
+    times; quaternions are interpolated number by number and made unit again. Where two keyframes
+    are the same view the camera rests between them.
+    """
+
+    def __init__(self, keyframes: tuple[Keyframe, ...]) -> None:
+        if not keyframes:
+            raise SettingsError("a tour without a keyframe: take one or more")
+        short = [
+            number for number, one in enumerate(keyframes) if number and one.seconds < SHORTEST_SEC
+        ]
+        if short:
+            raise SettingsError(f"keyframe {short[0] + 1}: seconds 0: take more than 0")
+        self.keyframes = keyframes
+        self._times = np.cumsum([0.0, *(one.seconds for one in keyframes[1:])])
+        self._numbers = _numbers(keyframes)
+        self._tangents = _tangents(self._times, self._numbers)
+
+    @property
+    def duration_sec(self) -> float:
+        """From the first keyframe to the last."""
+        return float(self._times[-1])
+
+    def at(self, time_sec: float) -> View:
+        """Where the camera is then; before the first keyframe and after the last it rests."""
+        if len(self.keyframes) == 1:
+            return _view(self._numbers[0])
+        time_sec = min(max(time_sec, 0.0), self.duration_sec)
+        k = min(int(np.searchsorted(self._times, time_sec, "right")) - 1, len(self._times) - 2)
+        length = self._times[k + 1] - self._times[k]
+        u = (time_sec - self._times[k]) / length
+        before, after = self._numbers[k], self._numbers[k + 1]
+        leave, arrive = self._tangents[k] * length, self._tangents[k + 1] * length
+        return _view(
+            (2 * u**3 - 3 * u**2 + 1) * before
+            + (u**3 - 2 * u**2 + u) * leave
+            + (3 * u**2 - 2 * u**3) * after
+            + (u**3 - u**2) * arrive
+        )
+
+
+def read_tour(path: Path) -> Tour:
+    """Read a tour. Raises `SettingsError` that says what is wrong with the file."""
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}; name a tour that the page saved") from error
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path}: it is not JSON ({error}); save the tour again") from error
+    try:
+        return _tour(values)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def write_tour(path: Path, tour: Tour) -> None:
+    """Put a tour there whole, or leave the one of before. Raises `OutputError`."""
+    keyframes = [
+        {
+            "T_world_camera": np.asarray(one.T_world_camera, np.float64).tolist(),
+            "fov_y_rad": float(one.fov_y_rad),
+            "seconds": float(one.seconds),
+        }
+        for one in tour.keyframes
+    ]
+    document = {"format": FORMAT, "version": VERSION, "keyframes": keyframes}
+    try:
+        write_whole(path, json.dumps(document, indent=1).encode("ascii"))
+    except OSError as error:
+        raise OutputError(
+            f"{path}: {error.strerror}; free some space, or make the folder writable"
+        ) from error
+
+
+def _tour(values: Any) -> Tour:
+    if not isinstance(values, Mapping) or values.get("format") != FORMAT:
+        raise SettingsError(f'no tour: wanted an object with "format": "{FORMAT}"')
+    if values.get("version") != VERSION:
+        raise SettingsError(
+            f"a tour of version {repr(values.get('version'))[:40]}, and this program reads "
+            f"{VERSION}: save the tour again, or take a newer ttt3r-viewer"
+        )
+    keyframes: list[Keyframe] = []
+    entries = values.get("keyframes")
+    for number, one in enumerate(entries if isinstance(entries, list) else ()):
+        try:
+            pose = np.array(one["T_world_camera"], np.float64)
+            keyframes.append(Keyframe(pose, float(one["fov_y_rad"]), float(one["seconds"])))
+        except (SettingsError, KeyError, TypeError, ValueError, OverflowError) as error:
+            why = str(error) if isinstance(error, SettingsError) else repr(error)[:200]
+            raise SettingsError(f"keyframe {number + 1}: {why}") from error
+    return Tour(tuple(keyframes))
+
+
+def _numbers(keyframes: tuple[Keyframe, ...]) -> NDArray[np.float64]:
+    """Give position, quaternion and logarithm of tan(fov / 2) of every keyframe (k, 8)."""
+    rows = np.empty((len(keyframes), 8))
+    for row, one in zip(rows, keyframes, strict=True):
+        pose = np.asarray(one.T_world_camera, np.float64)
+        row[:3], row[3:7] = pose[:3, 3], quaternion_wxyz_from_matrix(pose[:3, :3])
+        row[7] = math.log(math.tan(one.fov_y_rad / 2))
+    # Of q and -q, which are one rotation, the nearer to the one before is the shorter way.
+    for before, after in pairwise(rows):
+        if before[3:7] @ after[3:7] < 0:
+            after[3:7] *= -1
+    return rows
+
+
+def _tangents(times: NDArray[np.float64], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the change per second at every keyframe."""
+    if len(times) == 1:
+        return np.zeros_like(numbers)
+    length = np.diff(times)[:, None]
+    slope = np.diff(numbers, axis=0) / length
+    tangents = np.concatenate((slope[:1], slope[-1:]))
+    if len(times) > 2:
+        # The slope of the parabola through a keyframe and its neighbours.
+        before, after = length[:-1], length[1:]
+        inner = (slope[:-1] * after + slope[1:] * before) / (before + after)
+        tangents = np.concatenate((slope[:1], inner, slope[-1:]))
+    rests = np.flatnonzero(np.linalg.norm(np.diff(numbers, axis=0), axis=1) < STILL)
+    tangents[rests] = tangents[rests + 1] = 0
+    return tangents
+
+
+def _view(numbers: NDArray[np.float64]) -> View:
+    return View(pose_from_vector(numbers[:7]), 2 * math.atan(math.exp(numbers[7])))

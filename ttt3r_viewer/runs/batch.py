@@ -1,0 +1,302 @@
+"""`run` with several inputs: a session for each in one folder, and one table of them all."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import json
+import logging
+import re
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ttt3r_viewer.errors import OutputError, SettingsError, ViewerError, in_a_line
+from ttt3r_viewer.frames.kinds import IMAGE_SUFFIXES
+from ttt3r_viewer.frames.source import is_live
+from ttt3r_viewer.reconstruct.worker import Worker
+from ttt3r_viewer.recording import reader as archive_format
+from ttt3r_viewer.rules.registry import rules_from_text
+from ttt3r_viewer.runs.reconstruction import Reconstruction, source_of
+from ttt3r_viewer.runs.resuming import REPORT, SessionFinishedError
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.system.assets import DEMO_PREFIX
+from ttt3r_viewer.system.files import whole_file
+from ttt3r_viewer.system.logs import LOG_FILES, log_into
+from ttt3r_viewer.system.signals import sigterm_is_ctrl_c
+from ttt3r_viewer.system.text import hide_passwords, printable
+from ttt3r_viewer.weights.fetch import locate
+
+TABLE = "runs.csv"
+COLUMNS = (
+    *("input", "session", "state", "frames", "skipped", "frames_per_second", "seconds", "device"),
+    "trouble",
+)
+_NO_NAME = re.compile(r"[*?\[\]:/\\]")
+"""What a pattern or a path may hold, and a folder's name on some system may not."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """One input, to be reconstructed into its own session; travels between processes."""
+
+    settings: Settings
+    """`input` is the one, absolute, and `output` the folder of its session."""
+    table: str
+    """A file that is there before any job begins, by which a process knows that it sees the folder
+    of all sessions."""
+
+    @property
+    def session(self) -> Path:
+        """The folder of its session."""
+        return Path(self.settings.output or "")
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What came of a job; the rest is in its session."""
+
+    job: RunJob
+    frames: int = 0
+    """Whose results are there."""
+    remarks: tuple[str, ...] = ()
+    trouble: str = ""
+    """Why the session is not whole, in one line; empty where it is, or was interrupted."""
+    interrupted: bool = False
+
+
+Watch = Callable[[Worker, SceneStore], None]
+"""Returns when the worker has ended; lets Ctrl-C through."""
+
+
+def plan(settings: Settings, inputs: Sequence[str]) -> list[RunJob]:
+    """A job for each input, in the folders `--output`/NAME; nothing is written yet.
+
+    Raises `SettingsError`, `OutputError`, `WeightsError` and `RuleError` for what would fail in
+    every job, or leave it unclear which session is whose.
+    """
+    if settings.output is None:
+        raise SettingsError("run has nowhere to write: give --output DIR")
+    folder = Path(settings.output).absolute()
+    _refuse_unclear(settings, inputs)
+    for name in (REPORT, archive_format.FOLDER):
+        if (folder / name).exists():
+            raise OutputError(
+                f"--output {folder}: it is the session of one input; name another folder, in which "
+                "each input gets a folder of its own"
+            )
+    rules_from_text(settings.lanes)
+    locate(settings.weights)
+    if Path(settings.weights).is_file():  # and no known name: workers may be elsewhere
+        settings = replace(settings, weights=str(Path(settings.weights).absolute()))
+    jobs = [
+        RunJob(
+            replace(settings, input=_absolute(one), output=str(folder / name)),
+            str(folder / TABLE),
+        )
+        for one, name in zip(inputs, session_names(inputs), strict=True)
+    ]
+    there = [job.session.name for job in jobs if _holds_something(job.session)]
+    if there and not (settings.resume or settings.overwrite):
+        raise OutputError(
+            f"--output {folder}: {len(there)} of {len(jobs)} sessions are there already (as "
+            f"{there[0]}); give --resume, which leaves what is finished and goes on with the rest, "
+            "or --overwrite, or name another folder"
+        )
+    return jobs
+
+
+def session_names(inputs: Sequence[str]) -> list[str]:
+    """A folder's name for each input: its own without suffix, longer where that is another's too.
+
+    No two are the same, also where upper and lower case are.
+    """
+    longer = [_names(one) for one in inputs]
+    length = [0] * len(inputs)
+    while True:
+        names = [one[k] for one, k in zip(longer, length, strict=True)]
+        uses = Counter(map(str.casefold, names))
+        grown = [
+            k + (uses[name.casefold()] > 1 and k + 1 < len(one))
+            for name, one, k in zip(names, longer, length, strict=True)
+        ]
+        if grown == length:
+            break
+        length = grown
+    taken = {one.casefold() for one in (TABLE, REPORT, archive_format.FOLDER, *LOG_FILES)}
+    for place, name in enumerate(names):
+        number, free = 1, name
+        while free.casefold() in taken:
+            number += 1
+            free = f"{name}_{number}"
+        names[place] = free
+        taken.add(free.casefold())
+    return names
+
+
+def unreadable(jobs: Iterable[RunJob]) -> list[RunOutcome]:
+    """Those jobs whose input cannot be opened, which is found out before the first one begins."""
+    found: list[RunOutcome] = []
+    for job in jobs:
+        try:
+            source_of(job.settings).close()
+        except ViewerError as error:
+            found.append(RunOutcome(job, trouble=in_a_line(error)))
+    return found
+
+
+def run_one(job: RunJob, watch: Watch | None = None) -> RunOutcome:
+    """Do a job. Whatever is wrong with it is `trouble`, so that it costs no other job anything."""
+    # The log of the job before, in the same process, is closed with it.
+    log_into(None, job.settings.log_level, fresh=False)
+    if not Path(job.table).is_file():
+        return RunOutcome(
+            job,
+            trouble=f"{socket.gethostname()} does not see {job.table}: name an --output that all "
+            "machines of the cluster share",
+        )
+    try:
+        with sigterm_is_ctrl_c():
+            reconstruction = Reconstruction.prepare(job.settings, ends_by_itself=True)
+            ending = reconstruction.run(watch or _wait)
+    except SessionFinishedError as told:
+        return RunOutcome(job, remarks=(str(told),))
+    except ViewerError as error:
+        return RunOutcome(job, trouble=in_a_line(error))
+    except KeyboardInterrupt:
+        return RunOutcome(job, interrupted=True)
+    except Exception as error:
+        log.exception("a mistake of the program's")
+        return RunOutcome(job, trouble=f"a mistake of the program's: {in_a_line(error)}")
+    error = ending.error
+    return RunOutcome(
+        job, ending.written, ending.remarks, in_a_line(error) if error else "", ending.interrupted
+    )
+
+
+def lost_job(job: RunJob, why: str) -> RunOutcome:
+    """What is left of a job whose process has died."""
+    return RunOutcome(job, trouble=f"{why}; --resume goes on with it")
+
+
+def write_table(jobs: Sequence[RunJob], ended: Mapping[Path, RunOutcome]) -> int:
+    """Write runs.csv from what the sessions hold and how jobs have `ended`, by session; how many
+    are finished.
+
+    Raises `OutputError`.
+    """
+    rows = [_row(job, ended.get(job.session)) for job in jobs]
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(
+        {name: printable(one) if isinstance(one, str) else one for name, one in row.items()}
+        for row in rows
+    )
+    path = Path(jobs[0].table)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--output {path.parent}: {error.strerror}; name another") from error
+    with whole_file(path) as file:
+        file.write(text.getvalue().encode())
+    return sum(row["state"] == "finished" for row in rows)
+
+
+def _row(job: RunJob, outcome: RunOutcome | None) -> dict[str, Any]:
+    trouble = "" if outcome is None else outcome.trouble
+    row = {
+        "input": hide_passwords(job.settings.input or ""),
+        "session": job.session.name,
+        "state": "failed" if trouble else "not begun",
+        "trouble": trouble,
+    }
+    if job.settings.overwrite and (outcome is None or not outcome.frames):
+        return row  # what is there is of an earlier run
+    try:
+        report = json.loads((job.session / REPORT).read_bytes())
+        status, timing = report["status"], report["timing"]
+        row |= {
+            "state": "failed" if trouble else status["phase"],
+            "frames": report["frames"],
+            "skipped": status["skipped"],
+            "frames_per_second": f"{1 / timing['compute_sec_per_frame']:.2f}",
+            "seconds": f"{timing['since_start_sec']:.1f}",
+            "device": status["device"],
+        }
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        if not trouble and _holds_something(job.session):
+            row["state"] = "cut off"
+    return row
+
+
+def _refuse_unclear(settings: Settings, inputs: Sequence[str]) -> None:
+    for one in inputs:
+        if not one.strip():
+            raise SettingsError("--input: one of them is an empty text; leave it out")
+        if settings.follow or is_live(one):
+            raise SettingsError(
+                f"--input {hide_passwords(one)} is live and does not end: give it a run of its own"
+            )
+    for one, times in Counter(map(_absolute, inputs)).items():
+        if times > 1:
+            raise SettingsError(f"--input {one}: it is given {times} times; once is enough")
+    paths = [Path(one) for one in inputs]
+    folders = {one.parent for one in paths}
+    if len(folders) == 1 and all(map(_is_one_picture, paths)):
+        raise SettingsError(
+            f"--input: {len(paths)} pictures, each of which would be a run of one frame; name "
+            f"their folder ({paths[0].parent}), or put the pattern in quotes"
+        )
+
+
+def _is_one_picture(path: Path) -> bool:
+    """By its name: a pattern, and what may be an animation, are more."""
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES - {".gif"} and not glob.has_magic(str(path))
+
+
+def _absolute(spec: str) -> str:
+    if spec.startswith(DEMO_PREFIX):
+        return spec
+    try:
+        return str(Path(spec).expanduser().absolute())
+    except RuntimeError as error:
+        raise SettingsError(f"--input {spec}: {error}") from error
+
+
+def _names(spec: str) -> list[str]:
+    """Names that an input may have, from the shortest on, fit for a folder."""
+    if spec.startswith(DEMO_PREFIX):
+        return [_fit(spec.replace(":", "-"))]
+    path = Path(_absolute(spec))
+    parts = path.parts[1:] or ("input",)
+    plain = [one for one in parts if not glob.has_magic(one)]
+    is_pattern = len(plain) < len(parts)
+    short = plain[-1] if is_pattern and plain else path.name if path.is_dir() else path.stem
+    whole = ["_".join(parts[k:]) for k in reversed(range(len(parts)))]
+    return [_fit(one) for one in (short, *whole)]
+
+
+def _fit(name: str) -> str:
+    return _NO_NAME.sub("_", name).strip(". ") or "input"
+
+
+def _holds_something(folder: Path) -> bool:
+    """Whether more is there than the log of a run that failed at once."""
+    try:
+        return folder.is_dir() and not {one.name for one in folder.iterdir()} <= set(LOG_FILES)
+    except OSError:
+        return True  # whoever wants to write there is told why not
+
+
+def _wait(worker: Worker, store: SceneStore) -> None:  # noqa: ARG001
+    while not worker.join(0.1):
+        pass

@@ -1,0 +1,88 @@
+"""Load a network and make lanes of it: for a run, and for a session that is opened again.
+
+Torch is imported when they are asked for, which is in another thread than the page's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ttt3r_viewer.errors import WeightsError
+from ttt3r_viewer.recording.checkpoint import Checkpoints
+from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.rules.registry import rules_from_text
+from ttt3r_viewer.rules.rule import UpdateRule
+from ttt3r_viewer.runs.resuming import identity_of
+from ttt3r_viewer.settings import Settings
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.model.network import ReconstructionNetwork
+    from ttt3r_viewer.reconstruct.history import PictureArchive, Recall
+    from ttt3r_viewer.reconstruct.session import Lanes
+
+
+def recorded_lanes(archive: Archive, settings: Settings) -> Lanes:
+    """A session with weights, device and dtype of `settings` that looks into recorded frames.
+
+    Raises a `ViewerError` where the weights cannot be used, or are not those of the frames.
+    """
+    from ttt3r_viewer.reconstruct.session import Lanes
+
+    network = _network_of(settings)
+    sequences = archive.sequences
+    tokens = len(archive.seen(sequences[0])[0].gain)
+    if tokens != network.config.state_size:
+        raise WeightsError(
+            f"{settings.weights} has a state of {network.config.state_size} tokens, and the "
+            f"session was recorded with {tokens}: give the weights of its run "
+            f"({archive.description.status.model})"
+        )
+    lanes = Lanes(network, rules_from_text(settings.lanes), recall=_recall_beside(archive))
+    lanes.remember(archive, sequences)
+    return lanes
+
+
+def make_lanes(
+    settings: Settings,
+    rules: tuple[UpdateRule, ...],
+    archive: ArchiveWriter | None,
+    checkpoints: Checkpoints | None,
+) -> Lanes:
+    """In the worker's thread: import torch, read the weights."""
+    from ttt3r_viewer.model.compiled import CompiledStep
+    from ttt3r_viewer.reconstruct.session import Lanes
+
+    if checkpoints is not None:
+        checkpoints.identity = identity_of(settings)
+    network = _network_of(settings)
+    compiles = settings.compile == "on" or (
+        settings.compile == "auto" and network.device.type == "cuda"
+    )
+    return Lanes(
+        network,
+        rules,
+        size=settings.size,
+        reset_every=settings.reset_every,
+        recall=_recall_beside(archive),
+        step=CompiledStep(network) if compiles else None,
+    )
+
+
+def _network_of(settings: Settings) -> ReconstructionNetwork:
+    from ttt3r_viewer.weights.load import load_network, share_cpu
+
+    network = load_network(settings.weights, device=settings.device, dtype=settings.dtype)
+    share_cpu(network)
+    return network
+
+
+def _recall_beside(archive: PictureArchive | None) -> Recall:
+    """With a small budget where an archive has the older pictures."""
+    from ttt3r_viewer.reconstruct import history as recall
+
+    if archive is None:
+        return recall.Recall()
+    return recall.Recall(
+        recall.MOMENT_BYTES_BESIDE_ARCHIVE, recall.PICTURE_BYTES_BESIDE_ARCHIVE, archive
+    )

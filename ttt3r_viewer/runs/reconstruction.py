@@ -1,0 +1,347 @@
+"""Where frames -> model -> rule -> scene is wired; `commands/` adds a page, or a progress bar."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+import numpy as np
+
+from ttt3r_viewer.errors import (
+    EvaluationError,
+    OutputError,
+    SettingsError,
+    ViewerError,
+)
+from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
+from ttt3r_viewer.frames.source import FrameSource, RepeatableSource, open_source
+from ttt3r_viewer.metrics.ground_truth import (
+    GroundTruth,
+    find_ground_truth,
+    read_ground_truth,
+)
+from ttt3r_viewer.reconstruct.messages import Command
+from ttt3r_viewer.reconstruct.resume import Resumption
+from ttt3r_viewer.reconstruct.worker import Worker
+from ttt3r_viewer.recording import reader as archive_format
+from ttt3r_viewer.recording.checkpoint import Checkpoints
+from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.rules.registry import describe, rules_from_text
+from ttt3r_viewer.rules.rule import UpdateRule
+from ttt3r_viewer.runs.loading import make_lanes
+from ttt3r_viewer.runs.resuming import find_session, hint_of
+from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
+from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.system.assets import with_demos
+from ttt3r_viewer.system.files import FolderLock, claim_folder, is_folder
+from ttt3r_viewer.system.logs import LOG_FILES, log_into
+from ttt3r_viewer.system.signals import no_interruption
+from ttt3r_viewer.types import Status
+
+STOP_SEC = 1.0
+"""After Ctrl-C a frame in progress gets so long."""
+PAGE_POINTS = 600_000
+"""More than this a browser without a GPU does not draw at a tolerable rate."""
+FILE_POINTS = 10_000_000
+"""What points.ply of `run` may hold: about 200 MB on disk, and up to 600 MB of memory."""
+
+
+class Write(Protocol):
+    """Puts a scene's results into a folder that has been claimed."""
+
+    def __call__(
+        self,
+        folder: Path,
+        scene: SceneSnapshot,
+        settings: dict[str, Any],
+        timing: dict[str, float],
+    ) -> None:
+        """Raises `OutputError`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is left behind."""
+
+    files: tuple[str, ...]
+    """All names that may be written or replaced."""
+    write: Write
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run without a page ended."""
+
+    written: int
+    """Frames whose results are in the output folder."""
+    interrupted: bool
+    error: BaseException | None
+    """What ended it before its time, or kept its results from the disk."""
+    remarks: tuple[str, ...]
+    """What a person should know besides, a line each."""
+
+
+@dataclass(eq=False)
+class Reconstruction:
+    """The arrow's first four parts, wired: source, worker with its session to be, store."""
+
+    settings: Settings
+    store: SceneStore
+    commands: SimpleQueue[Command]
+    worker: Worker
+    results: Results
+    started: float
+    archive: ArchiveWriter | None = None
+    """Takes every frame in full; None where none is wanted."""
+    ground_truth: GroundTruth | None = None
+    note: str = ""
+    """Why true poses that lie beside the input are not used, and from where a run goes on; empty
+    where there is nothing to say.
+    """
+    checkpoints: Checkpoints | None = None
+    """From which a run that was cut off can be gone on with; None where none are written."""
+    resumed_behind: int = 0
+    """Frames of a session that is gone on with."""
+    lock: FolderLock | None = None
+    """Of the output folder; None where there is none."""
+    written: int = 0
+    """Frames whose results are in the output folder."""
+    written_epoch: int = -1
+
+    @staticmethod
+    def prepare(settings: Settings, *, ends_by_itself: bool = False) -> Reconstruction:
+        """Open the input and claim the output folder for `run`'s results; nothing is loaded yet."""
+        store = SceneStore(settings.max_points or PAGE_POINTS, one_per_voxel=True)
+        if ends_by_itself:
+            # A file is for whoever works on with it, and wants what was seen as often as it was.
+            store = SceneStore(settings.max_points or FILE_POINTS, FILE_POINTS)
+        rules = rules_from_text(settings.lanes)
+        files = (*OWN_FILES, *INSPECT_FILES) if settings.inspect else OWN_FILES
+        results = Results(files, write_results)
+        wired = Reconstruction._wire(
+            settings,
+            rules,
+            results,
+            store,
+            ends_by_itself=ends_by_itself,
+            archived=settings.archive_gb > 0,
+        )
+        if not ends_by_itself:
+            wired.ground_truth, note = find_poses(settings)
+            wired.note = "; ".join(filter(None, (wired.note, note)))
+        return wired
+
+    @staticmethod
+    def prepare_comparison(settings: Settings) -> Reconstruction:
+        """The same for `compare`, which keeps no points, and no archive."""
+        from ttt3r_viewer.runs.comparing import comparison_files, write_comparison
+
+        if settings.resume:
+            raise SettingsError("--resume: a comparison keeps no session to go on with")
+        rules = rules_from_text(settings.lanes)
+        ground_truth, note = find_poses(settings)
+        results = Results(
+            comparison_files([describe(rule) for rule in rules]),
+            functools.partial(write_comparison, ground_truth=ground_truth),
+        )
+        store = SceneStore(points_per_frame=1)
+        wired = Reconstruction._wire(settings, rules, results, store, ends_by_itself=True)
+        wired.ground_truth, wired.note = ground_truth, note
+        return wired
+
+    @staticmethod
+    def _wire(
+        settings: Settings,
+        rules: tuple[UpdateRule, ...],
+        results: Results,
+        store: SceneStore,
+        *,
+        ends_by_itself: bool,
+        archived: bool = False,
+    ) -> Reconstruction:
+        source = source_of(settings)
+        files = (*results.files, *archive_format.OWN_FILES) if archived else results.files
+        lock, resumption, note = _claim(settings, files, source)
+        settings = replace(settings, resume=False)  # the session is as one that was never cut
+        archive = _archive_of(settings, source.name) if archived else None
+        checkpoints = None
+        if archived and settings.output and settings.checkpoint_every:
+            # What is live does not come again.
+            repeatable = isinstance(source, RepeatableSource)
+            checkpoints = Checkpoints(settings.checkpoint_every) if repeatable else None
+        commands: SimpleQueue[Command] = SimpleQueue()
+        worker = Worker(
+            source,
+            functools.partial(make_lanes, settings, rules, archive, checkpoints),
+            store,
+            commands,
+            status=Status(
+                model=settings.weights, rule=", ".join(map(str, rules)), device=settings.device
+            ),
+            ends_by_itself=ends_by_itself,
+            archive=archive,
+            checkpoints=checkpoints,
+            resumption=resumption,
+        )
+        return Reconstruction(
+            *(settings, store, commands, worker, results, time.perf_counter(), archive),
+            checkpoints=checkpoints,
+            note=note,
+            resumed_behind=0 if resumption is None else resumption.frames,
+            lock=lock,
+        )
+
+    def watch(self, say: Callable[[str], None], report: Callable[[str], None]) -> None:
+        """Until Ctrl-C: write the results whenever a run has finished, and tell what went wrong.
+
+        `say` takes a line for the terminal; `report` shows one in the page, or with an empty text
+        takes it away.
+        """
+        last: SceneSnapshot | None = None
+        while True:
+            scene = self.store.snapshot()
+            if scene is not last and scene.status.phase == "failed":
+                say(f"the run failed: {scene.status.message}")
+            if scene is not last and scene.status.phase == "finished":
+                try:
+                    self.write(scene)
+                    report("")
+                except OutputError as error:
+                    say(f"error: {error}")
+                    report(str(error))
+            last = scene
+            time.sleep(0.2)
+
+    def run(self, watch: Callable[[Worker, SceneStore], None]) -> Ending:
+        """Start the worker, and write when it has ended; `watch` returns then, or lets Ctrl-C
+        through.
+        """
+        self.worker.start()
+        interrupted = False
+        try:
+            watch(self.worker, self.store)
+        except KeyboardInterrupt:
+            interrupted = True
+        written, unwritten = 0, None
+        with no_interruption():
+            try:
+                written = self.end()
+            except OutputError as error:
+                unwritten = error
+        return Ending(written, interrupted, self.worker.error or unwritten, self._remarks())
+
+    def _remarks(self) -> tuple[str, ...]:
+        status = self.store.snapshot().status
+        lines = (
+            status.message if status.lag_sec is not None else "",
+            f"{status.dropped} frames dropped, each for a newer one" if status.dropped else "",
+            f"{status.skipped} frames skipped; the last: {status.last_skipped}"
+            if status.skipped and status.frames_done
+            else "",
+            self.archive.trouble if self.archive is not None else "",
+            self.checkpoints.trouble if self.checkpoints is not None else "",
+        )
+        return tuple(filter(None, lines))
+
+    def end(self) -> int:
+        """Stop the worker, and write what there is; how many frames have been written."""
+        self.worker.stop(STOP_SEC)
+        try:
+            scene = self.store.snapshot()
+            # Results of a whole run are not replaced by those of a restart that was cut short.
+            if not self.written or scene.status.phase == "finished":
+                self.write(scene)
+        finally:
+            if self.archive is not None:
+                self.archive.close()
+            if self.lock is not None:
+                self.lock.close()
+        return self.written
+
+    def write(self, scene: SceneSnapshot) -> None:
+        """Write a scene's results where they were asked for, if it is not there already."""
+        new = scene.epoch != self.written_epoch or len(scene.frames) != self.written
+        if self.settings.output is None or not scene.frames or not new:
+            return
+        if len(scene.frames) <= self.resumed_behind and scene.status.phase != "finished":
+            return  # the folder has these results already, or those of more frames
+        compute_sec = [frame.compute_sec for frame in scene.frames]
+        timing = {
+            "since_start_sec": time.perf_counter() - self.started,
+            "compute_sec": float(np.sum(compute_sec)),
+            "compute_sec_per_frame": float(np.mean(compute_sec)),
+        }
+        self.results.write(Path(self.settings.output), scene, self.settings.as_dict(), timing)
+        self.written, self.written_epoch = len(scene.frames), scene.epoch
+
+
+def source_of(settings: Settings) -> FrameSource:
+    """Open the input that the settings name. Raises `InputError`."""
+    return open_source(
+        with_demos(settings.input),
+        start=settings.start,
+        stride=settings.stride,
+        max_frames=settings.max_frames,
+        fps=settings.fps,
+        follow=settings.follow,
+    )
+
+
+def _claim(
+    settings: Settings, files: tuple[str, ...], source: FrameSource
+) -> tuple[FolderLock | None, Resumption | None, str]:
+    """Make the output folder ready and ours; what `--resume` goes on with there, and a line about
+    it.
+    """
+    if settings.output is None:
+        log_into(None, settings.log_level, fresh=False)
+        return None, None, ""
+    folder, overwrite = Path(settings.output), settings.overwrite or settings.resume
+    lock = None
+    try:
+        lock = FolderLock(folder) if is_folder(folder) else None
+        found, note = find_session(settings, source) if settings.resume else (None, "")
+        hint = "" if overwrite else hint_of(folder)
+        claim_folder(folder, files, overwrite=overwrite, hint=hint, logs=LOG_FILES)
+        lock = lock or FolderLock(folder)
+        log_into(folder, settings.log_level, fresh=settings.overwrite)
+    except ViewerError:
+        source.close()  # a camera would stay open
+        if lock is not None:
+            lock.close()
+        raise
+    return lock, found, note
+
+
+def find_poses(settings: Settings) -> tuple[GroundTruth | None, str]:
+    """The true cameras: those of `--poses`, else those that lie beside the input, if any; and why a
+    file that lies there is not used.
+
+    Raises `EvaluationError` for a file that was named.
+    """
+    if settings.poses is not None:
+        return read_ground_truth(Path(settings.poses)), ""
+    path = find_ground_truth(Path(with_demos(settings.input)))
+    if path is None:
+        return None, ""
+    try:
+        return read_ground_truth(path), ""
+    except EvaluationError as error:
+        return None, f"no true poses: {error}"
+
+
+def _archive_of(settings: Settings, source: str) -> ArchiveWriter:
+    """In the output folder, or else a temporary one of limited size; nothing is made yet."""
+    folder = None if settings.output is None else Path(settings.output) / archive_format.FOLDER
+    return ArchiveWriter(
+        folder,
+        source=source,
+        settings=settings.as_dict(),
+        max_bytes=round(settings.archive_gb * 1e9) if folder is None else None,
+    )

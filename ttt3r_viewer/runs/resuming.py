@@ -1,0 +1,135 @@
+"""`--resume`: which session an output folder holds, and whether it is what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ttt3r_viewer.errors import ArchiveError, InputError, SettingsError, ViewerError
+from ttt3r_viewer.frames.source import FrameSource, RepeatableSource
+from ttt3r_viewer.reconstruct.resume import Resumption, best_checkpoint
+from ttt3r_viewer.recording.checkpoint import Checkpoint, checkpoint_files
+from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.rules.registry import rules_from_text, text_of
+from ttt3r_viewer.settings import Settings, flag
+from ttt3r_viewer.system.assets import DEMO_PREFIX, DEMOS
+from ttt3r_viewer.system.logs import LOG_FILES
+from ttt3r_viewer.weights.fetch import locate
+from ttt3r_viewer.weights.fingerprint import fingerprint
+
+REPORT = "run.json"
+"""Written with a run's last results."""
+
+
+class SessionFinishedError(ViewerError):
+    """There is nothing to go on with: the run came to its end. No failure, but nothing is done."""
+
+
+def identity_of(settings: Settings) -> dict[str, Any]:
+    """What a run must share with the session that it goes on with, as plain values by setting.
+
+    Size and dtype are compared when the network is loaded, which may choose them. Raises
+    `WeightsError` and `RuleError`.
+    """
+    return _asked_for(settings) | {"weights": fingerprint(locate(settings.weights))}
+
+
+def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | None, str]:
+    """What `--resume` goes on with, and a line that says so; None: the run begins at its beginning.
+
+    Nothing is written. Raises `SessionFinishedError`; `ArchiveError` where the folder holds
+    something else, or a session that is damaged; `SettingsError` where the session is of another
+    run than is asked for; `InputError` where the input is live.
+    """
+    folder = Path(settings.output or "")
+    if not folder.exists() or (folder.is_dir() and _is_empty(folder)):
+        return None, f"{folder} holds no session yet: the run begins at its first frame"
+    archive = Archive.open(folder)
+    if _is_finished(folder, archive):
+        raise SessionFinishedError(
+            f"{folder}: its run is finished ({len(archive)} frames), so there is nothing to go on "
+            f"with, and nothing was changed; ttt3r-view open {folder} shows it"
+        )
+    if not isinstance(source, RepeatableSource):
+        raise InputError(
+            f"{source.name} is live: what it showed is gone, so no session of it can be gone on "
+            "with; leave --resume out and name another --output"
+        )
+    checkpoint = best_checkpoint(archive, [_read(path) for path in checkpoint_files(archive.path)])
+    if checkpoint is None:
+        _compare(folder, _asked_for(_recorded(archive)), _asked_for(settings))
+        return None, f"{folder} holds no checkpoint yet: the run begins again at its first frame"
+    _compare(folder, checkpoint.identity, identity_of(settings))
+    frames = checkpoint.progress.frames
+    dropped = len(archive) - frames
+    again = f"; {dropped} later ones are taken again" if dropped else ""
+    return Resumption(archive, checkpoint, source), f"resumed behind {frames} frames{again}"
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing but the log of a run that failed at once is there."""
+    return {path.name for path in folder.iterdir()} <= set(LOG_FILES)
+
+
+def hint_of(folder: Path) -> str:
+    """What the error about a folder that is not empty says where it holds a session to resume."""
+    try:
+        archive = Archive.open(folder)
+    except (ArchiveError, OSError):
+        return ""
+    if not len(archive) or _is_finished(folder, archive):
+        return ""
+    return f", or --resume, which goes on with its session of {len(archive)} frames"
+
+
+def _is_finished(folder: Path, archive: Archive) -> bool:
+    said = archive.description
+    return said.status.phase == "finished" and (folder / REPORT).exists()
+
+
+def _read(path: Path) -> Checkpoint | ArchiveError:
+    try:
+        return Checkpoint.read(path)
+    except ArchiveError as error:
+        return error
+
+
+def _recorded(archive: Archive) -> Settings:
+    """The settings that a session was recorded with. Raises `ArchiveError`."""
+    known = {one.name for one in fields(Settings)}
+    values = archive.description.settings
+    if "input" not in values:
+        raise ArchiveError(
+            f"{archive.path}: it has no checkpoint and does not say its settings ({archive.note}); "
+            "give --overwrite in place of --resume to run it again"
+        )
+    return Settings(**{name: value for name, value in values.items() if name in known})
+
+
+def _asked_for(settings: Settings) -> dict[str, Any]:
+    given = settings.input or f"{DEMO_PREFIX}{DEMOS[0]}"
+    is_demo = given.startswith(DEMO_PREFIX)
+    return {
+        "input": given if is_demo else str(Path(given).expanduser().absolute()),
+        "start": settings.start,
+        "stride": settings.stride,
+        "fps": float(settings.fps),
+        "rules": ",".join(map(text_of, rules_from_text(settings.lanes))),
+        "reset_every": settings.reset_every,
+    }
+
+
+def _compare(folder: Path, recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raises `SettingsError` that names what differs."""
+    differing = [
+        f"{flag(name)} (then {recorded.get(name)}, now {now})"
+        for name, now in given.items()
+        if recorded.get(name) != now
+    ]
+    if differing:
+        raise SettingsError(
+            f"--resume: the session in {folder} was begun with another {', '.join(differing)}; "
+            "give what it was begun with, or name another --output"
+        )

@@ -1,0 +1,60 @@
+"""Render a demo sequence: `python -m ttt3r_viewer.synthetic.demo --out DIR --seed 2080`.
+
+Writes numbered JPEGs, and `poses_tum.txt` with the true cameras (camera to world, OpenCV axes; the
+world is the first camera). The room is of the test seeds, so that no model has been trained or
+chosen on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
+from ttt3r_viewer.synthetic.scenes import render_clips
+
+FPS = 30.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ttt3r_viewer.synthetic.demo", description=__doc__
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=2080)
+    parser.add_argument("--motion", default="loop")
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--width", type=int, default=160)
+    parser.add_argument("--height", type=int, default=128)
+    parser.add_argument("--step-scale", type=float, default=1.0)
+    given = parser.parse_args(arguments)
+    clip = render_clips(
+        [given.seed],
+        given.frames,
+        given.height,
+        given.width,
+        device="cpu",
+        motion=given.motion,
+        step_scale=given.step_scale,
+    )
+    given.out.mkdir(parents=True, exist_ok=True)
+    pictures = (clip.images[0] * 255).round().byte().numpy()
+    lines = ["# time_sec tx ty tz qx qy qz qw: camera to world, x right, y down, z forward"]
+    for number, (picture, pose) in enumerate(
+        zip(pictures, clip.T_world_camera[0].double().numpy(), strict=True)
+    ):
+        Image.fromarray(picture).save(given.out / f"{number:04d}.jpg", quality=90)
+        w, x, y, z = quaternion_wxyz_from_matrix(pose[:3, :3])
+        numbers = np.array([*pose[:3, 3], x, y, z, w])
+        lines.append(f"{number / FPS:.6f} " + " ".join(f"{value:.7g}" for value in numbers))
+    (given.out / "poses_tum.txt").write_text("\n".join(lines) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

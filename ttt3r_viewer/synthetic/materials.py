@@ -1,0 +1,172 @@
+"""What the surfaces and lights of a procedural room look like, drawn as plain numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.synthetic.raycast import (
+    FIRST_BOX,
+    FIRST_CYLINDER,
+    FIRST_SPHERE,
+    OBJECTS,
+    SLOPE,
+)
+from ttt3r_viewer.synthetic.rooms import Room
+from ttt3r_viewer.synthetic.textures import SIZE
+
+Array = NDArray[np.float64]
+
+MATERIAL_COLUMNS = 20
+"""Base and detail texture; turn-and-scale pair (texels per metre) and offset of each; colour (3),
+contrast (3), share of detail, glow, and texels per metre of base and detail."""
+_FLOOR = 4
+"""Number of the face that looks down from an object, and on which one stands in a room."""
+_CEILING = 5
+LIGHTS = 3
+LIGHT_COLUMNS = 7
+"""Place (3), colour (3), and squared metres at which the light has fallen to one half."""
+
+
+def draw_materials(
+    rng: np.random.Generator, room: Room, textures: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """One material per object and face: (OBJECTS, 6, MATERIAL_COLUMNS).
+
+    `textures` are those that this room may wear. Faces are -x, +x, -y, +y, -z, +z of the object's
+    own axes.
+    """
+    style, size = _styles(room)
+    count = OBJECTS
+    is_picture = style == "picture"
+    is_shell = style == "shell"
+    base, detail = (textures[rng.integers(0, len(textures), (count, 6))] for _ in range(2))
+    texel = np.exp(rng.uniform(np.log(0.012), np.log(0.03), (count, 1)))
+    fitting = size[:, None] / SIZE
+    texel = np.where(
+        is_shell[:, None],
+        np.maximum(texel, 0.75 * fitting),
+        np.minimum(texel, 1.5 * fitting + 0.004),
+    )
+    texel = np.where(is_picture[:, None], rng.uniform(0.9, 2.0, (count, 1)) * fitting, texel)
+    # Like the grain of real materials, the fine layer has nearly one size wherever it is seen.
+    fine = 0.006 * np.exp(rng.uniform(-0.1, 0.1, (count, 1)))
+    colour = _colours(rng, count, is_shell)[:, None] * rng.uniform(0.75, 1.2, (count, 6, 1))
+    floor = np.clip(rng.uniform(0.15, 0.7) * rng.uniform(0.7, 1.3, (count, 3)), 0.08, 0.9)
+    colour[:, _FLOOR] = np.where(is_shell[:, None], floor, colour[:, _FLOOR])
+    contrast = _contrasts(rng, is_picture, is_shell)
+    gray = rng.random((count, 1)) < 0.3
+    tinge = np.where(gray, 1.0, rng.uniform(0.5, 1.4, (count, 3)))
+    tinge = tinge * np.where(rng.random((count, 1)) < 0.5, 1.0, -1.0)
+    share = rng.uniform(0.25, 0.8, (count, 1))
+    glow = np.where(style == "lamp", rng.uniform(0.6, 1.2, count), 0.0)[:, None]
+    _share_within_rooms(rng, room, (base, detail, texel, fine, colour, contrast, tinge, share))
+    upright = rng.random((count, 1)) < np.where(is_picture, 0.8, 0.5)[:, None]
+    turn = np.where(upright, 0.0, rng.uniform(0, 2 * math.pi, (count, 6)))
+    turn_fine = rng.uniform(0, 2 * math.pi, (count, 6))
+    offset = rng.uniform(0, 2 * SIZE, (4, count, 6))
+    # Where the texture is large enough, the surface lies within one copy of it, mirrored or not.
+    slack = np.maximum(SIZE / 2 - 0.5 * size[:, None] / texel, 0.0)
+    copy = SIZE * rng.integers(0, 2, (2, count, 6))
+    offset[:2] = SIZE / 2 + copy + rng.uniform(-1, 1, (2, count, 6)) * slack
+    table = np.empty((count, 6, MATERIAL_COLUMNS), np.float32)
+    table[..., 0], table[..., 1] = base, detail
+    table[..., 2], table[..., 3] = np.cos(turn) / texel, np.sin(turn) / texel
+    table[..., 4], table[..., 5] = offset[0], offset[1]
+    table[..., 6], table[..., 7] = np.cos(turn_fine) / fine, np.sin(turn_fine) / fine
+    table[..., 8], table[..., 9] = offset[2], offset[3]
+    table[..., 10:13] = np.clip(colour, 0.05, 0.95)
+    table[..., 13:16] = contrast[..., None] * tinge[:, None]
+    table[..., 16], table[..., 17] = share, glow
+    table[..., 18], table[..., 19] = 1 / texel, 1 / fine
+    return table
+
+
+def _contrasts(
+    rng: np.random.Generator, is_picture: NDArray[np.bool_], is_shell: NDArray[np.bool_]
+) -> Array:
+    """How strongly each face shows its texture: (objects, 6)."""
+    count = len(is_shell)
+    contrast = np.exp(rng.uniform(np.log(0.5), np.log(2.2), (count, 1)))
+    plain = rng.random((count, 1)) < np.select([is_picture, is_shell], [0.0, 0.3], 0.14)[:, None]
+    faint = rng.uniform(0.05, 0.3, (count, 1)) * np.where(is_shell, 1.6, 1.0)[:, None]
+    contrast = np.where(plain, faint, contrast)
+    contrast = np.where(is_picture[:, None], rng.uniform(1.5, 3.0, (count, 1)), contrast)
+    contrast = np.tile(contrast, (1, 6))
+    # Some walls are plain, all ceilings are, floors hardly ever.
+    floor_contrast = np.exp(rng.uniform(np.log(0.3), np.log(1.8), count))
+    contrast[:, _FLOOR] = np.where(is_shell, floor_contrast, contrast[:, _FLOOR])
+    contrast[:, _CEILING] = np.where(is_shell, faint[:, 0], contrast[:, _CEILING])
+    return contrast
+
+
+def draw_skirting(rng: np.random.Generator) -> NDArray[np.float32]:
+    """The board along the foot of a room's walls: height in metres, then its RGB colour; (4,).
+
+    Pale or dark, it shows where floor and wall meet; its height is nearly one everywhere.
+    """
+    value = rng.uniform(0.7, 0.95) if rng.random() < 0.5 else rng.uniform(0.06, 0.3)
+    colour = np.clip(value + rng.normal(0, 0.05, 3), 0.03, 0.97)
+    return np.append(rng.uniform(0.09, 0.11), colour).astype(np.float32)
+
+
+def _styles(room: Room) -> tuple[NDArray[np.str_], Array]:
+    """Style name and typical size in metres of every object; each (OBJECTS,)."""
+    style = np.full(OBJECTS, "thing", dtype="<U8")
+    size = np.full(OBJECTS, 1.0)
+    style[:FIRST_BOX], style[SLOPE] = "shell", "shell"
+    for number, (low, high) in enumerate(zip(room.space_low, room.space_high, strict=True)):
+        size[number] = max(high - low)
+    size[SLOPE] = max(size[0], size[1])
+    for number, (box, name) in enumerate(zip(room.boxes, room.box_style, strict=True)):
+        style[FIRST_BOX + number] = "picture" if name == "board" else name
+        size[FIRST_BOX + number] = 2 * max(box[3:6])
+    for number, (ball, name) in enumerate(zip(room.spheres, room.sphere_style, strict=True)):
+        style[FIRST_SPHERE + number], size[FIRST_SPHERE + number] = name, 2 * ball[3]
+    for number, (rod, name) in enumerate(zip(room.cylinders, room.cylinder_style, strict=True)):
+        style[FIRST_CYLINDER + number] = name
+        size[FIRST_CYLINDER + number] = max(2 * rod[2], rod[4] - rod[3])
+    return style, size
+
+
+def _colours(rng: np.random.Generator, count: int, is_shell: NDArray[np.bool_]) -> Array:
+    """Ground colours: pale and greyish for walls, anything for things; (count, 3)."""
+    value = np.where(is_shell, rng.uniform(0.35, 0.85, count), rng.uniform(0.15, 0.85, count))
+    spread = np.where(is_shell, 0.07, 0.2)
+    hue = rng.normal(0.0, 1.0, (count, 3)) * spread[:, None]
+    return np.clip(value[:, None] + hue, 0.06, 0.95)
+
+
+def _share_within_rooms(rng: np.random.Generator, room: Room, columns: tuple[NDArray, ...]) -> None:
+    """Let most rooms wear what the room before wears (so do the two boxes of an L), in place."""
+    before = 0
+    for space, door in enumerate(room.is_door):
+        if door:
+            continue
+        joins_openly = space == 1 and not room.is_door[0]
+        if space and (joins_openly or rng.random() < 0.25):
+            for column in columns:
+                column[space] = column[before]
+        before = space
+    for column in columns:
+        column[SLOPE] = column[0]
+
+
+def draw_lights(rng: np.random.Generator, room: Room) -> NDArray[np.float32]:
+    """Lamps, one to three, the first casts shadows; rows (LIGHTS, LIGHT_COLUMNS)."""
+    table = np.zeros((LIGHTS, LIGHT_COLUMNS), np.float32)
+    table[:, 6] = 1.0
+    spaces = [i for i, door in enumerate(room.is_door) if not door]
+    for light in range(min(max(len(spaces), int(rng.integers(1, LIGHTS + 1))), LIGHTS)):
+        space = spaces[light % len(spaces)]
+        low, high = room.space_low[space], room.space_high[space]
+        places = low + (high - low) * rng.uniform([0.15, 0.15, 0.5], [0.85, 0.85, 0.92], (12, 3))
+        place = places[int(np.argmax(room.clearance(places) + rng.uniform(0, 0.5, 12)))]
+        warm = rng.uniform(-0.15, 0.2)
+        strength = rng.uniform(0.5, 1.3)
+        table[light, :3] = place
+        table[light, 3:6] = strength * np.array([1 + warm, 1.0, 1 - warm])
+        table[light, 6] = rng.uniform(1.2, 4.0) ** 2
+    return table

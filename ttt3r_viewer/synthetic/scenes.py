@@ -1,0 +1,311 @@
+"""Endless video with exact depth and poses: procedural rooms, rendered in torch on any device.
+
+`render_clips` is `draw_worlds` (numpy, one seed at a time, may run in other processes) followed by
+`render_worlds` (torch, all sequences at once). A seed decides everything about its sequence,
+whatever else is in the batch; a longer sequence begins with the shorter one of the same seed.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ttt3r_viewer.synthetic import shading, textures
+from ttt3r_viewer.synthetic.materials import draw_lights, draw_materials, draw_skirting
+from ttt3r_viewer.synthetic.raycast import (
+    FIRST_BOX,
+    FIRST_CYLINDER,
+    FIRST_SPHERE,
+    OBJECTS,
+    Solids,
+    View,
+    keep,
+)
+from ttt3r_viewer.synthetic.rooms import (
+    MAX_BOXES,
+    MAX_CYLINDERS,
+    MAX_SPACES,
+    MAX_SPHERES,
+    Room,
+    draw_room,
+)
+from ttt3r_viewer.synthetic.shading import Shot
+from ttt3r_viewer.synthetic.trajectories import checked_motion, draw_path
+
+TEST_SEEDS = range(0, 500_000)
+"""Seeds for evaluation, tests and demo sequences; no model is trained or chosen on them."""
+VALIDATION_SEEDS = range(500_000, 1_000_000)
+"""Seeds for choices made during training."""
+TRAIN_SEEDS = range(10_000_000, 2**32)
+"""Seeds for training. These rooms also wear other textures than those of all lower seeds."""
+
+_NOTHING = {
+    "boxes": [0.0, 0.0, 0.0, -1.0, -1.0, -1.0, 1.0, 0.0],
+    "spheres": [0.0, 0.0, 0.0, -1.0],
+    "cylinders": [0.0, 0.0, -1.0, 1.0, 0.0],
+}
+"""Solids of negative size, which no ray meets; they fill lists up."""
+_ON_DEVICE = ("spaces", "ceiling", "boxes", "casts_shadow", "exists", "spheres", "cylinders")
+_ON_DEVICE += ("materials", "skirting", "lights", "ambience", "sensor", "noise_start")
+_NOISE_COUNT = 1 << 20
+_RAYS_CPU = 40_960
+_RAYS_GPU = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A batch of rendered sequences."""
+
+    images: Tensor
+    """(batch, frames, height, width, 3) float32 RGB in [0, 1]."""
+    depth: Tensor
+    """(batch, frames, height, width) metres along the camera's z axis, above 0 everywhere."""
+    T_world_camera: Tensor
+    """(batch, frames, 4, 4) OpenCV axes; the world is each sequence's first camera."""
+    focal_px: Tensor
+    """(batch,); square pixels, principal point at (width // 2, height // 2)."""
+
+    def to(self, device: torch.device) -> Clip:
+        """The same on a device."""
+        return Clip(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Worlds:
+    """Sequences drawn but not rendered: plain arrays that can be sent between processes."""
+
+    spaces: NDArray[np.float32]
+    """(batch, MAX_SPACES, 6)"""
+    ceiling: NDArray[np.float32]
+    """(batch, 4)"""
+    boxes: NDArray[np.float32]
+    """(batch, MAX_BOXES, 8)"""
+    casts_shadow: NDArray[np.bool_]
+    """(batch, OBJECTS)"""
+    exists: NDArray[np.bool_]
+    """(batch, OBJECTS) which solids are not padding."""
+    spheres: NDArray[np.float32]
+    """(batch, MAX_SPHERES, 4)"""
+    cylinders: NDArray[np.float32]
+    """(batch, MAX_CYLINDERS, 5)"""
+    materials: NDArray[np.float32]
+    """(batch, OBJECTS, 6, MATERIAL_COLUMNS)"""
+    skirting: NDArray[np.float32]
+    """(batch, 4) height in metres and RGB of the board along the foot of the walls."""
+    lights: NDArray[np.float32]
+    """(batch, LIGHTS, LIGHT_COLUMNS)"""
+    ambience: NDArray[np.float32]
+    """(batch, 6) ambient light RGB, depth of shadows, strength of vignetting, blur."""
+    half_width_tangent: NDArray[np.float32]
+    """(batch,) tangent of half the horizontal field of view."""
+    T_room_camera: NDArray[np.float64]
+    """(batch, frames, 4, 4)"""
+    sensor: NDArray[np.float32]
+    """(batch, frames, 5) target brightness, white balance RGB, deviation of the noise."""
+    noise_start: NDArray[np.int64]
+    """(batch, frames) where the frame's noise begins in the common table."""
+
+
+def render_clips(
+    seeds: Sequence[int],
+    frames: int,
+    height: int,
+    width: int,
+    *,
+    device: torch.device | str,
+    motion: str | None = None,
+    step_scale: float = 1.0,
+    stride: int = 1,
+) -> Clip:
+    """Render one sequence per seed.
+
+    `motion` is one of `trajectories.MOTIONS`, or None to let the seed choose. `step_scale`
+    multiplies translation and rotation per frame; frame k is the path's place k * stride. Raises
+    SettingsError for an unknown motion.
+    """
+    worlds = draw_worlds(seeds, frames, motion=motion, step_scale=step_scale, stride=stride)
+    return render_worlds(worlds, height, width, device=device)
+
+
+def draw_worlds(
+    seeds: Sequence[int],
+    frames: int,
+    *,
+    motion: str | None = None,
+    step_scale: float = 1.0,
+    stride: int = 1,
+) -> Worlds:
+    """Draw rooms, materials, lights and paths for some seeds, on the CPU, without rendering."""
+    checked = None if motion is None else checked_motion(motion)
+    indices = np.arange(frames) * stride
+    rows = []
+    for seed in seeds:
+        room = room_of(seed)
+        paint, path, sensor = (_stream(seed, part) for part in (1, 2, 3))
+        own = textures.TRAINED if seed >= TRAIN_SEEDS.start else textures.HELD_OUT
+        T_room_camera = draw_path(path, room, indices, checked, step_scale)
+        row: dict[str, Any] = _pack_room(room)
+        row["materials"] = draw_materials(paint, room, own)
+        row["lights"] = draw_lights(paint, room)
+        row["skirting"] = draw_skirting(paint)
+        ambient = paint.uniform(0.3, 0.7) * (1 + paint.uniform(-0.08, 0.08, 3))
+        row["ambience"] = np.append(
+            ambient, [paint.uniform(0.2, 1.0), paint.uniform(0.0, 0.35), paint.uniform(0.0, 0.22)]
+        ).astype(np.float32)
+        row["half_width_tangent"] = np.float32(
+            math.tan(math.radians(45 + 45 * paint.beta(3, 3)) / 2)
+        )
+        row["T_room_camera"] = T_room_camera
+        row["sensor"], row["noise_start"] = _draw_sensor(sensor, indices)
+        rows.append(row)
+    return Worlds(**{name: np.stack([row[name] for row in rows]) for name in rows[0]})
+
+
+def room_of(seed: int) -> Room:
+    """The room of a seed, without its colours."""
+    return draw_room(_stream(seed, 0))
+
+
+def _stream(seed: int, part: int) -> np.random.Generator:
+    """Random numbers for one part of a sequence: a change to one part leaves the others alone."""
+    return np.random.Generator(np.random.PCG64([int(seed), part]))
+
+
+def _pack_room(room: Room) -> dict[str, np.ndarray]:
+    """The room's lists as float32 arrays, padded with things that no ray meets."""
+    spaces = np.full((MAX_SPACES, 6), 1e6, np.float32)
+    corners = np.concatenate([np.stack(room.space_low), np.stack(room.space_high)], axis=1)
+    spaces[: len(corners)] = corners
+    padded = {
+        "boxes": (MAX_BOXES, room.boxes),
+        "spheres": (MAX_SPHERES, room.spheres),
+        "cylinders": (MAX_CYLINDERS, room.cylinders),
+    }
+    packed: dict[str, np.ndarray] = {"spaces": spaces, "ceiling": room.ceiling.astype(np.float32)}
+    for name, (most, rows) in padded.items():
+        packed[name] = np.tile(np.array(_NOTHING[name], np.float32), (most, 1))
+        if rows:
+            packed[name][: len(rows)] = rows
+    styles = (room.box_style, room.sphere_style, room.cylinder_style)
+    casts, exists = np.zeros(OBJECTS, bool), np.zeros(OBJECTS, bool)
+    for start, style in zip((FIRST_BOX, FIRST_SPHERE, FIRST_CYLINDER), styles, strict=True):
+        exists[start : start + len(style)] = True
+        casts[start : start + len(style)] = [name not in ("board", "lamp") for name in style]
+    packed["casts_shadow"], packed["exists"] = casts, exists
+    return packed
+
+
+def _draw_sensor(
+    rng: np.random.Generator, indices: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Exposure target, white balance and noise of every frame, and where its noise begins."""
+    target, deviation = rng.uniform(0.3, 0.55), rng.uniform(0.0, 0.02)
+    balance = rng.uniform(-0.1, 0.1, 3)
+    phase, rate = rng.uniform(0, 2 * math.pi, (2, 4)), rng.uniform(0.005, 0.05, (2, 4))
+    waves = np.sin(indices[:, None, None] * rate + phase).sum(axis=1) / 2
+    sensor = np.empty((len(indices), 5), np.float32)
+    sensor[:, 0] = target * (1 + 0.08 * waves[:, 0])
+    sensor[:, 1:4] = 1 + balance + 0.02 * waves[:, 1:] * np.array([1.0, 0.0, -1.0])
+    sensor[:, 4] = deviation
+    steps = rng.integers(0, _NOISE_COUNT, 2) | 1
+    return sensor, (steps[0] + steps[1] * indices * 7919) % _NOISE_COUNT
+
+
+def render_worlds(worlds: Worlds, height: int, width: int, *, device: torch.device | str) -> Clip:
+    """Render drawn sequences on a device."""
+    where = torch.device(device)
+    batch, frames = worlds.T_room_camera.shape[:2]
+    focal = width / (2 * worlds.half_width_tangent)
+    first_inverse = np.linalg.inv(worlds.T_room_camera[:, :1])
+    T_world_camera = first_inverse @ worlds.T_room_camera
+    T_world_camera[:, 0] = np.eye(4)
+    tensors = {name: torch.from_numpy(getattr(worlds, name)).to(where) for name in _ON_DEVICE}
+    tensors["objects"] = shading.object_table(
+        tensors["spaces"], tensors["boxes"], tensors["spheres"], tensors["cylinders"]
+    )
+    tensors["object_columns"] = tensors["objects"].flatten(0, 1).t().contiguous()
+    tensors["material_columns"] = tensors["materials"].flatten(0, 2).t().contiguous()
+    tensors["bank"] = textures.bank_for(worlds.materials[..., :2], where)
+    tensors["T_room_camera"] = torch.from_numpy(worlds.T_room_camera).float().to(where)
+    tensors["focal_px"] = torch.from_numpy(focal).float().to(where)
+    images = torch.empty(batch * frames, height, width, 3, device=where)
+    depth = torch.empty(batch * frames, height, width, device=where)
+    rays = _RAYS_CPU if where.type == "cpu" else _RAYS_GPU
+    chunk = max(rays // (height * width), 1)
+    # A caller's autocast would round the tests of what is in view.
+    with torch.no_grad(), torch.autocast(where.type, enabled=False):
+        for start in range(0, batch * frames, chunk):
+            flat = torch.arange(start, min(start + chunk, batch * frames), device=where)
+            shot = _shot(tensors, flat, frames, height, width)
+            part = slice(start, start + len(flat))
+            images[part], depth[part] = shading.render_shot(shot, height, width)
+    return Clip(
+        images=images.view(batch, frames, height, width, 3),
+        depth=depth.view(batch, frames, height, width),
+        T_world_camera=torch.from_numpy(T_world_camera).float().to(where),
+        focal_px=tensors["focal_px"],
+    )
+
+
+def _shot(tensors: dict[str, Tensor], flat: Tensor, frames: int, height: int, width: int) -> Shot:
+    """Gather what some frames need; `flat` (chunk,) counts through all frames of all sequences."""
+    world, frame = flat // frames, flat % frames
+    T_room_camera = tensors["T_room_camera"][world, frame]
+    focal = tensors["focal_px"][world]
+    spaces, lights = tensors["spaces"][world], tensors["lights"][world]
+    used = int((spaces[..., 0] < 1e5).sum(dim=1).max())
+    # One pixel more on each side than the picture has, so that rounding loses nothing.
+    view = View.of(T_room_camera, (width / 2 + 1) / focal, (height / 2 + 1) / focal)
+    seen, casting = [], []
+    for name, start in (
+        ("boxes", FIRST_BOX),
+        ("spheres", FIRST_SPHERE),
+        ("cylinders", FIRST_CYLINDER),
+    ):
+        rows = tensors[name][world]
+        part = slice(start, start + rows.shape[1])
+        numbers = torch.arange(part.start, part.stop, device=rows.device, dtype=torch.int32)
+        numbers = numbers.expand(len(rows), -1)
+        centre = tensors["objects"][world, part, :3]
+        radius = tensors["objects"][world, part, 3:6].norm(dim=-1)
+        in_view = tensors["exists"][world, part] & view.sees(centre, radius)
+        lit = view.sees_shadow(centre, radius, lights[:, 0, :3])
+        lit = tensors["casts_shadow"][world, part] & lit
+        nothing = torch.tensor(_NOTHING[name], device=rows.device)
+        seen += keep(rows, numbers, in_view, nothing)
+        casting += keep(rows, numbers, lit, nothing)
+    starts = tensors["noise_start"][world, frame].tolist()
+    noise = noise_table(flat.device, height * width * 3)
+    return Shot(
+        spaces=spaces[:, :used],
+        ceiling=tensors["ceiling"][world],
+        seen=Solids(*seen),
+        casting=Solids(*casting),
+        objects=tensors["object_columns"],
+        materials=tensors["material_columns"],
+        bank=tensors["bank"],
+        skirting=tensors["skirting"][world],
+        lights=lights,
+        ambience=tensors["ambience"][world],
+        world=world,
+        T_room_camera=T_room_camera,
+        focal_px=focal,
+        sensor=tensors["sensor"][world, frame],
+        noise=torch.stack([noise[s : s + height * width * 3] for s in starts]),
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def noise_table(device: torch.device, room_left: int) -> Tensor:
+    """Unit normal numbers, of which every frame reads `room_left` from a place of its own."""
+    rng = np.random.Generator(np.random.PCG64(97))
+    table = rng.standard_normal(_NOISE_COUNT, dtype=np.float32)
+    return torch.from_numpy(np.resize(table, _NOISE_COUNT + room_left)).to(device)

@@ -1,0 +1,362 @@
+"""Smooth camera paths through the free space of a procedural room.
+
+Poses are in the room frame (x and y along the walls, z up, metres) with OpenCV camera axes. A path
+is a function of its seed and frame index alone: a longer path begins with the shorter one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, assert_never, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.synthetic.rooms import Room
+
+Array = NDArray[np.float64]
+Motion = Literal["hand-held", "orbit", "walk", "look-around", "loop"]
+MOTIONS: tuple[Motion, ...] = get_args(Motion)
+_MOTION_SHARE = (0.3, 0.15, 0.25, 0.15, 0.15)
+
+MIN_CLEARANCE = 0.25
+"""Metres that a camera keeps from every surface."""
+_PLAN_CLEARANCE = 0.38
+"""Metres that a planned path keeps, so that smoothing and jitter stay within the limit."""
+_FASTEST_TURN_RAD = math.radians(4.0)
+"""Fastest steady turn per frame, whatever was drawn; wandering and jitter come on top."""
+_EYE_M = (1.45, 1.65)
+"""Camera heights of a standing person, which make a room's size readable from one view."""
+_RUN_UP = range(60, 240, 15)
+"""Places of a path that may be a sequence's frame 0: every path sets out slowly, and a camera
+should be on its way when the sequence begins.
+"""
+_OPEN_VIEW_M = 3.0
+"""A sequence begins where the view is as deep as this, or the deepest of its possible places."""
+_JITTER = 0.02
+"""Largest excursion from the planned path by hand jitter, per axis, in metres."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a camera moves and turns, per frame."""
+
+    step_m: float
+    turn_rad: float
+
+
+def checked_motion(name: str) -> Motion:
+    """The motion called `name`; raises SettingsError that lists the known ones."""
+    if name not in MOTIONS:
+        known = ", ".join(MOTIONS)
+        raise SettingsError(f"unknown motion '{name}'; choose one of: {known}")
+    return cast(Motion, name)
+
+
+def draw_path(
+    rng: np.random.Generator,
+    room: Room,
+    indices: NDArray[np.int64],
+    motion: Motion | None,
+    step_scale: float,
+) -> Array:
+    """Camera poses at path indices (frames,), rising from 0: T_room_camera (frames, 4, 4)."""
+    drawn = cast(Motion, str(rng.choice(MOTIONS, p=_MOTION_SHARE)))
+    motion = drawn if motion is None else motion
+    step = math.exp(rng.uniform(math.log(0.012), math.log(0.085)))
+    turn = math.radians(math.exp(rng.uniform(math.log(0.4), math.log(2.6))))
+    pace = Pace(step * step_scale, turn * step_scale)
+    eye = _free_points(rng, room, 48)
+    count = int(indices[-1]) + 1 + _RUN_UP[-1]
+    match motion:
+        case "hand-held":
+            position, yaw = _hand_held(rng, room, eye, count, pace)
+        case "look-around":
+            position, yaw = _look_around(rng, room, eye, count, pace)
+        case "orbit":
+            position, yaw = _orbit(rng, room, eye, count, pace)
+        case "walk" | "loop":
+            position, yaw = _walk(rng, room, eye, count, pace, closed=motion == "loop")
+        case _:
+            assert_never(motion)
+    time = np.arange(count, dtype=np.float64)
+    jitter = rng.uniform(0.1, 0.6) * _JITTER * step_scale
+    wobble = _waves(rng, time, 3, min(0.5 * pace.step_m / max(jitter, 1e-6), 0.5))
+    position = position + min(jitter, _JITTER) * wobble
+    pitch = rng.uniform(-0.4, 0.0) + rng.uniform(0.02, 0.2) * _waves(
+        rng, time, 1, min(0.5 * pace.turn_rad / 0.2, 0.2)
+    )
+    roll = rng.normal(0, 0.03) + 0.05 * _waves(rng, time, 1, min(0.3 * pace.turn_rad / 0.05, 0.2))
+    indices = indices + _beginning(room, position, yaw)
+    return _poses(position[indices], yaw[indices], pitch[indices, 0], roll[indices, 0])
+
+
+def _beginning(room: Room, position: Array, yaw: Array) -> int:
+    """The place of a path at which its sequence begins: one from which the room can be seen."""
+    places = np.array(_RUN_UP)
+    side = yaw[places, None] + np.array([-0.35, 0.0, 0.35])
+    heading = np.stack([np.cos(side), np.sin(side), np.zeros_like(side)], axis=-1)
+    depth_m = _reach(room, np.repeat(position[places], 3, axis=0), heading.reshape(-1, 3))
+    middle_m = np.median(depth_m.reshape(-1, 3), axis=1)
+    return int(places[_first_deep(middle_m, _OPEN_VIEW_M)])
+
+
+def _first_deep(depth_m: Array, enough_m: float) -> int:
+    """Number of the first view that is deep enough, or of the deepest."""
+    deep = np.flatnonzero(depth_m > enough_m)
+    return int(deep[0] if len(deep) else np.argmax(depth_m))
+
+
+def _reach(room: Room, place: Array, heading: Array) -> Array:
+    """How far one can see from places (some, 3) along level headings (some, 3), in metres, or a
+    little less; (some,).
+    """
+    reach = np.zeros(len(heading))
+    for _ in range(6):
+        reach = reach + np.maximum(room.clearance(place + heading * reach[:, None]), 0.0)
+    return reach
+
+
+def _poses(position: Array, yaw: Array, pitch: Array, roll: Array) -> Array:
+    """Camera poses from places (frames, 3) and angles in radians (frames,): (frames, 4, 4)."""
+    ahead = np.stack(
+        [np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)], axis=1
+    )
+    right = np.stack([np.sin(yaw), -np.cos(yaw), np.zeros_like(yaw)], axis=1)
+    down = np.cross(ahead, right)
+    cosine, sine = np.cos(roll)[:, None], np.sin(roll)[:, None]
+    T = np.tile(np.eye(4), (len(yaw), 1, 1))
+    T[:, :3, 0] = cosine * right + sine * down
+    T[:, :3, 1] = cosine * down - sine * right
+    T[:, :3, 2] = ahead
+    T[:, :3, 3] = position
+    return T
+
+
+def _waves(rng: np.random.Generator, time: Array, axes: int, rate: float) -> Array:
+    """Smooth noise of a few sines in [-1, 1] whose slope stays near `rate`; (frames, axes)."""
+    frequency = rate * np.exp(rng.uniform(-1.2, 0.25, (4, axes)))
+    phase = rng.uniform(0, 2 * math.pi, (4, axes))
+    weight = rng.uniform(0.3, 1.0, (4, axes))
+    weight /= weight.sum(axis=0)
+    return (weight * np.sin(time[:, None, None] * frequency + phase)).sum(axis=1)
+
+
+def _free_points(rng: np.random.Generator, room: Room, count: int) -> Array:
+    """Places for a camera, far from everything; the freest first half of them; (some, 3)."""
+    spaces = [i for i, door in enumerate(room.is_door) if not door]
+    pick = rng.choice(spaces, count * 3)
+    low, high = np.stack(room.space_low)[pick], np.stack(room.space_high)[pick]
+    points = low + (high - low) * rng.random((count * 3, 3))
+    points[:, 2] = rng.uniform(*_EYE_M, count * 3)
+    clearance = room.clearance(points)
+    order = np.argsort(-clearance)
+    enough = order[clearance[order] > 0.45]
+    keep = enough if len(enough) >= 4 else order[:4]
+    return points[rng.permutation(keep)[:count]]
+
+
+def _open_yaw(rng: np.random.Generator, room: Room, place: Array) -> float:
+    """A direction in which the view from `place` (3,) is deep; radians."""
+    yaw = rng.uniform(0, 2 * math.pi) + np.arange(8) * 2.4
+    heading = np.stack([np.cos(yaw), np.sin(yaw), np.zeros(8)], axis=1)
+    reach = _reach(room, place[None], heading)
+    return float(yaw[_first_deep(reach, 2.2)])
+
+
+def _hand_held(
+    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: Pace
+) -> tuple[Array, Array]:
+    """A slow drift around one place while the view wanders."""
+    time = np.arange(count, dtype=np.float64)
+    place = eye[0]
+    reach = float(room.clearance(place[None])[0]) - MIN_CLEARANCE - 1.8 * _JITTER
+    reach = max(min(reach / 1.2, rng.uniform(0.15, 0.8)), 0.01)
+    drift = _waves(rng, time, 3, min(3.0 * pace.step_m / reach, 0.3)) * [1.0, 1.0, 0.4]
+    swing = rng.uniform(0.2, 1.0)
+    view = _waves(rng, time, 1, min(3.0 * pace.turn_rad / swing, 0.2))[:, 0]
+    return place + reach * drift, _open_yaw(rng, room, place) + swing * (view - view[0])
+
+
+def _look_around(
+    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: Pace
+) -> tuple[Array, Array]:
+    """Turning on the spot with the lever of an arm, now and then back again."""
+    time = np.arange(count, dtype=np.float64)
+    sway = rng.uniform(0.03, 0.16)
+    drift = _waves(rng, time, 3, min(1.5 * pace.step_m / sway, 0.25)) * [0.4, 0.4, 0.2]
+    swing = rng.uniform(0.5, 3.0)
+    wander = _waves(rng, time, 1, min(2.5 * pace.turn_rad / swing, 0.2))[:, 0]
+    steady = rng.choice([-1.0, 0.0, 1.0]) * 0.6 * pace.turn_rad * time
+    yaw = _open_yaw(rng, room, eye[0]) + steady + swing * (wander - wander[0])
+    arm = sway * 0.6 * np.stack([np.cos(yaw), np.sin(yaw), np.zeros(count)], axis=1)
+    return eye[0] + sway * drift + arm, yaw
+
+
+def _orbit(
+    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: Pace
+) -> tuple[Array, Array]:
+    """Round an ellipse, looking across its middle or outward; a narrow one where little is free."""
+    angle = np.linspace(0, 2 * math.pi, 20, endpoint=False)
+    centre, radius = eye[0], np.full(2, 0.08)
+    for attempt in range(24):
+        low, high = room.space_low[0], room.space_high[0]
+        shrink = 0.5 * (1 - attempt / 26)
+        trial = np.append(
+            (low + (high - low) * rng.uniform(0.35, 0.65, 3))[:2], rng.uniform(*_EYE_M)
+        )
+        radii = (high - low)[:2] * shrink * rng.uniform(0.45, 0.85, 2)
+        ring = trial + np.stack(
+            [radii[0] * np.cos(angle), radii[1] * np.sin(angle), np.zeros(20)], axis=1
+        )
+        if room.clearance(ring).min() > _PLAN_CLEARANCE:
+            centre, radius = trial, radii
+            break
+    time = np.arange(count, dtype=np.float64)
+    spin = rng.choice([-1.0, 1.0])
+    mean_radius = float(radius.mean())
+    rate = min(pace.step_m / mean_radius, 1.5 * pace.turn_rad, _FASTEST_TURN_RAD)
+    around = rng.uniform(0, 2 * math.pi) + spin * rate * time
+    height = 0.05 * _waves(rng, time, 1, min(0.4 * pace.step_m / 0.05, 0.2))
+    position = centre + np.stack(
+        [radius[0] * np.cos(around), radius[1] * np.sin(around), height[:, 0]], axis=1
+    )
+    facing = 0.0 if rng.random() < 0.3 else math.pi
+    swing = rng.uniform(0, 0.4)
+    wander = swing * _waves(rng, time, 1, min(pace.turn_rad / max(swing, 0.05), 0.2))[:, 0]
+    return position, around + facing + wander
+
+
+def _walk(
+    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: Pace, closed: bool
+) -> tuple[Array, Array]:
+    """Along straight ways between free places and through doorways, or round and round one loop."""
+    step_m = max(pace.step_m, 1e-6)
+    needed_m = step_m * 1.3 * count + 2.0
+    # How many corners are drawn depends on the length, so they have a stream of their own.
+    stream = np.random.Generator(np.random.PCG64(int(rng.integers(2**62))))
+    make = _loop_corners if closed else _walk_corners
+    corners = make(stream, room, eye, needed_m)
+    line = _smooth_line(corners, needed_m)
+    time = np.arange(count, dtype=np.float64)
+    speed = 1 + 0.3 * _waves(rng, time, 1, 0.08)[:, 0]
+    travelled = (np.cumsum(speed) - speed[0]) * step_m
+    grid = np.arange(len(line)) * _SPACING
+    position = np.stack([np.interp(travelled, grid, line[:, axis]) for axis in range(3)], axis=1)
+    ahead = np.stack(
+        [np.interp(travelled + 0.35, grid, line[:, axis]) for axis in range(3)], axis=1
+    )
+    heading = np.unwrap(np.arctan2(*(ahead - position).T[1::-1]))
+    swing = rng.uniform(0.1, 1.0)
+    target = heading + swing * _waves(rng, time, 1, min(pace.turn_rad / swing, 0.15))[:, 0]
+    target = target + rng.choice(
+        [0.0, 0.5 * math.pi, -0.5 * math.pi, math.pi], p=[0.7, 0.1, 0.1, 0.1]
+    )
+    return position, _follow(target, min(1.6 * pace.turn_rad, _FASTEST_TURN_RAD))
+
+
+def _follow(target: Array, fastest_rad: float) -> Array:
+    """A yaw that goes after the target with limited speed and soft starts; radians (frames,)."""
+    yaw = np.empty_like(target)
+    here, rate = float(target[0]), 0.0
+    for index, wanted in enumerate(target.tolist()):
+        desired = max(-fastest_rad, min(fastest_rad, 0.15 * (wanted - here)))
+        rate += max(-0.25 * fastest_rad, min(0.25 * fastest_rad, desired - rate))
+        here += rate if index else 0.0
+        yaw[index] = here
+    return yaw
+
+
+_SPACING = 0.03
+"""Metres between the places of a smoothed line."""
+
+
+def _free_ways(room: Room, starts: Array, ends: Array) -> NDArray[np.bool_]:
+    """Whether a camera can go straight from each start to its end; (some, 3) each -> (some,)."""
+    share = np.linspace(0.0, 1.0, 14)[:, None, None]
+    places = starts + share * (ends - starts)
+    return room.clearance(places.reshape(-1, 3)).reshape(14, -1).min(axis=0) > _PLAN_CLEARANCE
+
+
+def _door_places(room: Room, height: float) -> list[Array]:
+    """The middle and the two mouths of every doorway, (3, 3) each."""
+    places = []
+    doors = [space for space, door in enumerate(room.is_door) if door]
+    for space, along in zip(doors, room.door_axis, strict=True):
+        low, high = room.space_low[space], room.space_high[space]
+        middle = np.append((low + high)[:2] / 2, min(height, high[2] - 0.4))
+        mouth = np.zeros(3)
+        mouth[along] = (high - low)[along] / 2 + 0.05
+        places.append(np.stack([middle - mouth, middle, middle + mouth]))
+    return places
+
+
+def _walk_corners(rng: np.random.Generator, room: Room, eye: Array, needed_m: float) -> Array:
+    """Corners of a walk at least `needed_m` long that prefers places not yet visited; (some, 3)."""
+    doors = _door_places(room, eye[0, 2])
+    places = np.concatenate([eye[:16], *doors])
+    attraction = np.ones(len(places))
+    attraction[len(eye[:16]) :] = 3.0
+    ways: dict[int, NDArray[np.bool_]] = {}
+    here, length, corners = 0, 0.0, [places[0]]
+    while length < needed_m:
+        if here not in ways:
+            ways[here] = _free_ways(room, np.broadcast_to(places[here], places.shape), places)
+        distance = np.linalg.norm(places - places[here], axis=1)
+        weight = ways[here] * attraction * np.minimum(distance, 2.5) * (distance > 0.1)
+        if not weight.any():
+            return np.concatenate([corners, _pace_to_and_fro(room, corners[-1], needed_m)])
+        attraction[here] *= 0.3
+        here = int(rng.choice(len(places), p=weight / weight.sum()))
+        length += float(distance[here])
+        corners.append(places[here])
+    return np.stack(corners)
+
+
+def _pace_to_and_fro(room: Room, place: Array, needed_m: float) -> Array:
+    """Corners that go a little way sideways and back, where nothing else can be reached."""
+    reach = max(float(room.clearance(place[None])[0]) - MIN_CLEARANCE - 2 * _JITTER, 0.02)
+    legs = int(needed_m / reach) + 1
+    sideways = np.array([reach, 0.0, 0.0])
+    return np.stack([place + (leg % 2) * sideways for leg in range(1, legs + 1)])
+
+
+def _loop_corners(rng: np.random.Generator, room: Room, eye: Array, needed_m: float) -> Array:
+    """Corners of rounds of one closed way, at least `needed_m` long; (some, 3)."""
+    ring = _ring(rng, room, eye)
+    length = float(np.linalg.norm(np.diff(ring, axis=0), axis=1).sum())
+    rounds = math.ceil(needed_m / max(length, 0.02)) + 1
+    return np.concatenate([ring[:-1]] * rounds + [ring[-1:]])
+
+
+def _ring(rng: np.random.Generator, room: Room, eye: Array) -> Array:
+    """Corners of a closed way around the middle of some free places; first and last agree."""
+    for _ in range(16 if len(eye) >= 5 else 0):
+        ring = eye[rng.choice(len(eye), int(rng.integers(3, 6)), replace=False)]
+        ring = ring[np.argsort(np.arctan2(*(ring - ring.mean(axis=0)).T[1::-1]))]
+        closed = np.concatenate([ring, ring[:1]])
+        length = np.linalg.norm(np.diff(closed, axis=0), axis=1).sum()
+        if length > 2.0 and _free_ways(room, closed[:-1], closed[1:]).all():
+            return closed
+    start = eye[0]
+    partners = eye[_free_ways(room, np.broadcast_to(start, eye.shape), eye)]
+    far = partners[np.argmax(np.linalg.norm(partners - start, axis=1))] if len(partners) else start
+    if np.linalg.norm(far - start) < 0.1:
+        return np.concatenate([start[None], _pace_to_and_fro(room, start, 0.0), start[None]])
+    return np.stack([start, far, start])
+
+
+def _smooth_line(corners: Array, needed_m: float) -> Array:
+    """Places every `_SPACING` along the corners, corners rounded; (some, 3)."""
+    pieces = np.linalg.norm(np.diff(corners, axis=0), axis=1)
+    along = np.concatenate([[0.0], np.cumsum(np.maximum(pieces, 1e-9))])
+    grid = np.arange(0.0, min(along[-1], needed_m + 1.0), _SPACING)
+    line = np.stack([np.interp(grid, along, corners[:, axis]) for axis in range(3)], axis=1)
+    half = 8
+    window = np.hanning(2 * half + 3)[1:-1]
+    window /= window.sum()
+    padded = np.concatenate([np.repeat(line[:1], half, 0), line, np.repeat(line[-1:], half, 0)])
+    columns = [np.convolve(padded[:, axis], window, mode="valid") for axis in range(3)]
+    return np.stack(columns, axis=1).astype(np.float64)

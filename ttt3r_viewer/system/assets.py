@@ -1,0 +1,46 @@
+"""Where the files that travel with the program are: the miniature's weights, its demo sequences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ttt3r_viewer.errors import InputError
+
+DEMOS = ("loop", "walk", "hand-held")
+"""Demo sequences by name; the first is what is shown where no input is given."""
+DEMO_PREFIX = "demo:"
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def asset_path(name: str) -> Path:
+    """The file or folder `name` of `assets/`, installed or in a checkout.
+
+    A wheel carries it as `ttt3r_viewer/_assets`. Errors: `InputError` where it is in neither place.
+    """
+    places = (_PACKAGE / "_assets", _PACKAGE.parent / "assets")
+    for place in places:
+        if (place / name).exists():
+            return place / name
+    raise InputError(
+        f"the program's own file {name} is in neither {places[0]} nor {places[1]}: install "
+        "ttt3r-viewer again"
+    )
+
+
+def demo_path(name: str = DEMOS[0]) -> Path:
+    """The folder of a demo sequence. Errors: `InputError` for a name that is none."""
+    if name not in DEMOS:
+        raise InputError(f"there is no demo {name!r}; there are: {', '.join(DEMOS)}")
+    return asset_path("demo") / name
+
+
+def with_demos(given: str | None) -> str:
+    """The input that was given, a demo's folder where it is none or `demo:NAME`.
+
+    Errors: `InputError` for a demo that there is not.
+    """
+    if given is None:
+        return str(demo_path())
+    if given.startswith(DEMO_PREFIX):
+        return str(demo_path(given.removeprefix(DEMO_PREFIX)))
+    return given

@@ -1,0 +1,131 @@
+"""Where the program's log goes: a file of bounded size in a session's folder, else the terminal.
+
+What is meant for a person is said in one line by the commands; this is for finding out afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from ttt3r_viewer import __version__
+from ttt3r_viewer.errors import OutputError
+from ttt3r_viewer.system.text import hide_passwords, printable
+
+PACKAGE = "ttt3r_viewer"
+FILE_BYTES = 2 * 2**20
+OLDER_FILES = 2
+LOG_FILES = ("log.txt", *(f"log.txt.{number + 1}" for number in range(OLDER_FILES)))
+"""The newest first; each but the first is as long as `FILE_BYTES`."""
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def logging_to_terminal() -> Iterator[None]:
+    """Show warnings, and tracebacks of our own mistakes, on stderr; `log_into` changes that until
+    the end.
+    """
+    root = logging.getLogger()
+    level = logging.getLogger(PACKAGE).level
+    root.addHandler(_terminal(logging.WARNING))
+    try:
+        yield
+    finally:
+        for kind in (_Terminal, _SessionFile):
+            _remove(root, kind)
+        logging.getLogger(PACKAGE).setLevel(level)
+
+
+def log_into(folder: Path | None, level: str, *, fresh: bool) -> None:
+    """Log what is of `level` or worse into log.txt of a folder that has been claimed, behind what
+    stands there or, if `fresh`, in its place; other packages' warnings too.
+
+    The terminal keeps the warnings, without tracebacks. Without a folder it has all. Raises
+    `OutputError` where the file cannot be written.
+    """
+    root, number = logging.getLogger(), logging.getLevelNamesMapping()[level.upper()]
+    _remove(root, _SessionFile)  # that of a session before, in the same process
+    logging.getLogger(PACKAGE).setLevel(number)
+    if folder is None:
+        # What a run says of itself would hide the address of the page; who asks for it gets it.
+        number = number if level == "debug" else max(number, logging.WARNING)
+        _replace_terminal(root, _terminal(number))
+        return
+    try:
+        if fresh:
+            for name in LOG_FILES:
+                (folder / name).unlink(missing_ok=True)
+        handler = _SessionFile(folder / LOG_FILES[0])
+    except OSError as error:
+        raise OutputError(
+            f"{folder / LOG_FILES[0]}: {error.strerror}; name another folder"
+        ) from error
+    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+    terminal = _terminal(max(number, logging.WARNING))
+    # The commands, or the page, say in a line what a traceback is about.
+    terminal.addFilter(lambda record: not record.exc_info)
+    _replace_terminal(root, terminal)
+    log.info("ttt3r-viewer %s, Python %s", __version__, platform.python_version())
+
+
+def log_file() -> Path | None:
+    """The file that is logged into, if any."""
+    handlers = logging.getLogger().handlers
+    files = (Path(one.baseFilename) for one in handlers if isinstance(one, _SessionFile))
+    return next(files, None)
+
+
+class _Plain(logging.Formatter):
+    """Without passwords, and without bytes that are no text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide_passwords(printable(super().format(record)))
+
+
+class _Terminal(logging.StreamHandler):
+    """Writes to stderr as it is when the record comes, below any progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+class _SessionFile(RotatingFileHandler):
+    """A log that cannot be written, as on a full disk, is no reason to disturb anyone."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=FILE_BYTES, backupCount=OLDER_FILES, encoding="utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what the disk did not take is tried once more here
+            super().close()
+
+
+def _terminal(level: int) -> logging.Handler:
+    handler = _Terminal()
+    handler.setLevel(level)
+    handler.setFormatter(_Plain("%(message)s"))
+    return handler
+
+
+def _replace_terminal(root: logging.Logger, handler: logging.Handler) -> None:
+    _remove(root, _Terminal)
+    root.addHandler(handler)
+
+
+def _remove(root: logging.Logger, kind: type[logging.Handler]) -> None:
+    for one in root.handlers[:]:
+        if isinstance(one, kind):
+            root.removeHandler(one)
+            one.close()

@@ -1,0 +1,69 @@
+"""The tour of a page: recorded view by view, and kept in the session's folder where it has one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ttt3r_viewer.errors import OutputError, SettingsError
+from ttt3r_viewer.recording.tour import TOUR_FILE, Keyframe, Tour, read_tour, write_tour
+
+NOT_KEPT = "Kept only until the program ends: name a folder with --output to keep it."
+
+
+class TourBook:
+    """The keyframes, saved whole after every change. Callbacks, all on one loop, change it."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Read what the session's `folder` holds; None where there is no session.
+
+        A file that cannot be read is left as it is: the note says why, and what is recorded then
+        is not saved.
+        """
+        self._path = None if folder is None else folder / TOUR_FILE
+        self.tour: Tour | None = None
+        """None while there is no keyframe; replaced, never changed."""
+        self.note = NOT_KEPT if folder is None else ""
+        """Why the tour is not saved; empty where it is."""
+        if self._path is not None and self._path.exists():
+            try:
+                self.tour = read_tour(self._path)
+            except SettingsError as error:
+                self._path = None
+                self.note = f"{error}. That file is left alone: this tour is not saved."
+
+    @property
+    def keyframes(self) -> tuple[Keyframe, ...]:
+        """The views in their order."""
+        return () if self.tour is None else self.tour.keyframes
+
+    def add(self, keyframe: Keyframe) -> None:
+        """Take another view as the last one."""
+        self._keep((*self.keyframes, keyframe))
+
+    def remove_last(self) -> None:
+        """Forget the last view; harmless where there is none."""
+        self._keep(self.keyframes[:-1])
+
+    def clear(self) -> None:
+        """Forget all views, and the file."""
+        self._keep(())
+
+    def pace(self, seconds: float) -> None:
+        """Take so long, more than 0, from each view to the next."""
+        self._keep(tuple(replace(one, seconds=seconds) for one in self.keyframes))
+
+    def _keep(self, keyframes: tuple[Keyframe, ...]) -> None:
+        self.tour = Tour(keyframes) if keyframes else None
+        if self._path is None:
+            return
+        try:
+            if self.tour is None:
+                self._path.unlink(missing_ok=True)
+            else:
+                write_tour(self._path, self.tour)
+            self.note = ""
+        except OutputError as error:
+            self.note = f"not saved: {error}"
+        except OSError as error:
+            self.note = f"{self._path} could not be removed: {error.strerror}"

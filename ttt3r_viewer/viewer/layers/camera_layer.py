@@ -1,0 +1,180 @@
+"""The cameras of a lane: the shown one with its picture, the path, and small past ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import viser
+from numpy.typing import NDArray
+
+from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
+from ttt3r_viewer.scene.budget import Layout
+from ttt3r_viewer.scene.store import LaneScene, SeenFrame
+from ttt3r_viewer.types import Camera
+from ttt3r_viewer.viewer.layers.colors import PLASMA, RGB, apply_color_map, frame_share, line_colors
+from ttt3r_viewer.viewer.view_settings import ViewSettings
+from ttt3r_viewer.viewer.widgets import Page
+
+LIVE_DEPTH = 0.14
+"""Length of the shown camera as a share of the scene's median depth."""
+PAST_DEPTH = 0.045
+PATH_POINTS = 1000
+PAST_CAMERAS = 200
+PAST_SPACING = 0.1
+"""Past cameras stand at least this share of the median depth apart, or they hide each other."""
+REFRESH_SEC = 1.0
+"""Path and past cameras are sent again at most this often while the scene grows."""
+REFRESH_FRAMES = 600
+"""Of a longer path so many frames a second, because all of it is sent."""
+LIVE_COLOR = (255, 170, 60)
+OLDEST_SHARE = 0.55
+"""A path in a lane's colour begins with this share of it, so that its direction is seen."""
+
+
+class CameraLayer:
+    """Keeps one lane's cameras in the page equal to the scene; called by the publisher only."""
+
+    def __init__(self, page: Page, root: str, color: RGB | None) -> None:
+        """`root` is the node that all names begin with; without `color`, paths tell the time."""
+        self._page = page
+        self._color = color
+        self._name = f"{root}/camera"
+        page.scene.add_frame(self._name, show_axes=False)
+        self._live: viser.CameraFrustumHandle | None = None
+        self._live_key: object = None
+        self._past: dict[str, viser.LineSegmentsHandle] = {}
+        self._past_key: object = None
+        self._past_sent_at_sec = -math.inf
+
+    @property
+    def node_count(self) -> int:
+        """Number of nodes of this layer in the page."""
+        return 1 + len(self._past) + (self._live is not None)
+
+    def update(
+        self, lane: LaneScene, settings: ViewSettings, position: int, now_sec: float, running: bool
+    ) -> None:
+        """Send what changed; `position` is the shown frame, from 0, or -1 while there is none."""
+        self._send_live(lane, settings, position)
+        generation = lane.layout.generation
+        key = (generation, position, settings.show_cameras, settings.show_path)
+        growing = settings.live and running and position > 0
+        rest_sec = max(REFRESH_SEC, len(lane.frames) / REFRESH_FRAMES)
+        due = now_sec - self._past_sent_at_sec >= rest_sec
+        if key != self._past_key and (due or not growing):
+            self._send_past(lane, settings, position)
+            self._past_key, self._past_sent_at_sec = key, now_sec
+
+    def _send_live(self, lane: LaneScene, settings: ViewSettings, position: int) -> None:
+        key = (position, lane.layout.generation, settings.show_cameras)
+        if key == self._live_key:
+            return
+        self._live_key = key
+        if position < 0 or not settings.show_cameras:
+            if self._live is not None:
+                self._live.remove()
+                self._live = None
+            return
+        frame = lane.frames[position]
+        camera = frame.camera
+        self._live = self._page.scene.add_camera_frustum(
+            f"{self._name}/live",
+            fov=camera.fov_y_rad,
+            aspect=camera.aspect,
+            scale=frustum_scale(camera, LIVE_DEPTH * lane.layout.median_depth),
+            thickness=2.5,
+            thickness_units="screen",
+            color=self._color or LIVE_COLOR,
+            image=frame.picture,
+            wxyz=quaternion_wxyz_from_matrix(camera.T_world_camera[:3, :3]),
+            position=camera.T_world_camera[:3, 3],
+        )
+
+    def _send_past(self, lane: LaneScene, settings: ViewSettings, position: int) -> None:
+        frames, layout, color = lane.frames[: position + 1], lane.layout, self._color
+        path, past = f"{self._name}/path", f"{self._name}/past"
+        if settings.show_path and len(frames) > 1:
+            self._send_lines(path, *path_segments(frames, layout, color), thickness=2.0)
+        else:
+            self._remove_lines(path)
+        if settings.show_cameras and len(frames) > 1:
+            self._send_lines(past, *past_frusta(frames, layout, color), thickness=1.2)
+        else:
+            self._remove_lines(past)
+
+    def _send_lines(
+        self, name: str, points: NDArray[np.float32], colors: NDArray[np.uint8], thickness: float
+    ) -> None:
+        self._past[name] = self._page.scene.add_line_segments(
+            name, points, colors, thickness=thickness, thickness_units="screen"
+        )
+
+    def _remove_lines(self, name: str) -> None:
+        if name in self._past:
+            self._past.pop(name).remove()
+
+
+def frustum_scale(camera: Camera, depth: float) -> float:
+    """Give viser's `scale` of a frustum whose picture stands `depth` in front of the camera.
+
+    viser divides the pyramid of depth 1 by the cube root of its volume before it scales it.
+    """
+    half_height = math.tan(camera.fov_y_rad / 2)
+    return depth * (half_height * half_height * camera.aspect / 3) ** (1 / 3)
+
+
+def camera_colors(frames: NDArray[np.intp], layout: Layout, color: RGB | None) -> NDArray[np.uint8]:
+    """Give the colours (N, 3) of frames (N,): their time as strength of a colour, or on a map."""
+    share = frame_share(frames, layout)
+    if color is None:
+        return apply_color_map(share, PLASMA)
+    strength = OLDEST_SHARE + (1 - OLDEST_SHARE) * share
+    return line_colors(strength[:, None] * np.array(color))
+
+
+def path_segments(
+    frames: Sequence[SeenFrame], layout: Layout, color: RGB | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Give the line through the camera centres: points and colours (segments, 2, 3)."""
+    chosen = np.unique(np.linspace(0, len(frames) - 1, PATH_POINTS).astype(np.intp))
+    centers = np.stack([frames[i].camera.T_world_camera[:3, 3] for i in chosen.tolist()])
+    colors = camera_colors(chosen, layout, color)
+    pairs = [np.stack([values[:-1], values[1:]], axis=1) for values in (centers, colors)]
+    return pairs[0].astype(np.float32), pairs[1].astype(np.uint8)
+
+
+def past_frusta(
+    frames: Sequence[SeenFrame], layout: Layout, color: RGB | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Give small pyramids of chosen frames: points and colours (8 * cameras, 2, 3)."""
+    chosen = spaced_frames(frames, PAST_SPACING * layout.median_depth)
+    chosen = chosen[:: -(-len(chosen) // PAST_CAMERAS)]
+    depth = PAST_DEPTH * layout.median_depth
+    segments = [pyramid_segments(frames[i].camera, depth) for i in chosen.tolist()]
+    colors = camera_colors(chosen, layout, color)
+    return (
+        np.concatenate(segments).astype(np.float32),
+        np.broadcast_to(colors[:, None, None, :], (len(chosen), 8, 2, 3)).reshape(-1, 2, 3),
+    )
+
+
+def spaced_frames(frames: Sequence[SeenFrame], spacing: float) -> NDArray[np.intp]:
+    """Choose the first frame, and each that is at least `spacing` from the one chosen before."""
+    centers = np.stack([frame.camera.T_world_camera[:3, 3] for frame in frames])
+    chosen = [0]
+    for i, center in enumerate(centers):
+        if np.linalg.norm(center - centers[chosen[-1]]) >= spacing:
+            chosen.append(i)
+    return np.array(chosen)
+
+
+def pyramid_segments(camera: Camera, depth: float) -> NDArray[np.float64]:
+    """Give the four rays and four picture edges of a camera, (8, 2, 3) in the world."""
+    y = math.tan(camera.fov_y_rad / 2)
+    x = y * camera.aspect
+    corners = np.array([[-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]]) * depth
+    rays = np.stack([np.zeros_like(corners), corners], axis=1)
+    edges = np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
+    return transform_points(camera.T_world_camera, np.concatenate([rays, edges]))

@@ -1,0 +1,233 @@
+"""The lanes of the page: a root node for each, where it stands, its name, and how far they drift.
+
+Everything of lane K is below `/lanes/K` (in a guest's own view another root), so that one message
+shows, hides or moves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import viser
+from numpy.typing import NDArray
+
+from ttt3r_viewer.scene.budget import robust_range
+from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
+from ttt3r_viewer.system.memory import give_back
+from ttt3r_viewer.types import Status
+from ttt3r_viewer.viewer.layers.camera_layer import CameraLayer
+from ttt3r_viewer.viewer.layers.chunks import automatic_point_size
+from ttt3r_viewer.viewer.layers.colors import LANE_COLORS, line_colors
+from ttt3r_viewer.viewer.layers.point_layer import PointLayer
+from ttt3r_viewer.viewer.view_settings import ViewSettings
+from ttt3r_viewer.viewer.widgets import Page, assign_changed
+
+SHARED_LANES = "/lanes"
+"""The root of what all browsers are shown."""
+DRIFT_NODE = f"{SHARED_LANES}/drift"
+SIDE_DEPTH = 1.5
+"""What is seen to the left and right of all cameras, together, as a share of the median depth."""
+LABEL_HEIGHT = 0.12
+"""Distance between a lane and its name, as a share of the scene's median depth."""
+BAR_WIDTH = 0.3
+"""Width of the bar in the lane's colour under its name, as a share of the median depth."""
+
+
+@dataclass
+class _LaneNodes:
+    """What the page has of one lane."""
+
+    root: viser.FrameHandle
+    points: PointLayer
+    cameras: CameraLayer
+    label_root: viser.FrameHandle | None = None
+    label: viser.LabelHandle | None = None
+    label_key: object = None
+    offset: float = 0.0
+    """Where the root stands on the world's x axis."""
+
+    @property
+    def node_count(self) -> int:
+        """Number of nodes of this lane in the page; a name has a root, a text and a bar."""
+        label = 3 if self.label is not None else 0
+        return 1 + self.points.node_count + self.cameras.node_count + label
+
+
+class LaneLayer:
+    """Keeps the page's lanes equal to the scene; called by the publisher only."""
+
+    def __init__(self, page: Page, root: str = SHARED_LANES) -> None:
+        self._page = page
+        self._name = root
+        self._root = page.scene.add_frame(root, show_axes=False)
+        self._lanes: list[_LaneNodes] = []
+        self._epoch = 0
+        self._width = 0.0
+        self._width_key: object = None
+        self._drift: viser.LineSegmentsHandle | None = None
+        self._drift_key: object = None
+        self.point_size = 0.01
+        self.points_shown_by_lane: tuple[int, ...] = ()
+        """How many points of each lane the page draws now."""
+
+    @property
+    def node_count(self) -> int:
+        """Number of nodes of all lanes in the page."""
+        return 1 + (self._drift is not None) + sum(lane.node_count for lane in self._lanes)
+
+    @property
+    def offsets(self) -> tuple[float, ...]:
+        """Where each lane's root stands on the world's x axis."""
+        return tuple(lane.offset for lane in self._lanes)
+
+    def update(
+        self, snapshot: SceneSnapshot, settings: ViewSettings, position: int, now_sec: float
+    ) -> None:
+        """Send what changed and show what the settings ask for.
+
+        `settings` are those that hold for this number of lanes; `position` is the frame that the
+        page stands at, from 0, or -1 while there is none.
+        """
+        count = len(snapshot.lanes)
+        if snapshot.epoch != self._epoch or count != len(self._lanes):
+            self._rebuild(count)
+            self._epoch = snapshot.epoch
+        visible = settings.visible_lanes(count)
+        self.point_size = settings.point_size or automatic_point_size(snapshot.layout)
+        self._place(snapshot, settings)
+        for k, (nodes, lane) in enumerate(zip(self._lanes, snapshot.lanes, strict=True)):
+            running = snapshot.status.phase == "running"
+            nodes.points.update(
+                lane, settings, position, now_sec, self.point_size, snapshot.archive
+            )
+            nodes.cameras.update(lane, settings, position, now_sec, running)
+            self._send_label(k, lane, lane_name(snapshot.status, k), settings)
+            assign_changed(nodes.root, visible=k in visible)
+        self._send_drift(snapshot, settings, position)
+        self.points_shown_by_lane = tuple(
+            nodes.points.points_shown if k in visible else 0 for k, nodes in enumerate(self._lanes)
+        )
+
+    def remove(self) -> None:
+        """Take all lanes away, and their root; nothing may be asked of this layer afterwards."""
+        self._root.remove()
+
+    def _rebuild(self, count: int) -> None:
+        """Take away all lanes with everything below them, and make empty ones."""
+        assert count <= len(LANE_COLORS), "more lanes than colours"
+        with self._page.atomic():
+            for lane in self._lanes:
+                lane.root.remove()
+            if self._drift is not None:
+                self._drift.remove()
+        if self._lanes:
+            give_back()
+        self._drift = self._drift_key = self._width_key = None
+        self._lanes = []
+        for k in range(count):
+            name, color = f"{self._name}/{k}", LANE_COLORS[k]
+            self._lanes.append(
+                _LaneNodes(
+                    root=self._page.scene.add_frame(name, show_axes=False),
+                    points=PointLayer(self._page, name, k, color, count),
+                    cameras=CameraLayer(self._page, name, color if count > 1 else None),
+                )
+            )
+
+    def _place(self, snapshot: SceneSnapshot, settings: ViewSettings) -> None:
+        """Move the roots apart where lanes are side by side, by one width for a whole layout."""
+        key = tuple(lane.layout.generation for lane in snapshot.lanes)
+        if key != self._width_key:
+            self._width_key = key
+            self._width = scene_width(snapshot.lanes)
+        step = settings.spacing * self._width if settings.arrangement == "side by side" else 0.0
+        for k, lane in enumerate(self._lanes):
+            if lane.offset != k * step:
+                lane.offset = k * step
+                lane.root.position = (lane.offset, 0.0, 0.0)
+
+    def _send_label(self, k: int, lane: LaneScene, name: str, settings: ViewSettings) -> None:
+        """Write the lane's name above it; where lanes lie on each other, names would too."""
+        nodes = self._lanes[k]
+        wanted = bool(lane.frames) and settings.arrangement != "overlay"
+        key = (lane.layout.generation, name)
+        if wanted and key != nodes.label_key:
+            nodes.label_key = key
+            root, half = f"{self._name}/{k}/label", BAR_WIDTH / 2 * lane.layout.median_depth
+            with self._page.atomic():
+                nodes.label_root = self._page.scene.add_frame(
+                    root, show_axes=False, position=label_position(lane)
+                )
+                nodes.label = self._page.scene.add_label(
+                    f"{root}/text", name, anchor="bottom-center", font_screen_scale=1.2
+                )
+                self._page.scene.add_line_segments(
+                    f"{root}/bar",
+                    np.array([[[-half, 0.0, 0.0], [half, 0.0, 0.0]]], np.float32),
+                    np.broadcast_to(line_colors(LANE_COLORS[k]), (1, 2, 3)),
+                    thickness=6.0,
+                    thickness_units="screen",
+                )
+        if nodes.label_root is not None:
+            assign_changed(nodes.label_root, visible=wanted)
+
+    def _send_drift(self, snapshot: SceneSnapshot, settings: ViewSettings, position: int) -> None:
+        """Join the shown cameras of lanes that lie on each other: that is how far they drift."""
+        visible = settings.visible_lanes(len(snapshot.lanes))
+        apart = settings.arrangement != "overlay"
+        if position < 0 or len(visible) < 2 or apart or not settings.show_cameras:
+            visible = ()
+        key = (position, visible)
+        if key == self._drift_key:
+            return
+        self._drift_key = key
+        if visible:
+            self._drift = self._page.scene.add_line_segments(
+                f"{self._name}/drift",
+                *drift_segments(snapshot.lanes, visible, position),
+                thickness=3.0,
+                thickness_units="screen",
+            )
+        elif self._drift is not None:
+            self._drift.remove()
+            self._drift = None
+
+
+def lane_name(status: Status, lane: int) -> str:
+    """Give the rule of a lane with its parameters, in words; its number before the run says so."""
+    return status.lanes[lane].text if lane < len(status.lanes) else f"Lane {lane + 1}"
+
+
+def scene_width(lanes: Sequence[LaneScene]) -> float:
+    """Give how much room the widest lane takes along the world's x axis, in two digits."""
+    widths = [0.0]
+    for lane in lanes:
+        if lane.frames:
+            x = np.stack([frame.camera.T_world_camera[0, 3] for frame in lane.frames])
+            low, high = robust_range(x)
+            widths.append(high - low + SIDE_DEPTH * lane.layout.median_depth)
+    return float(f"{max(widths):.2g}")
+
+
+def label_position(lane: LaneScene) -> NDArray[np.float64]:
+    """Give the point (3,) above the middle of a lane's cameras and above nearly all its points."""
+    centers = np.stack([frame.camera.T_world_camera[:3, 3] for frame in lane.frames])
+    x, _, z = np.median(centers, axis=0)
+    depth = lane.layout.median_depth
+    # The cameras look at things in front of them, above which a name is seen best.
+    return np.array([x, -lane.layout.height_range[1] - LABEL_HEIGHT * depth, z + depth / 2])
+
+
+def drift_segments(
+    lanes: Sequence[LaneScene], visible: Sequence[int], position: int
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Join a frame's cameras, the first lane's to each other's.
+
+    Gives points and colours (visible lanes - 1, 2, 3); each end has its lane's colour.
+    """
+    centers = [lanes[k].frames[position].camera.T_world_camera[:3, 3] for k in visible]
+    points = [[centers[0], center] for center in centers[1:]]
+    colors = [[LANE_COLORS[visible[0]], LANE_COLORS[k]] for k in visible[1:]]
+    return np.array(points, np.float32), line_colors(colors)

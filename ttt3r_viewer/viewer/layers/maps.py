@@ -1,0 +1,302 @@
+"""Maps as pictures: values on a grid, their scale with its numbers, marks, and the gain's history.
+
+A map is (rows, columns) of numbers; NaN is a cell that has none. A picture is (height, width, 3)
+RGB, 8 bits.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from ttt3r_viewer.viewer.layers.colors import RGB, VIRIDIS, apply_color_map
+
+Scale = tuple[float, float]
+Floats = NDArray[np.floating]
+Picture = NDArray[np.uint8]
+
+WIDTH_PX = 300
+"""About as wide as the panel."""
+STATE_PX = 200
+"""Side of the state map, beside which its scale has room."""
+BAR_PX, TEXT_PX, GAP_PX = 8, 12, 4
+BACKGROUND: RGB = (46, 46, 46)
+TEXT_COLOR: RGB = (225, 225, 225)
+NO_VALUE: RGB = (70, 70, 70)
+TOKEN_COLOR: RGB = (255, 120, 40)
+"""The picked token, and the patches that it takes from. Viridis has neither of the two colours."""
+PATCH_COLOR: RGB = (255, 60, 255)
+"""The picked patch, and the tokens that it speaks to."""
+
+HISTORY_COLUMNS = 400
+HISTORY_ROWS = 192
+AGE_BLOCK = 256
+
+
+def robust_scale(values: Floats) -> Scale:
+    """Give percentiles 2 and 98 of the finite values; (0, 1) where there are none."""
+    finite = values[np.isfinite(values)].astype(np.float64)
+    if not len(finite):
+        return 0.0, 1.0
+    low, high = np.percentile(finite, (2.0, 98.0))
+    return float(low), float(high)
+
+
+def scale_numbers(scale: Scale) -> tuple[str, str]:
+    """Write both ends with as few digits, three at least, as it takes to tell them apart."""
+    low, high = scale
+    for digits in range(3, 7):
+        texts = f"{low:.{digits}g}", f"{high:.{digits}g}"
+        if texts[0] != texts[1]:
+            return texts
+    return f"{low:.3g}", f"{high:.3g}"
+
+
+def on_grid(values: Floats, columns: int) -> Floats:
+    """Lay values (n,) out row by row, `columns` wide, and fill the last row with NaN."""
+    rows = -(-len(values) // columns)
+    grid = np.full(rows * columns, np.nan, np.float32)
+    grid[: len(values)] = values
+    return grid.reshape(rows, columns)
+
+
+def color_map(values: Floats, scale: Scale) -> Picture:
+    """Give the colour of every value (...,) on the scale; (..., 3) RGB."""
+    low, high = scale
+    flat = values.reshape(-1).astype(np.float64)
+    known = np.isfinite(flat)
+    colors = np.empty((len(flat), 3), np.uint8)
+    colors[~known] = NO_VALUE
+    colors[known] = apply_color_map((flat[known] - low) / max(high - low, 1e-12), VIRIDIS)
+    return colors.reshape(*values.shape, 3)
+
+
+def enlarge(values: NDArray, rows: int, columns: int) -> NDArray:
+    """Repeat (or leave out) the cells of (r, c, ...) so that they fill (rows, columns, ...)."""
+    r, c = values.shape[:2]
+    return values[np.arange(rows) * r // rows][:, np.arange(columns) * c // columns]
+
+
+def outline(
+    picture: Picture, cells: Iterable[int], rows: int, columns: int, color: RGB, thick: int = 2
+) -> None:
+    """Draw a frame inside each of the cells, counted row by row, of a grid over the picture."""
+    height, width = picture.shape[:2]
+    for cell in cells:
+        row, column = divmod(int(cell), columns)
+        top, bottom = row * height // rows, (row + 1) * height // rows
+        left, right = column * width // columns, (column + 1) * width // columns
+        thin = max(min(thick, (bottom - top) // 3, (right - left) // 3), 1)
+        picture[top : top + thin, left:right] = color
+        picture[bottom - thin : bottom, left:right] = color
+        picture[top:bottom, left : left + thin] = color
+        picture[top:bottom, right - thin : right] = color
+
+
+def with_color_bar(picture: Picture, scale: Scale, unit: str) -> Picture:
+    """Put the colours below the picture, with the number at either end and the unit between."""
+    width = picture.shape[1]
+    height = GAP_PX + BAR_PX + GAP_PX // 2 + TEXT_PX + GAP_PX
+    legend = Image.new("RGB", (width, height), BACKGROUND)
+    ramp = apply_color_map(np.linspace(0.0, 1.0, width), VIRIDIS)
+    legend.paste(Image.fromarray(np.repeat(ramp[None], BAR_PX, axis=0)), (0, GAP_PX))
+    draw, font = ImageDraw.Draw(legend), ImageFont.load_default(TEXT_PX)
+    low, high = scale_numbers(scale)
+    y = GAP_PX + BAR_PX
+    draw.text((3, y), low, TEXT_COLOR, font)
+    draw.text((width - 3, y), high, TEXT_COLOR, font, anchor="ra")
+    draw.text((width // 2, y), unit, TEXT_COLOR, font, anchor="ma")
+    return np.concatenate([picture, np.asarray(legend)])
+
+
+def beside_color_bar(picture: Picture, scale: Scale, unit: str) -> Picture:
+    """Put the colours to the right of a narrow picture, the largest number at the top."""
+    height, width = picture.shape[:2]
+    legend = Image.new("RGB", (WIDTH_PX - width, height), BACKGROUND)
+    ramp = apply_color_map(np.linspace(1.0, 0.0, height), VIRIDIS)
+    legend.paste(Image.fromarray(np.repeat(ramp[:, None], BAR_PX, axis=1)), (GAP_PX, 0))
+    draw, font = ImageDraw.Draw(legend), ImageFont.load_default(TEXT_PX)
+    low, high = scale_numbers(scale)
+    x = GAP_PX + BAR_PX + GAP_PX
+    draw.text((x, 0), high, TEXT_COLOR, font)
+    draw.text((x, height - 3), low, TEXT_COLOR, font, anchor="ls")
+    words = "\n".join(textwrap.wrap(unit, 13))
+    draw.multiline_text((x, height // 2), words, TEXT_COLOR, font, anchor="lm")
+    return np.concatenate([picture, np.asarray(legend)], axis=1)
+
+
+def png(picture: Picture) -> bytes:
+    """Encode a picture."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def state_picture(
+    values: Floats, columns: int, unit: str, token: int, lit: Sequence[int] = ()
+) -> Picture:
+    """Draw the tokens' values (state,) on their grid, with their scale.
+
+    `token` is framed in its colour, and those in `lit` in that of the patch they belong to.
+    """
+    grid = on_grid(values, columns)
+    rows, scale = len(grid), robust_scale(values)
+    cell = max(STATE_PX // max(columns, rows), 1)
+    picture = enlarge(color_map(grid, scale), rows * cell, columns * cell)
+    outline(picture, lit, rows, columns, PATCH_COLOR)
+    outline(picture, (token,), rows, columns, TOKEN_COLOR, 3)
+    return beside_color_bar(picture, scale, unit)
+
+
+def picture_height(aspect: float) -> int:
+    """How high an input picture of this width over height is drawn, without its scale, in px."""
+    return round(WIDTH_PX / aspect)
+
+
+def overlay_picture(
+    picture: Picture,
+    values: Floats | None,
+    opacity: float,
+    unit: str,
+    *,
+    patches: tuple[int, int],
+    top: Sequence[int] = (),
+    picked: int | None = None,
+) -> Picture:
+    """Lay a map over the input picture; None lays nothing.
+
+    `patches` are the rows and columns of the patch grid, on which the cells in `top` are framed in
+    the token's colour and `picked` in its own.
+    """
+    height = picture_height(picture.shape[1] / picture.shape[0])
+    wide = Image.fromarray(picture).resize((WIDTH_PX, height), Image.Resampling.BILINEAR)
+    result = np.array(wide)
+    scale = (0.0, 1.0)
+    if values is not None:
+        scale = robust_scale(values)
+        # A cell without a value shows the picture as it is.
+        share = np.where(np.isfinite(values), opacity, 0.0)
+        colors = enlarge(color_map(values, scale), height, WIDTH_PX)
+        share = enlarge(share, height, WIDTH_PX)[..., None]
+        result = (result * (1 - share) + colors * share).round().astype(np.uint8)
+    outline(result, top, *patches, TOKEN_COLOR)
+    outline(result, () if picked is None else (picked,), *patches, PATCH_COLOR)
+    return result if values is None else with_color_bar(result, scale, unit)
+
+
+class GainHistory:
+    """The gains of all frames so far, and the least and largest in equal stretches of frames.
+
+    Each frame costs as much as the one before: stretches become twice as long where there would
+    be too many.
+    """
+
+    def __init__(self, columns: int = HISTORY_COLUMNS) -> None:
+        """At most `columns` stretches, an even number."""
+        assert columns % 2 == 0, columns
+        self._limit = columns
+        self._table = np.zeros((0, 0), np.float16)
+        self._low = self._high = np.zeros((0, 0), np.float32)
+        self._sum = np.zeros(0)
+        self.count = 0
+        """How many frames were added."""
+        self.stretch = 1
+        """How many frames share a column."""
+
+    def add(self, gain: NDArray[np.float16]) -> None:
+        """Take the next frame's gains (state,)."""
+        if self.count == 0:
+            self._table = np.zeros((64, len(gain)), np.float16)
+            self._low = np.zeros((self._limit, len(gain)), np.float32)
+            self._high = np.zeros_like(self._low)
+            self._sum = np.zeros(len(gain))
+        if self.count == len(self._table):
+            self._table = np.concatenate([self._table, np.zeros_like(self._table)])
+        if self.count == self._limit * self.stretch:
+            half = self._limit // 2
+            self._low[:half] = np.minimum(self._low[0::2], self._low[1::2])
+            self._high[:half] = np.maximum(self._high[0::2], self._high[1::2])
+            self.stretch *= 2
+        self._table[self.count] = gain
+        self._sum += gain
+        column, inside = divmod(self.count, self.stretch)
+        known = (self._low[column], self._high[column]) if inside else (gain, gain)
+        self._low[column] = np.minimum(known[0], gain)
+        self._high[column] = np.maximum(known[1], gain)
+        self.count += 1
+
+    @property
+    def rows(self) -> NDArray[np.float16]:
+        """The gains (frame, state) of all frames."""
+        return self._table[: self.count]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """The mean gain of each token (state,) over all frames."""
+        return self._sum / max(self.count, 1)
+
+    def decimated(self) -> Floats:
+        """Give (state, columns): of each stretch, what lies farthest from the token's mean."""
+        columns = -(-self.count // self.stretch)
+        low, high, mean = self._low[:columns], self._high[:columns], self.mean
+        return np.where(high - mean >= mean - low, high, low).T
+
+
+def frames_since_above(rows: NDArray[np.float16], threshold: float) -> NDArray[np.float64]:
+    """Count for each token the frames since its gain (frame, state) was last above the threshold.
+
+    0 where it is so in the last frame; the number of frames where it never was.
+    """
+    count, state = rows.shape
+    age = np.full(state, float(count))
+    for stop in range(count, 0, -AGE_BLOCK):
+        open_tokens = np.flatnonzero(age == count)
+        if not len(open_tokens):
+            break
+        block = rows[max(stop - AGE_BLOCK, 0) : stop][::-1, open_tokens] > threshold
+        found = block.any(axis=0)
+        age[open_tokens[found]] = count - stop + block.argmax(axis=0)[found]
+    return age
+
+
+def history_picture(
+    history: GainHistory, *, by_mean: bool, token: int, position: int, unit: str
+) -> Picture:
+    """Draw tokens (downwards) over time (to the right); lines mark the token and the frame.
+
+    By mean, the tokens that accept most are at the top. Where there are more tokens than rows,
+    each row is the mean of equally many neighbours.
+    """
+    values = history.decimated()
+    order = np.argsort(-history.mean, kind="stable") if by_mean else np.arange(len(values))
+    group = -(-len(values) // HISTORY_ROWS)
+    starts = np.arange(0, len(values), group)
+    sizes = np.diff(np.append(starts, len(values)))
+    shown = np.add.reduceat(values[order], starts, axis=0) / sizes[:, None]
+    rows, columns = shown.shape
+    # First frames, which every token accepts in full, would leave the others one colour.
+    varied = np.ptp(shown, axis=0) > 0
+    scale = robust_scale(shown[:, varied] if varied.any() else shown)
+    height = rows * max(HISTORY_ROWS // rows, 1)
+    picture = enlarge(color_map(shown, scale), height, max(WIDTH_PX, columns))
+    width = picture.shape[1]
+    row = int(np.flatnonzero(order == token)[0]) // group
+    column = min(position // history.stretch, columns - 1)
+    picture[(2 * row + 1) * height // (2 * rows)] = TOKEN_COLOR
+    picture[:, (2 * column + 1) * width // (2 * columns)] = PATCH_COLOR
+    return with_color_bar(picture, scale, unit)
+
+
+def histogram_steps(
+    values: Floats, bins: int = 32
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Count the finite values between their least and largest, as the corners of a staircase."""
+    counts, edges = np.histogram(values[np.isfinite(values)].astype(np.float64), bins)
+    x = np.repeat(edges, 2)
+    y = np.concatenate([[0.0], np.repeat(counts, 2), [0.0]])
+    return x, y

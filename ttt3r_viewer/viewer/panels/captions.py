@@ -1,0 +1,119 @@
+"""What a room reads while the scene is presented: HTML laid over the page, in large letters.
+
+viser puts what `add_html` takes inside the panel. Nothing around it is transformed there, so that
+a fixed position is one on the whole page; and a style that it brings hides the panel itself.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ttt3r_viewer.metrics.comparison import MISSING
+from ttt3r_viewer.types import Status
+from ttt3r_viewer.viewer.layers.colors import LANE_COLORS, css_color
+from ttt3r_viewer.viewer.widgets import escape
+
+KEYS = (
+    ("Space", "pause, and go on; at the end: show the growth again"),
+    ("G", "show the growth again from the first frame"),
+    ("O", "orbit round the scene"),
+    ("F", "follow the camera"),
+    ("T", "play or stop the tour"),
+    ("M", "add this view to the tour"),
+    ("B", "blink between the first two lanes"),
+    ("C", "lanes side by side, or on each other"),
+    ("J  K  L", "a frame back, a frame forward, the newest"),
+    ("P", "save a screenshot, twice as large"),
+    ("H", "captions, or the panel"),
+    ("?", "these keys"),
+)
+
+# `:has` lets the rule name the panel by what is in it: viser's own class names change.
+STYLE = """<style>
+.mantine-Paper-root:has(.ttt3r-present) { visibility: hidden; box-shadow: none; }
+.ttt3r-present { visibility: visible; position: fixed; inset: 0; pointer-events: none;
+  color: #fff; font-size: clamp(16px, 1.75vw, 60px); line-height: 1.3;
+  text-shadow: 0 0 0.15em #000, 0 0 0.5em #000; }
+.ttt3r-present > div { position: absolute; }
+.ttt3r-title { left: 1.4em; top: 1em; max-width: 62%; font-size: 1.45em; font-weight: 600; }
+.ttt3r-logo { right: 1.4em; top: 1.15em; max-width: 30%; text-align: right; opacity: 0.8; }
+.ttt3r-lanes { left: 2em; bottom: 1.4em; max-width: 68%; }
+.ttt3r-lanes > div { display: flex; align-items: center; gap: 0.6em; white-space: nowrap;
+  transition: opacity 0.15s; }
+.ttt3r-lanes i { flex: none; width: 0.8em; height: 0.8em; border-radius: 50%;
+  box-shadow: 0 0 0.4em #000; }
+.ttt3r-lanes span { overflow: hidden; text-overflow: ellipsis; }
+.ttt3r-lanes b { font-variant-numeric: tabular-nums; font-weight: 600; }
+.ttt3r-frame { right: 2em; bottom: 1.4em; text-align: right; font-variant-numeric: tabular-nums; }
+</style>"""
+
+
+@dataclass(frozen=True)
+class LaneCaption:
+    """What is said of one lane."""
+
+    name: str
+    ate: float | None
+    """So far, in the unit of the true poses; None where they are not known."""
+    shown: bool
+    """Whether the lane is drawn now."""
+
+
+def captions_html(
+    title: str,
+    logo_text: str,
+    status: Status,
+    frame: tuple[int, int | None],
+    lanes: Sequence[LaneCaption],
+) -> str:
+    """Lay the captions along the page's edges, and hide the panel.
+
+    `frame` is the number of the shown frame, from 1, and how many there are or will be, if known.
+    """
+    number, total = frame
+    of_total = "" if total is None else f" of {total:,}"
+    rows = "".join(_lane_html(k, lane) for k, lane in enumerate(lanes))
+    trouble = ""
+    if status.phase == "failed":
+        trouble = f'<div style="color:#ff8787">{escape(status.message, 200)}</div>'
+    elif status.phase in ("starting", "paused"):
+        trouble = f'<div style="color:#ffd43b">{status.phase}</div>'
+    return (
+        f'{STYLE}<div class="ttt3r-present" data-testid="present">'
+        f'<div class="ttt3r-title" data-testid="present-title">{escape(title, 120)}</div>'
+        f'<div class="ttt3r-logo" data-testid="present-logo">{escape(logo_text, 60)}</div>'
+        f'<div class="ttt3r-lanes" data-testid="present-lanes">{rows}</div>'
+        f'<div class="ttt3r-frame" data-testid="present-frame">{trouble}'
+        f"frame {number:,}{of_total}</div></div>"
+    )
+
+
+def _lane_html(lane: int, caption: LaneCaption) -> str:
+    ate = ""
+    if caption.ate is not None:
+        number = f"{caption.ate:.3f}" if math.isfinite(caption.ate) else MISSING
+        ate = f"<b>ATE {number}</b>"
+    return (
+        f'<div style="opacity:{1.0 if caption.shown else 0.3}">'
+        f'<i style="background:{css_color(LANE_COLORS[lane])}"></i>'
+        f"<span>{escape(caption.name, 80)}</span>{ate}</div>"
+    )
+
+
+def keys_html() -> str:
+    """List the keys in a box in the middle of the page, over whatever is there."""
+    rows = "".join(
+        f'<tr><td style="padding:0.1em 1em 0.1em 0;text-align:right;font-weight:600;'
+        f'white-space:nowrap;color:#74c0fc">{html.escape(key)}</td><td>{html.escape(text)}</td></tr>'
+        for key, text in KEYS
+    )
+    return (
+        '<div data-testid="keys" style="visibility:visible;position:fixed;left:50%;top:50%;'
+        "transform:translate(-50%,-50%);z-index:20;pointer-events:none;color:#fff;"
+        "font-size:clamp(13px,1.35vw,46px);line-height:1.45;background:rgba(20,20,22,.92);"
+        'border:1px solid #555;border-radius:0.6em;padding:0.9em 1.6em;max-width:92vw">'
+        f'<table style="border-collapse:collapse">{rows}</table></div>'
+    )

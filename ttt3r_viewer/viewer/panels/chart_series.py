@@ -1,0 +1,299 @@
+"""What the charts plot: a number for every lane and frame, thinned so that peaks survive."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.errors import EvaluationError
+from ttt3r_viewer.metrics.comparison import LaneFrame, lane_separation
+from ttt3r_viewer.metrics.ground_truth import GroundTruth
+from ttt3r_viewer.metrics.running import RunningAlignment
+from ttt3r_viewer.scene.store import SceneSnapshot, SeenFrame
+
+ChartName = Literal[
+    "Gain",
+    "State change",
+    "Confidence",
+    "Step length",
+    "Lane separation",
+    "ATE so far",
+    "Rotation error",
+]
+CHART_TEXTS: dict[ChartName, str] = {
+    "Gain": "Mean gain of the state tokens, in a band from their 10th to their 90th percentile",
+    "State change": "|S now - S before| / |S before|, over all state tokens",
+    "Confidence": "Mean confidence of a frame's points",
+    "Step length": "How far the camera moved since the frame before",
+    "Lane separation": "Distance from the camera of lane 1, after Sim3 alignment of the paths",
+    "ATE so far": "Root mean square position error of all frames up to here, after Sim3 alignment",
+    "Rotation error": "Mean angle in degrees to the true rotation since the first frame",
+}
+Part = Literal["value", "low", "high"]
+Column = Literal[
+    "gain", "gain_low", "gain_high", "state_change", "confidence", "step", "ate", "rotation"
+]
+
+LINE_POINTS = 600
+"""The panel is about 300 pixels wide, and twice that where a chart is opened large."""
+MOST_MARKS = 60
+"""So many of the latest marks of either kind are drawn; each takes three points of every line."""
+SPIKE_FOOT, SPIKE_TOP = -1.0, 2.0
+"""Marks are drawn on a scale from 0 to 1, so that the foot line between them is out of sight."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened right before a frame."""
+
+    frame: int
+    """Number of the frame in the whole input, from 1 as people count."""
+    kind: Literal["change", "reset"]
+    text: str
+    """What is in force from here on; empty for a reset."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Which lane a plotted line belongs to, and whether it is an edge of its band."""
+
+    lane: int
+    part: Part = "value"
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """One chart's lines, ready to be plotted."""
+
+    lines: tuple[Line, ...] = ()
+    data: tuple[NDArray[np.float64], ...] = ()
+    """x, then one array per line, then the spikes of changes and those of resets; all finite and
+    of one length. Empty where there is nothing to plot.
+    """
+    message: str = ""
+    """Why there is nothing to plot."""
+
+
+class LaneHistory:
+    """The numbers of every frame of one lane, and what is measured of it against the truth."""
+
+    def __init__(self, ground_truth: GroundTruth | None) -> None:
+        self.columns: dict[Column, list[float]] = {
+            "gain": [],
+            "gain_low": [],
+            "gain_high": [],
+            "state_change": [],
+            "confidence": [],
+            "step": [],
+            "ate": [],
+            "rotation": [],
+        }
+        self.measured: list[LaneFrame] = []
+        self._ground_truth = ground_truth
+        self._running = RunningAlignment()
+
+    def add(self, frame: SeenFrame) -> None:
+        """Take the next frame."""
+        pose = frame.camera.T_world_camera
+        before = self.measured[-1].T_world_camera if self.measured else pose
+        columns = self.columns
+        columns["gain"].append(frame.gain_mean)
+        columns["gain_low"].append(frame.gain_range[0])
+        columns["gain_high"].append(frame.gain_range[1])
+        columns["state_change"].append(frame.state_change)
+        columns["confidence"].append(frame.confidence_mean)
+        columns["step"].append(float(np.linalg.norm(pose[:3, 3] - before[:3, 3])))
+        self.measured.append(LaneFrame.of(frame))
+        if self._ground_truth is not None:
+            true_pose = self._ground_truth.pose_of(frame.index, frame.time_sec, frame.name)
+            ate_m = rotation_deg = math.nan
+            if true_pose is not None:
+                try:
+                    self._running.add(true_pose, pose)
+                    ate_m, rotation_deg = self._running.ate_sim3_m, self._running.rotation_error_deg
+                except EvaluationError:
+                    # This one pose cannot be judged, and the table below the charts says why.
+                    pass
+            columns["ate"].append(ate_m)
+            columns["rotation"].append(rotation_deg)
+
+
+class History:
+    """Every lane's numbers, each computed once when its frame is new. One thread at a time."""
+
+    def __init__(self, ground_truth: GroundTruth | None) -> None:
+        self.ground_truth = ground_truth
+        self._begin(-1, 1)
+
+    def _begin(self, epoch: int, lanes: int) -> None:
+        self._epoch = epoch
+        self.lanes = [LaneHistory(self.ground_truth) for _ in range(lanes)]
+        self.frame_numbers: list[int] = []
+        self.marks: list[Mark] = []
+        self._last: tuple[SeenFrame, ...] = ()
+        """The latest frame of every lane."""
+
+    def update(self, snapshot: SceneSnapshot) -> bool:
+        """Take what is new in the scene, all of it after a restart; whether anything was."""
+        begun = (snapshot.epoch, len(snapshot.lanes)) != (self._epoch, len(self.lanes))
+        if begun:
+            self._begin(snapshot.epoch, len(snapshot.lanes))
+        known = len(self.frame_numbers)
+        for row in range(known, len(snapshot.frames)):
+            self._add(tuple(lane.frames[row] for lane in snapshot.lanes))
+        return begun or len(snapshot.frames) > known
+
+    def _add(self, frames: tuple[SeenFrame, ...]) -> None:
+        number = frames[0].index + 1
+        if self._last:
+            self.marks.extend(marks_between(number, self._last, frames))
+        self._last = frames
+        self.frame_numbers.append(number)
+        for lane, frame in zip(self.lanes, frames, strict=True):
+            lane.add(frame)
+
+    def offered(self) -> tuple[ChartName, ...]:
+        """Give the charts that these lanes, with or without ground truth, can have."""
+        return tuple(
+            name
+            for name in CHART_TEXTS
+            if (name != "Lane separation" or len(self.lanes) > 1)
+            and (name not in ("ATE so far", "Rotation error") or self.ground_truth is not None)
+        )
+
+    def chart(self, name: ChartName) -> Chart:
+        """Give a chart of every frame so far."""
+        try:
+            columns = self._columns(name)
+        except EvaluationError as error:
+            return Chart(message=str(error))
+        return make_chart(self.frame_numbers, columns, self.marks)
+
+    def _columns(self, name: ChartName) -> dict[Line, Sequence[float] | NDArray[np.float64]]:
+        match name:
+            case "Gain":
+                parts: dict[Part, Column] = {
+                    "value": "gain",
+                    "low": "gain_low",
+                    "high": "gain_high",
+                }
+            case "State change":
+                parts = {"value": "state_change"}
+            case "Confidence":
+                parts = {"value": "confidence"}
+            case "Step length":
+                parts = {"value": "step"}
+            case "ATE so far":
+                parts = {"value": "ate"}
+            case "Rotation error":
+                parts = {"value": "rotation"}
+            case "Lane separation":
+                first = self.lanes[0].measured
+                others = enumerate(self.lanes[1:], start=1)
+                return {Line(k): lane_separation(first, lane.measured) for k, lane in others}
+            case _:
+                assert_never(name)
+        return {
+            Line(k, part): lane.columns[column]
+            for k, lane in enumerate(self.lanes)
+            for part, column in parts.items()
+        }
+
+
+def marks_between(number: int, before: Sequence[SeenFrame], now: Sequence[SeenFrame]) -> list[Mark]:
+    """Give the marks at frame `number`: what is in force since then, and whether a reset came."""
+    several = len(now) > 1
+    changes = [
+        f"lane {k + 1}: {new.rule}" if several else new.rule
+        for k, (old, new) in enumerate(zip(before, now, strict=True))
+        if new.rule != old.rule
+    ]
+    every = now[0].reset_every
+    if every != before[0].reset_every:
+        changes.append(f"reset every {every} frames" if every else "no more resets")
+    marks = [Mark(number, "change", "; ".join(changes))] if changes else []
+    if now[0].segment != before[0].segment:
+        marks.append(Mark(number, "reset", ""))
+    return marks
+
+
+def make_chart(
+    frame_numbers: Sequence[int],
+    columns: dict[Line, Sequence[float] | NDArray[np.float64]],
+    marks: Sequence[Mark],
+) -> Chart:
+    """Thin the columns and add the marks' spikes.
+
+    A gap (a number that is not finite) is bridged by a straight line; frames before the first and
+    after the last number of all lines are left out, and so is a line without any number.
+    """
+    found = {line: np.asarray(values, dtype=np.float64) for line, values in columns.items()}
+    finite = {line: np.isfinite(values) for line, values in found.items()}
+    lines = tuple(line for line in found if finite[line].any())
+    if not lines:
+        return Chart(message="no number yet")
+    known = np.flatnonzero(np.any([finite[line] for line in lines], axis=0))
+    span = slice(known[0], known[-1] + 1)
+    x = np.asarray(frame_numbers, dtype=np.float64)
+    values = np.stack(
+        [np.interp(x[span], x[finite[line]], found[line][finite[line]]) for line in lines], axis=1
+    )
+    x = x[span]
+    spikes = [
+        np.array([m.frame for m in marks if m.kind == kind and x[0] <= m.frame <= x[-1]], float)
+        for kind in ("change", "reset")
+    ]
+    spikes = [at[-MOST_MARKS:] for at in spikes]
+    rows = extreme_rows(values, LINE_POINTS)
+    return Chart(lines, _with_spikes(x, values, rows, spikes))
+
+
+def extreme_rows(values: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
+    """Choose at most `limit` rows of (n, columns) finite numbers, in order.
+
+    The first and last row are kept, and in each of equal stretches the row of every column's
+    smallest and of its largest number, so that no peak is lost. Needs a limit of at least two rows
+    per column, and two more.
+    """
+    count, columns = values.shape
+    if count <= limit:
+        return np.arange(count)
+    stretches = (limit - 2) // (2 * columns)
+    assert stretches > 0, (limit, columns)
+    edges = np.linspace(0, count, stretches + 1).astype(np.intp)
+    chosen = [np.array([0, count - 1])]
+    for start, end in itertools.pairwise(edges):
+        stretch = values[start:end]
+        chosen += [start + stretch.argmin(axis=0), start + stretch.argmax(axis=0)]
+    extremes = np.unique(np.concatenate(chosen))
+    # Columns that rise or fall together leave room, which evenly spaced rows make use of.
+    even = np.linspace(0, count - 1, limit - len(extremes)).astype(np.intp)
+    return np.union1d(extremes, even)
+
+
+def _with_spikes(
+    x: NDArray[np.float64],
+    values: NDArray[np.float64],
+    rows: NDArray[np.intp],
+    spikes: Sequence[NDArray[np.float64]],
+) -> tuple[NDArray[np.float64], ...]:
+    """Add three rows at each mark, of the frame's own values, in which the mark goes up and down.
+
+    A vertical line so needs no gap in the data, which viser's plots cannot carry.
+    """
+    marked = [np.repeat(np.searchsorted(x, at), 3) for at in spikes]
+    all_rows = np.concatenate([rows, *marked])
+    order = np.argsort(all_rows, kind="stable")
+    columns = []
+    for number, at in enumerate(marked):
+        heights = [np.full(len(each), SPIKE_FOOT) for each in (rows, *marked)]
+        heights[number + 1] = np.tile([SPIKE_FOOT, SPIKE_TOP, SPIKE_FOOT], len(at) // 3)
+        columns.append(np.concatenate(heights)[order])
+    kept = all_rows[order]
+    return (x[kept], *values[kept].T, *columns)

@@ -1,0 +1,384 @@
+"""The gate: the one port that browsers reach, in front of viser, which lets everybody in.
+
+It answers for Host, Origin and token, hands files and websockets through to viser on a port of this
+machine, and drops every message that is not on the list in `client_messages.py`. It runs in a
+thread with an asyncio loop of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import http.client
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl, urlencode
+from weakref import WeakKeyDictionary
+
+import viser
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from ttt3r_viewer.errors import ViewerServerError
+from ttt3r_viewer.viewer.server import access as rules
+from ttt3r_viewer.viewer.server import client_messages
+from ttt3r_viewer.viewer.server.access import Access, Role
+from ttt3r_viewer.viewer.server.address import free_port
+from ttt3r_viewer.viewer.server.client_messages import Widgets
+from ttt3r_viewer.viewer.server.clients import Visitor, close_door
+
+MAX_CLIENTS = 32
+"""Websockets at a time; a page is one, a twin view two."""
+MESSAGES_PER_SEC = 300
+"""A browser that says more is read more slowly; the page sends about 40 while a person drags."""
+FRAMES_AHEAD = 2
+"""What the gate takes from viser before the browser has it: viser leaves out what is outdated."""
+PING_TIMEOUT_SEC = 180.0
+"""A large scene on a line of 1 Mbit/s takes that long, and the answer comes only after it."""
+INNER_TIMEOUT_SEC = 10.0
+MOST_TRIES = 5
+"""So often a port may be taken by another program between its choice and its use."""
+STOP_SEC = 1.0
+CLOSE_SEC = 0.3
+INNER_HOST = "127.0.0.1"
+SOCKET_PATH = re.compile(r"/(lane/\d{1,2})?")
+FILE_PATH = re.compile(r"/[A-Za-z0-9._/-]*")
+CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1008, 1009, 1011, 1012, 1013})
+"""Of the codes that end a websocket, those that may be sent on."""
+
+logger = logging.getLogger(__name__)
+_wire = logging.getLogger(f"{__name__}.wire")
+# websockets would write every request with its token, and a traceback for each that is refused.
+_wire.setLevel(logging.CRITICAL + 1)
+
+MakeHtml = Callable[[], bytes]
+"""Gives a page; nothing at all while there is no such page."""
+
+
+class Gate:
+    """Serves viser's page to those who may see it."""
+
+    def __init__(
+        self,
+        server: viser.ViserServer,
+        access: Access,
+        *,
+        host: str,
+        port: int,
+        pages: Mapping[str, MakeHtml],
+        guest_widgets: Widgets,
+    ) -> None:
+        """`port` is a free one. `pages` are our own, by path. Of all widgets guests may move those
+        that `guest_widgets` gives.
+        """
+        self._access = access
+        self._host = host
+        self.port = port
+        self._pages = pages
+        self._inner_port = server.get_port()
+        self._key = close_door(server)
+        self._widgets: dict[Role, Widgets] = {
+            "owner": client_messages.widgets_of(server),
+            "guest": guest_widgets,
+        }
+        self._names = rules.own_names(host)
+        self._loopback = rules.is_loopback(host)
+        self._sessions = rules.Sessions()
+        self._throttle = rules.Throttle()
+        self._visitors: WeakKeyDictionary[ServerConnection, Visitor] = WeakKeyDictionary()
+        self.clients = 0
+        """Websockets that are open now."""
+        self.dropped = 0
+        """Messages that were not passed on."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Open the port, or where it has been taken meanwhile another free one.
+
+        Raises ViewerServerError where none can be had.
+        """
+        tries = 1
+        while (error := self._open()) is not None:
+            if error.errno != errno.EADDRINUSE or tries == MOST_TRIES:
+                raise ViewerServerError(
+                    f"--port {self.port} cannot be served on {self._host} ({error.strerror}): "
+                    "give another one"
+                ) from error
+            self.port = free_port(self._host, self.port)
+            tries += 1
+
+    def _open(self) -> OSError | None:
+        """Begin to serve; why it cannot be, where it cannot."""
+        ready = threading.Event()
+        trouble: list[OSError] = []
+
+        def run() -> None:
+            try:
+                asyncio.run(self._serve(ready))
+            except OSError as error:
+                trouble.append(error)
+            finally:
+                ready.set()
+
+        self._thread = threading.Thread(target=run, name="page-gate", daemon=True)
+        self._thread.start()
+        ready.wait()
+        return trouble[0] if trouble else None
+
+    def stop(self) -> None:
+        """Close the port and all connections, and end the thread."""
+        if self._loop is not None and self._stopping is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._thread is not None:
+            self._thread.join(STOP_SEC)
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        server = await serve(
+            self._pass_through,
+            self._host,
+            self.port,
+            process_request=self._answer,
+            select_subprotocol=lambda _, offered: next(
+                (one for one in offered if one.startswith("viser-v")), None
+            ),
+            server_header=None,
+            compression=None,
+            max_size=client_messages.MAX_RENDER_BYTES,
+            max_queue=16,
+            ping_timeout=PING_TIMEOUT_SEC,
+            close_timeout=CLOSE_SEC,
+            logger=_wire,
+        )
+        ready.set()
+        await self._stopping.wait()
+        server.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(server.wait_closed(), CLOSE_SEC)
+
+    # Requests.
+
+    async def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer a request, or let a websocket begin with None."""
+        try:
+            return await self._decide(connection, request)
+        except Exception:
+            logger.exception("a request could not be answered")
+            return _text(500, "This page cannot be served now: the program's log says why.")
+
+    async def _decide(self, connection: ServerConnection, request: Request) -> Response | None:
+        stranger = self._refuse_stranger(request)
+        if stranger is not None:
+            return stranger
+        path, _, query = request.path.partition("?")
+        websocket = any("websocket" in one.lower() for one in request.headers.get_all("Upgrade"))
+        if not websocket and path == "/" and self._access.owner_token is not None:
+            fields = parse_qsl(query, keep_blank_values=True)
+            tokens = [value for name, value in fields if name == "token"]
+            if tokens:
+                rest = urlencode([(name, value) for name, value in fields if name != "token"])
+                return self._exchange(tokens[0], rest, _address_of(connection))
+        visitor = self._visitor(request)
+        if visitor is None:
+            return _no_token(request)
+        if websocket:
+            if self.clients >= MAX_CLIENTS:
+                return _text(503, f"{MAX_CLIENTS} browsers are connected already: close one.")
+            if not SOCKET_PATH.fullmatch(path):
+                return _text(404, "There is no such websocket.")
+            self._visitors[connection] = visitor
+            return None
+        if path in self._pages:
+            page = self._pages[path]()
+            return _html(page) if page else _text(404, "This page needs two lanes: give --rules.")
+        if not FILE_PATH.fullmatch(path):
+            return _text(404, "There is no such page.")
+        zipped = any("gzip" in one for one in request.headers.get_all("Accept-Encoding"))
+        return await asyncio.to_thread(self._file, path, zipped)
+
+    def _refuse_stranger(self, request: Request) -> Response | None:
+        """Refuse what another page, or a name that is not ours, sends."""
+        hosts, origins = request.headers.get_all("Host"), request.headers.get_all("Origin")
+        one_host = hosts[0] if len(hosts) == 1 else ""
+        if not rules.host_allowed(one_host, self._names, loopback=self._loopback):
+            return _text(
+                403, "This page has no such name: open it by IP address, or name it in --host."
+            )
+        if len(origins) > 1 or not rules.origin_allowed(next(iter(origins), None), one_host):
+            return _text(403, "Another page may not use this one: open its own address.")
+        return None
+
+    def _exchange(self, token: str, query: str, address: str) -> Response:
+        """Give a session's cookie for a token, and an address without it."""
+        now_sec = time.monotonic()
+        wait_sec = self._throttle.wait_sec(address, now_sec)
+        if wait_sec > 0:
+            answer = _text(
+                429, f"Too many wrong tokens came from your address: wait {wait_sec:.0f} s."
+            )
+            answer.headers["Retry-After"] = str(round(wait_sec) + 1)
+            return answer
+        role = self._access.role_of(token)
+        if role is None:
+            self._throttle.failed(address, now_sec)
+            return _text(
+                403,
+                "This token is not the one of this run: open the link that the program printed.",
+            )
+        self._throttle.succeeded(address)
+        answer = _text(303, "The page is at /.")
+        answer.headers["Location"] = f"/?{query}" if query else "/"
+        cookie = f"{self._cookie}={self._sessions.begin(role)}"
+        answer.headers["Set-Cookie"] = f"{cookie}; Path=/; HttpOnly; SameSite=Strict"
+        return answer
+
+    @property
+    def _cookie(self) -> str:
+        """Browsers send a cookie to all ports of a host, so its name tells ours apart."""
+        return f"ttt3r-view-{self.port}"
+
+    def _visitor(self, request: Request) -> Visitor | None:
+        if self._access.owner_token is None:
+            return Visitor("owner")
+        value = rules.cookie_value(request.headers.get_all("Cookie"), self._cookie)
+        role = self._sessions.role_of(value)
+        return None if role is None or value is None else Visitor(role, rules.short_name(value))
+
+    def _file(self, path: str, zipped: bool) -> Response:
+        """Fetch a file of viser's page."""
+        inner = http.client.HTTPConnection(INNER_HOST, self._inner_port, timeout=INNER_TIMEOUT_SEC)
+        with contextlib.closing(inner):
+            inner.request("GET", path, headers={"Accept-Encoding": "gzip" if zipped else ""})
+            answer = inner.getresponse()
+            if answer.status != 200:
+                return _text(404, "There is no such page.")
+            headers = [
+                (name, answer.headers[name])
+                for name in ("Content-Type", "Content-Encoding")
+                if name in answer.headers
+            ]
+            return _response(200, headers, answer.read())
+
+    # Websockets.
+
+    async def _pass_through(self, browser: ServerConnection) -> None:
+        """Join a browser with viser until one of them closes."""
+        visitor = self._visitors.pop(browser, None)
+        if visitor is None or browser.request is None or self.clients >= MAX_CLIENTS:
+            await browser.close(1013, "too many browsers are connected")
+            return
+        self.clients += 1
+        if visitor.role == "guest":
+            browser.protocol.max_message_size = client_messages.MAX_BYTES
+        try:
+            path = browser.request.path.partition("?")[0]
+            offered = [Subprotocol(browser.subprotocol)] if browser.subprotocol else None
+            async with connect(
+                f"ws://{INNER_HOST}:{self._inner_port}{path}",
+                subprotocols=offered,
+                additional_headers=visitor.headers(self._key),
+                user_agent_header=None,
+                compression=None,
+                max_size=None,
+                max_queue=FRAMES_AHEAD,
+                ping_interval=None,
+                close_timeout=CLOSE_SEC,
+                open_timeout=INNER_TIMEOUT_SEC,
+                proxy=None,
+                logger=_wire,
+            ) as inner:
+                await self._join(browser, inner, visitor.role)
+        except (OSError, WebSocketException, TimeoutError):
+            # viser is closing, or has not let it in: the browser tries again by itself.
+            await browser.close(1012, "the page is not there now")
+        finally:
+            self.clients -= 1
+
+    async def _join(self, browser: ServerConnection, inner: ClientConnection, role: Role) -> None:
+        ways = [
+            asyncio.create_task(_to_browser(inner, browser)),
+            asyncio.create_task(self._to_viser(browser, inner, role)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            ended = await asyncio.gather(*ways, return_exceptions=True)
+        for one in ended:
+            if isinstance(one, Exception) and not isinstance(one, ConnectionClosed):
+                logger.error("a browser's connection failed: %r", one)
+        code = inner.close_code if inner.close_code in CLOSE_CODES else 1011
+        await browser.close(code, inner.close_reason or "")
+
+    async def _to_viser(
+        self, browser: ServerConnection, inner: ClientConnection, role: Role
+    ) -> None:
+        """Pass on what may be said, at a bounded rate."""
+        told = False
+        allowance, then_sec = float(MESSAGES_PER_SEC), time.monotonic()
+        async for message in browser:
+            now_sec = time.monotonic()
+            allowance = min(allowance + MESSAGES_PER_SEC * (now_sec - then_sec), MESSAGES_PER_SEC)
+            allowance, then_sec = allowance - 1.0, now_sec
+            if allowance < 0:
+                await asyncio.sleep(-allowance / MESSAGES_PER_SEC)
+            why = client_messages.refusal(message, role, self._widgets[role])
+            if not why:
+                await inner.send(message)
+                continue
+            self.dropped += 1
+            if role == "owner" and not told:
+                told = True
+                logger.debug("a browser's message was dropped: %s", why)
+
+
+async def _to_browser(inner: ClientConnection, browser: ServerConnection) -> None:
+    async for message in inner:
+        await browser.send(message)
+
+
+def _address_of(connection: ServerConnection) -> str:
+    address = connection.remote_address
+    return str(address[0]) if address else ""
+
+
+def _no_token(request: Request) -> Response:
+    """Say what to do without a session."""
+    text = "This page needs a token: open the link that the program printed in its terminal."
+    if "cross-site" in request.headers.get_all("Sec-Fetch-Site"):
+        # After a click in another page browsers keep the cookie back; from here they send it.
+        again = f'<!doctype html><meta http-equiv="refresh" content="0"><p>{text}</p>'
+        return _response(403, [("Content-Type", "text/html; charset=utf-8")], again.encode())
+    return _text(403, text)
+
+
+def _text(status: int, line: str) -> Response:
+    return _response(status, [("Content-Type", "text/plain; charset=utf-8")], f"{line}\n".encode())
+
+
+def _html(page: bytes) -> Response:
+    return _response(200, [("Content-Type", "text/html; charset=utf-8")], page)
+
+
+def _response(status: int, headers: list[tuple[str, str]], body: bytes) -> Response:
+    """Add what every answer carries: no other page may frame it, nothing keeps or leaks it."""
+    fixed = [
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        ("Content-Security-Policy", "frame-ancestors 'self'"),
+        ("Referrer-Policy", "no-referrer"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    return Response(status, http.client.responses[status], Headers([*headers, *fixed]), body)

@@ -1,0 +1,120 @@
+"""Guests: what tells them so, and a timeline of their own, which moves nobody else's page.
+
+A guest's browser alone gets a second set of lanes below `/own`, drawn as all others' are but up to
+the frame that the guest chose, and is told to hide the shared set.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import viser
+from viser import _messages
+
+from ttt3r_viewer.scene.store import SceneSnapshot
+from ttt3r_viewer.viewer.layers.lane_layer import SHARED_LANES, LaneLayer
+from ttt3r_viewer.viewer.server.clients import visitor_of
+from ttt3r_viewer.viewer.server.twin import lane_of_pane
+from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
+from ttt3r_viewer.viewer.widgets import assign_changed
+
+OWN_LANES = "/own"
+GUEST_TEXT = (
+    "You look around as you like, and 'My own timeline' shows you any frame. All else that the "
+    "panel shows is the owner's: buttons, keys and sliders do nothing here."
+)
+
+
+@dataclass(eq=False)
+class _Guest:
+    """One guest's page: its widgets, and its lanes while they are their own."""
+
+    client: viser.ClientHandle
+    own: viser.GuiCheckboxHandle
+    frame: viser.GuiSliderHandle[int]
+    layer: LaneLayer | None = None
+
+
+class GuestViews:
+    """Greets guests and keeps their own timelines; `update` belongs to the publisher."""
+
+    def __init__(self, server: viser.ViserServer, controls: ViewControls) -> None:
+        self._server = server
+        self._controls = controls
+        self._guests: dict[int, _Guest] = {}
+        """By client; entries come and go on viser's own loop."""
+        self._widgets: dict[str, Any] = {}
+        """What guests may move, by viser's identifier."""
+        self._turn = itertools.count()
+        server.on_client_connect(self._take_in)
+        server.on_client_disconnect(self._let_go)
+
+    def widget(self, identifier: str) -> Any:
+        """Give a guest's own widget of this identifier, or None; from any thread."""
+        return self._widgets.get(identifier)
+
+    def update(
+        self, snapshot: SceneSnapshot, settings: ViewSettings, position: int, now_sec: float
+    ) -> None:
+        """Show each guest what they chose; `settings` and `position` are those of all others.
+
+        Of several own timelines one is drawn in each call, so that many hold up nobody.
+        """
+        guests = list(self._guests.values())
+        count = len(snapshot.frames)
+        for guest in guests:
+            assign_changed(guest.frame, max=max(count, 2))
+            if guest.own.value and guest.layer is None and count:
+                assign_changed(guest.frame, value=position + 1)
+                guest.layer = LaneLayer(guest.client, OWN_LANES)
+                self._show_shared(guest, False)
+            elif not guest.own.value and guest.layer is not None:
+                guest.layer.remove()
+                guest.layer = None
+                self._show_shared(guest, True)
+        own = [guest for guest in guests if guest.layer is not None]
+        if own and count:
+            guest = own[next(self._turn) % len(own)]
+            stand = min(max(int(guest.frame.value), 1), count) - 1
+            assert guest.layer is not None
+            mine = replace(settings, live=False, position=stand)
+            guest.layer.update(snapshot, mine, stand, now_sec)
+
+    async def _take_in(self, client: viser.ClientHandle) -> None:
+        if visitor_of(self._server, client.client_id).role != "guest":
+            return
+        if lane_of_pane(self._server, client.client_id) is not None:
+            return
+        client.add_notification("You are a guest", GUEST_TEXT, auto_close_seconds=False)
+        with client.gui.add_folder("You", order=-1.0):
+            own = client.gui.add_checkbox("My own timeline", False)
+            frame = client.gui.add_slider(
+                "My frame", min=1, max=2, step=1, initial_value=1, disabled=True
+            )
+
+        @own.on_update
+        async def _(_: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
+            frame.disabled = not own.value
+            self._controls.changed.set()
+
+        @frame.on_update
+        async def _(_: viser.GuiEvent[viser.GuiSliderHandle[int]]) -> None:
+            self._controls.changed.set()
+
+        for handle in (own, frame):
+            self._widgets[handle._impl.uuid] = handle
+        self._guests[client.client_id] = _Guest(client, own, frame)
+
+    async def _let_go(self, client: viser.ClientHandle) -> None:
+        guest = self._guests.pop(client.client_id, None)
+        if guest is not None:
+            for handle in (guest.own, guest.frame):
+                self._widgets.pop(handle._impl.uuid, None)
+
+    @staticmethod
+    def _show_shared(guest: _Guest, visible: bool) -> None:
+        # Nobody else ever says anything about this node, so that it stays as it is told here.
+        message = _messages.SetSceneNodeVisibilityMessage(SHARED_LANES, visible)
+        guest.client.scene._websock_interface.queue_message(message)

@@ -1,0 +1,299 @@
+"""The released weights: from where their authors keep them into the user's cache folder."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ttt3r_viewer.errors import OutputError, WeightsError, in_a_line
+from ttt3r_viewer.system.assets import asset_path
+
+LICENCE_NOTE = (
+    "The released CUT3R weights are their authors' work under CC BY-NC-SA 4.0: name the authors, "
+    "no commercial use, and share what you derive from them under the same licence."
+)
+_TIMEOUT_SEC = 60
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Release:
+    """A weights file that the network's authors published."""
+
+    file_name: str
+    drive_id: str
+    """Google Drive's name for it."""
+    size_bytes: int | None
+    """None where it is not known."""
+    size_about_bytes: int
+    """What it needs on the disk: four bytes a parameter, or its known size."""
+
+    @property
+    def url(self) -> str:
+        """Where its authors keep it."""
+        return f"https://drive.google.com/uc?id={self.drive_id}"
+
+
+RELEASES = {
+    "cut3r-512": Release(
+        file_name="cut3r_512_dpt_4_64.pth",
+        drive_id="1Asz-ZB3FfpzZYwunhQvNPZEUA8XUNAYD",
+        size_bytes=3_173_761_006,
+        size_about_bytes=3_173_761_006,
+    ),
+    "cut3r-224": Release(
+        file_name="cut3r_224_linear_4.pth",
+        drive_id="11dAgFkWHpaOHsR6iuitlB_v4NFFBrWjy",
+        size_bytes=None,
+        size_about_bytes=2_994_000_000,
+    ),
+}
+MINIATURE = "miniature"
+
+
+class Downloader(Protocol):
+    """Brings the content of `url` to `part_path`, going on where an earlier call was cut off.
+
+    Errors: `OSError` where the network or the disk fails, `WeightsError` with a text of its own.
+    What has arrived then stays for the next call.
+    """
+
+    def __call__(self, url: str, part_path: Path) -> None: ...
+
+
+def locate(name_or_path: str) -> Path:
+    """The file behind `--weights`: a name (miniature, cut3r-512, cut3r-224) or a path.
+
+    Errors: `WeightsError` where there is no such file, or a name's was not fetched yet.
+    """
+    if name_or_path == MINIATURE:
+        return asset_path("miniature.safetensors")
+    if name_or_path not in RELEASES:
+        path = Path(name_or_path).expanduser()
+        if not path.exists():
+            known = ", ".join((*RELEASES, MINIATURE))
+            raise WeightsError(f"no weights file {path}: give a path, or one of {known}")
+        return path
+    path = weights_folder() / RELEASES[name_or_path].file_name
+    if not path.exists():
+        raise WeightsError(
+            f"{name_or_path} is not on this computer: run `ttt3r-view weights fetch {name_or_path}`"
+        )
+    return path
+
+
+def weights_folder() -> Path:
+    """Where fetched weights live on this system."""
+    # Here, because who trains need not have it.
+    import platformdirs
+
+    return platformdirs.user_cache_path("ttt3r-viewer", appauthor=False) / "weights"
+
+
+def http_download(
+    url: str, part_path: Path, progress: Callable[[int, int | None], None] | None = None
+) -> None:
+    """`Downloader` for a plain web server; asks for the rest alone where the server can do that.
+
+    `progress` is called with bytes so far, and bytes in all where the server says so.
+    """
+    if not url.lower().startswith(("http://", "https://")):
+        raise WeightsError(f"{url} is no web address: give one that begins with https://")
+    have = part_path.stat().st_size if part_path.exists() else 0
+    try:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SEC) as response:
+            _receive(response, part_path, have, progress)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise WeightsError(
+                f"{url} cannot be fetched: the server answers {error.code} {error.reason}"
+            ) from error
+        # "Range not satisfiable" is what a server says to someone who has everything already.
+        if error.headers.get("Content-Range", "") != f"bytes */{have}":
+            part_path.unlink()
+            raise WeightsError(
+                f"what an earlier try left is not of the file at {url}, and is removed: fetch again"
+            ) from error
+    except urllib.error.URLError as error:
+        raise ConnectionError(str(error.reason)) from error
+    except (http.client.HTTPException, ValueError) as error:
+        raise ConnectionError(f"{type(error).__name__}: {error}") from error
+
+
+def _receive(
+    response: http.client.HTTPResponse,
+    part_path: Path,
+    have: int,
+    progress: Callable[[int, int | None], None] | None,
+) -> None:
+    """Append what a server sends, or begin anew where it sends all."""
+    goes_on = response.status == 206 and (
+        response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+    )
+    if response.status == 206 and not goes_on:
+        raise ConnectionError("the server sends another part of the file than was asked for")
+    done = have if goes_on else 0
+    length = response.headers.get("Content-Length")
+    total = done + int(length) if length is not None and length.isdecimal() else None
+    with part_path.open("ab" if goes_on else "wb") as stream:
+        while chunk := response.read(_CHUNK_BYTES):
+            stream.write(chunk)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, total)
+    if total is not None and done < total:
+        raise ConnectionError("the connection was closed")
+
+
+def gdown_download(url: str, part_path: Path) -> None:
+    """`Downloader` for Google Drive, which asks people to confirm large files."""
+    try:
+        import gdown
+    except ImportError as error:
+        raise WeightsError(
+            "fetching from Google Drive needs the package gdown: pip install 'ttt3r-viewer[fetch]'"
+        ) from error
+    # gdown keeps partial files under names of its own beside this one, and takes a file of this
+    # name for a complete one.
+    complete = part_path.with_name(part_path.name + ".gdown")
+    # Which exceptions it has differs between its versions.
+    own_errors = tuple(
+        kind
+        for kind in vars(gdown.exceptions).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    )
+    try:
+        gdown.download(url, str(complete), resume=True)
+    except own_errors as error:
+        raise ConnectionError(in_a_line(error, 200)) from error
+    complete.replace(part_path)
+
+
+def fetch(
+    name: str,
+    *,
+    say: Callable[[str], None],
+    downloader: Downloader = gdown_download,
+    url: str | None = None,
+    cache_dir: Path | None = None,
+) -> Path:
+    """Bring a released file into the cache folder, and check it; the file's path.
+
+    `url` is a mirror, for a `downloader` that knows how to read it. The final name appears only
+    once all has arrived and is right; until then what is there stays under `.part` for the next
+    try. The licence is said first.
+
+    Errors: `WeightsError` where the name is unknown, the network fails, the file was cut off, or
+    is not the released one; `OutputError` where the disk has no room or cannot be written.
+    """
+    if name not in RELEASES:
+        raise WeightsError(f"no released weights {name}: known are {', '.join(RELEASES)}")
+    release = RELEASES[name]
+    folder = weights_folder() if cache_dir is None else cache_dir
+    path, part = folder / release.file_name, folder / f"{release.file_name}.part"
+    if path.exists():
+        _check_size(release, path.stat().st_size, f"delete {path} and fetch again")
+        say(f"{name} is here already: {path}")
+        return path
+    say(LICENCE_NOTE)
+    _make_room(folder, release, part)
+    say(f"fetching {name} (about {release.size_about_bytes / 1e9:.1f} GB) to {path}")
+    if not part.exists() or part.stat().st_size != release.size_bytes:
+        _download(downloader, release.url if url is None else url, part, name)
+    size = part.stat().st_size
+    if release.size_bytes is not None and size < release.size_bytes:
+        raise WeightsError(
+            f"{name} was cut off after {size:,} of {release.size_bytes:,} bytes: {_AGAIN}"
+        )
+    try:
+        _check_size(release, size, "fetch again, or from another place")
+        _check_content(part, name)
+    except WeightsError:
+        # Nothing can be appended that would mend it.
+        part.unlink()
+        raise
+    with part.open("r+b") as stream:
+        os.fsync(stream.fileno())
+    part.replace(path)
+    return path
+
+
+_AGAIN = "run the same command again to go on from there"
+
+
+def _arrived_bytes(part: Path) -> int:
+    """What earlier tries left, also under gdown's own names beside the `.part` file."""
+    return sum(path.stat().st_size for path in part.parent.glob(f"{part.name}*"))
+
+
+def _make_room(folder: Path, release: Release, part: Path) -> None:
+    """Make the folder, and see that the rest of the file fits on its disk."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be made ({error.strerror})") from error
+    missing = release.size_about_bytes - _arrived_bytes(part)
+    if free < missing:
+        raise OutputError(
+            f"too little room in {folder}: {free / 1e9:.2f} GB are free and {missing / 1e9:.2f} GB "
+            "are needed: free some"
+        )
+
+
+def _download(downloader: Downloader, url: str, part: Path, name: str) -> None:
+    """Run a downloader, and say what went wrong as a person needs it."""
+    before = _arrived_bytes(part)
+    try:
+        downloader(url, part)
+    except OSError as error:
+        size = _arrived_bytes(part)
+        reason = in_a_line(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(f"the disk of {part} is full: free some, then {_AGAIN}") from error
+        if isinstance(error, PermissionError):
+            raise OutputError(
+                f"{part} cannot be written ({reason}): allow it, or free it"
+            ) from error
+        if size > before:
+            raise WeightsError(
+                f"{name} was cut off after {size:,} bytes ({reason}): {_AGAIN}"
+            ) from error
+        raise WeightsError(
+            f"{name} cannot be fetched from {url} ({reason}): check the network, then {_AGAIN}"
+        ) from error
+
+
+def _check_size(release: Release, size: int, mend: str) -> None:
+    if release.size_bytes not in (None, size):
+        raise WeightsError(
+            f"{release.file_name} has {size:,} bytes, wanted {release.size_bytes:,}: {mend}"
+        )
+
+
+def _check_content(part: Path, name: str) -> None:
+    """See that the file is whole, and the network that its name says."""
+    # Imported late, because the command line only asks this file where weights are.
+    from ttt3r_viewer.model.config import PRESETS
+    from ttt3r_viewer.weights.torch_zip import find_damaged_member
+    from ttt3r_viewer.weights.weights_file import read_checkpoint, recognise_config
+
+    checkpoint = read_checkpoint(part)
+    if checkpoint.kind == "pth" and (damaged := find_damaged_member(part)) is not None:
+        raise WeightsError(
+            f"what was fetched as {name} is damaged (checksum of {damaged}): fetch again"
+        )
+    config = recognise_config(
+        checkpoint.tensors, checkpoint.metadata, f"the weights fetched as {name}"
+    )
+    if config != PRESETS[name]:
+        raise WeightsError(f"what was fetched as {name} is another network: fetch again")

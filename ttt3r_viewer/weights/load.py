@@ -1,0 +1,125 @@
+"""From the name of weights to a network that is ready to run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, assert_never
+
+import torch
+
+from ttt3r_viewer.errors import ReconstructionError
+from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.weights.fetch import locate
+from ttt3r_viewer.weights.weights_file import load_into, read_checkpoint, why_no_queries
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+SMALL_NETWORK = 50_000_000
+"""Parameters; the miniature has 10 million, the released networks 790 million."""
+_BFLOAT16_FLAGS = frozenset(("amx_bf16", "avx512_bf16"))
+DeviceName = Literal["auto", "cuda", "mps", "cpu"]
+DtypeName = Literal["auto", "float32", "bfloat16"]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch ran out of memory; CPU, MPS and cuBLAS say so only in a RuntimeError's text."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def choose_device(name: DeviceName) -> torch.device:
+    """`auto` takes CUDA, else Apple's GPU, else the CPU; one that is asked for must be there."""
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    there = [device for device, is_there in available.items() if is_there]
+    if name == "auto":
+        return torch.device(there[0])
+    if name not in there:
+        raise ReconstructionError(
+            f"device {name}: torch {torch.__version__} finds none here (there is: "
+            f"{', '.join(there)}); take --device auto"
+        )
+    return torch.device(name)
+
+
+def cpu_multiplies_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU has AMX or AVX512-BF16, as Linux tells it; False where nothing tells.
+
+    Other CPUs compute bfloat16 too, but more slowly than float32.
+    """
+    try:
+        text = cpu_info.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
+    return not _BFLOAT16_FLAGS.isdisjoint(flags)
+
+
+def choose_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 on CUDA and on CPUs that multiply it, and float32 elsewhere."""
+    match name:
+        case "auto":
+            fast = device.type == "cuda" or (device.type == "cpu" and cpu_multiplies_bfloat16())
+            return torch.bfloat16 if fast else torch.float32
+        case "float32":
+            return torch.float32
+        case "bfloat16":
+            return torch.bfloat16
+        case _:
+            assert_never(name)
+
+
+def gains_from_batches(network: ReconstructionNetwork) -> bool:
+    """Whether several pictures are encoded faster together: not a large network on a CPU, which one
+    picture keeps busy, and whose memory a batch would only add to.
+    """
+    return network.device.type != "cpu" or is_small(network)
+
+
+def is_small(network: ReconstructionNetwork) -> bool:
+    """Whether one frame is too little work for the cores of a CPU."""
+    return sum(weight.numel() for weight in network.parameters()) < SMALL_NETWORK
+
+
+def share_cpu(network: ReconstructionNetwork) -> None:
+    """Let a small network on the CPU use one thread, so that encoding ahead has another core.
+
+    Its products are too small to gain from more, and on a busy machine the threads wait for each
+    other. Larger networks, and a number that the user set (`OMP_NUM_THREADS`), stay as they are.
+    """
+    if network.device.type == "cpu" and is_small(network) and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+
+
+def load_network(
+    weights: str | Path = "miniature",
+    *,
+    device: DeviceName = "auto",
+    dtype: DtypeName = "auto",
+) -> ReconstructionNetwork:
+    """Load weights by path or known name (`miniature`, `cut3r-512`, `cut3r-224`), ready to run.
+
+    Raises `WeightsError` where the file is missing, damaged, or of another network, and
+    `ReconstructionError` where the device is not there or has too little memory.
+    """
+    chosen = choose_device(device)
+    path = locate(str(weights))
+    checkpoint = read_checkpoint(path)
+    config = checkpoint.config()
+    # Built without memory of its own: the file's tensors become the parameters.
+    with torch.device("meta"):
+        network = ReconstructionNetwork(config).keep_in(choose_dtype(dtype, chosen))
+    load_into(network, checkpoint.tensors, str(path))
+    network.cannot_query = why_no_queries(checkpoint.metadata)
+    try:
+        return network.to(chosen).for_inference()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ReconstructionError(
+            f"{chosen}: too little memory for the weights; free some, or take --device cpu"
+        ) from error
