@@ -17,7 +17,7 @@ import numpy as np
 import viser
 from websockets.sync.connection import Connection
 
-from tests.page_client import CAMERA, join, say
+from tests.page_client import CAMERA, echo, join
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 
@@ -25,7 +25,7 @@ from ttt3r_viewer.viewer.app import Viewer
 def reader(port: int) -> Connection:
     """Join as a browser does, and read what is there already."""
     socket = join(port)
-    say(socket, CAMERA)
+    echo(socket, CAMERA)
     try:
         while True:
             socket.recv(timeout=0.5)

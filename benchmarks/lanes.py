@@ -24,12 +24,12 @@ from ttt3r_viewer.rules.registry import rules_from_text
 RULES = ("ttt3r", "constant:1.0", "constant:0.3", "constant:0.6")
 
 
-def seconds_per_frame(lanes: Lanes, pictures: np.ndarray) -> float:
+def seconds_per_frame(lanes: Lanes, images: np.ndarray) -> float:
     """Mean over the pictures, after none of warming up."""
     started = time.perf_counter()
-    for picture in pictures:
-        lanes.process(picture)
-    return (time.perf_counter() - started) / len(pictures)
+    for image in images:
+        lanes.process(image)
+    return (time.perf_counter() - started) / len(images)
 
 
 def main() -> int:
@@ -46,16 +46,16 @@ def main() -> int:
     network = network.for_inference()
     height, width = PRESETS[given.preset].image_size
     random = np.random.default_rng(0)
-    pictures = random.integers(0, 256, (given.frames, height, width, 3), dtype=np.uint8)
+    images = random.integers(0, 256, (given.frames, height, width, 3), dtype=np.uint8)
     runs = {
         count: Lanes(network, rules_from_text(",".join(RULES[:count]))) for count in given.lanes
     }
     for lanes in runs.values():
-        lanes.process(pictures[0])
+        lanes.process(images[0])
     seconds: dict[int, list[float]] = {count: [] for count in runs}
     for _ in range(given.rounds):
         for count, lanes in runs.items():
-            seconds[count].append(seconds_per_frame(lanes, pictures))
+            seconds[count].append(seconds_per_frame(lanes, images))
     name = torch.cuda.get_device_name() if given.device == "cuda" else platform.processor()
     print(f"{given.preset}, {given.dtype}, {name or given.device}, torch {torch.__version__}")
     one = statistics.median(next(iter(seconds.values())))

@@ -29,7 +29,7 @@ from PIL import Image
 
 from ttt3r_viewer.frames.live import LiveSource
 from ttt3r_viewer.frames.source import open_source
-from ttt3r_viewer.reconstruct.prefetch import EncodedFrame, LookAhead, OneByOne
+from ttt3r_viewer.reconstruct.prefetch import EncodedFrame, OnDemand, Prefetcher
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.weights.load import load_network, share_cpu
@@ -38,7 +38,7 @@ WAYS = ("one by one", "batch 1", "batch 4")
 WARM_UP_SEC = 1.0
 
 
-def pictures(count: int = 30) -> list[bytes]:
+def images(count: int = 30) -> list[bytes]:
     """JPEG files of 640x480 whose pattern moves."""
     y, x = np.mgrid[:480, :640]
     files = []
@@ -52,7 +52,7 @@ def pictures(count: int = 30) -> list[bytes]:
 
 def serve(fps: float) -> ThreadingHTTPServer:
     """Send the pictures round and round, each at its time, to whoever asks."""
-    files = pictures()
+    files = images()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -77,11 +77,11 @@ def serve(fps: float) -> ThreadingHTTPServer:
     return server
 
 
-def ready_frames(way: str, lanes: Lanes, source: LiveSource) -> OneByOne | LookAhead:
+def ready_frames(way: str, lanes: Lanes, source: LiveSource) -> OnDemand | Prefetcher:
     """The frames of the source, made ready in one of the ways."""
     if way == "one by one":
-        return OneByOne(source.watch(), lanes.prepare, lanes.encode)
-    return LookAhead(source, lanes.prepare, lanes.encode, int(way.removeprefix("batch ")))
+        return OnDemand(source.watch(), lanes.prepare, lanes.encode)
+    return Prefetcher(source, lanes.prepare, lanes.encode, int(way.removeprefix("batch ")))
 
 
 def lags_sec(frames: Iterator, lanes: Lanes, source: LiveSource, seconds: float) -> list[float]:

@@ -45,8 +45,8 @@ def memory_mb() -> float:
 
 def there_and_back(folder: Path, frames: int) -> None:
     """Fill a folder with links to the demo's pictures."""
-    pictures = sorted(demo_path().glob("*.jpg"))
-    once = [*pictures, *pictures[-2:0:-1]]
+    images = sorted(demo_path().glob("*.jpg"))
+    once = [*images, *images[-2:0:-1]]
     for number in range(frames):
         source = once[number % len(once)]
         (folder / f"{number:06d}.jpg").symlink_to(source.resolve())
@@ -105,8 +105,8 @@ def main() -> int:
     print(
         f"first tenth to last: {rate(looks, 0.9, 1.0) / rate(looks, 0.0, 0.1):.2f} times the rate"
     )
-    tenths = [next(x for x in looks if x.frames >= k * given.frames // 10) for k in range(1, 11)]
-    print("memory in MB after each tenth:", " ".join(f"{look.memory_mb:.0f}" for look in tenths))
+    deciles = [next(x for x in looks if x.frames >= k * given.frames // 10) for k in range(1, 11)]
+    print("memory in MB after each tenth:", " ".join(f"{look.memory_mb:.0f}" for look in deciles))
     last_tenth = statistics.median(look.memory_mb for look in looks[-len(looks) // 10 :])
     print(
         f"memory: {looks[full].memory_mb:.0f} MB at frame {looks[full].frames} (budget full), "

@@ -100,7 +100,7 @@ def draw_rooms(out: Path) -> None:
     Image.fromarray(np.concatenate(rows)).save(out / "rooms.png")
 
 
-PICTURES = {
+IMAGES = {
     "page": draw_page,
     "compare": draw_compare,
     "inspect": draw_inspect,
@@ -210,11 +210,11 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("assets"))
-    parser.add_argument("--only", default=",".join(PICTURES), help="some of them, by name")
+    parser.add_argument("--only", default=",".join(IMAGES), help="some of them, by name")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     for name in given.only.split(","):
-        PICTURES[name](given.out)
+        IMAGES[name](given.out)
         print(name, flush=True)
     return 0
 

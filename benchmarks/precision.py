@@ -21,7 +21,7 @@ from ttt3r_viewer.metrics.comparison import LaneFrame, measure_lane
 from ttt3r_viewer.metrics.ground_truth import find_ground_truth, read_ground_truth
 from ttt3r_viewer.reconstruct.single import Session
 from ttt3r_viewer.rules.registry import rules_from_text
-from ttt3r_viewer.scene.store import keep_frame
+from ttt3r_viewer.scene.store import summarize_frame
 from ttt3r_viewer.system.assets import with_demos
 from ttt3r_viewer.types import Frame, FrameResult
 from ttt3r_viewer.weights.load import load_network
@@ -65,7 +65,7 @@ def compare(spec: str, given: argparse.Namespace) -> None:
             continue
         results = {dtype: session.process(frame) for dtype, session in sessions.items()}
         for dtype, result in results.items():
-            seen[dtype].append(LaneFrame.of(keep_frame(result, 1, 16)))
+            seen[dtype].append(LaneFrame.of(summarize_frame(result, 1, 16)))
         shares.append(distance_shares(results["float32"], results["bfloat16"]))
     poses = find_ground_truth(Path(path))
     truth = read_ground_truth(poses) if poses else None

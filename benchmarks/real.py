@@ -63,26 +63,26 @@ def read(lanes: Lanes, spec: str, frames: int, fps: float) -> Reading:
     """Run all rules over an input."""
     lanes.restart()
     source = open_source(spec, max_frames=frames, fps=fps)
-    pictures = [one for one in source if isinstance(one, Frame)]
+    images = [one for one in source if isinstance(one, Frame)]
     found = find_ground_truth(Path(spec))
     ground_truth = None if found is None else read_ground_truth(found)
-    shown = {round(row) for row in np.linspace(0, len(pictures) - 1, SHOWN)}
+    shown = {round(row) for row in np.linspace(0, len(images) - 1, SHOWN)}
     kept: list[FrameResult] = []
     paths, truth, errors = [], [], []
-    for row, picture in enumerate(pictures):
-        results = lanes.process(picture)
+    for row, image in enumerate(images):
+        results = lanes.process(image)
         paths.append([one.camera.T_world_camera for one in results])
         kept += [results[-1]] if row in shown else []
         if (error := depth_error(Path(spec), results[-1])) is not None:
             errors.append(error)
         if ground_truth is not None:
-            truth.append(ground_truth.pose_of(picture.index, picture.time_sec, picture.name))
+            truth.append(ground_truth.pose_of(image.index, image.time_sec, image.name))
     known = bool(truth) and all(pose is not None for pose in truth)
     return Reading(
         name="/".join(Path(spec).parts[-2:]),
         shown=tuple(kept),
         paths=np.moveaxis(np.array(paths), 0, 1),
-        times_sec=np.array([picture.time_sec for picture in pictures]),
+        times_sec=np.array([image.time_sec for image in images]),
         truth=np.linalg.inv(truth[0]) @ np.stack(truth) if known else None,
         depth_error=float(np.median(errors)) if errors else None,
     )
@@ -110,13 +110,13 @@ def draw(path: Path, readings: Sequence[Reading], rules: Sequence[str]) -> None:
     drawn = None
     for axes, reading in zip(table, readings, strict=True):
         for column, result in enumerate(reading.shown):
-            picture, depth = axes[2 * column : 2 * column + 2]
+            image, depth = axes[2 * column : 2 * column + 2]
             z = result.points_camera[..., 2]
-            picture.imshow(result.image)
+            image.imshow(result.image)
             drawn = depth.imshow(z, cmap="turbo", vmin=0, vmax=FARTHEST_M)
-            picture.set_title(f"{reading.name if column == 0 else ''} frame {result.index}")
+            image.set_title(f"{reading.name if column == 0 else ''} frame {result.index}")
             depth.set_title(f"depth {np.median(z):.1f} m (median)")
-            picture.axis("off")
+            image.axis("off")
             depth.axis("off")
         _draw_paths(axes[-1], reading, rules)
     if drawn is not None:
@@ -142,7 +142,7 @@ def _draw_paths(axis: Axes, reading: Reading, rules: Sequence[str]) -> None:
     axis.legend(fontsize=7)
 
 
-def tell(reading: Reading, rules: Sequence[str]) -> None:
+def on_progress(reading: Reading, rules: Sequence[str]) -> None:
     """Print what can be measured."""
     depth = "unknown" if reading.depth_error is None else f"{reading.depth_error:.2f}"
     print(f"{reading.name}: {len(reading.times_sec)} frames; relative depth error {depth}")
@@ -177,9 +177,9 @@ def main() -> int:
     rules = given.rules.split(",")
     readings = [read(lanes, spec, given.frames, given.fps) for spec in given.inputs]
     for reading in readings:
-        tell(reading, rules)
-    if given.picture:
-        draw(given.picture, readings, rules)
+        on_progress(reading, rules)
+    if given.image:
+        draw(given.image, readings, rules)
     return 0
 
 

@@ -132,16 +132,16 @@ def soak(program: Program, page: Page, given: argparse.Namespace, report: Report
     page.on("pageerror", lambda error: report.page_errors.append(str(error)))
     go_to(page, program.url)
     person = Person(page, report, given.seed)
-    tenths = [given.frames * k // 10 for k in range(1, 11)]
+    deciles = [given.frames * k // 10 for k in range(1, 11)]
     while True:
         started = time.monotonic()
         state = person.probe()
-        while tenths and state.get("frames_done", 0) >= tenths[0]:
+        while deciles and state.get("frames_done", 0) >= deciles[0]:
             report.looks.append(program.look(state["frames_done"]))
             print(line_of(report.looks[-1]), flush=True)
-            tenths.pop(0)
+            deciles.pop(0)
         if state.get("phase") in ("finished", "failed", "stopped"):
-            if tenths:
+            if deciles:
                 raise SystemExit(f"the run ended early: {state['phase']}")
             return
         if state.get("frames_seen", 0) > 60 and state.get("phase") == "running":

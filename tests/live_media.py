@@ -65,8 +65,8 @@ def first_words(source: LiveSource) -> Iterator[str]:
 
 def jpeg(level: int, height: int = 48, width: int = 64) -> bytes:
     buffer = io.BytesIO()
-    picture = np.full((height, width, 3), level, np.uint8)
-    Image.fromarray(picture).save(buffer, "jpeg")
+    image = np.full((height, width, 3), level, np.uint8)
+    Image.fromarray(image).save(buffer, "jpeg")
     return buffer.getvalue()
 
 

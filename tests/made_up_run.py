@@ -210,7 +210,7 @@ class MadeUpRun:
         """How many frames were added since the last restart."""
         return self._status.frames_done
 
-    def say(self, **fields: object) -> None:
+    def echo(self, **fields: object) -> None:
         """Replace fields of the status, as the worker does when something happens."""
         self._status = replace(self._status, **fields)  # pyright: ignore[reportArgumentType]
         self.store.set_status(self._status)
@@ -222,7 +222,7 @@ class MadeUpRun:
         lanes = enumerate(self._status.lanes)
         self.store.add(*(self._result_of(lane, rule, room) for lane, rule in lanes))
         last = done + 1 == self._status.frames_total
-        self.say(frames_done=done + 1, phase="finished" if last else self._status.phase)
+        self.echo(frames_done=done + 1, phase="finished" if last else self._status.phase)
 
     def _result_of(self, lane: int, rule: RuleInfo, room: FrameResult) -> FrameResult:
         """Give what a lane makes of a frame: later lanes drift away from the room."""
@@ -248,7 +248,7 @@ class MadeUpRun:
     def _set_parameter(self, command: SetParameter) -> None:
         lanes = list(self._status.lanes)
         lanes[command.lane] = rule_info(lanes[command.lane].name, command.value)
-        self.say(lanes=tuple(lanes))
+        self.echo(lanes=tuple(lanes))
 
     def _look_into(self, question: Inspect) -> None:
         scene = self.store.snapshot()
@@ -285,16 +285,16 @@ class MadeUpRun:
                 case Stop():
                     return
                 case Play():
-                    self.say(phase="running")
+                    self.echo(phase="running")
                 case Pause():
-                    self.say(phase="paused")
+                    self.echo(phase="paused")
                 case Inspect():
                     self._look_into(command)
                 case Query():
                     self._ask(command)
                 case Step():
                     self.add_frame()
-                    self.say(phase="paused")
+                    self.echo(phase="paused")
                 case Restart():
                     self._begin_again(self._status.lanes)
                 case SetRules(rules):
@@ -302,4 +302,4 @@ class MadeUpRun:
                 case SetParameter():
                     self._set_parameter(command)
                 case SetResetEvery(frames):
-                    self.say(reset_every=frames)
+                    self.echo(reset_every=frames)

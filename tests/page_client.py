@@ -40,7 +40,7 @@ def join(port: int, path: str = "/", headers: Mapping[str, str] | None = None) -
     )
 
 
-def say(socket: Connection, message: Mapping[str, Any], **changed: Any) -> None:
+def echo(socket: Connection, message: Mapping[str, Any], **changed: Any) -> None:
     """Send a message with some of its fields changed."""
     socket.send(msgspec.msgpack.encode({**message, **changed}))
 
@@ -48,7 +48,7 @@ def say(socket: Connection, message: Mapping[str, Any], **changed: Any) -> None:
 def set_value(socket: Connection, handle: Any, value: Any) -> None:
     """Do what a browser does when a person uses a widget."""
     uuid = handle._impl.uuid
-    say(socket, {"type": "GuiUpdateMessage", "uuid": uuid, "updates": {"value": value}})
+    echo(socket, {"type": "GuiUpdateMessage", "uuid": uuid, "updates": {"value": value}})
 
 
 def get(

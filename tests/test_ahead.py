@@ -13,7 +13,12 @@ import pytest
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import FrameError
 from ttt3r_viewer.frames.preprocess import PreparedImage
-from ttt3r_viewer.reconstruct.prefetch import Ahead, EncodedFrame, LookAhead, PreparedFrame
+from ttt3r_viewer.reconstruct.prefetch import (
+    BackgroundIterator,
+    EncodedFrame,
+    Prefetcher,
+    PreparedFrame,
+)
 from ttt3r_viewer.types import Crop, Frame, SkippedFrame
 
 
@@ -33,11 +38,11 @@ class Encoder:
         if frame.name == "small":
             raise FrameError("small is too small")
         height, width = frame.image.shape[:2]
-        picture = PreparedImage(frame.image, Crop((1.0, 1.0), (0, 0), width, height))
-        return PreparedFrame(frame.index, frame.time_sec, frame.name, picture, 0.0)
+        image = PreparedImage(frame.image, Crop((1.0, 1.0), (0, 0), width, height))
+        return PreparedFrame(frame.index, frame.time_sec, frame.name, image, 0.0)
 
     def encode(self, frames: Sequence[PreparedFrame]) -> list[EncodedFrame]:
-        assert len({frame.picture.image.shape for frame in frames}) == 1
+        assert len({frame.image.image.shape for frame in frames}) == 1
         self.gate.wait(10)
         self.batches.append([frame.index for frame in frames])
         tokens: Any = None
@@ -65,7 +70,7 @@ def test_order_is_kept_where_shapes_change_and_frames_are_skipped():
                 yield frame
 
     encoder = Encoder()
-    out = list(LookAhead(mixed(), encoder.prepare, encoder.encode))
+    out = list(Prefetcher(mixed(), encoder.prepare, encoder.encode))
     assert [index_of(item) for item in out] == list(range(20))
     skipped = {item.index: item.reason for item in out if isinstance(item, SkippedFrame)}
     assert skipped == {6: "cut off", 11: "small is too small"}
@@ -83,7 +88,7 @@ def test_what_waits_is_encoded_together_and_nothing_more_is_read():
 
     encoder = Encoder()
     encoder.gate.clear()
-    ahead = LookAhead(noted(), encoder.prepare, encoder.encode, batch=3)
+    ahead = Prefetcher(noted(), encoder.prepare, encoder.encode, batch=3)
     # The one that is being encoded, twice a batch that waits, and one that finds no room.
     wait_for(lambda: len(read) == 1 + 3 * 2 + 1, "what may be read ahead")
     time.sleep(0.05)
@@ -102,7 +107,7 @@ def test_a_batch_of_one_waits_for_no_other_frame():
             ready.acquire(timeout=10)
             yield frame
 
-    ahead = LookAhead(camera(), encoder.prepare, encoder.encode, batch=1)
+    ahead = Prefetcher(camera(), encoder.prepare, encoder.encode, batch=1)
     for index in range(5):
         ready.release()
         assert index_of(next(ahead)) == index
@@ -123,7 +128,7 @@ def test_an_error_comes_after_the_frames_before_it(part: str):
             raise ValueError("encoder")
         return encoder.encode(batch)
 
-    ahead = LookAhead(broken(), encoder.prepare, encode, batch=1)
+    ahead = Prefetcher(broken(), encoder.prepare, encode, batch=1)
     assert index_of(next(ahead)) == 0
     with pytest.raises(ValueError, match=part):
         list(ahead)
@@ -138,14 +143,14 @@ def test_close_ends_both_threads_and_who_waits():
             yield from frames(3)
 
     encoder = Encoder()
-    ahead = LookAhead(endless(), encoder.prepare, encoder.encode)
+    ahead = Prefetcher(endless(), encoder.prepare, encoder.encode)
     next(ahead)
     ahead.close()
     ahead.close()
     wait_for(lambda: not threads("prepare") and not threads("encode"), "their end")
     assert list(ahead) == []
 
-    silent = Ahead((never.wait(10) for _ in range(1)), 1, "silent")
+    silent = BackgroundIterator((never.wait(10) for _ in range(1)), 1, "silent")
     taken: list[list[bool]] = []
     waiting = threading.Thread(target=lambda: taken.append(silent.take(1)))
     waiting.start()

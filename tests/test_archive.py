@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.made_up_run import room_result, rule_info
-from tests.test_worker import Pictures, Pretended
+from tests.test_worker import Images, Pretended
 from tests.waiting import wait_for
-from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.reconstruct.messages import Restart
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording import writer as archive_writer
@@ -39,9 +39,9 @@ from ttt3r_viewer.recording.format import (
     stored_confidence,
     stored_points,
 )
-from ttt3r_viewer.recording.reader import DESCRIPTION_FILE, Archive, frame_file, in_words
-from ttt3r_viewer.recording.writer import ArchiveWriter
-from ttt3r_viewer.scene.seen import keep_frame
+from ttt3r_viewer.recording.reader import DESCRIPTION_FILE, Recording, frame_file, in_words
+from ttt3r_viewer.recording.writer import RecordingWriter
+from ttt3r_viewer.scene.seen import summarize_frame
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Crop, FrameResult, Status
 
@@ -54,11 +54,11 @@ STATUS = Status(
 )
 
 
-def new_writer(folder: Path | None, **options) -> ArchiveWriter:
-    return ArchiveWriter(folder, source="pictures", settings={"stride": 2}, **options)
+def new_writer(folder: Path | None, **options) -> RecordingWriter:
+    return RecordingWriter(folder, source="pictures", settings={"stride": 2}, **options)
 
 
-def writer_in(folder: Path | None, **options) -> ArchiveWriter:
+def writer_in(folder: Path | None, **options) -> RecordingWriter:
     writer = new_writer(folder, **options)
     writer.begin(STATUS)
     return writer
@@ -174,11 +174,11 @@ def test_a_preview_is_a_thinning_with_the_numbers_of_the_full_frame(tmp_path):
     results[1].points_camera[::2] = np.nan
     writer = writer_in(tmp_path)
     writer.add(results)
-    frames = Archive.open(tmp_path).seen(4)
+    frames = Recording.open(tmp_path).seen(4)
     for result, seen in zip(results, frames, strict=True):
-        exact = keep_frame(result, 10**6, 128)
-        assert seen.picture.shape == (60, 80, 3)
-        assert np.array_equal(seen.picture, exact.picture)
+        exact = summarize_frame(result, 10**6, 128)
+        assert seen.image.shape == (60, 80, 3)
+        assert np.array_equal(seen.image, exact.image)
         for name in ("confidence_mean", "gain_mean", "gain_range", "time_sec", "name", "crop"):
             assert getattr(seen, name) == getattr(exact, name), name
         assert np.array_equal(seen.gain, exact.gain)
@@ -194,7 +194,7 @@ def test_a_preview_is_a_thinning_with_the_numbers_of_the_full_frame(tmp_path):
 def test_what_is_written_is_read_with_its_description(tmp_path):
     write(tmp_path / "archive", 5)
     for path in (tmp_path, tmp_path / "archive"):
-        archive = Archive.open(path)
+        archive = Recording.open(path)
         assert (len(archive), archive.note) == (5, "")
     assert archive.description.settings == {"stride": 2}
     status = archive.description.status
@@ -204,11 +204,13 @@ def test_what_is_written_is_read_with_its_description(tmp_path):
         for lane, written in enumerate(frame(sequence)):
             assert_close(results[lane], written)
             assert_close(archive.lane(sequence, lane), written)
-            assert np.array_equal(archive.picture(sequence), written.image)
+            assert np.array_equal(archive.image(sequence), written.image)
     assert archive.facts(3)["lanes"][1]["rule"] == "rule 1"
-    with pytest.raises(ArchiveError, match=r"frame 5: not in the archive, which has frames 0 to 4"):
+    with pytest.raises(
+        RecordingError, match=r"frame 5: not in the archive, which has frames 0 to 4"
+    ):
         archive.frame(5)
-    with pytest.raises(ArchiveError, match="it has no lane 3: there are 2"):
+    with pytest.raises(RecordingError, match="it has no lane 3: there are 2"):
         archive.lane(0, 2)
 
 
@@ -219,7 +221,7 @@ def test_files_are_of_limited_length_and_3000_frames_are_found_quickly(tmp_path,
     writer.close()
     assert len(list(tmp_path.glob("frames-*.bin"))) == 12
     started = time.perf_counter()
-    archive = Archive.open(tmp_path)
+    archive = Recording.open(tmp_path)
     assert time.perf_counter() - started < 0.5
     assert len(archive) == 3000
     monkeypatch.setattr(archive_writer, "FILE_BYTES", 1)
@@ -234,10 +236,10 @@ def test_a_tail_torn_at_any_byte_takes_the_last_frame_only(tmp_path):
     writer.close()
     path = tmp_path / frame_file(0)
     whole = path.read_bytes()
-    last = Archive.open(tmp_path)._places[2].offset
+    last = Recording.open(tmp_path)._places[2].offset
     for size in range(last, len(whole)):
         path.write_bytes(whole[:size])
-        archive = Archive.open(tmp_path)
+        archive = Recording.open(tmp_path)
         assert archive.sequences == (0, 1)
         cut = f"frames-00000.bin: what follows byte {last} is cut off or damaged"
         assert archive.note == (f"{cut}; kept: frames 0 to 1" if size > last else "")
@@ -247,12 +249,12 @@ def test_a_flipped_byte_takes_one_frame_only_wherever_it_is(tmp_path):
     write(tmp_path, 4)
     path = tmp_path / frame_file(0)
     whole = path.read_bytes()
-    places = Archive.open(tmp_path)._places
+    places = Recording.open(tmp_path)._places
     for at in range(places[1].offset, places[2].offset, 7):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
-        archive = Archive.open(tmp_path)
+        archive = Recording.open(tmp_path)
         # Whoever wants the full frame does not miss a preview, and the other way about.
-        other = archive.each(Archive.open(tmp_path).seen)
+        other = archive.each(Recording.open(tmp_path).seen)
         assert [results[0].sequence for results in archive] == [0, 2, 3] or (
             [frames[0].sequence for frames in other] == [0, 2, 3]
         ), at
@@ -264,7 +266,7 @@ def test_an_end_that_has_its_length_but_not_its_content_is_found_at_once(tmp_pat
     write(tmp_path, 3)
     path = tmp_path / frame_file(0)
     path.write_bytes(path.read_bytes()[:-500] + bytes(500))
-    archive = Archive.open(tmp_path)
+    archive = Recording.open(tmp_path)
     assert archive.sequences == (0, 1)
     assert "frames-00000.bin: its points_camera is damaged" in archive.note
 
@@ -286,7 +288,7 @@ def test_damage_in_any_file_is_named_and_the_others_are_kept(
     monkeypatch.setattr(archive_writer, "FILE_FRAMES", 1)
     write(tmp_path, 4)
     damage(tmp_path)
-    archive = Archive.open(tmp_path)
+    archive = Recording.open(tmp_path)
     assert text in archive.note
     assert f"kept: frames {kept}" in archive.note
     assert len(list(archive)) == len(archive) >= 3
@@ -294,26 +296,26 @@ def test_damage_in_any_file_is_named_and_the_others_are_kept(
 
 
 def test_what_is_no_archive_or_a_newer_one_says_so(tmp_path):
-    with pytest.raises(ArchiveError, match="no such folder"):
-        Archive.open(tmp_path / "none")
-    with pytest.raises(ArchiveError, match=r"File name too long.*; give a folder that"):
-        Archive.open(tmp_path / ("x" * 300))
-    with pytest.raises(ArchiveError, match=r"archive.json: No such file .* wanted a folder"):
-        Archive.open(tmp_path)
+    with pytest.raises(RecordingError, match="no such folder"):
+        Recording.open(tmp_path / "none")
+    with pytest.raises(RecordingError, match=r"File name too long.*; give a folder that"):
+        Recording.open(tmp_path / ("x" * 300))
+    with pytest.raises(RecordingError, match=r"archive.json: No such file .* wanted a folder"):
+        Recording.open(tmp_path)
     (tmp_path / DESCRIPTION_FILE).write_text('{"format": "holiday"}')
-    with pytest.raises(ArchiveError, match="something else than an archive"):
-        Archive.open(tmp_path)
+    with pytest.raises(RecordingError, match="something else than an archive"):
+        Recording.open(tmp_path)
     write(tmp_path, 1)
     values = json.loads((tmp_path / DESCRIPTION_FILE).read_text())
     (tmp_path / DESCRIPTION_FILE).write_text(json.dumps(values | {"version": 2}))
-    with pytest.raises(ArchiveError, match=r"format version 2.*reads up to 1: take"):
-        Archive.open(tmp_path)
+    with pytest.raises(RecordingError, match=r"format version 2.*reads up to 1: take"):
+        Recording.open(tmp_path)
 
 
 def test_an_archive_without_a_frame_opens(tmp_path):
     write(tmp_path, 1)
     (tmp_path / frame_file(0)).write_bytes(b"")
-    archive = Archive.open(tmp_path)
+    archive = Recording.open(tmp_path)
     assert (len(archive), list(archive)) == (0, [])
     assert archive.note == "archive.json names 1 frames; kept: no frame"
 
@@ -356,7 +358,7 @@ def test_a_full_disk_ends_the_archive_and_not_the_run(tmp_path, monkeypatch):
         )
     assert (tmp_path / frame_file(0)).stat().st_size == size
     writer.finish(replace(STATUS, phase="finished", frames_done=4))
-    archive = Archive.open(tmp_path)
+    archive = Recording.open(tmp_path)
     assert archive.note == f"{writer.trouble}; kept: frame 0"
     monkeypatch.undo()
     writer.begin(STATUS)  # a restart tries again
@@ -402,7 +404,7 @@ def test_a_temporary_archive_keeps_to_its_limit_and_goes_with_the_writer(tempora
     assert archive.sequences == (0, 1, 2)
     writer.close()
     assert list(temporary.iterdir()) == []
-    with pytest.raises(ArchiveError, match="frame 0: its temporary archive has been removed"):
+    with pytest.raises(RecordingError, match="frame 0: its temporary archive has been removed"):
         archive.frame(0)
     writer.add(frame(3))
     assert list(temporary.iterdir()) == []
@@ -426,17 +428,17 @@ def test_a_restart_replaces_the_frames_and_the_old_reader_says_so(tmp_path):
     writer = writer_in(tmp_path)
     for sequence in range(4):
         writer.add(frame(sequence))
-    old, other_process = writer.archive, Archive.open(tmp_path)
+    old, other_process = writer.archive, Recording.open(tmp_path)
     assert old is not None
     writer.begin(STATUS)
     for reader in (lambda: old.frame(0), lambda: next(iter([*old] or [old.frame(1)]))):
-        with pytest.raises(ArchiveError, match="its run has been replaced by a restart"):
+        with pytest.raises(RecordingError, match="its run has been replaced by a restart"):
             reader()
     assert (len(old), 0 in old) == (0, False)
-    assert len(Archive.open(tmp_path)) == 4  # until there is a frame to take their place
+    assert len(Recording.open(tmp_path)) == 4  # until there is a frame to take their place
     writer.add(tuple(replace(one, name="anew") for one in frame(0)))
-    assert len(Archive.open(tmp_path)) == 1
-    with pytest.raises(ArchiveError, match="another record stands in its place"):
+    assert len(Recording.open(tmp_path)) == 1
+    with pytest.raises(RecordingError, match="another record stands in its place"):
         other_process.frame(0)
     assert writer.archive is not None
     assert writer.archive.frame(0)[0].name == "anew"
@@ -447,7 +449,7 @@ def test_frames_of_another_run_are_left_out(tmp_path):
     write(tmp_path / "a", 3)
     write(tmp_path / "b", 2)
     (tmp_path / "a" / frame_file(0)).rename(tmp_path / "b" / frame_file(1))
-    archive = Archive.open(tmp_path / "b")
+    archive = Recording.open(tmp_path / "b")
     assert archive.sequences == (0, 1)
     assert "frames-00001.bin: it holds frames of another run" in archive.note
 
@@ -468,7 +470,7 @@ def test_readers_see_whole_frames_while_the_writer_goes_on(tmp_path):
                 assert_close(archive.lane(newest, 1), frame(newest)[1])
                 assert [one[0].sequence for one in archive][: newest + 1] == [*range(newest + 1)]
                 seen.append(newest)
-        except (AssertionError, ArchiveError) as error:
+        except (AssertionError, RecordingError) as error:
             errors.append(error)
 
     readers = [threading.Thread(target=read) for _ in range(2)]
@@ -503,7 +505,7 @@ def test_a_killed_process_leaves_all_its_finished_frames(tmp_path):
     process.send_signal(signal.SIGKILL)
     finished = max([40, *map(int, process.stdout.read().splitlines())])
     process.wait()
-    archive = Archive.open(tmp_path)
+    archive = Recording.open(tmp_path)
     assert archive.sequences[: finished + 1] == tuple(range(finished + 1))
     assert len(archive) <= finished + 2  # one more may have been written and not yet told
     assert_close(archive.frame(finished)[1], frame(finished)[1])
@@ -533,14 +535,14 @@ def test_memory_does_not_grow_with_the_frames(tmp_path):
 
 def test_the_worker_archives_every_frame_and_a_restart_begins_anew(tmp_path):
     store, commands, writer = SceneStore(), SimpleQueue(), new_writer(tmp_path)
-    worker = Worker(Pictures(5), Pretended, store, commands, archive=writer)
+    worker = Worker(Images(5), Pretended, store, commands, archive=writer)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     first = store.snapshot().archive
     assert first is not None
     assert first.sequences == (0, 1, 2, 3, 4)
-    assert np.array_equal(first.picture(3), np.full((12, 16, 3), 3, np.uint8))
-    said = Archive.open(tmp_path).description
+    assert np.array_equal(first.image(3), np.full((12, 16, 3), 3, np.uint8))
+    said = Recording.open(tmp_path).description
     assert (said.frames, said.status.phase, said.status.rule) == (5, "finished", "pretended")
     commands.put(Restart())
     wait_for(lambda: store.snapshot().epoch == 2, "the new run")
@@ -556,9 +558,7 @@ def test_the_worker_archives_every_frame_and_a_restart_begins_anew(tmp_path):
 def test_trouble_of_the_archive_is_said_and_the_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(archive_writer, "RESERVE_BYTES", 2**60)
     store, writer = SceneStore(), new_writer(tmp_path)
-    worker = Worker(
-        Pictures(3), Pretended, store, SimpleQueue(), ends_by_itself=True, archive=writer
-    )
+    worker = Worker(Images(3), Pretended, store, SimpleQueue(), ends_by_itself=True, archive=writer)
     worker.start()
     assert worker.join(10)
     assert worker.error is None

@@ -72,8 +72,8 @@ def assert_golden(found: Expectation, case: GoldenCase) -> None:
     )
     assert relative_error(found.points_camera, points) < TOLERANCE
     assert relative_error(found.confidence, confidence) < TOLERANCE
-    picture = 127.5 * (case.arrays["query_rgb"][0] + 1)
-    assert np.abs(found.picture - picture).max() < 0.51
+    image = 127.5 * (case.arrays["query_rgb"][0] + 1)
+    assert np.abs(found.image - image).max() < 0.51
 
 
 def test_lanes_give_the_published_numbers(case, network):
@@ -130,7 +130,7 @@ def test_asking_changes_nothing(case, network):
             assert np.array_equal(a.camera.T_world_camera, b.camera.T_world_camera)
             assert np.array_equal(a.gain, b.gain)
         one, two = (asked.ask(*golden_camera(case)) for _ in range(2))
-        assert all(np.array_equal(a.picture, b.picture) for a, b in zip(one, two, strict=True))
+        assert all(np.array_equal(a.image, b.image) for a, b in zip(one, two, strict=True))
         for kept, moved in zip(alone.saved()[0].items(), asked.saved()[0].items(), strict=True):
             assert kept[0] == moved[0]
             assert torch.equal(kept[1], moved[1])
@@ -171,7 +171,7 @@ def test_the_miniature_says_so():
     assert "never trained" in load_network("miniature").cannot_query
 
 
-def test_numbers_that_are_not_finite_become_no_picture_of_noise(case, network, monkeypatch):
+def test_numbers_that_are_not_finite_become_no_image_of_noise(case, network, monkeypatch):
     lanes = Lanes(network, rules_from_text("ttt3r"))
     run(lanes, case.arrays["frames"][:1])
     query = network.query
@@ -182,4 +182,4 @@ def test_numbers_that_are_not_finite_become_no_picture_of_noise(case, network, m
 
     monkeypatch.setattr(network, "query", broken)
     (found,) = lanes.ask(AT_START, FOV_Y_RAD)
-    assert (found.picture == 128).all()
+    assert (found.image == 128).all()

@@ -16,7 +16,7 @@ from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Answer, Camera, Expectation, Status
 from ttt3r_viewer.viewer.layers.ask_layer import AskLayer, chosen_points, lane_camera, tinted
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
-from ttt3r_viewer.viewer.panels.ask import expected_picture, note_text, why_not
+from ttt3r_viewer.viewer.panels.ask import expected_image, note_text, why_not
 from ttt3r_viewer.viewer.view_settings import AskSettings, ViewSettings
 
 POINTS = 16 * 12
@@ -76,7 +76,7 @@ def test_points_stand_in_the_world_and_the_least_sure_go_first():
     assert len(chosen_points(found, 0, 50).points_world) == 50
 
 
-def test_tint_goes_from_the_picture_to_one_colour():
+def test_tint_goes_from_the_image_to_one_colour():
     colors = np.array([[200, 30, 30], [255, 255, 255]], np.uint8)
     assert (tinted(colors, (10, 200, 10), 0.0) == colors).all()
     full = tinted(colors, (10, 200, 10), 1.0)
@@ -124,11 +124,11 @@ def test_nothing_can_be_asked_before_the_network_and_a_frame_are_there():
     assert why_not(store.snapshot(), 0) == ""
 
 
-def test_picture_and_confidence_stand_side_by_side():
+def test_image_and_confidence_stand_side_by_side():
     found = expectation()
-    picture = expected_picture(found)
-    assert picture.shape[1] == 300
-    assert (picture[5, 5] != picture[5, 295]).any()
+    image = expected_image(found)
+    assert image.shape[1] == 300
+    assert (image[5, 5] != image[5, 295]).any()
 
 
 def test_an_answer_belongs_to_its_run():

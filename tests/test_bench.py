@@ -254,12 +254,12 @@ def test_a_made_up_network_is_complete_and_alive(dtype, case):
     assert np.abs(results[0].points_camera - results[1].points_camera).max() > 1e-4
 
 
-def test_made_up_frames_are_pictures_that_change():
+def test_made_up_frames_are_images_that_change():
     files = made_up_frames(MINIATURE, 3)
-    pictures = [decode_frame(file) for file in files]
-    assert {picture.shape for picture in pictures} == {(160, 200, 3)}
-    assert prepare_image(pictures[0], MINIATURE.long_side).image.shape == (128, 160, 3)
-    assert np.abs(pictures[0].astype(int) - pictures[1]).mean() > 1
+    images = [decode_frame(file) for file in files]
+    assert {image.shape for image in images} == {(160, 200, 3)}
+    assert prepare_image(images[0], MINIATURE.long_side).image.shape == (128, 160, 3)
+    assert np.abs(images[0].astype(int) - images[1]).mean() > 1
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's own mark")
@@ -311,7 +311,7 @@ def fake_processes(monkeypatch) -> list[str]:
 
 
 def test_variants_take_turns_and_the_speed_is_that_of_rounds(fake_processes):
-    runs = measure([FAST, PLAIN], 3, profile=False, say=lambda _: None)
+    runs = measure([FAST, PLAIN], 3, profile=False, echo=lambda _: None)
     assert fake_processes[:6] == ["fast", "plain"] * 3
     assert fake_processes[-2:] == ["end plain", "end fast"]
     assert [run.name for run in runs] == ["ttt3r bfloat16", "plain ttt3r float32"]

@@ -225,13 +225,13 @@ def test_gaps_are_bridged_and_what_has_no_number_is_left_out():
 
 def test_marks_say_what_is_in_force_since_which_frame():
     run = run_of(lanes=2, frames=4)
-    run.say(lanes=(rule_info("steady", 0.3), run.store.snapshot().status.lanes[1]))
+    run.echo(lanes=(rule_info("steady", 0.3), run.store.snapshot().status.lanes[1]))
     for _ in range(3):
         run.add_frame()
-    run.say(reset_every=5)
+    run.echo(reset_every=5)
     for _ in range(2):
         run.add_frame()
-    run.say(reset_every=0)
+    run.echo(reset_every=0)
     run.add_frame()
     history = history_of(run)
     assert history.marks == [

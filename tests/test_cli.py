@@ -24,13 +24,13 @@ from tests.waiting import has_frames, wait_for
 from ttt3r_viewer.cli import leaves_work_behind, main
 from ttt3r_viewer.export.results import OWN_FILES
 from ttt3r_viewer.reconstruct.worker import Worker
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.system.assets import asset_path, demo_path
 
 DEMO = demo_path()
 
 
-def picture(width: int = 160, height: int = 128, seed: int = 0) -> Image.Image:
+def image(width: int = 160, height: int = 128, seed: int = 0) -> Image.Image:
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
@@ -69,7 +69,7 @@ def test_run_writes_all_its_files(out, capsys):
 def test_output_holds_every_frame_in_full_and_replaces_it_only_where_told(out, capsys):
     words = ("run", "--output", str(out), "--rules", "ttt3r,constant:0.3", "--max-frames")
     assert main([*words, "3"]) == 0
-    archive = Archive.open(out)
+    archive = Recording.open(out)
     assert (archive.sequences, archive.note) == ((0, 1, 2), "")
     assert archive.description.status.phase == "finished"
     first, second = archive.frame(2)
@@ -82,7 +82,7 @@ def test_output_holds_every_frame_in_full_and_replaces_it_only_where_told(out, c
     assert "archive/frames-*.bin" in error_line(capsys, *words, "2")
     (out / "archive" / "thesis.tex").write_text("years of work")
     assert main([*words, "2", "--overwrite"]) == 0
-    assert Archive.open(out).sequences == (0, 1)
+    assert Recording.open(out).sequences == (0, 1)
     assert (out / "archive" / "thesis.tex").read_text() == "years of work"
 
 
@@ -106,10 +106,10 @@ def test_constant_rate_0_never_moves_on_and_differs_from_ttt3r(tmp_path):
     assert not np.array_equal(poses["frozen"][1:], poses["cut3r"][1:])
 
 
-def test_every_kind_of_picture_in_one_folder(tmp_path, out, capsys):
+def test_every_kind_of_image_in_one_folder(tmp_path, out, capsys):
     folder = tmp_path / "mixed"
     folder.mkdir()
-    good = picture()
+    good = image()
     good.save(folder / "01.png")
     (folder / "02.txt").write_text("notes")
     (folder / "03.png").write_bytes(b"")
@@ -125,10 +125,10 @@ def test_every_kind_of_picture_in_one_folder(tmp_path, out, capsys):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter: shown upright it is 128 wide and 160 high
     good.save(folder / "11.jpg", exif=exif)
-    picture(640, 480, 1).save(folder / "12.png")
+    image(640, 480, 1).save(folder / "12.png")
     Image.new("RGB", (1, 1)).save(folder / "13.png")
     Image.new("RGB", (20000, 10)).save(folder / "14.png")
-    picture(100, 300, 2).save(folder / "15.png")
+    image(100, 300, 2).save(folder / "15.png")
 
     assert main(["run", "--input", str(folder), "--output", str(out)]) == 0
     names = [one["name"] for one in json.loads((out / "intrinsics.json").read_text())["frames"]]
@@ -147,7 +147,7 @@ def test_every_kind_of_picture_in_one_folder(tmp_path, out, capsys):
     assert "20000x10" in error
 
 
-def test_a_folder_without_one_usable_picture(tmp_path, out, capsys):
+def test_a_folder_without_one_usable_image(tmp_path, out, capsys):
     folder = tmp_path / "bad"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"not a picture")
@@ -384,7 +384,7 @@ def test_names_that_are_no_utf_8(tmp_path, out):
     except (OSError, UnicodeError):
         pytest.skip("this file system takes no such name")
     for number in range(2):
-        picture(seed=number).save(folder / f"{number}_\udce9.png")
+        image(seed=number).save(folder / f"{number}_\udce9.png")
     (folder / "2_\udce9.png").write_bytes(b"")
     assert main(["run", "--input", str(folder), "--output", str(out)]) == 0
     assert report_of(out)["status"]["last_skipped"].startswith("2_\\udce9.png")
@@ -454,7 +454,7 @@ def test_compare_measures_every_lane(out, capsys):
 
 def test_compare_without_true_poses_says_so(tmp_path, out):
     for number in range(3):
-        picture(seed=number).save(tmp_path / f"{number}.png")
+        image(seed=number).save(tmp_path / f"{number}.png")
     words = ["compare", "--input", str(tmp_path), "--rules", "ttt3r,constant:0.5"]
     assert main([*words, "--output", str(out)]) == 0
     assert "no ground truth was found or given" in (out / "comparison.md").read_text()
@@ -464,7 +464,7 @@ def test_poses_that_cannot_be_read_are_an_error_where_named_and_a_note_where_fou
     tmp_path, out, capsys
 ):
     for number in range(2):
-        picture(seed=number).save(tmp_path / f"{number}.png")
+        image(seed=number).save(tmp_path / f"{number}.png")
     (tmp_path / "poses.txt").write_text("1 2 3\n")
     words = ["compare", "--input", str(tmp_path), "--output", str(out)]
     assert "poses.txt" in error_line(capsys, *words, "--poses", str(tmp_path / "poses.txt"))

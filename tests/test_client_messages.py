@@ -17,10 +17,10 @@ import viser
 from websockets.sync.connection import Connection
 
 from tests.made_up_run import MadeUpRun, room_result
-from tests.page_client import CAMERA, join, say, set_value
+from tests.page_client import CAMERA, echo, join, set_value
 from tests.waiting import wait_for
 from ttt3r_viewer.export.job import Exporter
-from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.app import Viewer
@@ -208,7 +208,7 @@ def test_only_a_widget_that_is_there_takes_its_value_alone(server):
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[tuple[Viewer, MadeUpRun, Path]]:
     session = tmp_path / "session"
-    writer = ArchiveWriter(session / "archive", source="", settings={})
+    writer = RecordingWriter(session / "archive", source="", settings={})
     writer.begin(Status())
     for sequence in range(3):
         writer.add([room_result(sequence, 16, 12)])
@@ -258,7 +258,7 @@ def shows_path(viewer: Viewer, wanted: bool) -> bool:
 def switch_path(viewer: Viewer, client: Connection) -> None:
     """Use a checkbox, and wait until the page has taken it."""
     box = viewer._publisher._parts.look._path  # type: ignore
-    say(client, CAMERA)  # one that can be seen from
+    echo(client, CAMERA)  # one that can be seen from
     for wanted in (True, False, True):
         set_value(client, box, wanted)
         wait_for(partial(shows_path, viewer, wanted), "the checkbox", 60)
@@ -269,7 +269,7 @@ def test_a_page_survives_whatever_a_client_sends(page, caplog, capfd):
     gc.collect()  # what tests before this one left behind is not told here
     caplog.clear()
     with join(viewer.port) as hostile:
-        say(hostile, CAMERA)
+        echo(hostile, CAMERA)
         wait_for(lambda: len(viewer.server.get_clients()) == 1, "the client")
         # Whatever looks into something is on, so that its values are used.
         set_value(hostile, viewer._publisher._parts.inspect._widgets.on, True)  # type: ignore
@@ -281,7 +281,7 @@ def test_a_page_survives_whatever_a_client_sends(page, caplog, capfd):
         assert viewer.gate.dropped > len(messages) // 2
         time.sleep(1.0)
     with join(viewer.port) as other:
-        say(other, CAMERA)
+        echo(other, CAMERA)
         assert other.recv(timeout=5)
         wait_for(lambda: run.commands.empty(), "the commands to be taken")
         switch_path(viewer, other)

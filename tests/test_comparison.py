@@ -181,7 +181,7 @@ def colored(path: Path, rgb: tuple[int, int, int]) -> int:
         return int((np.asarray(image.convert("RGB")) == rgb).all(axis=-1).sum())
 
 
-def test_the_picture_shows_every_lane_in_its_colour(tmp_path):
+def test_the_image_shows_every_lane_in_its_colour(tmp_path):
     path = tmp_path / "trajectories.png"
     positions = poses_of(30)[:, :3, 3]
     truth = positions.copy()
@@ -221,7 +221,7 @@ def test_lanes_that_cannot_be_aligned_are_drawn_all_the_same(tmp_path):
     assert (tmp_path / "empty.png").is_file()
 
 
-def test_a_picture_that_cannot_be_written_is_said_so_and_leaves_the_old_one(tmp_path):
+def test_a_image_that_cannot_be_written_is_said_so_and_leaves_the_old_one(tmp_path):
     path = tmp_path / "trajectories.png"
     path.mkdir()
     with pytest.raises(OutputError, match=r"trajectories\.png: .*name another folder"):

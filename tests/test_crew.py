@@ -21,11 +21,11 @@ from torch.multiprocessing.spawn import spawn
 
 from tests.trainable import needs_muon
 from training import workers as crews
-from training.workers import ALONE, Crew, in_crew
+from training.workers import ALONE, Workers, in_crew
 from ttt3r_viewer.errors import ViewerError, WeightsError
 
 
-def write_means(folder: Path, *, crew: Crew) -> None:
+def write_means(folder: Path, *, crew: Workers) -> None:
     own = torch.arange(4.0)[crew.rank :: crew.size]
     gradients = [own.mean().reshape(1), own.sum().expand(2, 2).clone()]
     crew.average(gradients)
@@ -33,7 +33,7 @@ def write_means(folder: Path, *, crew: Crew) -> None:
     torch.save([gradients, agreed, crew.parent], folder / f"{crew.rank}.pt")
 
 
-def refuse(*, crew: Crew) -> None:
+def refuse(*, crew: Workers) -> None:
     if crew.leads:
         raise WeightsError("no such weights")
     crew.any(False)
@@ -66,8 +66,8 @@ def test_what_one_of_a_crew_refuses_is_said_once():
 
 
 def test_a_crew_whose_waiting_process_has_gone_knows_it():
-    assert not Crew(0, 2, parent=os.getppid()).should_end
-    assert Crew(0, 2, parent=os.getpid()).should_end
+    assert not Workers(0, 2, parent=os.getppid()).should_end
+    assert Workers(0, 2, parent=os.getpid()).should_end
     assert not ALONE.should_end
 
 
@@ -75,7 +75,7 @@ def test_a_crew_whose_waiting_process_has_gone_knows_it():
 def test_the_first_signal_asks_for_an_end(kind: signal.Signals):
     told = []
 
-    def learn(*, crew: Crew) -> None:
+    def learn(*, crew: Workers) -> None:
         told.append(crew.should_end)
         signal.raise_signal(kind)
         told.append(crew.should_end)
@@ -90,7 +90,7 @@ def test_the_first_signal_asks_for_an_end(kind: signal.Signals):
 def test_a_second_ctrl_c_interrupts():
     learnt = []
 
-    def learn(*, crew: Crew) -> None:
+    def learn(*, crew: Workers) -> None:
         for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
             signal.raise_signal(kind)
         assert crew.should_end
@@ -118,7 +118,7 @@ def test_a_crew_that_is_told_to_end_while_it_starts_ends(
         in_crew(2, refuse)
 
 
-def say_what_is_kept_back(*, crew: Crew) -> None:
+def say_what_is_kept_back(*, crew: Workers) -> None:
     assert crew.size == 2
     sys.stdout.write(" ".join(map(str, signal.pthread_sigmask(signal.SIG_BLOCK, ()))) + "\n")
 
@@ -135,7 +135,7 @@ def test_a_crew_does_not_hear_the_terminal():
     assert done.stdout.split() == [*[str(int(signal.SIGINT))] * 2, "0"]
 
 
-def wait_for_ever(*, crew: Crew) -> None:
+def wait_for_ever(*, crew: Workers) -> None:
     if crew.leads:
         os.kill(crew.parent or 0, signal.SIGINT)
     while not crew.should_end:

@@ -19,7 +19,7 @@ POSE = pose_from_vector([1.0, 2.0, 3.0, 0.5, 0.5, -0.5, 0.5])
 MOVED = pose_from_vector([1.5, 2.0, 3.0, 1.0, 0.0, 0.0, 0.0])
 
 
-def write_picture(path: Path, shade: int = 100, size: tuple[int, int] = (32, 24)) -> None:
+def write_image(path: Path, shade: int = 100, size: tuple[int, int] = (32, 24)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (shade, 0, 0)).save(path)
 
@@ -60,13 +60,13 @@ def tum_tree(root: Path, sequence: str) -> None:
         "10.002 1 2 3 0.5 -0.5 0.5 0.5\n10.030 1.5 2 3 0 0 0 1\n10.200 9 9 9 0 0 0 1\n",
     )
     for shade, time in enumerate(("10.000000", "10.033000", "10.066000")):
-        write_picture(folder / "rgb" / f"{time}.png", shade)
+        write_image(folder / "rgb" / f"{time}.png", shade)
     write_depth(folder / "depth" / "10.012000.png", [[5000, 0], [2500, 10000]])
     write_depth(folder / "depth" / "10.078000.png", [[1, 1], [1, 1]])
 
 
 @pytest.mark.parametrize("name", ["tum", "bonn"])
-def test_tum_and_bonn_pair_pictures_depth_and_poses_by_time(tmp_path, name):
+def test_tum_and_bonn_pair_images_depth_and_poses_by_time(tmp_path, name):
     tum_tree(tmp_path, "rgbd_dataset_freiburg3_walking_xyz")
     (tmp_path / "not_a_sequence").mkdir()
     dataset = DATASETS[name](tmp_path)
@@ -98,7 +98,7 @@ def test_scannet_skips_lost_poses(tmp_path):
     write_text(scan / "intrinsic" / "intrinsic_depth.txt", matrix_text(intrinsic))
     # Ten before two: numbers, not texts.
     for number, pose in ((2, POSE), (10, np.full((4, 4), -np.inf)), (11, MOVED)):
-        write_picture(scan / "color" / f"{number}.jpg", size=(40, 30))
+        write_image(scan / "color" / f"{number}.jpg", size=(40, 30))
         write_depth(scan / "depth" / f"{number}.png", [[1000, 0], [65535, 1500]])
         write_text(scan / "pose" / f"{number}.txt", matrix_text(pose))
     dataset = DATASETS["scannet"](tmp_path)
@@ -117,7 +117,7 @@ def test_scannet_skips_lost_poses(tmp_path):
 @pytest.mark.parametrize("inside", ["training", "."])
 def test_sintel_turns_world_to_camera_around(tmp_path, inside):
     part = tmp_path / inside
-    write_picture(part / "final" / "alley_2" / "frame_0001.png")
+    write_image(part / "final" / "alley_2" / "frame_0001.png")
     intrinsic = np.array([[1120.0, 0, 511.5], [0, 1120.0, 217.5], [0, 0, 1]])
     cam = part / "camdata_left" / "alley_2" / "frame_0001.cam"
     cam.parent.mkdir(parents=True)
@@ -149,10 +149,10 @@ DRIVE = "2011_09_26_drive_0002_sync"
 def test_kitti_depth_groups_the_selection_by_drive(tmp_path, above):
     root = tmp_path / above.replace("*", "val_selection_cropped")
     for number in ("0000000008", "0000000005"):
-        write_picture(root / "image" / f"{DRIVE}_image_{number}_image_02.png")
+        write_image(root / "image" / f"{DRIVE}_image_{number}_image_02.png")
         depth = f"{DRIVE}_groundtruth_depth_{number}_image_02.png"
         write_depth(root / "groundtruth_depth" / depth, [[256, 0], [int(number) * 256, 65535]])
-    write_picture(root / "image" / f"{DRIVE}_image_0000000005_image_03.png")
+    write_image(root / "image" / f"{DRIVE}_image_0000000005_image_03.png")
     dataset = DATASETS["kitti"](tmp_path)
     assert dataset.sequences(None) == [f"{DRIVE}_image_02", f"{DRIVE}_image_03"]
     frames = dataset.open(f"{DRIVE}_image_02", 1, None)
@@ -165,7 +165,7 @@ def test_kitti_depth_groups_the_selection_by_drive(tmp_path, above):
 def test_kitti_depth_reads_the_gathered_copy(tmp_path):
     for drive in (DRIVE, "2011_09_28_drive_0037_sync"):
         name = f"{drive}_image_0000000005_image_02.png"
-        write_picture(tmp_path / "image_gathered" / f"{drive}_02" / name)
+        write_image(tmp_path / "image_gathered" / f"{drive}_02" / name)
         write_depth(tmp_path / "groundtruth_depth_gathered" / f"{drive}_02" / name, [[512]])
     dataset = DATASETS["kitti"](tmp_path)
     assert len(dataset.sequences(None)) == 2
@@ -176,8 +176,8 @@ def test_kitti_depth_reads_the_gathered_copy(tmp_path):
 
 def test_kitti_odometry_has_a_pose_for_each_line(tmp_path):
     for number in range(3):
-        write_picture(tmp_path / "sequences" / "00" / "image_2" / f"{number:06d}.png")
-    write_picture(tmp_path / "sequences" / "11" / "image_2" / "000000.png")  # has no poses
+        write_image(tmp_path / "sequences" / "00" / "image_2" / f"{number:06d}.png")
+    write_image(tmp_path / "sequences" / "11" / "image_2" / "000000.png")  # has no poses
     write_text(tmp_path / "sequences" / "00" / "times.txt", "0.0\n1.0e-01\n2.1e-01\n")
     rows = [np.eye(4), POSE, MOVED]
     text = "".join(" ".join(f"{one:.9e}" for one in row[:3].ravel()) + "\n" for row in rows)
@@ -199,7 +199,7 @@ def test_7_scenes_takes_the_test_split(tmp_path):
     for sequence in ("seq-01", "seq-03", "seq-05"):
         for number, pose in ((0, POSE), (1, MOVED)):
             stem = tmp_path / "chess" / sequence / f"frame-{number:06d}"
-            write_picture(stem.with_name(stem.name + ".color.png"))
+            write_image(stem.with_name(stem.name + ".color.png"))
             write_depth(stem.with_name(stem.name + ".depth.png"), [[1000, 65535], [0, 2500]])
             write_text(stem.with_name(stem.name + ".pose.txt"), matrix_text(pose))
     dataset = DATASETS["7scenes"](tmp_path)
@@ -252,9 +252,9 @@ def test_an_unknown_sequence_lists_a_near_one(tmp_path):
         DATASETS["tum"](tmp_path).sequences(["walking_xzy"])
 
 
-def test_depth_that_is_no_16_bit_picture_is_refused_by_name(tmp_path):
+def test_depth_that_is_no_16_bit_image_is_refused_by_name(tmp_path):
     tum_tree(tmp_path, "walk")
-    write_picture(tmp_path / "walk" / "depth" / "10.012000.png")
+    write_image(tmp_path / "walk" / "depth" / "10.012000.png")
     frame = DATASETS["tum"](tmp_path).open("walk", 1, 1)[0]
     assert frame.read_depth is not None
     with pytest.raises(FrameError, match=r"10\.012000\.png: a picture of mode RGB; wanted depth"):

@@ -17,10 +17,10 @@ from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands.eval import DATASETS, lengths_of
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.evaluate import evaluation
-from ttt3r_viewer.evaluate.evaluation import DATASET_NAMES, Job, Setting, jobs_for, run_job
+from ttt3r_viewer.evaluate.evaluation import DATASET_NAMES, EvalConfig, Job, jobs_for, run_job
 from ttt3r_viewer.system.jobs import RayCluster
 
-SETTING = Setting(
+SETTING = EvalConfig(
     dataset="synthetic",
     root="",
     weights="miniature",
@@ -168,14 +168,14 @@ def test_bad_and_short_sequences_are_told_and_left_out(tmp_path, out, capsys):
     root = tmp_path / "tum"
     tum_tree(root, "good", frames=8)
     tum_tree(root, "short", frames=4)
-    picture = sorted((tum_tree(root, "torn", frames=8) / "rgb").iterdir())[5]
-    picture.write_bytes(picture.read_bytes()[:100])
+    image = sorted((tum_tree(root, "torn", frames=8) / "rgb").iterdir())[5]
+    image.write_bytes(image.read_bytes()[:100])
     (tum_tree(root, "lost") / "groundtruth.txt").write_text("1 2 3\n")
     words = ("--dataset", "tum", "--root", str(root), "--rules", "ttt3r", "--frames", "4,8")
     assert evaluate(out, *words) == 0
     told = capsys.readouterr().err
     assert "short: it has 4 frames (stride 1), not 8" in told
-    assert f"torn: {picture}: " in told
+    assert f"torn: {image}: " in told
     assert "groundtruth.txt line 1 holds 3 fields" in told
     rows = {(row["sequence"], row["length"]) for row in table(out)}
     assert rows == {("good", "4"), ("good", "8"), ("short", "4"), ("torn", "4")}

@@ -122,7 +122,7 @@ def test_too_few_points_are_an_error():
         point_measures(np.eye(3), np.eye(3))
 
 
-def test_a_sample_of_the_whole_picture_is_each_of_its_pixels():
+def test_a_sample_of_the_whole_image_is_each_of_its_pixels():
     depth = np.arange(1, 49, dtype=np.float32).reshape(6, 8)
     depth[2, 3] = np.nan
     depth[0, 0] = 0
@@ -143,8 +143,8 @@ def test_a_sample_of_the_whole_picture_is_each_of_its_pixels():
 @pytest.mark.parametrize("true_size", [None, (320, 240)])
 def test_a_sample_lies_where_the_crop_says(size, true_size):
     width, height = size
-    picture = np.zeros((height, width, 3), np.uint8)
-    prepared = prepare_image(picture, 160)
+    image = np.zeros((height, width, 3), np.uint8)
+    prepared = prepare_image(image, 160)
     shape = prepared.image.shape[:2]
     true_width, true_height = true_size or size
     # The map holds the place of its own pixels in the original picture.
@@ -217,8 +217,8 @@ def test_tables_say_what_is_in_them_and_what_is_not():
 def test_curves_take_two_lengths(tmp_path):
     rows = means(RECORDS, ["ttt3r", "constant"], "constant", median_interval)
     assert plot_curves(tmp_path / "curves.png", rows, ["ttt3r", "constant"], "tum")
-    with Image.open(tmp_path / "curves.png") as picture:
-        assert picture.size[0] > 1000
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.size[0] > 1000
     one = [row for row in rows if row.length in ("100", "all")]
     assert not plot_curves(tmp_path / "none.png", one, ["ttt3r"], "tum")
     assert not (tmp_path / "none.png").exists()

@@ -11,13 +11,13 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.test_worker import Pictures, Pretended
+from tests.test_worker import Images, Pretended
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.export.formats.ply import VERTEX, write_ply
 from ttt3r_viewer.export.results import OWN_FILES, lane_names, write_results
 from ttt3r_viewer.geometry import invert_pose, pose_from_vector
 from ttt3r_viewer.scene.store import FramePoints, SceneStore
-from ttt3r_viewer.system.files import claim_folder, whole_file
+from ttt3r_viewer.system.files import atomic_write, claim_folder
 from ttt3r_viewer.types import Crop, Frame, ParameterInfo, RuleInfo, Status
 
 
@@ -33,7 +33,7 @@ def cloud(count: int, seed: int) -> FramePoints:
 @pytest.fixture
 def scene() -> SceneStore:
     store, session = SceneStore(), Pretended()
-    for frame in Pictures(3):
+    for frame in Images(3):
         assert isinstance(frame, Frame)
         store.add(*session.take(session.encode([session.prepare(frame)])[0]))
     return store
@@ -136,7 +136,7 @@ def test_a_file_that_is_cut_off_leaves_the_old_one(tmp_path):
     path.write_text("old")
 
     def interrupted() -> None:
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             file.write(b"ne")
             raise KeyboardInterrupt
 
@@ -172,7 +172,7 @@ def test_several_lanes_get_a_folder_each(tmp_path):
     session.rules = ("one", "two")
     store.clear(2)
     store.set_status(Status(lanes=(rule("constant", 1.0), rule("ttt3r", 1.0))))
-    for frame in Pictures(3):
+    for frame in Images(3):
         assert isinstance(frame, Frame)
         store.add(*session.take(session.encode([session.prepare(frame)])[0]))
     write_results(tmp_path, store.snapshot(), {}, {})

@@ -98,7 +98,7 @@ def test_points_project_to_the_pixels_they_came_from():
 
 
 @given(scale=st.floats(0.1, 8), offset=st.tuples(st.integers(0, 90), st.integers(0, 90)), x=number)
-def test_the_original_picture_sees_the_same_ray(scale, offset, x):
+def test_the_original_image_sees_the_same_ray(scale, offset, x):
     crop, camera = Crop((scale, scale), offset, 1920, 1080), Camera(pose_at(0), 300.0, 512, 384)
     ray = np.array([x / 10, -x / 20, 2.0])
     prepared = prepared_pinhole(camera).project(ray)[None]

@@ -24,7 +24,7 @@ from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import export_session
 from ttt3r_viewer.export.thinning import Thinning
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.tour import Keyframe, Tour, write_tour
 
 SMALL = Film(width=96, height=64, fps=10, seconds=1.5)
@@ -37,7 +37,7 @@ def session(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def source(session) -> Source:
-    return Source(Archive.open(session))
+    return Source(Recording.open(session))
 
 
 @pytest.fixture
@@ -56,12 +56,12 @@ def test_an_mp4_plays_everywhere(tmp_path, source):
         assert stream.average_rate == 10
         times = [frame.time for frame in container.decode(stream)]
     assert np.allclose(times, np.arange(15) / 10)
-    pictures = iio.imread(tmp_path / "a.mp4", plugin="pyav")
-    assert pictures.shape == (15, 64, 96, 3)
-    assert (pictures[-1].max(-1) > 60).mean() > 0.2
+    images = iio.imread(tmp_path / "a.mp4", plugin="pyav")
+    assert images.shape == (15, 64, 96, 3)
+    assert (images[-1].max(-1) > 60).mean() > 0.2
 
 
-def test_a_gif_has_its_pictures_its_colours_and_goes_on(tmp_path, source):
+def test_a_gif_has_its_images_its_colours_and_goes_on(tmp_path, source):
     export_session(source, "gif", tmp_path / "a.gif", silent, film=SMALL)
     with Image.open(tmp_path / "a.gif") as gif:
         assert isinstance(gif, GifImageFile)
@@ -102,7 +102,7 @@ def test_the_points_and_cameras_of_some_frames_are_those_of_all(footage):
 
 def test_a_film_follows_the_tour_of_the_session(tmp_path):
     folder = make_session(tmp_path / "s", 2)
-    source = Source(Archive.open(folder))
+    source = Source(Recording.open(folder))
     film = Film("keyframes", 64, 48, 10)
     with pytest.raises(SettingsError, match=r"--path keyframes: .*s holds no tour.json; save one"):
         export_session(source, "mp4", tmp_path / "a.mp4", silent, film=film)
@@ -110,7 +110,7 @@ def test_a_film_follows_the_tour_of_the_session(tmp_path):
     tour = Tour(tuple(Keyframe(pose, 1.0, 0.8) for pose in views))
     write_tour(folder / "tour.json", tour)
     for path in (folder, folder / "archive"):
-        source = Source(Archive.open(path))
+        source = Source(Recording.open(path))
         done = export_session(source, "mp4", tmp_path / f"{path.name}.mp4", silent, film=film)
         assert done.count == 8
     write_tour(tmp_path / "other.json", Tour(tour.keyframes[:1]))

@@ -20,8 +20,8 @@ from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import FORMATS, default_target, export_session
 from ttt3r_viewer.export.thinning import Thinning, chosen_points
 from ttt3r_viewer.geometry import pose_from_vector, transform_points
-from ttt3r_viewer.recording.reader import Archive
-from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.recording.reader import Recording
+from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.types import FrameResult, Status
 
 FRAMES = 4
@@ -36,7 +36,7 @@ def lanes_of(result: FrameResult) -> tuple[FrameResult, FrameResult]:
 
 def make_session(folder: Path, frames: int = FRAMES, width: int = 64, height: int = 48) -> Path:
     """A session of two lanes in `folder`, as a run leaves it."""
-    writer = ArchiveWriter(folder / "archive", source="room", settings={})
+    writer = RecordingWriter(folder / "archive", source="room", settings={})
     status = Status(phase="finished", model="made-up", lanes=RULES)
     writer.begin(status)
     for sequence in range(frames):
@@ -53,7 +53,7 @@ def session(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def source(session) -> Source:
-    return Source(Archive.open(session))
+    return Source(Recording.open(session))
 
 
 def silent(_done: int, _total: int) -> None:
@@ -102,7 +102,7 @@ def test_ply_in_meshio(tmp_path, source):
 
 def test_ply_takes_no_more_memory_for_more_frames(tmp_path):
     def peak(frames: int) -> int:
-        archive = Archive.open(make_session(tmp_path / str(frames), frames, 160, 120))
+        archive = Recording.open(make_session(tmp_path / str(frames), frames, 160, 120))
         tracemalloc.start()
         export_session(Source(archive), "ply", tmp_path / f"{frames}.ply", silent)
         most = tracemalloc.get_traced_memory()[1]
@@ -192,8 +192,8 @@ def test_nerf_field_by_field(tmp_path, source):
     )
     for one, frame in zip(frames, source.frames(), strict=True):
         matrix = np.array(one.pop("transform_matrix"))
-        picture = np.asarray(Image.open(tmp_path / "n" / one.pop("file_path")))
-        assert np.array_equal(picture, frame.image)
+        image = np.asarray(Image.open(tmp_path / "n" / one.pop("file_path")))
+        assert np.array_equal(image, frame.image)
         assert one == pytest.approx(shared)
         # As those programs see a pixel: along -z, y up, counted from the picture's corner.
         row, column = 10, 50
@@ -239,9 +239,9 @@ def test_maps_have_the_published_names_and_shapes(tmp_path, source):
         depth = np.load(tmp_path / "d" / "depth" / f"{stem}.npy")
         assert depth.dtype == np.float32
         assert np.array_equal(depth, frame.points_camera[..., 2])
-        picture = Image.open(tmp_path / "d" / "depth" / f"{stem}.png")
-        assert picture.mode.startswith("I")
-        assert np.abs(np.asarray(picture) / 1000 - depth).max() <= 0.0005 + 1e-6
+        image = Image.open(tmp_path / "d" / "depth" / f"{stem}.png")
+        assert image.mode.startswith("I")
+        assert np.abs(np.asarray(image) / 1000 - depth).max() <= 0.0005 + 1e-6
         confidence = np.load(tmp_path / "d" / "conf" / f"{stem}.npy")
         assert np.array_equal(confidence, frame.confidence)
         color = np.asarray(Image.open(tmp_path / "d" / "color" / f"{stem}.png"))
@@ -273,10 +273,10 @@ def test_thinning(tmp_path, source):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_another_lane_every_second_frame(tmp_path, session, name):
-    archive = Archive.open(session)
+    archive = Recording.open(session)
     source = Source(archive, lane=1, stride=2)
     assert source.sequences == (0, 2)
-    assert Archive.open(session / "archive").session_folder == archive.session_folder == session
+    assert Recording.open(session / "archive").session_folder == archive.session_folder == session
     target = default_target(session, source, name)
     assert target == session / "export" / "drifting-0.8" / FORMATS[name].target
     heard: list[tuple[int, int]] = []

@@ -17,8 +17,8 @@ from ttt3r_viewer.export.conventions import linear_from_srgb
 from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import export_session
 from ttt3r_viewer.export.thinning import Thinning
-from ttt3r_viewer.recording.reader import Archive
-from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.recording.reader import Recording
+from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.types import Status
 
 
@@ -29,7 +29,7 @@ def session(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def source(session) -> Source:
-    return Source(Archive.open(session))
+    return Source(Recording.open(session))
 
 
 def gltf_of(path: Path) -> tuple[dict, bytes]:
@@ -143,11 +143,13 @@ def test_glb_mesh_covers_the_walls_and_no_gaps(tmp_path, source):
     step = room_result(0)
     points = step.points_camera.copy()
     points[:, 32:] *= 3  # the right half of the room stands far behind the left one
-    writer = ArchiveWriter(tmp_path / "step", source="", settings={})
+    writer = RecordingWriter(tmp_path / "step", source="", settings={})
     writer.begin(Status())
     writer.add([replace(step, points_camera=points)])
     writer.close()
-    export_session(Source(Archive.open(tmp_path / "step")), "glb-mesh", tmp_path / "b.glb", silent)
+    export_session(
+        Source(Recording.open(tmp_path / "step")), "glb-mesh", tmp_path / "b.glb", silent
+    )
     torn = trimesh.load_scene(tmp_path / "b.glb").geometry["mesh"]
     assert isinstance(torn, trimesh.Trimesh)
     left = np.isclose(torn.triangles[:, :, 2], 4.0, atol=0.01).any(axis=1)

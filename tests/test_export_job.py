@@ -18,7 +18,7 @@ from ttt3r_viewer.export import job
 from ttt3r_viewer.export.job import Exporter, JobState, Request, free_name
 from ttt3r_viewer.export.registry import Exported
 from ttt3r_viewer.export.thinning import Thinning
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.viewer.panels.export import state_html
 
 
@@ -29,7 +29,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def exporter(folder) -> Exporter:
-    archive = Archive.open(folder)
+    archive = Recording.open(folder)
     return Exporter(lambda: archive, folder)
 
 
@@ -55,13 +55,13 @@ class Held:
 
     def __init__(self, exporter: Exporter) -> None:
         self.reached, self.go_on = threading.Event(), threading.Event()
-        tell = exporter._tell
+        on_progress = exporter._tell
 
         def held(done: int, total: int) -> None:
             if done == 2:
                 self.reached.set()
                 assert self.go_on.wait(10)
-            tell(done, total)
+            on_progress(done, total)
 
         exporter._tell = held
 

@@ -16,11 +16,11 @@ import pytest
 from tests.made_up_run import room_result
 from tests.test_export_formats import FRAMES, make_session, silent, small_film
 from ttt3r_viewer.cli import main
-from ttt3r_viewer.errors import ArchiveError, OutputError, SettingsError
+from ttt3r_viewer.errors import OutputError, RecordingError, SettingsError
 from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import FORMATS, export_session
 from ttt3r_viewer.export.thinning import Thinning
-from ttt3r_viewer.recording.reader import Archive, frame_file
+from ttt3r_viewer.recording.reader import Recording, frame_file
 from ttt3r_viewer.system import targets as target
 
 
@@ -31,7 +31,7 @@ def session(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def source(session) -> Source:
-    return Source(Archive.open(session))
+    return Source(Recording.open(session))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -106,7 +106,7 @@ def test_odd_names_for_a_place(tmp_path, source, monkeypatch):
 
 def test_two_exports_to_one_place(tmp_path, session, source):
     def meanwhile(_done: int, _total: int) -> None:
-        other = Source(Archive.open(session))
+        other = Source(Recording.open(session))
         with pytest.raises(OutputError, match=r"\.a\.ply\.part exists, so another export is"):
             export_session(other, "ply", tmp_path / "a.ply", silent)
 
@@ -147,7 +147,7 @@ def test_a_damaged_frame_is_left_out_and_named(tmp_path, session):
     data = bytearray(path.read_bytes())
     data[data.rindex(room_result(1).image.tobytes())] ^= 1
     path.write_bytes(bytes(data))
-    source = Source(Archive.open(copy))
+    source = Source(Recording.open(copy))
     done = export_session(source, "depth", tmp_path / "out", silent)
     assert done.count == FRAMES - 1
     assert "frame 1: " in done.note
@@ -157,7 +157,7 @@ def test_a_damaged_frame_is_left_out_and_named(tmp_path, session):
 
 
 def test_numbers_out_of_range(session):
-    archive = Archive.open(session)
+    archive = Recording.open(session)
     with pytest.raises(SettingsError, match=r"--lane 3: this session has 2 \(steady, rate 1, dr"):
         Source(archive, lane=2)
     with pytest.raises(SettingsError, match="--stride 0: take 1 or more"):
@@ -173,8 +173,8 @@ def test_numbers_out_of_range(session):
 def test_a_session_without_a_frame(tmp_path):
     (tmp_path / "archive").mkdir()
     shutil.copy(make_session(tmp_path / "s", 1) / "archive" / "archive.json", tmp_path / "archive")
-    with pytest.raises(ArchiveError, match="no frame to export"):
-        Source(Archive.open(tmp_path))
+    with pytest.raises(RecordingError, match="no frame to export"):
+        Source(Recording.open(tmp_path))
 
 
 def test_the_command_writes_into_the_session(tmp_path, capsys):

@@ -30,7 +30,7 @@ from ttt3r_viewer.frames.folder import read_image
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.recording import checkpoint
 from ttt3r_viewer.recording import writer as archive_writer
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 
 COUNT = 12
 WITHOUT_RESERVE = """
@@ -59,7 +59,7 @@ def run(
     )
 
 
-def picture(path: Path, seed: int = 0) -> None:
+def image(path: Path, seed: int = 0) -> None:
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize((160, 128), Image.Resampling.BICUBIC).save(path)
 
@@ -83,7 +83,7 @@ def assert_what_a_full_disk_leaves(
     assert (report["frames"], report["status"]["phase"]) == (COUNT, "finished")
     assert report["missing"] == [lines[-1].removeprefix("error: ")]
     assert len(np.loadtxt(out / "poses_tum.txt")) == COUNT
-    kept = Archive.open(out)
+    kept = Recording.open(out)
     assert 0 < len(kept) < COUNT
     assert "are not archived" in kept.note
     assert not list(out.glob(".*.part"))
@@ -132,7 +132,7 @@ def test_a_disk_that_fills_during_the_run_is_said_and_its_results_are_whole(
     report = json.loads((out / "run.json").read_text())
     assert (report["frames"], report["missing"]) == (COUNT, [])
     assert report["status"]["message"].startswith(said)
-    assert len(Archive.open(out)) == 5
+    assert len(Recording.open(out)) == 5
 
 
 def test_a_disk_too_full_for_checkpoints_is_said_and_the_run_goes_on(tmp_path, monkeypatch, capsys):
@@ -144,7 +144,7 @@ def test_a_disk_too_full_for_checkpoints_is_said_and_the_run_goes_on(tmp_path, m
     words = ["run", "--max-frames", "8", "--checkpoint-every", "2", "--output", str(out)]
     assert main(words) == 0
     assert "no checkpoint behind frame 0: No space left on device\n" in capsys.readouterr().err
-    assert len(Archive.open(out)) == 8
+    assert len(Recording.open(out)) == 8
 
 
 # Homes, caches.
@@ -196,7 +196,7 @@ def test_any_name_will_do_for_input_and_output(tmp_path):
         folder.mkdir()
     if not folder.exists():
         pytest.skip("this file system takes no such name")
-    picture(folder / f"0 {name}.png")
+    image(folder / f"0 {name}.png")
     (folder / f"1 {name}.png").write_text("no picture")
     # A terminal that has no more than ASCII.
     env = {"PYTHONIOENCODING": "ascii"}
@@ -254,7 +254,7 @@ def test_numbers_have_a_point_in_every_locale(tmp_path):
 # Many pictures, large ones, bombs.
 
 
-def test_no_picture_of_a_folder_is_looked_at_before_its_turn(tmp_path):
+def test_no_image_of_a_folder_is_looked_at_before_its_turn(tmp_path):
     for number in range(2_000):
         (tmp_path / f"{number}.jpg").symlink_to("/nowhere")
     source = open_source(str(tmp_path), stride=100)
@@ -277,7 +277,7 @@ def header_only(path: Path, width: int, height: int) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 @pytest.mark.parametrize("size", [(20_000, 10_000), (12_000, 10_000), (60_000, 60_000)])
-def test_a_picture_of_200_megapixels_is_refused_and_names_the_limit(tmp_path, suffix, size):
+def test_a_image_of_200_megapixels_is_refused_and_names_the_limit(tmp_path, suffix, size):
     path = tmp_path / f"large{suffix}"
     header_only(path, *size)
     with pytest.raises(FrameError, match=r"too large: at most 89\.5 million pixels are decoded"):
@@ -287,7 +287,7 @@ def test_a_picture_of_200_megapixels_is_refused_and_names_the_limit(tmp_path, su
 def test_a_frame_of_200_megapixels_takes_no_memory(tmp_path):
     header_only(tmp_path / "0.jpg", 20_000, 10_000)
     header_only(tmp_path / "1.png", 20_000, 10_000)
-    picture(tmp_path / "2.png")
+    image(tmp_path / "2.png")
     code = """
 import resource, sys
 from ttt3r_viewer.frames.source import open_source

@@ -53,15 +53,15 @@ class Recorded:
 
     name = "recorded"
 
-    def __init__(self, pictures: np.ndarray, left_out: Sequence[int] = (), count: int = COUNT):
-        self.pictures, self.left_out, self.count = pictures, left_out, count
+    def __init__(self, images: np.ndarray, left_out: Sequence[int] = (), count: int = COUNT):
+        self.images, self.left_out, self.count = images, left_out, count
         self.total: int | None = count - len(left_out)
 
     def __iter__(self) -> Iterator[Frame | SkippedFrame]:
         for index in range(self.count):
             if index not in self.left_out:
-                picture = self.pictures[index % len(self.pictures)]
-                yield Frame(index, index / 30, f"{index}.png", picture)
+                image = self.images[index % len(self.images)]
+                yield Frame(index, index / 30, f"{index}.png", image)
 
     def close(self) -> None:
         pass
@@ -106,10 +106,10 @@ def spoil(
 def test_a_bad_frame_is_counted_and_the_rest_is_as_if_it_had_not_been(
     case, network, monkeypatch, value
 ):
-    pictures = case.arrays["frames"]
-    without, _ = run_of(Recorded(pictures, (3,)), Lanes(network, rules_from_text("filt3r")))
+    images = case.arrays["frames"]
+    without, _ = run_of(Recorded(images, (3,)), Lanes(network, rules_from_text("filt3r")))
     spoil(monkeypatch, network, (3,), value)
-    store, worker = run_of(Recorded(pictures), Lanes(network, rules_from_text("filt3r")))
+    store, worker = run_of(Recorded(images), Lanes(network, rules_from_text("filt3r")))
     status = store.snapshot().status
     assert worker.error is None
     assert (status.phase, status.frames_done, status.skipped) == ("finished", COUNT - 1, 1)
@@ -126,12 +126,12 @@ def test_a_bad_frame_is_counted_and_the_rest_is_as_if_it_had_not_been(
 def test_three_bad_frames_in_a_row_begin_the_state_anew_where_the_camera_was(
     case, network, monkeypatch
 ):
-    pictures = case.arrays["frames"]
+    images = case.arrays["frames"]
     fresh = Lanes(network, rules_from_text("ttt3r"))
-    expected = [fresh.process(pictures[k % len(pictures)])[0] for k in (6, 7, 8)]
+    expected = [fresh.process(images[k % len(images)])[0] for k in (6, 7, 8)]
     spoil(monkeypatch, network, (1, 3, 4, 5))  # the first alone does nothing
     lanes = Lanes(network, rules_from_text("ttt3r"))
-    store, _ = run_of(Recorded(pictures), lanes)
+    store, _ = run_of(Recorded(images), lanes)
     scene = store.snapshot()
     assert [(one.index, one.segment) for one in scene.frames] == [
         *((index, 0) for index in (0, 2)),
@@ -154,10 +154,10 @@ def test_three_bad_frames_in_a_row_begin_the_state_anew_where_the_camera_was(
 
 
 def test_a_look_behind_six_bad_frames_in_a_row_sees_what_the_run_saw(case, network, monkeypatch):
-    pictures = case.arrays["frames"]
+    images = case.arrays["frames"]
     spoil(monkeypatch, network, range(2, 8))
     lanes = Lanes(network, rules_from_text("ttt3r"))
-    store, _ = run_of(Recorded(pictures, count=11), lanes)
+    store, _ = run_of(Recorded(images, count=11), lanes)
     seen = store.snapshot().frames
     assert [(one.index, one.segment) for one in seen] == [(0, 0), (1, 0), (8, 2), (9, 2), (10, 2)]
     monkeypatch.undo()
@@ -168,10 +168,10 @@ def test_a_look_behind_six_bad_frames_in_a_row_sees_what_the_run_saw(case, netwo
 
 
 def test_bad_frames_are_remembered_by_a_checkpoint(case, network, monkeypatch):
-    pictures = case.arrays["frames"]
+    images = case.arrays["frames"]
     spoil(monkeypatch, network, (2, 3))
     lanes = Lanes(network, rules_from_text("ttt3r"))
-    run_of(Recorded(pictures, count=4), lanes)
+    run_of(Recorded(images, count=4), lanes)
     tensors, session = lanes.saved()
     assert session["moment"]["bad"] == 2
     assert np.allclose(
@@ -302,10 +302,10 @@ def with_room_for(monkeypatch, network, pictures: int) -> list[int]:
 
 @pytest.mark.parametrize("room", [2, 1])
 def test_little_memory_makes_the_look_ahead_smaller_and_is_shown(case, network, monkeypatch, room):
-    pictures = case.arrays["frames"]
-    expected, _ = run_of(Recorded(pictures), Lanes(network, rules_from_text("ttt3r")))
+    images = case.arrays["frames"]
+    expected, _ = run_of(Recorded(images), Lanes(network, rules_from_text("ttt3r")))
     asked = with_room_for(monkeypatch, network, room)
-    store, worker = run_of(Recorded(pictures), Lanes(network, rules_from_text("ttt3r")))
+    store, worker = run_of(Recorded(images), Lanes(network, rules_from_text("ttt3r")))
     assert worker.error is None
     status = store.snapshot().status
     assert status.device == f"cpu float32, look-ahead {room} for want of memory"
@@ -316,7 +316,7 @@ def test_little_memory_makes_the_look_ahead_smaller_and_is_shown(case, network, 
         assert np.abs(found[index] - camera).max() < 1e-4
 
 
-def test_no_memory_even_for_one_picture_says_what_to_lower(case, network, monkeypatch):
+def test_no_memory_even_for_one_image_says_what_to_lower(case, network, monkeypatch):
     with_room_for(monkeypatch, network, 0)
     _, worker = run_of(Recorded(case.arrays["frames"]), Lanes(network, rules_from_text("ttt3r")))
     assert str(worker.error) == (
@@ -349,23 +349,23 @@ def test_the_step_is_taken_again_once_the_look_ahead_has_given_memory_back(
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, case: GoldenCase) -> Path:
+def images(tmp_path: Path, case: GoldenCase) -> Path:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for index in range(COUNT):
-        picture = case.arrays["frames"][index % len(case.arrays["frames"])]
-        Image.fromarray(picture).save(folder / f"{index}.png")
+        image = case.arrays["frames"][index % len(case.arrays["frames"])]
+        Image.fromarray(image).save(folder / f"{index}.png")
     return folder
 
 
-def test_a_folder_that_goes_during_the_run_ends_it_with_what_there_is(pictures, network):
-    source = open_source(str(pictures))
+def test_a_folder_that_goes_during_the_run_ends_it_with_what_there_is(images, network):
+    source = open_source(str(images))
     lanes = Lanes(network, rules_from_text("ttt3r"))
     steady = lanes.prepare
 
     def vanishing(frame: Frame):
         if frame.index == 4:
-            shutil.rmtree(pictures)
+            shutil.rmtree(images)
         return steady(frame)
 
     lanes.prepare = vanishing  # pyright: ignore[reportAttributeAccessIssue]
@@ -376,22 +376,22 @@ def test_a_folder_that_goes_during_the_run_ends_it_with_what_there_is(pictures, 
     assert status.last_skipped == "8.png: the file is gone"
 
 
-def test_frames_that_are_replaced_are_read_as_they_are_at_their_turn(pictures, network):
+def test_frames_that_are_replaced_are_read_as_they_are_at_their_turn(images, network):
     lanes = Lanes(network, rules_from_text("ttt3r"))
     steady = lanes.prepare
 
     def replacing(frame: Frame):
         if frame.index == 2:
-            Image.new("RGB", (200, 100), "white").save(pictures / "4.png")  # another size
-            (pictures / "5.png").write_text("not a picture any more")
-            (pictures / "6.png").unlink()
-            (pictures / "6.png").mkdir()
-            (pictures / "7.png").unlink()
-            (pictures / "7.png").symlink_to(pictures / "7.png")
+            Image.new("RGB", (200, 100), "white").save(images / "4.png")  # another size
+            (images / "5.png").write_text("not a picture any more")
+            (images / "6.png").unlink()
+            (images / "6.png").mkdir()
+            (images / "7.png").unlink()
+            (images / "7.png").symlink_to(images / "7.png")
         return steady(frame)
 
     lanes.prepare = replacing  # pyright: ignore[reportAttributeAccessIssue]
-    store, worker = run_of(open_source(str(pictures)), lanes)
+    store, worker = run_of(open_source(str(images)), lanes)
     scene = store.snapshot()
     assert worker.error is None
     assert [one.index for one in scene.frames] == [0, 1, 2, 3, 4, 8]

@@ -114,7 +114,7 @@ def url(served: Served) -> Iterator[str]:
 
 def fetch_from(url: str, folder: Path, said: list[str] | None = None) -> Path:
     lines = [] if said is None else said
-    return fetch(NAME, say=lines.append, downloader=http_download, url=url, cache_dir=folder)
+    return fetch(NAME, echo=lines.append, downloader=http_download, url=url, cache_dir=folder)
 
 
 def refusal(call: Any, *arguments: Any, kind: type[ViewerError] = WeightsError) -> str:
@@ -302,19 +302,19 @@ def test_a_disk_that_refuses(served: Served, tmp_path: Path, error: OSError, tex
         raise error
 
     with pytest.raises(OutputError, match=text):
-        fetch(NAME, say=print, downloader=downloader, cache_dir=tmp_path)
+        fetch(NAME, echo=print, downloader=downloader, cache_dir=tmp_path)
     assert files(tmp_path) == {PART: 4}
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OutputError, match="cannot be made"):
-        fetch(NAME, say=print, cache_dir=tmp_path / "file")
+        fetch(NAME, echo=print, cache_dir=tmp_path / "file")
 
 
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(WeightsError, match="known are cut3r-512, cut3r-224"):
-        fetch("cut3r-1024", say=print)
+        fetch("cut3r-1024", echo=print)
 
 
 def test_without_gdown_the_error_says_how_to_get_it(
@@ -338,7 +338,7 @@ def test_gdown_resumes_and_hands_its_file_over(served: Served, url: str, tmp_pat
     pytest.importorskip("gdown")
 
     def call() -> Path:
-        return fetch(NAME, say=print, downloader=gdown_download, url=url, cache_dir=tmp_path)
+        return fetch(NAME, echo=print, downloader=gdown_download, url=url, cache_dir=tmp_path)
 
     served.cut_after = 600_000
     text = refusal(call)
@@ -358,7 +358,7 @@ def test_gdown_without_a_network(tmp_path: Path) -> None:
     closed = f"http://127.0.0.1:{server.server_port}/"
     server.server_close()
     with pytest.raises(WeightsError, match="check the network"):
-        fetch(NAME, say=print, downloader=gdown_download, url=closed, cache_dir=tmp_path)
+        fetch(NAME, echo=print, downloader=gdown_download, url=closed, cache_dir=tmp_path)
 
 
 def test_locate(served: Served, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def follow(tmp_path):
         assert not taker.thread.is_alive()
 
 
-def test_pictures_are_taken_as_they_come(tmp_path, follow):
+def test_images_are_taken_as_they_come(tmp_path, follow):
     taker = follow()
     for number in range(5):
         (tmp_path / f"{number}.jpg").write_bytes(jpeg(20 * number))
@@ -105,7 +105,7 @@ def test_the_newest_wins_and_the_others_are_counted(tmp_path):
     source.close()
 
 
-def test_a_half_written_picture_is_waited_for(tmp_path, follow):
+def test_a_half_written_image_is_waited_for(tmp_path, follow):
     taker, data = follow(), jpeg(120)
     with (tmp_path / "slow.jpg").open("wb") as file:
         for start in range(0, len(data), len(data) // 3):
@@ -116,7 +116,7 @@ def test_a_half_written_picture_is_waited_for(tmp_path, follow):
     assert taker.levels == [("slow.jpg", 120)]
 
 
-def test_a_picture_that_stays_half_is_skipped_and_taken_when_it_is_mended(
+def test_a_image_that_stays_half_is_skipped_and_taken_when_it_is_mended(
     tmp_path, follow, monkeypatch
 ):
     monkeypatch.setattr(follow_module, "STILL_SEC", 0.2)
@@ -131,7 +131,7 @@ def test_a_picture_that_stays_half_is_skipped_and_taken_when_it_is_mended(
     assert taker.levels == [("half.jpg", 130)]
 
 
-def test_a_replaced_picture_is_a_new_frame_and_a_vanished_one_is_none(tmp_path, follow):
+def test_a_replaced_image_is_a_new_frame_and_a_vanished_one_is_none(tmp_path, follow):
     taker = follow()
     (tmp_path / "latest.jpg").write_bytes(jpeg(50))
     taker.wait(1)

@@ -120,7 +120,7 @@ def test_other_files_of_a_folder_do_not_count(tmp_path: Path) -> None:
     assert str(tmp_path) in source.name
 
 
-def test_a_glob_takes_pictures_at_any_depth(tmp_path: Path) -> None:
+def test_a_glob_takes_images_at_any_depth(tmp_path: Path) -> None:
     media.write_images(tmp_path / "b", ["10.png", "9.png"])
     media.write_images(tmp_path / "a" / "deep", ["1.png"])
     (tmp_path / "b" / "9.txt").write_text("not a picture")
@@ -152,9 +152,9 @@ def test_the_content_decides_between_image_and_video(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["gif", "png"])
 def test_an_animation_is_a_video(suffix: str, tmp_path: Path) -> None:
-    pictures = [Image.fromarray(image) for image in media.level_frames(5)]
+    images = [Image.fromarray(image) for image in media.level_frames(5)]
     path = tmp_path / f"moving.{suffix}"
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=200)
+    images[0].save(path, save_all=True, append_images=images[1:], duration=200)
     frames = frames_of(open_at(path))
     assert [media.frame_index(frame.image) for frame in frames] == list(range(5))
     assert [frame.time_sec for frame in frames] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
@@ -187,7 +187,7 @@ def test_what_is_no_input_is_refused_with_the_kinds(tmp_path: Path) -> None:
 # --- nothing is read before its turn -------------------------------------------------------------
 
 
-def test_pictures_are_opened_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_opened_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     true_open = Image.open
 
@@ -232,7 +232,7 @@ def test_opening_the_source_module_loads_no_reader() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_pictures_need_no_video_reader(tmp_path: Path) -> None:
+def test_images_need_no_video_reader(tmp_path: Path) -> None:
     media.write_images(tmp_path, ["1.png"])
     code = (
         "import sys; from ttt3r_viewer.frames.source import open_source\n"

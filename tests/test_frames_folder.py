@@ -79,7 +79,7 @@ def test_cmyk(tmp_path: Path) -> None:
     assert max(green, blue) < 15
 
 
-def test_pictures_without_a_white_are_refused(tmp_path: Path) -> None:
+def test_images_without_a_white_are_refused(tmp_path: Path) -> None:
     for mode, words in (("F", "floats"), ("I", "32-bit integers")):
         path = save(Image.new(mode, (8, 8)), tmp_path / f"{mode}.tif")
         with pytest.raises(FrameError, match=f"holds {words}, and nothing says which value"):
@@ -102,15 +102,15 @@ def test_every_exif_orientation_comes_out_upright(tmp_path: Path) -> None:
     for orientation, pixels in stored.items():
         exif = Image.Exif()
         exif[0x0112] = orientation
-        picture = Image.fromarray(np.ascontiguousarray(pixels))
-        path = save(picture, tmp_path / f"{orientation}.png", exif=exif)
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        path = save(image, tmp_path / f"{orientation}.png", exif=exif)
         np.testing.assert_array_equal(read_image(path), upright, err_msg=str(orientation))
 
 
 # --- bad pictures --------------------------------------------------------------------------------
 
 
-def test_bad_pictures_are_skipped_with_a_reason_and_good_ones_kept(tmp_path: Path) -> None:
+def test_bad_images_are_skipped_with_a_reason_and_good_ones_kept(tmp_path: Path) -> None:
     media.write_images(tmp_path, ["1.png", "3.png", "9.png"])
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     for name in ("4.jpg", "5.png"):
@@ -135,7 +135,7 @@ def test_bad_pictures_are_skipped_with_a_reason_and_good_ones_kept(tmp_path: Pat
     assert not any("\n" in reason for reason in reasons.values())
 
 
-def test_a_folder_of_bad_pictures_gives_only_skipped_frames(tmp_path: Path) -> None:
+def test_a_folder_of_bad_images_gives_only_skipped_frames(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.jpg").touch()
     assert len(skipped_of(open_at(tmp_path))) == 3
@@ -158,7 +158,7 @@ def test_a_named_pipe_does_not_hang_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [32 * 24 - 1, 32 * 24 // 3])
-def test_a_picture_too_large_for_pillow_is_skipped(
+def test_a_image_too_large_for_pillow_is_skipped(
     limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Pillow warns above its limit and raises above twice that.
@@ -241,7 +241,7 @@ def test_names_that_are_not_all_rising_seconds_are_no_times(
         "\ufeff0.5 1.png\n1.5 2.png\n+10 10.png",
     ],
 )
-def test_a_file_of_times_beside_the_pictures_decides(
+def test_a_file_of_times_beside_the_images_decides(
     text: str, file_name: str, place: str, tmp_path: Path
 ) -> None:
     folder = media.write_images(tmp_path / "frames", NAMES)
@@ -280,7 +280,7 @@ def test_a_file_of_times_that_does_not_fit_is_an_error(
         open_at(folder)
 
 
-def test_pictures_of_several_folders_use_no_file_of_times(tmp_path: Path) -> None:
+def test_images_of_several_folders_use_no_file_of_times(tmp_path: Path) -> None:
     media.write_images(tmp_path / "a", ["1.png"])
     media.write_images(tmp_path / "b", ["1.png"])
     (tmp_path / "timestamps.txt").write_text("not for these")

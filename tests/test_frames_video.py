@@ -125,7 +125,7 @@ def test_a_title_in_strange_letters_is_no_reason_to_refuse_a_video(tmp_path: Pat
     assert len(frames_of(open_at(path))) == 3
 
 
-def test_a_video_without_pictures_or_frames_is_refused(tmp_path: Path) -> None:
+def test_a_video_without_images_or_frames_is_refused(tmp_path: Path) -> None:
     refused(media.write_sound(tmp_path / "sound.mp4"), "sound.mp4 has no video stream")
     path = media.write_video(tmp_path / "noise.mp4", media.level_frames(4))
     data = path.read_bytes()

@@ -21,10 +21,10 @@ from tests.page_client import (
     CAMERA,
     PROTOCOL,
     cookie_for,
+    echo,
     get,
     join,
     raw_get,
-    say,
     set_value,
 )
 from tests.waiting import wait_for
@@ -228,7 +228,7 @@ def test_nobody_comes_in_around_the_gate(start):
         ) as socket:
             for _ in range(20):
                 try:
-                    say(socket, CAMERA)
+                    echo(socket, CAMERA)
                     set_value(socket, run._step, True)
                 except ConnectionClosed:
                     break
@@ -238,7 +238,7 @@ def test_nobody_comes_in_around_the_gate(start):
     assert taken.empty()
     assert viewer.server._websock_server._client_state_from_id == {}
     with join(viewer.port, headers={"X-Ttt3r-Role": "guest"}) as socket:
-        say(socket, CAMERA)
+        echo(socket, CAMERA)
         wait_for(lambda: len(viewer.server.get_clients()) == 1, "who comes through the gate")
 
 
@@ -256,7 +256,7 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
     before = viewer.controls.settings
     guest_cookie = {"Cookie": cookie_for(viewer.port, guest_token)}
     with join(viewer.port, headers=guest_cookie) as guest:
-        say(guest, CAMERA)
+        echo(guest, CAMERA)
         assert guest.recv(timeout=5)
         # viser knows a client before it has told those who wait for one.
         (own,) = wait_for(lambda: list(parts.guests._guests.values()), "the guest")
@@ -269,9 +269,9 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
         set_value(guest, own.frame, 2)
         wait_for(lambda: own.frame.value == 2, "their own frame")
         for uuid in viewer.server.gui._command_handle_from_uuid:
-            say(guest, {"type": "CommandTriggerMessage", "uuid": uuid})
+            echo(guest, {"type": "CommandTriggerMessage", "uuid": uuid})
         place = [1.0, 2.0, 3.0]
-        say(guest, CAMERA, position=place)
+        echo(guest, CAMERA, position=place)
         (client,) = viewer.server.get_clients().values()
         wait_for(lambda: client.camera.position.tolist() == place, "the guest's own view")
         assert viewer.gate.dropped >= 4
@@ -282,7 +282,7 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
         assert read_to_the_end(guest) == 1009
     wait_for(lambda: not viewer.server.get_clients(), "the guest to go")
     with join(viewer.port, headers={"Cookie": cookie_for(viewer.port, TOKEN)}) as owner:
-        say(owner, CAMERA)
+        echo(owner, CAMERA)
         wait_for(viewer.server.get_clients, "the owner")
         set_value(owner, parts.run._step, True)
         set_value(owner, parts.timeline._slider, 1)
@@ -301,24 +301,24 @@ def test_the_twin_panes_of_one_browser_do_not_turn_those_of_another(start):
     wait_for(lambda: twin.offered, "the twin view")
     panes = [join(viewer.port, "/lane/0", owner), join(viewer.port, "/lane/1", owner)]
     for pane in panes:
-        say(pane, CAMERA)
+        echo(pane, CAMERA)
     wait_for(lambda: len(twin._session_of) == 2, "both panes")
     owned = dict(viewer.server.get_clients())
     panes += [join(viewer.port, "/lane/0", guest), join(viewer.port, "/lane/1", guest)]
     for pane in panes[2:]:
-        say(pane, CAMERA)
+        echo(pane, CAMERA)
     wait_for(lambda: len(twin._session_of) == 4, "the guest's panes")
     guests = {k: c for k, c in viewer.server.get_clients().items() if k not in owned}
 
     def stand_at(clients: dict[int, Any], place: float) -> bool:
         return all(c.camera.position.tolist() == [place] * 3 for c in clients.values())
 
-    say(panes[0], CAMERA, position=[5.0, 5.0, 5.0])
+    echo(panes[0], CAMERA, position=[5.0, 5.0, 5.0])
     wait_for(lambda: stand_at(owned, 5.0), "both of the owner's panes")
-    say(panes[2], CAMERA, position=[9.0, 9.0, 9.0])
+    echo(panes[2], CAMERA, position=[9.0, 9.0, 9.0])
     wait_for(lambda: stand_at(guests, 9.0), "both of the guest's panes")
     assert stand_at(owned, 5.0)
-    say(panes[1], CAMERA, position=[2.0, 2.0, 2.0])
+    echo(panes[1], CAMERA, position=[2.0, 2.0, 2.0])
     wait_for(lambda: stand_at(owned, 2.0), "both of the owner's panes again")
     assert stand_at(guests, 9.0)
     for pane in panes:
@@ -332,7 +332,7 @@ def test_large_messages_come_through_bit_for_bit_both_ways(start):
     viewer = start()
     points = np.random.default_rng(0).random((300_000, 3)).astype(np.float32)
     with join(viewer.port) as socket:
-        say(socket, CAMERA)
+        echo(socket, CAMERA)
         wait_for(lambda: len(viewer.server.get_clients()) == 1, "the client")
         colors = np.zeros((len(points), 3), np.uint8)
         viewer.server.scene.add_point_cloud("/big", points, colors, precision="float32")
@@ -362,10 +362,10 @@ def test_a_slow_browser_holds_up_no_other(start):
         compression=None,
         ping_interval=None,
     )
-    say(slow, CAMERA)  # and never reads
+    echo(slow, CAMERA)  # and never reads
     clouds = np.random.default_rng(0).random((12, 200_000, 3)).astype(np.float32)
     with join(viewer.port) as fast:
-        say(fast, CAMERA)
+        echo(fast, CAMERA)
         wait_for(lambda: len(viewer.server.get_clients()) == 2, "both")
         for number, cloud in enumerate(clouds):
             viewer.server.scene.add_point_cloud(f"/{number}", cloud, (0, 0, 0), precision="float32")
@@ -380,7 +380,7 @@ def test_a_slow_browser_holds_up_no_other(start):
 def test_viser_does_not_give_up_a_browser_that_reads_for_minutes(start):
     viewer = start()
     with join(viewer.port) as socket:
-        say(socket, CAMERA)
+        echo(socket, CAMERA)
         wait_for(lambda: len(viewer.server.get_clients()) == 1, "the client")
         (connection,) = viewer.server._websock_server._live_connections.values()
         assert connection.keepalive_task is not None

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ttt3r_viewer.errors import EvaluationError, ViewerError
-from ttt3r_viewer.frames.times import picture_times
+from ttt3r_viewer.frames.times import image_times
 from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix
 from ttt3r_viewer.metrics.ground_truth import (
     CountedPoses,
@@ -112,7 +112,7 @@ def test_the_camera_of_a_transforms_file_looks_along_minus_z_and_ours_along_z(tm
     assert found[:3, 1].tolist() == [0, 1, 0]
 
 
-def test_a_stem_that_two_pictures_share_is_not_guessed(tmp_path):
+def test_a_stem_that_two_images_share_is_not_guessed(tmp_path):
     names = ["a.png", "a.jpg", "b.png"]
     truth = read_ground_truth(written(tmp_path, transforms(names, random_poses(3)), "t.json"))
     assert truth.pose_of(0, 0.0, "a.webp") is None
@@ -123,16 +123,16 @@ def test_a_stem_that_two_pictures_share_is_not_guessed(tmp_path):
 
 
 def test_every_frame_of_the_demo_has_a_true_pose():
-    pictures = sorted(DEMO.glob("*.jpg"))
+    images = sorted(DEMO.glob("*.jpg"))
     assert find_ground_truth(DEMO) == DEMO / "poses_tum.txt"
     truth = read_ground_truth(DEMO / "poses_tum.txt")
-    assert len(pictures) > 100
-    assert len(pictures) == len(truth.T_world_camera)
-    times_sec = picture_times(DEMO, [picture.name for picture in pictures], fps=30.0)
-    for row, (picture, time_sec) in enumerate(zip(pictures, times_sec, strict=True)):
-        found = truth.pose_of(row, time_sec, picture.name)
-        assert found is not None, picture.name
-        assert (found == truth.T_world_camera[row]).all(), picture.name
+    assert len(images) > 100
+    assert len(images) == len(truth.T_world_camera)
+    times_sec = image_times(DEMO, [image.name for image in images], fps=30.0)
+    for row, (image, time_sec) in enumerate(zip(images, times_sec, strict=True)):
+        found = truth.pose_of(row, time_sec, image.name)
+        assert found is not None, image.name
+        assert (found == truth.T_world_camera[row]).all(), image.name
 
 
 def test_a_rounded_rotation_is_made_exact(tmp_path):
@@ -269,19 +269,19 @@ def test_no_file_ends_in_another_error_than_ours(tmp_path, name_and_data):
 
 def test_ground_truth_is_found_beside_and_inside_the_input(tmp_path):
     sequence = tmp_path / "walk"
-    pictures = sequence / "rgb"
-    pictures.mkdir(parents=True)
-    video, picture = sequence / "walk.mp4", pictures / "0.png"
+    images = sequence / "rgb"
+    images.mkdir(parents=True)
+    video, image = sequence / "walk.mp4", images / "0.png"
     video.touch()
-    picture.touch()
-    inputs = [pictures, sequence, video, picture, pictures / "*.png"]
+    image.touch()
+    inputs = [images, sequence, video, image, images / "*.png"]
     assert [find_ground_truth(one) for one in inputs] == [None] * 5
     above = written(sequence, "", "transforms.json")
     assert [find_ground_truth(one) for one in inputs] == [above, above, above, None, above]
-    inside = written(pictures, "", "poses.txt")
+    inside = written(images, "", "poses.txt")
     assert [find_ground_truth(one) for one in inputs] == [inside, above, above, inside, inside]
-    first = written(pictures, "", "groundtruth.txt")
-    assert find_ground_truth(pictures) == first
+    first = written(images, "", "groundtruth.txt")
+    assert find_ground_truth(images) == first
     (tmp_path / "poses.txt").mkdir()
     assert find_ground_truth(sequence) == above
 

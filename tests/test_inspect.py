@@ -9,10 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.golden_cases import GoldenCase, golden_case, relative_error
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.history import LATEST, Recall, state_bytes
+from ttt3r_viewer.reconstruct.history import LATEST, FrameHistory, state_bytes
 from ttt3r_viewer.reconstruct.messages import SetParameter, SetResetEvery
 from ttt3r_viewer.reconstruct.session import Lanes
-from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.types import FrameResult, Status
 
@@ -27,17 +27,17 @@ def network(case: GoldenCase) -> ReconstructionNetwork:
     return case.network()
 
 
-def run(lanes: Lanes, pictures: np.ndarray, count: int) -> list[tuple[FrameResult, ...]]:
-    return [lanes.process(pictures[k % len(pictures)]) for k in range(count)]
+def run(lanes: Lanes, images: np.ndarray, count: int) -> list[tuple[FrameResult, ...]]:
+    return [lanes.process(images[k % len(images)]) for k in range(count)]
 
 
 def test_what_is_found_is_what_the_run_used_through_changes_and_resets(case, network):
     lanes = Lanes(network, rules_from_text("ttt3r,constant:0.5,ttsa3r"), reset_every=4)
-    pictures = case.arrays["frames"]
-    results = run(lanes, pictures, 5)
+    images = case.arrays["frames"]
+    results = run(lanes, images, 5)
     lanes.adjust(SetParameter(0, "multiplier", 0.5))
     lanes.adjust(SetResetEvery(3))
-    results += run(lanes, pictures, 4)
+    results += run(lanes, images, 4)
     for number, frame in enumerate(results):
         for lane, result in enumerate(frame):
             seen = lanes.inspect(lane, number)
@@ -72,7 +72,7 @@ def test_the_maps_are_those_of_the_published_network():
 def test_an_old_frame_is_found_by_taking_the_ones_before_it_again(case, network):
     lanes = Lanes(network, rules_from_text("ttt3r,filt3r"), reset_every=7)
     moment = lanes._moment
-    lanes._recall = Recall(moment_bytes=(LATEST + 4) * state_bytes(moment))
+    lanes._recall = FrameHistory(moment_bytes=(LATEST + 4) * state_bytes(moment))
     results = run(lanes, case.arrays["frames"], 48)
     assert lanes._recall.moment_bytes <= (LATEST + 4) * state_bytes(moment)
     assert len(lanes._recall.moments) > LATEST
@@ -85,13 +85,13 @@ def test_an_old_frame_is_found_by_taking_the_ones_before_it_again(case, network)
     assert told[0] == (0, seen.frames_replayed + 1)
 
 
-def test_pictures_stay_within_their_budget_and_what_is_too_old_says_so(case, network):
+def test_images_stay_within_their_budget_and_what_is_too_old_says_so(case, network):
     lanes = Lanes(network, rules_from_text("ttt3r"))
     size = run(lanes, case.arrays["frames"], 1)[0][0].image.nbytes
     lanes.restart()
-    lanes._recall = Recall(picture_bytes=5 * size)
+    lanes._recall = FrameHistory(image_bytes=5 * size)
     run(lanes, case.arrays["frames"], 12)
-    assert lanes._recall.picture_bytes == 5 * size
+    assert lanes._recall.image_bytes == 5 * size
     with pytest.raises(ReconstructionError, match=r"frame 3 cannot be looked into.*from 7 on"):
         lanes.inspect(0, 3)
     assert lanes.inspect(0, 7).sequence == 7
@@ -101,19 +101,19 @@ def test_pictures_stay_within_their_budget_and_what_is_too_old_says_so(case, net
         lanes.inspect(1, 7)
 
 
-def test_older_pictures_come_from_the_archive_as_far_as_it_goes(case, network, tmp_path):
-    pictures = case.arrays["frames"]
-    size = run(Lanes(network, rules_from_text("ttt3r")), pictures, 1)[0][0].image.nbytes
-    writer = ArchiveWriter(tmp_path, source="", settings={})
+def test_older_images_come_from_the_archive_as_far_as_it_goes(case, network, tmp_path):
+    images = case.arrays["frames"]
+    size = run(Lanes(network, rules_from_text("ttt3r")), images, 1)[0][0].image.nbytes
+    writer = RecordingWriter(tmp_path, source="", settings={})
     writer.begin(Status())
-    recall = Recall(picture_bytes=5 * size, archive=writer)
+    recall = FrameHistory(image_bytes=5 * size, archive=writer)
     lanes = Lanes(network, rules_from_text("ttt3r"), recall=recall)
     results = []
     for k in range(20):
-        results.append(lanes.process(pictures[k % len(pictures)]))
+        results.append(lanes.process(images[k % len(images)]))
         if k < 8:  # then the disk is full
             writer.add(results[-1])
-    assert recall.picture_bytes == 5 * size
+    assert recall.image_bytes == 5 * size
     for number in (0, 3, 7, 15, 19):
         found = lanes.inspect(0, number)
         assert np.abs(found.gain - results[number][0].gain).max() < 1e-5
@@ -129,10 +129,10 @@ def test_older_pictures_come_from_the_archive_as_far_as_it_goes(case, network, t
 
 
 def test_looking_leaves_the_run_as_it_was(case, network):
-    pictures = case.arrays["frames"]
+    images = case.arrays["frames"]
     plain, looked = (Lanes(network, rules_from_text("ttsa3r"), reset_every=3) for _ in range(2))
-    for picture in pictures:
-        (expected,), (result,) = plain.process(picture), looked.process(picture)
+    for image in images:
+        (expected,), (result,) = plain.process(image), looked.process(image)
         looked.inspect(0, 0)
         assert np.array_equal(result.points_camera, expected.points_camera)
         assert np.array_equal(result.gain, expected.gain)
@@ -158,5 +158,5 @@ def test_a_run_that_nobody_looks_into_computes_nothing_more(case, network, monke
         return counting.count
 
     kept = operations()
-    monkeypatch.setattr(Recall, "add", lambda *_: None)
+    monkeypatch.setattr(FrameHistory, "add", lambda *_: None)
     assert operations() == kept > 100

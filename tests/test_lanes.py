@@ -31,7 +31,7 @@ def network(case: GoldenCase) -> ReconstructionNetwork:
 
 
 @pytest.fixture(scope="module")
-def pictures(case: GoldenCase) -> np.ndarray:
+def images(case: GoldenCase) -> np.ndarray:
     return case.arrays["frames"]
 
 
@@ -47,61 +47,61 @@ def agree(lane: FrameResult, alone: FrameResult, tolerance: float = 1e-4) -> boo
     return same and change and all(relative_error(a, b) < tolerance for a, b in pairs)
 
 
-def run(lanes: Lanes, pictures: Sequence[np.ndarray]) -> list[tuple[FrameResult, ...]]:
-    return [lanes.process(picture) for picture in pictures]
+def run(lanes: Lanes, images: Sequence[np.ndarray]) -> list[tuple[FrameResult, ...]]:
+    return [lanes.process(image) for image in images]
 
 
 @pytest.mark.parametrize("reset_every", [0, 2])
 @pytest.mark.parametrize("text", [ALL, "filt3r,memix-ttt,ddd3r-brake,memix-ttsa", "recal3r,ttt3r"])
-def test_every_lane_gives_what_it_would_give_alone(network, pictures, text, reset_every):
+def test_every_lane_gives_what_it_would_give_alone(network, images, text, reset_every):
     rules = rules_from_text(text)
     lanes = Lanes(network, rules, reset_every=reset_every)
     alone = [Session(network, rule, reset_every=reset_every) for rule in rules]
-    for picture in pictures:
-        together = lanes.process(picture)
+    for image in images:
+        together = lanes.process(image)
         for result, session in zip(together, alone, strict=True):
-            assert agree(result, session.process(picture))
+            assert agree(result, session.process(image))
 
 
-def test_lanes_share_the_picture_and_differ_where_their_rules_do(network, pictures):
+def test_lanes_share_the_image_and_differ_where_their_rules_do(network, images):
     lanes = Lanes(network, rules_from_text("constant:1,constant:0.1"))
-    one, two = run(lanes, pictures[:3])[-1]
+    one, two = run(lanes, images[:3])[-1]
     assert one.image is two.image
     assert relative_error(one.camera.T_world_camera, two.camera.T_world_camera) > 1e-3
     assert two.state_change < one.state_change
 
 
-def test_a_parameter_acts_from_the_next_frame_on_and_stays_through_a_restart(network, pictures):
+def test_a_parameter_acts_from_the_next_frame_on_and_stays_through_a_restart(network, images):
     lanes = Lanes(network, rules_from_text("constant:1,constant:1"))
-    run(lanes, pictures[:2])
+    run(lanes, images[:2])
     lanes.adjust(SetParameter(1, "rate", 0.25))
-    one, two = lanes.process(pictures[2])
+    one, two = lanes.process(images[2])
     assert (one.gain == 1).all()
     assert (two.gain == 0.25).all()
     assert (one.rule, two.rule) == ("constant 1 (CUT3R)", "constant 0.25")
     lanes.restart()
-    again = run(lanes, pictures[:3])
-    expected = run(Lanes(network, rules_from_text("constant:1,constant:0.25")), pictures[:3])
+    again = run(lanes, images[:3])
+    expected = run(Lanes(network, rules_from_text("constant:1,constant:0.25")), images[:3])
     for results, wanted in zip(again, expected, strict=True):
         assert all(map(agree, results, wanted))
 
 
-def test_a_reset_interval_set_later_counts_from_the_last_reset(network, pictures):
+def test_a_reset_interval_set_later_counts_from_the_last_reset(network, images):
     lanes = Lanes(network, rules_from_text("ttt3r"))
-    run(lanes, pictures[:2])
+    run(lanes, images[:2])
     lanes.adjust(SetResetEvery(3))
-    assert [one.segment for (one,) in run(lanes, pictures[2:6])] == [0, 1, 1, 1]
+    assert [one.segment for (one,) in run(lanes, images[2:6])] == [0, 1, 1, 1]
     assert lanes.describe(Status()).reset_every == 3
     with pytest.raises(ReconstructionError, match="a reset every -1 frames"):
         lanes.adjust(SetResetEvery(-1))
 
 
-def test_other_rules_begin_with_a_restart(network, pictures):
+def test_other_rules_begin_with_a_restart(network, images):
     lanes = Lanes(network, rules_from_text("ttt3r"))
-    lanes.process(pictures[0])
+    lanes.process(images[0])
     lanes.adjust(SetRules(("constant:0.5", "ttt3r:multiplier=0.5")))
-    results = run(lanes, pictures[:3])[-1]
-    expected = run(Lanes(network, rules_from_text("constant:0.5,ttt3r:0.5")), pictures[:3])[-1]
+    results = run(lanes, images[:3])[-1]
+    expected = run(Lanes(network, rules_from_text("constant:0.5,ttt3r:0.5")), images[:3])[-1]
     assert all(map(agree, results, expected))
 
 

@@ -29,9 +29,9 @@ from ttt3r_viewer.frames import live as live_module
 from ttt3r_viewer.frames.live import LiveSource, LostError
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.reconstruct.messages import Command, Pause, Restart, Step
-from ttt3r_viewer.reconstruct.prefetch import OneByOne
+from ttt3r_viewer.reconstruct.prefetch import OnDemand
 from ttt3r_viewer.reconstruct.worker import Worker
-from ttt3r_viewer.recording.manifest import Description
+from ttt3r_viewer.recording.manifest import Manifest
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Frame, Status, Waiting
 from ttt3r_viewer.viewer.panels.run import status_html
@@ -198,8 +198,8 @@ def test_as_many_frames_as_were_asked_for(feed):
 class Live(Pretended):
     """A session without a network that takes live frames as `Lanes` does."""
 
-    def look_ahead(self, source: Any) -> Any:
-        return OneByOne(source.watch(), self.prepare, self.encode)
+    def prefetch(self, source: Any) -> Any:
+        return OnDemand(source.watch(), self.prepare, self.encode)
 
 
 def test_the_run_shows_lag_and_drops_and_obeys_while_nothing_comes(source, feed):
@@ -246,15 +246,15 @@ def test_the_page_says_lag_and_drops_of_live_input_only():
 
 
 def test_a_session_of_before_there_was_live_input_still_opens():
-    description = Description(run=1, source="x", settings={}, status=Status(lag_sec=0.5, dropped=3))
-    assert Description.from_json(description.to_json()).status == description.status
+    description = Manifest(run=1, source="x", settings={}, status=Status(lag_sec=0.5, dropped=3))
+    assert Manifest.from_json(description.to_json()).status == description.status
     values = json.loads(description.to_json())
     del values["status"]["lag_sec"], values["status"]["dropped"]
-    status = Description.from_json(json.dumps(values).encode()).status
+    status = Manifest.from_json(json.dumps(values).encode()).status
     assert (status.lag_sec, status.dropped) == (None, 0)
 
 
-def test_pictures_over_http_come_as_they_are_sent():
+def test_images_over_http_come_as_they_are_sent():
     with served(lambda request: send_multipart(request, 1000, 0.02)) as port:
         source = open_source(f"http://127.0.0.1:{port}/")
         assert isinstance(source, LiveSource)

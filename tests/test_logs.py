@@ -121,10 +121,10 @@ def test_a_folder_in_its_place_is_one_line(tmp_path):
 
 
 def test_a_run_says_what_it_did_and_begins_a_new_log_only_where_told(tmp_path, capsys):
-    pictures = write_images(tmp_path / "in", ["0.png", "1.png", "2.png"])
-    (pictures / "1.png").write_text("no picture")
+    images = write_images(tmp_path / "in", ["0.png", "1.png", "2.png"])
+    (images / "1.png").write_text("no picture")
     out = tmp_path / "out"
-    words = ["run", "--input", str(pictures), "--output", str(out)]
+    words = ["run", "--input", str(images), "--output", str(out)]
     assert main(words) == 0
     text = text_of(out)
     for said in ("ttt3r-viewer 0", "skipped 1.png: the file is not an image", "finished: frame 3"):
@@ -152,9 +152,9 @@ sys.exit(main())
 
 
 def test_a_mistake_of_ours_is_one_line_and_its_traceback_in_the_log(tmp_path):
-    pictures = write_images(tmp_path / "in", ["0.png", "1.png"])
+    images = write_images(tmp_path / "in", ["0.png", "1.png"])
     out = tmp_path / "out"
-    words = ("run", "--input", str(pictures), "--output", str(out))
+    words = ("run", "--input", str(images), "--output", str(out))
     ended = subprocess.run(
         [sys.executable, "-c", MISTAKEN, *words], capture_output=True, text=True, check=False
     )

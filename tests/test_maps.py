@@ -66,39 +66,39 @@ def test_colours_go_from_one_end_to_the_other_and_nan_has_its_own():
 # Pictures.
 
 
-def test_state_picture_has_every_token_in_its_place_and_marks_the_picked():
+def test_state_image_has_every_token_in_its_place_and_marks_the_picked():
     values = np.arange(10, dtype=np.float32)
-    picture = maps.state_picture(values, 4, "gain", token=5, lit=[0])
-    assert picture.shape[1] == maps.WIDTH_PX
+    image = maps.state_picture(values, 4, "gain", token=5, lit=[0])
+    assert image.shape[1] == maps.WIDTH_PX
     side = maps.STATE_PX // 4
 
     def at(row, column):
-        return tuple(picture[row * side + side // 2, column * side + side // 2])
+        return tuple(image[row * side + side // 2, column * side + side // 2])
 
     scale = maps.robust_scale(values)
     for token in range(10):
         assert at(*divmod(token, 4)) == tuple(maps.color_map(values[token : token + 1], scale)[0])
     assert at(2, 3) == maps.NO_VALUE
-    assert tuple(picture[side, side]) == maps.TOKEN_COLOR
-    assert tuple(picture[0, 0]) == maps.PATCH_COLOR
+    assert tuple(image[side, side]) == maps.TOKEN_COLOR
+    assert tuple(image[0, 0]) == maps.PATCH_COLOR
     other = maps.state_picture(values, 4, "gain", token=6)
-    assert (other != picture).any()
-    again = np.asarray(Image.open(io.BytesIO(maps.png(picture))))
-    assert np.array_equal(again, picture)
+    assert (other != image).any()
+    again = np.asarray(Image.open(io.BytesIO(maps.png(image))))
+    assert np.array_equal(again, image)
 
 
-def test_overlay_leaves_the_picture_where_nothing_is_known_or_nothing_is_laid_over():
+def test_overlay_leaves_the_image_where_nothing_is_known_or_nothing_is_laid_over():
     room = room_result(0).image
-    plain = maps.overlay_picture(room, None, 1.0, "", patches=(3, 4))
+    plain = maps.overlay_image(room, None, 1.0, "", patches=(3, 4))
     values = np.full((3, 4), np.nan, np.float32)
     values[0] = [0, 1, 2, 3]
-    covered = maps.overlay_picture(room, values, 1.0, "unit", patches=(3, 4))
+    covered = maps.overlay_image(room, values, 1.0, "unit", patches=(3, 4))
     height = plain.shape[0]
     third = height // 3
     assert np.array_equal(covered[third:height], plain[third:])
     assert tuple(covered[5, 5]) == tuple(VIRIDIS[0])
     assert len(covered) > height
-    half = maps.overlay_picture(room, values, 0.5, "unit", patches=(3, 4))
+    half = maps.overlay_image(room, values, 0.5, "unit", patches=(3, 4))
     blend = (plain[5, 5].astype(float) + covered[5, 5]) / 2
     assert np.abs(half[5, 5] - blend).max() <= 1
 
@@ -133,7 +133,7 @@ def test_a_history_grown_frame_by_frame_is_that_of_whole_stretches():
 
 
 @pytest.mark.parametrize("state", [5, 768])
-def test_history_picture_fits_and_marks_token_and_frame(state):
+def test_history_image_fits_and_marks_token_and_frame(state):
     history = history_of(gains(50, state), maps.HISTORY_COLUMNS)
     first, last = (
         maps.history_picture(history, by_mean=False, token=0, position=p, unit="gain")
@@ -144,8 +144,8 @@ def test_history_picture_fits_and_marks_token_and_frame(state):
     assert first.shape[0] <= maps.HISTORY_ROWS + 40
     assert first.shape[0] > maps.HISTORY_ROWS / 2
 
-    def marked(picture):
-        return np.flatnonzero((picture[2] == maps.PATCH_COLOR).all(-1))
+    def marked(image):
+        return np.flatnonzero((image[2] == maps.PATCH_COLOR).all(-1))
 
     assert marked(first)[0] < 10
     assert marked(last)[-1] > maps.WIDTH_PX - 10
@@ -255,7 +255,7 @@ def test_a_ray_meets_the_first_of_the_points_that_lie_on_it():
     assert inspect_layer.point_on_ray(points[:0], (0, 0, 0), (0, 1, 0)) is None
 
 
-def test_a_click_on_the_picture_of_a_camera_finds_its_patch_and_distance():
+def test_a_click_on_the_image_of_a_camera_finds_its_patch_and_distance():
     camera = room_result(9, 64, 48).camera
     R_world_camera, center = camera.T_world_camera[:3, :3], camera.T_world_camera[:3, 3]
     for row, column in ((0, 0), (1, 2), (2, 3)):
@@ -264,17 +264,15 @@ def test_a_click_on_the_picture_of_a_camera_finds_its_patch_and_distance():
         at = np.array([u * 64, v * 48, camera.focal_px]) * depth / camera.focal_px
         target = center + R_world_camera @ at
         for origin in (center - R_world_camera[:, 2], center + np.array([3.0, -2.0, 8.0])):
-            hit = inspect_layer.patch_on_picture(origin, target - origin, camera, depth, 3, 4)
+            hit = inspect_layer.patch_on_image(origin, target - origin, camera, depth, 3, 4)
             assert hit is not None
             assert hit[0] == 4 * row + column
             assert hit[1] == pytest.approx(np.linalg.norm(target - origin))
-            assert (
-                inspect_layer.patch_on_picture(origin, origin - target, camera, 0.4, 3, 4) is None
-            )
+            assert inspect_layer.patch_on_image(origin, origin - target, camera, 0.4, 3, 4) is None
     side = R_world_camera[:, 0]
-    assert inspect_layer.patch_on_picture(center, side, camera, 0.4, 3, 4) is None
+    assert inspect_layer.patch_on_image(center, side, camera, 0.4, 3, 4) is None
     assert (
-        inspect_layer.patch_on_picture(
+        inspect_layer.patch_on_image(
             center + 9 * side, camera.T_world_camera[:3, 2], camera, 0.4, 3, 4
         )
         is None

@@ -43,7 +43,7 @@ from training.measures import Record, pose_measures, summaries
 from training.recipe import Recipe, Stage, recipe_from
 from training.state import initialise, new_trainee, start_from
 from training.step_bar import StepBar
-from training.workers import Crew
+from training.workers import Workers
 from ttt3r_viewer.errors import SettingsError, WeightsError
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.metrics.trajectory import Trajectory
@@ -197,10 +197,10 @@ def first_frames(clip: Clip) -> Clip:
     )
 
 
-def test_single_pictures_are_of_rooms_of_their_own():
+def test_single_images_are_of_rooms_of_their_own():
     stage = Stage("both", 1, 2, 2, 1e-3, {"self": 1.0}, singles=3)
     recipe = Recipe(stages=(stage,), clips_per_page=4)
-    clip, singles = next(training.stage_batches(recipe, 0, 0, "cpu", 0, Crew()))
+    clip, singles = next(training.stage_batches(recipe, 0, 0, "cpu", 0, Workers()))
     assert singles is not None
     assert clip.images.shape[:2] == (2, 2)
     assert singles.images.shape[:2] == (3, 1)
@@ -346,7 +346,7 @@ def test_batches_are_the_same_after_an_interruption():
 
 @needs_muon
 def test_more_processes_than_clips_in_a_batch_are_refused(tmp_path: Path):
-    crew = Crew(rank=0, size=2)
+    crew = Workers(rank=0, size=2)
     for batch, singles, lacks in ((1, 0, "clips"), (2, 1, "single pictures")):
         stage = Stage("lone", 1, 1, batch, 1e-3, {"self": 1.0}, singles=singles)
         with pytest.raises(
@@ -408,7 +408,7 @@ def test_a_recipe_with_an_unknown_key_is_refused(tmp_path):
         recipe_from(path)
 
 
-def test_a_stage_that_weighs_single_pictures_must_have_some(tmp_path):
+def test_a_stage_that_weighs_single_images_must_have_some(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(
         "stages:\n- {name: lone, steps: 1, frames: 2, batch: 2, learning_rate: 0.001, "

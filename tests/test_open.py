@@ -37,13 +37,13 @@ from ttt3r_viewer.reconstruct.messages import (
     Step,
 )
 from ttt3r_viewer.recording.format import PREVIEW_POINTS
-from ttt3r_viewer.recording.reader import DESCRIPTION_FILE, Archive, frame_file
-from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.recording.reader import DESCRIPTION_FILE, Recording, frame_file
+from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.runs import player as replay_module
 from ttt3r_viewer.runs.loading import recorded_lanes
 from ttt3r_viewer.runs.player import Looker, Replay, rerun_command
 from ttt3r_viewer.runs.reconstruction import PAGE_POINTS, Reconstruction
-from ttt3r_viewer.scene.seen import SeenFrame
+from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.types import Inspection
@@ -85,10 +85,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SceneSnapshot, 
 
 @contextmanager
 def opened(
-    path: Path, make_looker: Callable[[Archive], Looker] | None = None
+    path: Path, make_looker: Callable[[Recording], Looker] | None = None
 ) -> Iterator[tuple[SceneStore, SimpleQueue[Command]]]:
     store, commands = SceneStore(PAGE_POINTS, one_per_voxel=True), SimpleQueue()
-    archive = Archive.open(path)
+    archive = Recording.open(path)
     replay = Replay(archive, store, commands, make_looker and partial(make_looker, archive))
     replay.start()
     wait_for(lambda: store.snapshot().status.phase in ("finished", "failed"), "all frames")
@@ -97,9 +97,9 @@ def opened(
     assert not replay._thread.is_alive()
 
 
-def assert_same_numbers(a: SeenFrame, b: SeenFrame) -> None:
+def assert_same_numbers(a: FrameSummary, b: FrameSummary) -> None:
     """All is equal, but for points and small picture."""
-    for name in (one.name for one in fields(SeenFrame)):
+    for name in (one.name for one in fields(FrameSummary)):
         left, right = getattr(a, name), getattr(b, name)
         match name:
             case "points" | "picture" | "median_depth":
@@ -115,7 +115,7 @@ def assert_same_numbers(a: SeenFrame, b: SeenFrame) -> None:
 
 def test_every_frame_lane_and_chart_is_that_of_the_run(run):
     out, before, reconstruction = run
-    archive = Archive.open(out)
+    archive = Recording.open(out)
     truth, note = true_poses(archive)
     assert truth is not None
     assert note == ""
@@ -126,7 +126,7 @@ def test_every_frame_lane_and_chart_is_that_of_the_run(run):
     for old, new in zip(before.lanes, after.lanes, strict=True):
         for a, b in zip(old.frames, new.frames, strict=True):
             assert_same_numbers(a, b)
-            assert np.array_equal(a.picture, b.picture)
+            assert np.array_equal(a.image, b.image)
         # Rounded points may cross the border of a voxel.
         assert new.point_count == pytest.approx(old.point_count, rel=0.02)
         assert new.latest is not None
@@ -201,7 +201,7 @@ def test_a_frame_whose_preview_is_damaged_is_left_out_and_named(tmp_path):
     write(tmp_path, 4)
     path = tmp_path / frame_file(0)
     data = bytearray(path.read_bytes())
-    place = Archive.open(tmp_path)._places[1]
+    place = Recording.open(tmp_path)._places[1]
     at = place.offset + place.prefix.record_bytes - place.prefix.body_bytes + 10
     data[at] ^= 1
     path.write_bytes(data)
@@ -241,7 +241,7 @@ def test_of_a_large_session_previews_come_first_and_the_newest_frame_in_full(tmp
 )
 def test_what_a_run_would_do_is_answered(tmp_path, command, answer):
     settings = {"input": "a b.mp4", "weights": "x"}
-    writer = ArchiveWriter(tmp_path, source="a b.mp4", settings=settings)
+    writer = RecordingWriter(tmp_path, source="a b.mp4", settings=settings)
     writer.begin(STATUS)
     writer.add(frame(0))
     writer.finish(replace(STATUS, phase="finished", frames_done=1))
@@ -299,10 +299,10 @@ def test_true_poses_that_are_gone_are_said_and_the_others_found(tmp_path):
     poses = tmp_path / "true.txt"
     writer = writer_in(tmp_path / "session")
     writer.add(frame(0))
-    archive = Archive.open(tmp_path / "session")
+    archive = Recording.open(tmp_path / "session")
 
-    def with_settings(**settings: object) -> Archive:
-        return Archive(archive.path, replace(archive.description, settings=settings))
+    def with_settings(**settings: object) -> Recording:
+        return Recording(archive.path, replace(archive.description, settings=settings))
 
     assert true_poses(archive) == (None, "")
     truth, note = true_poses(with_settings(input="gone.mp4", poses=str(poses)))
@@ -355,7 +355,7 @@ def look(
     return store.snapshot().inspection, store.snapshot().inspection_note
 
 
-def miniature(archive: Archive) -> Looker:
+def miniature(archive: Recording) -> Looker:
     return recorded_lanes(archive, Settings())
 
 
@@ -386,11 +386,11 @@ def test_other_weights_are_told_by_the_gains_and_by_the_state(run, tmp_path):
     class Other:
         """Says that every gain is a tenth higher."""
 
-        def __init__(self, archive: Archive) -> None:
+        def __init__(self, archive: Recording) -> None:
             self.lanes = miniature(archive)
 
-        def inspect(self, lane, sequence, tell=None):
-            found = self.lanes.inspect(lane, sequence, tell)
+        def inspect(self, lane, sequence, on_progress=None):
+            found = self.lanes.inspect(lane, sequence, on_progress)
             return replace(found, gain=found.gain + np.float32(0.1))
 
     with opened(run[0], Other) as (store, commands):
@@ -412,16 +412,16 @@ def test_a_longer_search_is_given_up_for_a_newer_question(run):
     class Slow:
         """Searches for ever, until something else is asked."""
 
-        def __init__(self, archive: Archive) -> None:
+        def __init__(self, archive: Recording) -> None:
             self.lanes = miniature(archive)
 
-        def inspect(self, lane, sequence, tell=None):
+        def inspect(self, lane, sequence, on_progress=None):
             asked.append(sequence)
-            assert tell is not None
+            assert on_progress is not None
             while sequence == 1:
-                tell(0, 9)
+                on_progress(0, 9)
                 time.sleep(0.01)
-            return self.lanes.inspect(lane, sequence, tell)
+            return self.lanes.inspect(lane, sequence, on_progress)
 
     with opened(run[0], Slow) as (store, commands):
         commands.put(Inspect(0, 1))
@@ -460,7 +460,7 @@ def test_info_prints_what_is_in_it(run, tmp_path, capsys):
     assert lanes[1].endswith("reset every 4")
     size = sum(path.stat().st_size for path in (out / "archive").glob("*.bin"))
     assert said["disk"].startswith(f"{size / 1e6:,.1f} MB")
-    assert "recorded 20" in notice_of(Archive.open(out))
+    assert "recorded 20" in notice_of(Recording.open(out))
 
     write(tmp_path, 3)
     path = tmp_path / frame_file(0)

@@ -67,7 +67,7 @@ def test_the_published_examples_agree_within_one_grey_level(
     size=st.sampled_from([64, 80, 96, 112, 224]),
     patch=st.sampled_from([8, 14, 16]),
 )
-def test_a_prepared_picture_lies_on_the_patch_grid(
+def test_a_prepared_image_lies_on_the_patch_grid(
     width: int, height: int, size: int, patch: int
 ) -> None:
     try:
@@ -123,7 +123,7 @@ def test_to_original_finds_the_pixel_that_was_resampled(width: int, height: int,
     assert np.abs((original - seen)[inner].mean(axis=0)).max() < 0.1
 
 
-def test_a_picture_that_fits_is_not_changed() -> None:
+def test_a_image_that_fits_is_not_changed() -> None:
     image = np.random.default_rng(0).integers(0, 256, (384, 512, 3), dtype=np.uint8)
     prepared = prepare_image(image, 512)
     np.testing.assert_array_equal(prepared.image, image)
@@ -135,7 +135,7 @@ def test_a_picture_that_fits_is_not_changed() -> None:
     assert prepared.image.flags.c_contiguous
 
 
-def test_square_pictures_become_four_to_three_and_224_becomes_square() -> None:
+def test_square_images_become_four_to_three_and_224_becomes_square() -> None:
     assert prepared_size(700, 700, 512) == (512, 384)
     assert prepared_size(700, 700, 224) == (224, 224)
     assert prepared_size(640, 480, 224) == (224, 224)
@@ -151,9 +151,7 @@ def test_other_sizes_and_patches_follow_the_way_of_512() -> None:
 
 @pytest.mark.parametrize("size", [512, 224])
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (20000, 10), (10, 20000)])
-def test_a_picture_with_a_side_under_one_patch_is_refused(
-    width: int, height: int, size: int
-) -> None:
+def test_a_image_with_a_side_under_one_patch_is_refused(width: int, height: int, size: int) -> None:
     with pytest.raises(FrameError, match=f"{width}x{height} pixels; wanted both sides at least"):
         prepare_image(blank(width, height), size)
 

@@ -32,8 +32,8 @@ from ttt3r_viewer.viewer.cameras.guided_cameras import (
     was_put,
 )
 from ttt3r_viewer.viewer.cameras.screenshot import LONGEST_SIDE, on_background, picture_size
-from ttt3r_viewer.viewer.cameras.throttle import LONGEST_ALONE_SEC, TURN_SEC, Turns
-from ttt3r_viewer.viewer.cameras.tour_recorder import NOT_KEPT, TourBook
+from ttt3r_viewer.viewer.cameras.throttle import LONGEST_ALONE_SEC, TURN_SEC, CameraThrottle
+from ttt3r_viewer.viewer.cameras.tour_recorder import NOT_KEPT, TourRecorder
 from ttt3r_viewer.viewer.panels.captions import LaneCaption, captions_html, keys_html
 from ttt3r_viewer.viewer.presentation import REPLAY_SEC, Clock, ShowSettings
 
@@ -106,39 +106,41 @@ def test_only_a_place_that_was_sent_counts_as_sent():
     assert not was_put(orbit_view(FOCUS, 1.02, FOV_Y_RAD).position, FOCUS.centre, sent)
 
 
-def answered(turns: Turns, picture_sec: float, start_sec: float, seconds: float) -> list[bool]:
+def answered(
+    turns: CameraThrottle, image_sec: float, start_sec: float, seconds: float
+) -> list[bool]:
     """Ask every 0.04 s whose turn it is, while a browser answers after each picture it draws."""
     whose, drawn_sec = [], start_sec
     for now_sec in np.arange(start_sec, start_sec + seconds, 0.04):
         whose.append(turns.left_alone(now_sec))
-        if not whose[-1] and now_sec - drawn_sec >= picture_sec:
+        if not whose[-1] and now_sec - drawn_sec >= image_sec:
             drawn_sec = now_sec
             turns.answer(now_sec)
     return whose
 
 
 def test_a_browser_that_draws_fast_is_never_left_alone():
-    assert not any(answered(Turns(TURN_SEC), 0.02, 0.0, 10.0))
+    assert not any(answered(CameraThrottle(TURN_SEC), 0.02, 0.0, 10.0))
 
 
-@pytest.mark.parametrize("picture_sec", [0.2, 0.7, 1.4])
-def test_a_slow_browser_has_turns_in_which_it_draws_what_its_person_did(picture_sec):
-    whose = answered(Turns(TURN_SEC), picture_sec, 0.0, 40 * picture_sec)
+@pytest.mark.parametrize("image_sec", [0.2, 0.7, 1.4])
+def test_a_slow_browser_has_turns_in_which_it_draws_what_its_person_did(image_sec):
+    whose = answered(CameraThrottle(TURN_SEC), image_sec, 0.0, 40 * image_sec)
     runs = [(who, len(list(group)) * 0.04) for who, group in groupby(whose)]
     persons = [seconds for who, seconds in runs[:-1] if who]
     programs = [seconds for who, seconds in runs[:-1] if not who]
     assert len(persons) >= 2
     # One picture may still show a view that was sent before; a whole one after it shows none.
-    assert min(persons) > 2 * picture_sec
+    assert min(persons) > 2 * image_sec
     assert min(programs) >= TURN_SEC - 0.04
 
 
 def test_a_browser_that_never_answers_is_guided_all_the_same():
-    assert not any(answered(Turns(TURN_SEC), math.inf, 0.0, 30.0))
+    assert not any(answered(CameraThrottle(TURN_SEC), math.inf, 0.0, 30.0))
 
 
 def test_a_tab_that_was_hidden_is_soon_guided_again():
-    turns = Turns(TURN_SEC)
+    turns = CameraThrottle(TURN_SEC)
     turns.answer(0.5)
     assert not turns.left_alone(100.0)
     turns.answer(100.0)
@@ -176,12 +178,12 @@ def test_what_moves_is_stopped_and_goes_on_where_it_was():
 
 
 def test_the_tour_is_kept_in_its_folder_and_read_again(tmp_path: Path):
-    book = TourBook(tmp_path)
+    book = TourRecorder(tmp_path)
     assert book.tour is None
     book.add(keyframe(-1.0))
     book.add(keyframe(1.0))
     book.pace(3.0)
-    again = TourBook(tmp_path)
+    again = TourRecorder(tmp_path)
     assert again.tour is not None
     assert again.tour.duration_sec == 3.0
     assert again.note == ""
@@ -191,11 +193,11 @@ def test_the_tour_is_kept_in_its_folder_and_read_again(tmp_path: Path):
     assert not (tmp_path / TOUR_FILE).exists()
     again.clear()
     again.remove_last()
-    assert TourBook(tmp_path).keyframes == ()
+    assert TourRecorder(tmp_path).keyframes == ()
 
 
 def test_a_tour_without_a_folder_says_that_it_is_not_kept():
-    book = TourBook(None)
+    book = TourRecorder(None)
     book.add(keyframe(0.0))
     assert len(book.keyframes) == 1
     assert book.note == NOT_KEPT
@@ -205,7 +207,7 @@ def test_a_damaged_tour_is_named_and_left_alone(tmp_path: Path):
     path = tmp_path / TOUR_FILE
     path.write_text(json.dumps({"format": "ttt3r-viewer tour", "version": 9}))
     before = path.read_bytes()
-    book = TourBook(tmp_path)
+    book = TourRecorder(tmp_path)
     assert "version 9" in book.note
     assert "left alone" in book.note
     book.add(keyframe(0.0))
@@ -214,7 +216,7 @@ def test_a_damaged_tour_is_named_and_left_alone(tmp_path: Path):
 
 
 def test_a_tour_that_cannot_be_saved_says_so_and_is_kept_in_memory(tmp_path: Path):
-    book = TourBook(tmp_path / "gone")
+    book = TourRecorder(tmp_path / "gone")
     book.add(keyframe(0.0))
     assert "not saved" in book.note
     assert len(book.keyframes) == 1
@@ -237,7 +239,7 @@ def test_the_captions_name_lanes_and_errors_and_hold_no_markup_of_others():
     assert "Space" in keys_html()
 
 
-def test_a_picture_is_twice_the_canvas_unless_that_is_too_large():
+def test_a_image_is_twice_the_canvas_unless_that_is_too_large():
     assert picture_size(800, 600) == (1600, 1200)
     width, height = picture_size(6000, 3000)
     assert (width, height) == (LONGEST_SIDE, LONGEST_SIDE // 2)

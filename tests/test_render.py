@@ -26,7 +26,7 @@ def front() -> View:
 
 def plain(view: View, points: Points, side: int, width: int, height: int) -> np.ndarray:
     """Draw point after point, the farthest first."""
-    picture = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
     camera = transform_points(invert_pose(view.T_world_camera), points.positions_world)
     focal_px = height / 2 / math.tan(view.fov_y_rad / 2)
     for k in np.argsort(-camera[:, 2], kind="stable"):
@@ -40,8 +40,8 @@ def plain(view: View, points: Points, side: int, width: int, height: int) -> np.
             slice(max(upper, 0), max(upper + side, 0)),
             slice(max(left, 0), max(left + side, 0)),
         )
-        picture[rows, columns] = points.colors[k]
-    return picture
+        image[rows, columns] = points.colors[k]
+    return image
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 4])

@@ -23,7 +23,7 @@ from tests.golden_cases import GoldenCase, golden_case
 from tests.media import level_frames, write_video
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
-from ttt3r_viewer.errors import ArchiveError, ReconstructionError
+from ttt3r_viewer.errors import ReconstructionError, RecordingError
 from ttt3r_viewer.frames.source import RepeatableSource, open_source
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.messages import Inspect, Restart, SetParameter, SetResetEvery
@@ -31,7 +31,7 @@ from ttt3r_viewer.reconstruct.prefetch import BATCH, ends_batch
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.reconstruct.state_dict import pack
 from ttt3r_viewer.recording.checkpoint import Checkpoint, checkpoint_files
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.rules.registry import all_rules, rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.runs.reconstruction import Reconstruction
@@ -57,7 +57,7 @@ def network(case: GoldenCase) -> ReconstructionNetwork:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of the demo's pictures, one of them unreadable."""
     folder = tmp_path_factory.mktemp("pictures")
     for number, path in enumerate(sorted(demo_path().glob("*.jpg"))[:FRAMES]):
@@ -75,15 +75,15 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:  # noqa: ARG001
+def whole(images: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:  # noqa: ARG001
     """What a run that is not cut leaves."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    assert main([*WORDS, "--input", str(pictures), "--output", str(out)]) == 0
+    assert main([*WORDS, "--input", str(images), "--output", str(out)]) == 0
     return out
 
 
-def words_for(pictures: Path, out: Path, *more: str) -> list[str]:
-    return [*WORDS, "--input", str(pictures), "--output", str(out), *more]
+def words_for(images: Path, out: Path, *more: str) -> list[str]:
+    return [*WORDS, "--input", str(images), "--output", str(out), *more]
 
 
 def cut(whole: Path, out: Path, frames: int, checkpoints: int) -> Path:
@@ -93,7 +93,7 @@ def cut(whole: Path, out: Path, frames: int, checkpoints: int) -> Path:
     said = json.loads(path.read_text())
     said |= {"frames": None, "status": said["status"] | {"phase": "running"}}
     path.write_text(json.dumps(said))
-    archive = Archive.open(out)
+    archive = Recording.open(out)
     place = archive._places[frames]
     with (out / "archive" / place.file).open("r+b") as file:
         file.truncate(place.offset + 1000)  # the record that was being written
@@ -103,9 +103,9 @@ def cut(whole: Path, out: Path, frames: int, checkpoints: int) -> Path:
     return out
 
 
-def stopped(pictures: Path, out: Path, frames: int) -> Path:
+def stopped(images: Path, out: Path, frames: int) -> Path:
     """Run so many pictures only, and make it look killed: the input is then the longer one."""
-    assert main(words_for(pictures, out, "--max-frames", str(frames))) == 0
+    assert main(words_for(images, out, "--max-frames", str(frames))) == 0
     (out / "run.json").unlink()
     return out
 
@@ -128,7 +128,7 @@ def assert_as_whole(out: Path, whole: Path) -> None:
         del values["settings"]["output"]
         values["settings"]["max_frames"] = None
     assert report == expected
-    ours, theirs = Archive.open(out), Archive.open(whole)
+    ours, theirs = Recording.open(out), Recording.open(whole)
     assert (ours.sequences, ours.note) == (theirs.sequences, "")
     for a, b in zip(ours, theirs, strict=True):
         for one, other in zip(a, b, strict=True):
@@ -140,37 +140,37 @@ def assert_as_whole(out: Path, whole: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_run_that_was_cut_and_resumed_is_a_whole_run(whole, pictures, tmp_path, capsys):
-    out = stopped(pictures, tmp_path / "out", 14)
+def test_a_run_that_was_cut_and_resumed_is_a_whole_run(whole, images, tmp_path, capsys):
+    out = stopped(images, tmp_path / "out", 14)
     newest, before = checkpoint_files(out / "archive")
     assert [Checkpoint.read(one).progress.frames for one in (newest, before)] == [10, 6]
     capsys.readouterr()
-    assert main(words_for(pictures, out, "--resume")) == 0
+    assert main(words_for(images, out, "--resume")) == 0
     assert "resumed behind 10 frames; 3 later ones are taken again" in capsys.readouterr().err
     assert_as_whole(out, whole)
     # The newest is damaged: the one before is taken.
     shutil.rmtree(out)
-    stopped(pictures, out, 14)
+    stopped(images, out, 14)
     newest.write_bytes(newest.read_bytes()[:-1] + b"\x55")
-    assert main(words_for(pictures, out, "--resume")) == 0
+    assert main(words_for(images, out, "--resume")) == 0
     assert "resumed behind 6 frames; 7 later ones are taken again" in capsys.readouterr().err
     assert_as_whole(out, whole)
 
 
-def test_a_finished_session_is_left_as_it_is(whole, pictures, capsys):
+def test_a_finished_session_is_left_as_it_is(whole, images, capsys):
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
-    assert main(words_for(pictures, whole, "--resume")) == 0
+    assert main(words_for(images, whole, "--resume")) == 0
     assert "its run is finished (22 frames)" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
-    assert main(words_for(pictures, whole)) == 2
+    assert main(words_for(images, whole)) == 2
     assert "--resume" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_killed_and_resumed_from_a_torn_end_is_a_whole_run(whole, pictures, tmp_path, capsys):
+def test_killed_and_resumed_from_a_torn_end_is_a_whole_run(whole, images, tmp_path, capsys):
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "ttt3r_viewer", *words_for(pictures, out)],
+        [sys.executable, "-m", "ttt3r_viewer", *words_for(images, out)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
     )
@@ -184,11 +184,11 @@ def test_killed_and_resumed_from_a_torn_end_is_a_whole_run(whole, pictures, tmp_
     assert not (out / "run.json").exists()
     last = out / "archive" / "frames-00000.bin"
     last.write_bytes(last.read_bytes() + b"T3FRAME1 torn")
-    assert main(words_for(pictures, out)) == 2
+    assert main(words_for(images, out)) == 2
     error = capsys.readouterr().err
     assert "or --resume, which goes on with its session of" in error
     assert error.count("\n") == 1
-    assert main(words_for(pictures, out, "--resume")) == 0
+    assert main(words_for(images, out, "--resume")) == 0
     assert_as_whole(out, whole)
 
 
@@ -206,10 +206,10 @@ def files_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in paths}
 
 
-def test_what_differs_is_named_and_nothing_is_changed(whole, pictures, tmp_path, capsys):
+def test_what_differs_is_named_and_nothing_is_changed(whole, images, tmp_path, capsys):
     out = cut(whole, tmp_path / "out", 21, 18)
     before = files_of(out)
-    resume = words_for(pictures, out, "--resume")
+    resume = words_for(images, out, "--resume")
     for more, text in (
         (["--stride", "2"], "--stride (then 1, now 2)"),
         (["--reset-every", "7"], "--reset-every (then 6, now 7)"),
@@ -232,18 +232,18 @@ def test_what_differs_is_named_and_nothing_is_changed(whole, pictures, tmp_path,
 
 
 @pytest.mark.usefixtures("another_frame")
-def test_another_input_under_the_same_name_is_noticed(whole, pictures, tmp_path, capsys):
+def test_another_input_under_the_same_name_is_noticed(whole, images, tmp_path, capsys):
     out = cut(whole, tmp_path / "out", 21, 18)
     before = files_of(out)
     latest = Checkpoint.read(checkpoint_files(out / "archive")[0]).progress
     assert latest.index == 18  # one was unreadable
-    error = complaint(capsys, words_for(pictures, out, "--resume"))
+    error = complaint(capsys, words_for(images, out, "--resume"))
     assert "its frame 18 is not what was recorded (018.jpg)" in error
     assert files_of(out) == before
 
 
-def test_damage_is_one_line(whole, pictures, tmp_path, capsys):
-    resume = words_for(pictures, tmp_path / "out", "--resume")
+def test_damage_is_one_line(whole, images, tmp_path, capsys):
+    resume = words_for(images, tmp_path / "out", "--resume")
     out = cut(whole, tmp_path / "out", 21, 22)
     newest, older = checkpoint_files(out / "archive")
     newest.write_bytes(newest.read_bytes()[:3000])
@@ -255,7 +255,7 @@ def test_damage_is_one_line(whole, pictures, tmp_path, capsys):
     shutil.rmtree(out)
     cut(whole, out, 21, 22)
     data = bytearray((out / "archive" / "frames-00000.bin").read_bytes())
-    place = Archive.open(out)._places[2]
+    place = Recording.open(out)._places[2]
     data[place.offset : place.offset + 8] = b"xxxxxxxx"
     (out / "archive" / "frames-00000.bin").write_bytes(data)
     assert "of the archive's frames it needs frame 2" in complaint(capsys, resume)
@@ -273,21 +273,21 @@ def test_every_flipped_byte_of_a_checkpoint_is_found(whole, tmp_path):
         torn = bytearray(data)
         torn[at] ^= 0x41
         copy.write_bytes(torn)
-        with pytest.raises(ArchiveError) as caught:
+        with pytest.raises(RecordingError) as caught:
             Checkpoint.read(copy).tensors()
         assert str(copy) in str(caught.value)
         assert "\n" not in str(caught.value)
 
 
-def test_without_a_checkpoint_it_begins_again(whole, pictures, tmp_path, capsys):
+def test_without_a_checkpoint_it_begins_again(whole, images, tmp_path, capsys):
     out = cut(whole, tmp_path / "out", 3, 0)
-    error = complaint(capsys, words_for(pictures, out, "--resume", "--stride", "2"))
+    error = complaint(capsys, words_for(images, out, "--resume", "--stride", "2"))
     assert "--stride (then 1, now 2)" in error
-    assert main(words_for(pictures, out, "--resume")) == 0
+    assert main(words_for(images, out, "--resume")) == 0
     assert "begins again at its first frame" in capsys.readouterr().err
-    assert len(Archive.open(out)) == FRAMES - 1
+    assert len(Recording.open(out)) == FRAMES - 1
     fresh = tmp_path / "fresh"
-    assert main(words_for(pictures, fresh, "--resume", "--max-frames", "2")) == 0
+    assert main(words_for(images, fresh, "--resume", "--max-frames", "2")) == 0
     assert "holds no session yet" in capsys.readouterr().err
 
 
@@ -298,15 +298,15 @@ def test_lanes_go_on_bit_by_bit_from_what_was_saved(case, network, lanes, reset_
     stream = [frames[k % len(frames)] for k in range(9)]
     rules = rules_from_text(lanes)
     run = Lanes(network, rules, reset_every=reset_every)
-    taken = [run.process(picture) for picture in stream[:5]]
+    taken = [run.process(image) for image in stream[:5]]
     run.adjust(SetResetEvery(4))
     tensors, session = run.saved()
     session = json.loads(json.dumps(session))
-    expected = [run.process(picture) for picture in stream[5:]]
+    expected = [run.process(image) for image in stream[5:]]
     resumed = Lanes(network, rules, reset_every=reset_every)
     resumed.restore(tensors, session, Recorded(taken))
-    for results, picture in zip(expected, stream[5:], strict=True):
-        for a, b in zip(results, resumed.process(picture), strict=True):
+    for results, image in zip(expected, stream[5:], strict=True):
+        for a, b in zip(results, resumed.process(image), strict=True):
             assert (a.sequence, a.segment, a.rule_text) == (b.sequence, b.segment, b.rule_text)
             assert np.array_equal(a.camera.T_world_camera, b.camera.T_world_camera)
             for array in ("points_camera", "confidence", "gain"):
@@ -388,10 +388,10 @@ def test_batches_end_where_look_ahead_ends_them():
     assert all(ends_batch(count, 1) for count in range(1, 9))
 
 
-def test_a_source_begins_behind_any_frame(pictures, tmp_path):
+def test_a_source_begins_behind_any_frame(images, tmp_path):
     video = tmp_path / "video.mp4"
     write_video(video, level_frames(12))
-    for spec in (str(pictures), str(video)):
+    for spec in (str(images), str(video)):
         source = open_source(spec, start=1, stride=2)
         assert isinstance(source, RepeatableSource)
         everything = list(source)
@@ -406,25 +406,25 @@ def test_a_source_begins_behind_any_frame(pictures, tmp_path):
                 assert getattr(a, "time_sec", 0) == getattr(b, "time_sec", 0)
 
 
-def test_a_second_run_into_the_same_folder_is_refused_and_harms_nothing(pictures, tmp_path, capsys):
+def test_a_second_run_into_the_same_folder_is_refused_and_harms_nothing(images, tmp_path, capsys):
     out = tmp_path / "out"
-    first = in_the_page(pictures, out)
+    first = in_the_page(images, out)
     try:
         before = files_of(out)
         for more in (["--overwrite"], ["--resume"], []):
-            said = complaint(capsys, words_for(pictures, out, *more))
+            said = complaint(capsys, words_for(images, out, *more))
             assert f"--output {out}: another run is writing there now; wait for its end" in said
             assert files_of(out) == before
     finally:
         first.end()
-    second = in_the_page(pictures, out, overwrite=True)
+    second = in_the_page(images, out, overwrite=True)
     second.end()
 
 
-def in_the_page(pictures: Path, out: Path, **more: Any) -> Reconstruction:
+def in_the_page(images: Path, out: Path, **more: Any) -> Reconstruction:
     return Reconstruction.prepare(
         Settings(
-            input=str(pictures),
+            input=str(images),
             output=str(out),
             rules="ttt3r,filt3r",
             reset_every=6,
@@ -444,14 +444,14 @@ def wait_until_finished(run: Reconstruction, epoch: int = 0) -> SceneSnapshot:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_the_page_goes_on_looks_into_what_was_before_and_restarts(whole, pictures, tmp_path):
+def test_the_page_goes_on_looks_into_what_was_before_and_restarts(whole, images, tmp_path):
     out = cut(whole, tmp_path / "out", 21, 18)
-    run = in_the_page(pictures, out, resume=True)
+    run = in_the_page(images, out, resume=True)
     assert run.note.startswith("resumed behind 18 frames")
     run.worker.start()
     scene = wait_until_finished(run)
     assert (scene.status.phase, scene.status.message) == ("finished", "")
-    expected = Archive.open(whole)
+    expected = Recording.open(whole)
     for lane in (0, 1):
         assert [one.sequence for one in scene.lanes[lane].frames] == list(range(22))
     run.commands.put(Inspect(1, 7))
@@ -460,11 +460,11 @@ def test_the_page_goes_on_looks_into_what_was_before_and_restarts(whole, picture
     assert found is not None
     assert np.abs(found.gain - expected.lane(7, 1).gain).max() < 1e-2
     epoch = run.store.snapshot().epoch
-    before = Archive.open(out).description.run
+    before = Recording.open(out).description.run
     run.commands.put(Restart())
     scene = wait_until_finished(run, epoch + 1)
     assert len(scene.frames) == 22
-    again = Archive.open(out)
+    again = Recording.open(out)
     assert again.description.run != before
     assert {Checkpoint.read(one).progress.run for one in checkpoint_files(out / "archive")} == {
         again.description.run
@@ -473,11 +473,11 @@ def test_the_page_goes_on_looks_into_what_was_before_and_restarts(whole, picture
 
 
 @pytest.fixture
-def another_frame(pictures):
+def another_frame(images):
     """Of the input one picture is another than when it was recorded."""
-    shown = pictures / "018.jpg"  # the latest behind the checkpoint
+    shown = images / "018.jpg"  # the latest behind the checkpoint
     was = shown.read_bytes()
-    shutil.copy(pictures / "001.jpg", shown)
+    shutil.copy(images / "001.jpg", shown)
     yield
     shown.write_bytes(was)
 
@@ -496,14 +496,14 @@ def stays_whatever_is_pressed(run: Reconstruction, out: Path, why: str) -> None:
     assert files_of(out) == before
 
 
-def test_a_session_of_another_size_stays_whatever_is_pressed(whole, pictures, tmp_path):
+def test_a_session_of_another_size_stays_whatever_is_pressed(whole, images, tmp_path):
     out = cut(whole, tmp_path / "out", 21, 18)
-    run = in_the_page(pictures, out, resume=True, size=96)
+    run = in_the_page(images, out, resume=True, size=96)
     stays_whatever_is_pressed(run, out, "recorded with size 160")
 
 
 @pytest.mark.usefixtures("another_frame")
-def test_a_session_of_another_input_stays_whatever_is_pressed(whole, pictures, tmp_path):
+def test_a_session_of_another_input_stays_whatever_is_pressed(whole, images, tmp_path):
     out = cut(whole, tmp_path / "out", 21, 18)
-    run = in_the_page(pictures, out, resume=True)
+    run = in_the_page(images, out, resume=True)
     stays_whatever_is_pressed(run, out, "its frame 18 is not what was recorded (018.jpg)")

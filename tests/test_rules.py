@@ -327,7 +327,7 @@ def test_entries_of_a_batch_do_not_know_each_other(rule):
 
 
 @pytest.mark.parametrize("rule", [make_rule(name) for name in RULES], ids=RULES)
-def test_gains_are_shares_and_a_standing_picture_does_not_end_the_run(rule):
+def test_gains_are_shares_and_a_standing_image_does_not_end_the_run(rule):
     still = made_up_evidence(0)
     still = replace(still, state=still.candidate)
     stream = [made_up_evidence(1), still, still, still, None, still, still]
@@ -338,7 +338,7 @@ def test_gains_are_shares_and_a_standing_picture_does_not_end_the_run(rule):
 
 
 @pytest.mark.parametrize("rule", [TTSA3R(), make_rule("memix-ttsa")], ids=str)
-def test_a_picture_of_another_size_counts_as_changed(rule):
+def test_a_image_of_another_size_counts_as_changed(rule):
     small, large = made_up_evidence(0), made_up_evidence(1, patch=9)
     _, after = updates(rule, [small, large])
     assert after.gain.isfinite().all()
@@ -376,7 +376,7 @@ def test_memix_writes_its_share_of_any_state(state, count):
     assert written(evidence, 0.0).max() == 0
 
 
-def test_memix_writes_the_tokens_least_like_the_picture():
+def test_memix_writes_the_tokens_least_like_the_image():
     evidence = made_up_evidence(0, batch=1)
     assert evidence.image_mean is not None
     alike = (evidence.candidate @ evidence.image_mean[0])[0]

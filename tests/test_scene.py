@@ -29,7 +29,7 @@ from ttt3r_viewer.scene.budget import (
     frames_per_chunk_for,
     points_per_frame_within,
     random_subset,
-    shrink_picture,
+    shrink_image,
 )
 from ttt3r_viewer.scene.store import LaneScene, SceneStore, thin_points
 from ttt3r_viewer.scene.voxels import VoxelGrid
@@ -106,13 +106,13 @@ def test_prefix_of_a_random_subset_is_a_fair_sample():
     assert chosen[:500].mean() == pytest.approx(5000, rel=0.1)
 
 
-def test_shrunken_picture_keeps_its_mean_and_aspect():
+def test_shrunken_image_keeps_its_mean_and_aspect():
     image = np.random.default_rng(3).integers(0, 256, (384, 512, 3), dtype=np.uint8)
-    small = shrink_picture(image, 128)
+    small = shrink_image(image, 128)
     assert small.shape == (96, 128, 3)
     assert small.mean() == pytest.approx(image.mean(), abs=1)
-    assert shrink_picture(image[:2, :300], 128).shape == (1, 150, 3)
-    assert np.array_equal(shrink_picture(image[:5, :7], 128), image[:5, :7])
+    assert shrink_image(image[:2, :300], 128).shape == (1, 150, 3)
+    assert np.array_equal(shrink_image(image[:5, :7], 128), image[:5, :7])
 
 
 def test_kept_points_lie_where_the_camera_saw_them():
@@ -155,14 +155,14 @@ def test_thinning_is_the_same_every_time():
 
 
 def test_budget_holds_for_every_frame_and_thinning_is_a_prefix():
-    store = SceneStore(max_points=5000, points_per_frame=400, max_picture_bytes=200_000)
+    store = SceneStore(max_points=5000, points_per_frame=400, max_image_bytes=200_000)
     originals, frames = [], ()
     for sequence in range(200):
         store.add(room_result(sequence, 32, 24))
         originals.append(thin_points(room_result(sequence, 32, 24), 400))
         frames = store.snapshot().frames
         assert store.snapshot().point_count == sum(len(one.points) for one in frames) <= 5000
-        assert sum(frame.picture.nbytes for frame in frames) <= 200_000
+        assert sum(frame.image.nbytes for frame in frames) <= 200_000
     # Arrays that are views would keep the memory of everything that they were cut from.
     assert all(frame.points.points_world.base is None for frame in frames)
     kept = store.snapshot().layout.points_per_frame
@@ -172,11 +172,11 @@ def test_budget_holds_for_every_frame_and_thinning_is_a_prefix():
         assert np.array_equal(frame.points.points_world, original.points_world[:kept])
 
 
-def test_pictures_grow_smaller_before_they_outgrow_their_budget():
-    store = SceneStore(max_picture_bytes=100_000)
+def test_images_grow_smaller_before_they_outgrow_their_budget():
+    store = SceneStore(max_image_bytes=100_000)
     for sequence in range(20):
         store.add(room_result(sequence, 128, 96))
-    sizes = {frame.picture.shape for frame in store.snapshot().frames}
+    sizes = {frame.image.shape for frame in store.snapshot().frames}
     assert sizes == {(24, 32, 3)}
 
 
@@ -402,7 +402,7 @@ def test_percentiles_are_of_the_kept_points_where_early_frames_have_most(monkeyp
 
 
 def test_frame_that_shows_nothing_new_costs_little_memory():
-    store = SceneStore(max_points=3000, max_picture_bytes=1, one_per_voxel=True)
+    store = SceneStore(max_points=3000, max_image_bytes=1, one_per_voxel=True)
     crop = room_result(0).crop
 
     def add_each(sequences: range) -> None:

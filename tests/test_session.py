@@ -111,7 +111,7 @@ def test_the_live_loop_is_the_plain_loop(case, network):
     """The worker, paused and stepped, gives what the lanes give in a for loop, to rounding."""
     frames = case.arrays["frames"]
     plain = Lanes(network, (TTT3R(),), reset_every=4)
-    ahead = plain.look_ahead(Recorded(frames))
+    ahead = plain.prefetch(Recorded(frames))
     expected = [plain.take(ready)[0] for ready in ahead if isinstance(ready, EncodedFrame)]
     store, commands = SceneStore(points_per_frame=10**6), queue.SimpleQueue()
     for command in (Pause(), Step(), Step(), Play()):
@@ -140,7 +140,7 @@ def test_frames_encoded_ahead_give_what_they_give_one_by_one(case, network):
     frames = case.arrays["frames"]
     session = Session(network, TTT3R(), reset_every=4)
     lanes = Lanes(network, (TTT3R(),), reset_every=4)
-    for ready, frame in zip(lanes.look_ahead(Recorded(frames)), frames, strict=True):
+    for ready, frame in zip(lanes.prefetch(Recorded(frames)), frames, strict=True):
         assert isinstance(ready, EncodedFrame)
         (ahead,), alone = lanes.take(ready), session.process(frame)
         for a, b in (
@@ -183,7 +183,7 @@ def test_another_error_is_not_taken_for_memory(case, network, monkeypatch):
         session.process(case.arrays["frames"][0])
 
 
-def test_a_refused_picture_leaves_the_state_alone(case, network):
+def test_a_refused_image_leaves_the_state_alone(case, network):
     plain, disturbed = Session(network, TTT3R()), Session(network, TTT3R())
     for frame in case.arrays["frames"][:3]:
         with pytest.raises(FrameError, match="1x1"):

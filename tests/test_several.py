@@ -19,7 +19,7 @@ from tests.waiting import has_frames, wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands import run as run_command
 from ttt3r_viewer.errors import OutputError, SettingsError
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs import batch as several
 from ttt3r_viewer.runs.batch import (
     COLUMNS,
@@ -86,7 +86,7 @@ def test_every_input_becomes_the_session_that_it_is_alone(tmp_path, capsys):
     for one, name in zip(inputs, ("demo-loop", "demo-walk", "clip"), strict=True):
         assert run(tmp_path / "alone", [one], "--overwrite") == 0
         assert poses(tmp_path / "all")[name] == poses(tmp_path)["alone"]
-        assert len(Archive.open(tmp_path / "all" / name)) == 3
+        assert len(Recording.open(tmp_path / "all" / name)) == 3
         row = table(tmp_path / "all")[name]
         assert tuple(row) == COLUMNS
         assert (row["input"], row["state"], row["frames"], row["trouble"]) == (
@@ -210,7 +210,7 @@ def test_a_plan_is_made_of_absolute_paths(tmp_path, monkeypatch):
         plan(Settings(output="out"), ["a.mp4", str(tmp_path / "a.mp4")])
 
 
-def test_what_only_looks_like_pictures_is_run(tmp_path):
+def test_what_only_looks_like_images_is_run(tmp_path):
     plan(Settings(output=str(tmp_path / "out")), ["s/l*.png", "s/r*.png"])
     plan(Settings(output=str(tmp_path / "out")), ["s/one.gif", "s/two.gif"])
 
@@ -301,7 +301,7 @@ def test_sigterm_ends_all_processes_with_their_sessions_whole(tmp_path, signals)
     finally:
         program.kill()
     assert states(out) == {"a": "stopped", "b": "stopped", "c": "not begun"}
-    frames = {name: len(Archive.open(out / name)) for name in ("a", "b")}
+    frames = {name: len(Recording.open(out / name)) for name in ("a", "b")}
     assert {name: int(table(out)[name]["frames"]) for name in frames} == frames
 
 

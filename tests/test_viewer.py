@@ -24,7 +24,7 @@ from tests.made_up_run import MadeUpRun, room_result
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.reconstruct.messages import Command, SetParameter, SetResetEvery, SetRules, Step
-from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Status
@@ -61,7 +61,7 @@ from ttt3r_viewer.viewer.panels.timeline import (
 )
 from ttt3r_viewer.viewer.server.address import free_port
 from ttt3r_viewer.viewer.view_settings import ColorBy, ViewControls, ViewSettings
-from ttt3r_viewer.viewer.widgets import Repeater
+from ttt3r_viewer.viewer.widgets import Resender
 
 
 def filled_store(count: int, max_points: int = 100_000, points_per_frame: int = 100) -> SceneStore:
@@ -227,7 +227,7 @@ def test_scrubbing_shows_exactly_the_frames_up_to_there(server):
 
 def test_an_older_frame_alone_is_full_where_the_archive_has_it(server, tmp_path, caplog):
     store, layer = filled_store(6, points_per_frame=10), LaneLayer(server)
-    writer = ArchiveWriter(tmp_path, source="", settings={})
+    writer = RecordingWriter(tmp_path, source="", settings={})
     writer.begin(Status())
     for sequence in (0, 1, 2):
         writer.add([room_result(sequence, 16, 12)])
@@ -330,7 +330,7 @@ def test_far_points_take_float32_and_a_stray_one_does_not_become_infinite():
     assert len(stray.points) == len(stray.colors) == 999
 
 
-def test_colour_maps_run_from_end_to_end_and_the_picture_stays():
+def test_colour_maps_run_from_end_to_end_and_the_image_stays():
     assert np.array_equal(apply_color_map(np.array([-1.0, 0.5, 2.0]), VIRIDIS), VIRIDIS[[0, 4, 8]])
     layout = Layout(height_range=(-1.0, 1.0), frames_scale=3)
     values: dict[str, Any] = {
@@ -349,7 +349,7 @@ def test_colour_maps_run_from_end_to_end_and_the_picture_stays():
 # Cameras.
 
 
-def test_frustum_and_pyramid_agree_on_where_the_picture_stands():
+def test_frustum_and_pyramid_agree_on_where_the_image_stands():
     camera = Camera(np.eye(4), focal_px=100.0, width=160, height=120)
     # viser draws (x, y, 1) scaled by this, divided by the cube root of the pyramid's volume.
     y = math.tan(camera.fov_y_rad / 2)
@@ -489,7 +489,7 @@ def test_one_lane_keeps_its_own_colours_and_several_take_those_of_their_lanes():
     assert tinted[0, 0].sum() < tinted[-1, 1].sum()
 
 
-def test_tint_is_the_lane_colour_as_bright_as_the_picture():
+def test_tint_is_the_lane_colour_as_bright_as_the_image():
     white = {"colors": np.array([[255] * 3, [128] * 3, [0] * 3], np.uint8)}
     colors = point_colors(
         "lane",
@@ -640,7 +640,7 @@ def test_values_are_told_again_because_a_browser_may_show_what_it_never_said(use
     ]
     gui.add_button("never")
     buffer = used_server._websock_server._broadcast_buffer
-    repeater = Repeater(gui)
+    repeater = Resender(gui)
 
     def told() -> dict[str, object]:
         """What one round repeats, by widget."""

@@ -26,7 +26,7 @@ from ttt3r_viewer.reconstruct.messages import (
     SetRules,
     Step,
 )
-from ttt3r_viewer.reconstruct.prefetch import EncodedFrame, LookAhead, PreparedFrame
+from ttt3r_viewer.reconstruct.prefetch import EncodedFrame, Prefetcher, PreparedFrame
 from ttt3r_viewer.reconstruct.rate import FrameRate
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.scene.store import SceneStore
@@ -42,7 +42,7 @@ from ttt3r_viewer.types import (
 )
 
 
-class Pictures:
+class Images:
     """A source of `count` grey frames; those in `unreadable` are skipped ones."""
 
     name = "pictures"
@@ -94,11 +94,11 @@ class Pretended:
             self.rules = command.rules
         self.adjusted.append(command)
 
-    def inspect(self, lane: int, sequence: int, tell=None) -> Inspection:
+    def inspect(self, lane: int, sequence: int, on_progress=None) -> Inspection:
         if sequence >= self.done:
             raise ReconstructionError(f"frame {sequence} cannot be looked into")
-        assert tell is not None
-        tell(0, 2)
+        assert on_progress is not None
+        on_progress(0, 2)
         self.told = self.store.snapshot().inspection_note if self.store else ""
         self.inspected.append(sequence)
         one, maps = np.ones(1, np.float32), np.ones((1, 1, 1), np.float16)
@@ -119,18 +119,18 @@ class Pretended:
             raise ReconstructionError("out of memory")
         camera = Camera(T_world_camera, 1 / fov_y_rad, 1, 1)
         points, confidence = np.ones((1, 1, 3), np.float32), np.ones((1, 1), np.float32)
-        picture = np.zeros((1, 1, 3), np.uint8)
-        return (Expectation(0, self.done - 1, camera, picture, points, confidence),)
+        image = np.zeros((1, 1, 3), np.uint8)
+        return (Expectation(0, self.done - 1, camera, image, points, confidence),)
 
-    def look_ahead(self, source: Iterable[Frame | SkippedFrame]) -> LookAhead:
-        return LookAhead(source, self.prepare, self.encode)
+    def prefetch(self, source: Iterable[Frame | SkippedFrame]) -> Prefetcher:
+        return Prefetcher(source, self.prepare, self.encode)
 
     def prepare(self, frame: Frame) -> PreparedFrame:
         if frame.index in self.refuse:
             raise FrameError(f"{frame.name} is too small")
         height, width = frame.image.shape[:2]
-        picture = PreparedImage(frame.image, Crop((1.0, 1.0), (0, 0), width, height))
-        return PreparedFrame(frame.index, frame.time_sec, frame.name, picture, 0.0)
+        image = PreparedImage(frame.image, Crop((1.0, 1.0), (0, 0), width, height))
+        return PreparedFrame(frame.index, frame.time_sec, frame.name, image, 0.0)
 
     def encode(self, frames: Sequence[PreparedFrame]) -> list[EncodedFrame]:
         tokens: Any = None
@@ -139,7 +139,7 @@ class Pretended:
     def take(self, encoded: EncodedFrame) -> tuple[FrameResult, ...]:
         self.entered.set()
         self.gate.wait(10)
-        frame, picture = encoded.prepared, encoded.prepared.picture
+        frame, picture = encoded.prepared, encoded.prepared.image
         if self.done == self.fail_at:
             self.fail_at = None
             raise ZeroDivisionError("a mistake of ours")
@@ -170,7 +170,7 @@ def commands() -> queue.SimpleQueue[Command]:
 
 
 def test_all_frames_reach_the_scene_and_bad_ones_are_counted(commands):
-    store, source = SceneStore(), Pictures(10, unreadable=(3,))
+    store, source = SceneStore(), Images(10, unreadable=(3,))
     worker = Worker(source, lambda: Pretended(refuse=(5,)), store, commands, ends_by_itself=True)
     worker.start()
     assert worker.join(10)
@@ -185,7 +185,7 @@ def test_all_frames_reach_the_scene_and_bad_ones_are_counted(commands):
 def test_pause_step_play_restart(commands):
     store = SceneStore()
     commands.put(Pause())
-    worker = Worker(Pictures(6), Pretended, store, commands)
+    worker = Worker(Images(6), Pretended, store, commands)
     worker.start()
 
     def seen() -> int:
@@ -213,7 +213,7 @@ def test_no_queued_step_is_lost(commands):
     store = SceneStore()
     for command in (Pause(), Step(), Step(), Step(), Pause()):
         commands.put(command)
-    worker = Worker(Pictures(6), Pretended, store, commands)
+    worker = Worker(Images(6), Pretended, store, commands)
     worker.start()
     wait_for(lambda: len(store.snapshot().frames) == 3, "three frames")
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
@@ -224,7 +224,7 @@ def test_no_queued_step_is_lost(commands):
 
 def test_restart_plays_whatever_was_asked_before_it(commands):
     store = SceneStore()
-    worker = Worker(Pictures(3, unreadable=(1,)), Pretended, store, commands)
+    worker = Worker(Images(3, unreadable=(1,)), Pretended, store, commands)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     for command in (Pause(), Step(), Restart()):  # there is nothing to pause any more
@@ -239,7 +239,7 @@ def test_restart_plays_whatever_was_asked_before_it(commands):
 
 def test_an_error_is_shown_and_restart_tries_again(commands):
     store, session = SceneStore(), Pretended(fail_at=2)
-    worker = Worker(Pictures(4), lambda: session, store, commands)
+    worker = Worker(Images(4), lambda: session, store, commands)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
     assert store.snapshot().status.message == "a mistake of ours"
@@ -255,7 +255,7 @@ def test_weights_that_cannot_be_read_end_a_headless_run(commands):
         raise WeightsError("w.pth: cut off")
 
     store = SceneStore()
-    worker = Worker(Pictures(4), no_weights, store, commands, ends_by_itself=True)
+    worker = Worker(Images(4), no_weights, store, commands, ends_by_itself=True)
     worker.start()
     assert worker.join(10)
     assert isinstance(worker.error, WeightsError)
@@ -263,7 +263,7 @@ def test_weights_that_cannot_be_read_end_a_headless_run(commands):
 
 def test_no_usable_frame_is_an_error(commands):
     store = SceneStore()
-    worker = Worker(Pictures(2, unreadable=(0, 1)), Pretended, store, commands, ends_by_itself=True)
+    worker = Worker(Images(2, unreadable=(0, 1)), Pretended, store, commands, ends_by_itself=True)
     worker.start()
     assert worker.join(10)
     assert str(worker.error) == (
@@ -274,7 +274,7 @@ def test_no_usable_frame_is_an_error(commands):
 def test_stop_does_not_wait_for_the_rest_of_the_input(commands):
     store, session = SceneStore(), Pretended()
     session.gate.clear()
-    worker = Worker(Pictures(1000), lambda: session, store, commands)
+    worker = Worker(Images(1000), lambda: session, store, commands)
     worker.start()
     assert session.entered.wait(10)
     assert not worker.stop(0.05)  # the frame that is being processed comes first
@@ -285,7 +285,7 @@ def test_stop_does_not_wait_for_the_rest_of_the_input(commands):
 
 
 def test_a_worker_that_never_began_is_not_waited_for_and_lets_go_of_its_source(commands):
-    source = Pictures(4)
+    source = Images(4)
     assert Worker(source, Pretended, SceneStore(), commands).stop()  # without a limit
     assert source.closed
 
@@ -300,7 +300,7 @@ def test_frame_rate_tends_to_the_true_rate():
 def test_adjustments_reach_the_session_and_a_refused_one_is_said(commands):
     store, session = SceneStore(), Pretended()
     commands.put(Pause())
-    worker = Worker(Pictures(6), lambda: session, store, commands)
+    worker = Worker(Images(6), lambda: session, store, commands)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
     commands.put(SetParameter(0, "rate", 2.0))
@@ -314,7 +314,7 @@ def test_adjustments_reach_the_session_and_a_refused_one_is_said(commands):
 
 def test_other_lanes_begin_again_at_the_first_frame_also_after_the_end(commands):
     store, session = SceneStore(), Pretended()
-    worker = Worker(Pictures(4), lambda: session, store, commands)
+    worker = Worker(Images(4), lambda: session, store, commands)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     assert len(store.snapshot().lanes) == 1
@@ -329,7 +329,7 @@ def test_questions_are_answered_while_running_paused_and_finished(commands):
     store, session = SceneStore(), Pretended()
     session.store = store
     commands.put(Pause())
-    worker = Worker(Pictures(4), lambda: session, store, commands)
+    worker = Worker(Images(4), lambda: session, store, commands)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
     commands.put(Inspect(0, 0))
@@ -366,7 +366,7 @@ ASKED_POSE = (1.0, 2.0, 3.0, 1.0, 0.0, 0.0, 0.0)
 def test_the_states_are_asked_while_running_paused_finished_and_failed(commands):
     store, session = SceneStore(), Pretended()
     commands.put(Pause())
-    worker = Worker(Pictures(4), lambda: session, store, commands)
+    worker = Worker(Images(4), lambda: session, store, commands)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
     commands.put(Step())
@@ -422,7 +422,7 @@ def test_a_run_that_has_failed_can_still_be_asked(commands):
             return super().take(encoded)
 
     store, session = SceneStore(), Exhausted()
-    worker = Worker(Pictures(4), lambda: session, store, commands)
+    worker = Worker(Images(4), lambda: session, store, commands)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
     commands.put(Query(1, ASKED_POSE, 1.0))

@@ -59,7 +59,7 @@ def test_shapes_and_ranges(clip: Clip) -> None:
     assert (fov_x_rad <= np.radians(90) + 1e-4).all()
 
 
-def test_pictures_differ_and_show_something(clip: Clip) -> None:
+def test_images_differ_and_show_something(clip: Clip) -> None:
     first = clip.images[:, 0]
     assert (first.flatten(1).std(dim=1) > 0.03).all()
     for a in range(len(SEEDS)):
@@ -332,18 +332,18 @@ def test_a_ray_along_a_turned_box_face_gives_a_number() -> None:
 
 
 def test_blended_texels_are_bilinear_and_mirrored() -> None:
-    picture = torch.from_numpy(textures.make_texture(2))
+    image = torch.from_numpy(textures.make_texture(2))
     bank = textures.bank_for(np.array([2]), torch.device("cpu"))
     u = torch.tensor([10.5, 11.0, 2 * textures.SIZE - 10.5])
     v = torch.tensor([20.5, 20.5, 20.5])
     colour = textures.blend(bank, *textures.taps(torch.full((3,), 2.0), u, v, torch.ones(3)))
-    torch.testing.assert_close(colour[:, 0], picture[20, 10])
-    torch.testing.assert_close(colour[:, 1], (picture[20, 10] + picture[20, 11]) / 2)
-    torch.testing.assert_close(colour[:, 2], picture[20, 10])
+    torch.testing.assert_close(colour[:, 0], image[20, 10])
+    torch.testing.assert_close(colour[:, 1], (image[20, 10] + image[20, 11]) / 2)
+    torch.testing.assert_close(colour[:, 2], image[20, 10])
     far = textures.blend(
         bank, *textures.taps(torch.full((1,), 2.0), u[:1], v[:1], torch.tensor([1000.0]))
     )
-    smallest = picture.unflatten(1, (-1, 64)).unflatten(0, (-1, 64)).mean(dim=(1, 3))
+    smallest = image.unflatten(1, (-1, 64)).unflatten(0, (-1, 64)).mean(dim=(1, 3))
     assert (far[:, 0] >= smallest.amin(dim=(0, 1)) - 1e-6).all()
     assert (far[:, 0] <= smallest.amax(dim=(0, 1)) + 1e-6).all()
 

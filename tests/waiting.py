@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ttt3r_viewer.errors import ArchiveError
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.errors import RecordingError
+from ttt3r_viewer.recording.reader import Recording
 
 T = TypeVar("T")
 
@@ -32,6 +32,6 @@ def wait_for(
 def has_frames(session: Path) -> bool:
     """Whether a run that another process does has recorded a frame in this folder."""
     try:
-        return len(Archive.open(session)) > 0
-    except ArchiveError:
+        return len(Recording.open(session)) > 0
+    except RecordingError:
         return False

@@ -80,7 +80,7 @@ def records(
     rules: Sequence[UpdateRule],
     seeds: Iterable[int],
     lengths: Sequence[int],
-    tell: Callable[[int], object],
+    on_progress: Callable[[int], object],
     stride: int = 1,
     pace: float = 1.0,
 ) -> list[Record]:
@@ -106,7 +106,7 @@ def records(
             some = rules[first : first + 4]
             for rule, seen in zip(some, _watch(network, some, clip), strict=True):
                 found += [_record(seed, rule, seen, truth, length) for length in lengths]
-        tell(seed)
+        on_progress(seed)
     return found
 
 

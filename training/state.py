@@ -30,7 +30,7 @@ TRAINED_ON = (
 
 
 @dataclass(eq=False)
-class Trainee:
+class TrainState:
     """All that a checkpoint holds."""
 
     network: ReconstructionNetwork
@@ -63,7 +63,7 @@ class Trainee:
         self.step = parts["step"]
 
 
-def new_trainee(recipe: Recipe, device: torch.device) -> Trainee:
+def new_trainee(recipe: Recipe, device: torch.device) -> TrainState:
     """Fresh weights, decided by the recipe's seed."""
     torch.manual_seed(recipe.seed)
     config = PRESETS[recipe.preset]
@@ -73,7 +73,7 @@ def new_trainee(recipe: Recipe, device: torch.device) -> Trainee:
     auxiliary = Auxiliary(config)
     for module in (network, average, auxiliary):
         module.to(device)
-    return Trainee(network, auxiliary, average, new_optimizers(network, auxiliary, recipe))
+    return TrainState(network, auxiliary, average, new_optimizers(network, auxiliary, recipe))
 
 
 def new_optimizers(
@@ -116,7 +116,7 @@ def new_optimizers(
     )
 
 
-def start_from(trainee: Trainee, path: Path) -> None:
+def start_from(trainee: TrainState, path: Path) -> None:
     """Take weights of before, as they were shipped; steps, optimizer and read-outs start anew."""
     checkpoint = read_checkpoint(path)
     for network in (trainee.network, trainee.average):
@@ -140,7 +140,7 @@ def initialise(network: ReconstructionNetwork) -> None:
     torch.nn.init.normal_(network.register_tokens.weight, std=0.5)
 
 
-def ship(trainee: Trainee, path: Path, stage: Stage) -> None:
+def ship(trainee: TrainState, path: Path, stage: Stage) -> None:
     """Write the averaged weights as float16 safetensors."""
     weights = {name: value.half().cpu() for name, value in trainee.average.state_dict().items()}
     save_weights(

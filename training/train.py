@@ -33,9 +33,9 @@ from training.losses import (
     weighted_sum,
 )
 from training.recipe import Recipe, Stage, recipe_from
-from training.state import Trainee, new_trainee, ship, start_from
+from training.state import TrainState, new_trainee, ship, start_from
 from training.step_bar import StepBar
-from training.workers import ALONE, Crew, in_crew
+from training.workers import ALONE, Workers, in_crew
 from ttt3r_viewer.errors import SettingsError, WeightsError
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.synthetic.scenes import VALIDATION_SEEDS, Clip
@@ -53,13 +53,13 @@ def learning_rate(stage: Stage, done: int) -> float:
 
 
 def train_step(
-    trainee: Trainee,
+    trainee: TrainState,
     recipe: Recipe,
     stage: Stage,
     done: int,
     clip: Clip,
     singles: Clip | None,
-    crew: Crew,
+    crew: Workers,
 ) -> dict[str, float]:
     """One step of one stage on this process's share of a batch; returns every loss and share of
     right answers by name.
@@ -103,7 +103,7 @@ def train_step(
 
 
 def stage_batches(
-    recipe: Recipe, number: int, done: int, device: str, workers: int, crew: Crew
+    recipe: Recipe, number: int, done: int, device: str, workers: int, crew: Workers
 ) -> Iterator[tuple[Clip, Clip | None]]:
     """This process's share of a stage's batches and of their single pictures, from its step `done`
     on.
@@ -130,7 +130,7 @@ def stage_batches(
     return zip(clips, batches_from(alone, done, stage.singles), strict=False)
 
 
-def refuse_idle_processes(recipe: Recipe, crew: Crew) -> None:
+def refuse_idle_processes(recipe: Recipe, crew: Workers) -> None:
     """Raise `SettingsError` where a batch has fewer clips, or single pictures, than there are
     processes.
     """
@@ -156,7 +156,7 @@ def train(
     minutes: float,
     start: Path | None = None,
     threads: int | None = None,
-    crew: Crew = ALONE,
+    crew: Workers = ALONE,
 ) -> None:
     """Train all stages, checkpointing into `folder`; stop early, whole, after `minutes`, or where
     the crew was asked to end (Ctrl-C and SIGTERM, by `in_crew`).
@@ -197,7 +197,7 @@ def train(
 
 def _trainee_of(
     recipe: Recipe, folder: Path, device: torch.device, resume: bool, start: Path | None
-) -> Trainee:
+) -> TrainState:
     checkpoint = folder / CHECKPOINT
     if not resume and checkpoint.exists():
         raise WeightsError(
@@ -213,7 +213,7 @@ def _trainee_of(
 
 
 def _write_down(
-    trainee: Trainee,
+    trainee: TrainState,
     recipe: Recipe,
     stage: Stage,
     report: dict[str, float],

@@ -31,7 +31,7 @@ from ttt3r_viewer.system.signals import asked_to_end, ctrl_c_kept_back
 
 
 @dataclass(frozen=True)
-class Crew:
+class Workers:
     """One process's place among those that learn together."""
 
     rank: int = 0
@@ -71,13 +71,13 @@ class Crew:
         return bool(votes)
 
 
-ALONE = Crew()
+ALONE = Workers()
 
 
 class Learn(Protocol):
     """What a crew does together."""
 
-    def __call__(self, *, crew: Crew) -> None:
+    def __call__(self, *, crew: Workers) -> None:
         """Do it, as one of the crew."""
         ...
 
@@ -86,12 +86,12 @@ def in_crew(size: int, learn: Learn) -> None:
     """Run `learn` in `size` processes at once; in this one where that is one.
 
     What `learn` holds must be picklable. An error in any process ends all of them; a ViewerError
-    of theirs is raised here. Ctrl-C and SIGTERM ask all of them to end (`Crew.should_end`), and
+    of theirs is raised here. Ctrl-C and SIGTERM ask all of them to end (`Workers.should_end`), and
     `KeyboardInterrupt` is raised when they have; a second Ctrl-C ends them at once.
     """
     if size == 1:
         with asked_to_end() as asked:
-            learn(crew=Crew(asked=asked))
+            learn(crew=Workers(asked=asked))
         was_asked = asked()
     else:
         was_asked = _in_processes(size, learn)
@@ -149,7 +149,7 @@ def _join(
     )
     try:
         with asked_to_end() as asked:
-            learn(crew=Crew(rank, size, parent, asked))
+            learn(crew=Workers(rank, size, parent, asked))
     except ViewerError as error:
         refused.write_text(str(error), encoding="utf-8")
         sys.exit(2)

@@ -73,7 +73,7 @@ def _guarded(words: list[str]) -> int:
         with sigterm_is_ctrl_c():
             return _command(words)
     except ViewerError as error:
-        _complain(f"error: {in_a_line(error)}")
+        _warn(f"error: {in_a_line(error)}")
         log.info("the command ended with an error", exc_info=True)
         return 2
     except KeyboardInterrupt:
@@ -82,7 +82,7 @@ def _guarded(words: list[str]) -> int:
         log.exception("a mistake of the program's")
         file = log_file()
         where = f"; {file} says where" if file else ""
-        _complain(
+        _warn(
             f"error: a mistake of the program's: {type(error).__name__}: {in_a_line(error)}{where}"
         )
         return 1
@@ -102,7 +102,7 @@ def _command(words: list[str]) -> int:
         parser.epilog = _help()
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
     command.add_arguments(parser)
-    return command.execute(parser.parse_args(words), _say, _complain)
+    return command.execute(parser.parse_args(words), _echo, _warn)
 
 
 def _help() -> str:
@@ -112,9 +112,9 @@ def _help() -> str:
     return "\n".join(("commands:", *lines, "each has its own --help"))
 
 
-def _say(line: str) -> None:
+def _echo(line: str) -> None:
     print(line if isinstance(line, Unmasked) else hide_passwords(printable(line)), flush=True)
 
 
-def _complain(line: str) -> None:
+def _warn(line: str) -> None:
     print(hide_passwords(printable(line)), file=sys.stderr, flush=True)

@@ -41,7 +41,7 @@ class OutputError(ViewerError):
     """Results cannot be written where they were asked for."""
 
 
-class ArchiveError(ViewerError):
+class RecordingError(ViewerError):
     """Archived frames cannot be read: missing, damaged, or written by a newer program."""
 
 

@@ -174,7 +174,7 @@ class Expectation:
     """The latest frame that the state had taken, from 0."""
     camera: Camera
     """The camera that was asked about, in the lane's world."""
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     """(height, width, 3) RGB, as the network would have it."""
     points_camera: NDArray[np.float32]
     """(height, width, 3) in that camera's frame; metres for metric weights."""

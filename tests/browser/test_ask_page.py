@@ -97,14 +97,14 @@ def test_lanes_side_by_side_are_asked_about_the_same_camera_and_a_wide_view_is_l
 
 def test_what_cannot_be_asked_is_greyed_out_with_its_reason(still):
     run, ui = still
-    run.say(cannot_ask="these weights were never trained for it")
+    run.echo(cannot_ask="these weights were never trained for it")
     wait_for(lambda: "Greyed out: these weights were never" in ui.text("ask-note"), "the reason")
     expect(ui.button("Look from here")).to_be_disabled()
     ui.page.mouse.click(200, 300)
     ui.page.keyboard.press("v")
     ui.page.wait_for_timeout(500)
     assert queries(run) == []
-    run.say(cannot_ask="")
+    run.echo(cannot_ask="")
     expect(ui.button("Look from here")).to_be_enabled()
     ui.page.keyboard.press("v")
     wait_for(lambda: len(queries(run)) == 1, "the key's question")

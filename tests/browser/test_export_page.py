@@ -23,7 +23,7 @@ from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import export_session
 from ttt3r_viewer.reconstruct.messages import Command
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs.player import Replay
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
@@ -36,7 +36,7 @@ FRAME_POINTS = 64 * 48
 @pytest.fixture
 def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[tuple[Ui, Exporter]]:
     """What `ttt3r-view open` shows, with the tab of exports in front."""
-    archive = Archive.open(make_session(tmp_path / "session"))
+    archive = Recording.open(make_session(tmp_path / "session"))
     exporter = Exporter(lambda: archive, tmp_path / "session")
     store, commands = SceneStore(max_points=5_000), SimpleQueue[Command]()
     replay = Replay(archive, store, commands)
@@ -115,7 +115,7 @@ def test_a_run_without_an_archive_says_why_it_cannot(open_ui):
 
 
 def test_the_page_opens_from_disk_and_plays_the_growth(browser: Browser, tmp_path: Path):
-    source = Source(Archive.open(make_session(tmp_path / "session")))
+    source = Source(Recording.open(make_session(tmp_path / "session")))
     path = tmp_path / "growth.html"
     export_session(source, "html", path, silent, film=Film(seconds=4))
     page = browser.new_page(viewport={"width": 800, "height": 600})
@@ -134,8 +134,8 @@ def test_the_page_opens_from_disk_and_plays_the_growth(browser: Browser, tmp_pat
     expect(page.locator(".mantine-Slider-root")).to_be_visible()
     length = page.locator("[role=slider]").get_attribute("aria-valuemax")
     assert float(length or 0) == pytest.approx(6)
-    picture = page.screenshot()
-    colors = Image.open(io.BytesIO(picture)).convert("RGB").crop((150, 150, 650, 500))
+    image = page.screenshot()
+    colors = Image.open(io.BytesIO(image)).convert("RGB").crop((150, 150, 650, 500))
     assert len(colors.getcolors(1 << 20) or ()) > 20
     page.close()
     assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob"}

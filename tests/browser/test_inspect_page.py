@@ -140,7 +140,7 @@ def test_a_click_on_a_point_lists_its_tokens(still):
     assert re.search(r"\d\.\d %", rows.nth(0).inner_text())
 
 
-def test_a_click_on_the_picture_of_the_shown_camera_picks_its_patch(still):
+def test_a_click_on_the_image_of_the_shown_camera_picks_its_patch(still):
     run, ui = still
     look_inside(ui)
     wait_for(lambda: ui.visible("/lanes/0/inspect_picture"), "the picture")

@@ -15,7 +15,7 @@ from tests.test_archive import STATUS, new_writer
 from tests.waiting import wait_for
 from ttt3r_viewer.commands.open import notice_of
 from ttt3r_viewer.reconstruct.messages import Command
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs.player import Replay
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
@@ -33,7 +33,7 @@ def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
     for sequence in range(FRAMES):
         room = room_result(sequence, 32, 24)
         writer.add([replace(room, rule=f"rule {lane}") for lane in range(2)])
-    archive = Archive.open(tmp_path)
+    archive = Recording.open(tmp_path)
     store, commands = SceneStore(max_points=20_000), SimpleQueue[Command]()
     replay = Replay(archive, store, commands)
     viewer = Viewer(store, commands, port=0, notice=notice_of(archive))

@@ -21,7 +21,7 @@ from tests.made_up_run import MadeUpRun, room_result
 from tests.test_archive import STATUS, new_writer
 from tests.waiting import wait_for
 from ttt3r_viewer.reconstruct.messages import Command, Pause, Play
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.tour import TOUR_FILE, read_tour
 from ttt3r_viewer.runs.player import Replay
 from ttt3r_viewer.scene.store import SceneStore
@@ -66,7 +66,7 @@ def record(folder: Path) -> None:
 def presented(folder: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
     """What `ttt3r-view open DIR --present` shows."""
     store, commands = SceneStore(max_points=8_000), SimpleQueue[Command]()
-    replay = Replay(Archive.open(folder), store, commands)
+    replay = Replay(Recording.open(folder), store, commands)
     presentation = Presentation(True, "A <talk>", "The lab", folder)
     viewer = Viewer(store, commands, port=0, presentation=presentation)
     viewer.start()
@@ -144,10 +144,10 @@ def test_a_screenshot_is_twice_as_large_as_the_page(tmp_path, open_ui):
         with ui.page.expect_download(timeout=60_000) as waiting:
             ui.press("p")
         assert waiting.value.suggested_filename == f"screenshot_{FRAMES:05d}.png"
-        picture = Image.open(io.BytesIO(Path(waiting.value.path()).read_bytes()))
-        assert picture.format == "PNG"
-        assert picture.size == (1600, 1200)
-        assert len(picture.convert("RGB").getcolors(1 << 22) or ()) > 20
+        image = Image.open(io.BytesIO(Path(waiting.value.path()).read_bytes()))
+        assert image.format == "PNG"
+        assert image.size == (1600, 1200)
+        assert len(image.convert("RGB").getcolors(1 << 22) or ()) > 20
 
 
 def test_a_tour_is_recorded_kept_and_replayed_when_the_session_is_opened_again(tmp_path, open_ui):

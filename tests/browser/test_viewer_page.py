@@ -149,7 +149,7 @@ def test_cameras_colours_and_followed_view_obey_their_widgets(still):
 
 def test_failure_is_shown_as_text_and_a_restart_empties_the_scene(still):
     begun, ui = still
-    begun.run.say(phase="failed", message="Out of memory: lower --size <b>now</b> {1+1}")
+    begun.run.echo(phase="failed", message="Out of memory: lower --size <b>now</b> {1+1}")
     ui.wait_probe("the failure", phase="failed")
     expect(ui.page.get_by_test_id("error")).to_contain_text(
         "Out of memory: lower --size <b>now</b> {1+1}"

@@ -22,9 +22,9 @@ from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.evaluate.datasets import DATASETS
 from ttt3r_viewer.evaluate.datasets.reading import read_depth_png, read_lines, read_matrix
 from ttt3r_viewer.evaluate.datasets.sintel import TAG, read_cam, read_dpt
-from ttt3r_viewer.frames.folder import is_still_picture, read_image
+from ttt3r_viewer.frames.folder import is_still_image, read_image
 from ttt3r_viewer.frames.source import open_source
-from ttt3r_viewer.frames.times import picture_times
+from ttt3r_viewer.frames.times import image_times
 from ttt3r_viewer.metrics.ground_truth import read_ground_truth
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.settings import read_config, settings_from
@@ -88,13 +88,13 @@ def data_texts() -> Sequence[bytes]:
 
 def give_data_text(data: bytes, folder: Path) -> None:
     """The text stands where each data set has a text; what each opens is read as far as it goes."""
-    pictures = ("0.png", "1.png", "2.png")
+    images = ("0.png", "1.png", "2.png")
     for place in ("tum/seq/rgb", "kitti/sequences/00/image_2", "7scenes/chess/seq-01",
                   "scannet/scan/color", "scannet/scan/pose", "scannet/scan/intrinsic"):  # fmt: skip
         (folder / place).mkdir(parents=True, exist_ok=True)
     (folder / "kitti/poses").mkdir(exist_ok=True)
     for place in ("tum/seq/rgb", "kitti/sequences/00/image_2", "scannet/scan/color"):
-        for name in pictures:
+        for name in images:
             (folder / place / name).touch()
     (folder / "7scenes/chess/seq-01/frame-000000.color.png").touch()
     (folder / "tum/seq/groundtruth.txt").write_bytes(pose_files()[0])
@@ -118,7 +118,7 @@ def give_data_text(data: bytes, folder: Path) -> None:
     for read in (
         lambda: read_matrix(folder / "scannet/scan/pose/0.txt", 4, 4),
         lambda: read_lines(folder / "timestamps.txt"),
-        lambda: picture_times(folder, pictures, 30.0),
+        lambda: image_times(folder, images, 30.0),
     ):
         try:
             read()
@@ -153,7 +153,7 @@ def give_data_binary(data: bytes, folder: Path) -> None:
 
 
 def images() -> Sequence[bytes]:
-    picture = Image.fromarray(np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3))
+    image = Image.fromarray(np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3))
     found = []
     for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "JPEG2000", "AVIF", "MPO",
                  "ICO", "EPS", "PCX", "TGA"):  # fmt: skip
@@ -161,15 +161,13 @@ def images() -> Sequence[bytes]:
         exif = Image.Exif()
         exif[0x0112] = 6
         with suppress(OSError, KeyError, ValueError):  # this Pillow may not write it
-            picture.save(
-                stream, kind, **({"exif": exif} if kind in ("JPEG", "PNG", "WEBP") else {})
-            )
+            image.save(stream, kind, **({"exif": exif} if kind in ("JPEG", "PNG", "WEBP") else {}))
             found.append(stream.getvalue())
     for mode in ("L", "P", "LA", "RGBA", "I;16", "1", "F", "CMYK"):
         stream = io.BytesIO()
         with suppress(OSError, ValueError):
             kind = "TIFF" if mode in ("F", "CMYK") else "PNG"
-            picture.convert("L" if mode == "I;16" else mode).save(stream, kind)
+            image.convert("L" if mode == "I;16" else mode).save(stream, kind)
             found.append(stream.getvalue())
     return found
 
@@ -177,7 +175,7 @@ def images() -> Sequence[bytes]:
 def give_image(data: bytes, folder: Path) -> None:
     path = folder / "a.png"
     path.write_bytes(data)
-    is_still_picture(path)
+    is_still_image(path)
     image = read_image(path)
     assert image.dtype == np.uint8
     assert image.ndim == 3

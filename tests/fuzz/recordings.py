@@ -33,10 +33,10 @@ from ttt3r_viewer.recording.checkpoint import (
     Progress,
 )
 from ttt3r_viewer.recording.format import PREFIX_BYTES, encode_record, read_prefix
-from ttt3r_viewer.recording.reader import Archive, frame_file
+from ttt3r_viewer.recording.reader import Recording, frame_file
 from ttt3r_viewer.recording.refill import refill
 from ttt3r_viewer.recording.tour import Keyframe, Tour, read_tour, write_tour
-from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.runs.player import ending, rerun_command
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
@@ -143,7 +143,7 @@ def status() -> Status:
 def valid_session() -> dict[str, bytes]:
     """The files of an archive of three frames and two lanes."""
     with TemporaryDirectory() as folder:
-        writer = ArchiveWriter(
+        writer = RecordingWriter(
             Path(folder), source="pictures", settings={"input": "x", "rule": "ttt3r"}
         )
         writer.begin(status())
@@ -162,7 +162,7 @@ def open_session(folder: Path, files: dict[str, bytes]) -> None:
         old.unlink()
     for name, content in files.items():
         (place / name).write_bytes(content)
-    archive = Archive.open(place)
+    archive = Recording.open(place)
     texts(archive)
     store = SceneStore(2000)
     store.clear(archive.lanes)
@@ -176,7 +176,7 @@ def open_session(folder: Path, files: dict[str, bytes]) -> None:
     _ = archive.note
 
 
-def texts(archive: Archive) -> None:
+def texts(archive: Recording) -> None:
     """The words that the page and the command line make of a description."""
     said = archive.description
     notice_of(archive)
@@ -248,7 +248,7 @@ def give_checkpoint(data: bytes, folder: Path) -> None:
         place.mkdir()
         for name, content in valid_session().items():
             (place / name).write_bytes(content)
-    archive = Archive.open(place)
+    archive = Recording.open(place)
     archive.description = replace(archive.description, run=found.progress.run)
     if best_checkpoint(archive, [found]) is not None:
         assert 0 < found.progress.frames <= len(archive)

@@ -194,7 +194,7 @@ class VariantRun:
         if isinstance(self.lanes, PlainLanes):
             yield from map(self.lanes.process, source)
             return
-        with closing(self.lanes.look_ahead(source)) as frames:
+        with closing(self.lanes.prefetch(source)) as frames:
             for frame in frames:
                 assert isinstance(frame, EncodedFrame), "a made-up frame cannot be skipped"
                 yield self.lanes.take(frame)

@@ -22,7 +22,7 @@ from ttt3r_viewer.bench.variant import (
 )
 from ttt3r_viewer.errors import ReconstructionError
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 """Takes a line for the person."""
 Answer = TypeVar("Answer")
 END_SEC = 5.0
@@ -30,7 +30,7 @@ END_SEC = 5.0
 
 
 def measure(
-    variants: Sequence[Variant], rounds: int, *, profile: bool, say: Say
+    variants: Sequence[Variant], rounds: int, *, profile: bool, echo: Echo
 ) -> tuple[Measured, ...]:
     """Start every variant, let them take turns A B A B ..., and gather what they say.
 
@@ -40,14 +40,14 @@ def measure(
     with ExitStack() as alive:
         processes: list[VariantProcess] = []
         for variant in variants:
-            say(f"starting {described(variant)}")
+            echo(f"starting {described(variant)}")
             process = alive.enter_context(VariantProcess(variant))
             processes.append(process)
         turns: list[list[Turn]] = [[] for _ in processes]
         for number in range(rounds):
             for process, own in zip(processes, turns, strict=True):
                 own.append(process.ask(TakeTurn(), Turn))
-            say(f"round {number + 1} of {rounds}")
+            echo(f"round {number + 1} of {rounds}")
         ends = [process.ask(Finish(profile), Finished) for process in processes]
     names = named([(process.variant, process.started) for process in processes])
     return tuple(

@@ -35,12 +35,12 @@ def flop_per_frame(
     """
     with torch.device("meta"):
         network = ReconstructionNetwork(config).requires_grad_(False)
-        picture = torch.empty(1, 3, *image_size)
+        image = torch.empty(1, 3, *image_size)
     with torch.inference_mode(), attention_written_out(), FlopCounterMode(display=False) as counter:
         # The state before the first frame is made once, and later frames read the pose memory.
         state = replace(network.initial_state(1 if way == "plain" else lanes), fresh=False)
         once = counter.get_total_flops()
-        tokens = network.encode(picture)
+        tokens = network.encode(image)
         match way:
             case "fast" | "compiled":
                 tokens = replace(tokens, tokens=tokens.tokens.expand(lanes, -1, -1))

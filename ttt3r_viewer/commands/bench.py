@@ -11,7 +11,7 @@ from pathlib import Path
 from ttt3r_viewer.bench.report import as_json, table
 from ttt3r_viewer.bench.turns import measure
 from ttt3r_viewer.bench.variant import MADE_UP, Variant, Way
-from ttt3r_viewer.commands.parser import Say
+from ttt3r_viewer.commands.parser import Echo
 from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.rules.registry import MOST_RULES, rule_from_text
@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace FILE")
 
 
-def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
-    """Measure and report; `say` takes the results, `complain` how far it is.
+def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
+    """Measure and report; `echo` takes the results, `warn` how far it is.
 
     Raises `SettingsError`, `RuleError`, `WeightsError` or `OutputError` before anything is started,
     and `ReconstructionError` where a variant cannot go on.
@@ -62,14 +62,14 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     variants = variants_of(given)
     if given.json is not None:
         check_free(given.json, overwrite=given.overwrite)
-    runs = measure(variants, given.rounds, profile=given.profile, say=complain)
+    runs = measure(variants, given.rounds, profile=given.profile, echo=warn)
     for run in runs:
         if run.finished.profile:
-            say(f"{run.name}, one frame:\n{run.finished.profile}")
-    say(table(runs))
+            echo(f"{run.name}, one frame:\n{run.finished.profile}")
+    echo(table(runs))
     if given.json is not None:
         write_json(given.json, json.dumps(as_json(runs, given.rounds), indent=1))
-        say(f"wrote {given.json}")
+        echo(f"wrote {given.json}")
     return 0
 
 

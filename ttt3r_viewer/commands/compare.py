@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
+from ttt3r_viewer.commands.parser import Echo, add_settings, settings_of
 from ttt3r_viewer.commands.run import to_the_end
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.runs.reconstruction import Reconstruction
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, with_page=False)
 
 
-def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
+def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
     """Run the rules and write how they compare, also after Ctrl-C."""
     settings = settings_of(given)
     if settings.output is None:
@@ -31,4 +31,4 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     if settings.rules is None and settings == replace(settings, rule="ttt3r", rate=None):
         settings = replace(settings, rules=COMPARED_RULES)
     reconstruction = Reconstruction.prepare_comparison(settings)
-    return to_the_end(reconstruction, say, complain)
+    return to_the_end(reconstruction, echo, warn)

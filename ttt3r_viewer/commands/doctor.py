@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttt3r_viewer import __version__
-from ttt3r_viewer.commands.parser import Say
+from ttt3r_viewer.commands.parser import Echo
 from ttt3r_viewer.errors import ViewerError, ViewerServerError, WeightsError
 from ttt3r_viewer.settings import Settings
 
@@ -51,14 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=default.port, help="port to try")
 
 
-def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
+def execute(given: argparse.Namespace, echo: Echo, _warn: Echo) -> int:
     """Look at everything; one line per finding, its advice below."""
     fatal = False
     for finding in findings(given.host, given.port):
         mark = "!!" if finding.fatal else "! " if finding.advice else "  "
-        say(f"{mark} {finding.topic:<11} {finding.text}")
+        echo(f"{mark} {finding.topic:<11} {finding.text}")
         if finding.advice:
-            say(f"   {'':<11} -> {finding.advice}")
+            echo(f"   {'':<11} -> {finding.advice}")
         fatal = fatal or finding.fatal
     return 1 if fatal else 0
 

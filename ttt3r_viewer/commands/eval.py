@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttt3r_viewer import __version__
-from ttt3r_viewer.commands.parser import Say
+from ttt3r_viewer.commands.parser import Echo
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.system.text import printable
 
 if TYPE_CHECKING:
-    from ttt3r_viewer.evaluate.evaluation import Job, Outcome, Setting
+    from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job, Outcome
     from ttt3r_viewer.evaluate.records import RecordFolder
 
 DESCRIPTION = (
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--speed", action="store_true", help="also measure frame rate and memory, rule by rule")
 
 
-def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
+def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
     """Measure what is not measured yet, and write tables and curves, also after Ctrl-C."""
     from ttt3r_viewer.evaluate.evaluation import jobs_for
     from ttt3r_viewer.evaluate.records import RecordFolder
@@ -83,19 +83,19 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     skipped: dict[str, str] = {}
     code = 0
     try:
-        _run(given, quality, speed, folder, skipped, complain)
+        _run(given, quality, speed, folder, skipped, warn)
     except KeyboardInterrupt:
         code = 130
     _write(folder, setting, rules, sequences, lengths, skipped)
-    say(f"wrote {len(folder.records)} records and their tables to {printable(str(output))}")
+    echo(f"wrote {len(folder.records)} records and their tables to {printable(str(output))}")
     # Each sequence's trouble has been told; where nothing else came of it, all was in vain.
     return code or (0 if folder.records else 2)
 
 
-def _plan(given: argparse.Namespace) -> tuple[Setting, list[str], list[str]]:
+def _plan(given: argparse.Namespace) -> tuple[EvalConfig, list[str], list[str]]:
     """What is fixed, which sequences, and which lengths. Raises `ViewerError`s."""
     from ttt3r_viewer.evaluate.datasets.base import MEASURES
-    from ttt3r_viewer.evaluate.evaluation import SYNTHETIC, Setting, open_dataset
+    from ttt3r_viewer.evaluate.evaluation import SYNTHETIC, EvalConfig, open_dataset
 
     if (given.root is None) != (given.dataset == SYNTHETIC):
         raise SettingsError(
@@ -108,7 +108,7 @@ def _plan(given: argparse.Namespace) -> tuple[Setting, list[str], list[str]]:
     wanted = given.measures.split(",") if given.measures else dataset.facts.measures
     if unknown := [one for one in wanted if one not in MEASURES]:
         raise SettingsError(f"--measures {unknown[0]}: take some of {', '.join(MEASURES)}")
-    setting = Setting(
+    setting = EvalConfig(
         dataset=given.dataset,
         root=root,
         weights=given.weights,
@@ -155,7 +155,7 @@ def _run(
     speed: Sequence[Job],
     folder: RecordFolder,
     skipped: dict[str, str],
-    complain: Say,
+    warn: Echo,
 ) -> None:
     """Do the jobs with a progress bar, and keep what each gives as it comes."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -164,17 +164,17 @@ def _run(
     text = TextColumn("{task.description}", markup=False)
     with Progress(text, BarColumn(), MofNCompleteColumn(), TimeLeft()) as progress:
         task = progress.add_task(given.dataset, total=len(quality) + len(speed))
-        with closing(_outcomes(given, quality, speed, complain)) as outcomes:
+        with closing(_outcomes(given, quality, speed, warn)) as outcomes:
             for outcome in outcomes:
                 folder.add(outcome.records)
                 if outcome.trouble and skipped.get(outcome.job.sequence) != outcome.trouble:
                     skipped[outcome.job.sequence] = outcome.trouble
-                    complain(f"{outcome.job.sequence}: {outcome.trouble}")
+                    warn(f"{outcome.job.sequence}: {outcome.trouble}")
                 progress.update(task, advance=1, description=outcome.job.sequence)
 
 
 def _outcomes(
-    given: argparse.Namespace, quality: Sequence[Job], speed: Sequence[Job], complain: Say
+    given: argparse.Namespace, quality: Sequence[Job], speed: Sequence[Job], warn: Echo
 ) -> Generator[Outcome, None, None]:
     """Outcomes of all jobs, those for speed one after the other once the rest is done."""
     from ttt3r_viewer.evaluate.evaluation import lost_job, run_job
@@ -184,14 +184,14 @@ def _outcomes(
         yield from in_processes(run_job, quality, given.jobs, lost=lost_job)
         yield from in_processes(run_job, speed, 1, lost=lost_job, fresh=True)
     elif quality or speed:
-        with joined_cluster(given.ray, given.jobs, complain) as cluster:
+        with joined_cluster(given.ray, given.jobs, warn) as cluster:
             yield from cluster.run(run_job, quality, lost=lost_job)
             yield from cluster.run(run_job, speed, lost=lost_job, one_by_one=True)
 
 
 def _write(
     folder: RecordFolder,
-    setting: Setting,
+    setting: EvalConfig,
     rules: Sequence[str],
     sequences: Sequence[str],
     lengths: Sequence[str],
@@ -224,10 +224,10 @@ def _write(
         "means.csv": lambda: means_csv(rows),
         "records.csv": lambda: records_csv(asked),
     }
-    from ttt3r_viewer.system.files import whole_file
+    from ttt3r_viewer.system.files import atomic_write
 
     for name, text in files.items():
-        with whole_file(folder.folder / name) as file:
+        with atomic_write(folder.folder / name) as file:
             file.write(text().encode())
     title = f"{setting.dataset}, {len(sequences)} sequences, {Path(setting.weights).name}"
     plot_curves(folder.folder / "curves.png", rows, rules, title)

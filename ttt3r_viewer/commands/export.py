@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ttt3r_viewer.commands.parser import Say
+from ttt3r_viewer.commands.parser import Echo
 from ttt3r_viewer.export.film.film import Film, size_from_text
 from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import FORMATS, default_target, export_session, format_named
 from ttt3r_viewer.export.thinning import Thinning
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 
 DESCRIPTION = (
     "Write a session, the folder that a run's --output named, as what other programs open. It "
@@ -59,10 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--point-size", type=int, metavar="PX", help="default: 2 at 720 rows")
 
 
-def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
-    """Export with a progress bar; `say` takes the result, `complain` what was left out.
+def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
+    """Export with a progress bar; `echo` takes the result, `warn` what was left out.
 
-    Raises `SettingsError`, `ArchiveError` and `OutputError`; nothing is left then, nor after
+    Raises `SettingsError`, `RecordingError` and `OutputError`; nothing is left then, nor after
     Ctrl-C.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -81,20 +81,20 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
         point_px=given.point_size,
         tour=given.tour,
     )
-    source = Source(Archive.open(given.session), given.lane - 1, given.stride)
+    source = Source(Recording.open(given.session), given.lane - 1, given.stride)
     path = given.output or default_target(source.archive.session_folder, source, given.to)
     text = TextColumn("{task.description}", markup=False)
     with Progress(text, BarColumn(), MofNCompleteColumn(), TimeLeft()) as progress:
         task = progress.add_task(f"writing {given.to}", total=None)
 
-        def tell(done: int, total: int) -> None:
+        def on_progress(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
         done = export_session(
-            *(source, given.to, path, tell, thinning, film), overwrite=given.overwrite
+            *(source, given.to, path, on_progress, thinning, film), overwrite=given.overwrite
         )
     if done.note:
-        complain(done.note)
+        warn(done.note)
     size = f"{done.bytes_written / 1e6:.3g} MB"
-    say(f"wrote {done.count} {done.unit}, {size}, to {done.path}")
+    echo(f"wrote {done.count} {done.unit}, {size}, to {done.path}")
     return 0

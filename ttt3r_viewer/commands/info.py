@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from ttt3r_viewer.commands.parser import Say
+from ttt3r_viewer.commands.parser import Echo
 from ttt3r_viewer.commands.session import add_session, open_archive, when_recorded
 from ttt3r_viewer.runs.player import ending
 from ttt3r_viewer.settings import Settings, flag
@@ -20,15 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_session(parser)
 
 
-def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
-    """Print what a session holds. Raises `ArchiveError`."""
+def execute(given: argparse.Namespace, echo: Echo, _warn: Echo) -> int:
+    """Print what a session holds. Raises `RecordingError`."""
     for name, value in session_facts(given.session):
-        say(f"{name:<10}{value}")
+        echo(f"{name:<10}{value}")
     return 0
 
 
 def session_facts(path: Path) -> Iterator[tuple[str, str]]:
-    """Give what there is to say about a session, line by line. Raises `ArchiveError`."""
+    """Give what there is to say about a session, line by line. Raises `RecordingError`."""
     archive = open_archive(path)
     said, status = archive.description, archive.description.status
     first, last = (archive.facts(archive.sequences[k]) for k in (0, -1))

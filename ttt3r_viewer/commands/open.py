@@ -12,12 +12,12 @@ from functools import partial
 from queue import SimpleQueue
 
 from ttt3r_viewer.commands.page import announce, viewer_of
-from ttt3r_viewer.commands.parser import Say, add_page_settings, page_settings_of
+from ttt3r_viewer.commands.parser import Echo, add_page_settings, page_settings_of
 from ttt3r_viewer.commands.session import add_session, open_archive, when_recorded
 from ttt3r_viewer.errors import EvaluationError, ViewerError
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Command
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs.loading import recorded_lanes
 from ttt3r_viewer.runs.player import Replay, open_command, rerun_command
 from ttt3r_viewer.runs.reconstruction import PAGE_POINTS, find_poses
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
+def execute(given: argparse.Namespace, echo: Echo, _warn: Echo) -> int:
     """Serve the page of a session until Ctrl-C."""
     settings = page_settings_of(given, "max_points")
     archive = open_archive(given.session)
@@ -86,7 +86,7 @@ def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
     try:
         viewer.start()
         replay.start()
-        announce(viewer, say, archive.note, note, open_browser=settings.open_browser)
+        announce(viewer, echo, archive.note, note, open_browser=settings.open_browser)
         threading.Event().wait()
     except KeyboardInterrupt:
         pass  # the way to end it
@@ -96,7 +96,7 @@ def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
     return 0
 
 
-def notice_of(archive: Archive, weights: str | None = None) -> str:
+def notice_of(archive: Recording, weights: str | None = None) -> str:
     """Say in the page what it shows, what needs a run, and with what frames are taken again."""
     said = archive.description
     when = f", recorded {when_recorded(said.started)}" if said.started else ""
@@ -113,7 +113,7 @@ def notice_of(archive: Archive, weights: str | None = None) -> str:
     )
 
 
-def true_poses(archive: Archive) -> tuple[GroundTruth | None, str]:
+def true_poses(archive: Recording) -> tuple[GroundTruth | None, str]:
     """Find the true cameras that the run used, if they are still there; else say why they are not.
 
     Nothing is looked for where the session does not say what its input was.

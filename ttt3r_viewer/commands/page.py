@@ -7,7 +7,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from ttt3r_viewer.commands.parser import Say
+from ttt3r_viewer.commands.parser import Echo
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.system.text import Unmasked
 
@@ -53,16 +53,16 @@ def viewer_of(
     )
 
 
-def announce(viewer: Viewer, say: Say, *remarks: str, open_browser: bool) -> None:
+def announce(viewer: Viewer, echo: Echo, *remarks: str, open_browser: bool) -> None:
     """Say the remarks that are not empty and where the page is; open it where that is wanted.
 
     The links hold the tokens that open the page, which are shown nowhere else.
     """
     for remark in filter(None, (*remarks, viewer.port_note)):
-        say(remark)
+        echo(remark)
     if viewer.guest_url is not None:
-        say(Unmasked(f"guests, who only look, open {viewer.guest_url}"))
-    say(Unmasked(f"open {viewer.url} in a browser; Ctrl-C ends"))
+        echo(Unmasked(f"guests, who only look, open {viewer.guest_url}"))
+    echo(Unmasked(f"open {viewer.url} in a browser; Ctrl-C ends"))
     if open_browser:
         webbrowser.open(viewer.url)
 

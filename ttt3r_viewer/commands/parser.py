@@ -12,7 +12,7 @@ from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.settings import Settings, choices_of, flag, read_config, settings_from
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 """Takes a line for the person."""
 
 OLD_NAMES = {

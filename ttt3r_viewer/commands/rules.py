@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 
-from ttt3r_viewer.commands.parser import Say
+from ttt3r_viewer.commands.parser import Echo
 from ttt3r_viewer.rules.registry import all_rules
 from ttt3r_viewer.rules.rule import UpdateRule, parameters_of
 from ttt3r_viewer.state import EvidenceKind
@@ -29,24 +29,24 @@ def add_arguments(_parser: argparse.ArgumentParser) -> None:
     """It takes none."""
 
 
-def execute(_given: argparse.Namespace, say: Say, _complain: Say) -> int:
+def execute(_given: argparse.Namespace, echo: Echo, _warn: Echo) -> int:
     """List them."""
-    list_rules(say)
+    list_rules(echo)
     return 0
 
 
-def list_rules(say: Say) -> None:
+def list_rules(echo: Echo) -> None:
     """Say what rules there are, one block per rule, then what is wrong with those of others."""
     rules, errors = all_rules()
-    say("S is the state, C what the network proposes: S + gain (C - S), per token.")
-    say("Take one with --rule NAME, several with --rules NAME,NAME:VALUE,NAME:KEY=VALUE.")
+    echo("S is the state, C what the network proposes: S + gain (C - S), per token.")
+    echo("Take one with --rule NAME, several with --rules NAME,NAME:VALUE,NAME:KEY=VALUE.")
     for name, rule in rules.items():
-        say("")
+        echo("")
         for line in _lines(name, rule):
-            say(line)
+            echo(line)
     for error in errors:
-        say("")
-        say(f"not usable: {error}")
+        echo("")
+        echo(f"not usable: {error}")
 
 
 def _lines(name: str, rule: type[UpdateRule]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
+from ttt3r_viewer.commands.parser import Echo, add_settings, settings_of
 from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.runs.batch import (
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
+def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
     """Reconstruct and write the results, also after Ctrl-C."""
     jobs, ray = (vars(given).pop(name) for name in ("jobs", "ray"))
     inputs: list[str] = vars(given).pop("input", [])
@@ -58,19 +58,19 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
         given.input = inputs[0]
     settings = settings_of(given)
     if len(inputs) > 1:
-        return _several(plan(settings, inputs), jobs, ray, say, complain)
+        return _several(plan(settings, inputs), jobs, ray, echo, warn)
     if settings.output is None:
         raise SettingsError("run has nowhere to write: give --output DIR")
     try:
         reconstruction = Reconstruction.prepare(settings, ends_by_itself=True)
     except SessionFinishedError as told:
-        say(str(told))
+        echo(str(told))
         return 0
-    return to_the_end(reconstruction, say, complain)
+    return to_the_end(reconstruction, echo, warn)
 
 
 def _several(
-    jobs: Sequence[RunJob], processes: int, ray: str | None, say: Say, complain: Say
+    jobs: Sequence[RunJob], processes: int, ray: str | None, echo: Echo, warn: Echo
 ) -> int:
     """Do all jobs, tell how each ended, and write the table after each; the exit code."""
     if ray is not None:
@@ -82,13 +82,13 @@ def _several(
         name, folder = outcome.job.session.name, outcome.job.session
         ended[folder] = outcome
         for line in filter(None, (*outcome.remarks, outcome.trouble)):
-            complain(f"{name}: {line}")
+            warn(f"{name}: {line}")
         if outcome.frames:
-            say(f"wrote {outcome.frames} frames to {printable(str(folder))}")
+            echo(f"wrote {outcome.frames} frames to {printable(str(folder))}")
         try:
             write_table(jobs, ended)
         except OutputError as error:
-            complain(str(error))  # it is written again
+            warn(str(error))  # it is written again
 
     write_table(jobs, ended)
     for outcome in unreadable(jobs):
@@ -96,7 +96,7 @@ def _several(
     readable = [job for job in jobs if job.session not in ended]
     interrupted = False
     try:
-        with closing(_outcomes(readable, processes, ray, complain)) as outcomes:
+        with closing(_outcomes(readable, processes, ray, warn)) as outcomes:
             for outcome in outcomes:
                 take(outcome)
                 # A machine of a cluster may be stopped, which is not this command's end.
@@ -106,16 +106,16 @@ def _several(
     except KeyboardInterrupt:
         interrupted = True
     finished = write_table(jobs, ended)
-    say(f"{finished} of {len(jobs)} inputs are finished: {printable(jobs[0].table)}")
+    echo(f"{finished} of {len(jobs)} inputs are finished: {printable(jobs[0].table)}")
     return 130 if interrupted else 0 if finished == len(jobs) else 2
 
 
 def _outcomes(
-    jobs: Sequence[RunJob], processes: int, ray: str | None, complain: Say
+    jobs: Sequence[RunJob], processes: int, ray: str | None, warn: Echo
 ) -> Generator[RunOutcome, None, None]:
     """Outcomes as they come; one process is this one, and shows each run's progress."""
     if ray is not None:
-        with joined_cluster(ray, processes, complain) as cluster:
+        with joined_cluster(ray, processes, warn) as cluster:
             yield from _counted(cluster.run(run_one, jobs, lost=lost_job), len(jobs))
     elif processes > 1:
         yield from _counted(in_processes(run_one, jobs, processes, lost=lost_job), len(jobs))
@@ -124,18 +124,18 @@ def _outcomes(
             yield run_one(job, functools.partial(_show_progress, name=job.session.name))
 
 
-def to_the_end(reconstruction: Reconstruction, say: Say, complain: Say) -> int:
+def to_the_end(reconstruction: Reconstruction, echo: Echo, warn: Echo) -> int:
     """With a progress bar to the end or to Ctrl-C, then write; the exit code."""
     if reconstruction.note:
-        complain(reconstruction.note)
+        warn(reconstruction.note)
     ending = reconstruction.run(_show_progress)
     for line in ending.remarks:
-        complain(line)
+        warn(line)
     if ending.error is not None:
         raise ending.error
     folder = reconstruction.settings.output
     done = f"{ending.written} frames to {folder}"
-    say(f"wrote {printable(done if ending.written else 'nothing: no frame was finished')}")
+    echo(f"wrote {printable(done if ending.written else 'nothing: no frame was finished')}")
     return 130 if ending.interrupted else 0
 
 

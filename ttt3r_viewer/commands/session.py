@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ttt3r_viewer.errors import ArchiveError
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.errors import RecordingError
+from ttt3r_viewer.recording.reader import Recording
 
 
 def add_session(parser: argparse.ArgumentParser) -> None:
@@ -14,12 +14,12 @@ def add_session(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("session", type=Path, metavar="DIR", help="what a run's --output named")
 
 
-def open_archive(path: Path) -> Archive:
-    """Find a session's frames. Raises `ArchiveError`, also where there is not one frame."""
-    archive = Archive.open(path)
+def open_archive(path: Path) -> Recording:
+    """Find a session's frames. Raises `RecordingError`, also where there is not one frame."""
+    archive = Recording.open(path)
     if not len(archive):
         why = f" ({archive.note})" if archive.note else ""
-        raise ArchiveError(f"{path}: a session without a frame{why}; give another one")
+        raise RecordingError(f"{path}: a session without a frame{why}; give another one")
     return archive
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ttt3r_viewer.commands.page import announce, viewer_of
-from ttt3r_viewer.commands.parser import Say, add_settings, settings_of
+from ttt3r_viewer.commands.parser import Echo, add_settings, settings_of
 from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.runs.resuming import SessionFinishedError
 from ttt3r_viewer.system.signals import no_interruption
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, with_page=True)
 
 
-def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
+def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
     """Reconstruct in the background and serve the page until Ctrl-C."""
     from ttt3r_viewer.viewer.server.address import free_port
     from ttt3r_viewer.weights.fetch import locate
@@ -36,7 +36,7 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
     try:
         reconstruction = Reconstruction.prepare(settings)
     except SessionFinishedError as told:
-        say(str(told))
+        echo(str(told))
         return 0
     viewer = None
     try:
@@ -58,8 +58,8 @@ def execute(given: argparse.Namespace, say: Say, complain: Say) -> int:
         viewer.start()
         # The thread imports torch, which would slow down what this one has imported till here.
         reconstruction.worker.start()
-        announce(viewer, say, reconstruction.note, notice, open_browser=settings.open_browser)
-        reconstruction.watch(complain, viewer.report)
+        announce(viewer, echo, reconstruction.note, notice, open_browser=settings.open_browser)
+        reconstruction.watch(warn, viewer.report)
     except KeyboardInterrupt:
         pass  # the way to end it
     finally:

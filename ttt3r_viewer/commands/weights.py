@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ttt3r_viewer.commands.parser import Parser, Say
+from ttt3r_viewer.commands.parser import Echo, Parser
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.weights.fetch import LICENCE_NOTE, RELEASES, http_download, locate
 from ttt3r_viewer.weights.fetch import fetch as fetch_release
@@ -56,9 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetch_parser.set_defaults(handler=_handle_fetch)
 
 
-def execute(given: argparse.Namespace, say: Say, _complain: Say) -> int:
+def execute(given: argparse.Namespace, echo: Echo, _warn: Echo) -> int:
     """Do what the subcommand says. Raises `WeightsError` and `OutputError`."""
-    given.handler(given, say)
+    given.handler(given, echo)
     return 0
 
 
@@ -134,13 +134,13 @@ def convert(
     save_weights(dst, tensors, config, {_LICENCE_KEY: _licence(config, remarks), **remarks})
 
 
-def fetch(name: str, say: Say, url: str | None = None) -> Path:
+def fetch(name: str, echo: Echo, url: str | None = None) -> Path:
     """Bring released weights into the cache folder, with a progress bar; the file's path.
 
     Errors: those of `model.fetch.fetch`.
     """
     if url is None:
-        return fetch_release(name, say=say)
+        return fetch_release(name, echo=echo)
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn()) as bar:
@@ -150,7 +150,7 @@ def fetch(name: str, say: Say, url: str | None = None) -> Path:
             bar.update(task, completed=done, total=total)
 
         downloader = partial(http_download, progress=advance)
-        return fetch_release(name, say=say, downloader=downloader, url=url)
+        return fetch_release(name, echo=echo, downloader=downloader, url=url)
 
 
 _LICENCE_KEY = "licence"
@@ -171,14 +171,14 @@ def _licence(config: ModelConfig, metadata: dict[str, str]) -> str:
     return LICENCE_NOTE if _network_name(config) in RELEASES else "the file does not say"
 
 
-def _handle_info(arguments: argparse.Namespace, say: Say) -> None:
-    say(info(locate(arguments.file)))
+def _handle_info(arguments: argparse.Namespace, echo: Echo) -> None:
+    echo(info(locate(arguments.file)))
 
 
-def _handle_convert(arguments: argparse.Namespace, say: Say) -> None:
+def _handle_convert(arguments: argparse.Namespace, echo: Echo) -> None:
     convert(locate(arguments.file), arguments.out, arguments.dtype, overwrite=arguments.overwrite)
-    say(f"wrote {arguments.out} ({arguments.out.stat().st_size:,} bytes)")
+    echo(f"wrote {arguments.out} ({arguments.out.stat().st_size:,} bytes)")
 
 
-def _handle_fetch(arguments: argparse.Namespace, say: Say) -> None:
-    say(f"ready: {fetch(arguments.name, say, arguments.url)}")
+def _handle_fetch(arguments: argparse.Namespace, echo: Echo) -> None:
+    echo(f"ready: {fetch(arguments.name, echo, arguments.url)}")

@@ -17,7 +17,7 @@ from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, Trajectory, ate, rpe
 from ttt3r_viewer.types import FrameResult
 
 
-class Account:
+class Accumulator:
     """Grows by one frame at a time; may be measured after any."""
 
     def __init__(self) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import EvaluationError, FrameError, InputError, ReconstructionError
-from ttt3r_viewer.evaluate.accumulator import Account
+from ttt3r_viewer.evaluate.accumulator import Accumulator
 from ttt3r_viewer.evaluate.datasets import DATASETS
 from ttt3r_viewer.evaluate.datasets.base import Dataset, Measure, TrueFrame
 from ttt3r_viewer.evaluate.records import ALL, Record
 from ttt3r_viewer.metrics.samples import TrueSample, sample_truth
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.history import Recall
+from ttt3r_viewer.reconstruct.history import FrameHistory
 from ttt3r_viewer.reconstruct.session import MOST_LANES, Lanes
 from ttt3r_viewer.rules.registry import rule_from_text
 from ttt3r_viewer.system.machine import device_peak_bytes, host_peak_bytes, waiter
@@ -33,7 +33,7 @@ WARM_UP_FRAMES = 2
 
 
 @dataclass(frozen=True)
-class Setting:
+class EvalConfig:
     """What all records of a folder share."""
 
     dataset: str
@@ -69,7 +69,7 @@ class Setting:
 class Job:
     """Some rules over one sequence, to be measured at some lengths; travels between processes."""
 
-    setting: Setting
+    setting: EvalConfig
     sequence: str
     rules: tuple[str, ...]
     """One to four, which are lanes of one run; one alone where `speed`."""
@@ -89,7 +89,7 @@ class Outcome:
 
 
 def jobs_for(
-    setting: Setting,
+    setting: EvalConfig,
     sequences: Sequence[str],
     rules: Sequence[str],
     lengths: Sequence[str],
@@ -161,7 +161,7 @@ def _quality(job: Job) -> Iterator[Record]:
     setting = job.setting
     dataset, frames = _open(job)
     network, lanes = _lanes(job)
-    accounts = [Account() for _ in job.rules]
+    accounts = [Accumulator() for _ in job.rules]
     for number, frame in enumerate(frames):
         results = lanes.process(_frame(number, frame))
         sample = _sample(setting, dataset, frame, results[0])
@@ -194,9 +194,9 @@ def _speed(job: Job) -> Iterator[Record]:
         torch.cuda.reset_peak_memory_stats(network.device)
     seconds: list[float] = []
     for number, frame in enumerate(frames):
-        picture = _frame(number, frame)
+        image = _frame(number, frame)
         wait()
-        (result,) = lanes.process(picture)
+        (result,) = lanes.process(image)
         seconds.append(result.compute_sec)
         for length in _reached(job.lengths, number + 1, len(frames)):
             measured = seconds[WARM_UP_FRAMES:]
@@ -231,7 +231,7 @@ def _lanes(job: Job) -> tuple[ReconstructionNetwork, Lanes]:
     network = network_for(setting.weights, setting.device, setting.dtype)
     rules = [rule_from_text(rule) for rule in job.rules]
     # No frame is looked into again, so that nothing is kept for it.
-    recall = Recall(moment_bytes=0, picture_bytes=0)
+    recall = FrameHistory(moment_bytes=0, image_bytes=0)
     return network, Lanes(
         network, rules, size=setting.size, reset_every=setting.reset_every, recall=recall
     )
@@ -242,7 +242,7 @@ def _frame(number: int, frame: TrueFrame) -> Frame:
 
 
 def _sample(
-    setting: Setting, dataset: Dataset, frame: TrueFrame, result: FrameResult
+    setting: EvalConfig, dataset: Dataset, frame: TrueFrame, result: FrameResult
 ) -> TrueSample | None:
     if frame.read_depth is None or not {"depth", "points"} & set(setting.measures):
         return None

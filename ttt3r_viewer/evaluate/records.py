@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ttt3r_viewer.errors import OutputError
-from ttt3r_viewer.system.files import whole_file
+from ttt3r_viewer.system.files import atomic_write
 
 FORMAT = 1
 ALL = "all"
@@ -106,7 +106,7 @@ class RecordFolder:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON file whole. Raises `OutputError`."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write((json.dumps(value, indent=1) + "\n").encode())
 
 

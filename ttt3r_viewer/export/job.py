@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from ttt3r_viewer.errors import ArchiveError, ViewerError
+from ttt3r_viewer.errors import RecordingError, ViewerError
 from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import (
@@ -20,8 +20,8 @@ from ttt3r_viewer.export.registry import (
     export_session,
     format_named,
 )
-from ttt3r_viewer.export.thinning import Tell, Thinning
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.export.thinning import OnProgress, Thinning
+from ttt3r_viewer.recording.reader import Recording
 
 DOWNLOAD_BYTES = 200_000_000
 """A browser is sent no more: the server holds it in memory, for every download."""
@@ -76,7 +76,7 @@ class Exporter:
     _lock: threading.Lock
     """Guards `_thread` and the beginning of a job; held while a thread is started."""
 
-    def __init__(self, archive: Callable[[], Archive | None], folder: Path | None) -> None:
+    def __init__(self, archive: Callable[[], Recording | None], folder: Path | None) -> None:
         """`archive` gives the frames, or None while there are none.
 
         Exports lie in `folder`'s own folder for them; where it is None, as for a run that keeps
@@ -156,7 +156,7 @@ class Exporter:
     def _write(self, request: Request) -> JobState:
         archive = self._archive()
         if archive is None or not len(archive):
-            raise ArchiveError("no frame has been archived yet: wait for the first one")
+            raise RecordingError("no frame has been archived yet: wait for the first one")
         format_named(request.name)
         source = Source(archive, request.lane, request.stride)
         path = free_name(self._target(source, request.name))
@@ -215,7 +215,7 @@ def free_name(path: Path) -> Path:
     return free
 
 
-def zip_folder(folder: Path, packed: Path, tell: Tell) -> None:
+def zip_folder(folder: Path, packed: Path, on_progress: OnProgress) -> None:
     """Pack a folder's files under its name; pictures are packed already, so nothing is squeezed.
 
     Raises `OSError`, and what `tell` raises.
@@ -223,14 +223,14 @@ def zip_folder(folder: Path, packed: Path, tell: Tell) -> None:
     files = sorted(one for one in folder.rglob("*") if one.is_file())
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for number, one in enumerate(files):
-            tell(number, len(files))
+            on_progress(number, len(files))
             archive.write(one, Path(folder.name) / one.relative_to(folder))
-    tell(len(files), len(files))
+    on_progress(len(files), len(files))
 
 
 def _content(path: Path) -> bytes:
-    """Read what was exported. Raises `ArchiveError` where it has gone."""
+    """Read what was exported. Raises `RecordingError` where it has gone."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ArchiveError(f"{path}: {error.strerror}; export it again") from error
+        raise RecordingError(f"{path}: {error.strerror}; export it again") from error

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttt3r_viewer.errors import ArchiveError, SettingsError
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.errors import RecordingError, SettingsError
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.types import Camera, Crop, FrameResult
 
 
@@ -27,12 +27,12 @@ class CameraOfFrame:
 class Source:
     """One lane of an archive; every `stride`-th of the frames that were there when it was made.
 
-    Frames that are damaged are left out, and `notes` says which. Raises `ArchiveError` where there
-    is no frame, also while reading when a restart has taken them all away, and `SettingsError`
-    where there is no such lane.
+    Damaged frames are left out, and `notes` says which. Raises `RecordingError` where there is no
+    frame, also while reading when a restart has taken them all away, and `SettingsError` where
+    there is no such lane.
     """
 
-    def __init__(self, archive: Archive, lane: int = 0, stride: int = 1) -> None:
+    def __init__(self, archive: Recording, lane: int = 0, stride: int = 1) -> None:
         """`lane` counts from 0."""
         if stride < 1:
             raise SettingsError(f"--stride {stride}: take 1 or more")
@@ -58,7 +58,7 @@ class Source:
         for sequence in self.sequences:
             try:
                 yield self._camera(sequence)
-            except ArchiveError as error:
+            except RecordingError as error:
                 self._go_on_after(error)
 
     def frames(self) -> Iterator[FrameResult]:
@@ -66,10 +66,10 @@ class Source:
         for sequence in self.sequences:
             try:
                 yield self.archive.lane(sequence, self.lane)
-            except ArchiveError as error:
+            except RecordingError as error:
                 self._go_on_after(error)
 
-    def _go_on_after(self, error: ArchiveError) -> None:
+    def _go_on_after(self, error: RecordingError) -> None:
         """Leave out a damaged frame. Raises what came where all are gone, as after a restart."""
         if not len(self.archive):
             raise error
@@ -107,13 +107,15 @@ class Source:
                 ),
             )
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ArchiveError(f"frame {sequence}: its header is not whole ({error!r})") from error
+            raise RecordingError(
+                f"frame {sequence}: its header is not whole ({error!r})"
+            ) from error
 
     def _count_lanes(self) -> int:
         for sequence in self.sequences:
             try:
                 return len(self.archive.facts(sequence)["lanes"])
-            except ArchiveError as error:
+            except RecordingError as error:
                 self.leave_out(str(error))
         why = f" ({'; '.join(self.notes)})" if self.notes else ""
-        raise ArchiveError(f"{self.archive.path}: no frame to export{why}; run it again")
+        raise RecordingError(f"{self.archive.path}: no frame to export{why}; run it again")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from ttt3r_viewer.errors import ArchiveError, SettingsError
+from ttt3r_viewer.errors import RecordingError, SettingsError
 from ttt3r_viewer.export.film.film import (
     FILM_POINTS,
     GIF_BYTES_PER_PIXEL,
@@ -31,8 +31,8 @@ from ttt3r_viewer.export.formats.poses import (
 )
 from ttt3r_viewer.export.lane_source import CameraOfFrame, Source
 from ttt3r_viewer.export.results import lane_names
-from ttt3r_viewer.export.thinning import Tell, Thinning
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.export.thinning import OnProgress, Thinning
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.system.targets import new_file, new_folder
 
 EXPORT_FOLDER = "export"
@@ -52,7 +52,7 @@ class Choices:
     film: Film = field(default_factory=Film)
 
 
-Write = Callable[[Path, Source, Choices, Tell], int]
+Write = Callable[[Path, Source, Choices, OnProgress], int]
 """Writes to a file or into a folder, and gives how many things (`Format.unit`) it wrote."""
 Size = Callable[[Source, Choices], int]
 """Gives how many bytes will be written at most."""
@@ -96,7 +96,7 @@ def export_session(
     source: Source,
     name: str,
     path: Path,
-    tell: Tell,
+    on_progress: OnProgress,
     thinning: Thinning | None = None,
     film: Film | None = None,
     *,
@@ -105,7 +105,7 @@ def export_session(
     """Write a session's lane in the format of this name to `path`: whole, or nothing at all.
 
     `tell` hears how far it is after each frame; what it raises ends the export, and nothing is
-    left. Raises `SettingsError`, `OutputError` and `ArchiveError`.
+    left. Raises `SettingsError`, `OutputError` and `RecordingError`.
     """
     kind = format_named(name)
     choices = _heeded(name, kind, Choices(thinning or Thinning(), film or Film()))
@@ -116,10 +116,10 @@ def export_session(
         else new_file(path, overwrite=overwrite, size=size)
     )
     with room as part:
-        count = kind.write(part, source, choices, tell)
+        count = kind.write(part, source, choices, on_progress)
         if not count:
             why = "; ".join(source.notes) or "no point is finite"
-            raise ArchiveError(f"{source.archive.path}: nothing to export as {name}: {why}")
+            raise RecordingError(f"{source.archive.path}: nothing to export as {name}: {why}")
         written = _bytes_in(part)
     return Exported(path, count, kind.unit, written, "; ".join(source.notes))
 
@@ -159,7 +159,7 @@ def default_target(folder: Path, source: Source, name: str) -> Path:
     return base / format_named(name).target
 
 
-def lane_folder(archive: Archive, lane: int, lane_count: int) -> str:
+def lane_folder(archive: Recording, lane: int, lane_count: int) -> str:
     """Name a lane by its rule, where archive.json knows it."""
     known = archive.description.status.lanes
     # A description that was damaged has rules without parameters, in words.
@@ -168,30 +168,30 @@ def lane_folder(archive: Archive, lane: int, lane_count: int) -> str:
     return lane_names(known)[lane]
 
 
-def _cameras(source: Source, tell: Tell) -> list[CameraOfFrame]:
+def _cameras(source: Source, on_progress: OnProgress) -> list[CameraOfFrame]:
     cameras: list[CameraOfFrame] = []
     for one in source.cameras():
         cameras.append(one)
-        tell(len(cameras), len(source))
+        on_progress(len(cameras), len(source))
     return cameras
 
 
-def _write_tum(path: Path, source: Source, _: Choices, tell: Tell) -> int:
-    cameras = _cameras(source, tell)
+def _write_tum(path: Path, source: Source, _: Choices, on_progress: OnProgress) -> int:
+    cameras = _cameras(source, on_progress)
     path.write_bytes(tum_text(cameras))
     return len(cameras)
 
 
-def _write_kitti(folder: Path, source: Source, _: Choices, tell: Tell) -> int:
-    cameras = _cameras(source, tell)
+def _write_kitti(folder: Path, source: Source, _: Choices, on_progress: OnProgress) -> int:
+    cameras = _cameras(source, on_progress)
     poses, times = KITTI_FILES
     (folder / poses).write_bytes(kitti_poses_text(cameras))
     (folder / times).write_bytes(kitti_times_text(cameras))
     return len(cameras)
 
 
-def _write_intrinsics(path: Path, source: Source, _: Choices, tell: Tell) -> int:
-    cameras = _cameras(source, tell)
+def _write_intrinsics(path: Path, source: Source, _: Choices, on_progress: OnProgress) -> int:
+    cameras = _cameras(source, on_progress)
     path.write_bytes(intrinsics_json(cameras))
     return len(cameras)
 
@@ -210,14 +210,16 @@ def _bytes_in(path: Path) -> int:
     return sum(one.stat().st_size for one in files)
 
 
-def _points(write: Callable[[Path, Source, Thinning, Tell], int]) -> Write:
+def _points(write: Callable[[Path, Source, Thinning, OnProgress], int]) -> Write:
     """A writer of points heeds the thinning alone."""
-    return lambda path, source, choices, tell: write(path, source, choices.thinning, tell)
+    return lambda path, source, choices, on_progress: write(
+        path, source, choices.thinning, on_progress
+    )
 
 
-def _maps(write: Callable[[Path, Source, Tell], int]) -> Write:
+def _maps(write: Callable[[Path, Source, OnProgress], int]) -> Write:
     """A writer of whole frames heeds nothing."""
-    return lambda path, source, _, tell: write(path, source, tell)
+    return lambda path, source, _, on_progress: write(path, source, on_progress)
 
 
 def _glb(summary: str, target: str, unit: str, *, mesh: bool) -> Format:
@@ -235,12 +237,12 @@ def _glb(summary: str, target: str, unit: str, *, mesh: bool) -> Format:
 
 
 def _recording(summary: str, target: str, *, html: bool) -> Format:
-    def write(path: Path, source: Source, choices: Choices, tell: Tell) -> int:
+    def write(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
         # viser is loaded by those who want a recording.
         from ttt3r_viewer.export.film.viser_recording import export_html, export_viser
 
         export = export_html if html else export_viser
-        return export(path, source, choices.thinning, choices.film, tell)
+        return export(path, source, choices.thinning, choices.film, on_progress)
 
     return Format(
         summary,
@@ -257,12 +259,12 @@ def _recording(summary: str, target: str, *, html: bool) -> Format:
 
 
 def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
-    def write(path: Path, source: Source, choices: Choices, tell: Tell) -> int:
+    def write(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
         # So is the encoder of films.
         from ttt3r_viewer.export.film.encode import export_gif, export_mp4
 
         export = export_gif if target.endswith(".gif") else export_mp4
-        return export(path, source, choices.thinning, choices.film, tell)
+        return export(path, source, choices.thinning, choices.film, on_progress)
 
     return Format(
         summary,

@@ -13,7 +13,7 @@ from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.types import FrameResult
 
-Tell = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Takes how many steps are done, and of how many; what it raises ends the export."""
 
 
@@ -84,12 +84,14 @@ def usable(result: FrameResult, threshold: float) -> NDArray[np.bool_]:
     return finite & (result.confidence >= threshold)
 
 
-def chosen_points(source: Source, thinning: Thinning, tell: Tell) -> Iterator[ChosenPoints]:
+def chosen_points(
+    source: Source, thinning: Thinning, on_progress: OnProgress
+) -> Iterator[ChosenPoints]:
     """Give every frame of a source with its chosen points, one at a time.
 
     `tell` hears of every frame, twice where a percentile has to be found first.
     """
-    steps = _Steps(tell, len(source) * steps_per_frame(thinning))
+    steps = _Steps(on_progress, len(source) * steps_per_frame(thinning))
     threshold = confidence_threshold(source, thinning.min_confidence_percentile, steps.one)
     total, most = len(source), thinning.max_points
     for number, result in enumerate(source.frames()):
@@ -134,11 +136,11 @@ def confidence_threshold(source: Source, percentile: float, step: Callable[[], N
 
 
 class _Steps:
-    """Counts steps for a `Tell`."""
+    """Counts steps for a `OnProgress`."""
 
-    def __init__(self, tell: Tell, total: int) -> None:
-        self._tell, self._total, self._done = tell, total, 0
-        tell(0, total)
+    def __init__(self, on_progress: OnProgress, total: int) -> None:
+        self._tell, self._total, self._done = on_progress, total, 0
+        on_progress(0, total)
 
     def one(self) -> None:
         self._done += 1

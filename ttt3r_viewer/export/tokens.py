@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ttt3r_viewer.scene.store import LaneScene, SeenFrame
-from ttt3r_viewer.system.files import whole_file
+from ttt3r_viewer.scene.store import FrameSummary, LaneScene
+from ttt3r_viewer.system.files import atomic_write
 
 COLUMNS = (
     *("sequence", "index", "time_sec", "name", "rule", "segment"),
@@ -64,7 +64,7 @@ def tokens_npz(lane: LaneScene, state_columns: int) -> bytes:
     return file.getvalue()
 
 
-def statistics_csv(frames: Sequence[SeenFrame], threshold: float = 0.5) -> bytes:
+def statistics_csv(frames: Sequence[FrameSummary], threshold: float = 0.5) -> bytes:
     """Give the content of the table: one line per frame, with the columns of `COLUMNS`."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -91,11 +91,11 @@ def statistics_csv(frames: Sequence[SeenFrame], threshold: float = 0.5) -> bytes
 
 def write_tokens(path: Path, lane: LaneScene, state_columns: int) -> None:
     """Write tokens.npz, as `tokens_npz` describes it. Raises `OutputError`."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(tokens_npz(lane, state_columns))
 
 
 def write_statistics(path: Path, lane: LaneScene, threshold: float = 0.5) -> None:
     """Write the numbers of every frame as CSV. Raises `OutputError`."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(statistics_csv(lane.frames, threshold))

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ttt3r_viewer.errors import FrameError, InputError, system_words
 from ttt3r_viewer.frames.kinds import IMAGE_SUFFIXES, INPUT_KINDS
 from ttt3r_viewer.frames.selection import Selection
-from ttt3r_viewer.frames.times import picture_times
+from ttt3r_viewer.frames.times import image_times
 from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.types import Frame, SkippedFrame
 
@@ -47,22 +47,22 @@ class FolderSource:
         self,
         name: str,
         folder: Path,
-        picture_names: Sequence[str],
+        image_names: Sequence[str],
         selection: Selection,
         fps: float = 30.0,
         times_sec: Sequence[float] | None = None,
     ) -> None:
-        """Yield the selected ones of `picture_names` in `folder`; none of them is touched yet.
+        """Yield the selected ones of `image_names` in `folder`; none of them is touched yet.
 
         `times_sec` has one time for each name; without it, `times.py` finds them, with `fps` as its
         last resort. Raises `InputError` for a start beyond the end or times that do not fit.
         """
         self.name = printable(name)
         self._folder = folder
-        self._names = picture_names
-        self._indices = selection.indices(len(picture_names), name)
+        self._names = image_names
+        self._indices = selection.indices(len(image_names), name)
         if times_sec is None:
-            times_sec = picture_times(folder, picture_names, fps)
+            times_sec = image_times(folder, image_names, fps)
         self._times_sec = times_sec
         self._closed = False
 
@@ -126,7 +126,7 @@ def list_folder(folder: Path) -> list[str]:
         ) from error
     if not found:
         raise InputError(f"the folder {folder} is empty; {INPUT_KINDS}")
-    names = [name for name, is_folder in found if not is_folder and is_picture_name(name)]
+    names = [name for name, is_folder in found if not is_folder and is_image_name(name)]
     if not names:
         others = [name + "/" * is_folder for name, is_folder in found]
         raise InputError(f"the folder {folder} has no images, only {_some(others)}; {INPUT_KINDS}")
@@ -144,7 +144,7 @@ def list_glob(pattern: str) -> tuple[Path, list[str]]:
     matches = glob.glob(pattern, recursive=True)  # noqa: PTH207
     if not matches:
         raise InputError(f"nothing matches the pattern {pattern}; {INPUT_KINDS}")
-    paths = [Path(match) for match in matches if is_picture_name(PurePath(match).name)]
+    paths = [Path(match) for match in matches if is_image_name(PurePath(match).name)]
     paths = [path for path in paths if not path.is_dir()]
     if not paths:
         raise InputError(
@@ -155,14 +155,14 @@ def list_glob(pattern: str) -> tuple[Path, list[str]]:
     return Path(folder), sorted({os.path.relpath(path, folder) for path in paths}, key=natural_key)
 
 
-def is_still_picture(path: Path) -> bool:
+def is_still_image(path: Path) -> bool:
     """Whether Pillow knows the file as a picture that is not an animation.
 
     A picture too large for Pillow counts: `read_image` then says so.
     """
     try:
-        with _open_picture(path) as picture:
-            return not _moves(picture)
+        with _open_image(path) as image:
+            return not _moves(image)
     except _TooLargeError:
         return True
     except FrameError:
@@ -174,11 +174,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
     Raises `FrameError` with a one-line reason that does not repeat the name.
     """
-    with _open_picture(path) as picture:
+    with _open_image(path) as image:
         try:
             # In place, and below without a copy: one of a large picture is hundreds of megabytes.
-            ImageOps.exif_transpose(picture, in_place=True)
-            return _to_rgb(picture, picture.format)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image, image.format)
         except FrameError:
             raise
         except Exception as error:
@@ -192,10 +192,10 @@ def read_numbers(path: Path) -> tuple[str, NDArray[np.generic]]:
 
     Raises `FrameError` with a one-line reason that does not repeat the name.
     """
-    with _open_picture(path) as picture:
-        mode = picture.mode
+    with _open_image(path) as image:
+        mode = image.mode
         try:
-            return mode, np.asarray(picture)
+            return mode, np.asarray(image)
         except Exception as error:
             # As in `read_image`.
             raise FrameError(f"the image is damaged or cut off ({system_words(error)})") from error
@@ -205,7 +205,7 @@ class _TooLargeError(FrameError):
     """Pillow takes the picture for a decompression bomb."""
 
 
-def _open_picture(path: Path) -> Image.Image:
+def _open_image(path: Path) -> Image.Image:
     """Read a picture's head; the caller closes it. Raises `FrameError`."""
     try:
         status = path.stat()
@@ -242,33 +242,33 @@ def _readable_formats() -> list[str]:
     return sorted(_FORMATS & Image.OPEN.keys())
 
 
-def _moves(picture: Image.Image) -> bool:
+def _moves(image: Image.Image) -> bool:
     """Whether the file is an animation. Raises `FrameError` where it is too damaged to say."""
     try:
-        return picture.format in _MOVING_FORMATS and getattr(picture, "is_animated", False)
+        return image.format in _MOVING_FORMATS and getattr(image, "is_animated", False)
     except Exception as error:
         # Pillow looks for a second picture, and may meet any damage on its way.
         raise FrameError(f"the image is damaged ({system_words(error)})") from error
 
 
-def _to_rgb(picture: Image.Image, file_format: str | None) -> NDArray[np.uint8]:
+def _to_rgb(image: Image.Image, file_format: str | None) -> NDArray[np.uint8]:
     """Turn any mode of Pillow's into (height, width, 3) RGB. Raises `FrameError` for F and I."""
-    mode = picture.mode
+    mode = image.mode
     # Pillow opens a 16-bit PGM as 32-bit integers, but stretched to 0..65535 like the others.
     if mode.startswith("I;16") or (mode == "I" and file_format == "PPM"):
         # The nearest of value / 257, in whole numbers, which take half of the memory of floats.
-        grey = ((np.asarray(picture).astype(np.uint32) + 128) // 257).astype(np.uint8)
+        grey = ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if mode in ("I", "F"):
         numbers = "32-bit integers" if mode == "I" else "floats"
         raise FrameError(f"the image holds {numbers}, and nothing says which value is white")
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
-    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def is_picture_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     _, dot, suffix = name.rpartition(".")
     return not name.startswith(".") and dot + suffix.lower() in IMAGE_SUFFIXES
 

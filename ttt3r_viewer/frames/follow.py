@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import FrameError, InputError
-from ttt3r_viewer.frames.folder import is_picture_name, natural_key, read_image
+from ttt3r_viewer.frames.folder import is_image_name, natural_key, read_image
 from ttt3r_viewer.frames.live import Arrival, LostError
 from ttt3r_viewer.system.text import printable
 
@@ -112,7 +112,7 @@ class FollowFeed:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
                     name = entry.name
-                    if not is_picture_name(name):
+                    if not is_image_name(name):
                         continue
                     if name in given and name not in recent and not ask_all:
                         found[name] = given[name]

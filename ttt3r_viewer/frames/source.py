@@ -154,11 +154,11 @@ def _open_glob(pattern: str, selection: Selection, fps: float) -> FrameSource:
 
 def _open_file(path: Path, selection: Selection, fps: float) -> FrameSource:
     """Let the content decide, not the suffix: what is not a still picture is tried as a video."""
-    from ttt3r_viewer.frames.folder import FolderSource, is_still_picture
+    from ttt3r_viewer.frames.folder import FolderSource, is_still_image
 
     if path.stat().st_size == 0:
         raise InputError(f"the file {path} is empty; {INPUT_KINDS}")
-    if is_still_picture(path):
+    if is_still_image(path):
         return FolderSource(str(path), path.parent, [path.name], selection, times_sec=[0.0])
     from ttt3r_viewer.frames.video import VideoSource
 

@@ -29,7 +29,7 @@ _DECIMAL_STEM = re.compile(r"[0-9]+\.[0-9]+")
 _MEND = "mend the file, or rename it to time the frames by file name or fps"
 
 
-def picture_times(folder: Path, names: Sequence[str], fps: float) -> list[float]:
+def image_times(folder: Path, names: Sequence[str], fps: float) -> list[float]:
     """Seconds of each picture by the rule of this module.
 
     `names` are in order, relative to `folder`, and hold a separator where they lie deeper.

@@ -159,13 +159,13 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
     yield from reasons
 
 
-def _converted(picture: VideoFrame, index: int, time_sec: float, name: str) -> Frame | SkippedFrame:
+def _converted(image: VideoFrame, index: int, time_sec: float, name: str) -> Frame | SkippedFrame:
     """The frame in RGB, or why it cannot be had."""
-    if picture.width * picture.height > MOST_PIXELS:
-        size = f"{picture.width}x{picture.height}"
+    if image.width * image.height > MOST_PIXELS:
+        size = f"{image.width}x{image.height}"
         return SkippedFrame(index, name, f"the frame is too large ({size} pixels)")
     try:
-        return Frame(index, time_sec, name, upright_rgb(picture))
+        return Frame(index, time_sec, name, upright_rgb(image))
     except (FFmpegError, ValueError) as error:
         # FFmpeg converts not every format of pixels that its decoders know.
         return SkippedFrame(index, name, f"the frame cannot be converted ({system_words(error)})")

@@ -16,7 +16,7 @@ from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.geometry import umeyama
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, Trajectory, ate, rpe
-from ttt3r_viewer.scene.store import SeenFrame
+from ttt3r_viewer.scene.store import FrameSummary
 
 MISSING = "–"  # noqa: RUF001 - a dash as wide as a digit, as tables have it
 
@@ -36,7 +36,7 @@ class LaneFrame:
     compute_sec: float
 
     @classmethod
-    def of(cls, frame: SeenFrame) -> LaneFrame:
+    def of(cls, frame: FrameSummary) -> LaneFrame:
         """What is measured of a frame of the scene."""
         return cls(
             index=frame.index,

@@ -24,7 +24,7 @@ class Answers(Protocol):
     """What is needed of `Lanes`."""
 
     def inspect(
-        self, lane: int, sequence: int, tell: Callable[[int, int], object] | None = None
+        self, lane: int, sequence: int, on_progress: Callable[[int, int], object] | None = None
     ) -> Inspection:
         """Look into one lane's step; `tell` hears how many of how many frames are done."""
         ...
@@ -62,11 +62,11 @@ class Questions:
             self._store.set_answer(self._ask(session, query))
 
     def _look_into(self, session: Answers, question: Inspect) -> None:
-        def tell(done: int, total: int) -> None:
+        def on_progress(done: int, total: int) -> None:
             self._store.set_inspection(None, f"taking frames again: {done} of {total}")
 
         try:
-            found = session.inspect(question.lane, question.sequence, tell)
+            found = session.inspect(question.lane, question.sequence, on_progress)
         except Exception as error:
             if not isinstance(error, ViewerError):
                 log.exception("the frame could not be looked into")

@@ -12,7 +12,7 @@ from ttt3r_viewer.geometry import invert_pose, ray_map
 from ttt3r_viewer.model.heads import OutputKind
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.device import all_as_numpy
-from ttt3r_viewer.reconstruct.loop import Moment
+from ttt3r_viewer.reconstruct.loop import LoopState
 from ttt3r_viewer.types import Camera, Expectation
 
 EXPECTED: frozenset[OutputKind] = frozenset(("self", "rgb"))
@@ -21,7 +21,7 @@ EXPECTED: frozenset[OutputKind] = frozenset(("self", "rgb"))
 @torch.inference_mode()
 def ask(
     network: ReconstructionNetwork,
-    moment: Moment,
+    moment: LoopState,
     T_world_camera: NDArray[np.float64],
     fov_y_rad: float,
     size: tuple[int, ...],
@@ -47,13 +47,13 @@ def ask(
     lanes = torch.from_numpy(rays).to(network.device).permute(0, 3, 1, 2)
     seen = network.query(moment.state, lanes, outputs=EXPECTED)
     points_camera, confidence, rgb = all_as_numpy(seen.points_self, seen.confidence_self, seen.rgb)
-    pictures = (127.5 * (np.nan_to_num(rgb) + 1)).round().astype(np.uint8)
+    images = (127.5 * (np.nan_to_num(rgb) + 1)).round().astype(np.uint8)
     return tuple(
         Expectation(
             lane=lane,
             sequence=moment.frames - 1,
             camera=camera,
-            picture=pictures[lane],
+            image=images[lane],
             points_camera=points_camera[lane],
             confidence=confidence[lane],
         )

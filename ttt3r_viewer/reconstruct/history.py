@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import ReconstructionError
-from ttt3r_viewer.reconstruct.loop import Moment
-from ttt3r_viewer.reconstruct.recorded import TakenBy
+from ttt3r_viewer.reconstruct.loop import LoopState
+from ttt3r_viewer.reconstruct.recorded import StepSettings
 from ttt3r_viewer.recording.reader import in_words
 
 MOMENT_BYTES = 512 * 2**20
 """Budget for states, on the device that the network runs on."""
-PICTURE_BYTES = 512 * 2**20
+IMAGE_BYTES = 512 * 2**20
 """Budget for prepared pictures, on the host."""
 MOMENT_BYTES_BESIDE_ARCHIVE = 128 * 2**20
-PICTURE_BYTES_BESIDE_ARCHIVE = 2 * 2**20
+IMAGE_BYTES_BESIDE_ARCHIVE = 2 * 2**20
 """The same where an archive has the older pictures: a run of any length then takes no more."""
 MOST_MOMENTS = 64
 """However small they are: of 3,000 frames at most 32 are then taken again to look into one."""
@@ -27,12 +27,12 @@ LATEST = 16
 """So many latest moments are all kept; older ones every so many frames."""
 
 
-class PictureArchive(Protocol):
+class ImageArchive(Protocol):
     """Has prepared pictures by the number of their frame."""
 
     def __contains__(self, sequence: int) -> bool: ...
 
-    def picture(self, sequence: int) -> NDArray[np.uint8]:
+    def image(self, sequence: int) -> NDArray[np.uint8]:
         """Give a picture that is there. Raises a `ViewerError` where it cannot be read."""
         ...
 
@@ -41,12 +41,12 @@ class PictureArchive(Protocol):
 class KeptFrame:
     """What a frame is taken again with, beside the moment before it."""
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     """(height, width, 3) prepared."""
-    taken_by: TakenBy
+    step_settings: StepSettings
 
 
-class Recall:
+class FrameHistory:
     """The moments before frames, and their pictures.
 
     Moments are kept as they are, so keeping one costs no computation. Where the budget is reached,
@@ -58,17 +58,17 @@ class Recall:
     def __init__(
         self,
         moment_bytes: int = MOMENT_BYTES,
-        picture_bytes: int = PICTURE_BYTES,
-        archive: PictureArchive | None = None,
+        image_bytes: int = IMAGE_BYTES,
+        archive: ImageArchive | None = None,
     ) -> None:
-        self._moment_bytes, self._picture_bytes = moment_bytes, picture_bytes
+        self._moment_bytes, self._image_bytes = moment_bytes, image_bytes
         self._archive = archive
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
-        self._moments: dict[int, Moment] = {}
-        self._taken_by: dict[int, TakenBy] = {}
+        self._moments: dict[int, LoopState] = {}
+        self._taken_by: dict[int, StepSettings] = {}
         """Of every frame that has a picture, here or in the archive."""
         self._pictures: dict[int, NDArray[np.uint8]] = {}
         self._stride = 1
@@ -86,17 +86,17 @@ class Recall:
         return sum(map(state_bytes, self._moments.values()))
 
     @property
-    def picture_bytes(self) -> int:
+    def image_bytes(self) -> int:
         """What the kept pictures take."""
         return self._bytes
 
-    def remember(self, beginning: Moment, taken_by: Mapping[int, TakenBy]) -> None:
+    def remember(self, initial_state: LoopState, step_settings: Mapping[int, StepSettings]) -> None:
         """Forget everything but frames of the archive, and the moment before the first of all."""
         self.clear()
-        self._moments[beginning.frames] = beginning
-        self._taken_by.update(taken_by)
+        self._moments[initial_state.frames] = initial_state
+        self._taken_by.update(step_settings)
 
-    def offer(self, moment: Moment) -> None:
+    def offer(self, moment: LoopState) -> None:
         """Keep a moment that was found again on the way to a later one, if it fits the budget."""
         number = moment.frames
         if number % self._stride or number in self._moments:
@@ -104,15 +104,15 @@ class Recall:
         self._moments = dict(sorted({**self._moments, number: moment}.items()))
         self._fit(max(self._taken_by, default=number), state_bytes(moment))
 
-    def add(self, moment: Moment, frame: KeptFrame) -> None:
+    def add(self, moment: LoopState, frame: KeptFrame) -> None:
         """Keep the moment before a frame, and the frame."""
         number = moment.frames
         self._moments[number] = moment
-        before = next(reversed(self._taken_by.values()), frame.taken_by)
-        self._taken_by[number] = before if before == frame.taken_by else frame.taken_by
-        self._pictures[number] = frame.picture
-        self._bytes += frame.picture.nbytes
-        while self._bytes > self._picture_bytes and len(self._pictures) > 1:
+        before = next(reversed(self._taken_by.values()), frame.step_settings)
+        self._taken_by[number] = before if before == frame.step_settings else frame.step_settings
+        self._pictures[number] = frame.image
+        self._bytes += frame.image.nbytes
+        while self._bytes > self._image_bytes and len(self._pictures) > 1:
             oldest = next(iter(self._pictures))
             self._bytes -= self._pictures.pop(oldest).nbytes
             if self._archive is None or oldest not in self._archive:
@@ -139,7 +139,7 @@ class Recall:
                 del self._moments[number]
         return True
 
-    def way_to(self, number: int) -> tuple[Moment, range]:
+    def way_to(self, number: int) -> tuple[LoopState, range]:
         """The nearest kept moment at or before frame `number`, and the frames from it to that one.
 
         Raises `ReconstructionError` where the frame was not seen, or is too old.
@@ -169,11 +169,11 @@ class Recall:
 
         Raises a `ViewerError` where it cannot be read.
         """
-        picture = self._pictures.get(number)
-        if picture is None:
+        image = self._pictures.get(number)
+        if image is None:
             assert self._archive is not None
-            picture = self._archive.picture(number)
-        return KeptFrame(picture, self._taken_by[number])
+            image = self._archive.image(number)
+        return KeptFrame(image, self._taken_by[number])
 
     def _kept(self) -> str:
         numbers = tuple(self._taken_by)
@@ -183,7 +183,7 @@ class Recall:
         return f"those from {numbers[0]} on" if through else in_words(numbers)
 
 
-def state_bytes(moment: Moment) -> int:
+def state_bytes(moment: LoopState) -> int:
     """What a moment's tensors take, all lanes together, without the rules' own."""
     tensors = (moment.state.tokens, moment.state.memory)
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

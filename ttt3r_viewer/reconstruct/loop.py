@@ -34,7 +34,7 @@ Propose = Callable[..., Proposal]
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
+class LoopState:
     """Everything that the loop remembers between two frames."""
 
     state: TokenState
@@ -55,7 +55,7 @@ class Moment:
 
 
 @dataclass(frozen=True, eq=False)
-class Taken:
+class StepResult:
     """What the loop made of one frame, all lanes in one batch."""
 
     proposal: Proposal
@@ -64,11 +64,11 @@ class Taken:
     after: TokenState
     T_world_camera: tuple[NDArray[np.float64], ...]
     """(4, 4) per lane."""
-    next: Moment
+    next: LoopState
     """Where the run goes on: `after`, or the start again where a reset is due."""
 
 
-def of_lane(noun: Noun, lane: int) -> Noun:
+def select_lane(noun: Noun, lane: int) -> Noun:
     """The part of a batch of lanes that belongs to one of them, as a batch of one."""
 
     def part(value: Any) -> Any:
@@ -82,13 +82,13 @@ def of_lane(noun: Noun, lane: int) -> Noun:
     return part(noun)
 
 
-def beginning(network: ReconstructionNetwork, rules: tuple[UpdateRule, ...]) -> Moment:
+def initial_state(network: ReconstructionNetwork, rules: tuple[UpdateRule, ...]) -> LoopState:
     """The moment before the first frame. Raises `RuleError` where a rule fails."""
     rule_states = []
     for lane, rule in enumerate(rules):
         with _naming(rule, lane, 0):
             rule_states.append(rule.initial())
-    return Moment(
+    return LoopState(
         state=network.initial_state(len(rules)),
         rule_states=tuple(rule_states),
         T_world_segment=(np.eye(4),) * len(rules),
@@ -96,9 +96,9 @@ def beginning(network: ReconstructionNetwork, rules: tuple[UpdateRule, ...]) -> 
     )
 
 
-def passed_over(
-    network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], moment: Moment
-) -> Moment:
+def skip_frame(
+    network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], moment: LoopState
+) -> LoopState:
     """The moment after a frame that `take` refused: what was before, for all lanes, so that they
     stay in step; behind `MOST_BAD` in a row, a new start.
 
@@ -112,12 +112,12 @@ def passed_over(
             f"the network gave numbers that are not finite for its first {bad} frames: "
             "try --dtype float32, or other weights"
         )
-    return begun_again(network, rules, moment)
+    return reset_state(network, rules, moment)
 
 
-def begun_again(
-    network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], moment: Moment
-) -> Moment:
+def reset_state(
+    network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], moment: LoopState
+) -> LoopState:
     """Every state at its start, and a new segment whose first camera is taken to stand where the
     latest one did.
     """
@@ -136,8 +136,8 @@ def encode(
     network: ReconstructionNetwork, prepared: Sequence[NDArray[np.uint8]]
 ) -> list[ImageTokens]:
     """Encode prepared pictures (height, width, 3) of one shape at once; one batch of one each."""
-    pictures = torch.from_numpy(np.stack(prepared)).to(network.device)
-    together = network.encode(pictures.permute(0, 3, 1, 2).float() / 127.5 - 1)
+    images = torch.from_numpy(np.stack(prepared)).to(network.device)
+    together = network.encode(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
     return [replace(together, tokens=tokens) for tokens in together.tokens.split(1)]
 
 
@@ -145,20 +145,20 @@ def take(
     network: ReconstructionNetwork,
     rules: tuple[UpdateRule, ...],
     reset_every: int,
-    moment: Moment,
+    moment: LoopState,
     image: ImageTokens,
     *,
     evidence: Set[EvidenceKind] = NO_EVIDENCE,
     watch: Watch | None = None,
     propose: Propose | None = None,
-) -> Taken:
+) -> StepResult:
     """Take one frame, whose tokens (a batch of one) every lane reads; every `reset_every` n > 0
     frames the state starts anew.
 
     After a reset the same picture is seen as a first one, and its camera is the new world.
     `evidence` is computed beside what the rules need, and `watch` is shown each layer's attention.
     `propose` stands for the network's own where it is given. Raises `FrameError` where the numbers
-    of a lane are not finite (see `passed_over`), and `RuleError` where a rule fails.
+    of a lane are not finite (see `skip_frame`), and `RuleError` where a rule fails.
     """
     image = replace(image, tokens=image.tokens.expand(len(rules), -1, -1))
     propose = propose or network.propose
@@ -195,7 +195,7 @@ def take(
             since_reset=0,
             segment=moment.segment + 1,
         )
-    return Taken(proposal, updates, after, T_world_camera, following)
+    return StepResult(proposal, updates, after, T_world_camera, following)
 
 
 def _step(
@@ -213,8 +213,8 @@ def _step(
     proposal = propose(state, image, evidence=needs, watch=watch)
     updates, states, remembered = [], [], []
     for lane, (rule, rule_state) in enumerate(zip(rules, rule_states, strict=True)):
-        own = of_lane(proposal, lane)
-        before = of_lane(state, lane)
+        own = select_lane(proposal, lane)
+        before = select_lane(state, lane)
         with _naming(rule, lane, number):
             update, rule_state = rule.update(own.evidence, rule_state)
             accepted = before.accept(own, update).tokens

@@ -6,7 +6,7 @@ Both queues are short, so memory does not depend on the input. Which frames are 
 does not depend on time either, because a batch rounds a little otherwise than one frame alone: the
 same input gives the same numbers.
 
-A live source has no such queue: see `OneByOne`.
+A live source has no such queue: see `OnDemand`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PreparedFrame:
     index: int
     time_sec: float
     name: str
-    picture: PreparedImage
+    image: PreparedImage
     seconds: float
     """Spent on it so far, without decoding."""
 
@@ -56,7 +56,7 @@ class EncodedFrame:
     """Spent on it so far; of an encoded batch, its share."""
 
 
-class Ahead(Generic[Item]):
+class BackgroundIterator(Generic[Item]):
     """Runs through items in a thread of its own, at most `depth` of them ahead of who takes them.
 
     An error of the items is raised where the next one would be taken.
@@ -112,7 +112,7 @@ def ends_batch(taken: int, batch: int) -> bool:
     return taken >= batch - 1 and (taken + 1) % batch == 0
 
 
-class LookAhead(Iterator["EncodedFrame | SkippedFrame"]):
+class Prefetcher(Iterator["EncodedFrame | SkippedFrame"]):
     """The frames of a source, ready for the recurrent part; to be closed where it is left early.
 
     Raises what the source or the network raise. A frame that cannot be prepared is a skipped one.
@@ -131,8 +131,8 @@ class LookAhead(Iterator["EncodedFrame | SkippedFrame"]):
         """
         self._first = batch if begun else 1
         self._prepare, self._encode, self._batch = prepare, encode, batch
-        self._prepared = Ahead(self._prepare_all(source), 2 * batch, THREADS[0])
-        self._encoded = Ahead(self._encode_all(), batch, THREADS[1])
+        self._prepared = BackgroundIterator(self._prepare_all(source), 2 * batch, THREADS[0])
+        self._encoded = BackgroundIterator(self._encode_all(), batch, THREADS[1])
 
     def __next__(self) -> EncodedFrame | SkippedFrame:
         taken = self._encoded.take(1)
@@ -165,7 +165,7 @@ class LookAhead(Iterator["EncodedFrame | SkippedFrame"]):
                     yield from self._encode([i for i in alike if isinstance(i, PreparedFrame)])
 
 
-class OneByOne(Iterator["EncodedFrame | SkippedFrame | Waiting"]):
+class OnDemand(Iterator["EncodedFrame | SkippedFrame | Waiting"]):
     """The frames of a live source, each prepared and encoded when it is asked for, in the thread
     that asks: what would be made ready ahead would be old by its turn.
 
@@ -198,4 +198,4 @@ class OneByOne(Iterator["EncodedFrame | SkippedFrame | Waiting"]):
 
 def _shape(item: PreparedFrame | SkippedFrame) -> tuple[int, ...] | None:
     """What pictures that are encoded together must share."""
-    return item.picture.image.shape if isinstance(item, PreparedFrame) else None
+    return item.image.image.shape if isinstance(item, PreparedFrame) else None

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ttt3r_viewer.model.layers import CrossKeys
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.device import as_numpy
-from ttt3r_viewer.reconstruct.history import Recall
-from ttt3r_viewer.reconstruct.loop import Moment, begun_again, encode, of_lane, take
-from ttt3r_viewer.reconstruct.recorded import TakenBy
+from ttt3r_viewer.reconstruct.history import FrameHistory
+from ttt3r_viewer.reconstruct.loop import LoopState, encode, reset_state, select_lane, take
+from ttt3r_viewer.reconstruct.recorded import StepSettings
 from ttt3r_viewer.state import EvidenceKind
 from ttt3r_viewer.types import Inspection
 
@@ -35,7 +35,7 @@ class AttentionRecord:
 
     def _rows(self, keys: CrossKeys) -> NDArray[np.float16]:
         """softmax(q k / sqrt(head_dim)), mean over heads: (query, key), one head at a time."""
-        own = of_lane(keys, self.lane)
+        own = select_lane(keys, self.lane)
         heads = own.q.shape[1]
         total = own.q.new_zeros((own.q.shape[2], own.k.shape[2]), dtype=torch.float32)
         for head in range(heads):
@@ -47,11 +47,11 @@ class AttentionRecord:
 @torch.inference_mode()
 def inspect(
     network: ReconstructionNetwork,
-    recall: Recall,
+    recall: FrameHistory,
     lane: int,
     number: int,
     *,
-    tell: Callable[[int, int], object] | None = None,
+    on_progress: Callable[[int, int], object] | None = None,
 ) -> Inspection:
     """Take frame `number` again, from the nearest kept moment, and write down one lane's insides.
 
@@ -60,19 +60,19 @@ def inspect(
     """
     moment, way = recall.way_to(number)
     for done, between in enumerate(way[:-1]):
-        if tell is not None:
-            tell(done, len(way))
+        if on_progress is not None:
+            on_progress(done, len(way))
         frame = recall.frame(between)
-        (tokens,) = encode(network, [frame.picture])
-        by, moment = frame.taken_by, _caught_up(network, frame.taken_by, moment)
+        (tokens,) = encode(network, [frame.image])
+        by, moment = frame.step_settings, _caught_up(network, frame.step_settings, moment)
         moment = take(network, by.rules, by.reset_every, moment, tokens).next
         recall.offer(moment)
     last = recall.frame(number)
-    (image,) = encode(network, [last.picture])
+    (image,) = encode(network, [last.image])
     record = AttentionRecord(lane)
-    by, moment = last.taken_by, _caught_up(network, last.taken_by, moment)
+    by, moment = last.step_settings, _caught_up(network, last.step_settings, moment)
     taken = take(network, by.rules, by.reset_every, moment, image, evidence=LOOKED_AT, watch=record)
-    evidence = of_lane(taken.proposal.evidence, lane)
+    evidence = select_lane(taken.proposal.evidence, lane)
     before, after = moment.state.tokens[lane], taken.after.tokens[lane]
     start = network.initial_state().tokens[0]
     return Inspection(
@@ -93,10 +93,12 @@ def inspect(
     )
 
 
-def _caught_up(network: ReconstructionNetwork, taken_by: TakenBy, moment: Moment) -> Moment:
+def _caught_up(
+    network: ReconstructionNetwork, step_settings: StepSettings, moment: LoopState
+) -> LoopState:
     """The moment that a frame was really taken from: bad frames before it, which are not kept, may
     have put the state back to its start.
     """
-    while moment.segment < taken_by.segment:
-        moment = begun_again(network, taken_by.rules, moment)
+    while moment.segment < step_settings.segment:
+        moment = reset_state(network, step_settings.rules, moment)
     return moment

@@ -11,7 +11,7 @@ from ttt3r_viewer.rules.registry import rule_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 
 
-class TakenBy(NamedTuple):
+class StepSettings(NamedTuple):
     """How a frame was taken."""
 
     rules: tuple[UpdateRule, ...]
@@ -22,7 +22,7 @@ class TakenBy(NamedTuple):
 
 
 class RecordedFrames(Protocol):
-    """What is needed of an `Archive`."""
+    """What is needed of an `Recording`."""
 
     @property
     def sequences(self) -> tuple[int, ...]:
@@ -30,14 +30,14 @@ class RecordedFrames(Protocol):
         ...
 
     def facts(self, sequence: int) -> Mapping[str, Any]:
-        """Give a frame's plain values. Raises `ArchiveError`."""
+        """Give a frame's plain values. Raises `RecordingError`."""
         ...
 
 
-def recorded_rules(frames: RecordedFrames, sequences: Iterable[int]) -> dict[int, TakenBy]:
+def recorded_rules(frames: RecordedFrames, sequences: Iterable[int]) -> dict[int, StepSettings]:
     """How each frame was taken.
 
-    Raises `ArchiveError` where a record cannot be read, `RuleError` where a rule is not to be had
+    Raises `RecordingError` where a record cannot be read, `RuleError` where a rule is not to be had
     here, and `ReconstructionError` where a record does not say its rule exactly.
     """
     make = cache(rule_from_text)
@@ -51,5 +51,5 @@ def recorded_rules(frames: RecordedFrames, sequences: Iterable[int]) -> dict[int
                 f"parameters of its rule ({lanes[0]['rule']}); run the input again"
             )
         rules = tuple(map(make, texts))
-        found[sequence] = TakenBy(rules, lanes[0]["reset_every"], lanes[0]["segment"])
+        found[sequence] = StepSettings(rules, lanes[0]["reset_every"], lanes[0]["segment"])
     return found

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ttt3r_viewer.errors import ArchiveError, InputError
+from ttt3r_viewer.errors import InputError, RecordingError
 from ttt3r_viewer.frames.source import RepeatableSource
 from ttt3r_viewer.reconstruct.prefetch import PreparedFrame
 from ttt3r_viewer.recording.checkpoint import Checkpoint
-from ttt3r_viewer.recording.reader import Archive, in_words
+from ttt3r_viewer.recording.reader import Recording, in_words
 from ttt3r_viewer.recording.refill import refill
-from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Frame, SkippedFrame, Status
 
@@ -34,7 +34,7 @@ class Resumable(Protocol):
         ...
 
     def restore(
-        self, tensors: Mapping[str, Tensor], session: Mapping[str, Any], frames: Archive
+        self, tensors: Mapping[str, Tensor], session: Mapping[str, Any], frames: Recording
     ) -> None:
         """Go on from a checkpoint. Raises a `ViewerError`; everything is then as before."""
         ...
@@ -44,7 +44,7 @@ class Resumable(Protocol):
 class Resumption:
     """What a run goes on from. `archive` has all frames that the checkpoint counts."""
 
-    archive: Archive
+    archive: Recording
     checkpoint: Checkpoint
     source: RepeatableSource
 
@@ -56,14 +56,14 @@ class Resumption:
     def restore(
         self,
         session: Resumable,
-        writer: ArchiveWriter,
+        writer: RecordingWriter,
         store: SceneStore,
         status: Status,
-        tell: Callable[[str], object],
+        on_progress: Callable[[str], object],
     ) -> Status:
         """Bring all to where the run was; the status of then. Nothing on disk is changed yet.
 
-        `tell` hears how far it is. Raises what `Lanes.restore` raises, and `ArchiveError` where a
+        `tell` hears how far it is. Raises what `Lanes.restore` raises, and `RecordingError` where a
         frame is damaged.
         """
         session.restore(self.checkpoint.tensors(), self.checkpoint.session, self.archive)
@@ -78,9 +78,9 @@ class Resumption:
         store.clear(self.archive.lanes)
         store.set_archive(self.archive)
         for done, _ in enumerate(refill(self.archive, store, frozenset(self.archive.sequences))):
-            tell(f"reading recorded frames: {done + 1} of {progress.frames}")
+            on_progress(f"reading recorded frames: {done + 1} of {progress.frames}")
         if len(self.archive) != progress.frames:
-            raise ArchiveError(
+            raise RecordingError(
                 f"{self.archive.path}: it cannot be gone on with ({self.archive.note}); give "
                 "--overwrite in place of --resume to run it again"
             )
@@ -95,7 +95,7 @@ class Resumption:
         frames = self.source.after(latest["index"] - 1)
         first = next(frames, None)
         if not (isinstance(first, Frame) and first.index == latest["index"]) or not np.array_equal(
-            session.prepare(first).picture.image, self.archive.picture(self.frames - 1)
+            session.prepare(first).image.image, self.archive.image(self.frames - 1)
         ):
             raise InputError(
                 f"{self.source.name}: its frame {latest['index']} is not what was recorded "
@@ -105,16 +105,18 @@ class Resumption:
         return (item for item in frames if item.index > self.checkpoint.progress.index)
 
 
-def best_checkpoint(archive: Archive, files: list[Checkpoint | ArchiveError]) -> Checkpoint | None:
+def best_checkpoint(
+    archive: Recording, files: list[Checkpoint | RecordingError]
+) -> Checkpoint | None:
     """The first that belongs to an archive's run and whose frames are all there.
 
-    Gives None where none was ever written for this run. Raises `ArchiveError` where all are
+    Gives None where none was ever written for this run. Raises `RecordingError` where all are
     damaged, or frames are missing.
     """
     reasons = []
     there = frozenset(archive.sequences)
     for one in files:
-        if isinstance(one, ArchiveError):
+        if isinstance(one, RecordingError):
             reasons.append(str(one))
         elif one.progress.run == archive.description.run:
             # The archive is never asked for more frames than one beyond what it has.
@@ -124,7 +126,7 @@ def best_checkpoint(archive: Archive, files: list[Checkpoint | ArchiveError]) ->
                 return one
             reasons.append(f"{one.path}: of the archive's frames it needs {in_words(missing)}")
     if reasons:
-        raise ArchiveError(
+        raise RecordingError(
             f"{'; '.join(reasons)}: the session cannot be gone on with; give --overwrite in place "
             "of --resume to run it again"
         )

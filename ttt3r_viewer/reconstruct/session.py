@@ -25,21 +25,28 @@ from ttt3r_viewer.model.compiled import CompiledStep
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.asking import ask
 from ttt3r_viewer.reconstruct.device import all_as_numpy, own_stream
-from ttt3r_viewer.reconstruct.history import KeptFrame, Recall
-from ttt3r_viewer.reconstruct.loop import MOST_BAD, Taken, beginning, encode, passed_over, take
+from ttt3r_viewer.reconstruct.history import FrameHistory, KeptFrame
+from ttt3r_viewer.reconstruct.loop import (
+    MOST_BAD,
+    StepResult,
+    encode,
+    initial_state,
+    skip_frame,
+    take,
+)
 from ttt3r_viewer.reconstruct.messages import Adjustment, SetParameter, SetResetEvery, SetRules
 from ttt3r_viewer.reconstruct.prefetch import (
     BATCH,
     EncodedFrame,
-    LookAhead,
-    OneByOne,
+    OnDemand,
+    Prefetcher,
     PreparedFrame,
     ends_batch,
 )
 from ttt3r_viewer.reconstruct.queries import inspect
-from ttt3r_viewer.reconstruct.recorded import RecordedFrames, TakenBy, recorded_rules
+from ttt3r_viewer.reconstruct.recorded import RecordedFrames, StepSettings, recorded_rules
 from ttt3r_viewer.reconstruct.state_dict import pack, unpack
-from ttt3r_viewer.reconstruct.thrift import Thrift, telling_of_memory
+from ttt3r_viewer.reconstruct.thrift import AdaptiveBatch, memory_errors_named
 from ttt3r_viewer.rules.registry import catalogue, describe, rule_from_text, text_of
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.types import (
@@ -74,7 +81,7 @@ class Lanes:
         *,
         size: int | None = None,
         reset_every: int = 0,
-        recall: Recall | None = None,
+        recall: FrameHistory | None = None,
         step: CompiledStep | None = None,
     ) -> None:
         self.network = network
@@ -82,15 +89,15 @@ class Lanes:
         self.size = size or network.config.long_side
         self.reset_every = _checked_interval(reset_every)
         self.rules = _checked_count(tuple(rules))
-        self._recall = recall or Recall()
+        self._recall = recall or FrameHistory()
         self._batch = BATCH if gains_from_batches(network) else 1
-        self._thrift = Thrift(network.device, self._batch)
+        self._thrift = AdaptiveBatch(network.device, self._batch)
         self.restart()
 
     @torch.inference_mode()
     def restart(self) -> None:
         """Forget everything that was seen; rules and parameters stay as they are now."""
-        self._moment = beginning(self.network, self.rules)
+        self._moment = initial_state(self.network, self.rules)
         self._recall.clear()
         self._thrift.restart()
 
@@ -132,7 +139,7 @@ class Lanes:
             case SetRules(texts):
                 rules = _checked_count(tuple(map(rule_from_text, texts)))
                 with torch.inference_mode():
-                    beginning(self.network, rules)  # a rule may fail: then those of now stay
+                    initial_state(self.network, rules)  # a rule may fail: then those of now stay
                 self.rules = rules
                 self.restart()
             case _:
@@ -149,17 +156,17 @@ class Lanes:
         (encoded,) = self.encode([self.prepare(frame)])
         return self.take(encoded)
 
-    def look_ahead(self, source: Iterable[Frame | SkippedFrame]) -> LookAhead | OneByOne:
+    def prefetch(self, source: Iterable[Frame | SkippedFrame]) -> Prefetcher | OnDemand:
         """The frames of a source, decoded, prepared and encoded before `take` needs them; those of
         a live one only then.
         """
         if isinstance(source, LiveSource):
-            return OneByOne(source.watch(), self.prepare, self.encode)
+            return OnDemand(source.watch(), self.prepare, self.encode)
         begun = self._moment.frames > 0
-        return LookAhead(source, self.prepare, self.encode, self._batch, begun)
+        return Prefetcher(source, self.prepare, self.encode, self._batch, begun)
 
     def ends_batch(self, taken: int) -> bool:
-        """Whether `look_ahead` ends a batch with the `taken`-th item of a source: a run that is
+        """Whether `prefetch` ends a batch with the `taken`-th item of a source: a run that is
         resumed behind it has the batches, and so the rounding, of one that was not cut.
         """
         return ends_batch(taken, self._batch)
@@ -214,17 +221,17 @@ class Lanes:
 
         Their pictures come from the recall's archive. Raises as `recorded_rules` does.
         """
-        taken_by = recorded_rules(frames, sequences)
-        first, last = taken_by[sequences[0]], taken_by[sequences[-1]]
+        step_settings = recorded_rules(frames, sequences)
+        first, last = step_settings[sequences[0]], step_settings[sequences[-1]]
         self.rules, self.reset_every = last.rules, last.reset_every
-        self._recall.remember(beginning(self.network, first.rules), taken_by)
+        self._recall.remember(initial_state(self.network, first.rules), step_settings)
 
     def prepare(self, frame: Frame) -> PreparedFrame:
         """Bring a picture to the network's grid. Raises `FrameError`."""
         started = time.perf_counter()
-        picture = prepare_image(frame.image, self.size, self.network.config.patch_size)
+        image = prepare_image(frame.image, self.size, self.network.config.patch_size)
         seconds = time.perf_counter() - started
-        return PreparedFrame(frame.index, frame.time_sec, frame.name, picture, seconds)
+        return PreparedFrame(frame.index, frame.time_sec, frame.name, image, seconds)
 
     def encode(self, frames: Sequence[PreparedFrame]) -> list[EncodedFrame]:
         """Encode pictures of one shape at once, once for all lanes, fewer where memory runs out;
@@ -240,10 +247,10 @@ class Lanes:
     def _encode_at_once(self, frames: Sequence[PreparedFrame], batch: int) -> list[EncodedFrame]:
         frames = frames[:batch]
         started = time.perf_counter()
-        pictures = [frame.picture.image for frame in frames]
-        telling, stream = self._telling_of_memory(pictures[0]), own_stream(self.network.device)
+        images = [frame.image.image for frame in frames]
+        telling, stream = self._memory_errors_named(images[0]), own_stream(self.network.device)
         with torch.inference_mode(), telling, stream:
-            tokens = encode(self.network, pictures)
+            tokens = encode(self.network, images)
         share = (time.perf_counter() - started) / len(frames)
         return [
             EncodedFrame(frame, own, frame.seconds + share)
@@ -259,19 +266,19 @@ class Lanes:
         `RuleError` where a rule fails.
         """
         started = time.perf_counter()
-        frame, picture, before = encoded.prepared, encoded.prepared.picture, self._moment
+        frame, picture, before = encoded.prepared, encoded.prepared.image, self._moment
         try:
             maps, taken = self._thrift.sparing(lambda _: self._take(encoded))
         except FrameError as error:
             with torch.inference_mode():
-                self._moment = passed_over(self.network, self.rules, before)
+                self._moment = skip_frame(self.network, self.rules, before)
             kept = "its state is kept as it was before"
             if self._moment.segment > before.segment:
                 kept = f"number {MOST_BAD} in a row, so the state begins anew"
             raise FrameError(f"{error}; {kept}") from error
         points_camera, confidence, gain, state_change = maps
-        taken_by = TakenBy(self.rules, self.reset_every, before.segment)
-        self._recall.add(before, KeptFrame(picture.image, taken_by))
+        step_settings = StepSettings(self.rules, self.reset_every, before.segment)
+        self._recall.add(before, KeptFrame(picture.image, step_settings))
         self._moment = taken.next
         height, width = picture.image.shape[:2]
         cameras = [
@@ -301,9 +308,9 @@ class Lanes:
             for number, rule in enumerate(self.rules)
         )
 
-    def _take(self, encoded: EncodedFrame) -> tuple[tuple[NDArray[np.float32], ...], Taken]:
+    def _take(self, encoded: EncodedFrame) -> tuple[tuple[NDArray[np.float32], ...], StepResult]:
         """Points, confidence, gain and change of all lanes, and the step; nothing is kept."""
-        with torch.inference_mode(), self._telling_of_memory(encoded.prepared.picture.image):
+        with torch.inference_mode(), self._memory_errors_named(encoded.prepared.image.image):
             taken = take(
                 self.network,
                 self.rules,
@@ -321,7 +328,7 @@ class Lanes:
         return maps, taken
 
     def inspect(
-        self, lane: int, sequence: int, tell: Callable[[int, int], object] | None = None
+        self, lane: int, sequence: int, on_progress: Callable[[int, int], object] | None = None
     ) -> Inspection:
         """Look into what lane `lane` did with frame `sequence`, by taking it again.
 
@@ -331,8 +338,8 @@ class Lanes:
         if not 0 <= lane < len(self.rules):
             raise ReconstructionError(f"lane {lane + 1}: there are {len(self.rules)}")
         self._recall.way_to(sequence)
-        with self._telling_of_memory(self._recall.frame(sequence).picture):
-            return inspect(self.network, self._recall, lane, sequence, tell=tell)
+        with self._memory_errors_named(self._recall.frame(sequence).image):
+            return inspect(self.network, self._recall, lane, sequence, on_progress=on_progress)
 
     def ask(self, T_world_camera: NDArray[np.float64], fov_y_rad: float) -> tuple[Expectation, ...]:
         """What every lane's state, as it is now, expects a camera to see; nothing is changed.
@@ -344,8 +351,8 @@ class Lanes:
             raise ReconstructionError(self.network.cannot_query)
         if not self._moment.frames:
             raise ReconstructionError("no frame was taken yet, so there is no state to ask")
-        latest = self._recall.frame(self._moment.frames - 1).picture
-        with self._telling_of_memory(latest):
+        latest = self._recall.frame(self._moment.frames - 1).image
+        with self._memory_errors_named(latest):
             return ask(self.network, self._moment, T_world_camera, fov_y_rad, latest.shape[:2])
 
     def _set_parameter(self, lane: int, name: str, value: float) -> None:
@@ -361,9 +368,9 @@ class Lanes:
         rule = replace(self.rules[lane], **{name: wanted})  # pyright: ignore[reportArgumentType]
         self.rules = (*self.rules[:lane], rule, *self.rules[lane + 1 :])
 
-    def _telling_of_memory(self, prepared: NDArray[np.uint8]) -> AbstractContextManager[None]:
+    def _memory_errors_named(self, prepared: NDArray[np.uint8]) -> AbstractContextManager[None]:
         fewer = "take fewer lanes, " if len(self.rules) > 1 else ""
-        return telling_of_memory(
+        return memory_errors_named(
             f"{self.network.device} at {prepared.shape[1]}x{prepared.shape[0]} pixels",
             f"lower --size (now {self.size}), {fewer}or take --device cpu",
         )

@@ -16,13 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ttt3r_viewer.errors import ArchiveError, ReconstructionError
-from ttt3r_viewer.reconstruct.loop import Moment
+from ttt3r_viewer.errors import ReconstructionError, RecordingError
+from ttt3r_viewer.reconstruct.loop import LoopState
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
 from ttt3r_viewer.state import TokenState
 
 
-def pack(moment: Moment, rules: Sequence[UpdateRule]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def pack(
+    moment: LoopState, rules: Sequence[UpdateRule]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Give a moment's tensors, copied to the host, and all the rest as JSON takes it.
 
     Raises `ReconstructionError` where a rule's running value is of a kind that cannot be written.
@@ -50,11 +52,11 @@ def unpack(
     facts: Mapping[str, Any],
     rules: Sequence[UpdateRule],
     device: torch.device,
-) -> Moment:
-    """Give the moment that `pack` took apart. Raises `ArchiveError` where something is missing."""
+) -> LoopState:
+    """Give the state that `pack` took apart. Raises `RecordingError` where something is missing."""
     here = {name: tensor.to(device) for name, tensor in tensors.items()}
     try:
-        return Moment(
+        return LoopState(
             state=TokenState(here["tokens"], here["memory"], fresh=facts["fresh"]),
             rule_states=tuple(
                 _unpack_value(value, rule, here)
@@ -69,7 +71,7 @@ def unpack(
             bad=facts.get("bad", 0),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ArchiveError(f"the checkpoint cannot be understood ({error!r})") from error
+        raise RecordingError(f"the checkpoint cannot be understood ({error!r})") from error
 
 
 def _poses(numbers: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], ...]:
@@ -112,7 +114,7 @@ def _unpack_value(value: Any, rule: UpdateRule, tensors: Mapping[str, Tensor]) -
         return tuple(_unpack_value(part, rule, tensors) for part in value["tuple"])
     made_by = _class_beside(rule, value["class"])
     if made_by is None:
-        raise ArchiveError(f"rule {rule} has no {value['class']}, which the checkpoint holds")
+        raise RecordingError(f"rule {rule} has no {value['class']}, which the checkpoint holds")
     parts = value["fields"].items()
     return made_by(**{name: _unpack_value(part, rule, tensors) for name, part in parts})
 

@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
 
-class TooLittleMemoryError(ReconstructionError):
+class LowMemoryError(ReconstructionError):
     """Memory ran out, and the text says what to lower."""
 
 
-class Thrift:
+class AdaptiveBatch:
     """How many pictures are encoded at once: `most`, and half of that each time memory runs out.
 
     Several threads may use it: what one of them gives up, all of them have.
@@ -45,13 +45,13 @@ class Thrift:
     def sparing(self, work: Callable[[int], Made]) -> Made:
         """What `work` makes, which is told how many pictures to take and is tried again with half.
 
-        Raises `TooLittleMemoryError` where one picture is too much.
+        Raises `LowMemoryError` where one picture is too much.
         """
         while True:
             batch = self.batch
             try:
                 return work(batch)
-            except TooLittleMemoryError:
+            except LowMemoryError:
                 if batch == 1:
                     raise
             # Behind the handler, whose traceback would hold on to the tensors.
@@ -64,15 +64,15 @@ class Thrift:
 
 
 @contextmanager
-def telling_of_memory(where: str, advice: str) -> Iterator[None]:
+def memory_errors_named(where: str, advice: str) -> Iterator[None]:
     """Turn every way in which torch runs out of memory into one error.
 
     `where` is the device and what was computed there, `advice` what can be lowered. Raises
-    `TooLittleMemoryError`.
+    `LowMemoryError`.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise TooLittleMemoryError(f"out of memory on {where}: {advice}") from error
+        raise LowMemoryError(f"out of memory on {where}: {advice}") from error

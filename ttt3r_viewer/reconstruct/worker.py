@@ -33,14 +33,14 @@ from ttt3r_viewer.reconstruct.messages import (
 from ttt3r_viewer.reconstruct.rate import FrameRate
 from ttt3r_viewer.reconstruct.resume import Resumable, Resumption
 from ttt3r_viewer.recording.checkpoint import Checkpoints, Saves
-from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.types import Frame, FrameResult, SkippedFrame, Status, Waiting
 
 log = logging.getLogger(__name__)
 
-Wish = Literal["go on", "restart", "stop"]
+Action = Literal["go on", "restart", "stop"]
 """What a command means for the run that is going."""
 
 ENDED = ("finished", "failed", "stopped")
@@ -73,7 +73,7 @@ class FrameProcessor(Answers, Saves, Resumable, Protocol):
         """Where and how the network computes now."""
         ...
 
-    def look_ahead(self, source: Iterable[Frame | SkippedFrame]) -> ReadyFrames:
+    def prefetch(self, source: Iterable[Frame | SkippedFrame]) -> ReadyFrames:
         """The frames of a source, made ready before their turn."""
         ...
 
@@ -114,7 +114,7 @@ class Worker:
         *,
         status: Status | None = None,
         ends_by_itself: bool = False,
-        archive: ArchiveWriter | None = None,
+        archive: RecordingWriter | None = None,
         checkpoints: Checkpoints | None = None,
         resumption: Resumption | None = None,
     ) -> None:
@@ -159,16 +159,16 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            wish: Wish = "restart"
+            wish: Action = "restart"
             while wish == "restart":
                 wish = self._one_run()
             if self._status.phase not in ("finished", "failed"):
-                self._say(phase="stopped")
+                self._publish(phase="stopped")
         finally:
             self._source.close()
             self._ended.set()
 
-    def _one_run(self) -> Wish:
+    def _one_run(self) -> Action:
         """From the first frame to the last, and on until a command says what now."""
         try:
             wish = self._reconstruct()
@@ -179,7 +179,7 @@ class Worker:
                 # Whoever wrote a rule, say, wants to know where it failed.
                 log.info("what was behind it", exc_info=error)
             self.error = error
-            self._say(phase="failed", message=in_a_line(error))
+            self._publish(phase="failed", message=in_a_line(error))
             wish = "go on"
         while wish == "go on" and not self._ends_by_itself:
             command = self._commands.get()
@@ -189,7 +189,7 @@ class Worker:
                 wish = self._obey_what_waits(frames_to_come=False)
         return wish
 
-    def _reconstruct(self) -> Wish:
+    def _reconstruct(self) -> Action:
         """Begin anew and take every frame; "go on" means that there are no more."""
         self.error = None
         self._paused, self._steps, self._trouble = False, 0, ""
@@ -211,9 +211,9 @@ class Worker:
         if len(self._session.rules) != len(self._store.snapshot().lanes):
             self._store.clear(len(self._session.rules))
         self._status = self._session.describe(self._status)
-        self._say(phase="running", message="", frames_total=self._source.total)
+        self._publish(phase="running", message="", frames_total=self._source.total)
         source = self._begin(self._session)
-        with closing(self._session.look_ahead(source)) as frames:
+        with closing(self._session.prefetch(source)) as frames:
             wish = self._take_all(self._session, frames)
         return wish
 
@@ -224,19 +224,19 @@ class Worker:
         if (resumption := self._resumption) is not None and self._archive is not None:
             self._status = resumption.restore(
                 *(session, self._archive, self._store, self._status),
-                lambda message: self._say(message=message),
+                lambda message: self._publish(message=message),
             )
             source, behind = resumption.rest(session), resumption.frames
             # Until here a restart tries the same again: what was recorded must not be lost.
             self._resumption = None
-            self._say(message="")
+            self._publish(message="")
         elif self._archive is not None:
             self._archive.begin(self._status)
         if self._checkpoints is not None:
             self._checkpoints.begin(behind)
         return source
 
-    def _take_all(self, session: FrameProcessor, frames: ReadyFrames) -> Wish:
+    def _take_all(self, session: FrameProcessor, frames: ReadyFrames) -> Action:
         """Take frames until there are no more, or a command ends the run."""
         rate = FrameRate()
         waited_sec = 0.0
@@ -255,7 +255,7 @@ class Worker:
             self._take(session, item)
             rate.add(waited_sec + time.perf_counter() - started)
             waited_sec = 0.0
-            self._say(
+            self._publish(
                 frames_per_second=rate.per_second,
                 frames_total=self._source.total,
                 device=session.device_text,
@@ -272,23 +272,23 @@ class Worker:
         """Show the trouble of a live source, or that it is over; nothing else is taken away."""
         before, self._trouble = self._trouble, message
         if message != before and (message or self._status.message == before):
-            self._say(message=message)
+            self._publish(message=message)
 
-    def _permission(self) -> Wish:
+    def _permission(self) -> Action:
         """Obey what has been asked; while paused, wait here."""
         wish = self._obey_what_waits()
         while wish == "go on" and self._paused and self._steps == 0:
-            self._say(phase="paused")
+            self._publish(phase="paused")
             wish = self._obey(self._commands.get())
             if wish == "go on":
                 wish = self._obey_what_waits()
         self._steps = max(self._steps - 1, 0)
-        self._say(phase="running")
+        self._publish(phase="running")
         return wish
 
-    def _obey_what_waits(self, *, frames_to_come: bool = True) -> Wish:
+    def _obey_what_waits(self, *, frames_to_come: bool = True) -> Action:
         """Obey all that has been asked, then answer the latest question."""
-        wish: Wish = "go on"
+        wish: Action = "go on"
         while wish == "go on":
             try:
                 command = self._commands.get_nowait()
@@ -299,7 +299,7 @@ class Worker:
                 wish = self._obey(command)
         return wish
 
-    def _obey(self, command: Command) -> Wish:
+    def _obey(self, command: Command) -> Action:
         match command:
             case Play():
                 self._paused, self._steps = False, 0
@@ -327,10 +327,10 @@ class Worker:
         try:
             self._session.adjust(command)
         except ViewerError as error:
-            self._say(message=str(error))
+            self._publish(message=str(error))
             return False
         self._status = self._session.describe(self._status)
-        self._say(message="" if self._status.phase != "failed" else self._status.message)
+        self._publish(message="" if self._status.phase != "failed" else self._status.message)
         return True
 
     def _take(self, session: FrameProcessor, item: Any) -> None:
@@ -369,15 +369,15 @@ class Worker:
             and self._archive is not None
             and self._checkpoints.keep_up(session, self._archive, self._status, index)
         ):
-            self._say(message=self._checkpoints.trouble)
+            self._publish(message=self._checkpoints.trouble)
 
-    def _keep_in_full(self, archive: ArchiveWriter, results: Sequence[FrameResult]) -> None:
+    def _keep_in_full(self, archive: RecordingWriter, results: Sequence[FrameResult]) -> None:
         before = archive.trouble
         archive.add(results)
         if self._store.snapshot().archive is not archive.archive:
             self._store.set_archive(archive.archive)
         if archive.trouble != before:
-            self._say(message=archive.trouble)
+            self._publish(message=archive.trouble)
 
     def _finish(self) -> None:
         status = self._status
@@ -388,9 +388,9 @@ class Worker:
             )
         if isinstance(self._source, live.LiveSource):
             self._live_message(self._source.ending)
-        self._say(phase="finished", frames_total=status.frames_taken)
+        self._publish(phase="finished", frames_total=status.frames_taken)
 
-    def _say(self, **changes: Any) -> None:
+    def _publish(self, **changes: Any) -> None:
         """Note what has changed, and show it."""
         self._note(**changes)
         self._store.set_status(self._status)

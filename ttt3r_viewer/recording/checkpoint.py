@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ttt3r_viewer import __version__
-from ttt3r_viewer.errors import ArchiveError, ReconstructionError, system_words
+from ttt3r_viewer.errors import ReconstructionError, RecordingError, system_words
 from ttt3r_viewer.recording.values import MOST_FRAMES
-from ttt3r_viewer.recording.writer import ArchiveWriter, write_whole
+from ttt3r_viewer.recording.writer import RecordingWriter, write_whole
 from ttt3r_viewer.types import Status
 
 if TYPE_CHECKING:
@@ -59,26 +59,26 @@ class Checkpoint:
 
     @staticmethod
     def read(path: Path) -> Checkpoint:
-        """Read and check a file, without torch. Raises `ArchiveError`."""
+        """Read and check a file, without torch. Raises `RecordingError`."""
         try:
             data = path.read_bytes()
             return _checked(path, data)
         except OSError as error:
-            raise ArchiveError(f"{path}: {error.strerror}") from error
+            raise RecordingError(f"{path}: {error.strerror}") from error
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise ArchiveError(
+            raise RecordingError(
                 f"{path}: it is damaged ({' '.join(repr(error).split())[:200]})"
             ) from error
 
     def tensors(self) -> dict[str, Tensor]:
-        """Give its tensors, on the host. Raises `ArchiveError`."""
+        """Give its tensors, on the host. Raises `RecordingError`."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
         try:
             return load(self.data)
         except SafetensorError as error:
-            raise ArchiveError(f"{self.path}: it is damaged ({error})") from error
+            raise RecordingError(f"{self.path}: it is damaged ({error})") from error
 
 
 class Saves(Protocol):
@@ -112,7 +112,7 @@ class Checkpoints:
         self._last = frames
         self.trouble = ""
 
-    def keep_up(self, session: Saves, writer: ArchiveWriter, status: Status, index: int) -> bool:
+    def keep_up(self, session: Saves, writer: RecordingWriter, status: Status, index: int) -> bool:
         """Write one where it is time; whether there is new trouble.
 
         `index` is that of the latest frame of the input, `status` counts it already.
@@ -194,19 +194,19 @@ def _checked(path: Path, data: bytes) -> Checkpoint:
     text = header.pop("__metadata__")[KEY]
     values = json.loads(text)
     if values["format"] != FORMAT:
-        raise ArchiveError(f"{path}: it is no checkpoint")
+        raise RecordingError(f"{path}: it is no checkpoint")
     if values["version"] > VERSION:
-        raise ArchiveError(
+        raise RecordingError(
             f"{path}: checkpoint of format version {values['version']}, and this program reads up "
             f"to {VERSION}: take the one that wrote it ({values['program']!r:.40}), or a newer one"
         )
     said = json.loads(data[8:start])["__metadata__"][CHECK_KEY]
     if said != f"{zlib.crc32(text.encode()):08x}" or header.keys() != values["crc32"].keys():
-        raise ArchiveError(f"{path}: its header is damaged")
+        raise RecordingError(f"{path}: its header is damaged")
     for name, one in header.items():
         first, end = one["data_offsets"]
         if zlib.crc32(data[start + first : start + end]) != values["crc32"][name]:
-            raise ArchiveError(f"{path}: its {name} is damaged or cut off")
+            raise RecordingError(f"{path}: its {name} is damaged or cut off")
     progress = values["progress"]
     found = Checkpoint(
         path=path,
@@ -222,5 +222,5 @@ def _checked(path: Path, data: bytes) -> Checkpoint:
         or not isinstance(found.identity, dict)
         or not isinstance(found.session, dict)
     ):
-        raise ArchiveError(f"{path}: its header is damaged")
+        raise RecordingError(f"{path}: its header is damaged")
     return found

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.recording.values import MISTAKES, MOST_FRAMES, number, pair, text, whole
-from ttt3r_viewer.scene.budget import shrink_picture
+from ttt3r_viewer.scene.budget import shrink_image
 from ttt3r_viewer.scene.seen import (
-    FIRST_PICTURE_WIDTH,
+    FIRST_IMAGE_WIDTH,
     FramePoints,
-    SeenFrame,
+    FrameSummary,
     kept_with,
     sample_points,
 )
@@ -111,7 +111,7 @@ def encode_record(results: Sequence[FrameResult], run: int) -> bytes:
     confidences beyond float16 become its largest number.
     """
     first = results[0]
-    small = shrink_picture(first.image, FIRST_PICTURE_WIDTH)
+    small = shrink_image(first.image, FIRST_IMAGE_WIDTH)
     seen = [kept_with(result, sample_points(result, PREVIEW_POINTS), small) for result in results]
     arrays = [("preview_picture", SHARED, small)]
     for lane, (result, kept) in enumerate(zip(results, seen, strict=True)):
@@ -175,38 +175,38 @@ def read_prefix(data: bytes) -> Prefix | None:
 
 
 def read_header(prefix: Prefix, data: bytes) -> Header:
-    """Read the JSON that follows a prefix. Raises `ArchiveError`."""
+    """Read the JSON that follows a prefix. Raises `RecordingError`."""
     if len(data) != prefix.header_bytes or zlib.crc32(data) != prefix.header_crc:
-        raise ArchiveError("its header is damaged")
+        raise RecordingError("its header is damaged")
     try:
         facts = json.loads(data)
         arrays: dict[tuple[str, int], StoredArray] = {}
         offset = 0
         for one in facts["arrays"]:
             if one["type"] not in TYPES:
-                raise ArchiveError(f"it holds an array of unknown type {one['type']!r}")
+                raise RecordingError(f"it holds an array of unknown type {one['type']!r}")
             shape = tuple(map(operator.index, one["shape"]))
             if len(shape) > 3 or not all(0 <= side <= prefix.body_bytes for side in shape):
-                raise ArchiveError("it holds an array of impossible size")
+                raise RecordingError("it holds an array of impossible size")
             array = StoredArray(one["type"], shape, offset, one["crc32"])
             if (one["name"], one["lane"]) in arrays:
-                raise ArchiveError("it holds an array twice")
+                raise RecordingError("it holds an array twice")
             arrays[one["name"], one["lane"]] = array
             offset += array.nbytes
         whole = offset == prefix.body_bytes and len(facts["lanes"]) == prefix.lanes
     except (*MISTAKES, RecursionError) as error:
         raise _not_understood(error) from error
     if not whole:
-        raise ArchiveError("its header does not fit the rest of it")
+        raise RecordingError("its header does not fit the rest of it")
     return Header(prefix.sequence, facts, arrays)
 
 
 def read_picture(header: Header, read: Read) -> NDArray[np.uint8]:
-    """Give the prepared picture (height, width, 3). Raises `ArchiveError`."""
-    picture = _array(header, "picture", SHARED, read, (None, None, 3), "u1")
-    if not picture.size:
-        raise ArchiveError("its picture is empty")
-    return picture
+    """Give the prepared picture (height, width, 3). Raises `RecordingError`."""
+    image = _array(header, "picture", SHARED, read, (None, None, 3), "u1")
+    if not image.size:
+        raise RecordingError("its picture is empty")
+    return image
 
 
 def read_lane(
@@ -214,14 +214,14 @@ def read_lane(
 ) -> FrameResult:
     """Give what one lane made of the frame; `picture` where it has been read already.
 
-    Raises `ArchiveError` where the record is damaged or has no such lane.
+    Raises `RecordingError` where the record is damaged or has no such lane.
     """
     with _understood():
         common = _common(header, lane)
         image = read_picture(header, read) if picture is None else picture
         sides = image.shape[:2]
         if sides != (common["camera"].height, common["camera"].width):
-            raise ArchiveError("its picture is not of its camera's size")
+            raise RecordingError("its picture is not of its camera's size")
         points = _array(header, "points_camera", lane, read, (*sides, 3))
         return FrameResult(
             image=image,
@@ -233,18 +233,18 @@ def read_lane(
         )
 
 
-def read_seen(header: Header, read: Read) -> tuple[SeenFrame, ...]:
+def read_summary(header: Header, read: Read) -> tuple[FrameSummary, ...]:
     """Give what the scene keeps of the frame, one per lane, with the points of the preview.
 
-    Raises `ArchiveError` where the record is damaged.
+    Raises `RecordingError` where the record is damaged.
     """
     with _understood():
-        picture = _array(header, "preview_picture", SHARED, read, (None, None, 3), "u1")
-        if not picture.size:
-            raise ArchiveError("its preview_picture is empty")
+        image = _array(header, "preview_picture", SHARED, read, (None, None, 3), "u1")
+        if not image.size:
+            raise RecordingError("its preview_picture is empty")
         return tuple(
-            SeenFrame(
-                picture=picture,
+            FrameSummary(
+                image=image,
                 points=_preview_points(header, lane, read),
                 gain=_gain(header, lane, read),
                 median_depth=number(own["median_depth"]),
@@ -258,10 +258,10 @@ def read_seen(header: Header, read: Read) -> tuple[SeenFrame, ...]:
 
 
 def _common(header: Header, lane: int) -> dict[str, Any]:
-    """Give the fields that `FrameResult` and `SeenFrame` share. Raises `ArchiveError`."""
+    """Give the fields that `FrameResult` and `FrameSummary` share. Raises `RecordingError`."""
     facts, lanes = header.facts, header.facts["lanes"]
     if not 0 <= lane < len(lanes):
-        raise ArchiveError(f"it has no lane {lane + 1}: there are {len(lanes)}")
+        raise RecordingError(f"it has no lane {lane + 1}: there are {len(lanes)}")
     own, crop = lanes[lane], facts["crop"]
     return {
         "sequence": header.sequence,
@@ -291,7 +291,7 @@ def _common(header: Header, lane: int) -> dict[str, Any]:
 def _gain(header: Header, lane: int, read: Read) -> NDArray[np.floating]:
     gain = _array(header, "gain", lane, read, (None,))
     if not gain.size:
-        raise ArchiveError("its gain is empty")
+        raise RecordingError("its gain is empty")
     return gain
 
 
@@ -306,15 +306,15 @@ def _preview_points(header: Header, lane: int, read: Read) -> FramePoints:
 
 @contextmanager
 def _understood() -> Iterator[None]:
-    """Turn what a header's wrong values lead to into an `ArchiveError`."""
+    """Turn what a header's wrong values lead to into an `RecordingError`."""
     try:
         yield
     except MISTAKES as error:
         raise _not_understood(error) from error
 
 
-def _not_understood(error: Exception) -> ArchiveError:
-    return ArchiveError(f"its header cannot be understood ({repr(error)[:200]})")
+def _not_understood(error: Exception) -> RecordingError:
+    return RecordingError(f"its header cannot be understood ({repr(error)[:200]})")
 
 
 def stored_points(points_camera: NDArray[np.floating]) -> NDArray[np.float16 | np.float32]:
@@ -347,7 +347,7 @@ def stored_confidence(confidence: NDArray[np.floating]) -> NDArray[np.float16]:
     return half
 
 
-def _lane_facts(result: SeenFrame) -> dict[str, Any]:
+def _lane_facts(result: FrameSummary) -> dict[str, Any]:
     camera = result.camera
     return {
         "T_world_camera": np.asarray(camera.T_world_camera, np.float64).reshape(-1).tolist(),
@@ -377,13 +377,13 @@ def _array(
     """Read an array of that shape (None: any length) whose type begins with `kind`."""
     stored = header.arrays.get((name, lane))
     if stored is None:
-        raise ArchiveError(f"it holds no {name}")
+        raise RecordingError(f"it holds no {name}")
     fits = len(stored.shape) == len(shape) and all(
         wanted in (None, side) for wanted, side in zip(shape, stored.shape, strict=True)
     )
     if not fits or not stored.type.startswith(kind):
-        raise ArchiveError(f"its {name} is {stored.type} of shape {list(stored.shape)}")
+        raise RecordingError(f"its {name} is {stored.type} of shape {list(stored.shape)}")
     data = read(stored.offset, stored.nbytes)
     if len(data) != stored.nbytes or zlib.crc32(data) != stored.crc:
-        raise ArchiveError(f"its {name} is damaged")
+        raise RecordingError(f"its {name} is damaged")
     return np.frombuffer(data, np.dtype(TYPES[stored.type]).newbyteorder("<")).reshape(stored.shape)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from ttt3r_viewer import __version__
-from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
 
 Plain = TypeVar("Plain", str, int, dict, list)
@@ -19,7 +19,7 @@ _MOST_WHOLE = 1 << 53
 
 
 @dataclass(frozen=True, eq=False)
-class Description:
+class Manifest:
     """What archive.json says: all that the page shows of a run beside its frames."""
 
     run: int
@@ -52,20 +52,20 @@ class Description:
         return json.dumps(head | body, indent=1).encode("ascii")
 
     @staticmethod
-    def from_json(data: bytes) -> Description:
-        """Read archive.json. Raises `ArchiveError` where it is of a newer version, or none."""
+    def from_json(data: bytes) -> Manifest:
+        """Read archive.json. Raises `RecordingError` where it is of a newer version, or none."""
         try:
             values = json.loads(data)
             if values["format"] != FORMAT:
-                raise ArchiveError("it describes something else than an archive of frames")
+                raise RecordingError("it describes something else than an archive of frames")
             if values["version"] > VERSION:
-                raise NewerArchiveError(
+                raise NewerRecordingError(
                     f"archive of format version {values['version']}, and this is {__version__}, "
                     f"which reads up to {VERSION}: take the ttt3r-viewer that wrote it "
                     f"({_line(values['program'])}), or a newer one"
                 )
             frames = values["frames"]
-            return Description(
+            return Manifest(
                 run=int(_a(str, values["run"]), 16),
                 source=_line(values["source"]),
                 settings=_a(dict, values["settings"]),
@@ -76,10 +76,12 @@ class Description:
                 program=_line(values["program"]),
             )
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise ArchiveError(f"it is damaged ({' '.join(repr(error).split())[:200]})") from error
+            raise RecordingError(
+                f"it is damaged ({' '.join(repr(error).split())[:200]})"
+            ) from error
 
 
-class NewerArchiveError(ArchiveError):
+class NewerRecordingError(RecordingError):
     """An archive was written by a newer program."""
 
 

@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.errors import ArchiveError, system_words
+from ttt3r_viewer.errors import RecordingError, system_words
 from ttt3r_viewer.recording.format import (
     MAGIC,
     PREFIX_BYTES,
@@ -29,10 +29,10 @@ from ttt3r_viewer.recording.format import (
     read_lane,
     read_picture,
     read_prefix,
-    read_seen,
+    read_summary,
 )
-from ttt3r_viewer.recording.manifest import Description, NewerArchiveError
-from ttt3r_viewer.scene.seen import SeenFrame
+from ttt3r_viewer.recording.manifest import Manifest, NewerRecordingError
+from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.types import FrameResult, RuleInfo, Status
 
 DESCRIPTION_FILE = "archive.json"
@@ -77,14 +77,14 @@ class Place(NamedTuple):
     prefix: Prefix
 
 
-class Archive:
+class Recording:
     """Reads frames by number; while the writer goes on, its frames appear here.
 
     Any thread may read. Frames are counted as `FrameResult.sequence` counts them; a record of the
     same number that was written later takes the place of the earlier one.
     """
 
-    def __init__(self, path: Path, description: Description) -> None:
+    def __init__(self, path: Path, description: Manifest) -> None:
         self.path = path
         self.description = description
         self._places: dict[int, Place] = {}
@@ -98,37 +98,39 @@ class Archive:
         return self.path.parent if self.path.name == FOLDER else self.path
 
     @staticmethod
-    def open(path: Path) -> Archive:
+    def open(path: Path) -> Recording:
         """Find what is on disk; only the beginning of each record is read.
 
         `path` is the folder of an archive, or an output folder that holds one. Where something is
-        damaged, `note` says what, and the rest is kept. Raises `ArchiveError` where nothing can be.
+        damaged, `note` says what, and the rest is kept. Raises `RecordingError` if nothing can be.
         """
         try:
             inside = (path / FOLDER).is_dir() and not (path / DESCRIPTION_FILE).exists()
             folder = path / FOLDER if inside else path
             if not folder.is_dir():
-                raise ArchiveError(f"{path}: no such folder; give one that a run's --output named")
+                raise RecordingError(
+                    f"{path}: no such folder; give one that a run's --output named"
+                )
             names = frame_files(folder)
         except OSError as error:
-            raise ArchiveError(
+            raise RecordingError(
                 f"{path}: {system_words(error)}; give a folder that a run's --output named"
             ) from error
         notes = []
         try:
-            description = Description.from_json((folder / DESCRIPTION_FILE).read_bytes())
-        except NewerArchiveError as error:
-            raise ArchiveError(f"{folder / DESCRIPTION_FILE}: {error}") from error
-        except (OSError, ArchiveError) as error:
+            description = Manifest.from_json((folder / DESCRIPTION_FILE).read_bytes())
+        except NewerRecordingError as error:
+            raise RecordingError(f"{folder / DESCRIPTION_FILE}: {error}") from error
+        except (OSError, RecordingError) as error:
             what = system_words(error)
             description = _guessed_description(folder, names)
             if description is None:
-                raise ArchiveError(
+                raise RecordingError(
                     f"{folder / DESCRIPTION_FILE}: {what}; wanted a folder that a run's --output "
                     "named, with an archive of frames"
                 ) from error
             notes.append(f"{DESCRIPTION_FILE}: {what}; model and settings are unknown")
-        archive = Archive(folder, description)
+        archive = Recording(folder, description)
         archive._notes = notes
         archive._scan(names)
         return archive
@@ -148,7 +150,7 @@ class Archive:
         for sequence in self.sequences:
             try:
                 yield read(sequence)
-            except ArchiveError as error:
+            except RecordingError as error:
                 if self._retired:
                     raise
                 self._places.pop(sequence, None)
@@ -177,34 +179,34 @@ class Archive:
         return f"{'; '.join(self._notes)}; kept: {in_words(self.sequences)}"
 
     def frame(self, sequence: int) -> tuple[FrameResult, ...]:
-        """What every lane made of a frame. Raises `ArchiveError`."""
+        """What every lane made of a frame. Raises `RecordingError`."""
         with self._record(sequence) as (header, read):
-            picture = read_picture(header, read)
+            image = read_picture(header, read)
             lanes = range(len(header.facts["lanes"]))
-            return tuple(read_lane(header, lane, read, picture) for lane in lanes)
+            return tuple(read_lane(header, lane, read, image) for lane in lanes)
 
-    def seen(self, sequence: int) -> tuple[SeenFrame, ...]:
+    def seen(self, sequence: int) -> tuple[FrameSummary, ...]:
         """What the scene keeps of a frame in every lane, with few points; read much faster.
 
-        Raises `ArchiveError`.
+        Raises `RecordingError`.
         """
         with self._record(sequence) as (header, read):
-            return read_seen(header, read)
+            return read_summary(header, read)
 
     def lane(self, sequence: int, lane: int) -> FrameResult:
-        """What one lane made of a frame; nothing else is read. Raises `ArchiveError`."""
+        """What one lane made of a frame; nothing else is read. Raises `RecordingError`."""
         with self._record(sequence) as (header, read):
             return read_lane(header, lane, read)
 
-    def picture(self, sequence: int) -> NDArray[np.uint8]:
-        """Give the prepared picture (height, width, 3) of a frame. Raises `ArchiveError`."""
+    def image(self, sequence: int) -> NDArray[np.uint8]:
+        """Give the prepared picture (height, width, 3) of a frame. Raises `RecordingError`."""
         with self._record(sequence) as (header, read):
             return read_picture(header, read)
 
     def facts(self, sequence: int) -> Mapping[str, Any]:
         """Give a frame's plain values (`docs/archive.md`), cameras among them, without its arrays.
 
-        Raises `ArchiveError`.
+        Raises `RecordingError`.
         """
         with self._record(sequence) as (header, _):
             return header.facts
@@ -232,15 +234,15 @@ class Archive:
         place = self._places.get(sequence)
         if self._retired or place is None:
             why = self._retired or f"not in the archive, which has {in_words(self.sequences)}"
-            raise ArchiveError(f"frame {sequence}: {why}")
+            raise RecordingError(f"frame {sequence}: {why}")
         try:
             with (self.path / place.file).open("rb") as file:
                 yield _opened(file, place)
-        except (ArchiveError, OSError) as error:
+        except (RecordingError, OSError) as error:
             what = system_words(error)
             # The files may have gone while this was reading.
             why = self._retired or f"{self.path / place.file}: {what}"
-            raise ArchiveError(f"frame {sequence}: {why}") from error
+            raise RecordingError(f"frame {sequence}: {why}") from error
 
     def _scan(self, names: Sequence[str]) -> None:
         numbers = [-1, *map(file_number, names)]
@@ -269,7 +271,7 @@ class Archive:
             try:
                 self.frame(last)
                 break
-            except ArchiveError as error:
+            except RecordingError as error:
                 self._notes.append(str(error))
                 del self._places[last]
         said = self.description
@@ -343,7 +345,7 @@ def _opened(file: IO[bytes], place: Place) -> tuple[Header, Callable[[int, int],
     file.seek(place.offset)
     data = file.read(PREFIX_BYTES + place.prefix.header_bytes)
     if read_prefix(data[:PREFIX_BYTES]) != place.prefix:
-        raise ArchiveError("another record stands in its place")
+        raise RecordingError("another record stands in its place")
     body = place.offset + PREFIX_BYTES + place.prefix.header_bytes
 
     def read(offset: int, size: int) -> bytes:
@@ -353,7 +355,7 @@ def _opened(file: IO[bytes], place: Place) -> tuple[Header, Callable[[int, int],
     return read_header(place.prefix, data[PREFIX_BYTES:]), read
 
 
-def _guessed_description(folder: Path, names: Sequence[str]) -> Description | None:
+def _guessed_description(folder: Path, names: Sequence[str]) -> Manifest | None:
     """What the latest readable record tells where archive.json does not; None without a record."""
     for name in reversed(names):
         try:
@@ -365,9 +367,9 @@ def _guessed_description(folder: Path, names: Sequence[str]) -> Description | No
                 with (folder / name).open("rb") as file:
                     header, _ = _opened(file, place)
                     rules = [str(lane["rule"]) for lane in header.facts["lanes"]]
-            except (OSError, ArchiveError):
+            except (OSError, RecordingError):
                 continue
             lanes = tuple(RuleInfo(rule, rule, rule) for rule in rules)
             status = Status(phase="stopped", rule=", ".join(rules), lanes=lanes)
-            return Description(place.prefix.run, "unknown", {}, status, program="unknown")
+            return Manifest(place.prefix.run, "unknown", {}, status, program="unknown")
     return None

@@ -22,14 +22,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.errors import ArchiveError, system_words
+from ttt3r_viewer.errors import RecordingError, system_words
 from ttt3r_viewer.recording.format import PREFIX_BYTES, encode_record, read_prefix
-from ttt3r_viewer.recording.manifest import Description
+from ttt3r_viewer.recording.manifest import Manifest
 from ttt3r_viewer.recording.reader import (
     CHECKPOINTS,
     DESCRIPTION_FILE,
-    Archive,
     Place,
+    Recording,
     file_number,
     frame_file,
     frame_files,
@@ -44,7 +44,7 @@ RESERVE_BYTES = 512 * 2**20
 TEMPORARY_PREFIX = "ttt3r-view-"
 
 
-class ArchiveWriter:
+class RecordingWriter:
     """Keeps every frame's results in full, one run after the other in the same folder.
 
     `begin`, `add` and `finish` belong to one thread, the worker's; the rest to all. A frame is with
@@ -78,11 +78,11 @@ class ArchiveWriter:
         self._file: IO[bytes] | None = None
         self._limit: int | None = None
         self._bytes = self._file_bytes = self._file_frames = self._file_number = 0
-        self._description: Description | None = None
+        self._description: Manifest | None = None
         self._trouble = ""
         self._end: Place | None = None
         """The last record to be kept of a run that goes on, until those behind it are gone."""
-        self.archive: Archive | None = None
+        self.archive: Recording | None = None
         """Reads the frames of the run that is going; None before its first."""
 
     @property
@@ -99,12 +99,12 @@ class ArchiveWriter:
             self.archive = self._end = None
             self._trouble = ""
             run = secrets.randbits(64)
-            self._description = Description(
+            self._description = Manifest(
                 *(run, self._source, self._settings, status),
                 started=datetime.now(UTC).isoformat(timespec="seconds"),
             )
 
-    def go_on(self, archive: Archive, frames: int, status: Status) -> None:
+    def go_on(self, archive: Recording, frames: int, status: Status) -> None:
         """A recorded run goes on behind its first `frames`: its next one takes the place of all
         that stands there.
         """
@@ -136,7 +136,7 @@ class ArchiveWriter:
                     self._cut(self.archive, self._end)
                 self._check_room(len(data))
                 self._append(self.archive, data)
-            except (OSError, ArchiveError) as error:
+            except (OSError, RecordingError) as error:
                 why = system_words(error)
                 self._trouble = (
                     f"frames from {sequence} on are not archived, only thinned ones are kept: {why}"
@@ -166,14 +166,14 @@ class ArchiveWriter:
     def __contains__(self, sequence: int) -> bool:
         return self.archive is not None and sequence in self.archive
 
-    def picture(self, sequence: int) -> NDArray[np.uint8]:
+    def image(self, sequence: int) -> NDArray[np.uint8]:
         """Give the prepared picture (height, width, 3) of a frame of the run that is going.
 
-        Raises `ArchiveError` where it is not here, or damaged.
+        Raises `RecordingError` where it is not here, or damaged.
         """
         if self.archive is None:
-            raise ArchiveError(f"frame {sequence}: nothing is archived yet")
-        return self.archive.picture(sequence)
+            raise RecordingError(f"frame {sequence}: nothing is archived yet")
+        return self.archive.image(sequence)
 
     def close(self) -> None:
         """Take no more frames; a temporary archive is removed."""
@@ -185,7 +185,7 @@ class ArchiveWriter:
                     self.archive.retire("its temporary archive has been removed")
                 self._remove_temporary()
 
-    def _make(self, description: Description) -> Archive:
+    def _make(self, description: Manifest) -> Recording:
         """Make the folder ready for a run. Raises `OSError`."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
@@ -198,9 +198,9 @@ class ArchiveWriter:
             half = shutil.disk_usage(self._folder).free // 2
             self._limit = half if self._limit is None else min(half, self._limit)
         self._bytes = self._file_number = 0
-        return Archive(self._folder, description)
+        return Recording(self._folder, description)
 
-    def _cut(self, archive: Archive, end: Place) -> None:
+    def _cut(self, archive: Recording, end: Place) -> None:
         """Take away what lies behind the frames that are kept. Raises `OSError`."""
         assert self._description is not None
         archive.description = self._description
@@ -214,20 +214,20 @@ class ArchiveWriter:
         self._end = None
 
     def _check_room(self, size: int) -> None:
-        """Raises `ArchiveError` where a record of this size has no room."""
+        """Raises `RecordingError` where a record of this size has no room."""
         assert self._folder is not None
         if self._limit is not None and self._bytes + size > self._limit:
-            raise ArchiveError(
+            raise RecordingError(
                 f"its limit of {in_gigabytes(self._limit)} is reached; raise --archive-gb, or name "
                 "a folder with --output, which has none"
             )
         free = shutil.disk_usage(self._folder).free
         if free < RESERVE_BYTES + size:
-            raise ArchiveError(
+            raise RecordingError(
                 f"only {in_gigabytes(free)} are free on the disk of {self._folder}; free some space"
             )
 
-    def _append(self, archive: Archive, data: bytes) -> None:
+    def _append(self, archive: Recording, data: bytes) -> None:
         """Write a record whole, or leave none of it. Raises `OSError`."""
         full = self._file_bytes >= FILE_BYTES or self._file_frames >= FILE_FRAMES
         if self._file is not None and full:

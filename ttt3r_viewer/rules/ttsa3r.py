@@ -74,11 +74,11 @@ def spatio_temporal_gain(evidence: Evidence, before: FrameBefore, threshold: flo
     typical = moved.mean(dim=-1, keepdim=True).clamp_min(SMALLEST_CHANGE)
     in_time = (moved / typical - threshold).sigmoid()
     attention = evidence.pair_logit_mean[..., 1:].abs()  # without the pose token
-    seen = attention * picture_change(evidence, before)[:, None]
+    seen = attention * image_change(evidence, before)[:, None]
     return in_time * seen.amax(dim=-1).sigmoid()
 
 
-def picture_change(evidence: Evidence, before: FrameBefore) -> Tensor:
+def image_change(evidence: Evidence, before: FrameBefore) -> Tensor:
     """1 - cos between a patch's features and those of the same patch before, (batch, patch).
 
     A picture of another size has no same patches: there all have changed, and it is 1.

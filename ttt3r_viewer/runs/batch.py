@@ -26,7 +26,7 @@ from ttt3r_viewer.runs.resuming import REPORT, SessionFinishedError
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.system.assets import DEMO_PREFIX
-from ttt3r_viewer.system.files import whole_file
+from ttt3r_viewer.system.files import atomic_write
 from ttt3r_viewer.system.logs import LOG_FILES, log_into
 from ttt3r_viewer.system.signals import sigterm_is_ctrl_c
 from ttt3r_viewer.system.text import hide_passwords, printable
@@ -205,7 +205,7 @@ def write_table(jobs: Sequence[RunJob], ended: Mapping[Path, RunOutcome]) -> int
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"--output {path.parent}: {error.strerror}; name another") from error
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(text.getvalue().encode())
     return sum(row["state"] == "finished" for row in rows)
 
@@ -250,14 +250,14 @@ def _refuse_unclear(settings: Settings, inputs: Sequence[str]) -> None:
             raise SettingsError(f"--input {one}: it is given {times} times; once is enough")
     paths = [Path(one) for one in inputs]
     folders = {one.parent for one in paths}
-    if len(folders) == 1 and all(map(_is_one_picture, paths)):
+    if len(folders) == 1 and all(map(_is_one_image, paths)):
         raise SettingsError(
             f"--input: {len(paths)} pictures, each of which would be a run of one frame; name "
             f"their folder ({paths[0].parent}), or put the pattern in quotes"
         )
 
 
-def _is_one_picture(path: Path) -> bool:
+def _is_one_image(path: Path) -> bool:
     """By its name: a pattern, and what may be an animation, are more."""
     suffix = path.suffix.lower()
     return suffix in IMAGE_SUFFIXES - {".gif"} and not glob.has_magic(str(path))

@@ -22,7 +22,7 @@ from ttt3r_viewer.metrics.comparison import (
 )
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.scene.store import SceneSnapshot
-from ttt3r_viewer.system.files import whole_file
+from ttt3r_viewer.system.files import atomic_write
 from ttt3r_viewer.types import RuleInfo
 from ttt3r_viewer.viewer.layers.colors import LANE_COLORS
 
@@ -94,5 +94,5 @@ def positions_from_first(
 
 
 def _write_text(path: Path, text: str) -> None:
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode("utf-8"))

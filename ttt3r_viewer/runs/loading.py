@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ttt3r_viewer.errors import WeightsError
 from ttt3r_viewer.recording.checkpoint import Checkpoints
-from ttt3r_viewer.recording.reader import Archive
-from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.recording.reader import Recording
+from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.runs.resuming import identity_of
@@ -18,11 +18,11 @@ from ttt3r_viewer.settings import Settings
 
 if TYPE_CHECKING:
     from ttt3r_viewer.model.network import ReconstructionNetwork
-    from ttt3r_viewer.reconstruct.history import PictureArchive, Recall
+    from ttt3r_viewer.reconstruct.history import FrameHistory, ImageArchive
     from ttt3r_viewer.reconstruct.session import Lanes
 
 
-def recorded_lanes(archive: Archive, settings: Settings) -> Lanes:
+def recorded_lanes(archive: Recording, settings: Settings) -> Lanes:
     """A session with weights, device and dtype of `settings` that looks into recorded frames.
 
     Raises a `ViewerError` where the weights cannot be used, or are not those of the frames.
@@ -46,7 +46,7 @@ def recorded_lanes(archive: Archive, settings: Settings) -> Lanes:
 def make_lanes(
     settings: Settings,
     rules: tuple[UpdateRule, ...],
-    archive: ArchiveWriter | None,
+    archive: RecordingWriter | None,
     checkpoints: Checkpoints | None,
 ) -> Lanes:
     """In the worker's thread: import torch, read the weights."""
@@ -77,12 +77,12 @@ def _network_of(settings: Settings) -> ReconstructionNetwork:
     return network
 
 
-def _recall_beside(archive: PictureArchive | None) -> Recall:
+def _recall_beside(archive: ImageArchive | None) -> FrameHistory:
     """With a small budget where an archive has the older pictures."""
     from ttt3r_viewer.reconstruct import history as recall
 
     if archive is None:
-        return recall.Recall()
-    return recall.Recall(
-        recall.MOMENT_BYTES_BESIDE_ARCHIVE, recall.PICTURE_BYTES_BESIDE_ARCHIVE, archive
+        return recall.FrameHistory()
+    return recall.FrameHistory(
+        recall.MOMENT_BYTES_BESIDE_ARCHIVE, recall.IMAGE_BYTES_BESIDE_ARCHIVE, archive
     )

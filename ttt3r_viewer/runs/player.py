@@ -15,7 +15,7 @@ from typing import Any, Protocol, assert_never
 
 import numpy as np
 
-from ttt3r_viewer.errors import ArchiveError, ViewerError, in_a_line
+from ttt3r_viewer.errors import RecordingError, ViewerError, in_a_line
 from ttt3r_viewer.reconstruct.messages import (
     Command,
     Inspect,
@@ -29,7 +29,7 @@ from ttt3r_viewer.reconstruct.messages import (
     Step,
     Stop,
 )
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.refill import refill
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.system.text import printable
@@ -50,7 +50,7 @@ class Looker(Protocol):
     """What looks into a recorded frame, with the network: `Lanes`, which this must not import."""
 
     def inspect(
-        self, lane: int, sequence: int, tell: Callable[[int, int], object] | None = None
+        self, lane: int, sequence: int, on_progress: Callable[[int, int], object] | None = None
     ) -> Inspection:
         """Take a frame again; `tell` hears how many of how many are done, and may raise."""
         ...
@@ -71,7 +71,7 @@ class Replay:
 
     def __init__(
         self,
-        archive: Archive,
+        archive: Recording,
         store: SceneStore,
         commands: SimpleQueue[Command],
         make_looker: Callable[[], Looker] | None = None,
@@ -110,7 +110,7 @@ class Replay:
         try:
             wish = self._read_all()
         except Exception as error:
-            if not isinstance(error, ArchiveError):
+            if not isinstance(error, RecordingError):
                 log.exception("the session could not be shown")
             self._status = replace(
                 self._status, phase="failed", message=printable(in_a_line(error))
@@ -140,17 +140,17 @@ class Replay:
                 return wish
         done = self._status.frames_done
         if not done:
-            raise ArchiveError(f"no frame could be read: {archive.note}")
+            raise RecordingError(f"no frame could be read: {archive.note}")
         self._status = replace(
             recorded,
             phase="finished",
             frames_done=done,
             frames_total=recorded.frames_total or done + recorded.skipped,
         )
-        self._say()
+        self._publish()
         return None
 
-    def _say(self) -> None:
+    def _publish(self) -> None:
         """Show the status, as it is noted."""
         self._note()
         self._store.set_status(self._status)
@@ -214,7 +214,7 @@ class Replay:
     def _look(self, question: Inspect, make_looker: Callable[[], Looker]) -> Inspection:
         """Raises `InterruptedLookError` where another command came, which is then in `_wish`."""
 
-        def tell(done: int, total: int) -> None:
+        def on_progress(done: int, total: int) -> None:
             self._store.set_inspection(None, f"taking frames again: {done} of {total}")
             self._wish = self._obey_what_waits()
             if self._wish is not None or self._question not in (None, question):
@@ -223,7 +223,7 @@ class Replay:
         if self._looker is None:
             self._store.set_inspection(None, "loading the network")
             self._looker = make_looker()
-        found = self._looker.inspect(question.lane, question.sequence, tell)
+        found = self._looker.inspect(question.lane, question.sequence, on_progress)
         if self._question == question:  # it was asked for once more meanwhile
             self._question = None
         recorded = self._archive.seen(question.sequence)[question.lane].gain
@@ -239,10 +239,10 @@ class Replay:
     def _tell(self, answer: str) -> None:
         if self._status.phase != "failed":
             self._answer = answer
-            self._say()
+            self._publish()
 
 
-def ending(archive: Archive) -> tuple[str, ...]:
+def ending(archive: Recording) -> tuple[str, ...]:
     """Say how the run of a session ended, where that was not at its last frame."""
     said = archive.description
     if said.status.phase == "failed":
@@ -254,7 +254,7 @@ def ending(archive: Archive) -> tuple[str, ...]:
     return ()
 
 
-def open_command(archive: Archive) -> str:
+def open_command(archive: Recording) -> str:
     """Give the command that opens a session with the weights of its run."""
     weights = archive.description.settings.get("weights", "FILE")
     return shlex.join(

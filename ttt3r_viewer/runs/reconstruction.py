@@ -30,7 +30,7 @@ from ttt3r_viewer.reconstruct.resume import Resumption
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording import reader as archive_format
 from ttt3r_viewer.recording.checkpoint import Checkpoints
-from ttt3r_viewer.recording.writer import ArchiveWriter
+from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import describe, rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.runs.loading import make_lanes
@@ -97,7 +97,7 @@ class Reconstruction:
     worker: Worker
     results: Results
     started: float
-    archive: ArchiveWriter | None = None
+    archive: RecordingWriter | None = None
     """Takes every frame in full; None where none is wanted."""
     ground_truth: GroundTruth | None = None
     note: str = ""
@@ -197,23 +197,23 @@ class Reconstruction:
             lock=lock,
         )
 
-    def watch(self, say: Callable[[str], None], report: Callable[[str], None]) -> None:
+    def watch(self, echo: Callable[[str], None], report: Callable[[str], None]) -> None:
         """Until Ctrl-C: write the results whenever a run has finished, and tell what went wrong.
 
-        `say` takes a line for the terminal; `report` shows one in the page, or with an empty text
+        `echo` takes a line for the terminal; `report` shows one in the page, or with an empty text
         takes it away.
         """
         last: SceneSnapshot | None = None
         while True:
             scene = self.store.snapshot()
             if scene is not last and scene.status.phase == "failed":
-                say(f"the run failed: {scene.status.message}")
+                echo(f"the run failed: {scene.status.message}")
             if scene is not last and scene.status.phase == "finished":
                 try:
                     self.write(scene)
                     report("")
                 except OutputError as error:
-                    say(f"error: {error}")
+                    echo(f"error: {error}")
                     report(str(error))
             last = scene
             time.sleep(0.2)
@@ -336,10 +336,10 @@ def find_poses(settings: Settings) -> tuple[GroundTruth | None, str]:
         return None, f"no true poses: {error}"
 
 
-def _archive_of(settings: Settings, source: str) -> ArchiveWriter:
+def _archive_of(settings: Settings, source: str) -> RecordingWriter:
     """In the output folder, or else a temporary one of limited size; nothing is made yet."""
     folder = None if settings.output is None else Path(settings.output) / archive_format.FOLDER
-    return ArchiveWriter(
+    return RecordingWriter(
         folder,
         source=source,
         settings=settings.as_dict(),

@@ -7,11 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ttt3r_viewer.errors import ArchiveError, InputError, SettingsError, ViewerError
+from ttt3r_viewer.errors import InputError, RecordingError, SettingsError, ViewerError
 from ttt3r_viewer.frames.source import FrameSource, RepeatableSource
 from ttt3r_viewer.reconstruct.resume import Resumption, best_checkpoint
 from ttt3r_viewer.recording.checkpoint import Checkpoint, checkpoint_files
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.rules.registry import rules_from_text, text_of
 from ttt3r_viewer.settings import Settings, flag
 from ttt3r_viewer.system.assets import DEMO_PREFIX, DEMOS
@@ -39,14 +39,14 @@ def identity_of(settings: Settings) -> dict[str, Any]:
 def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | None, str]:
     """What `--resume` goes on with, and a line that says so; None: the run begins at its beginning.
 
-    Nothing is written. Raises `SessionFinishedError`; `ArchiveError` where the folder holds
+    Nothing is written. Raises `SessionFinishedError`; `RecordingError` where the folder holds
     something else, or a session that is damaged; `SettingsError` where the session is of another
     run than is asked for; `InputError` where the input is live.
     """
     folder = Path(settings.output or "")
     if not folder.exists() or (folder.is_dir() and _is_empty(folder)):
         return None, f"{folder} holds no session yet: the run begins at its first frame"
-    archive = Archive.open(folder)
+    archive = Recording.open(folder)
     if _is_finished(folder, archive):
         raise SessionFinishedError(
             f"{folder}: its run is finished ({len(archive)} frames), so there is nothing to go on "
@@ -76,32 +76,32 @@ def _is_empty(folder: Path) -> bool:
 def hint_of(folder: Path) -> str:
     """What the error about a folder that is not empty says where it holds a session to resume."""
     try:
-        archive = Archive.open(folder)
-    except (ArchiveError, OSError):
+        archive = Recording.open(folder)
+    except (RecordingError, OSError):
         return ""
     if not len(archive) or _is_finished(folder, archive):
         return ""
     return f", or --resume, which goes on with its session of {len(archive)} frames"
 
 
-def _is_finished(folder: Path, archive: Archive) -> bool:
+def _is_finished(folder: Path, archive: Recording) -> bool:
     said = archive.description
     return said.status.phase == "finished" and (folder / REPORT).exists()
 
 
-def _read(path: Path) -> Checkpoint | ArchiveError:
+def _read(path: Path) -> Checkpoint | RecordingError:
     try:
         return Checkpoint.read(path)
-    except ArchiveError as error:
+    except RecordingError as error:
         return error
 
 
-def _recorded(archive: Archive) -> Settings:
-    """The settings that a session was recorded with. Raises `ArchiveError`."""
+def _recorded(archive: Recording) -> Settings:
+    """The settings that a session was recorded with. Raises `RecordingError`."""
     known = {one.name for one in fields(Settings)}
     values = archive.description.settings
     if "input" not in values:
-        raise ArchiveError(
+        raise RecordingError(
             f"{archive.path}: it has no checkpoint and does not say its settings ({archive.note}); "
             "give --overwrite in place of --resume to run it again"
         )

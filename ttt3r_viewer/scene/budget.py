@@ -106,7 +106,7 @@ def random_subset(
     return generator.choice(candidates, size=min(count, len(candidates)), replace=False)
 
 
-def shrink_picture(image: NDArray[np.uint8], max_width: int) -> NDArray[np.uint8]:
+def shrink_image(image: NDArray[np.uint8], max_width: int) -> NDArray[np.uint8]:
     """Average whole blocks of pixels until the picture (height, width, 3) is at most that wide."""
     height, width = image.shape[:2]
     factor = min(-(-width // max_width), height)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.geometry import transform_points
-from ttt3r_viewer.scene.budget import random_subset, shrink_picture
+from ttt3r_viewer.scene.budget import random_subset, shrink_image
 from ttt3r_viewer.types import Camera, Crop, FrameResult
 
-FIRST_PICTURE_WIDTH = 128
+FIRST_IMAGE_WIDTH = 128
 """Small pictures begin at most so wide."""
 
 
@@ -58,7 +58,7 @@ NO_POINTS = FramePoints(
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class SeenFrame:
+class FrameSummary:
     """What is kept of one frame: little, because every frame of the run stays."""
 
     sequence: int
@@ -69,7 +69,7 @@ class SeenFrame:
     camera: Camera
     crop: Crop
     """How the picture that the camera belongs to lies in its original."""
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     """(height, width, 3) the small picture that the camera shows."""
     median_depth: float
     """Median z of the points in the camera's frame; 0 where there are none."""
@@ -119,18 +119,18 @@ def _points_at(result: FrameResult, pixels: NDArray[np.intp]) -> FramePoints:
     )
 
 
-def keep_frame(result: FrameResult, max_points: int, picture_width: int) -> SeenFrame:
+def summarize_frame(result: FrameResult, max_points: int, picture_width: int) -> FrameSummary:
     """Reduce a frame's result to what is kept of it."""
-    picture = shrink_picture(result.image, picture_width)
-    return kept_with(result, thin_points(result, max_points), picture)
+    image = shrink_image(result.image, picture_width)
+    return kept_with(result, thin_points(result, max_points), image)
 
 
-def kept_with(result: FrameResult, points: FramePoints, picture: NDArray[np.uint8]) -> SeenFrame:
+def kept_with(result: FrameResult, points: FramePoints, image: NDArray[np.uint8]) -> FrameSummary:
     """Reduce a frame's result to these points and this picture, and the numbers that are kept."""
     low, high = np.percentile(result.gain, [10.0, 90.0])
     forward, position = result.camera.T_world_camera[:3, 2:].T
     depth = (points.points_world - position) @ forward
-    return SeenFrame(
+    return FrameSummary(
         sequence=result.sequence,
         index=result.index,
         time_sec=result.time_sec,
@@ -138,7 +138,7 @@ def kept_with(result: FrameResult, points: FramePoints, picture: NDArray[np.uint
         points=points,
         camera=result.camera,
         crop=result.crop,
-        picture=picture,
+        image=image,
         median_depth=float(np.median(depth)) if len(points) else 0.0,
         segment=result.segment,
         compute_sec=result.compute_sec,

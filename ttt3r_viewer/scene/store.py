@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.scene.budget import (
     FIRST_FRAMES_PER_CHUNK,
     MAX_CHUNKS,
@@ -20,28 +20,28 @@ from ttt3r_viewer.scene.budget import (
     frames_per_chunk_for,
     points_per_frame_within,
     robust_range,
-    shrink_picture,
+    shrink_image,
 )
 from ttt3r_viewer.scene.seen import (
-    FIRST_PICTURE_WIDTH,
+    FIRST_IMAGE_WIDTH,
     FramePoints,
-    SeenFrame,
-    keep_frame,
+    FrameSummary,
+    summarize_frame,
     thin_points,
 )
 from ttt3r_viewer.scene.voxels import VoxelGrid
 from ttt3r_viewer.types import Answer, FrameResult, Inspection, Status
 
-SMALLEST_PICTURE_WIDTH = 16
+SMALLEST_IMAGE_WIDTH = 16
 
 __all__ = [
     "FramePoints",
+    "FrameSummary",
     "LaneScene",
     "SceneSnapshot",
     "SceneStore",
-    "SeenFrame",
-    "keep_frame",
     "next_layout",
+    "summarize_frame",
     "thin_points",
 ]
 
@@ -52,7 +52,7 @@ class LaneScene:
 
     epoch: int
     """Counts how often the scene was emptied."""
-    frames: tuple[SeenFrame, ...]
+    frames: tuple[FrameSummary, ...]
     layout: Layout
     latest: FrameResult | None
     """The newest result in full; None before the first frame."""
@@ -75,11 +75,11 @@ class SceneSnapshot:
     """Why there is none: how far its search is, or why it cannot be."""
     answer: Answer | None = None
     """What came of the latest question to the states; None before the first of this run."""
-    archive: Archive | None = None
+    archive: Recording | None = None
     """Where the frames are in full, for those that it has; None where none is archived."""
 
     @property
-    def frames(self) -> tuple[SeenFrame, ...]:
+    def frames(self) -> tuple[FrameSummary, ...]:
         """The frames of the first lane; names, times and pictures are those of every lane."""
         return self.lanes[0].frames
 
@@ -104,7 +104,7 @@ class SceneStore:
 
     `add`, `clear` and the `set_` methods belong to one thread, the worker's; `snapshot` to all.
     However long the run, at most `max_points` points (19 bytes each, with colour and confidence;
-    shared by the lanes) and `max_picture_bytes` of small pictures are kept; only poses, names and
+    shared by the lanes) and `max_image_bytes` of small pictures are kept; only poses, names and
     a few numbers grow with each frame. Where the points are too many every frame's share is halved.
 
     With `one_per_voxel` only the first point in each voxel of a lane is kept, so that they become
@@ -118,7 +118,7 @@ class SceneStore:
         self,
         max_points: int = 2_500_000,
         points_per_frame: int = 20_000,
-        max_picture_bytes: int = 6 * 2**20,
+        max_image_bytes: int = 6 * 2**20,
         one_per_voxel: bool = False,
     ) -> None:
         self._max_points = max_points
@@ -126,9 +126,9 @@ class SceneStore:
         self._grids: list[VoxelGrid | None] = [None]
         """Of each lane; None before its first point."""
         self._first_points_per_frame = points_per_frame
-        self._max_picture_bytes = max_picture_bytes
-        self._picture_width = FIRST_PICTURE_WIDTH
-        self._picture_bytes = 0
+        self._max_image_bytes = max_image_bytes
+        self._image_width = FIRST_IMAGE_WIDTH
+        self._image_bytes = 0
         """Of all frames' pictures, which the lanes share."""
         self._lock = threading.Lock()
         self._snapshot = SceneSnapshot(0, (self._empty_lane(0, 0),), Status())
@@ -142,12 +142,14 @@ class SceneStore:
         lanes = self._snapshot.lanes
         assert len(results) == len(lanes), "one result per lane"
         frames = (
-            keep_frame(result, lane.layout.points_per_frame, self._picture_width)
+            summarize_frame(result, lane.layout.points_per_frame, self._image_width)
             for lane, result in zip(lanes, results, strict=True)
         )
         self._add(tuple(frames), results)
 
-    def add_seen(self, frames: Sequence[SeenFrame], latest: Sequence[FrameResult] = ()) -> None:
+    def add_summary(
+        self, frames: Sequence[FrameSummary], latest: Sequence[FrameResult] = ()
+    ) -> None:
         """Keep what was kept of a frame before, one per lane; `latest` is the same in full, if
         it is at hand.
         """
@@ -157,18 +159,18 @@ class SceneStore:
             replace(
                 frame,
                 points=frame.points.first(lane.layout.points_per_frame),
-                picture=shrink_picture(frame.picture, self._picture_width),
+                image=shrink_image(frame.image, self._image_width),
             )
             for lane, frame in zip(lanes, frames, strict=True)
         )
         self._add(tuple(fitting), latest or (None,) * len(lanes))
 
-    def _add(self, frames: Sequence[SeenFrame], latest: Sequence[FrameResult | None]) -> None:
+    def _add(self, frames: Sequence[FrameSummary], latest: Sequence[FrameResult | None]) -> None:
         lanes = tuple(
             self._with(number, *each)
             for number, each in enumerate(zip(self._snapshot.lanes, frames, latest, strict=True))
         )
-        lanes = self._with_shared_pictures(lanes)
+        lanes = self._with_shared_images(lanes)
         with self._lock:
             self._snapshot = replace(self._snapshot, lanes=lanes)
 
@@ -190,7 +192,7 @@ class SceneStore:
         with self._lock:
             self._snapshot = replace(self._snapshot, answer=answer)
 
-    def set_archive(self, archive: Archive | None) -> None:
+    def set_archive(self, archive: Recording | None) -> None:
         """Say where the frames can be read in full; a restart forgets it."""
         with self._lock:
             self._snapshot = replace(self._snapshot, archive=archive)
@@ -199,7 +201,7 @@ class SceneStore:
         """Forget every frame, as a restart does, and be ready for so many lanes; what the run says
         about itself stays, or is replaced at the same moment.
         """
-        self._picture_width, self._picture_bytes = FIRST_PICTURE_WIDTH, 0
+        self._image_width, self._image_bytes = FIRST_IMAGE_WIDTH, 0
         self._grids = [None] * lanes
         with self._lock:
             before = self._snapshot
@@ -222,7 +224,7 @@ class SceneStore:
         return LaneScene(epoch, (), layout, None)
 
     def _with(
-        self, number: int, lane: LaneScene, frame: SeenFrame, latest: FrameResult | None
+        self, number: int, lane: LaneScene, frame: FrameSummary, latest: FrameResult | None
     ) -> LaneScene:
         max_points = self._max_points // len(self._snapshot.lanes)
         if self._one_per_voxel:
@@ -247,8 +249,8 @@ class SceneStore:
         return LaneScene(lane.epoch, frames, layout, latest, point_count)
 
     def _one_in_each_voxel(
-        self, number: int, lane: LaneScene, frame: SeenFrame, max_points: int
-    ) -> tuple[tuple[SeenFrame, ...], Layout]:
+        self, number: int, lane: LaneScene, frame: FrameSummary, max_points: int
+    ) -> tuple[tuple[FrameSummary, ...], Layout]:
         """Add the frame's points whose voxels are free, and make the voxels fit the budget."""
         frames, layout, grid = lane.frames, lane.layout, self._grids[number]
         if grid is None:
@@ -267,29 +269,28 @@ class SceneStore:
             frames = _where(frames, grid.coarsen(_points_world(frames)))
         return frames, replace(layout, voxel_side=grid.side)
 
-    def _with_shared_pictures(self, lanes: tuple[LaneScene, ...]) -> tuple[LaneScene, ...]:
+    def _with_shared_images(self, lanes: tuple[LaneScene, ...]) -> tuple[LaneScene, ...]:
         """Let the lanes share their pictures, made smaller where all together are too large."""
         first = lanes[0].frames
         shrunk = False
-        self._picture_bytes += first[-1].picture.nbytes
+        self._image_bytes += first[-1].image.nbytes
         while (
-            self._picture_bytes > self._max_picture_bytes
-            and self._picture_width > SMALLEST_PICTURE_WIDTH
+            self._image_bytes > self._max_image_bytes and self._image_width > SMALLEST_IMAGE_WIDTH
         ):
             shrunk = True
-            self._picture_width //= 2
+            self._image_width //= 2
             first = tuple(
-                replace(frame, picture=shrink_picture(frame.picture, self._picture_width))
+                replace(frame, image=shrink_image(frame.image, self._image_width))
                 for frame in first
             )
-            self._picture_bytes = sum(frame.picture.nbytes for frame in first)
+            self._image_bytes = sum(frame.image.nbytes for frame in first)
         if not shrunk and len(lanes) == 1:
             return lanes
         start = 0 if shrunk else len(first) - 1
         shared = [replace(lanes[0], frames=first)]
         for lane in lanes[1:]:
             newer = (
-                replace(frame, picture=source.picture)
+                replace(frame, image=source.image)
                 for frame, source in zip(lane.frames[start:], first[start:], strict=True)
             )
             shared.append(replace(lane, frames=(*lane.frames[:start], *newer)))
@@ -297,8 +298,8 @@ class SceneStore:
 
 
 def _halved_within(
-    lane: LaneScene, frame: SeenFrame, max_points: int
-) -> tuple[tuple[SeenFrame, ...], Layout]:
+    lane: LaneScene, frame: FrameSummary, max_points: int
+) -> tuple[tuple[FrameSummary, ...], Layout]:
     """Add the frame, and halve every frame's share until all fit the budget."""
     frames, before = (*lane.frames, frame), lane.layout.points_per_frame
     share = points_per_frame_within([len(f.points) for f in frames], before, max_points)
@@ -307,11 +308,11 @@ def _halved_within(
     return frames, replace(lane.layout, points_per_frame=share)
 
 
-def _points_world(frames: Sequence[SeenFrame]) -> NDArray[np.float32]:
+def _points_world(frames: Sequence[FrameSummary]) -> NDArray[np.float32]:
     return np.concatenate([np.zeros((0, 3), np.float32), *(f.points.points_world for f in frames)])
 
 
-def _where(frames: Sequence[SeenFrame], kept: NDArray[np.bool_]) -> tuple[SeenFrame, ...]:
+def _where(frames: Sequence[FrameSummary], kept: NDArray[np.bool_]) -> tuple[FrameSummary, ...]:
     """Keep the points that `kept` says of all frames' points, one after another."""
     ends = np.cumsum([len(frame.points) for frame in frames])
     shares = np.split(kept, ends[:-1])
@@ -328,7 +329,7 @@ def _scaled_to_all(lane: LaneScene) -> LaneScene:
     return replace(lane, layout=next_layout(layout, frames, frames_scale=len(frames)))
 
 
-def next_layout(sizes: Layout, frames: Sequence[SeenFrame], *, frames_scale: int) -> Layout:
+def next_layout(sizes: Layout, frames: Sequence[FrameSummary], *, frames_scale: int) -> Layout:
     """Make the next generation with the sizes given and every scale found anew from the frames."""
     stride = -(-sum(len(frame.points) for frame in frames) // SCALE_SAMPLES)
     shares = [-(-len(frame.points) // max(stride, 1)) for frame in frames]

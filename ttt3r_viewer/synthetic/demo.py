@@ -43,12 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
         step_scale=given.step_scale,
     )
     given.out.mkdir(parents=True, exist_ok=True)
-    pictures = (clip.images[0] * 255).round().byte().numpy()
+    images = (clip.images[0] * 255).round().byte().numpy()
     lines = ["# time_sec tx ty tz qx qy qz qw: camera to world, x right, y down, z forward"]
-    for number, (picture, pose) in enumerate(
-        zip(pictures, clip.T_world_camera[0].double().numpy(), strict=True)
+    for number, (image, pose) in enumerate(
+        zip(images, clip.T_world_camera[0].double().numpy(), strict=True)
     ):
-        Image.fromarray(picture).save(given.out / f"{number:04d}.jpg", quality=90)
+        Image.fromarray(image).save(given.out / f"{number:04d}.jpg", quality=90)
         w, x, y, z = quaternion_wxyz_from_matrix(pose[:3, :3])
         numbers = np.array([*pose[:3, 3], x, y, z, w])
         lines.append(f"{number / FPS:.6f} " + " ".join(f"{value:.7g}" for value in numbers))

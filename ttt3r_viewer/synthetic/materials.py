@@ -40,7 +40,7 @@ def draw_materials(
     """
     style, size = _styles(room)
     count = OBJECTS
-    is_picture = style == "picture"
+    is_image = style == "picture"
     is_shell = style == "shell"
     base, detail = (textures[rng.integers(0, len(textures), (count, 6))] for _ in range(2))
     texel = np.exp(rng.uniform(np.log(0.012), np.log(0.03), (count, 1)))
@@ -50,20 +50,20 @@ def draw_materials(
         np.maximum(texel, 0.75 * fitting),
         np.minimum(texel, 1.5 * fitting + 0.004),
     )
-    texel = np.where(is_picture[:, None], rng.uniform(0.9, 2.0, (count, 1)) * fitting, texel)
+    texel = np.where(is_image[:, None], rng.uniform(0.9, 2.0, (count, 1)) * fitting, texel)
     # Like the grain of real materials, the fine layer has nearly one size wherever it is seen.
     fine = 0.006 * np.exp(rng.uniform(-0.1, 0.1, (count, 1)))
     colour = _colours(rng, count, is_shell)[:, None] * rng.uniform(0.75, 1.2, (count, 6, 1))
     floor = np.clip(rng.uniform(0.15, 0.7) * rng.uniform(0.7, 1.3, (count, 3)), 0.08, 0.9)
     colour[:, _FLOOR] = np.where(is_shell[:, None], floor, colour[:, _FLOOR])
-    contrast = _contrasts(rng, is_picture, is_shell)
+    contrast = _contrasts(rng, is_image, is_shell)
     gray = rng.random((count, 1)) < 0.3
     tinge = np.where(gray, 1.0, rng.uniform(0.5, 1.4, (count, 3)))
     tinge = tinge * np.where(rng.random((count, 1)) < 0.5, 1.0, -1.0)
     share = rng.uniform(0.25, 0.8, (count, 1))
     glow = np.where(style == "lamp", rng.uniform(0.6, 1.2, count), 0.0)[:, None]
     _share_within_rooms(rng, room, (base, detail, texel, fine, colour, contrast, tinge, share))
-    upright = rng.random((count, 1)) < np.where(is_picture, 0.8, 0.5)[:, None]
+    upright = rng.random((count, 1)) < np.where(is_image, 0.8, 0.5)[:, None]
     turn = np.where(upright, 0.0, rng.uniform(0, 2 * math.pi, (count, 6)))
     turn_fine = rng.uniform(0, 2 * math.pi, (count, 6))
     offset = rng.uniform(0, 2 * SIZE, (4, count, 6))
@@ -85,15 +85,15 @@ def draw_materials(
 
 
 def _contrasts(
-    rng: np.random.Generator, is_picture: NDArray[np.bool_], is_shell: NDArray[np.bool_]
+    rng: np.random.Generator, is_image: NDArray[np.bool_], is_shell: NDArray[np.bool_]
 ) -> Array:
     """How strongly each face shows its texture: (objects, 6)."""
     count = len(is_shell)
     contrast = np.exp(rng.uniform(np.log(0.5), np.log(2.2), (count, 1)))
-    plain = rng.random((count, 1)) < np.select([is_picture, is_shell], [0.0, 0.3], 0.14)[:, None]
+    plain = rng.random((count, 1)) < np.select([is_image, is_shell], [0.0, 0.3], 0.14)[:, None]
     faint = rng.uniform(0.05, 0.3, (count, 1)) * np.where(is_shell, 1.6, 1.0)[:, None]
     contrast = np.where(plain, faint, contrast)
-    contrast = np.where(is_picture[:, None], rng.uniform(1.5, 3.0, (count, 1)), contrast)
+    contrast = np.where(is_image[:, None], rng.uniform(1.5, 3.0, (count, 1)), contrast)
     contrast = np.tile(contrast, (1, 6))
     # Some walls are plain, all ceilings are, floors hardly ever.
     floor_contrast = np.exp(rng.uniform(np.log(0.3), np.log(1.8), count))

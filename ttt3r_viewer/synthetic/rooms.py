@@ -112,7 +112,7 @@ def draw_room(rng: np.random.Generator) -> Room:
     """A furnished room or chain of rooms."""
     room = Room()
     _draw_plan(rng, room)
-    _hang_pictures(rng, room)
+    _hang_images(rng, room)
     for space in range(len(room.is_door)):
         if not room.is_door[space]:
             _furnish(rng, room, space)
@@ -212,7 +212,7 @@ def _wall_place(
     return place, math.atan2(inward[1], inward[0]) - math.pi / 2
 
 
-def _hang_pictures(rng: np.random.Generator, room: Room) -> None:
+def _hang_images(rng: np.random.Generator, room: Room) -> None:
     """Pictures, windows and wall boards: thin boxes at eye height."""
     for space, door in enumerate(room.is_door):
         for _ in range(0 if door else int(rng.integers(1, 6))):

@@ -99,14 +99,14 @@ def render_shot(shot: Shot, height: int, width: int) -> tuple[Tensor, Tensor]:
     facing = toward_camera.abs_() / _length(direction)
     colour, glow = _colour(shot, row * 6 + face, u_m, v_m, depth, facing)
     colour = _with_skirting(shot, colour, owner, normal, place, depth)
-    pictures = [
+    images = [
         plane * torch.maximum(light, glow)
         for plane, light in zip(colour, _light(shot, place, normal), strict=True)
     ]
-    pictures = _expose(shot, torch.stack(pictures, dim=1), height, width)
+    images = _expose(shot, torch.stack(images, dim=1), height, width)
     frames = len(depth)
-    pictures = pictures.permute(0, 2, 1).reshape(frames, height, width, 3)
-    return pictures, depth.view(frames, height, width)
+    images = images.permute(0, 2, 1).reshape(frames, height, width, 3)
+    return images, depth.view(frames, height, width)
 
 
 def pixel_rays(
@@ -225,32 +225,32 @@ def _light(shot: Shot, place: Axes, normal: Axes) -> list[Tensor]:
     return light
 
 
-def _expose(shot: Shot, pictures: Tensor, height: int, width: int) -> Tensor:
+def _expose(shot: Shot, images: Tensor, height: int, width: int) -> Tensor:
     """Blur, vignetting, exposure, white balance and noise; (frames, 3, rays) in [0, 1]."""
-    device = pictures.device
+    device = images.device
     y = torch.linspace(-1, 1, height, device=device)[:, None]
     x = torch.linspace(-1, 1, width, device=device)
     corner = ((x * x + y * y) / 2).flatten()
     lens = torch.addcmul(corner.new_ones(1), shot.ambience[:, 4, None], corner, value=-1)
-    pictures = _blur(pictures, shot.ambience[:, 5], height, width)
-    brightness = pictures.mean(dim=(1, 2)).clamp_min(1e-3)
+    images = _blur(images, shot.ambience[:, 5], height, width)
+    brightness = images.mean(dim=(1, 2)).clamp_min(1e-3)
     gain = shot.sensor[:, 0] / 0.6 * (0.6 / brightness) ** 0.75
     scale = gain[:, None] * shot.sensor[:, 1:4]
-    pictures = pictures * lens[:, None] * scale[..., None]
+    images = images * lens[:, None] * scale[..., None]
     # A soft shoulder keeps what is brighter than white from becoming a flat patch at once.
-    shoulder = pictures.clamp_min(0.7).sub_(0.4).reciprocal_().mul_(-0.09).add_(1.0)
-    pictures = torch.minimum(pictures, shoulder)
-    noise = shot.noise.view_as(pictures)
-    return pictures.addcmul_(noise, shot.sensor[:, 4, None, None]).clamp_(0.0, 1.0)
+    shoulder = images.clamp_min(0.7).sub_(0.4).reciprocal_().mul_(-0.09).add_(1.0)
+    images = torch.minimum(images, shoulder)
+    noise = shot.noise.view_as(images)
+    return images.addcmul_(noise, shot.sensor[:, 4, None, None]).clamp_(0.0, 1.0)
 
 
-def _blur(pictures: Tensor, share: Tensor, height: int, width: int) -> Tensor:
+def _blur(images: Tensor, share: Tensor, height: int, width: int) -> Tensor:
     """A lens that gives each pixel's neighbours `share` (frames,) of it along x, then y."""
-    grid = pictures.view(-1, 3, height, width)
+    grid = images.view(-1, 3, height, width)
     side = share[:, None, None, None]
     for axis in (3, 2):
         size = grid.shape[axis]
         before = torch.cat([grid.narrow(axis, 0, 1), grid.narrow(axis, 0, size - 1)], axis)
         after = torch.cat([grid.narrow(axis, 1, size - 1), grid.narrow(axis, size - 1, 1)], axis)
         grid = torch.lerp(grid, before.add_(after).mul_(0.5), 2 * side)
-    return grid.view_as(pictures)
+    return grid.view_as(images)

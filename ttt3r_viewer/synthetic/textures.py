@@ -86,19 +86,19 @@ def _cells(rng: np.random.Generator) -> Picture:
         second = np.where(closer, nearest, np.minimum(second, distance))
         nearest = np.where(closer, distance, nearest)
         owner = np.where(closer, cell, owner)
-    picture = _palette(rng, count)[owner]
+    image = _palette(rng, count)[owner]
     border = np.sqrt(second) - np.sqrt(nearest) < rng.uniform(0.0, 6.0)
-    return np.where(border[..., None], _palette(rng, 1)[0], picture)
+    return np.where(border[..., None], _palette(rng, 1)[0], image)
 
 
-def _paint(picture: Picture, mask_box: tuple[int, int, int, int], mask: Picture, colour: Picture):
+def _paint(image: Picture, mask_box: tuple[int, int, int, int], mask: Picture, colour: Picture):
     """Blend a colour into a window (top, left, bottom, right) of the picture through a mask."""
     top, left, bottom, right = mask_box
-    window = picture[top:bottom, left:right]
-    picture[top:bottom, left:right] = window + (colour - window) * mask[..., None]
+    window = image[top:bottom, left:right]
+    image[top:bottom, left:right] = window + (colour - window) * mask[..., None]
 
 
-def _shape(rng: np.random.Generator, picture: Picture, half: tuple[float, float], colour: Picture):
+def _shape(rng: np.random.Generator, image: Picture, half: tuple[float, float], colour: Picture):
     """Paint one turned rectangle, ellipse or ring at a random place."""
     centre = rng.uniform(0, SIZE, 2)
     reach = math.hypot(*half)
@@ -115,21 +115,21 @@ def _shape(rng: np.random.Generator, picture: Picture, half: tuple[float, float]
         outside = (radius - 1) * min(half)
         if rng.random() < 0.3:
             outside = np.abs(outside) - 0.25 * min(half)
-    _paint(picture, (top, left, bottom, right), np.clip(0.5 - outside, 0, 1), colour)
+    _paint(image, (top, left, bottom, right), np.clip(0.5 - outside, 0, 1), colour)
 
 
 def _shapes(rng: np.random.Generator) -> Picture:
     """Overlapping rectangles, ellipses and rings of every size."""
     colours = _palette(rng, 24)
-    picture = np.broadcast_to(colours[0], (SIZE, SIZE, 3)).copy()
+    image = np.broadcast_to(colours[0], (SIZE, SIZE, 3)).copy()
     for _ in range(int(rng.integers(30, 160))):
         size = 3.0 * 25.0 ** (rng.random() ** 1.5)
         half = (size * rng.uniform(0.5, 1.2), size * rng.uniform(0.15, 1.0))
-        _shape(rng, picture, half, colours[rng.integers(24)])
-    return picture
+        _shape(rng, image, half, colours[rng.integers(24)])
+    return image
 
 
-def _stroke(picture: Picture, start: Picture, end: Picture, width: float, colour: Picture):
+def _stroke(image: Picture, start: Picture, end: Picture, width: float, colour: Picture):
     """Paint a straight stroke with round ends between two (row, column) places."""
     low = np.maximum(np.minimum(start, end) - width - 1, 0).astype(int)
     high = np.minimum(np.maximum(start, end) + width + 2, SIZE).astype(int)
@@ -139,21 +139,21 @@ def _stroke(picture: Picture, start: Picture, end: Picture, width: float, colour
     line = end - start
     share = np.clip((place - start) @ line / max(float(line @ line), 1e-6), 0, 1)
     distance = np.linalg.norm(place - start - share[..., None] * line, axis=-1)
-    _paint(picture, (*low, *high), np.clip(width - distance + 0.5, 0, 1), colour)
+    _paint(image, (*low, *high), np.clip(width - distance + 0.5, 0, 1), colour)
 
 
 def _scribbles(rng: np.random.Generator) -> Picture:
     """Wandering brush lines over a cloudy ground."""
-    picture = 0.5 * _marble(rng) + 0.5 * _palette(rng, 1)[0]
+    image = 0.5 * _marble(rng) + 0.5 * _palette(rng, 1)[0]
     for _ in range(int(rng.integers(10, 30))):
         place = rng.uniform(0, SIZE, 2)
         heading, colour, width = rng.uniform(0, 7), _palette(rng, 1)[0], rng.uniform(0.7, 5.0)
         for _ in range(int(rng.integers(5, 16))):
             heading += rng.normal(0, 0.7)
             step = rng.uniform(5, 24) * np.array([math.sin(heading), math.cos(heading)])
-            _stroke(picture, place, place + step, width, colour)
+            _stroke(image, place, place + step, width, colour)
             place = place + step
-    return picture
+    return image
 
 
 def _poster(rng: np.random.Generator) -> Picture:
@@ -162,11 +162,11 @@ def _poster(rng: np.random.Generator) -> Picture:
     first, last = _palette(rng, 1)[0], _palette(rng, 1)[0]
     angle = rng.uniform(0, 2 * math.pi)
     slope = (rows * math.sin(angle) + columns * math.cos(angle)) / SIZE * 0.7 + 0.5
-    picture = first + (last - first) * np.clip(slope, 0, 1)[..., None]
-    picture = np.ascontiguousarray(picture, dtype=np.float32)
+    image = first + (last - first) * np.clip(slope, 0, 1)[..., None]
+    image = np.ascontiguousarray(image, dtype=np.float32)
     for _ in range(int(rng.integers(4, 12))):
         size = rng.uniform(12, 60)
-        _shape(rng, picture, (size, size * rng.uniform(0.3, 1)), rng.uniform(0, 1, 3))
+        _shape(rng, image, (size, size * rng.uniform(0.3, 1)), rng.uniform(0, 1, 3))
     for _ in range(int(rng.integers(2, 7))):
         height = rng.uniform(4, 16)
         corner = rng.uniform(10, SIZE - 30, 2)
@@ -175,8 +175,8 @@ def _poster(rng: np.random.Generator) -> Picture:
             origin = corner + np.array([0.0, letter * height * 0.8])
             for _ in range(int(rng.integers(2, 4))):
                 ends = origin + rng.integers(0, 3, (2, 2)) * np.array([height / 2, height / 4])
-                _stroke(picture, ends[0], ends[1], max(height / 12, 0.6), ink)
-    return picture
+                _stroke(image, ends[0], ends[1], max(height / 12, 0.6), ink)
+    return image
 
 
 def _wood(rng: np.random.Generator) -> Picture:
@@ -195,7 +195,7 @@ def _wood(rng: np.random.Generator) -> Picture:
 
 def _tiles(rng: np.random.Generator) -> Picture:
     """Rows of bricks, tiles or book spines, each with a colour of its own."""
-    picture = np.broadcast_to(_palette(rng, 1)[0], (SIZE, SIZE, 3)).copy()
+    image = np.broadcast_to(_palette(rng, 1)[0], (SIZE, SIZE, 3)).copy()
     colours = _palette(rng, int(rng.integers(3, 40)))
     row_height, gap = rng.uniform(12, 64), rng.uniform(0, 3)
     width, spread = rng.uniform(8, 60), rng.uniform(0, 0.7)
@@ -205,12 +205,12 @@ def _tiles(rng: np.random.Generator) -> Picture:
         while left < SIZE:
             right = left + width * (1 + rng.uniform(-spread, spread))
             inside = slice(max(int(left + gap), 0), max(int(right), 0))
-            picture[int(top + gap) : int(top + row_height), inside] = colours[
+            image[int(top + gap) : int(top + row_height), inside] = colours[
                 rng.integers(len(colours))
             ]
             left = right
         top += row_height
-    return picture
+    return image
 
 
 _MAKERS: tuple[Callable[[np.random.Generator], Picture], ...] = (
@@ -228,11 +228,11 @@ _MAKERS: tuple[Callable[[np.random.Generator], Picture], ...] = (
 def make_texture(index: int) -> Picture:
     """Texture `index` of the bank; (SIZE, SIZE, 3), zero mean, the bank's common deviation."""
     rng = np.random.Generator(np.random.PCG64([417, index]))
-    picture = np.asarray(_MAKERS[index % len(_MAKERS)](rng), dtype=np.float32)
+    image = np.asarray(_MAKERS[index % len(_MAKERS)](rng), dtype=np.float32)
     dirt = fractal_noise(rng, rng.uniform(0.6, 1.6)) * rng.uniform(0.01, 0.08)
-    picture = picture + dirt
-    picture = picture - picture.mean(axis=(0, 1))
-    return np.clip(picture * (_DEVIATION / picture.std()), -0.6, 0.6).astype(np.float32)
+    image = image + dirt
+    image = image - image.mean(axis=(0, 1))
+    return np.clip(image * (_DEVIATION / image.std()), -0.6, 0.6).astype(np.float32)
 
 
 def bank_for(textures: NDArray[Any], device: torch.device) -> Tensor:

@@ -91,7 +91,7 @@ class FolderLock:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Write a file beside its final name, and put it there when it is complete.
 
     Raises `OutputError` where the disk does not take it; the file of before, if any, is then kept.

@@ -199,16 +199,14 @@ class RayCluster:
 
 
 @contextmanager
-def joined_cluster(
-    address: str, workers: int, complain: Callable[[str], None]
-) -> Iterator[RayCluster]:
+def joined_cluster(address: str, workers: int, warn: Callable[[str], None]) -> Iterator[RayCluster]:
     """A cluster that is left at the end; a line says so where its CPUs have to do the work.
 
     Raises `SettingsError` as `RayCluster` does.
     """
     with closing(RayCluster(address, workers)) as cluster:
         if not cluster.gpus:
-            complain(f"--ray {address}: the cluster has no GPU; its CPUs do the work")
+            warn(f"--ray {address}: the cluster has no GPU; its CPUs do the work")
         yield cluster
 
 

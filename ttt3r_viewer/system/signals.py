@@ -47,7 +47,7 @@ def no_interruption() -> Iterator[None]:
 
 
 @contextmanager
-def asked_to_end(tell: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
+def asked_to_end(on_progress: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
     """Take the first Ctrl-C and every SIGTERM for a wish, so that work can stop where it is whole;
     a second Ctrl-C raises `KeyboardInterrupt`.
 
@@ -60,7 +60,7 @@ def asked_to_end(tell: Callable[[], None] = lambda: None) -> Iterator[Callable[[
         asked.append(kind)
         if kind == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        tell()
+        on_progress()
 
     with _handled_by(hear, signal.SIGINT, signal.SIGTERM):
         yield lambda: bool(asked)

@@ -33,9 +33,9 @@ from ttt3r_viewer.viewer.server.address import free_port
 from ttt3r_viewer.viewer.server.gate import INNER_HOST, Gate
 from ttt3r_viewer.viewer.server.guest_views import GuestViews
 from ttt3r_viewer.viewer.server.twin import TwinView
-from ttt3r_viewer.viewer.server.viser_patch import mend_viser
+from ttt3r_viewer.viewer.server.viser_patch import patch_viser
 from ttt3r_viewer.viewer.view_settings import ViewControls
-from ttt3r_viewer.viewer.widgets import Repeater
+from ttt3r_viewer.viewer.widgets import Resender
 
 STOP_SEC = 0.5
 """viser waits up to six seconds for a browser's idle connections; nobody should."""
@@ -92,7 +92,7 @@ class Viewer:
         """Serve the page; raises ViewerServerError where host or port cannot be."""
         assert self._server is None, "the viewer has been started already"
         port = free_port(self._host, self._wanted_port)
-        mend_viser()
+        patch_viser()
         with quiet_console():
             # Only the gate gets there: viser itself lets everybody in.
             self._server = viser.ViserServer(
@@ -225,7 +225,7 @@ class Viewer:
             guided_cameras=GuidedCameras(server),
             twin=twin,
             guests=guests,
-            repeater=Repeater(server.gui),
+            repeater=Resender(server.gui),
             probe=server.gui.add_html(probe_html({})),
         )
 

@@ -29,7 +29,7 @@ from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.server.guest_views import GuestViews
 from ttt3r_viewer.viewer.server.twin import TwinView
 from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
-from ttt3r_viewer.viewer.widgets import Repeater, assign_changed
+from ttt3r_viewer.viewer.widgets import Resender, assign_changed
 
 TICK_SEC = 0.1
 FOLLOW_TICK_SEC = 0.04
@@ -61,7 +61,7 @@ class PageParts:
     guided_cameras: GuidedCameras
     twin: TwinView
     guests: GuestViews
-    repeater: Repeater
+    repeater: Resender
     probe: viser.GuiHtmlHandle
 
 

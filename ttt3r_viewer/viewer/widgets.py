@@ -18,7 +18,7 @@ def assign_changed(handle: Any, **properties: Any) -> None:
             setattr(handle, name, value)
 
 
-class Repeater:
+class Resender:
     """Tells all browsers the widgets' values again, one at a time.
 
     viser's page keeps one message for the whole panel while it waits (50 ms, or as long as it is

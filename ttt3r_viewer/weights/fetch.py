@@ -181,7 +181,7 @@ def gdown_download(url: str, part_path: Path) -> None:
 def fetch(
     name: str,
     *,
-    say: Callable[[str], None],
+    echo: Callable[[str], None],
     downloader: Downloader = gdown_download,
     url: str | None = None,
     cache_dir: Path | None = None,
@@ -202,11 +202,11 @@ def fetch(
     path, part = folder / release.file_name, folder / f"{release.file_name}.part"
     if path.exists():
         _check_size(release, path.stat().st_size, f"delete {path} and fetch again")
-        say(f"{name} is here already: {path}")
+        echo(f"{name} is here already: {path}")
         return path
-    say(LICENCE_NOTE)
+    echo(LICENCE_NOTE)
     _make_room(folder, release, part)
-    say(f"fetching {name} (about {release.size_about_bytes / 1e9:.1f} GB) to {path}")
+    echo(f"fetching {name} (about {release.size_about_bytes / 1e9:.1f} GB) to {path}")
     if not part.exists() or part.stat().st_size != release.size_bytes:
         _download(downloader, release.url if url is None else url, part, name)
     size = part.stat().st_size

@@ -38,7 +38,7 @@ DEPTH_FACTS = Facts(
     "all",
 )
 ODOMETRY_FACTS = Facts("KITTI odometry", DEPTH_FACTS.layout, ("poses",), "50:1000:50")
-_PICTURE = re.compile(r"(?P<drive>.+_sync)_image_(?P<number>\d+)_(?P<camera>image_0\d)\.png")
+_IMAGE = re.compile(r"(?P<drive>.+_sync)_image_(?P<number>\d+)_(?P<camera>image_0\d)\.png")
 _FPS = 10.0
 
 
@@ -92,20 +92,20 @@ class KittiDepth:
             folders = subfolders(gathered)
         for folder in folders:
             for name in list_folder(folder):
-                if match := _PICTURE.fullmatch(name):
+                if match := _IMAGE.fullmatch(name):
                     sequence = f"{match['drive']}_{match['camera']}"
                     yield sequence, int(match["number"]), folder / name
 
 
-def _depth_of(picture: Path) -> Path:
+def _depth_of(image: Path) -> Path:
     """The depth that belongs to a picture; in gathered copies it may have the picture's name."""
-    gathered = picture.parent.parent.name == "image_gathered"
+    gathered = image.parent.parent.name == "image_gathered"
     if gathered:
-        folder = picture.parents[2] / _IMAGES["image_gathered"] / picture.parent.name
+        folder = image.parents[2] / _IMAGES["image_gathered"] / image.parent.name
     else:
-        folder = picture.parents[1] / _IMAGES["image"]
-    official = re.sub(r"_sync_image_", "_sync_groundtruth_depth_", picture.name)
-    same = folder / picture.name
+        folder = image.parents[1] / _IMAGES["image"]
+    official = re.sub(r"_sync_image_", "_sync_groundtruth_depth_", image.name)
+    same = folder / image.name
     return same if gathered and same.exists() else folder / official
 
 
@@ -129,11 +129,11 @@ class KittiOdometry:
         """Pictures of the left colour camera, or of the left grey one where that is all."""
         folder = self.root / "sequences" / sequence
         colour = folder / "image_2"
-        pictures = colour if colour.is_dir() else folder / "image_0"
+        images = colour if colour.is_dir() else folder / "image_0"
         poses = read_ground_truth(self._poses(sequence))
         if not isinstance(poses, CountedPoses):
             raise EvaluationError(f"{poses.path}: wanted 12 numbers per line, a 3 x 4 matrix")
-        names = list_folder(pictures)
+        names = list_folder(images)
         times_file = folder / "times.txt"
         times = [number / _FPS for number in range(len(names))]
         if times_file.exists():
@@ -151,7 +151,7 @@ class KittiOdometry:
             TrueFrame(
                 name=names[index],
                 time_sec=times[index],
-                read_picture=partial(read_picture, pictures / names[index]),
+                read_picture=partial(read_picture, images / names[index]),
                 T_world_camera=poses.pose_of(index, times[index], names[index]),
             )
             for index in range(0, len(names), stride)[:most]

@@ -60,9 +60,9 @@ class SevenScenes:
     def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
         """Frames by number."""
         folder = self.root / sequence
-        pictures = [name for name in list_folder(folder) if name.endswith(_COLOR)]
+        images = [name for name in list_folder(folder) if name.endswith(_COLOR)]
         frames = []
-        for place, name in enumerate(pictures[::stride][:most]):
+        for place, name in enumerate(images[::stride][:most]):
             stem = name.removesuffix(_COLOR)
             pose = read_matrix(folder / f"{stem}.pose.txt", 4, 4)
             depth = folder / f"{stem}.depth.png"

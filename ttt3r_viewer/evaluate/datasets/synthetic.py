@@ -56,7 +56,7 @@ class SyntheticRooms:
         clip = render_clips(
             [int(sequence)], most, self.height, self.width, device="cpu", stride=stride
         )
-        pictures = (clip.images[0] * 255).round().byte().numpy()
+        images = (clip.images[0] * 255).round().byte().numpy()
         poses = clip.T_world_camera[0].double().numpy()
         focal_px = float(clip.focal_px[0])
         intrinsics = np.array(
@@ -67,12 +67,12 @@ class SyntheticRooms:
             TrueFrame(
                 name=f"room {sequence} frame {number * stride}",
                 time_sec=number * stride / FPS,
-                read_picture=partial(np.asarray, picture),
+                read_picture=partial(np.asarray, image),
                 T_world_camera=pose,
                 read_depth=partial(np.asarray, depth),
                 intrinsics=intrinsics,
             )
-            for number, (picture, pose, depth) in enumerate(
-                zip(pictures, poses, clip.depth[0].numpy(), strict=True)
+            for number, (image, pose, depth) in enumerate(
+                zip(images, poses, clip.depth[0].numpy(), strict=True)
             )
         )

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.film import camera_path
-from ttt3r_viewer.export.film.film import Film, find_tour, picture_count
+from ttt3r_viewer.export.film.film import Film, find_tour, image_count
 from ttt3r_viewer.export.film.footage import (
     FRUSTUM_COLOR,
     NOW_COLOR,
@@ -28,7 +28,7 @@ from ttt3r_viewer.export.film.footage import (
 )
 from ttt3r_viewer.export.film.render import Renderer
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import Tell, Thinning
+from ttt3r_viewer.export.thinning import OnProgress, Thinning
 from ttt3r_viewer.recording.tour import Tour, View
 
 GROWTH_SHARE = 0.85
@@ -38,24 +38,28 @@ GIF_FPS = 50
 GIF_COLORS = 256
 
 
-def export_mp4(path: Path, source: Source, thinning: Thinning, film: Film, tell: Tell) -> int:
+def export_mp4(
+    path: Path, source: Source, thinning: Thinning, film: Film, on_progress: OnProgress
+) -> int:
     """Write H.264 (yuv420p, so that all players take it); the number of pictures."""
-    return _export(path, source, thinning, film, tell, _write_mp4)
+    return _export(path, source, thinning, film, on_progress, _write_mp4)
 
 
-def export_gif(path: Path, source: Source, thinning: Thinning, film: Film, tell: Tell) -> int:
+def export_gif(
+    path: Path, source: Source, thinning: Thinning, film: Film, on_progress: OnProgress
+) -> int:
     """Write a GIF that runs for ever, with one palette for all pictures; their number.
 
     Raises `SettingsError` where it is faster than a GIF can be.
     """
     if film.fps > GIF_FPS:
         raise SettingsError(f"--fps {film.fps}: a GIF shows at most {GIF_FPS}; take fewer")
-    return _export(path, source, thinning, film, tell, _write_gif)
+    return _export(path, source, thinning, film, on_progress, _write_gif)
 
 
 def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
     """Where each picture is taken from."""
-    count = picture_count(film, tour)
+    count = image_count(film, tour)
     if tour is not None:
         return camera_path.along(tour, count)
     if film.path == "follow":
@@ -64,12 +68,12 @@ def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
     return camera_path.orbit(footage.points.positions_world, footage.cameras, count, aspect)
 
 
-def shown_at(footage: Footage, film: Film, picture: int, count: int) -> int:
+def shown_at(footage: Footage, film: Film, image: int, count: int) -> int:
     """How many frames a picture shows."""
     if not film.grow or count == 1:
         return len(footage.cameras)
     # The follower is where its frame is; the others have time to look at the whole.
-    share = picture / (count - 1) / (1 if film.path == "follow" else GROWTH_SHARE)
+    share = image / (count - 1) / (1 if film.path == "follow" else GROWTH_SHARE)
     return min(1 + int(share * (len(footage.cameras) - 1) + 1e-9), len(footage.cameras))
 
 
@@ -78,30 +82,30 @@ def _export(
     source: Source,
     thinning: Thinning,
     film: Film,
-    tell: Tell,
+    on_progress: OnProgress,
     write: Callable[[Path, Film, Footage, Iterator[NDArray[np.uint8]]], None],
 ) -> int:
     tour = find_tour(film, source)
-    count = picture_count(film, tour)
+    count = image_count(film, tour)
     read = 0
 
     def tell_reading(done: int, total: int) -> None:
         nonlocal read
         read = total
-        tell(done, total + count)
+        on_progress(done, total + count)
 
     footage = read_footage(source, thinning, tell_reading)
     views = views_of(footage, film, tour)
     renderer = Renderer(film.width, film.height, film.square_px, film.line_px)
 
-    def pictures() -> Iterator[NDArray[np.uint8]]:
+    def images() -> Iterator[NDArray[np.uint8]]:
         for number, view in enumerate(views):
             shown = shown_at(footage, film, number, count)
             lines = footage.past_cameras(0, shown), footage.newest_camera(shown)
             yield renderer.draw(view, footage.points_of(0, shown), *lines)
-            tell(read + number + 1, read + count)
+            on_progress(read + number + 1, read + count)
 
-    write(path, film, footage, pictures())
+    write(path, film, footage, images())
     return count
 
 
@@ -130,17 +134,17 @@ class Stream:
 
 
 def _write_mp4(
-    path: Path, film: Film, _footage: Footage, pictures: Iterator[NDArray[np.uint8]]
+    path: Path, film: Film, _footage: Footage, images: Iterator[NDArray[np.uint8]]
 ) -> None:
     with _stream(path, "mp4", "libx264", film) as stream:
         stream.video.pix_fmt = "yuv420p"
         stream.video.options = {"crf": "23", "preset": "veryfast"}
-        for number, picture in enumerate(pictures):
-            stream.add(av.VideoFrame.from_ndarray(picture, format="rgb24"), number)
+        for number, image in enumerate(images):
+            stream.add(av.VideoFrame.from_ndarray(image, format="rgb24"), number)
 
 
 def _write_gif(
-    path: Path, film: Film, footage: Footage, pictures: Iterator[NDArray[np.uint8]]
+    path: Path, film: Film, footage: Footage, images: Iterator[NDArray[np.uint8]]
 ) -> None:
     palette = _palette(footage.points.colors, Renderer.background)
     table = np.zeros((256, 4), np.uint8)
@@ -149,8 +153,8 @@ def _write_gif(
     table[:, 1:] = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
     with _stream(path, "gif", "gif", film) as stream:
         stream.video.pix_fmt = "pal8"
-        for number, picture in enumerate(pictures):
-            index = Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
+        for number, image in enumerate(images):
+            index = Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE)
             # Its annotation knows no palette.
             pair: Any = (np.asarray(index), table)
             stream.add(av.VideoFrame.from_ndarray(pair, format="pal8"), number)

@@ -97,7 +97,7 @@ def size_from_text(text: str) -> tuple[int, int]:
 
 def film_bytes(film: Film, source: Source, per_pixel: float) -> int:
     """How much room a film takes at most. Raises `SettingsError` where its tour cannot be read."""
-    count = picture_count(film, find_tour(film, source))
+    count = image_count(film, find_tour(film, source))
     return round(count * film.width * film.height * per_pixel) + CONTAINER_BYTES
 
 
@@ -115,7 +115,7 @@ def find_tour(film: Film, source: Source) -> Tour | None:
     return read_tour(path)
 
 
-def picture_count(film: Film, tour: Tour | None) -> int:
+def image_count(film: Film, tour: Tour | None) -> int:
     """How many pictures a film has; at least one."""
     seconds = film.seconds or (tour.duration_sec if tour is not None else 0) or SECONDS
     return max(1, round(seconds * film.fps))

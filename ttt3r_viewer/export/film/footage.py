@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.errors import ArchiveError
+from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.export.film.render import Lines, Points
 from ttt3r_viewer.export.formats.glb import FRUSTUM_SHARE, frustum_lines
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import Tell, Thinning, chosen_points
+from ttt3r_viewer.export.thinning import OnProgress, Thinning, chosen_points
 from ttt3r_viewer.types import Camera
 
 MOST_FRUSTA = 60
@@ -53,13 +53,13 @@ class Footage:
         return Lines(ends, _colors(NOW_COLOR, len(ends)))
 
 
-def read_footage(source: Source, thinning: Thinning, tell: Tell) -> Footage:
-    """Read the chosen points of all frames. Raises `ArchiveError` where there is none."""
+def read_footage(source: Source, thinning: Thinning, on_progress: OnProgress) -> Footage:
+    """Read the chosen points of all frames. Raises `RecordingError` where there is none."""
     positions: list[NDArray[np.float32]] = []
     colors: list[NDArray[np.uint8]] = []
     cameras: list[Camera] = []
     depths: list[float] = []
-    for chosen in chosen_points(source, thinning, tell):
+    for chosen in chosen_points(source, thinning, on_progress):
         positions.append(chosen.points_world.astype(np.float32))
         colors.append(chosen.colors)
         cameras.append(chosen.result.camera)
@@ -67,7 +67,7 @@ def read_footage(source: Source, thinning: Thinning, tell: Tell) -> Footage:
             depths.append(float(np.median(np.abs(chosen.points_camera[:, 2]))))
     if not depths:
         why = "; ".join(source.notes) or "no point is finite"
-        raise ArchiveError(f"{source.archive.path}: nothing to show: {why}")
+        raise RecordingError(f"{source.archive.path}: nothing to show: {why}")
     ends = np.cumsum([len(one) for one in colors])
     points = Points(np.concatenate(positions), np.concatenate(colors))
     return Footage(points, ends, cameras, max(float(np.median(depths)), 1e-6))

@@ -66,7 +66,7 @@ class Renderer:
             samples, number = self._along(ends, focal_px)
             colors = np.concatenate([one.colors for one in lines])[number]
             np.minimum(buffer, self._squares(samples, colors, focal_px, self.line_px), out=buffer)
-        return self._picture(buffer)
+        return self._image(buffer)
 
     def _squares(
         self,
@@ -117,7 +117,7 @@ class Renderer:
         samples = np.concatenate((xy / focal_px, np.ones_like(u)), axis=1) / inverse
         return samples.astype(np.float32), number[line]
 
-    def _picture(self, buffer: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    def _image(self, buffer: NDArray[np.uint64]) -> NDArray[np.uint8]:
         packed = buffer.astype(np.uint32)
         packed[buffer == EMPTY] = _packed(np.array([self.background], np.uint8))[0]
         shifts = np.array([16, 8, 0], np.uint32)

@@ -20,7 +20,7 @@ from ttt3r_viewer.export.film.film import MOST_STEPS, SECONDS, Film
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.film.render import Lines
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import Tell, Thinning
+from ttt3r_viewer.export.thinning import OnProgress, Thinning
 
 REST_SEC = 2.0
 """The whole cloud is seen so long before the recording begins again."""
@@ -28,18 +28,22 @@ POINT_SHARE = 0.004
 """Side of a point as a share of the scene's median depth."""
 
 
-def export_viser(path: Path, source: Source, thinning: Thinning, film: Film, tell: Tell) -> int:
+def export_viser(
+    path: Path, source: Source, thinning: Thinning, film: Film, on_progress: OnProgress
+) -> int:
     """Write a `.viser` recording; the number of points."""
-    return _export(path, source, thinning, film, tell, StateSerializer.serialize)
+    return _export(path, source, thinning, film, on_progress, StateSerializer.serialize)
 
 
-def export_html(path: Path, source: Source, thinning: Thinning, film: Film, tell: Tell) -> int:
+def export_html(
+    path: Path, source: Source, thinning: Thinning, film: Film, on_progress: OnProgress
+) -> int:
     """Write a page with the recording in it, which opens from disk; the number of points."""
 
     def page(serializer: StateSerializer) -> bytes:
         return serializer.as_html(dark_mode=True).encode("utf-8")
 
-    return _export(path, source, thinning, film, tell, page)
+    return _export(path, source, thinning, film, on_progress, page)
 
 
 @contextlib.contextmanager
@@ -58,7 +62,7 @@ def _export(
     source: Source,
     thinning: Thinning,
     film: Film,
-    tell: Tell,
+    on_progress: OnProgress,
     encode: Callable[[StateSerializer], bytes],
 ) -> int:
     steps, reading = 0, 0
@@ -66,7 +70,7 @@ def _export(
     def tell_reading(done: int, total: int) -> None:
         nonlocal steps, reading
         steps, reading = min(total, MOST_STEPS), total
-        tell(done, total + steps + 1)
+        on_progress(done, total + steps + 1)
 
     footage = read_footage(source, thinning, tell_reading)
     last = np.unique(np.linspace(0, len(footage.cameras), steps + 1).round().astype(int))[1:]
@@ -78,11 +82,11 @@ def _export(
             first = int(last[number - 1]) if number else 0
             _add_step(server, footage, number, first, int(shown))
             serializer.insert_sleep(pause_sec)
-            tell(reading + number + 1, reading + steps + 1)
+            on_progress(reading + number + 1, reading + steps + 1)
         serializer.insert_sleep(REST_SEC)
         content = encode(serializer)
     path.write_bytes(content)
-    tell(reading + steps + 1, reading + steps + 1)
+    on_progress(reading + steps + 1, reading + steps + 1)
     return len(footage.points.colors)
 
 

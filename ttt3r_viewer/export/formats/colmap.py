@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.export.conventions import CORNER_PX, Pinhole, colmap_pose, prepared_pinhole
+from ttt3r_viewer.export.images import image_name, write_png
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.pictures import picture_name, write_png
-from ttt3r_viewer.export.thinning import ChosenPoints, Tell, Thinning, chosen_points
+from ttt3r_viewer.export.thinning import ChosenPoints, OnProgress, Thinning, chosen_points
 
 OWN = (
     *(f"sparse/0/{name}.{kind}" for name in ("cameras", "images", "points3D") for kind in
@@ -45,7 +45,7 @@ POINT = np.dtype(
 """A point that one image sees."""
 
 
-def export_colmap(folder: Path, source: Source, thinning: Thinning, tell: Tell) -> int:
+def export_colmap(folder: Path, source: Source, thinning: Thinning, on_progress: OnProgress) -> int:
     """Write model and pictures, holding one frame at a time; the number of points.
 
     Every frame has its own PINHOLE camera, because its focal length is its own. Each point is seen
@@ -58,12 +58,12 @@ def export_colmap(folder: Path, source: Source, thinning: Thinning, tell: Tell) 
         open_model(folder / "sparse" / "0") as model,
         (folder / "image_list.txt").open("w") as names,
     ):
-        for chosen in chosen_points(source, thinning, tell):
+        for chosen in chosen_points(source, thinning, on_progress):
             result = chosen.result
             if result.camera.focal_px <= 0:
                 source.leave_out(f"frame {result.sequence}: it has no focal length")
                 continue
-            name = picture_name(result.sequence)
+            name = image_name(result.sequence)
             write_png(folder / "images" / name, result.image)
             names.write(f"{name}\n")
             model.add(name, chosen)

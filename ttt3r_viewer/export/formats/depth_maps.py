@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from ttt3r_viewer.export.conventions import depth_mm, prepared_pinhole
+from ttt3r_viewer.export.images import image_name, write_png
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.pictures import picture_name, write_png
-from ttt3r_viewer.export.thinning import Tell
+from ttt3r_viewer.export.thinning import OnProgress
 from ttt3r_viewer.types import FrameResult
 
 FOLDERS = ("depth", "conf", "color", "camera")
 OWN = ("depth/*.npy", "depth/*.png", "conf/*.npy", "color/*.png", "camera/*.npz")
 
 
-def export_depth(folder: Path, source: Source, tell: Tell) -> int:
+def export_depth(folder: Path, source: Source, on_progress: OnProgress) -> int:
     """Write `depth/000000.npy` and so on, numbered as in the session; the number of frames.
 
     `depth` (height, width) float32 is z in the camera's frame, as the network said it, `conf`
@@ -28,12 +28,12 @@ def export_depth(folder: Path, source: Source, tell: Tell) -> int:
     """
     for name in FOLDERS:
         (folder / name).mkdir()
-    tell(0, len(source))
+    on_progress(0, len(source))
     done = 0
     for result in source.frames():
         _write_frame(folder, result)
         done += 1
-        tell(done, len(source))
+        on_progress(done, len(source))
     return done
 
 
@@ -43,12 +43,12 @@ def depth_bytes(pixels: int, frames: int) -> int:
 
 
 def _write_frame(folder: Path, result: FrameResult) -> None:
-    stem, picture = f"{result.sequence:06d}", picture_name(result.sequence)
+    stem, image = f"{result.sequence:06d}", image_name(result.sequence)
     depth = result.points_camera[..., 2].astype(np.float32)
     np.save(folder / "depth" / f"{stem}.npy", depth)
-    write_png(folder / "depth" / picture, depth_mm(depth))
+    write_png(folder / "depth" / image, depth_mm(depth))
     np.save(folder / "conf" / f"{stem}.npy", result.confidence.astype(np.float32))
-    write_png(folder / "color" / picture, result.image)
+    write_png(folder / "color" / image, result.image)
     np.savez(
         folder / "camera" / f"{stem}.npz",
         pose=result.camera.T_world_camera,

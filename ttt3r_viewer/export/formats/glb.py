@@ -18,7 +18,7 @@ from ttt3r_viewer.export.conventions import (
 )
 from ttt3r_viewer.export.formats.gltf import LINES, POINTS, TRIANGLES, Gltf
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import ChosenPoints, Tell, Thinning, chosen_points
+from ttt3r_viewer.export.thinning import ChosenPoints, OnProgress, Thinning, chosen_points
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.types import Camera
 
@@ -46,12 +46,12 @@ class _Parts:
     vertices: int = 0
 
 
-def export_glb(path: Path, source: Source, thinning: Thinning, tell: Tell) -> int:
+def export_glb(path: Path, source: Source, thinning: Thinning, on_progress: OnProgress) -> int:
     """Write the chosen points; how many. The root node turns our world to glTF's, whose y is up."""
-    return _write(path, chosen_points(source, thinning, tell), lambda _: None)
+    return _write(path, chosen_points(source, thinning, on_progress), lambda _: None)
 
 
-def export_glb_mesh(path: Path, source: Source, thinning: Thinning, tell: Tell) -> int:
+def export_glb_mesh(path: Path, source: Source, thinning: Thinning, on_progress: OnProgress) -> int:
     """Write a mesh of every frame's depth, without triangles over gaps; the number of vertices.
 
     Where its vertices were too many, fewer pixels are taken.
@@ -60,7 +60,9 @@ def export_glb_mesh(path: Path, source: Source, thinning: Thinning, tell: Tell) 
     if most is not None:
         stride = max(stride, math.ceil(math.sqrt(source.pixel_count() / most)))
     whole = replace(thinning, pixel_stride=stride, max_points=None)
-    return _write(path, chosen_points(source, whole, tell), lambda one: triangles_of(one, stride))
+    return _write(
+        path, chosen_points(source, whole, on_progress), lambda one: triangles_of(one, stride)
+    )
 
 
 def triangles_of(chosen: ChosenPoints, stride: int) -> NDArray[np.uint32]:

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from ttt3r_viewer.export.conventions import Pinhole, opengl_pose, prepared_pinhole
+from ttt3r_viewer.export.images import image_name, write_png
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.pictures import picture_name, write_png
-from ttt3r_viewer.export.thinning import Tell
+from ttt3r_viewer.export.thinning import OnProgress
 
 OWN = ("transforms.json", "images/*.png")
 AABB_SCALE = 16
 """Side of the box in which instant-ngp looks for the scene; a room and its surroundings fit."""
 
 
-def export_nerf(folder: Path, source: Source, tell: Tell) -> int:
+def export_nerf(folder: Path, source: Source, on_progress: OnProgress) -> int:
     """Write a folder to train on; the number of frames.
 
     The world is that of all our exports (y down). Each frame has its own intrinsics; those at the
@@ -28,10 +28,10 @@ def export_nerf(folder: Path, source: Source, tell: Tell) -> int:
     (folder / "images").mkdir()
     frames: list[dict[str, Any]] = []
     cameras: list[Pinhole] = []
-    tell(0, len(source))
+    on_progress(0, len(source))
     for done, result in enumerate(source.frames(), 1):
         if result.camera.focal_px > 0:
-            name = f"images/{picture_name(result.sequence)}"
+            name = f"images/{image_name(result.sequence)}"
             write_png(folder / name, result.image)
             pinhole = prepared_pinhole(result.camera).from_corner()
             cameras.append(pinhole)
@@ -44,7 +44,7 @@ def export_nerf(folder: Path, source: Source, tell: Tell) -> int:
             )
         else:
             source.leave_out(f"frame {result.sequence}: it has no focal length")
-        tell(done, len(source))
+        on_progress(done, len(source))
     (folder / "transforms.json").write_bytes(transforms_json(cameras, frames))
     return len(frames)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import Tell, Thinning, chosen_points
+from ttt3r_viewer.export.thinning import OnProgress, Thinning, chosen_points
 from ttt3r_viewer.scene.store import FramePoints
-from ttt3r_viewer.system.files import whole_file
+from ttt3r_viewer.system.files import atomic_write
 
 _FIELDS = {
     "x": "float",
@@ -38,7 +38,7 @@ def write_ply(path: Path, clouds: Sequence[FramePoints]) -> int:
     weights), red green blue, confidence.
     """
     count = sum(len(cloud) for cloud in clouds)
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(_header(count, _FIELDS))
         for cloud in clouds:
             vertices = np.empty(len(cloud), VERTEX)
@@ -49,12 +49,12 @@ def write_ply(path: Path, clouds: Sequence[FramePoints]) -> int:
     return count
 
 
-def export_ply(path: Path, source: Source, thinning: Thinning, tell: Tell) -> int:
+def export_ply(path: Path, source: Source, thinning: Thinning, on_progress: OnProgress) -> int:
     """Write a session's points as `write_ply` does, with `frame`, holding one frame at a time."""
     count = 0
     with path.open("wb") as file:
         file.write(_header(0, _FRAME_FIELDS, fixed_length=True))
-        for chosen in chosen_points(source, thinning, tell):
+        for chosen in chosen_points(source, thinning, on_progress):
             vertices = np.empty(len(chosen), FRAME_VERTEX)
             vertices["x"], vertices["y"], vertices["z"] = chosen.points_world.T
             vertices["red"], vertices["green"], vertices["blue"] = chosen.colors.T

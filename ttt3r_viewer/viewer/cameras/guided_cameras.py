@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.recording.tour import Tour
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
-from ttt3r_viewer.viewer.cameras.throttle import TURN_SEC, Turns
+from ttt3r_viewer.viewer.cameras.throttle import TURN_SEC, CameraThrottle
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 ORBIT_SEC = 48.0
@@ -149,7 +149,7 @@ class _Guided:
 
     start: GuidedView
     since_sec: float
-    turns: Turns
+    turns: CameraThrottle
     answered: bool = False
     """It has been where it was put; what it said before is where it was."""
     taken: bool = False
@@ -262,7 +262,9 @@ class GuidedCameras:
             start = GuidedView(
                 camera.position, camera.look_at, camera.up_direction, float(camera.fov)
             )
-            one = self._guided[client_id] = _Guided(start, now_sec, Turns(now_sec + TURN_SEC))
+            one = self._guided[client_id] = _Guided(
+                start, now_sec, CameraThrottle(now_sec + TURN_SEC)
+            )
             self._sent.append(start.position)
         if one.taken or one.turns.left_alone(now_sec):
             return

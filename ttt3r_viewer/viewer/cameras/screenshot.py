@@ -28,10 +28,10 @@ def picture_size(width: int, height: int) -> tuple[int, int]:
     return max(round(width * factor), 1), max(round(height * factor), 1)
 
 
-def on_background(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def on_background(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay a picture (height, width, 4) RGBA on the page's background; gives (height, width, 3)."""
-    share = picture[..., 3:].astype(np.float32) / 255
-    laid = share * picture[..., :3] + (1 - share) * np.array(BACKGROUND, np.float32)
+    share = image[..., 3:].astype(np.float32) / 255
+    laid = share * image[..., :3] + (1 - share) * np.array(BACKGROUND, np.float32)
     return laid.round().astype(np.uint8)
 
 
@@ -56,9 +56,9 @@ class Screenshots:
     def _take(self, client: viser.ClientHandle, name: str) -> None:
         try:
             width, height = picture_size(client.camera.image_width, client.camera.image_height)
-            picture = client.get_render(height, width, transport_format="png", timeout=WAIT_SEC)
+            image = client.get_render(height, width, transport_format="png", timeout=WAIT_SEC)
             file = io.BytesIO()
-            Image.fromarray(on_background(picture)).save(file, "png")
+            Image.fromarray(on_background(image)).save(file, "png")
             client.send_file_download(name, file.getvalue(), save_immediately=True)
         except (RuntimeError, TimeoutError, ValueError, MemoryError) as error:
             # A browser that was closed meanwhile is told nothing, and that is right.

@@ -12,14 +12,14 @@ TURN_SEC = 1.5
 """So long a browser is guided at least before it is asked how fast it draws."""
 SLOW_SEC = 0.1
 """One that takes longer over a picture has views on its table at each: they come every 0.04 s."""
-ALONE_PICTURES = 3
+ALONE_IMAGES = 3
 """A slow one is left alone for so many of its pictures; the first still has a view before it."""
 LONGEST_ALONE_SEC = 3.0
 """But for no longer: one whose tab was hidden seems to have drawn one picture all the while."""
 
 
 @dataclass
-class Turns:
+class CameraThrottle:
     """Whose turn it is with one browser's view: the program's, or the person's before it."""
 
     ends_sec: float
@@ -49,6 +49,6 @@ class Turns:
 
     def _pause_sec(self) -> float:
         """How long the browser shall be left alone, by how fast it drew in this turn; 0: not."""
-        picture_sec = (self.last_sec - self.first_sec) / (self.answers - 1)
-        slow = picture_sec > SLOW_SEC
-        return min(ALONE_PICTURES * picture_sec, LONGEST_ALONE_SEC) if slow else 0.0
+        image_sec = (self.last_sec - self.first_sec) / (self.answers - 1)
+        slow = image_sec > SLOW_SEC
+        return min(ALONE_IMAGES * image_sec, LONGEST_ALONE_SEC) if slow else 0.0

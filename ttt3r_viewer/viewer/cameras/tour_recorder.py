@@ -11,7 +11,7 @@ from ttt3r_viewer.recording.tour import TOUR_FILE, Keyframe, Tour, read_tour, wr
 NOT_KEPT = "Kept only until the program ends: name a folder with --output to keep it."
 
 
-class TourBook:
+class TourRecorder:
     """The keyframes, saved whole after every change. Callbacks, all on one loop, change it."""
 
     def __init__(self, folder: Path | None) -> None:

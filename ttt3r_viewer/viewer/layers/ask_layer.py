@@ -51,7 +51,7 @@ def chosen_points(found: Expectation, hidden_percent: float, most: int) -> Expec
     usable = random_subset(usable, most, np.random.default_rng(found.sequence))
     return ExpectedPoints(
         transform_points(found.camera.T_world_camera, points[usable]).astype(np.float32),
-        found.picture.reshape(-1, 3)[usable],
+        found.image.reshape(-1, 3)[usable],
         confidence[usable],
     )
 

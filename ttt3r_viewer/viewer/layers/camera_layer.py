@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
 from ttt3r_viewer.scene.budget import Layout
-from ttt3r_viewer.scene.store import LaneScene, SeenFrame
+from ttt3r_viewer.scene.store import FrameSummary, LaneScene
 from ttt3r_viewer.types import Camera
 from ttt3r_viewer.viewer.layers.colors import PLASMA, RGB, apply_color_map, frame_share, line_colors
 from ttt3r_viewer.viewer.view_settings import ViewSettings
@@ -87,7 +87,7 @@ class CameraLayer:
             thickness=2.5,
             thickness_units="screen",
             color=self._color or LIVE_COLOR,
-            image=frame.picture,
+            image=frame.image,
             wxyz=quaternion_wxyz_from_matrix(camera.T_world_camera[:3, :3]),
             position=camera.T_world_camera[:3, 3],
         )
@@ -135,7 +135,7 @@ def camera_colors(frames: NDArray[np.intp], layout: Layout, color: RGB | None) -
 
 
 def path_segments(
-    frames: Sequence[SeenFrame], layout: Layout, color: RGB | None = None
+    frames: Sequence[FrameSummary], layout: Layout, color: RGB | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Give the line through the camera centres: points and colours (segments, 2, 3)."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, PATH_POINTS).astype(np.intp))
@@ -146,7 +146,7 @@ def path_segments(
 
 
 def past_frusta(
-    frames: Sequence[SeenFrame], layout: Layout, color: RGB | None = None
+    frames: Sequence[FrameSummary], layout: Layout, color: RGB | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Give small pyramids of chosen frames: points and colours (8 * cameras, 2, 3)."""
     chosen = spaced_frames(frames, PAST_SPACING * layout.median_depth)
@@ -160,7 +160,7 @@ def past_frusta(
     )
 
 
-def spaced_frames(frames: Sequence[SeenFrame], spacing: float) -> NDArray[np.intp]:
+def spaced_frames(frames: Sequence[FrameSummary], spacing: float) -> NDArray[np.intp]:
     """Choose the first frame, and each that is at least `spacing` from the one chosen before."""
     centers = np.stack([frame.camera.T_world_camera[:3, 3] for frame in frames])
     chosen = [0]

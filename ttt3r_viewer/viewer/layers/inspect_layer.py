@@ -115,7 +115,7 @@ def point_on_ray(
     return int(near[along[near].argmin()])
 
 
-def patch_on_picture(
+def patch_on_image(
     origin: ArrayLike, direction: ArrayLike, camera: Camera, depth: float, rows: int, columns: int
 ) -> tuple[int, float] | None:
     """Give where a ray meets the picture that stands `depth` in front of a camera, if it does.
@@ -208,9 +208,7 @@ class InspectLayer:
         colors = color_map(values[patches[known]], robust_scale(values))
         self._send("map", lane, points, colors, COLORED_SIZE * point_size)
 
-    def show_picture(
-        self, lane: int, picture: NDArray[np.uint8], camera: Camera, depth: float
-    ) -> None:
+    def show_image(self, lane: int, image: NDArray[np.uint8], camera: Camera, depth: float) -> None:
         """Cover the picture that the shown camera has, `depth` in front of it, with another."""
         node = f"/lanes/{lane}/inspect_picture"
         if "picture" in self._handles and self._handles["picture"].name != node:
@@ -220,14 +218,14 @@ class InspectLayer:
         T_world_camera = camera.T_world_camera
         self._handles["picture"] = self._server.scene.add_image(
             node,
-            picture,
+            image,
             render_width=height * camera.aspect,
             render_height=height,
             wxyz=quaternion_wxyz_from_matrix(T_world_camera[:3, :3]),
             position=T_world_camera[:3, 3] + nearer * T_world_camera[:3, 2],
         )
 
-    def hide_picture(self) -> None:
+    def hide_image(self) -> None:
         """Let the shown camera have its own picture."""
         self._remove("picture")
 

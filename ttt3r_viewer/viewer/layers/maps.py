@@ -83,24 +83,24 @@ def enlarge(values: NDArray, rows: int, columns: int) -> NDArray:
 
 
 def outline(
-    picture: Picture, cells: Iterable[int], rows: int, columns: int, color: RGB, thick: int = 2
+    image: Picture, cells: Iterable[int], rows: int, columns: int, color: RGB, thick: int = 2
 ) -> None:
     """Draw a frame inside each of the cells, counted row by row, of a grid over the picture."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     for cell in cells:
         row, column = divmod(int(cell), columns)
         top, bottom = row * height // rows, (row + 1) * height // rows
         left, right = column * width // columns, (column + 1) * width // columns
         thin = max(min(thick, (bottom - top) // 3, (right - left) // 3), 1)
-        picture[top : top + thin, left:right] = color
-        picture[bottom - thin : bottom, left:right] = color
-        picture[top:bottom, left : left + thin] = color
-        picture[top:bottom, right - thin : right] = color
+        image[top : top + thin, left:right] = color
+        image[bottom - thin : bottom, left:right] = color
+        image[top:bottom, left : left + thin] = color
+        image[top:bottom, right - thin : right] = color
 
 
-def with_color_bar(picture: Picture, scale: Scale, unit: str) -> Picture:
+def with_color_bar(image: Picture, scale: Scale, unit: str) -> Picture:
     """Put the colours below the picture, with the number at either end and the unit between."""
-    width = picture.shape[1]
+    width = image.shape[1]
     height = GAP_PX + BAR_PX + GAP_PX // 2 + TEXT_PX + GAP_PX
     legend = Image.new("RGB", (width, height), BACKGROUND)
     ramp = apply_color_map(np.linspace(0.0, 1.0, width), VIRIDIS)
@@ -111,12 +111,12 @@ def with_color_bar(picture: Picture, scale: Scale, unit: str) -> Picture:
     draw.text((3, y), low, TEXT_COLOR, font)
     draw.text((width - 3, y), high, TEXT_COLOR, font, anchor="ra")
     draw.text((width // 2, y), unit, TEXT_COLOR, font, anchor="ma")
-    return np.concatenate([picture, np.asarray(legend)])
+    return np.concatenate([image, np.asarray(legend)])
 
 
-def beside_color_bar(picture: Picture, scale: Scale, unit: str) -> Picture:
+def beside_color_bar(image: Picture, scale: Scale, unit: str) -> Picture:
     """Put the colours to the right of a narrow picture, the largest number at the top."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     legend = Image.new("RGB", (WIDTH_PX - width, height), BACKGROUND)
     ramp = apply_color_map(np.linspace(1.0, 0.0, height), VIRIDIS)
     legend.paste(Image.fromarray(np.repeat(ramp[:, None], BAR_PX, axis=1)), (GAP_PX, 0))
@@ -127,13 +127,13 @@ def beside_color_bar(picture: Picture, scale: Scale, unit: str) -> Picture:
     draw.text((x, height - 3), low, TEXT_COLOR, font, anchor="ls")
     words = "\n".join(textwrap.wrap(unit, 13))
     draw.multiline_text((x, height // 2), words, TEXT_COLOR, font, anchor="lm")
-    return np.concatenate([picture, np.asarray(legend)], axis=1)
+    return np.concatenate([image, np.asarray(legend)], axis=1)
 
 
-def png(picture: Picture) -> bytes:
+def png(image: Picture) -> bytes:
     """Encode a picture."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
+    Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
@@ -147,10 +147,10 @@ def state_picture(
     grid = on_grid(values, columns)
     rows, scale = len(grid), robust_scale(values)
     cell = max(STATE_PX // max(columns, rows), 1)
-    picture = enlarge(color_map(grid, scale), rows * cell, columns * cell)
-    outline(picture, lit, rows, columns, PATCH_COLOR)
-    outline(picture, (token,), rows, columns, TOKEN_COLOR, 3)
-    return beside_color_bar(picture, scale, unit)
+    image = enlarge(color_map(grid, scale), rows * cell, columns * cell)
+    outline(image, lit, rows, columns, PATCH_COLOR)
+    outline(image, (token,), rows, columns, TOKEN_COLOR, 3)
+    return beside_color_bar(image, scale, unit)
 
 
 def picture_height(aspect: float) -> int:
@@ -158,8 +158,8 @@ def picture_height(aspect: float) -> int:
     return round(WIDTH_PX / aspect)
 
 
-def overlay_picture(
-    picture: Picture,
+def overlay_image(
+    image: Picture,
     values: Floats | None,
     opacity: float,
     unit: str,
@@ -173,8 +173,8 @@ def overlay_picture(
     `patches` are the rows and columns of the patch grid, on which the cells in `top` are framed in
     the token's colour and `picked` in its own.
     """
-    height = picture_height(picture.shape[1] / picture.shape[0])
-    wide = Image.fromarray(picture).resize((WIDTH_PX, height), Image.Resampling.BILINEAR)
+    height = picture_height(image.shape[1] / image.shape[0])
+    wide = Image.fromarray(image).resize((WIDTH_PX, height), Image.Resampling.BILINEAR)
     result = np.array(wide)
     scale = (0.0, 1.0)
     if values is not None:
@@ -283,13 +283,13 @@ def history_picture(
     varied = np.ptp(shown, axis=0) > 0
     scale = robust_scale(shown[:, varied] if varied.any() else shown)
     height = rows * max(HISTORY_ROWS // rows, 1)
-    picture = enlarge(color_map(shown, scale), height, max(WIDTH_PX, columns))
-    width = picture.shape[1]
+    image = enlarge(color_map(shown, scale), height, max(WIDTH_PX, columns))
+    width = image.shape[1]
     row = int(np.flatnonzero(order == token)[0]) // group
     column = min(position // history.stretch, columns - 1)
-    picture[(2 * row + 1) * height // (2 * rows)] = TOKEN_COLOR
-    picture[:, (2 * column + 1) * width // (2 * columns)] = PATCH_COLOR
-    return with_color_bar(picture, scale, unit)
+    image[(2 * row + 1) * height // (2 * rows)] = TOKEN_COLOR
+    image[:, (2 * column + 1) * width // (2 * columns)] = PATCH_COLOR
+    return with_color_bar(image, scale, unit)
 
 
 def histogram_steps(

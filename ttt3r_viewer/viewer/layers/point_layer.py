@@ -14,8 +14,8 @@ from typing import Literal
 
 import viser
 
-from ttt3r_viewer.errors import ArchiveError
-from ttt3r_viewer.recording.reader import Archive
+from ttt3r_viewer.errors import RecordingError
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, MAX_CHUNKS, Layout, frames_per_chunk_for
 from ttt3r_viewer.scene.store import FramePoints, LaneScene, thin_points
 from ttt3r_viewer.viewer.layers.chunks import Cloud, chunk_clouds, confident_cloud
@@ -107,7 +107,7 @@ class PointLayer:
         position: int,
         now_sec: float,
         point_size: float,
-        archive: Archive | None,
+        archive: Recording | None,
     ) -> None:
         """Send what changed, within this tick's share, and show what the settings ask for.
 
@@ -171,7 +171,7 @@ class PointLayer:
         settings: ViewSettings,
         position: int,
         now_sec: float,
-        archive: Archive | None,
+        archive: Recording | None,
     ) -> None:
         """Show the newest frame, densely once it stays, or the one frame that was asked for."""
         layout = lane.layout
@@ -204,11 +204,11 @@ class PointLayer:
             cloud = self._confident_cloud([points], position, layout, settings)
             self._send_single("live", key, cloud)
 
-    def _archived_points(self, archive: Archive, lane: LaneScene, position: int) -> FramePoints:
+    def _archived_points(self, archive: Recording, lane: LaneScene, position: int) -> FramePoints:
         """Give a frame's points from its full result; the kept ones where that cannot be read."""
         try:
             result = archive.lane(lane.frames[position].sequence, self._lane)
-        except ArchiveError as error:
+        except RecordingError as error:
             logger.warning("%s", error)
             return lane.frames[position].points
         return thin_points(result, self._live_points)

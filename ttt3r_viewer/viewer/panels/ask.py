@@ -63,7 +63,7 @@ class AskPanel:
         """The field of view in degrees that the latest question was limited from."""
         self._text = ""
         self._drawn: object = None
-        self._pictured: Answer | None = None
+        self._imaged: Answer | None = None
         self._draw_due_sec = -math.inf
         gui = server.gui
         self._button = gui.add_button(
@@ -177,7 +177,7 @@ class AskPanel:
         assign_changed(self._remove, visible=bool(found) or waits)
         for widget in (self._hide, self._tint, self._color):
             assign_changed(widget, visible=bool(found))
-        self._show_pictures(snapshot, answer if found else None)
+        self._show_images(snapshot, answer if found else None)
         depth = snapshot.layout.median_depth
         key = (snapshot.epoch, answer.number, chosen, point_size, depth) if answer else None
         if key != self._drawn and now_sec >= self._draw_due_sec:
@@ -187,15 +187,15 @@ class AskPanel:
             else:
                 self._layer.clear()
 
-    def _show_pictures(self, snapshot: SceneSnapshot, answer: Answer | None) -> None:
-        if answer is self._pictured:
+    def _show_images(self, snapshot: SceneSnapshot, answer: Answer | None) -> None:
+        if answer is self._imaged:
             return
-        self._pictured = answer
+        self._imaged = answer
         for k, handle in enumerate(self._images):
             there = answer is not None and k < len(answer.lanes)
             if answer is not None and there:
                 found = answer.lanes[k]
-                handle.image = expected_picture(found)
+                handle.image = expected_image(found)
                 handle.label = (
                     f"{lane_name(snapshot.status, k)}: confidence "
                     f"{float(np.median(found.confidence)):.3g} (median)"
@@ -204,7 +204,7 @@ class AskPanel:
 
     def probe(self) -> dict[str, object]:
         """Say what the tab shows in a form that a program can read."""
-        shown = self._pictured
+        shown = self._imaged
         return {
             "number": shown.number if shown is not None else None,
             "asked": self._asked,
@@ -255,12 +255,12 @@ def note_html(text: str) -> str:
     )
 
 
-def expected_picture(found: Expectation) -> Picture:
+def expected_image(found: Expectation) -> Picture:
     """Draw the expected picture beside the confidence of its points, with that one's scale."""
     width = (WIDTH_PX - GAP_PX) // 2
     size = (width, max(round(width / found.camera.aspect), 1))
     scale = robust_scale(found.confidence)
-    sides = (found.picture, color_map(found.confidence, scale))
+    sides = (found.image, color_map(found.confidence, scale))
     left, right = (np.asarray(Image.fromarray(one).resize(size)) for one in sides)
     gap = np.full((size[1], WIDTH_PX - 2 * width, 3), BACKGROUND, np.uint8)
     return with_color_bar(np.concatenate([left, gap, right], axis=1), scale, "confidence")

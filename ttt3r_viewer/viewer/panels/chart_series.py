@@ -15,7 +15,7 @@ from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.metrics.comparison import LaneFrame, lane_separation
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.metrics.running import RunningAlignment
-from ttt3r_viewer.scene.store import SceneSnapshot, SeenFrame
+from ttt3r_viewer.scene.store import FrameSummary, SceneSnapshot
 
 ChartName = Literal[
     "Gain",
@@ -98,7 +98,7 @@ class LaneHistory:
         self._ground_truth = ground_truth
         self._running = RunningAlignment()
 
-    def add(self, frame: SeenFrame) -> None:
+    def add(self, frame: FrameSummary) -> None:
         """Take the next frame."""
         pose = frame.camera.T_world_camera
         before = self.measured[-1].T_world_camera if self.measured else pose
@@ -136,7 +136,7 @@ class History:
         self.lanes = [LaneHistory(self.ground_truth) for _ in range(lanes)]
         self.frame_numbers: list[int] = []
         self.marks: list[Mark] = []
-        self._last: tuple[SeenFrame, ...] = ()
+        self._last: tuple[FrameSummary, ...] = ()
         """The latest frame of every lane."""
 
     def update(self, snapshot: SceneSnapshot) -> bool:
@@ -149,7 +149,7 @@ class History:
             self._add(tuple(lane.frames[row] for lane in snapshot.lanes))
         return begun or len(snapshot.frames) > known
 
-    def _add(self, frames: tuple[SeenFrame, ...]) -> None:
+    def _add(self, frames: tuple[FrameSummary, ...]) -> None:
         number = frames[0].index + 1
         if self._last:
             self.marks.extend(marks_between(number, self._last, frames))
@@ -206,7 +206,9 @@ class History:
         }
 
 
-def marks_between(number: int, before: Sequence[SeenFrame], now: Sequence[SeenFrame]) -> list[Mark]:
+def marks_between(
+    number: int, before: Sequence[FrameSummary], now: Sequence[FrameSummary]
+) -> list[Mark]:
     """Give the marks at frame `number`: what is in force since then, and whether a reset came."""
     several = len(now) > 1
     changes = [

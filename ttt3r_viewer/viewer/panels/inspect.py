@@ -38,7 +38,7 @@ class _Target:
     patches: NDArray[np.intp]
     offset: float
     camera: Camera
-    picture_depth: float | None
+    image_depth: float | None
     """How far in front of the camera its picture stands; None where it is not drawn."""
     rows: int
     columns: int
@@ -47,9 +47,9 @@ class _Target:
         """Give the patch of what a ray meets first."""
         origin = origin - [self.offset, 0.0, 0.0]
         hit = inspect_layer.point_on_ray(self.points_world, origin, direction)
-        if self.picture_depth is not None:
-            met = inspect_layer.patch_on_picture(
-                origin, direction, self.camera, self.picture_depth, self.rows, self.columns
+        if self.image_depth is not None:
+            met = inspect_layer.patch_on_image(
+                origin, direction, self.camera, self.image_depth, self.rows, self.columns
             )
             if met is not None and (
                 hit is None or met[1] < np.linalg.norm(self.points_world[hit] - origin)
@@ -83,10 +83,10 @@ class InspectPanel:
         @widgets.save_map.on_click
         async def _(event: viser.GuiEvent[viser.GuiButtonGroupHandle]) -> None:
             name = widgets.save_map.value
-            picture = self._pictures.get(name)
-            if event.client is not None and picture is not None:
+            image = self._pictures.get(name)
+            if event.client is not None and image is not None:
                 file = f"{name.lower()}_map.png"
-                event.client.send_file_download(file, maps.png(picture), save_immediately=True)
+                event.client.send_file_download(file, maps.png(image), save_immediately=True)
 
         # Packing thousands of frames takes a while, so this one is left to viser's own threads.
         @widgets.save_numbers.on_click
@@ -165,7 +165,7 @@ class InspectPanel:
         self._draw_history(lane, chosen, position, now_sec)
         if found is not None:
             self._draw_state(chosen, position, found)
-            self._draw_picture(lane, chosen, found)
+            self._draw_image(lane, chosen, found)
             at_frame = settings.show_cameras and found.sequence == position
             depth = LIVE_DEPTH * lane.layout.median_depth if at_frame else None
             self._draw_scene(lane, chosen, found, offsets[number], point_size, depth)
@@ -254,8 +254,8 @@ class InspectPanel:
         self._drawn[name] = key
         return True
 
-    def _put(self, name: str, handle: viser.GuiImageHandle, picture: maps.Picture) -> None:
-        self._pictures[name] = handle.image = picture
+    def _put(self, name: str, handle: viser.GuiImageHandle, image: maps.Picture) -> None:
+        self._pictures[name] = handle.image = image
 
     def _draw_history(
         self, lane: LaneScene, chosen: InspectSettings, position: int, now_sec: float
@@ -266,10 +266,10 @@ class InspectPanel:
         token = min(chosen.token, tokens - 1)
         if self._new("history", count, position, token, chosen.by_mean):
             unit = "gain of lane 1 - lane 2" if chosen.difference else "gain"
-            picture = maps.history_picture(
+            image = maps.history_picture(
                 history, by_mean=chosen.by_mean, token=token, position=position, unit=unit
             )
-            self._put("History", widgets.history_image, picture)
+            self._put("History", widgets.history_image, image)
             widgets.history_text.content = views.history_html(
                 count, history.stretch, tokens, chosen.by_mean
             )
@@ -297,12 +297,12 @@ class InspectPanel:
         of_two = chosen.difference and mode in views.GAIN_MODES
         unit = ("difference of " if of_two else "") + views.STATE_UNITS[mode]
         lit = views.lit_tokens(found, patch, layer)
-        picture = maps.state_picture(values, found.state_columns, unit, token, lit)
-        self._put("State", widgets.state_image, picture)
+        image = maps.state_picture(values, found.state_columns, unit, token, lit)
+        self._put("State", widgets.state_image, image)
         assign_changed(widgets.token_text, content=views.token_html(found, token))
         assign_changed(widgets.tokens, content=views.tokens_html(found, patch, layer))
 
-    def _draw_picture(self, lane: LaneScene, chosen: InspectSettings, found: Inspection) -> None:
+    def _draw_image(self, lane: LaneScene, chosen: InspectSettings, found: Inspection) -> None:
         """Draw the input picture of the frame that was looked into, and the map over it."""
         frame, latest = lane.frames[found.sequence], lane.latest
         newest = latest is not None and latest.sequence == found.sequence
@@ -312,8 +312,8 @@ class InspectPanel:
         if not self._new("picture", chosen.image, chosen.opacity, *where):
             return
         top = inspect_layer.top_patches(found, token, layer)
-        picture = maps.overlay_picture(
-            latest.image if newest and latest is not None else frame.picture,
+        image = maps.overlay_image(
+            latest.image if newest and latest is not None else frame.image,
             views.image_values(chosen.image, found, lane, token, layer),
             chosen.opacity,
             views.IMAGE_UNITS[chosen.image],
@@ -321,7 +321,7 @@ class InspectPanel:
             top=top,
             picked=patch,
         )
-        self._put("Picture", self._widgets.picture_image, picture)
+        self._put("Picture", self._widgets.image_image, image)
 
     def _draw_scene(
         self,
@@ -330,21 +330,21 @@ class InspectPanel:
         found: Inspection,
         offset: float,
         point_size: float,
-        picture_depth: float | None,
+        image_depth: float | None,
     ) -> None:
         """Colour and highlight the points of the frame that was looked into."""
         layer, token = chosen.layer, chosen.token
         patch = chosen.row * found.columns + chosen.column
         seen = (views.key_of(found), lane.layout.generation, point_size)
-        picture = self._pictures["Picture"]
+        image = self._pictures["Picture"]
         camera = lane.frames[found.sequence].camera
-        if self._new("frustum", *seen, picture_depth, self._drawn["picture"]):
-            if picture_depth is None:
-                self._layer.hide_picture()
+        if self._new("frustum", *seen, image_depth, self._drawn["picture"]):
+            if image_depth is None:
+                self._layer.hide_image()
             else:
                 height = maps.picture_height(camera.aspect)
-                self._layer.show_picture(found.lane, picture[:height], camera, picture_depth)
-        if not self._new("scene", *seen, offset, picture_depth, layer, token, patch, chosen.points):
+                self._layer.show_image(found.lane, image[:height], camera, image_depth)
+        if not self._new("scene", *seen, offset, image_depth, layer, token, patch, chosen.points):
             return
         points = inspect_layer.shown_points(lane, found.sequence)
         patches = inspect_layer.patches_of_points(
@@ -356,7 +356,7 @@ class InspectPanel:
             patches=patches[known],
             offset=offset,
             camera=camera,
-            picture_depth=picture_depth,
+            image_depth=image_depth,
             rows=found.rows,
             columns=found.columns,
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.export.tokens import gain_entropy, share_above
 from ttt3r_viewer.reconstruct.messages import Inspect
-from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot, SeenFrame
+from ttt3r_viewer.scene.store import FrameSummary, LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.layers.colors import RGB, css_color
 from ttt3r_viewer.viewer.layers.inspect_layer import (
@@ -185,7 +185,7 @@ def picked_within(settings: InspectSettings, found: Inspection) -> InspectSettin
     )
 
 
-def most_moved(frames: Sequence[SeenFrame]) -> dict[str, int]:
+def most_moved(frames: Sequence[FrameSummary]) -> dict[str, int]:
     """Name the frames in which the state moved most, the farthest first, and give their places."""
     change = np.array([frame.state_change for frame in frames])
     return {f"Frame {k + 1}: moved {change[k]:.3g}": k for k in largest(change, MOST_MOVED)}

@@ -51,7 +51,7 @@ class InspectWidgets:
                 controls.change_inspect(lane=place, difference=difference)
 
         self._build_state(gui)
-        self._build_picture(gui)
+        self._build_image(gui)
         self._build_history(gui)
         self._build_statistics(gui)
         self._build_save(gui)
@@ -82,14 +82,14 @@ class InspectWidgets:
             self._bind(self.layer_slider, "layer", _place)
         self.folders = [state]
 
-    def _build_picture(self, gui: viser.GuiApi) -> None:
-        picture = gui.add_folder("Picture and patches")
-        with picture:
+    def _build_image(self, gui: viser.GuiApi) -> None:
+        image = gui.add_folder("Picture and patches")
+        with image:
             self.image_mode = gui.add_dropdown("Lay over", tuple(IMAGE_MODES))
             self._bind(self.image_mode, "image", lambda name: IMAGE_MODES.get(name, "alignment"))
             self.opacity = gui.add_slider("Opacity", min=0.0, max=1.0, step=0.05, initial_value=0.6)
             self._bind(self.opacity, "opacity", lambda value: min(max(value, 0.0), 1.0))
-            self.picture_image = gui.add_image(EMPTY, format="png")
+            self.image_image = gui.add_image(EMPTY, format="png")
             self.row = gui.add_number("Patch row", 0, min=0, step=1)
             self._bind(self.row, "row", _place)
             self.column = gui.add_number("Patch column", 0, min=0, step=1)
@@ -99,7 +99,7 @@ class InspectWidgets:
                 "Frame's points", tuple(POINT_MAPS), hint="Colours of the shown frame's points"
             )
             self._bind(self.points, "points", lambda name: POINT_MAPS.get(name, "none"))
-        self.folders.append(picture)
+        self.folders.append(image)
 
     def _build_history(self, gui: viser.GuiApi) -> None:
         history = gui.add_folder("History of the gain", expand_by_default=False)

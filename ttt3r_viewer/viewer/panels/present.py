@@ -20,7 +20,7 @@ from ttt3r_viewer.recording.tour import Keyframe
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.viewer.cameras.guided_cameras import has_ended
 from ttt3r_viewer.viewer.cameras.screenshot import Screenshots
-from ttt3r_viewer.viewer.cameras.tour_recorder import TourBook
+from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
 from ttt3r_viewer.viewer.layers.lane_layer import lane_name
 from ttt3r_viewer.viewer.panels.captions import LaneCaption, captions_html, keys_html
 from ttt3r_viewer.viewer.presentation import Motion, ShowSettings
@@ -62,7 +62,7 @@ class PresentPanel:
         self._position = -1
         self._refusal = ""
         """Why the latest view was not taken; callbacks, all on viser's own loop, replace it."""
-        self.book = TourBook(presentation.folder)
+        self.book = TourRecorder(presentation.folder)
         self._screenshots = Screenshots()
         gui = server.gui
         with gui.add_folder("Presentation", expand_by_default=False):
@@ -99,11 +99,11 @@ class PresentPanel:
         async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
             self._grow()
 
-        picture = gui.add_button("Screenshot (2x)", icon=viser.Icon.CAMERA, hint="Key: P")
+        image = gui.add_button("Screenshot (2x)", icon=viser.Icon.CAMERA, hint="Key: P")
 
-        @picture.on_click
+        @image.on_click
         async def _(event: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._take_picture(event.client)
+            self._take_image(event.client)
 
     def _add_tour(self, gui: viser.GuiApi) -> None:
         self._tour_text = gui.add_html("")
@@ -154,7 +154,7 @@ class PresentPanel:
         self._on_key(gui, "Captions or panel", "H", lambda _: self._flip("presenting"))
         self._on_key(gui, "Add this view to the tour", "M", self._add_view)
         self._on_key(gui, "Lanes side by side", "C", lambda _: self._set_apart())
-        self._on_key(gui, "Screenshot", "P", self._take_picture)
+        self._on_key(gui, "Screenshot", "P", self._take_image)
         # viser's types know letters only; its page takes what the key writes, wherever that is.
         self._on_key(gui, "Show the keys", "?", lambda _: self._flip("keys_shown"), shift=True)
 
@@ -239,7 +239,7 @@ class PresentPanel:
             self._refusal = str(error)
         self._controls.changed.set()
 
-    def _take_picture(self, client: viser.ClientHandle | None) -> None:
+    def _take_image(self, client: viser.ClientHandle | None) -> None:
         if client is not None:
             self._screenshots.take(client, f"screenshot_{self._position + 1:05d}.png")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import viser
 
-from ttt3r_viewer.scene.store import SeenFrame
+from ttt3r_viewer.scene.store import FrameSummary
 from ttt3r_viewer.viewer.view_settings import Extent, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
@@ -95,7 +95,7 @@ class TimelinePanel:
         assign_changed(self._slider, value=value)
 
     def show(
-        self, frames: Sequence[SeenFrame], settings: ViewSettings, position: int, now_sec: float
+        self, frames: Sequence[FrameSummary], settings: ViewSettings, position: int, now_sec: float
     ) -> None:
         """Stretch the slider over the seen frames and put it where the page stands."""
         self._frame_count, self._shown = len(frames), position
@@ -115,7 +115,7 @@ class TimelinePanel:
         assign_changed(self._caption, content=caption_html(frames[position] if frames else None))
 
 
-def caption_html(frame: SeenFrame | None) -> str:
+def caption_html(frame: FrameSummary | None) -> str:
     """Name the shown frame with its time and its segment where there was a reset."""
     if frame is None:
         text = "no frame yet"

@@ -23,7 +23,7 @@ SESSION_HEADER = "X-Ttt3r-Session"
 
 
 @dataclass(frozen=True)
-class Visitor:
+class Client:
     """A browser that the gate let in."""
 
     role: Role = "owner"
@@ -59,11 +59,11 @@ def close_door(server: viser.ViserServer) -> str:
     return key
 
 
-def visitor_of(server: viser.ViserServer, client_id: int) -> Visitor:
+def visitor_of(server: viser.ViserServer, client_id: int) -> Client:
     """Say who a client is, as the gate told."""
     connection = server._websock_server._live_connections.get(client_id)
     if connection is None or connection.request is None:
-        return Visitor("guest")
+        return Client("guest")
     headers = connection.request.headers
     role: Role = "owner" if headers.get(ROLE_HEADER) == "owner" else "guest"
-    return Visitor(role, headers.get(SESSION_HEADER, ""))
+    return Client(role, headers.get(SESSION_HEADER, ""))

@@ -33,7 +33,7 @@ from ttt3r_viewer.viewer.server import client_messages
 from ttt3r_viewer.viewer.server.access import Access, Role
 from ttt3r_viewer.viewer.server.address import free_port
 from ttt3r_viewer.viewer.server.client_messages import Widgets
-from ttt3r_viewer.viewer.server.clients import Visitor, close_door
+from ttt3r_viewer.viewer.server.clients import Client, close_door
 
 MAX_CLIENTS = 32
 """Websockets at a time; a page is one, a twin view two."""
@@ -93,7 +93,7 @@ class Gate:
         self._loopback = rules.is_loopback(host)
         self._sessions = rules.Sessions()
         self._throttle = rules.Throttle()
-        self._visitors: WeakKeyDictionary[ServerConnection, Visitor] = WeakKeyDictionary()
+        self._visitors: WeakKeyDictionary[ServerConnection, Client] = WeakKeyDictionary()
         self.clients = 0
         """Websockets that are open now."""
         self.dropped = 0
@@ -248,12 +248,12 @@ class Gate:
         """Browsers send a cookie to all ports of a host, so its name tells ours apart."""
         return f"ttt3r-view-{self.port}"
 
-    def _visitor(self, request: Request) -> Visitor | None:
+    def _visitor(self, request: Request) -> Client | None:
         if self._access.owner_token is None:
-            return Visitor("owner")
+            return Client("owner")
         value = rules.cookie_value(request.headers.get_all("Cookie"), self._cookie)
         role = self._sessions.role_of(value)
-        return None if role is None or value is None else Visitor(role, rules.short_name(value))
+        return None if role is None or value is None else Client(role, rules.short_name(value))
 
     def _file(self, path: str, zipped: bool) -> Response:
         """Fetch a file of viser's page."""

@@ -44,6 +44,6 @@ class WakingBuffer(AsyncMessageBuffer):
         self.message_event = WakingEvent(event_loop)
 
 
-def mend_viser() -> None:
+def patch_viser() -> None:
     """Let all servers that are made from now on use the mended buffer."""
     _infra.AsyncMessageBuffer = WakingBuffer  # pyright: ignore[reportPrivateImportUsage]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
-def picture_name(sequence: int) -> str:
+def image_name(sequence: int) -> str:
     """How every export names a frame's picture: by its number in the session."""
     return f"{sequence:06d}.png"
 
