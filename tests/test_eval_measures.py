@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from training.measures import median_interval
 from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.evaluate.curves import plot_curves
 from ttt3r_viewer.evaluate.records import Record
@@ -187,7 +186,7 @@ RECORDS = [
 
 
 def test_means_and_ratios_by_hand():
-    rows = means(RECORDS, ["ttt3r", "constant"], "constant", median_interval)
+    rows = means(RECORDS, ["ttt3r", "constant"], "constant")
     ate = [row for row in rows if row.measure == "ate_m"]
     assert [(row.length, row.rule) for row in ate] == [
         *(("50", "ttt3r"), ("100", "ttt3r"), ("100", "constant"), ("all", "ttt3r"))
@@ -202,7 +201,7 @@ def test_means_and_ratios_by_hand():
 
 
 def test_tables_say_what_is_in_them_and_what_is_not():
-    rows = means(RECORDS, ["ttt3r", "constant"], "constant", median_interval)
+    rows = means(RECORDS, ["ttt3r", "constant"], "constant")
     text = markdown(rows, "constant", {"d": "it has\n40 frames, not 50"}, ["a note"])
     assert "| 100 | ttt3r | 3 | 3.5 | 5 |" in text
     assert "| 100 | ttt3r | 1.000 [0.500, 1.500] |" in text
@@ -215,7 +214,7 @@ def test_tables_say_what_is_in_them_and_what_is_not():
 
 
 def test_curves_take_two_lengths(tmp_path):
-    rows = means(RECORDS, ["ttt3r", "constant"], "constant", median_interval)
+    rows = means(RECORDS, ["ttt3r", "constant"], "constant")
     assert plot_curves(tmp_path / "curves.png", rows, ["ttt3r", "constant"], "tum")
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size[0] > 1000

@@ -23,6 +23,7 @@ from viser._messages import GuiUpdateMessage
 from tests.made_up_run import MadeUpRun, room_result
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
+from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.reconstruct.messages import Command, SetParameter, SetResetEvery, SetRules, Step
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
@@ -38,7 +39,6 @@ from ttt3r_viewer.viewer.layers.camera_layer import (
 )
 from ttt3r_viewer.viewer.layers.chunks import chunk_clouds, make_cloud
 from ttt3r_viewer.viewer.layers.colors import (
-    LANE_COLORS,
     PLASMA,
     VIRIDIS,
     apply_color_map,

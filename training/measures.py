@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from training.losses import targets_of
 from ttt3r_viewer.errors import EvaluationError
+from ttt3r_viewer.metrics.statistics import median_interval
 from ttt3r_viewer.metrics.trajectory import (
     FEWEST_POSES,
     Trajectory,
@@ -24,7 +25,6 @@ from ttt3r_viewer.synthetic.scenes import Clip, render_clips
 
 PIXEL_STEP = 4
 """Every fourth pixel of every fourth row tells the medians."""
-RESAMPLES = 2000
 REFERENCE = "constant"
 """The rule that all others are divided by: the constant rate 1, which is CUT3R."""
 
@@ -210,12 +210,3 @@ def summaries(found: Sequence[Record]) -> list[Summary]:
         middle = median_interval(list(rooms.values()))
         result.append(Summary(rule, frames, measure, len(rooms), *middle, *ratio))
     return result
-
-
-def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The median, and the 2.5 and 97.5 percentiles of the medians of seeded resamples."""
-    numbers = np.asarray(values, dtype=np.float64)
-    drawn = np.random.default_rng(0).integers(0, len(numbers), (RESAMPLES, len(numbers)))
-    medians = np.median(numbers[drawn], axis=1)
-    low, high = np.percentile(medians, [2.5, 97.5])
-    return float(np.median(numbers)), float(low), float(high)

@@ -198,7 +198,6 @@ def _write(
     skipped: dict[str, str],
 ) -> None:
     """Tables and curves of what was asked for, from all records that are there."""
-    from training.measures import median_interval
     from ttt3r_viewer.evaluate.curves import plot_curves
     from ttt3r_viewer.evaluate.tables import markdown, means, means_csv, records_csv
 
@@ -207,7 +206,7 @@ def _write(
         for record in folder.records.values()
         if record.sequence in sequences and record.rule in rules and record.length in lengths
     ]
-    rows = means(asked, rules, REFERENCE, median_interval)
+    rows = means(asked, rules, REFERENCE)
     devices = Counter(record.device for record in asked)
     notes = [
         f"{setting.dataset}: {len(sequences)} sequences, stride {setting.stride}; weights "

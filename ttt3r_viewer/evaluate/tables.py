@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ttt3r_viewer.evaluate.records import ALL, Record
 from ttt3r_viewer.metrics.comparison import MISSING
+from ttt3r_viewer.metrics.statistics import median_interval
 
 HEADINGS = {
     "ate_m": "ATE (m)",
@@ -33,8 +34,6 @@ HEADINGS = {
 }
 """Measures in the order of their columns."""
 NO_RATIO = frozenset({"path_m", "peak_memory_mb", "fps"})
-Interval = Callable[[Sequence[float]], tuple[float, float, float]]
-"""Gives the median of numbers and the ends of its 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,7 @@ def length_order(length: str) -> tuple[bool, int]:
     return (True, 0) if length == ALL else (False, int(length))
 
 
-def means(
-    records: Sequence[Record], rules: Sequence[str], reference: str, interval: Interval
-) -> list[Mean]:
+def means(records: Sequence[Record], rules: Sequence[str], reference: str) -> list[Mean]:
     """One per length, rule and measure, in this order; rules in the order that is given.
 
     Ratios are paired by sequence: only those that both rules have count.
@@ -79,7 +76,7 @@ def means(
                 beside = values.get((length, reference, measure), {})
                 pairs = [own[one] / beside[one] for one in own if beside.get(one, 0) > 0]
                 compared = rule != reference and pairs and measure not in NO_RATIO
-                ratio = interval(pairs) if compared else (None, None, None)
+                ratio = median_interval(pairs) if compared else (None, None, None)
                 numbers = list(own.values())
                 middle = float(np.median(numbers))
                 mean = float(np.mean(numbers))

@@ -21,10 +21,10 @@ from ttt3r_viewer.metrics.comparison import (
     true_poses,
 )
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
+from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.system.files import atomic_write
 from ttt3r_viewer.types import RuleInfo
-from ttt3r_viewer.viewer.layers.colors import LANE_COLORS
 
 
 def comparison_files(rules: Sequence[RuleInfo]) -> tuple[str, ...]:

@@ -13,10 +13,11 @@ import viser
 from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
+from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import random_subset
 from ttt3r_viewer.types import Expectation
 from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH, frustum_scale
-from ttt3r_viewer.viewer.layers.colors import LANE_COLORS, RGB, tint
+from ttt3r_viewer.viewer.layers.colors import tint
 from ttt3r_viewer.viewer.layers.maps import color_map, robust_scale
 from ttt3r_viewer.viewer.layers.point_layer import LIVE_POINTS
 from ttt3r_viewer.viewer.view_settings import AskSettings

@@ -10,10 +10,11 @@ import viser
 from numpy.typing import NDArray
 
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
+from ttt3r_viewer.metrics.palette import RGB
 from ttt3r_viewer.scene.budget import Layout
 from ttt3r_viewer.scene.store import FrameSummary, LaneScene
 from ttt3r_viewer.types import Camera
-from ttt3r_viewer.viewer.layers.colors import PLASMA, RGB, apply_color_map, frame_share, line_colors
+from ttt3r_viewer.viewer.layers.colors import PLASMA, apply_color_map, frame_share, line_colors
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import Page
 

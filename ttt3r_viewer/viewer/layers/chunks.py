@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout, confidence_bin
 from ttt3r_viewer.scene.store import FramePoints
-from ttt3r_viewer.viewer.layers.colors import LANE_COLORS, RGB, point_colors
+from ttt3r_viewer.viewer.layers.colors import point_colors
 from ttt3r_viewer.viewer.view_settings import ColorBy
 
 POINT_SIZE_SHARES = (0.004, 0.008)

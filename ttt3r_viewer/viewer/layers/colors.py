@@ -1,4 +1,4 @@
-"""The colours: of lanes, and of points by picture, confidence, frame, height or lane."""
+"""The colours of points: by picture, confidence, frame, height or lane."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ttt3r_viewer.metrics.palette import RGB
 from ttt3r_viewer.scene.budget import Layout
 from ttt3r_viewer.viewer.view_settings import ColorBy
-
-RGB = tuple[int, int, int]
-
-# From the set of Okabe and Ito, which people with any of the common colour blindnesses tell apart.
-LANE_COLORS: tuple[RGB, ...] = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167))
-"""Sky blue, orange, bluish green, reddish purple: the colour of each lane wherever it is shown."""
 
 DARKEST_TINT = 0.25
 """Black of the picture becomes this share of the lane's colour, or lanes would look alike there."""
@@ -54,11 +49,6 @@ def line_colors(colors: ArrayLike) -> NDArray[np.uint8]:
     """
     linear = (np.asarray(colors, np.float64) / 255) ** 2.2
     return (255 * linear).round().astype(np.uint8)
-
-
-def css_color(color: RGB) -> str:
-    """Write a colour as style sheets do."""
-    return f"rgb{color}"
 
 
 def frame_share(position: NDArray[np.number], layout: Layout) -> NDArray[np.float64]:

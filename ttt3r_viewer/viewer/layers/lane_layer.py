@@ -13,13 +13,14 @@ import numpy as np
 import viser
 from numpy.typing import NDArray
 
+from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.budget import robust_range
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.system.memory import give_back
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.layers.camera_layer import CameraLayer
 from ttt3r_viewer.viewer.layers.chunks import automatic_point_size
-from ttt3r_viewer.viewer.layers.colors import LANE_COLORS, line_colors
+from ttt3r_viewer.viewer.layers.colors import line_colors
 from ttt3r_viewer.viewer.layers.point_layer import PointLayer
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import Page, assign_changed

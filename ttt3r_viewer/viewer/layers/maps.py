@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ttt3r_viewer.viewer.layers.colors import RGB, VIRIDIS, apply_color_map
+from ttt3r_viewer.metrics.palette import RGB
+from ttt3r_viewer.viewer.layers.colors import VIRIDIS, apply_color_map
 
 Scale = tuple[float, float]
 Floats = NDArray[np.floating]

@@ -15,11 +15,11 @@ from typing import Literal
 import viser
 
 from ttt3r_viewer.errors import RecordingError
+from ttt3r_viewer.metrics.palette import RGB
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, MAX_CHUNKS, Layout, frames_per_chunk_for
 from ttt3r_viewer.scene.store import FramePoints, LaneScene, thin_points
 from ttt3r_viewer.viewer.layers.chunks import Cloud, chunk_clouds, confident_cloud
-from ttt3r_viewer.viewer.layers.colors import RGB
 from ttt3r_viewer.viewer.view_settings import ColorBy, ViewSettings
 from ttt3r_viewer.viewer.widgets import Page, assign_changed
 

@@ -10,11 +10,11 @@ import numpy as np
 import viser
 from PIL import Image
 
+from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.reconstruct.messages import Command, Query
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Answer, Expectation
 from ttt3r_viewer.viewer.layers.ask_layer import AskLayer, lane_camera
-from ttt3r_viewer.viewer.layers.colors import LANE_COLORS
 from ttt3r_viewer.viewer.layers.lane_layer import lane_name
 from ttt3r_viewer.viewer.layers.maps import (
     BACKGROUND,

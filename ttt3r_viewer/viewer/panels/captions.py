@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ttt3r_viewer.metrics.comparison import MISSING
+from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.layers.colors import LANE_COLORS, css_color
 from ttt3r_viewer.viewer.widgets import escape
 
 KEYS = (

@@ -20,9 +20,9 @@ from ttt3r_viewer.metrics.comparison import (
     measure_lane,
 )
 from ttt3r_viewer.metrics.ground_truth import FILE_NAMES, GroundTruth
+from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.layers.colors import LANE_COLORS, css_color
 from ttt3r_viewer.viewer.panels.chart_series import (
     CHART_TEXTS,
     Chart,

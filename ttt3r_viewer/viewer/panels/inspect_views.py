@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.export.tokens import gain_entropy, share_above
+from ttt3r_viewer.metrics.palette import RGB, css_color
 from ttt3r_viewer.reconstruct.messages import Inspect
 from ttt3r_viewer.scene.store import FrameSummary, LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Inspection
-from ttt3r_viewer.viewer.layers.colors import RGB, css_color
 from ttt3r_viewer.viewer.layers.inspect_layer import (
     gain_support,
     largest,

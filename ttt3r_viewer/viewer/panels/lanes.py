@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import viser
 
+from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.scene.store import SceneSnapshot
-from ttt3r_viewer.viewer.layers.colors import LANE_COLORS, css_color
 from ttt3r_viewer.viewer.layers.lane_layer import lane_name
 from ttt3r_viewer.viewer.view_settings import Arrangement, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed, escape

@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 
 import viser
 
+from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.reconstruct.messages import (
     Command,
     Restart,
@@ -19,7 +20,6 @@ from ttt3r_viewer.reconstruct.messages import (
     SetRules,
 )
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
-from ttt3r_viewer.viewer.layers.colors import LANE_COLORS, css_color
 from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
