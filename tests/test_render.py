@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from tests.made_up_run import look_at, pose_at
-from ttt3r_viewer.export.film.camera_path import along, follow, orbit, upright
+from ttt3r_viewer.export.film.camera_path import (
+    Orbit,
+    along,
+    follow,
+    mean_forward,
+    mean_up,
+    upright,
+)
 from ttt3r_viewer.export.film.render import NEAR, Lines, Points, Renderer
 from ttt3r_viewer.geometry import invert_pose, transform_points
 from ttt3r_viewer.recording.tour import Keyframe, Tour, View
@@ -99,9 +106,13 @@ def cameras(count: int = 30) -> list[Camera]:
     return [Camera(pose_at(k), 50.0, 64, 48) for k in range(count)]
 
 
+def orbit(points_world: np.ndarray, around: list[Camera]) -> Orbit:
+    return Orbit.around(points_world, mean_forward(around), mean_up(around))
+
+
 def test_an_orbit_keeps_the_scene_in_the_middle_and_comes_round():
     points = np.random.default_rng(0).normal((1, 0, 3), 1.0, (500, 3))
-    views = orbit(points, cameras(), 8, 16 / 9)
+    views = orbit(points, cameras()).views(8, 16 / 9)
     centre = np.median(points, axis=0)
     for view in views:
         assert np.allclose(view.T_world_camera[:3, :3] @ view.T_world_camera[:3, :3].T, np.eye(3))
@@ -127,7 +138,7 @@ def test_the_follower_sees_the_camera_ahead():
 
 def test_one_camera_is_enough():
     assert len(follow(cameras(1), 1.0, 5)) == 5
-    assert len(orbit(np.zeros((1, 3)), cameras(1), 3, 1.0)) == 3
+    assert len(orbit(np.zeros((1, 3)), cameras(1)).views(3, 1.0)) == 3
 
 
 def test_a_tour_is_taken_from_its_beginning_to_its_end():

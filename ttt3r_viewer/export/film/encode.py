@@ -64,8 +64,9 @@ def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
         return camera_path.along(tour, count)
     if film.path == "follow":
         return camera_path.follow(footage.cameras, footage.depth, count)
-    aspect = film.width / film.height
-    return camera_path.orbit(footage.points.positions_world, footage.cameras, count, aspect)
+    up, forward = camera_path.mean_up(footage.cameras), camera_path.mean_forward(footage.cameras)
+    orbit = camera_path.Orbit.around(footage.points.positions_world, forward, up)
+    return orbit.views(count, film.width / film.height)
 
 
 def shown_at(footage: Footage, film: Film, image: int, count: int) -> int:
