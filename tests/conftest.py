@@ -1,8 +1,6 @@
 """How the tests share several processes (`-n`): whole files, and one browser at a time; failures
 are told when they happen, and how busy the machine is fails nothing."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

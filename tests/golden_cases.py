@@ -2,8 +2,6 @@
 with them.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import zlib

@@ -1,7 +1,5 @@
 """Made-up cameras: a feed that a test drives, and a server that sends pictures over HTTP."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import queue

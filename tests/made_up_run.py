@@ -1,7 +1,5 @@
 """A made-up run for tests of the scene and the page: a camera that flies through a painted room."""
 
-from __future__ import annotations
-
 import threading
 from dataclasses import replace
 from queue import Empty, SimpleQueue

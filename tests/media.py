@@ -1,7 +1,5 @@
 """Pictures and videos that the tests write for themselves, and short ways to read them back."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Sequence
 from fractions import Fraction

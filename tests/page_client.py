@@ -1,7 +1,5 @@
 """A program that speaks to a page as a browser does, and says what no browser would."""
 
-from __future__ import annotations
-
 import http.client
 import socket
 from collections.abc import Mapping

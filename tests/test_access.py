@@ -1,7 +1,5 @@
 """Who may come in: names, origins, tokens, sessions, waiting."""
 
-from __future__ import annotations
-
 import pytest
 
 from ttt3r_viewer.viewer.server.access import (

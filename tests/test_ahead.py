@@ -1,7 +1,5 @@
 """Working ahead: order, bounds, errors and the end of its threads."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -116,7 +114,7 @@ def test_a_batch_of_one_waits_for_no_other_frame():
 
 
 @pytest.mark.parametrize("part", ["source", "encoder"])
-def test_an_error_comes_after_the_frames_before_it(part: str):
+def test_an_error_comes_after_the_frames_before_it(part):
     encoder = Encoder()
 
     def broken() -> Iterator[Frame]:

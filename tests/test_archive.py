@@ -1,7 +1,5 @@
 """The session on disk: what is written comes back, and damage takes nothing but itself."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,10 +1,7 @@
 """Asking the states: the published numbers, in the right frame, and nothing goes on by it."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,7 +155,7 @@ def test_what_cannot_be_asked_says_why(case, network, monkeypatch):
     assert lanes.describe(Status()).cannot_ask == ""
 
 
-def test_weights_say_that_their_ray_maps_were_never_trained(case, network, tmp_path: Path):
+def test_weights_say_that_their_ray_maps_were_never_trained(case, network, tmp_path):
     for name, metadata in (("can", {}), ("cannot", {QUERIES_KEY: NOT_TRAINED})):
         save_weights(tmp_path / name, network.state_dict(), case.config, metadata)
     assert load_network(tmp_path / "can").cannot_query == ""

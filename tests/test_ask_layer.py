@@ -1,7 +1,5 @@
 """What the states expect, in the page: its points, its camera, its words; without a browser."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """`bench`: the plain way is a twin, stages add up, operations are counted, the real command."""
 
-from __future__ import annotations
-
 import json
 import mmap
 import os
@@ -289,7 +287,7 @@ class FakeProcess:
         self.variant = variant
         self.started = Started("CPU", "cpu", variant.dtype, 1, "2", (128, 160), 1.0)
 
-    def __enter__(self) -> FakeProcess:
+    def __enter__(self):
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,5 @@
 """Charts without a browser: what is plotted, marked and measured."""
 
-from __future__ import annotations
-
 import csv
 import io
 import itertools

@@ -1,7 +1,5 @@
 """The real command line on the real miniature: good input, bad input, Ctrl-C."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -11,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +163,7 @@ def test_a_folder_without_one_usable_image(tmp_path, out, capsys):
         (lambda path: path.write_text("hello"), "text.txt"),
     ],
 )
-def test_an_input_that_cannot_be(tmp_path, out, capsys, make: Callable[[Path], None], text):
+def test_an_input_that_cannot_be(tmp_path, out, capsys, make, text):
     path = tmp_path / "text.txt"
     make(path)
     for command in ([], ["run", "--output", str(out)]):

@@ -1,7 +1,5 @@
 """What browsers say: the list of what is passed on, and a hostile client at a whole page."""
 
-from __future__ import annotations
-
 import gc
 import math
 import threading

@@ -1,7 +1,5 @@
 """The table of lanes and the picture of their paths."""
 
-from __future__ import annotations
-
 import csv
 import io
 from dataclasses import replace

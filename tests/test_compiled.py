@@ -1,7 +1,5 @@
 """The compiled step: a twin of the plain one, which goes on until the code is there, or without."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

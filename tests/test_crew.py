@@ -1,7 +1,5 @@
 """Several processes learning as one."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import multiprocessing
@@ -11,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +37,7 @@ def refuse(*, crew: Workers) -> None:
 
 
 @needs_muon
-def test_a_crew_averages_what_it_learns(tmp_path: Path):
+def test_a_crew_averages_what_it_learns(tmp_path):
     in_crew(2, functools.partial(write_means, tmp_path))
     told = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     for (mean, total), agreed, parent in told:
@@ -50,7 +47,7 @@ def test_a_crew_averages_what_it_learns(tmp_path: Path):
         assert agreed == [True, False]
 
 
-def test_one_process_is_a_crew_of_one(tmp_path: Path):
+def test_one_process_is_a_crew_of_one(tmp_path):
     in_crew(1, functools.partial(write_means, tmp_path))
     (mean, _), agreed, parent = torch.load(tmp_path / "0.pt")
     assert parent is None
@@ -72,7 +69,7 @@ def test_a_crew_whose_waiting_process_has_gone_knows_it():
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_for_an_end(kind: signal.Signals):
+def test_the_first_signal_asks_for_an_end(kind):
     told = []
 
     def learn(*, crew: Workers) -> None:
@@ -105,9 +102,7 @@ def test_a_second_ctrl_c_interrupts():
 
 @needs_muon
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_crew_that_is_told_to_end_while_it_starts_ends(
-    monkeypatch: pytest.MonkeyPatch, kind: signal.Signals
-):
+def test_a_crew_that_is_told_to_end_while_it_starts_ends(monkeypatch, kind):
     def spawn_and_tell(*given: Any, **options: Any) -> Any:
         context = spawn(*given, **options)
         signal.raise_signal(kind)
@@ -177,9 +172,7 @@ def time_out(training: Training) -> None:
     ("end", "code"),
     [(ctrl_c_in_a_terminal, 130), (time_out, 130), (Training.kill, -signal.SIGKILL)],
 )
-def test_training_that_is_ended_is_saved_where_it_was(
-    tmp_path: Path, end: Callable[[Training], None], code: int
-):
+def test_training_that_is_ended_is_saved_where_it_was(tmp_path, end, code):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(ONE_LONG_STAGE)
     training = subprocess.Popen(

@@ -1,7 +1,5 @@
 """Data sets read where they lie: tiny trees in each one's real layout, written here by hand."""
 
-from __future__ import annotations
-
 import os
 import struct
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Copies from the device, and the stream of its own: the same numbers as the plain way."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

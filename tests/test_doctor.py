@@ -1,7 +1,5 @@
 """`doctor`: finds what is there and what is not, and says what to do."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import socket
 import tomllib

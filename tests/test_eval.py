@@ -1,7 +1,5 @@
 """`ttt3r-view eval` on the real miniature: one pass, going on, bad sequences, processes, Ray."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Measures of `eval` by laws and by hand: depth, points, which pixels count, means."""
 
-from __future__ import annotations
-
 import csv
 import io
 

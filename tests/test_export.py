@@ -1,9 +1,6 @@
 """Results on disk: what is written reads back, and nothing of a person's is touched."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,7 +148,7 @@ def test_world_poses_invert():
     assert np.allclose(invert_pose(T_world_camera) @ T_world_camera, np.eye(4))
 
 
-def test_the_folder_is_made_with_its_parents(tmp_path: Path):
+def test_the_folder_is_made_with_its_parents(tmp_path):
     claim_folder(tmp_path / "a" / "b", OWN_FILES, overwrite=False)
     assert (tmp_path / "a" / "b").is_dir()
 

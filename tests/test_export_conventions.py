@@ -1,7 +1,5 @@
 """Axes, poses and pixels of the formats: laws, and one camera whose numbers are known by heart."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,7 +1,5 @@
 """Films and recordings of a session, read back by readers that are not ours."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import av

@@ -1,7 +1,5 @@
 """Exports of a session: every format, read back by readers that are not ours."""
 
-from __future__ import annotations
-
 import json
 import tracemalloc
 from dataclasses import replace

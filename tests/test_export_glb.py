@@ -1,7 +1,5 @@
 """GLB exports: strictly glTF, and what trimesh finds in them."""
 
-from __future__ import annotations
-
 import json
 import struct
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Exports for the page: one at a time, cancelled, sent, and never half under a final name."""
 
-from __future__ import annotations
-
 import io
 import threading
 import time

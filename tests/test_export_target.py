@@ -1,7 +1,5 @@
 """Exports that go wrong: nothing is left under the final name, and one line says why."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

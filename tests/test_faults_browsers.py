@@ -1,7 +1,5 @@
 """Browsers that come, go, are many or slow: the run and the other browsers do not notice."""
 
-from __future__ import annotations
-
 import gc
 import re
 import socket

@@ -2,8 +2,6 @@
 strange names and locales, pictures that want all memory (docs/reliability.md lists them).
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import json
@@ -37,8 +35,8 @@ WITHOUT_RESERVE = """
 import locale, sys
 locale.setlocale(locale.LC_ALL, "")
 from ttt3r_viewer.__main__ import main
-from ttt3r_viewer.scene import archive_writer
-archive_writer.RESERVE_BYTES = 0
+from ttt3r_viewer.recording import writer
+writer.RESERVE_BYTES = 0
 sys.exit(main())
 """
 

@@ -2,8 +2,6 @@
 was not at fault comes out as if nothing had been (docs/reliability.md lists all).
 """
 
-from __future__ import annotations
-
 import ast
 import itertools
 import queue
@@ -416,7 +414,7 @@ def test_a_clock_that_jumps_changes_nothing(case, network, monkeypatch):
     assert 0 < store.snapshot().status.frames_per_second < 1e5
 
 
-DATES = {"archive_writer.py"}
+DATES = {"writer.py"}
 """The file that writes down when a run began; besides, logs and the bench stamp what they write."""
 
 

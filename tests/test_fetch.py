@@ -1,7 +1,5 @@
 """Fetching released weights, against a web server on this machine."""
 
-from __future__ import annotations
-
 import builtins
 import errno
 import shutil
@@ -133,16 +131,14 @@ FINAL = RELEASES[NAME].file_name
 PART = f"{FINAL}.part"
 
 
-def test_released_files_are_those_of_the_authors() -> None:
+def test_released_files_are_those_of_the_authors():
     assert RELEASES["cut3r-512"].size_bytes == 3_173_761_006
     assert RELEASES["cut3r-512"].url.endswith("id=1Asz-ZB3FfpzZYwunhQvNPZEUA8XUNAYD")
     assert RELEASES["cut3r-224"].url.endswith("id=11dAgFkWHpaOHsR6iuitlB_v4NFFBrWjy")
     assert set(RELEASES) < set(PRESETS)
 
 
-def test_a_whole_file_arrives_after_its_licence_was_said(
-    served: Served, url: str, tmp_path: Path
-) -> None:
+def test_a_whole_file_arrives_after_its_licence_was_said(served, url, tmp_path):
     said: list[str] = []
     path = fetch_from(url, tmp_path / "new" / "weights", said)
     assert path.read_bytes() == served.content
@@ -153,7 +149,7 @@ def test_a_whole_file_arrives_after_its_licence_was_said(
     assert len(served.asked) == 1, "a file that is there is not fetched again"
 
 
-def test_cut_off_half_way_then_resumed(served: Served, url: str, tmp_path: Path) -> None:
+def test_cut_off_half_way_then_resumed(served, url, tmp_path):
     served.cut_after = 10_000
     text = refusal(fetch_from, url, tmp_path)
     assert "cut off after 10,000 bytes" in text
@@ -167,7 +163,7 @@ def test_cut_off_half_way_then_resumed(served: Served, url: str, tmp_path: Path)
     assert files(tmp_path) == {FINAL: len(served.content)}
 
 
-def test_cut_off_where_the_server_says_no_length(served: Served, url: str, tmp_path: Path) -> None:
+def test_cut_off_where_the_server_says_no_length(served, url, tmp_path):
     served.says_length, served.cut_after = False, 5000
     text = refusal(fetch_from, url, tmp_path)
     assert f"5,000 of {len(served.content):,}" in text
@@ -175,16 +171,14 @@ def test_cut_off_where_the_server_says_no_length(served: Served, url: str, tmp_p
     assert fetch_from(url, tmp_path).read_bytes() == served.content
 
 
-def test_a_server_that_cannot_resume_sends_all_again(
-    served: Served, url: str, tmp_path: Path
-) -> None:
+def test_a_server_that_cannot_resume_sends_all_again(served, url, tmp_path):
     served.ranges, served.cut_after = False, 10_000
     refusal(fetch_from, url, tmp_path)
     served.cut_after = None
     assert fetch_from(url, tmp_path).read_bytes() == served.content
 
 
-def test_a_part_that_is_already_whole(served: Served, url: str, tmp_path: Path) -> None:
+def test_a_part_that_is_already_whole(served, url, tmp_path):
     (tmp_path / PART).write_bytes(served.content)
     assert fetch_from(url, tmp_path).read_bytes() == served.content
     assert served.asked == []
@@ -192,13 +186,13 @@ def test_a_part_that_is_already_whole(served: Served, url: str, tmp_path: Path) 
     assert (tmp_path / FINAL).read_bytes() == served.content
 
 
-def test_a_part_that_is_longer_than_the_file(served: Served, url: str, tmp_path: Path) -> None:
+def test_a_part_that_is_longer_than_the_file(served, url, tmp_path):
     (tmp_path / PART).write_bytes(served.content + b"more")
     assert "fetch again" in refusal(fetch_from, url, tmp_path)
     assert files(tmp_path) == {}
 
 
-def test_a_file_of_another_size_is_not_kept(served: Served, url: str, tmp_path: Path) -> None:
+def test_a_file_of_another_size_is_not_kept(served, url, tmp_path):
     size = len(served.content)
     served.content += b"x"
     text = refusal(fetch_from, url, tmp_path)
@@ -206,16 +200,14 @@ def test_a_file_of_another_size_is_not_kept(served: Served, url: str, tmp_path: 
     assert files(tmp_path) == {}
 
 
-def test_a_damaged_file_is_not_kept(served: Served, url: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_not_kept(served, url, tmp_path):
     middle = len(served.content) // 2
     served.content = served.content[:middle] + bytes(8) + served.content[middle + 8 :]
     assert "damaged (checksum of" in refusal(fetch_from, url, tmp_path)
     assert files(tmp_path) == {}
 
 
-def test_a_file_of_unknown_size_is_known_by_its_names(
-    served: Served, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_of_unknown_size_is_known_by_its_names(served, url, tmp_path, monkeypatch):
     monkeypatch.setitem(RELEASES, NAME, replace(RELEASES[NAME], size_bytes=None))
     assert fetch_from(url, tmp_path / "a").read_bytes() == served.content
     monkeypatch.setitem(PRESETS, NAME, replace(SMALL, state_size=7))
@@ -225,25 +217,21 @@ def test_a_file_of_unknown_size_is_known_by_its_names(
     assert files(tmp_path / "b") == {}
 
 
-def test_weights_of_another_known_network(
-    served: Served, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_of_another_known_network(served, url, tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, NAME, replace(SMALL, state_size=7))
     monkeypatch.setitem(PRESETS, "cut3r-224", SMALL)
     assert served.content
     assert "another network" in refusal(fetch_from, url, tmp_path)
 
 
-def test_an_existing_file_of_another_size_is_left_alone(
-    served: Served, url: str, tmp_path: Path
-) -> None:
+def test_an_existing_file_of_another_size_is_left_alone(served, url, tmp_path):
     (tmp_path / FINAL).write_bytes(b"mine")
     assert f"delete {tmp_path / FINAL}" in refusal(fetch_from, url, tmp_path)
     assert (tmp_path / FINAL).read_bytes() == b"mine"
     assert served.asked == []
 
 
-def test_no_network(served: Served, tmp_path: Path) -> None:
+def test_no_network(served, tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     closed = f"http://127.0.0.1:{server.server_port}/"
     server.server_close()
@@ -256,7 +244,7 @@ def test_no_network(served: Served, tmp_path: Path) -> None:
     assert files(tmp_path) == {PART: 99}
 
 
-def test_addresses_that_cannot_be(served: Served, url: str, tmp_path: Path) -> None:
+def test_addresses_that_cannot_be(served, url, tmp_path):
     assert served.content
     assert "404" in refusal(fetch_from, url + "/absent", tmp_path)
     for address in ("file:///etc/passwd", "ftp://example.org/x", "nonsense", ""):
@@ -271,9 +259,7 @@ def test_addresses_that_cannot_be(served: Served, url: str, tmp_path: Path) -> N
         assert "check the network" in refusal(fetch_from, address, tmp_path)
 
 
-def test_too_little_disk(
-    served: Served, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_disk(served, url, tmp_path, monkeypatch):
     def usage(path: Path) -> Any:
         assert path == tmp_path
         return types.SimpleNamespace(free=len(served.content) - 1000)
@@ -293,7 +279,7 @@ def test_too_little_disk(
         (PermissionError(errno.EACCES, "Permission denied"), "cannot be written"),
     ],
 )
-def test_a_disk_that_refuses(served: Served, tmp_path: Path, error: OSError, text: str) -> None:
+def test_a_disk_that_refuses(served, tmp_path, error, text):
     assert served.content
 
     def downloader(url: str, part_path: Path) -> None:
@@ -306,20 +292,18 @@ def test_a_disk_that_refuses(served: Served, tmp_path: Path, error: OSError, tex
     assert files(tmp_path) == {PART: 4}
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OutputError, match="cannot be made"):
         fetch(NAME, echo=print, cache_dir=tmp_path / "file")
 
 
-def test_unknown_names_list_the_known() -> None:
+def test_unknown_names_list_the_known():
     with pytest.raises(WeightsError, match="known are cut3r-512, cut3r-224"):
         fetch("cut3r-1024", echo=print)
 
 
-def test_without_gdown_the_error_says_how_to_get_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_gdown_the_error_says_how_to_get_it(tmp_path, monkeypatch):
     plain_import = builtins.__import__
 
     def no_gdown(name: str, *arguments: Any, **more: Any) -> Any:
@@ -333,7 +317,7 @@ def test_without_gdown_the_error_says_how_to_get_it(
     assert "pip install 'ttt3r-viewer[fetch]'" in text
 
 
-def test_gdown_resumes_and_hands_its_file_over(served: Served, url: str, tmp_path: Path) -> None:
+def test_gdown_resumes_and_hands_its_file_over(served, url, tmp_path):
     """The real gdown, against the local server: its arguments and leftovers are as we think."""
     pytest.importorskip("gdown")
 
@@ -352,7 +336,7 @@ def test_gdown_resumes_and_hands_its_file_over(served: Served, url: str, tmp_pat
     assert files(tmp_path) == {FINAL: len(served.content)}
 
 
-def test_gdown_without_a_network(tmp_path: Path) -> None:
+def test_gdown_without_a_network(tmp_path):
     pytest.importorskip("gdown")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     closed = f"http://127.0.0.1:{server.server_port}/"
@@ -361,7 +345,7 @@ def test_gdown_without_a_network(tmp_path: Path) -> None:
         fetch(NAME, echo=print, downloader=gdown_download, url=closed, cache_dir=tmp_path)
 
 
-def test_locate(served: Served, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locate(served, url, tmp_path, monkeypatch):
     monkeypatch.setattr(fetch_module, "weights_folder", lambda: tmp_path)
     assert "run `ttt3r-view weights fetch cut3r-512`" in refusal(locate, NAME)
     said: list[str] = []
@@ -375,7 +359,7 @@ def test_locate(served: Served, url: str, tmp_path: Path, monkeypatch: pytest.Mo
         locate("some/where.pth")
 
 
-def test_weights_live_in_the_users_cache_folder() -> None:
+def test_weights_live_in_the_users_cache_folder():
     folder = fetch_module.weights_folder()
     assert folder.name == "weights"
     assert "ttt3r-viewer" in folder.parts

@@ -1,7 +1,5 @@
 """A folder that grows: half-written, replaced and vanished files, and the folder's own end."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import threading

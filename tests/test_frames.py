@@ -1,14 +1,10 @@
 """Sources of frames: order, choice, what may be opened, and that nothing is read early."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -40,13 +36,13 @@ def numbered_video(where: Path) -> Path:
 
 
 @given(st.lists(st.integers(0, 10**30), unique=True), st.randoms())
-def test_names_sort_by_their_numbers(numbers: list[int], random: Random) -> None:
+def test_names_sort_by_their_numbers(numbers, random):
     shuffled = [f"img{number}.png" for number in numbers]
     random.shuffle(shuffled)
     assert sorted(shuffled, key=natural_key) == [f"img{n}.png" for n in sorted(numbers)]
 
 
-def test_natural_order_of_hard_names() -> None:
+def test_natural_order_of_hard_names():
     expected = ["A2.png", "a10.png", "b/1.png", "b/9" + "0" * 5000, "b/10" + "0" * 5000, "b-1/0"]
     for shuffled in permutations(expected):
         assert sorted(shuffled, key=natural_key) == expected
@@ -57,9 +53,7 @@ def test_natural_order_of_hard_names() -> None:
 
 @pytest.mark.parametrize("make", [numbered_folder, numbered_video])
 @pytest.mark.parametrize("choice", [(0, 1, None), (3, 1, None), (0, 4, 2), (2, 3, 100), (11, 5, 1)])
-def test_a_choice_of_frames_is_a_slice_of_all(
-    make: Callable[[Path], Path], choice: tuple[int, int, int | None], tmp_path: Path
-) -> None:
+def test_a_choice_of_frames_is_a_slice_of_all(make, choice, tmp_path):
     path = make(tmp_path)
     everything = frames_of(open_at(path))
     assert [frame.index for frame in everything] == list(range(COUNT))
@@ -79,9 +73,7 @@ def test_a_choice_of_frames_is_a_slice_of_all(
 
 
 @pytest.mark.parametrize("make", [numbered_folder, numbered_video])
-def test_close_ends_an_iteration_before_its_next_frame(
-    make: Callable[[Path], Path], tmp_path: Path
-) -> None:
+def test_close_ends_an_iteration_before_its_next_frame(make, tmp_path):
     source = open_at(make(tmp_path))
     running = iter(source)
     next(running)
@@ -91,7 +83,7 @@ def test_close_ends_an_iteration_before_its_next_frame(
 
 
 @pytest.mark.parametrize("make", [numbered_folder, numbered_video])
-def test_bad_choices_are_refused(make: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_bad_choices_are_refused(make, tmp_path):
     path = make(tmp_path)
     with pytest.raises(InputError, match="start is -1; wanted"):
         open_at(path, start=-1)
@@ -109,7 +101,7 @@ def test_bad_choices_are_refused(make: Callable[[Path], Path], tmp_path: Path) -
 # --- what may be opened --------------------------------------------------------------------------
 
 
-def test_other_files_of_a_folder_do_not_count(tmp_path: Path) -> None:
+def test_other_files_of_a_folder_do_not_count(tmp_path):
     media.write_images(tmp_path, ["2.JPG", "10.png", ".hidden.png"])
     media.write_images(tmp_path / "sub.png", ["1.png"])
     for name in ("LICENSE", "notes.txt", ".DS_Store", "clip.mp4", "png"):
@@ -120,7 +112,7 @@ def test_other_files_of_a_folder_do_not_count(tmp_path: Path) -> None:
     assert str(tmp_path) in source.name
 
 
-def test_a_glob_takes_images_at_any_depth(tmp_path: Path) -> None:
+def test_a_glob_takes_images_at_any_depth(tmp_path):
     media.write_images(tmp_path / "b", ["10.png", "9.png"])
     media.write_images(tmp_path / "a" / "deep", ["1.png"])
     (tmp_path / "b" / "9.txt").write_text("not a picture")
@@ -130,20 +122,20 @@ def test_a_glob_takes_images_at_any_depth(tmp_path: Path) -> None:
     assert names_of(deep) == ["a/deep/1.png".replace("/", os.sep), "b/10.png".replace("/", os.sep)]
 
 
-def test_an_existing_path_is_no_pattern(tmp_path: Path) -> None:
+def test_an_existing_path_is_no_pattern(tmp_path):
     folder = media.write_images(tmp_path / "run[1]", ["1.png", "2.png"])
     assert open_at(folder).total == 2
     assert open_at(folder / "1.png").total == 1
 
 
-def test_one_image_is_one_frame_at_time_zero(tmp_path: Path) -> None:
+def test_one_image_is_one_frame_at_time_zero(tmp_path):
     media.write_images(tmp_path, ["5.25.png", "6.25.png"])
     (tmp_path / "timestamps.txt").write_text("nothing that fits")
     (frame,) = frames_of(open_at(tmp_path / "6.25.png"))
     assert (frame.index, frame.time_sec, frame.name) == (0, 0.0, "6.25.png")
 
 
-def test_the_content_decides_between_image_and_video(tmp_path: Path) -> None:
+def test_the_content_decides_between_image_and_video(tmp_path):
     media.write_images(tmp_path, ["picture.png"]).joinpath("picture.png").rename(tmp_path / "p.mp4")
     assert frames_of(open_at(tmp_path / "p.mp4"))[0].name == "p.mp4"
     media.write_video(tmp_path / "clip.mp4", media.level_frames(3)).rename(tmp_path / "clip.dat")
@@ -151,7 +143,7 @@ def test_the_content_decides_between_image_and_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["gif", "png"])
-def test_an_animation_is_a_video(suffix: str, tmp_path: Path) -> None:
+def test_an_animation_is_a_video(suffix, tmp_path):
     images = [Image.fromarray(image) for image in media.level_frames(5)]
     path = tmp_path / f"moving.{suffix}"
     images[0].save(path, save_all=True, append_images=images[1:], duration=200)
@@ -160,7 +152,7 @@ def test_an_animation_is_a_video(suffix: str, tmp_path: Path) -> None:
     assert [frame.time_sec for frame in frames] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
 
 
-def test_what_is_no_input_is_refused_with_the_kinds(tmp_path: Path) -> None:
+def test_what_is_no_input_is_refused_with_the_kinds(tmp_path):
     refused("", "the input is an empty text")
     refused(tmp_path / "none", "there is no file or folder .*none")
     refused(tmp_path / "none*.jpg", r"nothing matches the pattern .*none\*\.jpg")
@@ -187,7 +179,7 @@ def test_what_is_no_input_is_refused_with_the_kinds(tmp_path: Path) -> None:
 # --- nothing is read before its turn -------------------------------------------------------------
 
 
-def test_images_are_opened_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_opened_one_by_one(tmp_path, monkeypatch):
     opened: list[str] = []
     true_open = Image.open
 
@@ -204,9 +196,7 @@ def test_images_are_opened_one_by_one(tmp_path: Path, monkeypatch: pytest.Monkey
         assert opened == [f"img{n}.png" for n in range(seen)]
 
 
-def test_only_chosen_video_frames_are_converted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_chosen_video_frames_are_converted(tmp_path, monkeypatch):
     converted = 0
     true_convert = video_module.upright_rgb
 
@@ -223,7 +213,7 @@ def test_only_chosen_video_frames_are_converted(
     assert converted == 2
 
 
-def test_opening_the_source_module_loads_no_reader() -> None:
+def test_opening_the_source_module_loads_no_reader():
     code = (
         "import sys, ttt3r_viewer.frames.source\n"
         "print([m for m in ('av', 'PIL', 'torch', 'viser') if m in sys.modules])"
@@ -232,7 +222,7 @@ def test_opening_the_source_module_loads_no_reader() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_images_need_no_video_reader(tmp_path: Path) -> None:
+def test_images_need_no_video_reader(tmp_path):
     media.write_images(tmp_path, ["1.png"])
     code = (
         "import sys; from ttt3r_viewer.frames.source import open_source\n"

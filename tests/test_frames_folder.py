@@ -1,7 +1,5 @@
 """Pictures of a folder: every kind, every damage, and when each was taken."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any
@@ -40,7 +38,7 @@ def greys(*levels: int) -> list[list[int]]:
     return [[level] * 3 for level in levels]
 
 
-def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path: Path) -> None:
+def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path):
     values = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
     expected = greys(0, 1, 128, 255)
     assert rgb_of(save(Image.fromarray(values), tmp_path / "a.png")) == expected
@@ -49,14 +47,14 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path: Path) -> None:
     assert rgb_of(tmp_path / "a.pgm") == expected
 
 
-def test_grey_and_two_levels(tmp_path: Path) -> None:
+def test_grey_and_two_levels(tmp_path):
     grey = Image.fromarray(np.array([[0, 77, 255]], dtype=np.uint8))
     assert rgb_of(save(grey, tmp_path / "grey.png")) == greys(0, 77, 255)
     two_levels = Image.fromarray(np.array([[False, True]]))
     assert rgb_of(save(two_levels, tmp_path / "bits.png")) == greys(0, 255)
 
 
-def test_transparent_pixels_lie_over_black(tmp_path: Path) -> None:
+def test_transparent_pixels_lie_over_black(tmp_path):
     rgba = np.array([[[200, 100, 50, 255], [200, 100, 50, 0], [200, 100, 50, 51]]], dtype=np.uint8)
     expected = [[200, 100, 50], [0, 0, 0], [40, 20, 10]]
     assert rgb_of(save(Image.fromarray(rgba), tmp_path / "rgba.png")) == expected
@@ -64,7 +62,7 @@ def test_transparent_pixels_lie_over_black(tmp_path: Path) -> None:
     assert rgb_of(save(Image.fromarray(grey_alpha), tmp_path / "la.png")) == greys(200, 0, 40)
 
 
-def test_palette_with_and_without_transparency(tmp_path: Path) -> None:
+def test_palette_with_and_without_transparency(tmp_path):
     palette = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode="L").convert("P")
     palette.putpalette([10, 20, 30, 200, 100, 50])
     assert rgb_of(save(palette, tmp_path / "p.png")) == [[10, 20, 30], [200, 100, 50]]
@@ -72,21 +70,21 @@ def test_palette_with_and_without_transparency(tmp_path: Path) -> None:
     assert rgb_of(transparent) == [[10, 20, 30], [0, 0, 0]]
 
 
-def test_cmyk(tmp_path: Path) -> None:
+def test_cmyk(tmp_path):
     cmyk = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     red, green, blue = rgb_of(save(cmyk, tmp_path / "cmyk.jpg", quality=95))[0]
     assert red > 240
     assert max(green, blue) < 15
 
 
-def test_images_without_a_white_are_refused(tmp_path: Path) -> None:
+def test_images_without_a_white_are_refused(tmp_path):
     for mode, words in (("F", "floats"), ("I", "32-bit integers")):
         path = save(Image.new(mode, (8, 8)), tmp_path / f"{mode}.tif")
         with pytest.raises(FrameError, match=f"holds {words}, and nothing says which value"):
             read_image(path)
 
 
-def test_every_exif_orientation_comes_out_upright(tmp_path: Path) -> None:
+def test_every_exif_orientation_comes_out_upright(tmp_path):
     upright = media.quarters_image(32, 48)
     # What a camera stores so that the given orientation leads back to the upright picture.
     stored = {
@@ -110,7 +108,7 @@ def test_every_exif_orientation_comes_out_upright(tmp_path: Path) -> None:
 # --- bad pictures --------------------------------------------------------------------------------
 
 
-def test_bad_images_are_skipped_with_a_reason_and_good_ones_kept(tmp_path: Path) -> None:
+def test_bad_images_are_skipped_with_a_reason_and_good_ones_kept(tmp_path):
     media.write_images(tmp_path, ["1.png", "3.png", "9.png"])
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     for name in ("4.jpg", "5.png"):
@@ -135,13 +133,13 @@ def test_bad_images_are_skipped_with_a_reason_and_good_ones_kept(tmp_path: Path)
     assert not any("\n" in reason for reason in reasons.values())
 
 
-def test_a_folder_of_bad_images_gives_only_skipped_frames(tmp_path: Path) -> None:
+def test_a_folder_of_bad_images_gives_only_skipped_frames(tmp_path):
     for number in range(3):
         (tmp_path / f"{number}.jpg").touch()
     assert len(skipped_of(open_at(tmp_path))) == 3
 
 
-def test_a_file_deleted_during_the_run_is_skipped(tmp_path: Path) -> None:
+def test_a_file_deleted_during_the_run_is_skipped(tmp_path):
     folder = media.write_images(tmp_path, ["img0.png", "img1.png", "img2.png"])
     running = iter(open_at(folder))
     next(running)
@@ -151,7 +149,7 @@ def test_a_file_deleted_during_the_run_is_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_named_pipe_does_not_hang_the_run(tmp_path: Path) -> None:
+def test_a_named_pipe_does_not_hang_the_run(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     assert skipped_of(open_at(tmp_path)) == [SkippedFrame(0, "pipe.png", "it is not a file")]
     refused(tmp_path / "pipe.png", "is neither a file nor a folder")
@@ -176,9 +174,7 @@ def test_a_image_too_large_for_pillow_is_skipped(
     cut=st.floats(0, 1),
     changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8),
 )
-def test_no_damage_ends_the_run(
-    suffix: str, cut: float, changes: list[tuple[float, int]], tmp_path: Path
-) -> None:
+def test_no_damage_ends_the_run(suffix, cut, changes, tmp_path):
     good = tmp_path / f"good.{suffix}"
     if not good.exists():
         Image.fromarray(media.quarters_image(24, 32)).save(good)
@@ -202,7 +198,7 @@ def test_no_damage_ends_the_run(
 NAMES = ["1.png", "2.png", "10.png"]
 
 
-def test_plain_folders_are_timed_by_fps(tmp_path: Path) -> None:
+def test_plain_folders_are_timed_by_fps(tmp_path):
     assert times_of(media.write_images(tmp_path / "numbers", NAMES), fps=4) == [0, 0.25, 0.5]
     assert times_of(media.write_images(tmp_path / "padded", ["000012.png", "000013.png"]), 2) == [
         0,
@@ -210,7 +206,7 @@ def test_plain_folders_are_timed_by_fps(tmp_path: Path) -> None:
     ]
 
 
-def test_names_that_are_seconds_are_times(tmp_path: Path) -> None:
+def test_names_that_are_seconds_are_times(tmp_path):
     stems = ["1305031102.175304", "1305031102.211214", "1305031103.000000"]
     folder = media.write_images(tmp_path / "rgb", [f"{stem}.png" for stem in stems])
     assert times_of(folder) == [float(stem) for stem in stems]
@@ -224,9 +220,7 @@ def test_names_that_are_seconds_are_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "names", [["1.5.png", "2.5.png", "last.png"], ["1.5.png", "1.25.png"], ["1.5.png", "2.png"]]
 )
-def test_names_that_are_not_all_rising_seconds_are_no_times(
-    names: list[str], tmp_path: Path
-) -> None:
+def test_names_that_are_not_all_rising_seconds_are_no_times(names, tmp_path):
     folder = media.write_images(tmp_path / "frames", names)
     assert times_of(folder, fps=1) == [float(index) for index in range(len(names))]
 
@@ -241,9 +235,7 @@ def test_names_that_are_not_all_rising_seconds_are_no_times(
         "\ufeff0.5 1.png\n1.5 2.png\n+10 10.png",
     ],
 )
-def test_a_file_of_times_beside_the_images_decides(
-    text: str, file_name: str, place: str, tmp_path: Path
-) -> None:
+def test_a_file_of_times_beside_the_images_decides(text, file_name, place, tmp_path):
     folder = media.write_images(tmp_path / "frames", NAMES)
     (tmp_path / place / file_name).write_text(text, encoding="utf-8")
     assert times_of(folder) == [0.5, 1.5, 10.0]
@@ -251,7 +243,7 @@ def test_a_file_of_times_beside_the_images_decides(
         assert times_of(folder / "1*.png") == [0.5, 10.0]
 
 
-def test_the_folders_own_file_of_times_comes_first(tmp_path: Path) -> None:
+def test_the_folders_own_file_of_times_comes_first(tmp_path):
     folder = media.write_images(tmp_path / "frames", ["1.png"])
     for place, seconds in ((tmp_path, "1"), (folder, "2")):
         (place / "timestamps.txt").write_text(seconds)
@@ -271,16 +263,14 @@ def test_the_folders_own_file_of_times_comes_first(tmp_path: Path) -> None:
         ("0\n2\n1\n", "gives 10.png an earlier time than the image before it"),
     ],
 )
-def test_a_file_of_times_that_does_not_fit_is_an_error(
-    text: str, message: str, tmp_path: Path
-) -> None:
+def test_a_file_of_times_that_does_not_fit_is_an_error(text, message, tmp_path):
     folder = media.write_images(tmp_path / "frames", NAMES)
     (folder / "timestamps.txt").write_text(text)
     with pytest.raises(InputError, match=f"timestamps.txt {message}.*: mend the file, or rename"):
         open_at(folder)
 
 
-def test_images_of_several_folders_use_no_file_of_times(tmp_path: Path) -> None:
+def test_images_of_several_folders_use_no_file_of_times(tmp_path):
     media.write_images(tmp_path / "a", ["1.png"])
     media.write_images(tmp_path / "b", ["1.png"])
     (tmp_path / "timestamps.txt").write_text("not for these")

@@ -1,9 +1,6 @@
 """Frames of a video: its own times, upright pictures, and what becomes of a damaged one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +16,7 @@ COUNT = 12
 
 
 @pytest.mark.parametrize(("suffix", "declares"), [("mp4", True), ("avi", True), ("mkv", False)])
-def test_a_video_gives_its_own_times(suffix: str, declares: bool, tmp_path: Path) -> None:
+def test_a_video_gives_its_own_times(suffix, declares, tmp_path):
     path = media.write_video(tmp_path / f"clip.{suffix}", media.level_frames(COUNT), rate=8)
     source = open_at(path)
     # Matroska declares no number of frames, and an estimate must not pass for one.
@@ -30,7 +27,7 @@ def test_a_video_gives_its_own_times(suffix: str, declares: bool, tmp_path: Path
     assert [f.time_sec for f in frames] == pytest.approx([n / 8 for n in range(COUNT)], abs=2e-3)
 
 
-def test_uneven_times_are_kept(tmp_path: Path) -> None:
+def test_uneven_times_are_kept(tmp_path):
     ticks = [0, 1, 5, 6, 20]
     path = media.write_video(tmp_path / "clip.mp4", media.level_frames(5), ticks=ticks)
     assert times_of(path) == pytest.approx([tick / 10 for tick in ticks])
@@ -38,14 +35,12 @@ def test_uneven_times_are_kept(tmp_path: Path) -> None:
     assert [frame.time_sec for frame in chosen] == pytest.approx([0.1, 2.0])
 
 
-def test_times_are_not_shifted_to_zero(tmp_path: Path) -> None:
+def test_times_are_not_shifted_to_zero(tmp_path):
     path = media.write_video(tmp_path / "clip.mkv", media.level_frames(3), ticks=[70, 71, 72])
     assert times_of(path) == pytest.approx([7.0, 7.1, 7.2])
 
 
-def test_frames_without_times_follow_each_other_by_the_frame_period(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frames_without_times_follow_each_other_by_the_frame_period(tmp_path, monkeypatch):
     path = media.write_video(tmp_path / "clip.mp4", media.level_frames(6), rate=20)
     true_decoded = video_module._decoded
 
@@ -62,7 +57,7 @@ def test_frames_without_times_follow_each_other_by_the_frame_period(
     assert times[5] == pytest.approx(times[4] + 0.05)
 
 
-def test_every_display_matrix_comes_out_upright(tmp_path: Path) -> None:
+def test_every_display_matrix_comes_out_upright(tmp_path):
     stored = media.quarters_image()
     # (a, b, c, d) with x' = a x + c y and y' = b x + d y, and the picture that a player shows.
     shown = {
@@ -84,7 +79,7 @@ def test_every_display_matrix_comes_out_upright(tmp_path: Path) -> None:
         assert np.abs(image.astype(int) - expected).mean() < 5, matrix
 
 
-def test_a_video_that_breaks_off_gives_its_good_frames_and_says_so(tmp_path: Path) -> None:
+def test_a_video_that_breaks_off_gives_its_good_frames_and_says_so(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), dtype=np.uint8)
     path = media.write_video(tmp_path / "clip.mp4", list(noise))
     whole = frames_of(open_at(path))
@@ -105,9 +100,7 @@ def test_a_video_that_breaks_off_gives_its_good_frames_and_says_so(tmp_path: Pat
 
 
 @pytest.mark.parametrize("stride", [1, 4])
-def test_a_packet_that_cannot_be_decoded_is_reported_in_its_place(
-    stride: int, tmp_path: Path
-) -> None:
+def test_a_packet_that_cannot_be_decoded_is_reported_in_its_place(stride, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
     path = media.write_video(tmp_path / "clip.mp4", list(noise))
     media.erase_packet(path, 7)
@@ -119,13 +112,13 @@ def test_a_packet_that_cannot_be_decoded_is_reported_in_its_place(
     assert skipped.reason.startswith("the video is damaged or cut off here (")
 
 
-def test_a_title_in_strange_letters_is_no_reason_to_refuse_a_video(tmp_path: Path) -> None:
+def test_a_title_in_strange_letters_is_no_reason_to_refuse_a_video(tmp_path):
     path = media.write_video(tmp_path / "clip.mp4", media.level_frames(3), title="holiday")
     path.write_bytes(path.read_bytes().replace(b"holiday", b"holid\xe4y"))
     assert len(frames_of(open_at(path))) == 3
 
 
-def test_a_video_without_images_or_frames_is_refused(tmp_path: Path) -> None:
+def test_a_video_without_images_or_frames_is_refused(tmp_path):
     refused(media.write_sound(tmp_path / "sound.mp4"), "sound.mp4 has no video stream")
     path = media.write_video(tmp_path / "noise.mp4", media.level_frames(4))
     data = path.read_bytes()
@@ -138,15 +131,15 @@ def test_a_video_without_images_or_frames_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_start_beyond_the_end_of_an_undeclared_video_is_an_error_at_its_end(
-    tmp_path: Path,
-) -> None:
+    tmp_path,
+):
     path = media.write_video(tmp_path / "clip.mkv", media.level_frames(3))
     source = open_at(path, start=3)
     with pytest.raises(InputError, match=r"clip.mkv has 3 frames, .* but start is 3"):
         list(source)
 
 
-def test_a_second_iteration_does_not_disturb_the_first(tmp_path: Path) -> None:
+def test_a_second_iteration_does_not_disturb_the_first(tmp_path):
     source = open_at(media.write_video(tmp_path / "clip.mp4", media.level_frames(COUNT)))
     first: Iterator[Frame | SkippedFrame] = iter(source)
     assert next(first).index == 0

@@ -4,8 +4,6 @@ A short, repeatable part of `python -m tests.fuzz`, and the inputs that it found
 tests/hostile, named for the reader and for what they did.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import subprocess
@@ -33,7 +31,7 @@ INPUTS = 40
 
 
 @pytest.mark.parametrize("name", list(TARGETS))
-def test_hostile_bytes_give_an_object_or_one_line(tmp_path: Path, name: str) -> None:
+def test_hostile_bytes_give_an_object_or_one_line(tmp_path, name):
     target = TARGETS[name]
     warm_up(target, tmp_path)
     inputs = list(islice(fuzz.inputs(target, seed=11, seconds=600), INPUTS))
@@ -45,21 +43,21 @@ def test_hostile_bytes_give_an_object_or_one_line(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
-def test_what_was_found_is_mended(tmp_path: Path, path: Path) -> None:
+def test_what_was_found_is_mended(tmp_path, path):
     target = TARGETS[path.name.partition(".")[0]]
     warm_up(target, tmp_path)
     assert not judge(target, path.read_bytes(), tmp_path)
 
 
 @pytest.mark.parametrize("name", list(TARGETS))
-def test_a_valid_seed_is_read(tmp_path: Path, name: str) -> None:
+def test_a_valid_seed_is_read(tmp_path, name):
     """A target that refused even these would test nothing behind its first check."""
     if name in ("pth", "pickle", "safetensors-header", "safetensors"):
         pytest.skip("they hold tensors of no known network, which is said last")
     TARGETS[name].read(TARGETS[name].seeds()[0], tmp_path)
 
 
-def test_a_script_that_names_other_files_is_refused(tmp_path: Path) -> None:
+def test_a_script_that_names_other_files_is_refused(tmp_path):
     write_video(tmp_path / "a.ts", level_frames(6))
     script = tmp_path / "b.mp4"
     script.write_text("ffconcat version 1.0\nfile 'a.ts'\n")
@@ -69,14 +67,14 @@ def test_a_script_that_names_other_files_is_refused(tmp_path: Path) -> None:
         open_source(str(script))
 
 
-def test_names_do_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_do_not_command_the_terminal(capsys):
     assert main(["info", "no\x1b[2J\x07folder"]) == 2
     said = capsys.readouterr().err
     assert "no\\x1b[2J\\x07folder" in said
     assert not set("\x1b\x07").intersection(said)
 
 
-def test_the_same_seed_gives_the_same_inputs() -> None:
+def test_the_same_seed_gives_the_same_inputs():
     target = TARGETS["yaml"]
     first, again = (list(islice(fuzz.inputs(target, 5, 600), 30)) for _ in range(2))
     assert first == again
@@ -85,7 +83,7 @@ def test_the_same_seed_gives_the_same_inputs() -> None:
     assert fuzz.made(target.programs, 3, 20) == fuzz.made(target.programs, 3, 20)
 
 
-def test_changes_change() -> None:
+def test_changes_change():
     dice = random.Random(0)
     seeds = [bytes(range(200)), b"other" * 20]
     changed = {mutated(seeds[0], seeds, [b"word"], dice) for _ in range(200)}
@@ -136,9 +134,7 @@ def _misbehaves(how: str):
         ("writes", "it did open of a file to write"),
     ],
 )
-def test_the_judge_sees_what_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, wrong: str
-) -> None:
+def test_the_judge_sees_what_is_wrong(tmp_path, monkeypatch, how, wrong):
     monkeypatch.setattr(fuzz_judge, "LIMIT_SEC", 0.3)
     target, folder = _misbehaves(how), tmp_path / "own"
     folder.mkdir()
@@ -146,13 +142,13 @@ def test_the_judge_sees_what_is_wrong(
     assert judge(target, b"bad and long", folder).startswith(wrong)
 
 
-def test_findings_are_shrunk(tmp_path: Path) -> None:
+def test_findings_are_shrunk(tmp_path):
     target = _misbehaves("error")
     wrong = judge(target, b"bad" + bytes(500), tmp_path)
     assert shrunk(target, b"bad" + bytes(500), wrong, tmp_path) == b"bad"
 
 
-def test_the_tool_runs_and_saves_nothing_where_all_is_well(tmp_path: Path) -> None:
+def test_the_tool_runs_and_saves_nothing_where_all_is_well(tmp_path):
     words = ["--minutes", "0.02", "--targets", "rules", "--output", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.__main__", *words],

@@ -1,7 +1,5 @@
 """The gate in front of the page: tokens, Host and Origin, guests, and what goes through."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

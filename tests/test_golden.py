@@ -1,7 +1,5 @@
 """Ours against the numbers of the published network."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

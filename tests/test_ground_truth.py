@@ -1,7 +1,5 @@
 """Files of true poses: found beside the input, read in each form, and refused with the line."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Who may import whom: the arrow frames -> model -> rule -> scene -> viewer, held as a table."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 import sys

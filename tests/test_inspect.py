@@ -1,7 +1,5 @@
 """Looking into a step: what is found is what the run used, for any frame, within the budget."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from torch.utils._python_dispatch import TorchDispatchMode

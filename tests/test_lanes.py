@@ -1,7 +1,5 @@
 """Several rules on one stream: each lane gives what it would give alone, through resets too."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

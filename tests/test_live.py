@@ -1,7 +1,5 @@
 """Live sources: the newest frame wins, what is dropped is counted, what is lost is tried again."""
 
-from __future__ import annotations
-
 import json
 import queue
 import socket

@@ -1,7 +1,5 @@
 """The log: in the session's folder, of bounded size, without passwords, and never in the way."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

@@ -1,7 +1,5 @@
 """Maps as pictures and what they are made of: laws of scale, history, age, patches and clicks."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import replace
 

@@ -1,13 +1,10 @@
 """The miniature: its worlds' truth, its losses, its training that goes on exactly, and its bar."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import itertools
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -345,7 +342,7 @@ def test_batches_are_the_same_after_an_interruption():
 
 
 @needs_muon
-def test_more_processes_than_clips_in_a_batch_are_refused(tmp_path: Path):
+def test_more_processes_than_clips_in_a_batch_are_refused(tmp_path):
     crew = Workers(rank=0, size=2)
     for batch, singles, lacks in ((1, 0, "clips"), (2, 1, "single pictures")):
         stage = Stage("lone", 1, 1, batch, 1e-3, {"self": 1.0}, singles=singles)
@@ -365,7 +362,7 @@ def test_more_processes_than_clips_in_a_batch_are_refused(tmp_path: Path):
 
 
 @needs_muon
-def test_training_goes_on_exactly_where_it_was_cut_off(tmp_path: Path, monkeypatch, capsys):
+def test_training_goes_on_exactly_where_it_was_cut_off(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     losses = {"self": 1.0, "world": 1.0, "quaternion": 1.0, "match": 0.1, "locate": 0.1}
     recipe = Recipe(
@@ -419,7 +416,7 @@ def test_a_stage_that_weighs_single_images_must_have_some(tmp_path):
 
 
 @needs_muon
-def test_training_can_start_from_shipped_weights(tmp_path: Path, monkeypatch):
+def test_training_can_start_from_shipped_weights(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     torch.manual_seed(5)
     network = ReconstructionNetwork(TINY)
@@ -434,7 +431,7 @@ def test_training_can_start_from_shipped_weights(tmp_path: Path, monkeypatch):
 
 
 @needs_muon
-def test_a_stage_of_read_outs_alone_leaves_the_network_as_it_is(tmp_path: Path, monkeypatch):
+def test_a_stage_of_read_outs_alone_leaves_the_network_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     losses = {"self": 1.0, "store": 1.0, "alone_lens": 1.0}
     lone = Stage("lone", 2, 2, 2, 1e-3, losses, warm_up=1, singles=2, read_outs_only=True)

@@ -1,7 +1,5 @@
 """A recorded session shown again: what the run showed, without its network, and honest about it."""
 
-from __future__ import annotations
-
 import json
 import re
 import signal

@@ -1,7 +1,5 @@
 """What is installed from a wheel or an sdist is whole: assets included, from any directory."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

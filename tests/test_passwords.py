@@ -1,7 +1,5 @@
 """Passwords in addresses never show, whatever stands in them."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Settings in YAML: plain values alone; bombs, doubles and tricks are refused in one short line."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 
@@ -73,7 +71,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", list(BAD))
-def test_what_is_no_plain_value_is_refused_at_once(tmp_path: Path, name: str) -> None:
+def test_what_is_no_plain_value_is_refused_at_once(tmp_path, name):
     text, message = BAD[name]
     path = tmp_path / "a.yaml"
     path.write_text(text, encoding="utf-8")
@@ -91,7 +89,7 @@ def test_what_is_no_plain_value_is_refused_at_once(tmp_path: Path, name: str) ->
     assert time.process_time() - began < 5
 
 
-def test_the_bombs_are_bombs() -> None:
+def test_the_bombs_are_bombs():
     """So that the test above can fail: PyYAML itself takes what is refused."""
     assert str(yaml.safe_load(laughs(5))["input"]).count("x") == 9**4
     assert yaml.safe_load(merges(4))["m3"] == {"x": 1}
@@ -100,19 +98,19 @@ def test_the_bombs_are_bombs() -> None:
         yaml.safe_load("stride: 2001-99-99")
 
 
-def test_plain_values_come_back(tmp_path: Path) -> None:
+def test_plain_values_come_back(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("\ufeffa: 1\nb: [x, {c: 2.5}]\n'd': ~\n", encoding="utf-8")
     assert read_plain_yaml(path) == {"a": 1, "b": ["x", {"c": 2.5}], "d": None}
 
 
-def test_an_endless_file_is_not_read_to_its_end() -> None:
+def test_an_endless_file_is_not_read_to_its_end():
     with pytest.raises(SettingsError, match="longer than"):
         read_config(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("text", ["a: &a 1\nb: *a", "stages: 3\nstages: 4", "seed: !!int x"])
-def test_recipes_are_read_as_safely(tmp_path: Path, text: str) -> None:
+def test_recipes_are_read_as_safely(tmp_path, text):
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError, match="not a readable YAML file"):

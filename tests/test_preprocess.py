@@ -1,7 +1,5 @@
 """Preparation of pictures: the published examples, the grid it promises, and the way back."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +37,7 @@ def prepared_size(width: int, height: int, size: int, patch: int = 16) -> tuple[
 @pytest.mark.skipif(not GOLDEN.exists(), reason="tests/golden/preprocess.npz is not there")
 @pytest.mark.parametrize("size", [512, 224])
 @pytest.mark.parametrize("example", range(6))
-def test_the_published_examples_agree_within_one_grey_level(
-    example: int, size: int, tmp_path: Path
-) -> None:
+def test_the_published_examples_agree_within_one_grey_level(example, size, tmp_path):
     with np.load(GOLDEN) as golden:
         height, width = golden[f"{example}_input_height_width"].tolist()
         orientation = int(golden[f"{example}_exif_orientation"])
@@ -67,9 +63,7 @@ def test_the_published_examples_agree_within_one_grey_level(
     size=st.sampled_from([64, 80, 96, 112, 224]),
     patch=st.sampled_from([8, 14, 16]),
 )
-def test_a_prepared_image_lies_on_the_patch_grid(
-    width: int, height: int, size: int, patch: int
-) -> None:
+def test_a_prepared_image_lies_on_the_patch_grid(width, height, size, patch):
     try:
         prepared = prepare_image(blank(width, height), size, patch)
     except FrameError:
@@ -94,9 +88,7 @@ def test_a_prepared_image_lies_on_the_patch_grid(
     x=st.floats(-0.5, 5000),
     y=st.floats(-0.5, 5000),
 )
-def test_to_original_undoes_resize_and_crop(
-    scale_xy: tuple[float, float], offset_xy: tuple[int, int], x: float, y: float
-) -> None:
+def test_to_original_undoes_resize_and_crop(scale_xy, offset_xy, x, y):
     crop = Crop(scale_xy, offset_xy, 1, 1)
     original = np.array([[x, y], [y, x]])
     there = (original + 0.5) * np.array(scale_xy) - np.array(offset_xy) - 0.5
@@ -107,7 +99,7 @@ def test_to_original_undoes_resize_and_crop(
     ("width", "height", "size"),
     [(200, 150, 112), (150, 200, 80), (100, 100, 160), (90, 120, 512), (256, 200, 224)],
 )
-def test_to_original_finds_the_pixel_that_was_resampled(width: int, height: int, size: int) -> None:
+def test_to_original_finds_the_pixel_that_was_resampled(width, height, size):
     prepared = prepare_image(ramp_image(width, height), size)
     rows, columns = prepared.image.shape[:2]
     y, x = np.indices((rows, columns))
@@ -123,7 +115,7 @@ def test_to_original_finds_the_pixel_that_was_resampled(width: int, height: int,
     assert np.abs((original - seen)[inner].mean(axis=0)).max() < 0.1
 
 
-def test_a_image_that_fits_is_not_changed() -> None:
+def test_a_image_that_fits_is_not_changed():
     image = np.random.default_rng(0).integers(0, 256, (384, 512, 3), dtype=np.uint8)
     prepared = prepare_image(image, 512)
     np.testing.assert_array_equal(prepared.image, image)
@@ -135,7 +127,7 @@ def test_a_image_that_fits_is_not_changed() -> None:
     assert prepared.image.flags.c_contiguous
 
 
-def test_square_images_become_four_to_three_and_224_becomes_square() -> None:
+def test_square_images_become_four_to_three_and_224_becomes_square():
     assert prepared_size(700, 700, 512) == (512, 384)
     assert prepared_size(700, 700, 224) == (224, 224)
     assert prepared_size(640, 480, 224) == (224, 224)
@@ -143,7 +135,7 @@ def test_square_images_become_four_to_three_and_224_becomes_square() -> None:
     assert prepared_size(700, 700, 80) == (80, 48)
 
 
-def test_other_sizes_and_patches_follow_the_way_of_512() -> None:
+def test_other_sizes_and_patches_follow_the_way_of_512():
     assert prepared_size(640, 480, 160) == (160, 112)
     assert prepared_size(480, 640, 160, patch=8) == (120, 160)
     assert prepared_size(640, 480, 518, patch=14) == (518, 378)
@@ -151,19 +143,19 @@ def test_other_sizes_and_patches_follow_the_way_of_512() -> None:
 
 @pytest.mark.parametrize("size", [512, 224])
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (20000, 10), (10, 20000)])
-def test_a_image_with_a_side_under_one_patch_is_refused(width: int, height: int, size: int) -> None:
+def test_a_image_with_a_side_under_one_patch_is_refused(width, height, size):
     with pytest.raises(FrameError, match=f"{width}x{height} pixels; wanted both sides at least"):
         prepare_image(blank(width, height), size)
 
 
 @pytest.mark.parametrize("size", [512, 224])
-def test_a_side_that_would_be_under_one_patch_is_refused(size: int) -> None:
+def test_a_side_that_would_be_under_one_patch_is_refused(size):
     message = f"20000x20 pixels, and {size}x[01] at size {size}, .* one patch of 16"
     with pytest.raises(FrameError, match=message):
         prepare_image(blank(20000, 20), size)
 
 
-def test_a_four_to_three_crop_that_leaves_no_patch_is_refused() -> None:
+def test_a_four_to_three_crop_that_leaves_no_patch_is_refused():
     with pytest.raises(FrameError, match="40x40 pixels, and 16x16 at size 16"):
         prepare_image(blank(40, 40), 16)
 
@@ -171,6 +163,6 @@ def test_a_four_to_three_crop_that_leaves_no_patch_is_refused() -> None:
 @pytest.mark.parametrize(
     "image", [np.zeros((64, 64), np.uint8), np.zeros((64, 64, 4), np.uint8), np.zeros((64, 64, 3))]
 )
-def test_only_rgb_of_eight_bits_is_taken(image: NDArray[np.uint8]) -> None:
+def test_only_rgb_of_eight_bits_is_taken(image):
     with pytest.raises(FrameError, match=r"wanted uint8 \(height, width, 3\)"):
         prepare_image(image, 512)

@@ -1,12 +1,9 @@
 """The presentation without a browser: clocks, moving views, captions, the tour that is kept."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,7 +174,7 @@ def test_what_moves_is_stopped_and_goes_on_where_it_was():
         assert not still.stopped(101.0).started(102.0).motion_clock.going
 
 
-def test_the_tour_is_kept_in_its_folder_and_read_again(tmp_path: Path):
+def test_the_tour_is_kept_in_its_folder_and_read_again(tmp_path):
     book = TourRecorder(tmp_path)
     assert book.tour is None
     book.add(keyframe(-1.0))
@@ -203,7 +200,7 @@ def test_a_tour_without_a_folder_says_that_it_is_not_kept():
     assert book.note == NOT_KEPT
 
 
-def test_a_damaged_tour_is_named_and_left_alone(tmp_path: Path):
+def test_a_damaged_tour_is_named_and_left_alone(tmp_path):
     path = tmp_path / TOUR_FILE
     path.write_text(json.dumps({"format": "ttt3r-viewer tour", "version": 9}))
     before = path.read_bytes()
@@ -215,7 +212,7 @@ def test_a_damaged_tour_is_named_and_left_alone(tmp_path: Path):
     assert "left alone" in book.note
 
 
-def test_a_tour_that_cannot_be_saved_says_so_and_is_kept_in_memory(tmp_path: Path):
+def test_a_tour_that_cannot_be_saved_says_so_and_is_kept_in_memory(tmp_path):
     book = TourRecorder(tmp_path / "gone")
     book.add(keyframe(0.0))
     assert "not saved" in book.note
@@ -248,7 +245,7 @@ def test_a_image_is_twice_the_canvas_unless_that_is_too_large():
     assert on_background(clear).tolist() == [[[20, 20, 20], [200, 100, 0]]]
 
 
-def test_open_takes_the_settings_of_the_page_from_a_file_and_flags_win(tmp_path: Path):
+def test_open_takes_the_settings_of_the_page_from_a_file_and_flags_win(tmp_path):
     path = tmp_path / "talk.yaml"
     path.write_text("title: Rooms\nlogo-text: Lab\npresent: true\nrule: constant\nport: 1234\n")
     parser = Parser(prog="ttt3r-view open")

@@ -1,7 +1,5 @@
 """The small renderer against plain loops, and the ways that a film's camera goes."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A session that was cut off is gone on with as if it had not been, or one line says why not."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Rules by name and text, those of other packages, and `ttt3r-view rules`."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
@@ -185,7 +183,7 @@ def worked_example() -> str:
 
 
 @torch.inference_mode()
-def test_the_example_of_the_documentation_runs(offer: Offer):
+def test_the_example_of_the_documentation_runs(offer):
     offer("halfway", worked_example(), halfway="Halfway")
     rule = rule_from_text("halfway:2:floor=0.4")
     assert text_of(rule) == "halfway:2:floor=0.4"
@@ -209,7 +207,7 @@ def test_the_example_of_the_documentation_runs(offer: Offer):
         rule_from_text("halfway:0")
 
 
-def test_an_entry_point_is_imported_when_asked_for(offer: Offer):
+def test_an_entry_point_is_imported_when_asked_for(offer):
     offer("halfway", worked_example(), halfway="Halfway")
     rule_from_text("ttt3r")
     with pytest.raises(RuleError, match=r"ddd3r-ortho, .*halfway"):
@@ -245,7 +243,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("package", BROKEN)
-def test_a_broken_package_is_named_and_harms_nobody(offer: Offer, package):
+def test_a_broken_package_is_named_and_harms_nobody(offer, package):
     code, target, complaint = BROKEN[package]
     offer(package, code, theirs=target)
     offer("halfway", worked_example(), halfway="Halfway")
@@ -259,21 +257,21 @@ def test_a_broken_package_is_named_and_harms_nobody(offer: Offer, package):
     assert any(line.startswith("not usable: rule 'theirs'") and package in line for line in said)
 
 
-def test_no_package_takes_the_name_of_another_rule(offer: Offer):
+def test_no_package_takes_the_name_of_another_rule(offer):
     offer("halfway", worked_example(), ttt3r="Halfway")
     assert rule_from_text("ttt3r") == TTT3R()
     _, (error,) = registry.all_rules()
     assert "package halfway has the name of a rule that is built in" in str(error)
 
 
-def test_one_name_from_two_packages_is_refused(offer: Offer):
+def test_one_name_from_two_packages_is_refused(offer):
     offer("halfway", worked_example(), slow="Halfway")
     offer("halfway2", worked_example(), slow="Halfway")
     with pytest.raises(RuleError, match="of package halfway and halfway2: one name, two rules"):
         rule_from_text("slow")
 
 
-def test_whole_numbers_stay_whole(offer: Offer):
+def test_whole_numbers_stay_whole(offer):
     code = worked_example().replace("parameter(10.0, 1.0, 1000.0,", "parameter(10, 1, 1000,")
     offer("halfway", code, halfway="Halfway")
     rule = rule_from_text("halfway:20")

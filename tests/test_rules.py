@@ -5,8 +5,6 @@ twelve frames, and one with a reset after the fifth: its first five steps are th
 `after_reset` holds the four that follow (frames 4 to 7).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 

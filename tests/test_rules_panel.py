@@ -1,7 +1,5 @@
 """The rules panel without a browser: widgets from parameters, and when commands are sent."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import replace

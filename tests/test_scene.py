@@ -1,7 +1,5 @@
 """The scene's laws: budget, fair prefixes, percentiles, epochs; and the geometry beneath it."""
 
-from __future__ import annotations
-
 import gc
 import math
 import threading

@@ -1,7 +1,5 @@
 """The loop: twins of it, resets, what comes out; with a small network whose weights are made up."""
 
-from __future__ import annotations
-
 import queue
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Settings: flags win over the file, the file over defaults; what is refused says why."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 from pathlib import Path
 

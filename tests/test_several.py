@@ -1,7 +1,5 @@
 """`run` with several inputs: a session each, one table, and none that costs another anything."""
 
-from __future__ import annotations
-
 import csv
 import itertools
 import os

@@ -1,11 +1,8 @@
 """tokens.npz and the table of statistics: what is written is what was seen, frame by frame."""
 
-from __future__ import annotations
-
 import csv
 import io
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,7 +36,7 @@ def lane(count: int, state: int = 16) -> LaneScene:
     return store.snapshot().lanes[0]
 
 
-def test_npz_holds_every_gain_and_needs_no_pickle(tmp_path: Path):
+def test_npz_holds_every_gain_and_needs_no_pickle(tmp_path):
     path, seen = tmp_path / "tokens.npz", lane(5)
     write_tokens(path, seen, state_columns=4)
     with np.load(path, allow_pickle=False) as tokens:
@@ -60,7 +57,7 @@ def test_a_run_without_frames_gives_files_without_rows():
     assert statistics_csv(()).decode() == ",".join(COLUMNS) + "\n"
 
 
-def test_statistics_are_those_of_the_gains(tmp_path: Path):
+def test_statistics_are_those_of_the_gains(tmp_path):
     path, seen = tmp_path / "statistics.csv", lane(4)
     write_statistics(path, seen, threshold=0.25)
     rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
@@ -76,7 +73,7 @@ def test_statistics_are_those_of_the_gains(tmp_path: Path):
         assert (row["threshold"], row["segment"]) == ("0.25", str(frame.segment))
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
+def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(OutputError, match="gone"):
         write_tokens(tmp_path / "gone" / "tokens.npz", lane(1), 4)
 

@@ -1,7 +1,5 @@
 """Tours: what is written reads back, the way is smooth and passes the keyframes, error texts."""
 
-from __future__ import annotations
-
 import json
 import math
 

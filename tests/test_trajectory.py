@@ -1,7 +1,5 @@
 """Trajectory measures: recorded numbers, laws of alignment, the running twin, degenerate paths."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

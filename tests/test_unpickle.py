@@ -1,7 +1,5 @@
 """A checkpoint's pickle is read without running anything that it asks for."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import importlib
@@ -96,7 +94,7 @@ def one_tensor(
 FLOATS = torch.arange(6, dtype=torch.float32).numpy().tobytes()
 
 
-def test_tensors_come_back_as_they_were_saved(tmp_path: Path) -> None:
+def test_tensors_come_back_as_they_were_saved(tmp_path):
     tensors, _ = read_archive(saved({"model": TENSORS}, tmp_path / "a.pth"))
     assert list(tensors) == list(TENSORS)
     for name, tensor in tensors.items():
@@ -104,7 +102,7 @@ def test_tensors_come_back_as_they_were_saved(tmp_path: Path) -> None:
         assert torch.equal(tensor, TENSORS[name]), name
 
 
-def test_state_dict_at_the_top_and_with_its_attributes(tmp_path: Path) -> None:
+def test_state_dict_at_the_top_and_with_its_attributes(tmp_path):
     layer = torch.nn.Linear(3, 2)
     tensors, remarks = read_archive(saved(layer.state_dict(), tmp_path / "a.pth"))
     assert set(tensors) == {"weight", "bias"}
@@ -112,7 +110,7 @@ def test_state_dict_at_the_top_and_with_its_attributes(tmp_path: Path) -> None:
     assert torch.equal(tensors["weight"], layer.weight)
 
 
-def test_tensors_with_two_names_stay_one(tmp_path: Path) -> None:
+def test_tensors_with_two_names_stay_one(tmp_path):
     tensor = torch.arange(4.0)
     tensors, _ = read_archive(
         saved({"a": tensor, "b": tensor, "c": tensor[2:]}, tmp_path / "a.pth")
@@ -121,14 +119,14 @@ def test_tensors_with_two_names_stay_one(tmp_path: Path) -> None:
     assert tensors["c"].tolist() == [2, 3]
 
 
-def test_writing_to_a_tensor_leaves_the_file_alone(tmp_path: Path) -> None:
+def test_writing_to_a_tensor_leaves_the_file_alone(tmp_path):
     path = saved({"a": torch.zeros(4)}, tmp_path / "a.pth")
     before = path.read_bytes()
     read_archive(path)[0]["a"].fill_(7)
     assert path.read_bytes() == before
 
 
-def test_a_storage_at_an_odd_address_is_read(tmp_path: Path) -> None:
+def test_a_storage_at_an_odd_address_is_read(tmp_path):
     """`torch.save` aligns its storages to 64 bytes; other writers of zips do not."""
     for length in range(8):
         path = tmp_path / f"{length}.pth"
@@ -159,7 +157,7 @@ def settings_class() -> Any:
     sys.modules.pop("gone_settings", None)
 
 
-def test_objects_of_an_absent_package_are_inert(tmp_path: Path, settings_class: Any) -> None:
+def test_objects_of_an_absent_package_are_inert(tmp_path, settings_class):
     content = {
         "args": settings_class.Settings(
             model="Net(size=(2, 3))", nested=settings_class.Node([1, {2: settings_class.Node}])
@@ -180,7 +178,7 @@ def test_objects_of_an_absent_package_are_inert(tmp_path: Path, settings_class: 
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_every_protocol_is_understood(protocol: int) -> None:
+def test_every_protocol_is_understood(protocol):
     value = {"a": [1, -2, 3.5, None, True, False, (), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)]}
     value["b"] = [b"bytes", "text \u20ac", 1 << 70, -(1 << 2100), {"nested": {1: 2, None: 3}}]
     value["c"] = value["a"]
@@ -250,7 +248,7 @@ def traps(marker: Path) -> dict[str, bytes]:
     return {name: pickle.dumps(value, 2) for name, value in pickles.items()} | written
 
 
-def test_the_traps_work_on_a_plain_unpickler(tmp_path: Path) -> None:
+def test_the_traps_work_on_a_plain_unpickler(tmp_path):
     """So that the next test can fail."""
     sprung = []
     for name, data in traps(tmp_path / "marker").items():
@@ -266,7 +264,7 @@ def test_the_traps_work_on_a_plain_unpickler(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(traps(Path("marker"))))
-def test_no_trap_runs(tmp_path: Path, name: str) -> None:
+def test_no_trap_runs(tmp_path, name):
     marker = tmp_path / "marker"
     trap = traps(marker)[name]
     read_pickle(trap, "x")
@@ -288,7 +286,7 @@ def test_no_trap_runs(tmp_path: Path, name: str) -> None:
         "torch Size.__class__", "ttt3r_viewer.errors ViewerError",
     ],
 )  # fmt: skip
-def test_other_globals_stay_words(name: str) -> None:
+def test_other_globals_stay_words(name):
     module, function = name.split()
     data = b"c" + module.encode() + b"\n" + function.encode() + b"\n"
     assert read_pickle(data + b".", "x") == GlobalName(module, function)
@@ -297,7 +295,7 @@ def test_other_globals_stay_words(name: str) -> None:
     assert read_pickle(data + b")R}b.", "x") is INERT
 
 
-def test_build_changes_nothing_that_lives_on() -> None:
+def test_build_changes_nothing_that_lives_on():
     """BUILD on a class or function sets attributes in a plain unpickler, for the whole process."""
     before = dict(vars(unpickle))
     for target in (b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n"):
@@ -308,18 +306,18 @@ def test_build_changes_nothing_that_lives_on() -> None:
     assert OrderedDict(a=1) == {"a": 1}
 
 
-def test_a_list_that_holds_itself_and_deep_nesting_are_read() -> None:
+def test_a_list_that_holds_itself_and_deep_nesting_are_read():
     assert isinstance(read_pickle(b"]q\x00h\x00a.", "x"), list)
     assert read_pickle(b"(" * 100_000 + b"t" * 100_000 + b".", "x") is not None
     deep_key = b"}" + b")" + b"\x85" * 200_000 + b"Ns."
     assert read_pickle(deep_key, "x") == {}
 
 
-def test_a_giant_memo_slot_costs_nothing() -> None:
+def test_a_giant_memo_slot_costs_nothing():
     assert read_pickle(b"Nr\xff\xff\xff\xff.", "x") is None
 
 
-def test_inert_objects_swallow_whatever_is_put_into_them() -> None:
+def test_inert_objects_swallow_whatever_is_put_into_them():
     inert = b"cm\nf\n)R"
     assert read_pickle(inert + b"(I1\nI2\ne.", "x") is INERT
     assert read_pickle(inert + b"I1\na.", "x") is INERT
@@ -343,20 +341,20 @@ def test_inert_objects_swallow_whatever_is_put_into_them() -> None:
         (b"N\x97.", "no place"), (b"L" + b"9" * 5000 + b"L\n.", "limit"),
     ],
 )  # fmt: skip
-def test_damaged_pickles_say_so_in_one_line(data: bytes, reason: str) -> None:
+def test_damaged_pickles_say_so_in_one_line(data, reason):
     with pytest.raises(WeightsError, match=reason) as caught:
         read_pickle(data, "file.pth")
     assert "\n" not in str(caught.value)
     assert "file.pth" in str(caught.value)
 
 
-def test_a_pickle_of_absurd_length_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_of_absurd_length_is_refused(tmp_path):
     path = archive_of(tmp_path / "a.pth", b"}" * (unpickle.MAX_PICKLE_BYTES + 1))
     with pytest.raises(WeightsError, match="wanted at most 8,388,608"):
         read_archive(path)
 
 
-def test_the_written_out_tensor_reads(tmp_path: Path) -> None:
+def test_the_written_out_tensor_reads(tmp_path):
     """The twin of the next test: what it damages is right before."""
     tensors, _ = read_archive(archive_of(tmp_path / "a.pth", one_tensor(), _0=FLOATS))
     assert tensors["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
@@ -374,9 +372,7 @@ def test_the_written_out_tensor_reads(tmp_path: Path) -> None:
         {"size": (1,) * 17, "stride": (1,) * 17},
     ],
 )  # fmt: skip
-def test_tensors_that_reach_outside_their_storage_are_refused(
-    tmp_path: Path, change: dict[str, Any]
-) -> None:
+def test_tensors_that_reach_outside_their_storage_are_refused(tmp_path, change):
     path = archive_of(tmp_path / "a.pth", one_tensor(**change), _0=FLOATS)
     with pytest.raises(WeightsError) as caught:
         read_archive(path)
@@ -384,7 +380,7 @@ def test_tensors_that_reach_outside_their_storage_are_refused(
     assert str(path) in str(caught.value)
 
 
-def test_archives_that_are_not_as_torch_writes_them(tmp_path: Path) -> None:
+def test_archives_that_are_not_as_torch_writes_them(tmp_path):
     path = tmp_path / "a.pth"
     cases = {
         "'archive/data/0' is absent": lambda: archive_of(path, one_tensor()),
@@ -404,7 +400,7 @@ def test_archives_that_are_not_as_torch_writes_them(tmp_path: Path) -> None:
         read_archive(saved(unknown, path))
 
 
-def test_a_big_endian_file_is_refused(tmp_path: Path) -> None:
+def test_a_big_endian_file_is_refused(tmp_path):
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/data.pkl", one_tensor())
@@ -414,7 +410,7 @@ def test_a_big_endian_file_is_refused(tmp_path: Path) -> None:
         read_archive(path)
 
 
-def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_members_of_one_name_are_refused(tmp_path):
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/data.pkl", one_tensor())
@@ -425,7 +421,7 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
         read_archive(path)
 
 
-def test_a_changed_number_is_found_by_its_checksum(tmp_path: Path) -> None:
+def test_a_changed_number_is_found_by_its_checksum(tmp_path):
     path = saved({"a": torch.zeros(64)}, tmp_path / "a.pth")
     assert find_damaged_member(path) is None
     data = bytearray(path.read_bytes())
@@ -455,7 +451,7 @@ def read_or_refuse(path: Path, data: bytes) -> dict[str, torch.Tensor] | None:
     return tensors
 
 
-def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
+def test_a_file_cut_anywhere_is_refused(tmp_path):
     for cut in range(0, len(SMALL_BYTES), 7):
         assert read_or_refuse(tmp_path / "a.pth", SMALL_BYTES[:cut]) is None, cut
     whole = read_or_refuse(tmp_path / "a.pth", SMALL_BYTES)
@@ -470,9 +466,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
     )
 )
 @example(flips=[(len(SMALL_BYTES) - 22, 1)])
-def test_flipped_bytes_give_tensors_or_one_line(
-    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]]
-) -> None:
+def test_flipped_bytes_give_tensors_or_one_line(tmp_path_factory, flips):
     data = bytearray(SMALL_BYTES)
     for position, change in flips:
         data[position] ^= change
@@ -484,9 +478,7 @@ def test_flipped_bytes_give_tensors_or_one_line(
     flips=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 255)), min_size=1, max_size=3),
     cut=st.integers(0, 60),
 )
-def test_flips_inside_the_pickle_give_tensors_or_one_line(
-    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]], cut: int
-) -> None:
+def test_flips_inside_the_pickle_give_tensors_or_one_line(tmp_path_factory, flips, cut):
     """The checksum is made to fit, so that the machine itself meets the damage."""
     with zipfile.ZipFile(io.BytesIO(SMALL_BYTES)) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}

@@ -4,8 +4,6 @@ Each is a real file. Where a pickle is one that runs code in Python's own unpick
 test lets it do so: its canary is a file that would appear.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copyreg
 import io
@@ -173,16 +171,12 @@ def test_what_runs_elsewhere_does_not_run_here(
 
 
 @pytest.mark.parametrize("name", list(resting(Path("canary"))))
-def test_what_breaks_elsewhere_is_one_line_here(
-    canary: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_breaks_elsewhere_is_one_line_here(canary, name, capsys):
     refused(archive(canary.with_name("a.pth"), resting(canary)[name]), canary, capsys)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".pt", ""])
-def test_a_bare_pickle_is_refused_by_any_name(
-    canary: Path, suffix: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bare_pickle_is_refused_by_any_name(canary, suffix, capsys):
     for data in running(canary).values():
         path = canary.with_name(f"a{suffix}")
         path.write_bytes(data)
@@ -207,9 +201,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_right_weights_with_a_trap_beside_them_load_without_it(
-    canary: Path, protocol: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_right_weights_with_a_trap_beside_them_load_without_it(canary, protocol, capsys):
     network = ReconstructionNetwork(SMALL)
     content = {
         "args": Trap(canary),
@@ -343,9 +335,7 @@ def tricks(path: Path, canary: Path) -> dict[str, Callable[[], object]]:
 
 
 @pytest.mark.parametrize("name", list(tricks(Path("a"), Path("canary"))))
-def test_a_trick_with_the_zip_is_one_line(
-    canary: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_trick_with_the_zip_is_one_line(canary, name, capsys):
     path = canary.with_name("a.pth")
     tricks(path, canary)[name]()
     tracemalloc.start()
@@ -357,14 +347,14 @@ def test_a_trick_with_the_zip_is_one_line(
     assert peak < 300 << 20
 
 
-def test_the_file_that_the_tricks_change_is_right(canary: Path) -> None:
+def test_the_file_that_the_tricks_change_is_right(canary):
     path = zipped(
         canary.with_name("a.pth"), [(f"a/{name}", data) for name, data in honest().items()]
     )
     assert torch.equal(read_archive(path)[0]["w"], TENSOR)
 
 
-def test_members_that_overlap_are_refused(canary: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_members_that_overlap_are_refused(canary, capsys):
     """Each of many members would be as long as the file, and be copied."""
     path, body = canary.with_name("a.pth"), bytes(100_001)
     others = [(f"a/data/{k}", b"") for k in range(1, 50)]
@@ -378,9 +368,7 @@ def test_members_that_overlap_are_refused(canary: Path, capsys: pytest.CaptureFi
     assert "overlap" in refused(path, canary, capsys)
 
 
-def test_one_storage_that_stands_for_many_tensors_is_refused(
-    canary: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_storage_that_stands_for_many_tensors_is_refused(canary, capsys):
     """As another dtype each would be copied: a small file would ask for all memory."""
     path = canary.with_name("a.pth")
     storage = torch.zeros(50_000, dtype=torch.float16)
@@ -390,7 +378,7 @@ def test_one_storage_that_stands_for_many_tensors_is_refused(
     assert f"{MOST_SHARING}-fold" in refused(path, canary, capsys)
 
 
-def test_the_longest_pickle_ends_in_bounded_time_and_memory(canary: Path) -> None:
+def test_the_longest_pickle_ends_in_bounded_time_and_memory(canary):
     """The dearest opcodes, at a sixteenth of the greatest length."""
     for opcode in (b"}", b"]", b"(", b"2"):
         data = b"N" + opcode * (MAX_PICKLE_BYTES // 16) + b"N."

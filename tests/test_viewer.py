@@ -1,7 +1,5 @@
 """The page without a browser: addresses, layers, texts, and the thread that publishes."""
 
-from __future__ import annotations
-
 import math
 import socket
 import subprocess
@@ -60,7 +58,7 @@ from ttt3r_viewer.viewer.panels.timeline import (
     caption_html,
 )
 from ttt3r_viewer.viewer.server.address import free_port
-from ttt3r_viewer.viewer.view_settings import ColorBy, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import Resender
 
 
@@ -244,7 +242,7 @@ def test_an_older_frame_alone_is_full_where_the_archive_has_it(server, tmp_path,
 
 
 @pytest.mark.parametrize("color_by", ["picture", "confidence", "frame", "height", "lane"])
-def test_every_colour_redraws_the_same_points(server, color_by: ColorBy):
+def test_every_colour_redraws_the_same_points(server, color_by):
     store, layer = filled_store(9), LaneLayer(server)
     settings = ViewSettings(live=False, position=8)
     assert draw(layer, store, settings) == 900

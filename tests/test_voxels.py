@@ -1,7 +1,5 @@
 """The laws of the voxels: one point each, the first; doubled sides nest; nothing overflows."""
 
-from __future__ import annotations
-
 import math
 import warnings
 

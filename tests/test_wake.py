@@ -1,7 +1,5 @@
 """Messages to browsers leave, whenever they come: a race of viser's, forced."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections import deque

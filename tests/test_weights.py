@@ -1,7 +1,5 @@
 """Weights files: recognised, loaded strictly, refused with a text that helps, written whole."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json
@@ -75,9 +73,7 @@ def refusal(call: Any, *arguments: Any, kind: type[Exception] = WeightsError) ->
     return str(caught.value)
 
 
-def test_the_content_decides_what_a_file_is(
-    tmp_path: Path, linear_state: dict[str, Tensor]
-) -> None:
+def test_the_content_decides_what_a_file_is(tmp_path, linear_state):
     save_weights(tmp_path / "a.pth", linear_state, LINEAR, {"step": "7"})
     torch.save({"model": linear_state, "step": 7}, tmp_path / "b.safetensors")
     checkpoints = [read_checkpoint(tmp_path / name) for name in ("a.pth", "b.safetensors")]
@@ -90,9 +86,7 @@ def test_the_content_decides_what_a_file_is(
 @pytest.mark.parametrize(
     ("kind", "make_network"), [("safetensors", network_of), ("pth", meta_network_of)]
 )
-def test_what_is_saved_loads_strictly_with_every_alias(
-    tmp_path: Path, dpt_state: dict[str, Tensor], kind: str, make_network: Any
-) -> None:
+def test_what_is_saved_loads_strictly_with_every_alias(tmp_path, dpt_state, kind, make_network):
     path, network = tmp_path / "net", make_network(DPT)
     if kind == "pth":
         torch.save({"model": dpt_state, CONFIG_KEY: config_to_text(DPT)}, path)
@@ -107,9 +101,7 @@ def test_what_is_saved_loads_strictly_with_every_alias(
     assert scratch.get_parameter("layer2_rn.weight") is scratch.get_parameter("layer_rn.1.weight")
 
 
-def test_training_goes_on_after_loading_without_a_copy(
-    tmp_path: Path, linear_state: dict[str, Tensor]
-) -> None:
+def test_training_goes_on_after_loading_without_a_copy(tmp_path, linear_state):
     """The tensors are views of the file, which must not change."""
     path = tmp_path / "net.safetensors"
     save_weights(path, linear_state, LINEAR)
@@ -122,7 +114,7 @@ def test_training_goes_on_after_loading_without_a_copy(
     assert path.read_bytes() == before
 
 
-def test_a_network_keeps_its_dtype(linear_state: dict[str, Tensor]) -> None:
+def test_a_network_keeps_its_dtype(linear_state):
     half = {name: tensor.half() for name, tensor in linear_state.items()}
     for network in (network_of(LINEAR), meta_network_of(LINEAR)):
         load_into(network, half)
@@ -131,7 +123,7 @@ def test_a_network_keeps_its_dtype(linear_state: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("config", [LINEAR, DPT, *PRESETS.values()])
-def test_a_config_survives_as_text(config: ModelConfig) -> None:
+def test_a_config_survives_as_text(config):
     assert config_from_text(config_to_text(config)) == config
 
 
@@ -147,7 +139,7 @@ def test_a_config_survives_as_text(config: ModelConfig) -> None:
         ({"encoder_heads": 3}, "encoder width 16 with 3 heads"), ({"patch_size": None}, "None"),
     ],
 )  # fmt: skip
-def test_wrong_configs_are_refused(change: dict[str, Any], text: str) -> None:
+def test_wrong_configs_are_refused(change, text):
     fields = dataclasses.asdict(LINEAR) | change
     with pytest.raises(WeightsError, match=text):
         config_from_text(json.dumps(fields))
@@ -156,30 +148,30 @@ def test_wrong_configs_are_refused(change: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", "nonsense", "[" * 9000, "1" * 9000, "{" + " " * 9**6]
 )
-def test_config_texts_that_are_none(text: str) -> None:
+def test_config_texts_that_are_none(text):
     refusal(config_from_text, text)
 
 
-def test_a_missing_field_is_named() -> None:
+def test_a_missing_field_is_named():
     fields = dataclasses.asdict(LINEAR)
     del fields["rope_base"]
     assert "lacks ['rope_base']" in refusal(config_from_text, json.dumps(fields))
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
-def test_presets_are_recognised_by_names_and_shapes(preset: str) -> None:
+def test_presets_are_recognised_by_names_and_shapes(preset):
     tensors = meta_network_of(PRESETS[preset]).state_dict()
     assert recognise_config(tensors, {}) == PRESETS[preset]
 
 
-def test_released_sizes() -> None:
+def test_released_sizes():
     assert len(expected_shapes(PRESETS["cut3r-512"])) == 1248
     assert count_parameters(PRESETS["cut3r-512"]) == 793_307_858
     assert len(expected_shapes(PRESETS["cut3r-224"])) == 1056
     assert count_parameters(PRESETS["cut3r-224"]) == 748_443_655
 
 
-def test_an_unknown_network_is_compared_with_the_nearest() -> None:
+def test_an_unknown_network_is_compared_with_the_nearest():
     tensors = dict(meta_network_of(PRESETS["cut3r-224"]).state_dict())
     tensors["pose_token"] = torch.zeros(1, 1, 640)
     del tensors["enc_norm.bias"]
@@ -190,14 +182,14 @@ def test_an_unknown_network_is_compared_with_the_nearest() -> None:
     assert all(preset in text for preset in PRESETS)
 
 
-def test_weights_that_contradict_their_config(linear_state: dict[str, Tensor]) -> None:
+def test_weights_that_contradict_their_config(linear_state):
     wider = dataclasses.replace(LINEAR, state_size=7)
     text = refusal(recognise_config, linear_state, {CONFIG_KEY: config_to_text(wider)}, "a.pth")
     assert "a.pth differ from the config" in text
     assert "register_tokens.weight is 6x16, wanted 7x16" in text
 
 
-def test_one_error_lists_every_kind_of_misfit(linear_state: dict[str, Tensor]) -> None:
+def test_one_error_lists_every_kind_of_misfit(linear_state):
     network = network_of(LINEAR)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     tensors = {name: tensor for name, tensor in linear_state.items() if "enc_blocks.0" not in name}
@@ -214,9 +206,7 @@ def test_one_error_lists_every_kind_of_misfit(linear_state: dict[str, Tensor]) -
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_values_that_are_no_numbers_are_named(
-    linear_state: dict[str, Tensor], value: float
-) -> None:
+def test_values_that_are_no_numbers_are_named(linear_state, value):
     check_finite(linear_state)
     linear_state["enc_norm.bias"][3] = value
     for call in (check_finite, lambda tensors: load_into(network_of(LINEAR), tensors)):
@@ -224,19 +214,19 @@ def test_values_that_are_no_numbers_are_named(
         assert "NaN or infinite values in 1 tensors (enc_norm.bias)" in text
 
 
-def test_values_too_large_for_the_networks_dtype(linear_state: dict[str, Tensor]) -> None:
+def test_values_too_large_for_the_networks_dtype(linear_state):
     tensors = {name: tensor.double() for name, tensor in linear_state.items()}
     tensors["enc_norm.bias"][0] = 1e300
     assert "enc_norm.bias" in refusal(load_into, network_of(LINEAR), tensors)
 
 
-def test_aliases_that_differ_are_refused(dpt_state: dict[str, Tensor]) -> None:
+def test_aliases_that_differ_are_refused(dpt_state):
     name = "downstream_head.dpt_self.scratch.layer3_rn.weight"
     tensors = dpt_state | {name: dpt_state[name] + 1}
     assert "layer3_rn.weight and" in refusal(load_into, network_of(DPT), tensors)
 
 
-def test_paths_that_are_no_weights_file(tmp_path: Path) -> None:
+def test_paths_that_are_no_weights_file(tmp_path):
     text = refusal(read_checkpoint, tmp_path / "none.pth")
     assert all(name in text for name in ("none.pth", "miniature", "cut3r-512", "cut3r-224"))
     assert "is a folder" in refusal(read_checkpoint, tmp_path)
@@ -260,9 +250,7 @@ def test_paths_that_are_no_weights_file(tmp_path: Path) -> None:
     assert "no weights file" in refusal(read_checkpoint, legacy / "inside")
 
 
-def test_safetensors_cut_anywhere_are_refused(
-    tmp_path: Path, linear_state: dict[str, Tensor]
-) -> None:
+def test_safetensors_cut_anywhere_are_refused(tmp_path, linear_state):
     path = tmp_path / "net.safetensors"
     save_weights(path, linear_state, LINEAR)
     data = path.read_bytes()
@@ -280,9 +268,7 @@ TINY = safetensors.torch.save({"a": torch.arange(6.0), "b": torch.ones(2, 3)}, {
         st.tuples(st.integers(0, len(TINY) - 1), st.integers(1, 255)), min_size=1, max_size=3
     )
 )
-def test_flipped_bytes_of_safetensors_give_tensors_or_one_line(
-    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]]
-) -> None:
+def test_flipped_bytes_of_safetensors_give_tensors_or_one_line(tmp_path_factory, flips):
     data = bytearray(TINY)
     for position, change in flips:
         data[position] ^= change
@@ -299,9 +285,7 @@ def test_flipped_bytes_of_safetensors_give_tensors_or_one_line(
     assert "\n" not in outcome
 
 
-def test_a_failed_save_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, linear_state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, linear_state, monkeypatch):
     path = tmp_path / "net.safetensors"
     path.write_bytes(b"precious")
 
@@ -316,9 +300,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_saving_into_a_folder_that_is_not_there(
-    tmp_path: Path, linear_state: dict[str, Tensor]
-) -> None:
+def test_saving_into_a_folder_that_is_not_there(tmp_path, linear_state):
     path = tmp_path / "none" / "net.safetensors"
     assert str(path) in refusal(save_weights, path, linear_state, LINEAR, kind=OutputError)
 
@@ -337,7 +319,7 @@ def run(*words: str) -> str:
     return "\n".join(said)
 
 
-def test_info_of_a_networks_file(tmp_path: Path, linear_state: dict[str, Tensor]) -> None:
+def test_info_of_a_networks_file(tmp_path, linear_state):
     path = tmp_path / "net.safetensors"
     save_weights(path, linear_state, LINEAR, {"made by": "a test", "licence": "none"})
     text = run("info", str(path))
@@ -351,7 +333,7 @@ def test_info_of_a_networks_file(tmp_path: Path, linear_state: dict[str, Tensor]
     assert "procedural rooms" not in text
 
 
-def test_info_of_the_miniature_says_what_it_is_for(tmp_path: Path) -> None:
+def test_info_of_the_miniature_says_what_it_is_for(tmp_path):
     path = tmp_path / "net.safetensors"
     config = PRESETS["miniature"]
     save_weights(path, network_of(config).half().state_dict(), config)
@@ -362,9 +344,7 @@ def test_info_of_the_miniature_says_what_it_is_for(tmp_path: Path) -> None:
     assert "released weights" in text
 
 
-def test_convert_from_a_released_kind_of_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linear_state: dict[str, Tensor]
-) -> None:
+def test_convert_from_a_released_kind_of_file(tmp_path, monkeypatch, linear_state):
     monkeypatch.setitem(PRESETS, "cut3r-512", LINEAR)
     src, dst = tmp_path / "released.pth", tmp_path / "out.safetensors"
     torch.save({"model": linear_state, "args": argparse.Namespace(model="Net()"), "epoch": 4}, src)
@@ -383,9 +363,7 @@ def test_convert_from_a_released_kind_of_file(
     assert "does not end in" in refusal(run, "convert", str(src), "out.pth", kind=OutputError)
 
 
-def test_convert_refuses_what_float16_cannot_hold(
-    tmp_path: Path, linear_state: dict[str, Tensor]
-) -> None:
+def test_convert_refuses_what_float16_cannot_hold(tmp_path, linear_state):
     linear_state["enc_norm.bias"][0] = 1e6
     src, dst = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     save_weights(src, linear_state, LINEAR)
@@ -394,5 +372,5 @@ def test_convert_refuses_what_float16_cannot_hold(
     assert not dst.exists()
 
 
-def test_assets_are_found_or_named() -> None:
+def test_assets_are_found_or_named():
     assert "none.safetensors" in refusal(asset_path, "none.safetensors", kind=InputError)

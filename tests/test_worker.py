@@ -1,7 +1,5 @@
 """The background thread: commands, errors, skipped frames; with a session that needs no torch."""
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The procedural rooms: seeds decide, depth and poses agree, cameras keep out of things."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 
@@ -45,7 +43,7 @@ def points_camera(clip: Clip, sequence: int, frame: int) -> Tensor:
     return torch.stack([x, y, depth], dim=-1)
 
 
-def test_shapes_and_ranges(clip: Clip) -> None:
+def test_shapes_and_ranges(clip):
     assert clip.images.shape == (len(SEEDS), 5, HEIGHT, WIDTH, 3)
     assert clip.images.dtype == torch.float32
     assert clip.images.min() >= 0
@@ -59,7 +57,7 @@ def test_shapes_and_ranges(clip: Clip) -> None:
     assert (fov_x_rad <= np.radians(90) + 1e-4).all()
 
 
-def test_images_differ_and_show_something(clip: Clip) -> None:
+def test_images_differ_and_show_something(clip):
     first = clip.images[:, 0]
     assert (first.flatten(1).std(dim=1) > 0.03).all()
     for a in range(len(SEEDS)):
@@ -67,7 +65,7 @@ def test_images_differ_and_show_something(clip: Clip) -> None:
             assert (first[a] - first[b]).abs().mean() > 0.05
 
 
-def test_world_is_first_camera_and_rotations_are_rotations(clip: Clip) -> None:
+def test_world_is_first_camera_and_rotations_are_rotations(clip):
     eye = torch.eye(4).expand(len(SEEDS), 4, 4)
     torch.testing.assert_close(clip.T_world_camera[:, 0], eye)
     R = clip.T_world_camera[..., :3, :3].double()
@@ -77,7 +75,7 @@ def test_world_is_first_camera_and_rotations_are_rotations(clip: Clip) -> None:
     assert (torch.linalg.det(R) > 0.99).all()
 
 
-def test_depth_and_poses_agree_between_frames() -> None:
+def test_depth_and_poses_agree_between_frames():
     """What frame 0 sees lies on the surfaces that frame 4 sees, but for what is hidden."""
     clip = render_clips(range(20, 32), 5, HEIGHT, WIDTH, device="cpu", step_scale=0.5)
     compared = 0
@@ -102,7 +100,7 @@ def test_depth_and_poses_agree_between_frames() -> None:
     assert compared > 12 * HEIGHT * WIDTH / 3
 
 
-def test_seed_decides_whatever_else_is_in_the_batch(clip: Clip) -> None:
+def test_seed_decides_whatever_else_is_in_the_batch(clip):
     again = render_clips(SEEDS, 5, HEIGHT, WIDTH, device="cpu")
     assert torch.equal(clip.images, again.images)
     alone = render_clips([SEEDS[4]], 5, HEIGHT, WIDTH, device="cpu")
@@ -112,21 +110,21 @@ def test_seed_decides_whatever_else_is_in_the_batch(clip: Clip) -> None:
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_longer_sequence_begins_with_the_shorter(motion: str) -> None:
+def test_longer_sequence_begins_with_the_shorter(motion):
     short = draw_worlds(range(8), 6, motion=motion)
     long = draw_worlds(range(8), 150, motion=motion)
     assert np.abs(long.T_room_camera[:, :6] - short.T_room_camera).max() < 1e-9
     assert np.array_equal(long.sensor[:, :6], short.sensor)
 
 
-def test_stride_picks_places_of_the_same_path() -> None:
+def test_stride_picks_places_of_the_same_path():
     whole = draw_worlds(range(10), 31)
     strided = draw_worlds(range(10), 7, stride=5)
     assert np.abs(whole.T_room_camera[:, ::5] - strided.T_room_camera).max() < 1e-9
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_cameras_keep_clear_and_move_within_bounds(motion: str) -> None:
+def test_cameras_keep_clear_and_move_within_bounds(motion):
     worlds = draw_worlds(range(100, 112), 200, motion=motion)
     for seed, T_room_camera in zip(range(100, 112), worlds.T_room_camera, strict=True):
         room = scenes.room_of(seed)
@@ -139,7 +137,7 @@ def test_cameras_keep_clear_and_move_within_bounds(motion: str) -> None:
         assert step_m.max() > 1e-4
 
 
-def test_step_scale_scales_the_motion() -> None:
+def test_step_scale_scales_the_motion():
     def travelled(step_scale: float) -> float:
         T = draw_worlds(range(12), 12, motion="walk", step_scale=step_scale).T_room_camera
         return float(np.linalg.norm(np.diff(T[:, :, :3, 3], axis=1), axis=-1).sum())
@@ -147,7 +145,7 @@ def test_step_scale_scales_the_motion() -> None:
     assert travelled(0.25) < 0.4 * travelled(1.0)
 
 
-def test_cameras_are_on_their_way_from_the_first_frame() -> None:
+def test_cameras_are_on_their_way_from_the_first_frame():
     T_room_camera = draw_worlds(range(200, 240), 120).T_room_camera
     R = T_room_camera[..., :3, :3]
     cosine = (np.trace(R[:, :-1].swapaxes(-1, -2) @ R[:, 1:], axis1=2, axis2=3) - 1) / 2
@@ -156,14 +154,14 @@ def test_cameras_are_on_their_way_from_the_first_frame() -> None:
     assert 0.7 < early / late < 1.4
 
 
-def test_sequences_begin_with_a_view_of_the_room() -> None:
+def test_sequences_begin_with_a_view_of_the_room():
     clip = render_clips(range(300, 348), 1, HEIGHT, WIDTH, device="cpu")
     middle_m = clip.depth[:, 0, HEIGHT // 3 : HEIGHT // 2].flatten(1).median(dim=1).values
     assert middle_m.median() > 2.5
     assert (middle_m > 1.0).float().mean() > 0.9
 
 
-def test_the_skirting_lies_along_the_foot_of_walls_alone() -> None:
+def test_the_skirting_lies_along_the_foot_of_walls_alone():
     worlds = draw_worlds(range(400, 404), 2)
     plain, pink = (
         render_worlds(
@@ -188,7 +186,7 @@ def test_the_skirting_lies_along_the_foot_of_walls_alone() -> None:
     assert torch.cat(heights_m).max() < 0.25
 
 
-def test_loops_return() -> None:
+def test_loops_return():
     worlds = draw_worlds(range(6), 1000, motion="loop")
     for T_room_camera in worlds.T_room_camera:
         away = np.linalg.norm(T_room_camera[:, :3, 3] - T_room_camera[0, :3, 3], axis=1)
@@ -196,7 +194,7 @@ def test_loops_return() -> None:
         assert away[left:].min() < 0.3
 
 
-def test_some_walks_pass_doorways() -> None:
+def test_some_walks_pass_doorways():
     passed = 0
     worlds = draw_worlds(range(40), 300, motion="walk")
     for seed, T_room_camera in zip(range(40), worlds.T_room_camera, strict=True):
@@ -207,12 +205,12 @@ def test_some_walks_pass_doorways() -> None:
     assert passed >= 5
 
 
-def test_unknown_motion_lists_the_known() -> None:
+def test_unknown_motion_lists_the_known():
     with pytest.raises(SettingsError, match=r"'hop'.*hand-held, orbit, walk, look-around, loop"):
         draw_worlds([1], 2, motion="hop")
 
 
-def test_seed_ranges_and_textures_never_meet() -> None:
+def test_seed_ranges_and_textures_never_meet():
     ranges = (scenes.TEST_SEEDS, scenes.VALIDATION_SEEDS, scenes.TRAIN_SEEDS)
     assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
     train = draw_worlds([scenes.TRAIN_SEEDS.start, scenes.TRAIN_SEEDS.start + 7], 1).materials
@@ -233,7 +231,7 @@ def walk_to_surface(room: Room, origin: np.ndarray, direction: np.ndarray) -> fl
     return reach
 
 
-def test_ray_casting_agrees_with_sphere_tracing() -> None:
+def test_ray_casting_agrees_with_sphere_tracing():
     """Two independent ways to the first surface: closed forms in torch, and steps in numpy."""
     rng = np.random.default_rng(5)
     checked = 0
@@ -276,7 +274,7 @@ def test_ray_casting_agrees_with_sphere_tracing() -> None:
     assert checked > 200
 
 
-def test_rays_pass_doorways() -> None:
+def test_rays_pass_doorways():
     spaces = torch.tensor(
         [[[0.0, 0, 0, 2, 2, 2], [1.5, 0.5, 0, 2.7, 1.5, 1.8], [2.2, 0, 0, 5, 2, 2]]]
     )
@@ -293,7 +291,7 @@ def test_rays_pass_doorways() -> None:
     assert under.item() == pytest.approx(0.6, rel=1e-4)
 
 
-def test_rays_meet_sphere_and_cylinder_where_geometry_says() -> None:
+def test_rays_meet_sphere_and_cylinder_where_geometry_says():
     solids = Solids(
         boxes=torch.tensor([[[0.0, 0, 5, 1, 1, 1, 1, 0]]]),
         box_object=torch.tensor([[FIRST_BOX]], dtype=torch.int32),
@@ -311,7 +309,7 @@ def test_rays_meet_sphere_and_cylinder_where_geometry_says() -> None:
     assert min(aside) > 1e6
 
 
-def test_a_ray_along_a_turned_box_face_gives_a_number() -> None:
+def test_a_ray_along_a_turned_box_face_gives_a_number():
     half = 0.5**0.5
     nothing = torch.zeros(1, 0, dtype=torch.int32)
     solids = Solids(
@@ -331,7 +329,7 @@ def test_a_ray_along_a_turned_box_face_gives_a_number() -> None:
     assert min(beside) > 1e6
 
 
-def test_blended_texels_are_bilinear_and_mirrored() -> None:
+def test_blended_texels_are_bilinear_and_mirrored():
     image = torch.from_numpy(textures.make_texture(2))
     bank = textures.bank_for(np.array([2]), torch.device("cpu"))
     u = torch.tensor([10.5, 11.0, 2 * textures.SIZE - 10.5])
@@ -348,7 +346,7 @@ def test_blended_texels_are_bilinear_and_mirrored() -> None:
     assert (far[:, 0] <= smallest.amax(dim=(0, 1)) + 1e-6).all()
 
 
-def test_a_bank_of_more_textures_begins_with_the_smaller_one() -> None:
+def test_a_bank_of_more_textures_begins_with_the_smaller_one():
     few, every = (
         textures.bank_for(np.array([last]), torch.device("cpu"))
         for last in (textures.HELD_OUT[-1], textures.TRAINED[-1])
@@ -357,7 +355,7 @@ def test_a_bank_of_more_textures_begins_with_the_smaller_one() -> None:
     assert torch.equal(few, every[: len(few)])
 
 
-def test_view_tests_never_drop_what_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_view_tests_never_drop_what_is_seen(monkeypatch):
     worlds = draw_worlds(range(12), 2)
     fast = render_worlds(worlds, HEIGHT, WIDTH, device="cpu")
     everything = torch.tensor(True)
@@ -370,7 +368,7 @@ def test_view_tests_never_drop_what_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_device_changes_only_rounding(clip: Clip) -> None:
+def test_device_changes_only_rounding(clip):
     other = render_clips(SEEDS, 5, HEIGHT, WIDTH, device="cuda")
     error = (other.depth.cpu() - clip.depth).abs() / clip.depth
     assert (error < 1e-4).float().mean() > 0.999

@@ -1,7 +1,5 @@
 """A real Chromium for tests of the page; the selectors that a test may rely on live in `Ui`."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The tab "Ask" in a real browser: the camera that is asked about, its answer, and its end."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Two lanes in a real browser: sliders that act while it runs, charts, the table, other lanes."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,7 +76,7 @@ def open_tab(ui: Ui, name: str) -> None:
     ui.settle()
 
 
-def test_rate_moved_while_frames_arrive_is_marked_and_the_table_is_saved(pair, tmp_path: Path):
+def test_rate_moved_while_frames_arrive_is_marked_and_the_table_is_saved(pair, tmp_path):
     begun, ui = pair
     wait_for(lambda: ui.probe().get("frames_seen", 0) >= 5, "five frames")
     assert ui.probe()["rules"] == ["steady, rate 1", "drifting, rate 0.8"]

@@ -1,7 +1,5 @@
 """Exports in a real browser: the tab with its download, and the page that opens from disk."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Callable, Iterator
@@ -11,7 +9,7 @@ from queue import SimpleQueue
 import pytest
 import trimesh
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import DRAWN_POINTS, Ui
 from tests.made_up_run import MadeUpRun
@@ -114,7 +112,7 @@ def test_a_run_without_an_archive_says_why_it_cannot(open_ui):
     viewer.stop()
 
 
-def test_the_page_opens_from_disk_and_plays_the_growth(browser: Browser, tmp_path: Path):
+def test_the_page_opens_from_disk_and_plays_the_growth(browser, tmp_path):
     source = Source(Recording.open(make_session(tmp_path / "session")))
     path = tmp_path / "growth.html"
     export_session(source, "html", path, silent, film=Film(seconds=4))

@@ -1,12 +1,9 @@
 """The page through the gate: a link with a token, a guest, hostile names, another page."""
 
-from __future__ import annotations
-
 import http.server
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,9 +74,7 @@ def opened(page: Page, address: str) -> Page:
     return page
 
 
-def test_the_link_opens_the_page_and_its_twin_and_nothing_else_does(
-    viewer: Viewer, new_context: Callable[[], BrowserContext], tmp_path: Path
-):
+def test_the_link_opens_the_page_and_its_twin_and_nothing_else_does(viewer, new_context, tmp_path):
     stranger = new_context().new_page()
     answer = stranger.goto(viewer.address)
     assert answer is not None
@@ -114,9 +109,7 @@ def test_the_link_opens_the_page_and_its_twin_and_nothing_else_does(
     page.screenshot(path=tmp_path / "owner.png")
 
 
-def test_a_guest_looks_around_and_steers_nothing(
-    viewer: Viewer, new_context: Callable[[], BrowserContext], tmp_path: Path
-):
+def test_a_guest_looks_around_and_steers_nothing(viewer, new_context, tmp_path):
     assert viewer.guest_url is not None
     page = opened(new_context().new_page(), f"{viewer.guest_url}&fixedDpr=1")
     page.get_by_text("You are a guest").wait_for(timeout=10_000)
@@ -141,9 +134,7 @@ def test_a_guest_looks_around_and_steers_nothing(
     wait_for(turned, "the guest's view to turn")
 
 
-def test_a_guests_own_timeline_moves_nobody_elses(
-    viewer: Viewer, new_context: Callable[[], BrowserContext], tmp_path: Path
-):
+def test_a_guests_own_timeline_moves_nobody_elses(viewer, new_context, tmp_path):
     owner = opened(new_context().new_page(), f"{viewer.url}&fixedDpr=1")
     guest = opened(new_context().new_page(), f"{viewer.guest_url}&fixedDpr=1")
     assert owner.get_by_label("My own timeline", exact=True).count() == 0
@@ -175,9 +166,7 @@ def test_a_guests_own_timeline_moves_nobody_elses(
     wait_for(lambda: len(viewer.server.get_clients()) == 1, "the guest's end")
 
 
-def test_another_page_reaches_nothing_and_a_link_in_it_works_for_who_is_in(
-    viewer: Viewer, new_context: Callable[[], BrowserContext]
-):
+def test_another_page_reaches_nothing_and_a_link_in_it_works_for_who_is_in(viewer, new_context):
     class Other(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -209,9 +198,7 @@ def test_another_page_reaches_nothing_and_a_link_in_it_works_for_who_is_in(
         other.server_close()
 
 
-def test_names_from_input_stay_text_everywhere(
-    new_context: Callable[[], BrowserContext], tmp_path: Path
-):
+def test_names_from_input_stay_text_everywhere(new_context, tmp_path):
     store = SceneStore(max_points=20_000, points_per_frame=200)
     run = MadeUpRun(store, lanes=2, paused=True)
     for sequence in range(3):

@@ -1,7 +1,5 @@
 """The tab "Inspect" in a real browser: pick, click, save, and nothing at all while it is off."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -1,7 +1,5 @@
 """Several lanes in a real browser: hidden, set side by side, flipped with a key, coloured."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """A recorded session in a real browser: its points, its timeline, and what it cannot do alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path

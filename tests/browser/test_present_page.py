@@ -1,7 +1,5 @@
 """The presentation in a real browser: captions, keys, the growth, a tour, a screenshot."""
 
-from __future__ import annotations
-
 import io
 import threading
 from collections.abc import Callable, Iterator

@@ -1,16 +1,13 @@
 """The twin view in a real browser: two panes, each with its lane, that look from one place."""
 
-from __future__ import annotations
-
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from playwright.sync_api import Error, Frame, Page
 
-from tests.browser.conftest import Ui
 from tests.made_up_run import MadeUpRun
 from tests.waiting import wait_for
 from ttt3r_viewer.scene.store import SceneStore
@@ -55,9 +52,7 @@ def panes(page: Page) -> list[Frame]:
     return wait_for(ready, "both panes")
 
 
-def test_each_pane_keeps_to_its_lane_and_both_to_one_view(
-    viewer: Viewer, open_ui: Callable[[Viewer], Ui]
-):
+def test_each_pane_keeps_to_its_lane_and_both_to_one_view(viewer, open_ui):
     ui = open_ui(viewer)
     with ui.page.expect_popup() as popup:
         ui.page.get_by_test_id("twin").click()
@@ -98,7 +93,7 @@ def test_each_pane_keeps_to_its_lane_and_both_to_one_view(
     page.close()
 
 
-def test_only_the_one_page_is_served_and_names_are_escaped(viewer: Viewer):
+def test_only_the_one_page_is_served_and_names_are_escaped(viewer):
     twin = viewer._twin
     assert twin is not None
     wait_for(lambda: twin.offered, "the twin view")

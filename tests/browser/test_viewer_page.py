@@ -1,7 +1,5 @@
 """The page in a real browser, fed by a made-up run: it grows, obeys and says what is wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import pytest

@@ -1,9 +1,6 @@
 """Frames, network, rule, scene and page together, on the shipped miniature and demo."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -66,7 +63,7 @@ def test_the_demo_is_reconstructed_before_your_eyes(view):
     ui.wait_probe("the second end", phase="finished", frames_done=12)
 
 
-def test_weights_that_are_cut_off_are_said_in_the_page_and_restart_mends(view, tmp_path: Path):
+def test_weights_that_are_cut_off_are_said_in_the_page_and_restart_mends(view, tmp_path):
     whole = asset_path("miniature.safetensors").read_bytes()
     weights = tmp_path / "cut.safetensors"
     weights.write_bytes(whole[:100_000])

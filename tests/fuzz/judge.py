@@ -2,8 +2,6 @@
 memory, and without running, sending or writing anything.
 """
 
-from __future__ import annotations
-
 import contextlib
 import resource
 import signal

@@ -2,8 +2,6 @@
 the readers that get them.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import struct

@@ -3,8 +3,6 @@
 Everything is drawn from one `random.Random` or from hypothesis, so that a seed gives it again.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import pickle

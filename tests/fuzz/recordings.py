@@ -1,7 +1,5 @@
 """Weights and sessions as hostile bytes: valid ones to begin with, and the readers under attack."""
 
-from __future__ import annotations
-
 import io
 import json
 import struct

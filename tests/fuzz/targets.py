@@ -4,8 +4,6 @@ A target takes any bytes, and either ends well or raises a `ViewerError`; what i
 the program uses it, so that an invalid value is found where it does harm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
