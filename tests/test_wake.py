@@ -69,7 +69,7 @@ def test_a_message_at_the_worst_moment_leaves_and_so_does_the_next():
 
 
 def test_visers_own_buffer_would_stand_still():
-    """Once this fails, viser has mended it, and `wake.py` may go."""
+    """Once this fails, viser is repaired, and `viser_patch.py` may go."""
     assert sent_by(AsyncMessageBuffer) == []
 
 

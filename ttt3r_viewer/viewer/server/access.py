@@ -1,6 +1,6 @@
-"""Who may open the page: tokens, sessions, and which Host and Origin a request may carry.
+"""Access rules of the page: tokens, browser sessions, login throttle, Host and Origin checks.
 
-Nothing here opens a socket; `gate.py` asks it about every request.
+Nothing here opens a socket; `gate.py` applies these rules to every request.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 Role = Literal["owner", "guest"]
-"""The owner steers the run; a guest looks."""
+"""The owner steers the run; a guest only looks."""
 
 MAX_SESSIONS = 512
-"""Browsers that have shown a token; beyond it the oldest has to show it again."""
+"""Number of browser sessions kept; the oldest beyond it must show its token again."""
 FREE_TRIES = 5
-"""Wrong tokens that an address may give before it has to wait."""
+"""Wrong tokens that a network may give before it has to wait."""
 LONGEST_WAIT_SEC = 60.0
 MAX_ADDRESSES = 1024
 IPV6_SITE_BITS = 64
-"""One machine owns at least so large a network, and could take a new address for every try."""
+"""Prefix that one machine can own: it could use a new address in it for every try."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """The tokens that let a browser in."""
+    """The tokens that open the page."""
 
     owner_token: str | None = field(default=None, repr=False)
     """None: everyone who reaches the page is its owner."""
@@ -38,7 +38,7 @@ class Access:
     """None: there are no guests."""
 
     def role_of(self, token: str) -> Role | None:
-        """Give what a token opens; every comparison takes the same time."""
+        """Return the role that a token opens; comparisons take constant time."""
         owner = _same(token, self.owner_token)
         guest = _same(token, self.guest_token)
         return "owner" if owner else "guest" if guest else None
@@ -47,9 +47,9 @@ class Access:
 def access_for(
     host: str, *, token: str | None = None, no_auth: bool = False, guests: bool = False
 ) -> Access:
-    """Choose the tokens of a page that is served at `host`, and make up those not given.
+    """Choose the tokens of a page that is served at `host`; generate those not given.
 
-    This machine's own browsers need none, unless one is given or guests are told apart.
+    Browsers on this machine need none, unless one is given or there are guests.
     """
     if token is None and not guests and (no_auth or is_loopback(host)):
         return Access()
@@ -57,12 +57,12 @@ def access_for(
 
 
 def new_token() -> str:
-    """Make up a token that nobody can guess, 256 bits in letters that an address may hold."""
+    """Generate a random URL-safe token of 256 bits."""
     return secrets.token_urlsafe(32)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address or name."""
+    """Whether an address or name is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -72,7 +72,7 @@ def is_loopback(host: str) -> bool:
 def split_authority(text: str) -> tuple[str, int | None] | None:
     """Split `host:port` of a Host header into a lower-case host without brackets and a port.
 
-    None where it is nothing that a browser sends; the port is None where it is left out.
+    None where no browser would send it; the port is None where it is left out.
     """
     if not text or any(letter in text for letter in "/\\?#@ \t,"):
         return None
@@ -87,7 +87,7 @@ def split_authority(text: str) -> tuple[str, int | None] | None:
 
 
 def own_names(host: str) -> frozenset[str]:
-    """The names by which a page served at `host` may be asked for, besides IP addresses."""
+    """Return the host names, besides IP addresses, that a page served at `host` answers to."""
     names = {"localhost", host.lower()}
     if not is_loopback(host):
         machine = socket.gethostname().lower()
@@ -96,11 +96,10 @@ def own_names(host: str) -> frozenset[str]:
 
 
 def host_allowed(header: str, names: Iterable[str], *, loopback: bool) -> bool:
-    """Whether a request's Host is ours: one of `names`, or an IP address (`loopback`: of this
-    machine).
+    """Whether a Host header is ours: one of `names`, or an IP address (`loopback`: a local one).
 
-    A page that rebinds its own DNS name to our address still sends that name. An IP address in the
-    Host cannot be rebound. The port is not compared: an SSH tunnel may have another one.
+    This stops DNS rebinding: a page that rebinds its own name to our address still sends that name,
+    and an IP address cannot be rebound. The port is free, because an SSH tunnel may change it.
     """
     parts = split_authority(header)
     if parts is None:
@@ -113,9 +112,9 @@ def host_allowed(header: str, names: Iterable[str], *, loopback: bool) -> bool:
 
 
 def origin_allowed(origin: str | None, host_header: str) -> bool:
-    """Whether a request comes from our own page: its Origin is what its Host says.
+    """Whether a request comes from our own page: its Origin equals its Host.
 
-    A program that is no browser sends no Origin; every browser does with a websocket.
+    Browsers always send an Origin with a websocket; other programs may send none.
     """
     if origin is None:
         return True
@@ -129,7 +128,7 @@ def origin_allowed(origin: str | None, host_header: str) -> bool:
 
 
 def cookie_value(headers: Iterable[str], name: str) -> str | None:
-    """Find a cookie in the Cookie headers; the first of that name counts."""
+    """Return the value of the first cookie of that name in the Cookie headers."""
     for header in headers:
         for piece in header.split(";"):
             key, _, value = piece.strip().partition("=")
@@ -139,14 +138,14 @@ def cookie_value(headers: Iterable[str], name: str) -> str | None:
 
 
 class Sessions:
-    """Random values that browsers carry as a cookie once they have shown a token."""
+    """Browser sessions: random cookie values given out in exchange for a token."""
 
     def __init__(self) -> None:
         self._roles: dict[bytes, Role] = {}
-        """By the value's hash, so that a look-up's time tells nothing of a value."""
+        """By the value's hash, so that the time of a look-up reveals nothing about a value."""
 
     def begin(self, role: Role) -> str:
-        """Make up a value for a browser."""
+        """Generate the cookie value of a new browser session."""
         value = new_token()
         self._roles[_digest(value)] = role
         while len(self._roles) > MAX_SESSIONS:
@@ -154,29 +153,29 @@ class Sessions:
         return value
 
     def role_of(self, value: str | None) -> Role | None:
-        """Give what a cookie opens; None where it is not one of ours."""
+        """Return the role of a cookie value; None where it is unknown."""
         return None if value is None else self._roles.get(_digest(value))
 
 
 def short_name(value: str) -> str:
-    """Name a session where its value must not stand."""
+    """Return a name of a browser session that does not reveal its value."""
     return _digest(value).hex()[:16]
 
 
 class Throttle:
-    """Lets an address that gives wrong tokens wait, twice as long each time."""
+    """Delays logins from networks that gave wrong tokens, twice as long each time."""
 
     def __init__(self) -> None:
         self._wrong: dict[str, tuple[int, float]] = {}
-        """How many wrong tokens by network, and until when (seconds) it has to wait."""
+        """By network: number of wrong tokens, and the end of its wait in seconds."""
 
     def wait_sec(self, address: str, now_sec: float) -> float:
-        """How long this address still has to wait; 0 where it may try."""
+        """Return the rest of an address's wait; 0 where it may try."""
         _, until = self._wrong.get(network_of(address), (0, 0.0))
         return max(until - now_sec, 0.0)
 
     def failed(self, address: str, now_sec: float) -> None:
-        """Take note of a wrong token."""
+        """Count a wrong token."""
         network = network_of(address)
         count = self._wrong.pop(network, (0, 0.0))[0] + 1
         beyond = count - FREE_TRIES
@@ -191,7 +190,7 @@ class Throttle:
 
 
 def network_of(address: str) -> str:
-    """Give the network that an address stands for: IPv6 without what a machine chooses itself."""
+    """Return the network that is throttled for an address: the IPv4 address, or the IPv6 /64."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -207,7 +206,7 @@ def _digest(value: str) -> bytes:
     return hashlib.sha256(value.encode("utf-8", "replace")).digest()
 
 
-def _same(given: str, wanted: str | None) -> bool:
-    if wanted is None:
-        return False
-    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
+def _same(given: str, expected: str | None) -> bool:
+    return expected is not None and hmac.compare_digest(
+        given.encode("utf-8", "replace"), expected.encode()
+    )

@@ -1,4 +1,4 @@
-"""Where the page is served: a host and a port that can really be bound."""
+"""Choose a port of the page's host that can be bound."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import socket
 from ttt3r_viewer.errors import ViewerServerError
 
 NEIGHBOURS = 20
-"""How many ports after a busy one are tried before any free one is taken."""
+"""Number of ports tried from the given one on, before any free one is taken."""
 
 
 def free_port(host: str, port: int) -> int:
-    """Give the first port that can be bound on `host`: `port`, one of the next ones, or any.
+    """Return the first port that can be bound on `host`: `port`, one of the next ones, or any.
 
-    Port 0 asks for any free one. viser itself would hang on a host that cannot be bound, so that is
-    found out here. Raises ViewerServerError where the host, or a port of that number, cannot be.
+    Port 0 asks for any free one. viser would hang on a host that cannot be bound, so it is checked
+    here. Raises ViewerServerError where the host or the port number is not usable.
     """
     if not 0 <= port <= 65535:
         raise ViewerServerError(f"--port {port} is no port: give 0 (any free one) to 65535")
@@ -28,7 +28,7 @@ def free_port(host: str, port: int) -> int:
 
 
 def _bind(host: str, port: int) -> int | None:
-    """Bind every address of the host for a moment; None where the port is busy."""
+    """Bind every address of the host briefly; None where the port is busy."""
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:

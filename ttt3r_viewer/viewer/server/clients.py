@@ -1,7 +1,7 @@
-"""Viser's own door: only the gate comes in, and says for whom.
+"""Identity of viser's clients: only the gate may connect to viser, and names each client to it.
 
-viser listens on a port of this machine, asks nobody who they are, and accepts any Origin: another
-user of the machine, or any web page, could go around the gate. So the gate shows a key.
+viser listens on a local port, asks for no credentials and accepts any Origin: another user of the
+machine, or any web page, could go around the gate. So the gate proves itself with a key.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import viser
 from viser.infra import WebsockClientConnection
+from websockets.http11 import Request
 
 from ttt3r_viewer.viewer.server.access import Role
 
 KEY_HEADER = "X-Ttt3r-Key"
 ROLE_HEADER = "X-Ttt3r-Role"
 SESSION_HEADER = "X-Ttt3r-Session"
-"""Of the gate's request to viser; nothing that a browser says in a header is passed on."""
+"""Headers of the gate's request to viser; the gate passes on no header of a browser."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,15 @@ class Client:
 
     role: Role = "owner"
     session: str = ""
-    """Names the browser, the same for all its pages; empty where nobody needs a token."""
+    """Name of the browser session, shared by all its pages; empty where no token is needed."""
 
     def headers(self, key: str) -> dict[str, str]:
-        """What the gate tells viser."""
+        """Return the headers that name this client to viser."""
         return {KEY_HEADER: key, ROLE_HEADER: self.role, SESSION_HEADER: self.session}
 
 
-def close_door(server: viser.ViserServer) -> str:
-    """Let nobody in who does not show the key, which is given back."""
+def require_key(server: viser.ViserServer) -> str:
+    """Make viser refuse clients that do not show a key; return the key."""
     key = secrets.token_urlsafe(32)
     inner = server._websock_server
 
@@ -52,18 +53,23 @@ def close_door(server: viser.ViserServer) -> str:
         inner._live_connections.pop(connection.client_id, None)
         inner._client_state_from_id.pop(connection.client_id, None)
         websocket.transport.abort()
-        # Whatever was said meanwhile is never read: viser's handler ends here.
+        # Ends viser's handler, so that nothing that was sent meanwhile is read.
         raise asyncio.CancelledError
 
     inner.on_client_connect(check)
     return key
 
 
-def visitor_of(server: viser.ViserServer, client_id: int) -> Client:
-    """Say who a client is, as the gate told."""
+def request_of(server: viser.ViserServer, client_id: int) -> Request | None:
+    """Return the gate's request for a client; None where the client has gone."""
     connection = server._websock_server._live_connections.get(client_id)
-    if connection is None or connection.request is None:
+    return None if connection is None else connection.request
+
+
+def client_of(server: viser.ViserServer, client_id: int) -> Client:
+    """Return who a client is, as its request says; a guest where the client has gone."""
+    request = request_of(server, client_id)
+    if request is None:
         return Client("guest")
-    headers = connection.request.headers
-    role: Role = "owner" if headers.get(ROLE_HEADER) == "owner" else "guest"
-    return Client(role, headers.get(SESSION_HEADER, ""))
+    role: Role = "owner" if request.headers.get(ROLE_HEADER) == "owner" else "guest"
+    return Client(role, request.headers.get(SESSION_HEADER, ""))

@@ -1,8 +1,8 @@
 """The gate: the one port that browsers reach, in front of viser, which lets everybody in.
 
-It answers for Host, Origin and token, hands files and websockets through to viser on a port of this
-machine, and drops every message that is not on the list in `client_messages.py`. It runs in a
-thread with an asyncio loop of its own.
+It checks Host, Origin and token, passes files and websockets through to viser on a local port, and
+drops every message that `client_messages.py` does not allow. It runs in a thread with its own
+asyncio loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl, urlencode
-from weakref import WeakKeyDictionary
 
 import viser
 from websockets.asyncio.client import ClientConnection, connect
@@ -33,38 +32,46 @@ from ttt3r_viewer.viewer.server import client_messages
 from ttt3r_viewer.viewer.server.access import Access, Role
 from ttt3r_viewer.viewer.server.address import free_port
 from ttt3r_viewer.viewer.server.client_messages import Widgets
-from ttt3r_viewer.viewer.server.clients import Client, close_door
+from ttt3r_viewer.viewer.server.clients import Client, require_key
 
 MAX_CLIENTS = 32
-"""Websockets at a time; a page is one, a twin view two."""
+"""Open websockets at a time; a page has one, a twin view two."""
 MESSAGES_PER_SEC = 300
-"""A browser that says more is read more slowly; the page sends about 40 while a person drags."""
+"""A browser that sends more is read more slowly; the page sends about 40 during a drag."""
 FRAMES_AHEAD = 2
-"""What the gate takes from viser before the browser has it: viser leaves out what is outdated."""
+"""Messages buffered from viser for one browser: viser itself leaves out what is outdated."""
 PING_TIMEOUT_SEC = 180.0
-"""A large scene on a line of 1 Mbit/s takes that long, and the answer comes only after it."""
+"""Time in which a large scene gets through a line of 1 Mbit/s; the pong comes only after it."""
 INNER_TIMEOUT_SEC = 10.0
-MOST_TRIES = 5
-"""So often a port may be taken by another program between its choice and its use."""
+MAX_PORT_TRIES = 5
+"""Tries to open a port: another program may take it between its choice and its use."""
 STOP_SEC = 1.0
 CLOSE_SEC = 0.3
 INNER_HOST = "127.0.0.1"
 SOCKET_PATH = re.compile(r"/(lane/\d{1,2})?")
 FILE_PATH = re.compile(r"/[A-Za-z0-9._/-]*")
 CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1008, 1009, 1011, 1012, 1013})
-"""Of the codes that end a websocket, those that may be sent on."""
+"""Codes of a closed websocket that may be passed on."""
+HTML = "text/html; charset=utf-8"
+FIXED_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "frame-ancestors 'self'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Sent with every response: no other page may frame it, nothing keeps or leaks it."""
 
 logger = logging.getLogger(__name__)
 _wire = logging.getLogger(f"{__name__}.wire")
-# websockets would write every request with its token, and a traceback for each that is refused.
+# websockets would log every request with its token, and a traceback for each that is refused.
 _wire.setLevel(logging.CRITICAL + 1)
 
 MakeHtml = Callable[[], bytes]
-"""Gives a page; nothing at all while there is no such page."""
+"""Returns a page; empty while there is no such page."""
 
 
 class Gate:
-    """Serves viser's page to those who may see it."""
+    """Serves viser's page to the browsers that may see it."""
 
     def __init__(
         self,
@@ -76,15 +83,13 @@ class Gate:
         pages: Mapping[str, MakeHtml],
         guest_widgets: Widgets,
     ) -> None:
-        """`port` is a free one. `pages` are our own, by path. Of all widgets guests may move those
-        that `guest_widgets` gives.
-        """
+        """`port` is a free one; `pages` are our own by path; guests may change `guest_widgets`."""
         self._access = access
         self._host = host
         self.port = port
         self._pages = pages
         self._inner_port = server.get_port()
-        self._key = close_door(server)
+        self._key = require_key(server)
         self._widgets: dict[Role, Widgets] = {
             "owner": client_messages.widgets_of(server),
             "guest": guest_widgets,
@@ -93,23 +98,22 @@ class Gate:
         self._loopback = rules.is_loopback(host)
         self._sessions = rules.Sessions()
         self._throttle = rules.Throttle()
-        self._visitors: WeakKeyDictionary[ServerConnection, Client] = WeakKeyDictionary()
         self.clients = 0
-        """Websockets that are open now."""
+        """Number of open websockets."""
         self.dropped = 0
-        """Messages that were not passed on."""
+        """Number of messages that were not passed on."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Open the port, or where it has been taken meanwhile another free one.
+        """Open the port, or another free one where it has been taken meanwhile.
 
-        Raises ViewerServerError where none can be had.
+        Raises ViewerServerError where there is none.
         """
         tries = 1
         while (error := self._open()) is not None:
-            if error.errno != errno.EADDRINUSE or tries == MOST_TRIES:
+            if error.errno != errno.EADDRINUSE or tries == MAX_PORT_TRIES:
                 raise ViewerServerError(
                     f"--port {self.port} cannot be served on {self._host} ({error.strerror}): "
                     "give another one"
@@ -118,22 +122,22 @@ class Gate:
             tries += 1
 
     def _open(self) -> OSError | None:
-        """Begin to serve; why it cannot be, where it cannot."""
+        """Start to serve; return the error where that fails."""
         ready = threading.Event()
-        trouble: list[OSError] = []
+        errors: list[OSError] = []
 
         def run() -> None:
             try:
                 asyncio.run(self._serve(ready))
             except OSError as error:
-                trouble.append(error)
+                errors.append(error)
             finally:
                 ready.set()
 
         self._thread = threading.Thread(target=run, name="page-gate", daemon=True)
         self._thread.start()
         ready.wait()
-        return trouble[0] if trouble else None
+        return errors[0] if errors else None
 
     def stop(self) -> None:
         """Close the port and all connections, and end the thread."""
@@ -170,7 +174,7 @@ class Gate:
     # Requests.
 
     async def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer a request, or let a websocket begin with None."""
+        """Respond to a request; None opens a websocket."""
         try:
             return await self._decide(connection, request)
         except Exception:
@@ -178,9 +182,9 @@ class Gate:
             return _text(500, "This page cannot be served now: the program's log says why.")
 
     async def _decide(self, connection: ServerConnection, request: Request) -> Response | None:
-        stranger = self._refuse_stranger(request)
-        if stranger is not None:
-            return stranger
+        foreign = self._refuse_foreign(request)
+        if foreign is not None:
+            return foreign
         path, _, query = request.path.partition("?")
         websocket = any("websocket" in one.lower() for one in request.headers.get_all("Upgrade"))
         if not websocket and path == "/" and self._access.owner_token is not None:
@@ -188,47 +192,48 @@ class Gate:
             tokens = [value for name, value in fields if name == "token"]
             if tokens:
                 rest = urlencode([(name, value) for name, value in fields if name != "token"])
-                return self._exchange(tokens[0], rest, _address_of(connection))
-        visitor = self._visitor(request)
-        if visitor is None:
+                remote = connection.remote_address
+                return self._log_in(tokens[0], rest, str(remote[0]) if remote else "")
+        if self._client(request) is None:
             return _no_token(request)
         if websocket:
             if self.clients >= MAX_CLIENTS:
                 return _text(503, f"{MAX_CLIENTS} browsers are connected already: close one.")
             if not SOCKET_PATH.fullmatch(path):
                 return _text(404, "There is no such websocket.")
-            self._visitors[connection] = visitor
             return None
         if path in self._pages:
             page = self._pages[path]()
-            return _html(page) if page else _text(404, "This page needs two lanes: give --rules.")
+            if not page:
+                return _text(404, "This page needs two lanes: give --rules.")
+            return _response(200, page, {"Content-Type": HTML})
         if not FILE_PATH.fullmatch(path):
             return _text(404, "There is no such page.")
         zipped = any("gzip" in one for one in request.headers.get_all("Accept-Encoding"))
         return await asyncio.to_thread(self._file, path, zipped)
 
-    def _refuse_stranger(self, request: Request) -> Response | None:
-        """Refuse what another page, or a name that is not ours, sends."""
+    def _refuse_foreign(self, request: Request) -> Response | None:
+        """Refuse requests of another page, or for a name that is not ours."""
         hosts, origins = request.headers.get_all("Host"), request.headers.get_all("Origin")
-        one_host = hosts[0] if len(hosts) == 1 else ""
-        if not rules.host_allowed(one_host, self._names, loopback=self._loopback):
+        host = hosts[0] if len(hosts) == 1 else ""
+        if not rules.host_allowed(host, self._names, loopback=self._loopback):
             return _text(
                 403, "This page has no such name: open it by IP address, or name it in --host."
             )
-        if len(origins) > 1 or not rules.origin_allowed(next(iter(origins), None), one_host):
+        if len(origins) > 1 or not rules.origin_allowed(next(iter(origins), None), host):
             return _text(403, "Another page may not use this one: open its own address.")
         return None
 
-    def _exchange(self, token: str, query: str, address: str) -> Response:
-        """Give a session's cookie for a token, and an address without it."""
+    def _log_in(self, token: str, query: str, address: str) -> Response:
+        """Exchange a token for a session cookie, and redirect to an address without the token."""
         now_sec = time.monotonic()
         wait_sec = self._throttle.wait_sec(address, now_sec)
         if wait_sec > 0:
-            answer = _text(
-                429, f"Too many wrong tokens came from your address: wait {wait_sec:.0f} s."
+            return _text(
+                429,
+                f"Too many wrong tokens came from your address: wait {wait_sec:.0f} s.",
+                {"Retry-After": str(round(wait_sec) + 1)},
             )
-            answer.headers["Retry-After"] = str(round(wait_sec) + 1)
-            return answer
         role = self._access.role_of(token)
         if role is None:
             self._throttle.failed(address, now_sec)
@@ -237,18 +242,16 @@ class Gate:
                 "This token is not the one of this run: open the link that the program printed.",
             )
         self._throttle.succeeded(address)
-        answer = _text(303, "The page is at /.")
-        answer.headers["Location"] = f"/?{query}" if query else "/"
-        cookie = f"{self._cookie}={self._sessions.begin(role)}"
-        answer.headers["Set-Cookie"] = f"{cookie}; Path=/; HttpOnly; SameSite=Strict"
-        return answer
+        cookie = f"{self._cookie}={self._sessions.begin(role)}; Path=/; HttpOnly; SameSite=Strict"
+        location = f"/?{query}" if query else "/"
+        return _text(303, "The page is at /.", {"Location": location, "Set-Cookie": cookie})
 
     @property
     def _cookie(self) -> str:
-        """Browsers send a cookie to all ports of a host, so its name tells ours apart."""
+        """Name of our cookie; browsers send a cookie to all ports of a host, so it has the port."""
         return f"ttt3r-view-{self.port}"
 
-    def _visitor(self, request: Request) -> Client | None:
+    def _client(self, request: Request) -> Client | None:
         if self._access.owner_token is None:
             return Client("owner")
         value = rules.cookie_value(request.headers.get_all("Cookie"), self._cookie)
@@ -263,23 +266,20 @@ class Gate:
             answer = inner.getresponse()
             if answer.status != 200:
                 return _text(404, "There is no such page.")
-            headers = [
-                (name, answer.headers[name])
-                for name in ("Content-Type", "Content-Encoding")
-                if name in answer.headers
-            ]
-            return _response(200, headers, answer.read())
+            kept = ("Content-Type", "Content-Encoding")
+            headers = {name: answer.headers[name] for name in kept if name in answer.headers}
+            return _response(200, answer.read(), headers)
 
     # Websockets.
 
     async def _pass_through(self, browser: ServerConnection) -> None:
-        """Join a browser with viser until one of them closes."""
-        visitor = self._visitors.pop(browser, None)
-        if visitor is None or browser.request is None or self.clients >= MAX_CLIENTS:
+        """Connect a browser with viser until one of them closes."""
+        client = None if browser.request is None else self._client(browser.request)
+        if browser.request is None or client is None or self.clients >= MAX_CLIENTS:
             await browser.close(1013, "too many browsers are connected")
             return
         self.clients += 1
-        if visitor.role == "guest":
+        if client.role == "guest":
             browser.protocol.max_message_size = client_messages.MAX_BYTES
         try:
             path = browser.request.path.partition("?")[0]
@@ -287,7 +287,7 @@ class Gate:
             async with connect(
                 f"ws://{INNER_HOST}:{self._inner_port}{path}",
                 subprotocols=offered,
-                additional_headers=visitor.headers(self._key),
+                additional_headers=client.headers(self._key),
                 user_agent_header=None,
                 compression=None,
                 max_size=None,
@@ -298,14 +298,14 @@ class Gate:
                 proxy=None,
                 logger=_wire,
             ) as inner:
-                await self._join(browser, inner, visitor.role)
+                await self._relay(browser, inner, client.role)
         except (OSError, WebSocketException, TimeoutError):
-            # viser is closing, or has not let it in: the browser tries again by itself.
+            # viser is closing, or has refused the connection: the browser retries by itself.
             await browser.close(1012, "the page is not there now")
         finally:
             self.clients -= 1
 
-    async def _join(self, browser: ServerConnection, inner: ClientConnection, role: Role) -> None:
+    async def _relay(self, browser: ServerConnection, inner: ClientConnection, role: Role) -> None:
         ways = [
             asyncio.create_task(_to_browser(inner, browser)),
             asyncio.create_task(self._to_viser(browser, inner, role)),
@@ -325,8 +325,8 @@ class Gate:
     async def _to_viser(
         self, browser: ServerConnection, inner: ClientConnection, role: Role
     ) -> None:
-        """Pass on what may be said, at a bounded rate."""
-        told = False
+        """Pass on allowed messages at a bounded rate."""
+        logged = False
         allowance, then_sec = float(MESSAGES_PER_SEC), time.monotonic()
         async for message in browser:
             now_sec = time.monotonic()
@@ -339,8 +339,8 @@ class Gate:
                 await inner.send(message)
                 continue
             self.dropped += 1
-            if role == "owner" and not told:
-                told = True
+            if role == "owner" and not logged:
+                logged = True
                 logger.debug("a browser's message was dropped: %s", why)
 
 
@@ -349,36 +349,22 @@ async def _to_browser(inner: ClientConnection, browser: ServerConnection) -> Non
         await browser.send(message)
 
 
-def _address_of(connection: ServerConnection) -> str:
-    address = connection.remote_address
-    return str(address[0]) if address else ""
-
-
 def _no_token(request: Request) -> Response:
-    """Say what to do without a session."""
+    """Explain how to log in."""
     text = "This page needs a token: open the link that the program printed in its terminal."
     if "cross-site" in request.headers.get_all("Sec-Fetch-Site"):
-        # After a click in another page browsers keep the cookie back; from here they send it.
-        again = f'<!doctype html><meta http-equiv="refresh" content="0"><p>{text}</p>'
-        return _response(403, [("Content-Type", "text/html; charset=utf-8")], again.encode())
+        # After a click in another page browsers withhold the cookie; after a refresh they send it.
+        refresh = f'<!doctype html><meta http-equiv="refresh" content="0"><p>{text}</p>'
+        return _response(403, refresh.encode(), {"Content-Type": HTML})
     return _text(403, text)
 
 
-def _text(status: int, line: str) -> Response:
-    return _response(status, [("Content-Type", "text/plain; charset=utf-8")], f"{line}\n".encode())
+def _text(status: int, line: str, headers: Mapping[str, str] | None = None) -> Response:
+    plain = {"Content-Type": "text/plain; charset=utf-8", **(headers or {})}
+    return _response(status, f"{line}\n".encode(), plain)
 
 
-def _html(page: bytes) -> Response:
-    return _response(200, [("Content-Type", "text/html; charset=utf-8")], page)
-
-
-def _response(status: int, headers: list[tuple[str, str]], body: bytes) -> Response:
-    """Add what every answer carries: no other page may frame it, nothing keeps or leaks it."""
-    fixed = [
-        ("Content-Length", str(len(body))),
-        ("Cache-Control", "no-store"),
-        ("Content-Security-Policy", "frame-ancestors 'self'"),
-        ("Referrer-Policy", "no-referrer"),
-        ("X-Content-Type-Options", "nosniff"),
-    ]
-    return Response(status, http.client.responses[status], Headers([*headers, *fixed]), body)
+def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
+    length = {"Content-Length": str(len(body))}
+    reason = http.client.responses[status]
+    return Response(status, reason, Headers({**headers, **length, **FIXED_HEADERS}), body)

@@ -1,7 +1,7 @@
-"""Guests: what tells them so, and a timeline of their own, which moves nobody else's page.
+"""Guests: a notice, and an own timeline that moves nobody else's page.
 
-A guest's browser alone gets a second set of lanes below `/own`, drawn as all others' are but up to
-the frame that the guest chose, and is told to hide the shared set.
+Only the guest's browser gets a second set of lanes below `/own`, drawn like the shared ones but up
+to the frame that the guest chose, and hides the shared set.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from viser import _messages
 
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.viewer.layers.lane_layer import SHARED_LANES, LaneLayer
-from ttt3r_viewer.viewer.server.clients import visitor_of
+from ttt3r_viewer.viewer.server.clients import client_of
 from ttt3r_viewer.viewer.server.twin import lane_of_pane
 from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed
@@ -44,15 +44,15 @@ class GuestViews:
         self._server = server
         self._controls = controls
         self._guests: dict[int, _Guest] = {}
-        """By client; entries come and go on viser's own loop."""
+        """By client; entries come and go on viser's loop."""
         self._widgets: dict[str, Any] = {}
-        """What guests may move, by viser's identifier."""
+        """What guests may change, by viser's identifier."""
         self._turn = itertools.count()
-        server.on_client_connect(self._take_in)
-        server.on_client_disconnect(self._let_go)
+        server.on_client_connect(self._connect)
+        server.on_client_disconnect(self._disconnect)
 
     def widget(self, identifier: str) -> Any:
-        """Give a guest's own widget of this identifier, or None; from any thread."""
+        """Return a guest's own widget of this identifier, or None; from any thread."""
         return self._widgets.get(identifier)
 
     def update(
@@ -82,8 +82,8 @@ class GuestViews:
             mine = replace(settings, live=False, position=stand)
             guest.layer.update(snapshot, mine, stand, now_sec)
 
-    async def _take_in(self, client: viser.ClientHandle) -> None:
-        if visitor_of(self._server, client.client_id).role != "guest":
+    async def _connect(self, client: viser.ClientHandle) -> None:
+        if client_of(self._server, client.client_id).role != "guest":
             return
         if lane_of_pane(self._server, client.client_id) is not None:
             return
@@ -107,7 +107,7 @@ class GuestViews:
             self._widgets[handle._impl.uuid] = handle
         self._guests[client.client_id] = _Guest(client, own, frame)
 
-    async def _let_go(self, client: viser.ClientHandle) -> None:
+    async def _disconnect(self, client: viser.ClientHandle) -> None:
         guest = self._guests.pop(client.client_id, None)
         if guest is not None:
             for handle in (guest.own, guest.frame):
@@ -115,6 +115,6 @@ class GuestViews:
 
     @staticmethod
     def _show_shared(guest: _Guest, visible: bool) -> None:
-        # Nobody else ever says anything about this node, so that it stays as it is told here.
+        # No other message concerns this node, so this one lasts.
         message = _messages.SetSceneNodeVisibilityMessage(SHARED_LANES, visible)
         guest.client.scene._websock_interface.queue_message(message)

@@ -1,8 +1,8 @@
-"""Twin view: two panes beside each other, each with one lane, that look from the same place.
+"""Twin view: two panes beside each other, each with one lane, that share one viewpoint.
 
-A pane is a browser's connection to the page whose websocket address ends in `/lane/K`. Everything
-is sent to it as to all others; then it alone is told to hide the other lanes. Our own page, which
-the gate serves at `/twin`, holds two such panes in frames.
+A pane is a browser's connection whose websocket path is `/lane/K`. It gets every message that all
+others get; then messages to it alone hide the other lanes. Our own page, which the gate serves at
+`/twin`, holds two such panes in frames.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from viser import _messages
 
 from ttt3r_viewer.viewer.layers.lane_layer import DRIFT_NODE
-from ttt3r_viewer.viewer.server.clients import visitor_of
+from ttt3r_viewer.viewer.server.clients import client_of, request_of
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 PATH = "/lane/"
 SAME_VIEW = 1e-4
-"""Views nearer than this, in the scene's unit, are the same: what was sent is not sent back."""
+"""Views nearer than this, in the scene's unit, are the same, so that no view is sent back."""
 REPEATS = 3
-"""A pane is told so many ticks in a row: its own messages and everybody's come in any order."""
+"""Ticks in a row that resend a pane's own messages, which may come before everybody's."""
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>ttt3r-viewer: twin view</title>
@@ -55,48 +55,45 @@ PAGE = """<!doctype html>
 
 
 class TwinView:
-    """Makes the page of two panes, and keeps each pane to its lane and both to one view.
-
-    `update` belongs to the publisher.
-    """
+    """Keeps each pane to its lane and both panes of a browser to one view."""
 
     def __init__(self, server: viser.ViserServer) -> None:
         self._server = server
         self._lane_of: dict[int, int] = {}
-        """Lane of each pane by its client's id; entries come and go on viser's own loop."""
+        """Lane of each pane by its client's id; entries come and go on viser's loop."""
         self._session_of: dict[int, str] = {}
-        """Whose pane it is: nobody turns the panes of another browser."""
-        self._told: dict[int, tuple[object, int]] = {}
-        """What each pane was told last, and how often."""
+        """Browser session of each pane: nobody moves the panes of another browser."""
+        self._sent: dict[int, tuple[object, int]] = {}
+        """What each pane was sent last, and how often."""
         self._views: dict[str, tuple[NDArray[np.float64], ...]] = {}
-        """Where the panes of each browser look from."""
+        """Viewpoint of each browser session's panes."""
         self._names: tuple[str, ...] = ()
-        server.on_client_connect(self._take_in)
-        server.on_client_disconnect(self._let_go)
+        server.on_client_connect(self._connect)
+        server.on_client_disconnect(self._disconnect)
 
     @property
     def offered(self) -> bool:
-        """Whether there is such a page: not as long as there is one lane only."""
+        """Whether the page exists, which needs two lanes."""
         return len(self._names) > 1
 
     def update(
         self, epoch: int, names: tuple[str, ...], settings: ViewSettings, offsets: tuple[float, ...]
     ) -> None:
-        """Tell each pane to show its own lane only, in the middle, whenever all were told else."""
+        """Show each pane its own lane only, in the middle, after each change of the shared page."""
         self._names = names
         key = (epoch, len(names), settings.visible_lanes(len(names)), offsets, settings.arrangement)
         clients = self._server.get_clients()
         for client_id, lane in list(self._lane_of.items()):
-            known, times = self._told.get(client_id, (None, 0))
+            known, times = self._sent.get(client_id, (None, 0))
             if client_id in clients and (known != key or times < REPEATS):
-                self._told[client_id] = (key, times + 1 if known == key else 1)
+                self._sent[client_id] = (key, times + 1 if known == key else 1)
                 _show_only(clients[client_id], lane, len(names))
 
-    async def _take_in(self, client: viser.ClientHandle) -> None:
+    async def _connect(self, client: viser.ClientHandle) -> None:
         lane = lane_of_pane(self._server, client.client_id)
         if lane is None:
             return
-        self._session_of[client.client_id] = visitor_of(self._server, client.client_id).session
+        self._session_of[client.client_id] = client_of(self._server, client.client_id).session
         self._lane_of[client.client_id] = lane
         client.gui.main_panel.minimize()
 
@@ -104,15 +101,15 @@ class TwinView:
         async def _(camera: viser.CameraHandle) -> None:
             self._follow(client.client_id, camera)
 
-    async def _let_go(self, client: viser.ClientHandle) -> None:
+    async def _disconnect(self, client: viser.ClientHandle) -> None:
         self._lane_of.pop(client.client_id, None)
-        self._told.pop(client.client_id, None)
+        self._sent.pop(client.client_id, None)
         session = self._session_of.pop(client.client_id, None)
         if session is not None and session not in self._session_of.values():
             self._views.pop(session, None)
 
     def _follow(self, moved: int, camera: viser.CameraHandle) -> None:
-        """Let the other panes of the same browser look from where this one does."""
+        """Give the other panes of the same browser this one's viewpoint."""
         session = self._session_of.get(moved)
         if session is None:
             return
@@ -129,7 +126,7 @@ class TwinView:
                     client.camera.up_direction = view[2]
 
     def page(self) -> bytes:
-        """Make the page of two panes; empty while there is none."""
+        """Return the page of two panes; empty while there is none."""
         if not self.offered:
             return b""
         options = "".join(
@@ -140,11 +137,9 @@ class TwinView:
 
 
 def lane_of_pane(server: viser.ViserServer, client_id: int) -> int | None:
-    """Give the lane of a client that is a pane; None for a whole page."""
-    connection = server._websock_server._live_connections.get(client_id)
-    if connection is None or connection.request is None:
-        return None
-    path = connection.request.path.partition("?")[0]
+    """Return the lane of a client that is a pane; None for a whole page."""
+    request = request_of(server, client_id)
+    path = "" if request is None else request.path.partition("?")[0]
     lane = path.removeprefix(PATH)
     return int(lane) if path.startswith(PATH) and lane.isdigit() else None
 
@@ -154,7 +149,7 @@ def _same(a: tuple[NDArray[np.float64], ...], b: tuple[NDArray[np.float64], ...]
 
 
 def _show_only(client: viser.ClientHandle, lane: int, lanes: int) -> None:
-    """Override, for this browser alone, what all are told about the lanes' roots."""
+    """Override, for this browser alone, the shared state of the lanes' roots."""
     queue = client.scene._websock_interface.queue_message
     for other in range(lanes):
         queue(_messages.SetSceneNodeVisibilityMessage(f"/lanes/{other}", other == lane))

@@ -1,9 +1,9 @@
-"""A mend of viser 1.1: a page that stands still for ever because nobody wakes what sends to it.
+"""Patch of viser 1.1: wake the sender of messages from any thread.
 
-viser sets an `asyncio.Event` from whatever thread has a message, which such an event does not bear:
-where that falls between the sender's look at the event and its lying down to wait, the event counts
-as set, no later message sets it again, and the sender sleeps on. It happened to about one page in
-half an hour at ten updates a second.
+viser sets an `asyncio.Event` from other threads, which is not thread-safe: where another thread
+sets it between the sender's test of the event and its wait, the wake-up is lost. The event then
+counts as set, no later message sets it again, and the page stands still. This happened to about one
+page in half an hour at ten updates a second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class WakingEvent(asyncio.Event):
         self._owner = loop
 
     def set(self) -> None:
-        """Set it now on the loop's thread, and soon from any other one."""
+        """Set the event: at once on the loop's thread, soon from any other one."""
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:
@@ -37,7 +37,7 @@ class WakingEvent(asyncio.Event):
 
 
 class WakingBuffer(AsyncMessageBuffer):
-    """viser's buffer of messages, with an event that every thread may set."""
+    """viser's message buffer with an event that every thread may set."""
 
     def __init__(self, event_loop: asyncio.AbstractEventLoop, **named: Any) -> None:
         super().__init__(event_loop, **named)
@@ -45,5 +45,5 @@ class WakingBuffer(AsyncMessageBuffer):
 
 
 def patch_viser() -> None:
-    """Let all servers that are made from now on use the mended buffer."""
+    """Make every server that is created afterwards use the patched buffer."""
     _infra.AsyncMessageBuffer = WakingBuffer  # pyright: ignore[reportPrivateImportUsage]
