@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from queue import SimpleQueue
 
 import numpy as np
 import viser
 from websockets.sync.connection import Connection
 
 from tests.page_client import CAMERA, echo, join
+from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     plain = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
-    viewer = Viewer(SceneStore(), SimpleQueue(), port=0)
+    viewer = Viewer(SceneStore(), Mailbox(), port=0)
     viewer.start()
     # The page's own messages would be counted among the answers.
     assert viewer._publisher is not None

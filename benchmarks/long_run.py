@@ -87,7 +87,7 @@ def main() -> int:
         reconstruction = Reconstruction.prepare(
             Settings(input=name, rules=given.rules, max_points=given.max_points)
         )
-        viewer = Viewer(reconstruction.store, reconstruction.commands, port=0)
+        viewer = Viewer(reconstruction.store, reconstruction.mailbox, port=0)
         viewer.start()
         client = None if given.no_client else WebsocketClient(int(viewer.url.rsplit(":", 1)[1]))
         reconstruction.worker.start()

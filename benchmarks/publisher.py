@@ -103,7 +103,7 @@ def main() -> int:
     # The room is painted once per place; the run is never started, this loop is the worker.
     run = MadeUpRun(store, paused=True)
     round_trip = [room_result(k, 512, 384) for k in range(TURN)]
-    viewer = Viewer(store, run.commands, port=0)
+    viewer = Viewer(store, run.mailbox, port=0)
     viewer.start()
     client = WebsocketClient(int(viewer.url.rsplit(":", 1)[1]))
     time.sleep(2)

@@ -2,15 +2,16 @@
 
 import threading
 from dataclasses import replace
-from queue import Empty, SimpleQueue
+from queue import Empty
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.geometry import pose_from_vector, transform_points
 from ttt3r_viewer.reconstruct.messages import (
-    Command,
     Inspect,
+    Mailbox,
+    Message,
     Pause,
     Play,
     Query,
@@ -158,7 +159,7 @@ def made_up_inspection(
 
 
 class MadeUpRun:
-    """Stands in for the worker: a thread that obeys commands and adds frames to the store."""
+    """Stands in for the worker: a thread that handles messages and adds frames to the store."""
 
     def __init__(
         self,
@@ -172,8 +173,8 @@ class MadeUpRun:
         paused: bool = False,
     ) -> None:
         self.store = store
-        self.commands: SimpleQueue[Command] = SimpleQueue()
-        self.seen_commands: list[Command] = []
+        self.mailbox = Mailbox()
+        self.seen_commands: list[Message] = []
         self._size = (width, height)
         self._pause_sec = 1 / frames_per_second
         self._epoch = 0
@@ -199,7 +200,7 @@ class MadeUpRun:
 
     def stop(self) -> None:
         """End the thread and wait for it."""
-        self.commands.put(Stop())
+        self.mailbox.put(Stop())
         if self._thread.is_alive():
             self._thread.join(5)
 
@@ -273,7 +274,7 @@ class MadeUpRun:
     def _run(self) -> None:
         while True:
             try:
-                command = self.commands.get(timeout=self._pause_sec)
+                command = self.mailbox.get(timeout=self._pause_sec)
             except Empty:
                 if self._status.phase == "running":
                     self.add_frame()

@@ -11,7 +11,6 @@ import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ from tests.made_up_run import room_result, rule_info
 from tests.test_worker import Images, Pretended
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import RecordingError
-from ttt3r_viewer.reconstruct.messages import Restart
+from ttt3r_viewer.reconstruct.messages import Mailbox, Restart
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording import writer as archive_writer
 from ttt3r_viewer.recording.format import (
@@ -532,21 +531,21 @@ def test_memory_does_not_grow_with_the_frames(tmp_path):
 
 
 def test_the_worker_archives_every_frame_and_a_restart_begins_anew(tmp_path):
-    store, commands, writer = SceneStore(), SimpleQueue(), new_writer(tmp_path)
-    worker = Worker(Images(5), Pretended, store, commands, archive=writer)
+    store, mailbox, writer = SceneStore(), Mailbox(), new_writer(tmp_path)
+    worker = Worker(Images(5), Pretended, store, mailbox, archive=writer)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
-    first = store.snapshot().archive
-    assert first is not None
+    first = store.snapshot().recording
+    assert isinstance(first, Recording)
     assert first.sequences == (0, 1, 2, 3, 4)
     assert np.array_equal(first.image(3), np.full((12, 16, 3), 3, np.uint8))
     said = Recording.open(tmp_path).description
     assert (said.frames, said.status.phase, said.status.rule) == (5, "finished", "pretended")
-    commands.put(Restart())
+    mailbox.put(Restart())
     wait_for(lambda: store.snapshot().epoch == 2, "the new run")
     wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
-    second = store.snapshot().archive
-    assert second is not None
+    second = store.snapshot().recording
+    assert isinstance(second, Recording)
     assert second is not first
     assert (len(first), len(second)) == (0, 5)
     assert worker.stop(5)
@@ -556,7 +555,7 @@ def test_the_worker_archives_every_frame_and_a_restart_begins_anew(tmp_path):
 def test_trouble_of_the_archive_is_said_and_the_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(archive_writer, "RESERVE_BYTES", 2**60)
     store, writer = SceneStore(), new_writer(tmp_path)
-    worker = Worker(Images(3), Pretended, store, SimpleQueue(), ends_by_itself=True, archive=writer)
+    worker = Worker(Images(3), Pretended, store, Mailbox(), ends_by_itself=True, archive=writer)
     worker.start()
     assert worker.join(10)
     assert worker.error is None

@@ -215,7 +215,7 @@ def page(tmp_path: Path) -> Iterator[tuple[Viewer, MadeUpRun, Path]]:
     for _ in range(3):
         run.add_frame()
     exporter = Exporter(lambda: writer.archive, session)
-    viewer = Viewer(store, run.commands, port=0, exporter=exporter)
+    viewer = Viewer(store, run.mailbox, port=0, exporter=exporter)
     viewer.start()
     run.start()
     yield viewer, run, session
@@ -281,7 +281,7 @@ def test_a_page_survives_whatever_a_client_sends(page, caplog, capfd):
     with join(viewer.port) as other:
         echo(other, CAMERA)
         assert other.recv(timeout=5)
-        wait_for(lambda: run.commands.empty(), "the commands to be taken")
+        wait_for(lambda: run.mailbox.empty(), "the commands to be taken")
         switch_path(viewer, other)
         assert viewer._publisher._trouble == ""  # type: ignore
     gc.collect()  # asyncio tells of a task's error when the task is taken away

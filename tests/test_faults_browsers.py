@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
 
 import pytest
 import viser
@@ -18,6 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.made_up_run import room_result
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
+from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer import app
@@ -31,7 +31,7 @@ SEEN = re.compile(rb"frames_seen&quot;: (\d+)")
 def viewer() -> Iterator[Viewer]:
     store = SceneStore(max_points=100_000, points_per_frame=2_000)
     store.set_status(Status(phase="running"))
-    viewer = Viewer(store, SimpleQueue(), port=0)
+    viewer = Viewer(store, Mailbox(), port=0)
     viewer.start()
     yield viewer
     viewer.stop()
@@ -152,7 +152,7 @@ def stolen(monkeypatch):
 
 
 def test_a_port_that_is_stolen_after_it_was_probed_is_given_up_for_another(stolen):
-    viewer = Viewer(SceneStore(), SimpleQueue(), port=stolen)
+    viewer = Viewer(SceneStore(), Mailbox(), port=stolen)
     viewer.start()
     try:
         assert viewer.port != stolen
@@ -164,7 +164,7 @@ def test_a_port_that_is_stolen_after_it_was_probed_is_given_up_for_another(stole
 
 def test_ports_that_are_stolen_again_and_again_are_one_line(stolen, monkeypatch):
     monkeypatch.setattr(gate, "free_port", lambda *_: stolen)
-    viewer = Viewer(SceneStore(), SimpleQueue(), port=stolen)
+    viewer = Viewer(SceneStore(), Mailbox(), port=stolen)
     with pytest.raises(ViewerServerError, match=f"--port {stolen} .*give another one") as caught:
         viewer.start()
     viewer.stop()

@@ -4,7 +4,6 @@ was not at fault comes out as if nothing had been (docs/reliability.md lists all
 
 import ast
 import itertools
-import queue
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from tests.waiting import wait_for
 from ttt3r_viewer.errors import RuleError
 from ttt3r_viewer.frames.source import FrameSource, open_source
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.messages import Command, Restart, SetRules
+from ttt3r_viewer.reconstruct.messages import Mailbox, Restart, SetRules
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.rules import registry
@@ -68,7 +67,7 @@ class Recorded:
 def run_of(source: FrameSource, lanes: Lanes) -> tuple[SceneStore, Worker]:
     """To the end, as `run` does."""
     store = SceneStore()
-    worker = Worker(source, lambda: lanes, store, queue.SimpleQueue(), ends_by_itself=True)
+    worker = Worker(source, lambda: lanes, store, Mailbox(), ends_by_itself=True)
     worker.start()
     assert worker.join(60)
     return store, worker
@@ -237,14 +236,14 @@ def moody(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def test_a_rule_that_fails_is_named_and_another_one_goes_on(case, network, moody, mood, why):
     moody(mood)
     rules = (rules_from_text("ttt3r")[0], registry.RULES["plugged"]())
-    store, commands = SceneStore(), queue.SimpleQueue[Command]()
+    store, mailbox = SceneStore(), Mailbox()
     source = Recorded(case.arrays["frames"])
-    worker = Worker(source, lambda: Lanes(network, rules), store, commands)
+    worker = Worker(source, lambda: Lanes(network, rules), store, mailbox)
     worker.start()
     for again in (False, True):
         if again:
             before = store.snapshot().epoch
-            commands.put(Restart())
+            mailbox.put(Restart())
             wait_for(lambda before=before: store.snapshot().epoch > before, "the new run")
         wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
         message = store.snapshot().status.message
@@ -253,7 +252,7 @@ def test_a_rule_that_fails_is_named_and_another_one_goes_on(case, network, moody
         assert message.endswith("): choose another rule, or mend it")
         assert "\n" not in message
         assert len(store.snapshot().frames) == 2  # what was seen stays
-    commands.put(SetRules(("constant:0.5",)))
+    mailbox.put(SetRules(("constant:0.5",)))
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end with another rule")
     assert len(store.snapshot().frames) == COUNT
     assert worker.stop(10)

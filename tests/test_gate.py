@@ -29,7 +29,7 @@ from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands.page import access_of
 from ttt3r_viewer.commands.parser import Parser, add_settings, settings_of
-from ttt3r_viewer.reconstruct.messages import Step
+from ttt3r_viewer.reconstruct.messages import Mailbox, Step
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.server import gate as gate_module
@@ -48,7 +48,7 @@ def start() -> Iterator[Callable[..., Viewer]]:
         run = MadeUpRun(store, lanes=2, paused=True)
         for _ in range(3):
             run.add_frame()
-        viewer = Viewer(store, run.commands, port=0, access=access_for("127.0.0.1", **access))
+        viewer = Viewer(store, run.mailbox, port=0, access=access_for("127.0.0.1", **access))
         viewer.start()
         run.start()
         started.append((viewer, run))
@@ -219,7 +219,7 @@ def test_nobody_comes_in_around_the_gate(start):
     assert inner != viewer.port
     run = viewer._publisher._parts.run  # type: ignore
     taken: SimpleQueue[Any] = SimpleQueue()
-    run._commands = taken
+    run._mailbox = taken
     for headers in ({}, {"X-Ttt3r-Key": "x"}, {"X-Ttt3r-Key": "", "X-Ttt3r-Role": "owner"}):
         with connect(
             f"ws://127.0.0.1:{inner}", subprotocols=[PROTOCOL], additional_headers=headers
@@ -250,7 +250,7 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
     assert viewer.guest_url == f"{viewer.address}/?token={guest_token}"
     parts = viewer._publisher._parts  # type: ignore
     taken: SimpleQueue[Any] = SimpleQueue()
-    parts.run._commands = taken
+    parts.run._mailbox = taken
     before = viewer.controls.settings
     guest_cookie = {"Cookie": cookie_for(viewer.port, guest_token)}
     with join(viewer.port, headers=guest_cookie) as guest:
@@ -409,7 +409,7 @@ def test_a_browser_of_another_version_is_told_so(start):
 
 def test_closing_leaves_no_thread_and_no_port():
     before = set(threading.enumerate())
-    viewer = Viewer(SceneStore(), SimpleQueue(), port=0)
+    viewer = Viewer(SceneStore(), Mailbox(), port=0)
     viewer.start()
     port = viewer.port
     get(port, "/")
@@ -443,7 +443,7 @@ def test_the_page_stays_up_where_viser_goes_away(start, caplog):
 
 def test_no_auth_on_every_network_warns(caplog):
     access = access_for("0.0.0.0", no_auth=True)
-    viewer = Viewer(SceneStore(), SimpleQueue(), host="0.0.0.0", port=0, access=access)
+    viewer = Viewer(SceneStore(), Mailbox(), host="0.0.0.0", port=0, access=access)
     viewer.start()
     try:
         assert f"anyone who can reach port {viewer.port} can watch and steer" in caplog.text

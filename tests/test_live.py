@@ -1,7 +1,6 @@
 """Live sources: the newest frame wins, what is dropped is counted, what is lost is tried again."""
 
 import json
-import queue
 import socket
 import threading
 import time
@@ -26,7 +25,7 @@ from ttt3r_viewer.errors import InputError
 from ttt3r_viewer.frames import live as live_module
 from ttt3r_viewer.frames.live import LiveSource, LostError
 from ttt3r_viewer.frames.source import open_source
-from ttt3r_viewer.reconstruct.messages import Command, Pause, Restart, Step
+from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Restart, Step
 from ttt3r_viewer.reconstruct.prefetch import OnDemand
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording.manifest import Manifest
@@ -201,9 +200,9 @@ class Live(Pretended):
 
 
 def test_the_run_shows_lag_and_drops_and_obeys_while_nothing_comes(source, feed):
-    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    mailbox = Mailbox()
     session, store = Live(), SceneStore()
-    worker = Worker(source, lambda: session, store, commands)
+    worker = Worker(source, lambda: session, store, mailbox)
 
     def status() -> Status:
         return store.snapshot().status
@@ -213,17 +212,17 @@ def test_the_run_shows_lag_and_drops_and_obeys_while_nothing_comes(source, feed)
     lag_sec = status().lag_sec
     assert lag_sec is not None
     assert 0 <= lag_sec < 5
-    commands.put(Pause())
+    mailbox.put(Pause())
     wait_for(lambda: status().phase == "paused", "it waits for a frame instead of pausing")
     given(source, feed, 10, 20, 30)
-    commands.put(Step())
+    mailbox.put(Step())
     wait_for(lambda: status().frames_done == 2, "no step")
     assert status().dropped == 2
-    commands.put(Step())
+    mailbox.put(Step())
     time.sleep(0.3)
     given(source, feed, 40)
     wait_for(lambda: status().frames_done == 3, "the step was lost while nothing came")
-    commands.put(Restart())
+    mailbox.put(Restart())
     wait_for(lambda: store.snapshot().epoch > 1 and status().phase == "running", "no restart")
     assert status().dropped == 0
     feed.put.put(LostError("unplugged"))

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -23,8 +22,8 @@ from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands.info import session_facts
 from ttt3r_viewer.commands.open import notice_of, true_poses
 from ttt3r_viewer.reconstruct.messages import (
-    Command,
     Inspect,
+    Mailbox,
     Pause,
     Play,
     Query,
@@ -84,13 +83,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SceneSnapshot, 
 @contextmanager
 def opened(
     path: Path, make_looker: Callable[[Recording], Looker] | None = None
-) -> Iterator[tuple[SceneStore, SimpleQueue[Command]]]:
-    store, commands = SceneStore(PAGE_POINTS, one_per_voxel=True), SimpleQueue()
+) -> Iterator[tuple[SceneStore, Mailbox]]:
+    store, mailbox = SceneStore(PAGE_POINTS, one_per_voxel=True), Mailbox()
     archive = Recording.open(path)
-    replay = Replay(archive, store, commands, make_looker and partial(make_looker, archive))
+    replay = Replay(archive, store, mailbox, make_looker and partial(make_looker, archive))
     replay.start()
     wait_for(lambda: store.snapshot().status.phase in ("finished", "failed"), "all frames")
-    yield store, commands
+    yield store, mailbox
     replay.stop()
     assert not replay._thread.is_alive()
 
@@ -141,8 +140,8 @@ def test_every_frame_lane_and_chart_is_that_of_the_run(run):
             for name, values in old.columns.items():
                 assert np.array_equal(values, new.columns[name], equal_nan=True), name
         assert charts[0].marks == charts[1].marks != []
-    assert after.archive is not None
-    assert after.archive.lane(3, 1).name == before.lanes[1].frames[3].name
+    assert after.recording is not None
+    assert after.recording.lane(3, 1).name == before.lanes[1].frames[3].name
 
 
 def test_torch_is_never_imported(run):
@@ -222,8 +221,8 @@ def test_of_a_large_session_previews_come_first_and_the_newest_frame_in_full(tmp
             assert lane.latest is not None
             assert lane.latest.sequence == 4
         assert len(scene.frames[-1].points) > 20
-        assert scene.archive is not None
-        assert len(scene.archive.frame(1)[0].confidence.ravel()) == 16 * 12
+        assert scene.recording is not None
+        assert len(scene.recording.lane(1, 0).confidence.ravel()) == 16 * 12
 
 
 @pytest.mark.parametrize(
@@ -243,10 +242,10 @@ def test_what_a_run_would_do_is_answered(tmp_path, command, answer):
     writer.begin(STATUS)
     writer.add(frame(0))
     writer.finish(replace(STATUS, phase="finished", frames_done=1))
-    with opened(tmp_path) as (store, commands):
+    with opened(tmp_path) as (store, mailbox):
         before = store.snapshot()
         assert before.status.message == ""
-        commands.put(command)
+        mailbox.put(command)
         wait_for(lambda: answer in store.snapshot().status.message, "the answer")
         after = store.snapshot()
         assert (after.lanes, after.status.phase) == (before.lanes, "finished")
@@ -254,16 +253,16 @@ def test_what_a_run_would_do_is_answered(tmp_path, command, answer):
 
 def test_looking_inside_says_what_it_needs_and_restart_reads_again(tmp_path):
     write(tmp_path, 3)
-    with opened(tmp_path) as (store, commands):
-        commands.put(Inspect(1, 2))
+    with opened(tmp_path) as (store, mailbox):
+        mailbox.put(Inspect(1, 2))
         wait_for(lambda: store.snapshot().inspection_note, "the answer")
         note = store.snapshot().inspection_note
         assert f"needs the weights: ttt3r-view open {tmp_path} --weights FILE" in note
         assert store.snapshot().inspection is None
-        commands.put(Play())
+        mailbox.put(Play())
         wait_for(lambda: store.snapshot().status.message, "an answer")
         epoch = store.snapshot().epoch
-        commands.put(Restart())
+        mailbox.put(Restart())
         wait_for(lambda: store.snapshot().epoch == epoch + 1, "the new reading")
         wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
         scene = store.snapshot()
@@ -272,9 +271,9 @@ def test_looking_inside_says_what_it_needs_and_restart_reads_again(tmp_path):
 
 def test_a_session_has_no_state_to_ask_and_says_so(tmp_path):
     write(tmp_path, 2)
-    with opened(tmp_path) as (store, commands):
+    with opened(tmp_path) as (store, mailbox):
         assert "needs a live run" in store.snapshot().status.cannot_ask
-        commands.put(Query(4, (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.0))
+        mailbox.put(Query(4, (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.0))
         wait_for(lambda: store.snapshot().answer, "the answer")
         answer = store.snapshot().answer
         assert answer is not None
@@ -284,9 +283,9 @@ def test_a_session_has_no_state_to_ask_and_says_so(tmp_path):
 
 def test_a_session_that_goes_while_it_is_open_fails_in_one_line(tmp_path):
     write(tmp_path, 2)
-    with opened(tmp_path) as (store, commands):
+    with opened(tmp_path) as (store, mailbox):
         (tmp_path / frame_file(0)).unlink()
-        commands.put(Restart())
+        mailbox.put(Restart())
         wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
         message = store.snapshot().status.message
         assert "no frame could be read" in message
@@ -336,12 +335,10 @@ def test_what_is_no_session_is_one_line(tmp_path, capsys, command):
     assert "required: DIR" in complaint(capsys, command)
 
 
-def look(
-    store: SceneStore, commands: SimpleQueue[Command], question: Inspect
-) -> tuple[Inspection | None, str]:
+def look(store: SceneStore, mailbox: Mailbox, question: Inspect) -> tuple[Inspection | None, str]:
     """Ask, and wait for what is found or why it is not."""
     store.set_inspection(None, "")
-    commands.put(question)
+    mailbox.put(question)
 
     def answered() -> bool:
         scene = store.snapshot()
@@ -359,10 +356,10 @@ def miniature(archive: Recording) -> Looker:
 
 def test_with_weights_every_frame_is_looked_into_as_the_run_took_it(run):
     out, before, _ = run
-    with opened(out, miniature) as (store, commands):
+    with opened(out, miniature) as (store, mailbox):
         for lane in (0, 1):
             for sequence in (5, 0, 3):
-                found, note = look(store, commands, Inspect(lane, sequence))
+                found, note = look(store, mailbox, Inspect(lane, sequence))
                 assert found is not None, note
                 assert (found.lane, found.sequence) == (lane, sequence)
                 assert found.epoch == store.snapshot().epoch
@@ -372,10 +369,10 @@ def test_with_weights_every_frame_is_looked_into_as_the_run_took_it(run):
                 first = (lane, sequence) == (0, 5)
                 assert found.frames_replayed == (5 if first else 0)
         assert store.snapshot().status.message == ""
-        found, note = look(store, commands, Inspect(0, FRAMES))
+        found, note = look(store, mailbox, Inspect(0, FRAMES))
         assert found is None
         assert f"frame {FRAMES} cannot be looked into" in note
-        commands.put(Restart())  # still does what it did
+        mailbox.put(Restart())  # still does what it did
         epoch = store.snapshot().epoch
         wait_for(lambda: store.snapshot().epoch == epoch + 1, "the new reading")
 
@@ -391,15 +388,15 @@ def test_other_weights_are_told_by_the_gains_and_by_the_state(run, tmp_path):
             found = self.lanes.inspect(lane, sequence, on_progress)
             return replace(found, gain=found.gain + np.float32(0.1))
 
-    with opened(run[0], Other) as (store, commands):
-        found, _ = look(store, commands, Inspect(0, 2))
+    with opened(run[0], Other) as (store, mailbox):
+        found, _ = look(store, mailbox, Inspect(0, 2))
         assert found is not None
         wait_for(lambda: store.snapshot().status.message, "the warning")
         message = store.snapshot().status.message
         assert "frame 2 gave other gains when it was taken again than were recorded" in message
     write(tmp_path, 2)
-    with opened(tmp_path, miniature) as (store, commands):
-        found, note = look(store, commands, Inspect(0, 1))
+    with opened(tmp_path, miniature) as (store, mailbox):
+        found, note = look(store, mailbox, Inspect(0, 1))
         assert found is None
         assert "miniature has a state of 96 tokens, and the session was recorded with 16" in note
 
@@ -421,13 +418,13 @@ def test_a_longer_search_is_given_up_for_a_newer_question(run):
                 time.sleep(0.01)
             return self.lanes.inspect(lane, sequence, on_progress)
 
-    with opened(run[0], Slow) as (store, commands):
-        commands.put(Inspect(0, 1))
+    with opened(run[0], Slow) as (store, mailbox):
+        mailbox.put(Inspect(0, 1))
         wait_for(lambda: "again: 0 of 9" in store.snapshot().inspection_note, "the search")
-        found, _ = look(store, commands, Inspect(1, 0))
+        found, _ = look(store, mailbox, Inspect(1, 0))
         assert found is not None
         assert (found.lane, asked) == (1, [1, 0])
-        commands.put(Inspect(0, 1))  # and the end of the program ends a search
+        mailbox.put(Inspect(0, 1))  # and the end of the program ends a search
         wait_for(lambda: len(asked) == 3, "the search")
 
 

@@ -452,14 +452,14 @@ def test_the_page_goes_on_looks_into_what_was_before_and_restarts(whole, images,
     expected = Recording.open(whole)
     for lane in (0, 1):
         assert [one.sequence for one in scene.lanes[lane].frames] == list(range(22))
-    run.commands.put(Inspect(1, 7))
+    run.mailbox.put(Inspect(1, 7))
     wait_for(lambda: run.store.snapshot().inspection is not None, "the answer")
     found = run.store.snapshot().inspection
     assert found is not None
     assert np.abs(found.gain - expected.lane(7, 1).gain).max() < 1e-2
     epoch = run.store.snapshot().epoch
     before = Recording.open(out).description.run
-    run.commands.put(Restart())
+    run.mailbox.put(Restart())
     scene = wait_until_finished(run, epoch + 1)
     assert len(scene.frames) == 22
     again = Recording.open(out)
@@ -487,7 +487,7 @@ def stays_whatever_is_pressed(run: Reconstruction, out: Path, why: str) -> None:
     wait_for(lambda: run.store.snapshot().status.phase == "failed", "the failure")
     assert why in run.store.snapshot().status.message
     epoch = run.store.snapshot().epoch
-    run.commands.put(Restart())
+    run.mailbox.put(Restart())
     wait_for(lambda: run.store.snapshot().epoch > epoch, "the second try")
     wait_for(lambda: run.store.snapshot().status.phase == "failed", "the failure")
     run.end()

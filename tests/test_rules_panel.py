@@ -1,9 +1,8 @@
-"""The rules panel without a browser: widgets from parameters, and when commands are sent."""
+"""The rules panel without a browser: widgets from parameters, and when messages are sent."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from queue import SimpleQueue
 
 import pytest
 import viser
@@ -12,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.made_up_run import rule_info
 from ttt3r_viewer.reconstruct.messages import (
-    Command,
+    Mailbox,
+    Message,
     Restart,
     SetParameter,
     SetResetEvery,
@@ -80,7 +80,7 @@ def test_rules_are_written_as_the_command_line_takes_them_and_kept_where_they_st
 
 
 def test_only_the_last_of_the_commands_that_replace_each_other_is_kept():
-    commands: list[Command] = [
+    messages: list[Message] = [
         SetParameter(0, "rate", 0.1),
         SetParameter(1, "rate", 0.2),
         SetResetEvery(1),
@@ -88,7 +88,7 @@ def test_only_the_last_of_the_commands_that_replace_each_other_is_kept():
         SetResetEvery(12),
         Restart(),
     ]
-    assert coalesce(commands) == [
+    assert coalesce(messages) == [
         SetParameter(1, "rate", 0.2),
         SetParameter(0, "rate", 0.3),
         SetResetEvery(12),
@@ -97,30 +97,30 @@ def test_only_the_last_of_the_commands_that_replace_each_other_is_kept():
 
 
 def test_values_are_sent_once_they_are_quiet_and_always_before_a_restart(server):
-    commands: SimpleQueue[Command] = SimpleQueue()
+    mailbox = Mailbox()
     controls = ViewControls()
     controls.change(live=False)
-    panel = RulesPanel(server, controls, commands)
+    panel = RulesPanel(server, controls, mailbox)
     status = Status(lanes=(rule_info("steady", 1.0),), known_rules=(rule_info("steady", 1.0),))
     for tick, rate in enumerate((0.5, 0.4, 0.3)):
         panel._ask(SetParameter(0, "rate", rate))
         panel.show(status, 0.1 * tick)
-    assert commands.empty()
+    assert mailbox.empty()
     panel.show(status, 0.9)
-    assert commands.get_nowait() == SetParameter(0, "rate", 0.3)
+    assert mailbox.get_nowait() == SetParameter(0, "rate", 0.3)
     panel._begin_again(SetRules(("steady",)))
     panel._ask(SetParameter(0, "rate", 0.2))
     panel._begin_again(Restart())
     panel.show(status, 1.0)
-    sent = [commands.get_nowait() for _ in range(3)]
+    sent = [mailbox.get_nowait() for _ in range(3)]
     assert sent == [SetRules(("steady",)), SetParameter(0, "rate", 0.2), Restart()]
-    assert commands.empty()
+    assert mailbox.empty()
     assert controls.settings.live
 
 
 def test_widgets_show_what_is_in_force_and_are_made_anew_for_other_lanes_only(server):
-    commands: SimpleQueue[Command] = SimpleQueue()
-    panel = RulesPanel(server, ViewControls(), commands)
+    mailbox = Mailbox()
+    panel = RulesPanel(server, ViewControls(), mailbox)
     known = (rule_info("steady", 1.0), rule_info("drifting", 1.0))
     panel.show(Status(lanes=known[:1], known_rules=known), 0.0)
     folder = panel._lanes[0]
@@ -146,4 +146,4 @@ def test_widgets_show_what_is_in_force_and_are_made_anew_for_other_lanes_only(se
     assert len(panel._lanes) == 2
     with pytest.raises(RuntimeError, match="removed"):
         handle.value = 0.1
-    assert commands.empty()
+    assert mailbox.empty()

@@ -1,6 +1,5 @@
 """The loop: twins of it, resets, what comes out; with a small network whose weights are made up."""
 
-import queue
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,7 +18,7 @@ from ttt3r_viewer.model.layers import (
 )
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.model.rope import rotation
-from ttt3r_viewer.reconstruct.messages import Pause, Play, Step
+from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play, Step
 from ttt3r_viewer.reconstruct.prefetch import EncodedFrame
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.reconstruct.single import Session
@@ -111,14 +110,14 @@ def test_the_live_loop_is_the_plain_loop(case, network):
     plain = Lanes(network, (TTT3R(),), reset_every=4)
     ahead = plain.prefetch(Recorded(frames))
     expected = [plain.take(ready)[0] for ready in ahead if isinstance(ready, EncodedFrame)]
-    store, commands = SceneStore(points_per_frame=10**6), queue.SimpleQueue()
+    store, mailbox = SceneStore(points_per_frame=10**6), Mailbox()
     for command in (Pause(), Step(), Step(), Play()):
-        commands.put(command)
+        mailbox.put(command)
     worker = Worker(
         Recorded(frames),
         lambda: Lanes(network, (TTT3R(),), reset_every=4),
         store,
-        commands,
+        mailbox,
         ends_by_itself=True,
     )
     worker.start()

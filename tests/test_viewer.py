@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,13 @@ from tests.made_up_run import MadeUpRun, room_result
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.metrics.palette import LANE_COLORS
-from ttt3r_viewer.reconstruct.messages import Command, SetParameter, SetResetEvery, SetRules, Step
+from ttt3r_viewer.reconstruct.messages import (
+    Mailbox,
+    SetParameter,
+    SetResetEvery,
+    SetRules,
+    Step,
+)
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
 from ttt3r_viewer.scene.store import SceneStore
@@ -85,7 +90,7 @@ def server(used_server: viser.ViserServer) -> viser.ViserServer:
 
 @pytest.fixture
 def viewer() -> Iterator[Viewer]:
-    viewer = Viewer(SceneStore(), SimpleQueue(), port=0)
+    viewer = Viewer(SceneStore(), Mailbox(), port=0)
     viewer.start()
     yield viewer
     viewer.stop()
@@ -99,7 +104,7 @@ def test_busy_port_gives_a_free_one_and_a_note_that_names_both():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         busy = taken.getsockname()[1]
-        viewer = Viewer(SceneStore(), SimpleQueue(), port=busy)
+        viewer = Viewer(SceneStore(), Mailbox(), port=busy)
         viewer.start()
         try:
             assert viewer.port != busy
@@ -111,7 +116,7 @@ def test_busy_port_gives_a_free_one_and_a_note_that_names_both():
 
 def test_port_that_is_free_is_taken_and_needs_no_note():
     port = free_port("127.0.0.1", 0)
-    viewer = Viewer(SceneStore(), SimpleQueue(), port=port)
+    viewer = Viewer(SceneStore(), Mailbox(), port=port)
     viewer.start()
     assert (viewer.port, viewer.port_note) == (port, "")
     assert viewer.url == f"http://127.0.0.1:{port}"
@@ -120,7 +125,7 @@ def test_port_that_is_free_is_taken_and_needs_no_note():
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])
 def test_host_that_cannot_be_bound_is_an_error_at_once(host):
-    viewer = Viewer(SceneStore(), SimpleQueue(), host=host, port=0)
+    viewer = Viewer(SceneStore(), Mailbox(), host=host, port=0)
     with pytest.raises(ViewerServerError, match=r"--host .* give 127\.0\.0\.1"):
         viewer.start()
     viewer.stop()
@@ -140,7 +145,7 @@ def test_no_browser_can_open_the_public_tunnel(viewer):
 
 
 def test_stop_ends_the_thread_quickly_and_twice_is_once(capfd):
-    viewer = Viewer(SceneStore(), SimpleQueue(), port=0)
+    viewer = Viewer(SceneStore(), Mailbox(), port=0)
     viewer.start()
     # An idle connection makes viser's own stop wait for six seconds.
     with socket.create_connection(("127.0.0.1", viewer.port)):
@@ -229,7 +234,7 @@ def test_an_older_frame_alone_is_full_where_the_archive_has_it(server, tmp_path,
     writer.begin(Status())
     for sequence in (0, 1, 2):
         writer.add([room_result(sequence, 16, 12)])
-    store.set_archive(writer.archive)
+    store.set_recording(writer.archive)
     places = {1: 16 * 12, 4: 10, 2: 16 * 12, 5: 16 * 12}
     for position, expected in places.items():
         only = ViewSettings(live=False, position=position, extent="one")
@@ -676,7 +681,7 @@ def test_made_up_lanes_drift_and_take_other_rules():
     run = MadeUpRun(store, lanes=2, paused=True)
     run.start()
     for command in (SetParameter(1, "rate", 0.3), SetResetEvery(2), Step(), Step(), Step()):
-        run.commands.put(command)
+        run.mailbox.put(command)
     wait_for(lambda: run.frames_done == 3, "three frames")
     first, second = store.snapshot().lanes
     assert (second.frames[0].rule, second.frames[2].segment) == ("drifting, rate 0.3", 1)
@@ -685,7 +690,7 @@ def test_made_up_lanes_drift_and_take_other_rules():
         for a, b in zip(first.frames, second.frames, strict=True)
     ]
     assert apart[0] == 0 < apart[1] < apart[2]
-    run.commands.put(SetRules(("steady:0.5", "drifting", "steady")))
+    run.mailbox.put(SetRules(("steady:0.5", "drifting", "steady")))
     wait_for(lambda: len(store.snapshot().lanes) == 3, "three lanes")
     assert store.snapshot().status.lanes[0].text == "steady, rate 0.5"
     assert run.seen_commands[-1] == SetRules(("steady:0.5", "drifting", "steady"))
@@ -693,8 +698,8 @@ def test_made_up_lanes_drift_and_take_other_rules():
 
 
 def test_buttons_say_what_is_wanted_and_restart_goes_live():
-    commands: SimpleQueue[Command] = SimpleQueue()
-    viewer = Viewer(SceneStore(), commands, port=0)
+    mailbox = Mailbox()
+    viewer = Viewer(SceneStore(), mailbox, port=0)
     viewer.start()
     try:
         run_panel = viewer._publisher._parts.run  # pyright: ignore[reportOptionalMemberAccess]
@@ -703,11 +708,11 @@ def test_buttons_say_what_is_wanted_and_restart_goes_live():
             viewer._store.set_status(Status(phase=phase))
             wait_for(lambda phase=phase: run_panel._phase == phase, phase)
             run_panel._toggle()
-            said.append(None if commands.empty() else type(commands.get()).__name__)
+            said.append(None if mailbox.empty() else type(mailbox.get()).__name__)
         assert said == ["Pause", "Play", None, None]
         viewer.controls.change(live=False, position=7)
         run_panel._begin_again()
-        assert type(commands.get()).__name__ == "Restart"
+        assert type(mailbox.get()).__name__ == "Restart"
         assert viewer.controls.settings.live
     finally:
         viewer.stop()

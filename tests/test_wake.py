@@ -4,12 +4,12 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
 from typing import Any
 
 from viser._messages import SetSceneNodeVisibilityMessage
 from viser.infra._async_message_buffer import AsyncMessageBuffer
 
+from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.server.viser_patch import WakingBuffer
@@ -74,7 +74,7 @@ def test_visers_own_buffer_would_stand_still():
 
 
 def test_the_page_uses_it():
-    viewer = Viewer(SceneStore(), SimpleQueue(), port=0)
+    viewer = Viewer(SceneStore(), Mailbox(), port=0)
     viewer.start()
     try:
         assert isinstance(viewer.server._websock_server._broadcast_buffer, WakingBuffer)

@@ -1,6 +1,5 @@
-"""The background thread: commands, errors, skipped frames; with a session that needs no torch."""
+"""The background thread: messages, errors, skipped frames; with a session that needs no torch."""
 
-import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,8 +13,8 @@ from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, Weig
 from ttt3r_viewer.frames.preprocess import PreparedImage
 from ttt3r_viewer.reconstruct.messages import (
     Adjustment,
-    Command,
     Inspect,
+    Mailbox,
     Pause,
     Play,
     Query,
@@ -163,13 +162,13 @@ class Pretended:
 
 
 @pytest.fixture
-def commands() -> queue.SimpleQueue[Command]:
-    return queue.SimpleQueue()
+def mailbox() -> Mailbox:
+    return Mailbox()
 
 
-def test_all_frames_reach_the_scene_and_bad_ones_are_counted(commands):
+def test_all_frames_reach_the_scene_and_bad_ones_are_counted(mailbox):
     store, source = SceneStore(), Images(10, unreadable=(3,))
-    worker = Worker(source, lambda: Pretended(refuse=(5,)), store, commands, ends_by_itself=True)
+    worker = Worker(source, lambda: Pretended(refuse=(5,)), store, mailbox, ends_by_itself=True)
     worker.start()
     assert worker.join(10)
     status = store.snapshot().status
@@ -180,10 +179,10 @@ def test_all_frames_reach_the_scene_and_bad_ones_are_counted(commands):
     assert source.closed
 
 
-def test_pause_step_play_restart(commands):
+def test_pause_step_play_restart(mailbox):
     store = SceneStore()
-    commands.put(Pause())
-    worker = Worker(Images(6), Pretended, store, commands)
+    mailbox.put(Pause())
+    worker = Worker(Images(6), Pretended, store, mailbox)
     worker.start()
 
     def seen() -> int:
@@ -192,14 +191,14 @@ def test_pause_step_play_restart(commands):
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
     assert seen() == 0
     for count in (1, 2):
-        commands.put(Step())
+        mailbox.put(Step())
         wait_for(lambda count=count: seen() == count, f"{count} frames")
         wait_for(lambda: store.snapshot().status.phase == "paused", "the pause after a step")
-    commands.put(Play())
+    mailbox.put(Play())
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     assert seen() == 6
     epoch = store.snapshot().epoch
-    commands.put(Restart())
+    mailbox.put(Restart())
     wait_for(lambda: store.snapshot().epoch > epoch, "the second run")
     wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
     assert seen() == 6
@@ -207,11 +206,11 @@ def test_pause_step_play_restart(commands):
     assert store.snapshot().status.phase == "finished"
 
 
-def test_no_queued_step_is_lost(commands):
+def test_no_queued_step_is_lost(mailbox):
     store = SceneStore()
     for command in (Pause(), Step(), Step(), Step(), Pause()):
-        commands.put(command)
-    worker = Worker(Images(6), Pretended, store, commands)
+        mailbox.put(command)
+    worker = Worker(Images(6), Pretended, store, mailbox)
     worker.start()
     wait_for(lambda: len(store.snapshot().frames) == 3, "three frames")
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
@@ -220,48 +219,48 @@ def test_no_queued_step_is_lost(commands):
     assert store.snapshot().status.phase == "stopped"
 
 
-def test_restart_plays_whatever_was_asked_before_it(commands):
+def test_restart_plays_whatever_was_asked_before_it(mailbox):
     store = SceneStore()
-    worker = Worker(Images(3, unreadable=(1,)), Pretended, store, commands)
+    worker = Worker(Images(3, unreadable=(1,)), Pretended, store, mailbox)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     for command in (Pause(), Step(), Restart()):  # there is nothing to pause any more
-        commands.put(command)
+        mailbox.put(command)
     wait_for(lambda: store.snapshot().epoch == 2, "the new run")
     wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
     assert len(store.snapshot().frames) == 2
     assert store.snapshot().status.skipped == 1  # not two: the new run counts anew
-    commands.put(Pause())
+    mailbox.put(Pause())
     assert worker.stop(5)
 
 
-def test_an_error_is_shown_and_restart_tries_again(commands):
+def test_an_error_is_shown_and_restart_tries_again(mailbox):
     store, session = SceneStore(), Pretended(fail_at=2)
-    worker = Worker(Images(4), lambda: session, store, commands)
+    worker = Worker(Images(4), lambda: session, store, mailbox)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
     assert store.snapshot().status.message == "a mistake of ours"
     assert len(store.snapshot().frames) == 2
-    commands.put(Restart())
+    mailbox.put(Restart())
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     assert len(store.snapshot().frames) == 4
     assert worker.stop(5)
 
 
-def test_weights_that_cannot_be_read_end_a_headless_run(commands):
+def test_weights_that_cannot_be_read_end_a_headless_run(mailbox):
     def no_weights() -> Pretended:
         raise WeightsError("w.pth: cut off")
 
     store = SceneStore()
-    worker = Worker(Images(4), no_weights, store, commands, ends_by_itself=True)
+    worker = Worker(Images(4), no_weights, store, mailbox, ends_by_itself=True)
     worker.start()
     assert worker.join(10)
     assert isinstance(worker.error, WeightsError)
 
 
-def test_no_usable_frame_is_an_error(commands):
+def test_no_usable_frame_is_an_error(mailbox):
     store = SceneStore()
-    worker = Worker(Images(2, unreadable=(0, 1)), Pretended, store, commands, ends_by_itself=True)
+    worker = Worker(Images(2, unreadable=(0, 1)), Pretended, store, mailbox, ends_by_itself=True)
     worker.start()
     assert worker.join(10)
     assert str(worker.error) == (
@@ -269,10 +268,10 @@ def test_no_usable_frame_is_an_error(commands):
     )
 
 
-def test_stop_does_not_wait_for_the_rest_of_the_input(commands):
+def test_stop_does_not_wait_for_the_rest_of_the_input(mailbox):
     store, session = SceneStore(), Pretended()
     session.gate.clear()
-    worker = Worker(Images(1000), lambda: session, store, commands)
+    worker = Worker(Images(1000), lambda: session, store, mailbox)
     worker.start()
     assert session.entered.wait(10)
     assert not worker.stop(0.05)  # the frame that is being processed comes first
@@ -282,9 +281,9 @@ def test_stop_does_not_wait_for_the_rest_of_the_input(commands):
     assert store.snapshot().status.phase == "stopped"
 
 
-def test_a_worker_that_never_began_is_not_waited_for_and_lets_go_of_its_source(commands):
+def test_a_worker_that_never_began_is_not_waited_for_and_lets_go_of_its_source(mailbox):
     source = Images(4)
-    assert Worker(source, Pretended, SceneStore(), commands).stop()  # without a limit
+    assert Worker(source, Pretended, SceneStore(), mailbox).stop()  # without a limit
     assert source.closed
 
 
@@ -295,49 +294,49 @@ def test_frame_rate_tends_to_the_true_rate():
     assert rate.per_second == pytest.approx(20, rel=0.05)
 
 
-def test_adjustments_reach_the_session_and_a_refused_one_is_said(commands):
+def test_adjustments_reach_the_session_and_a_refused_one_is_said(mailbox):
     store, session = SceneStore(), Pretended()
-    commands.put(Pause())
-    worker = Worker(Images(6), lambda: session, store, commands)
+    mailbox.put(Pause())
+    worker = Worker(Images(6), lambda: session, store, mailbox)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
-    commands.put(SetParameter(0, "rate", 2.0))
+    mailbox.put(SetParameter(0, "rate", 2.0))
     wait_for(lambda: store.snapshot().status.message == "a rate of 2.0", "the refusal")
-    commands.put(SetParameter(0, "rate", 0.5))
+    mailbox.put(SetParameter(0, "rate", 0.5))
     wait_for(lambda: store.snapshot().status.message == "", "the better one")
     assert session.adjusted == [SetParameter(0, "rate", 0.5)]
     assert store.snapshot().status.phase == "paused"
     assert worker.stop(10)
 
 
-def test_other_lanes_begin_again_at_the_first_frame_also_after_the_end(commands):
+def test_other_lanes_begin_again_at_the_first_frame_also_after_the_end(mailbox):
     store, session = SceneStore(), Pretended()
-    worker = Worker(Images(4), lambda: session, store, commands)
+    worker = Worker(Images(4), lambda: session, store, mailbox)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     assert len(store.snapshot().lanes) == 1
-    commands.put(SetRules(("one", "two", "three")))
+    mailbox.put(SetRules(("one", "two", "three")))
     wait_for(lambda: len(store.snapshot().lanes) == 3, "three lanes")
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end again")
     assert [len(lane.frames) for lane in store.snapshot().lanes] == [4, 4, 4]
     assert worker.stop(10)
 
 
-def test_questions_are_answered_while_running_paused_and_finished(commands):
+def test_questions_are_answered_while_running_paused_and_finished(mailbox):
     store, session = SceneStore(), Pretended()
     session.store = store
-    commands.put(Pause())
-    worker = Worker(Images(4), lambda: session, store, commands)
+    mailbox.put(Pause())
+    worker = Worker(Images(4), lambda: session, store, mailbox)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
-    commands.put(Inspect(0, 0))
+    mailbox.put(Inspect(0, 0))
     wait_for(lambda: "frame 0 cannot" in store.snapshot().inspection_note, "the refusal")
     assert store.snapshot().inspection is None
     for _ in range(2):
-        commands.put(Step())
+        mailbox.put(Step())
     wait_for(lambda: len(store.snapshot().frames) == 2, "two frames")
     for sequence in (0, 0, 1):
-        commands.put(Inspect(0, sequence))
+        mailbox.put(Inspect(0, sequence))
 
     def found(sequence: int) -> bool:
         inspection = store.snapshot().inspection
@@ -348,12 +347,12 @@ def test_questions_are_answered_while_running_paused_and_finished(commands):
     inspection = store.snapshot().inspection
     assert inspection is not None
     assert inspection.epoch == store.snapshot().epoch
-    commands.put(Play())
+    mailbox.put(Play())
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
-    commands.put(Inspect(0, 3))
+    mailbox.put(Inspect(0, 3))
     wait_for(lambda: found(3), "an answer after the end")
     assert store.snapshot().inspection_note == ""
-    commands.put(Restart())
+    mailbox.put(Restart())
     wait_for(lambda: store.snapshot().inspection is None, "the old run's answer to go")
     assert worker.stop(10)
 
@@ -361,13 +360,13 @@ def test_questions_are_answered_while_running_paused_and_finished(commands):
 ASKED_POSE = (1.0, 2.0, 3.0, 1.0, 0.0, 0.0, 0.0)
 
 
-def test_the_states_are_asked_while_running_paused_finished_and_failed(commands):
+def test_the_states_are_asked_while_running_paused_finished_and_failed(mailbox):
     store, session = SceneStore(), Pretended()
-    commands.put(Pause())
-    worker = Worker(Images(4), lambda: session, store, commands)
+    mailbox.put(Pause())
+    worker = Worker(Images(4), lambda: session, store, mailbox)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
-    commands.put(Step())
+    mailbox.put(Step())
     wait_for(lambda: len(store.snapshot().frames) == 1, "a frame")
 
     def answered(number: int) -> bool:
@@ -380,13 +379,13 @@ def test_the_states_are_asked_while_running_paused_finished_and_failed(commands)
         assert answer.note == ""
         return answer.lanes[0]
 
-    commands.put(Query(1, ASKED_POSE, 1.0))
+    mailbox.put(Query(1, ASKED_POSE, 1.0))
     wait_for(lambda: answered(1), "an answer while paused")
     assert found().sequence == 0
     assert found().epoch == store.snapshot().epoch
     assert (found().camera.T_world_camera[:3, 3] == ASKED_POSE[:3]).all()
     session.no_memory = True
-    commands.put(Query(2, ASKED_POSE, 1.0))
+    mailbox.put(Query(2, ASKED_POSE, 1.0))
     wait_for(lambda: answered(2), "the refusal")
     answer = store.snapshot().answer
     assert answer is not None
@@ -395,24 +394,24 @@ def test_the_states_are_asked_while_running_paused_finished_and_failed(commands)
     session.no_memory = False
     session.gate.clear()
     session.entered.clear()
-    commands.put(Play())
+    mailbox.put(Play())
     assert session.entered.wait(10)  # in the middle of a frame
     before = len(session.asked)
     for number in (3, 4, 5):
-        commands.put(Query(number, ASKED_POSE, 1.0))
+        mailbox.put(Query(number, ASKED_POSE, 1.0))
     session.gate.set()
     wait_for(lambda: answered(5), "the latest question's answer")
     assert len(session.asked) == before + 1
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
-    commands.put(Query(6, ASKED_POSE, 1.0))
+    mailbox.put(Query(6, ASKED_POSE, 1.0))
     wait_for(lambda: answered(6), "an answer after the end")
     assert found().sequence == 3
-    commands.put(Restart())
+    mailbox.put(Restart())
     wait_for(lambda: store.snapshot().answer is None, "the old run's answer to go")
     assert worker.stop(10)
 
 
-def test_a_run_that_has_failed_can_still_be_asked(commands):
+def test_a_run_that_has_failed_can_still_be_asked(mailbox):
     class Exhausted(Pretended):
         def take(self, encoded: EncodedFrame) -> tuple[FrameResult, ...]:
             if self.done == 2:
@@ -420,10 +419,10 @@ def test_a_run_that_has_failed_can_still_be_asked(commands):
             return super().take(encoded)
 
     store, session = SceneStore(), Exhausted()
-    worker = Worker(Images(4), lambda: session, store, commands)
+    worker = Worker(Images(4), lambda: session, store, mailbox)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
-    commands.put(Query(1, ASKED_POSE, 1.0))
+    mailbox.put(Query(1, ASKED_POSE, 1.0))
     wait_for(lambda: store.snapshot().answer is not None, "the answer")
     answer = store.snapshot().answer
     assert answer is not None

@@ -213,7 +213,7 @@ def at_tab(open_ui: Callable[[Viewer], Ui]) -> Iterator[Callable[[str], tuple[Ma
     def begin(tab: str) -> tuple[MadeUpRun, Ui]:
         store = SceneStore(max_points=20_000, points_per_frame=200)
         run = MadeUpRun(store, lanes=2, paused=True)
-        viewer = Viewer(store, run.commands, port=0)
+        viewer = Viewer(store, run.mailbox, port=0)
         begun.append((run, viewer))
         viewer.start()
         run.start()

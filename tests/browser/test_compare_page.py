@@ -13,7 +13,7 @@ from tests.made_up_run import MadeUpRun, pose_at
 from tests.waiting import wait_for
 from ttt3r_viewer.metrics.ground_truth import CountedPoses
 from ttt3r_viewer.reconstruct.messages import (
-    Command,
+    Message,
     Restart,
     SetParameter,
     SetResetEvery,
@@ -39,7 +39,7 @@ class Pair:
         self.store = SceneStore(max_points=20_000, points_per_frame=100)
         self.run = MadeUpRun(self.store, lanes=2, total=None, frames_per_second=10)
         truth = CountedPoses(Path("poses.txt"), np.array([pose_at(i) for i in range(2000)]))
-        self.viewer = Viewer(self.store, self.run.commands, port=0, ground_truth=truth)
+        self.viewer = Viewer(self.store, self.run.mailbox, port=0, ground_truth=truth)
         self.viewer.start()
         self.run.start()
 
@@ -47,7 +47,7 @@ class Pair:
         self.run.stop()
         self.viewer.stop()
 
-    def was_told(self, command: Command) -> bool:
+    def was_told(self, command: Message) -> bool:
         return command in self.run.seen_commands
 
 

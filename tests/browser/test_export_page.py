@@ -4,7 +4,6 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from queue import SimpleQueue
 
 import pytest
 import trimesh
@@ -20,7 +19,7 @@ from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import export_session
-from ttt3r_viewer.reconstruct.messages import Command
+from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs.player import Replay
 from ttt3r_viewer.scene.store import SceneStore
@@ -36,9 +35,9 @@ def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[tuple[U
     """What `ttt3r-view open` shows, with the tab of exports in front."""
     archive = Recording.open(make_session(tmp_path / "session"))
     exporter = Exporter(lambda: archive, tmp_path / "session")
-    store, commands = SceneStore(max_points=5_000), SimpleQueue[Command]()
-    replay = Replay(archive, store, commands)
-    viewer = Viewer(store, commands, port=0, exporter=exporter)
+    store, mailbox = SceneStore(max_points=5_000), Mailbox()
+    replay = Replay(archive, store, mailbox)
+    viewer = Viewer(store, mailbox, port=0, exporter=exporter)
     viewer.start()
     replay.start()
     ui = open_ui(viewer)
@@ -103,7 +102,7 @@ def test_an_export_shows_how_far_it_is_and_is_cancelled(session):
 def test_a_run_without_an_archive_says_why_it_cannot(open_ui):
     store = SceneStore(max_points=5_000)
     run = MadeUpRun(store, paused=True)
-    viewer = Viewer(store, run.commands, port=0)
+    viewer = Viewer(store, run.mailbox, port=0)
     viewer.start()
     ui = open_ui(viewer)
     ui.page.get_by_role("tab", name="Export").click()

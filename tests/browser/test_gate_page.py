@@ -32,7 +32,7 @@ def viewer() -> Iterator[Viewer]:
         run.add_frame()
     viewer = Viewer(
         store,
-        run.commands,
+        run.mailbox,
         port=0,
         notice=HOSTILE,
         access=access_for("127.0.0.1", token=TOKEN, guests=True),
@@ -203,7 +203,7 @@ def test_names_from_input_stay_text_everywhere(new_context, tmp_path):
     run = MadeUpRun(store, lanes=2, paused=True)
     for sequence in range(3):
         store.add(*(replace(room_result(sequence), name=HOSTILE) for _ in range(2)))
-    viewer = Viewer(store, run.commands, port=0, notice=HOSTILE, title=HOSTILE)
+    viewer = Viewer(store, run.mailbox, port=0, notice=HOSTILE, title=HOSTILE)
     viewer.start()
     status = store.snapshot().status
     store.set_status(

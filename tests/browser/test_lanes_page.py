@@ -28,7 +28,7 @@ class Show:
         self.run = MadeUpRun(store, lanes=lanes, frames_per_second=50, paused=True)
         for _ in range(FRAMES):
             self.run.add_frame()
-        self.viewer = Viewer(store, self.run.commands, port=0)
+        self.viewer = Viewer(store, self.run.mailbox, port=0)
         self.viewer.start()
         self.run.start()
 
@@ -116,11 +116,11 @@ def test_one_lane_has_no_panel_of_lanes_until_there_are_two(begin):
     ui.page.keyboard.press("b")
     ui.settle()
     assert ui.probe()["arrangement"] == "overlay"
-    show.run.commands.put(SetRules(("steady", "drifting:0.5")))
+    show.run.mailbox.put(SetRules(("steady", "drifting:0.5")))
     ui.wait_probe("two lanes", lanes=2)
     expect(ui.page.get_by_text("Lanes", exact=True)).to_be_visible()
     wait_for(lambda: ui.visible("/lanes/1/camera/live"), "the second lane")
-    show.run.commands.put(SetRules(("steady",)))
+    show.run.mailbox.put(SetRules(("steady",)))
     ui.wait_probe("one lane", lanes=1)
     wait_for(lambda: not ui.visible("/lanes/1"), "the second lane to go")
     assert not [name for name in ui.chunk_nodes() if name.startswith("/lanes/1")]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
 
 import pytest
 
@@ -12,7 +11,7 @@ from tests.made_up_run import room_result
 from tests.test_archive import STATUS, new_writer
 from tests.waiting import wait_for
 from ttt3r_viewer.commands.open import notice_of
-from ttt3r_viewer.reconstruct.messages import Command
+from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs.player import Replay
 from ttt3r_viewer.scene.store import SceneStore
@@ -32,9 +31,9 @@ def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
         room = room_result(sequence, 32, 24)
         writer.add([replace(room, rule=f"rule {lane}") for lane in range(2)])
     archive = Recording.open(tmp_path)
-    store, commands = SceneStore(max_points=20_000), SimpleQueue[Command]()
-    replay = Replay(archive, store, commands)
-    viewer = Viewer(store, commands, port=0, notice=notice_of(archive))
+    store, mailbox = SceneStore(max_points=20_000), Mailbox()
+    replay = Replay(archive, store, mailbox)
+    viewer = Viewer(store, mailbox, port=0, notice=notice_of(archive))
     viewer.start()
     replay.start()
     yield open_ui(viewer)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from tests.browser.conftest import Ui
 from tests.made_up_run import MadeUpRun, room_result
 from tests.test_archive import STATUS, new_writer
 from tests.waiting import wait_for
-from ttt3r_viewer.reconstruct.messages import Command, Pause, Play
+from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.tour import TOUR_FILE, read_tour
 from ttt3r_viewer.runs.player import Replay
@@ -63,10 +62,10 @@ def record(folder: Path) -> None:
 @contextmanager
 def presented(folder: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
     """What `ttt3r-view open DIR --present` shows."""
-    store, commands = SceneStore(max_points=8_000), SimpleQueue[Command]()
-    replay = Replay(Recording.open(folder), store, commands)
+    store, mailbox = SceneStore(max_points=8_000), Mailbox()
+    replay = Replay(Recording.open(folder), store, mailbox)
     presentation = Presentation(True, "A <talk>", "The lab", folder)
-    viewer = Viewer(store, commands, port=0, presentation=presentation)
+    viewer = Viewer(store, mailbox, port=0, presentation=presentation)
     viewer.start()
     replay.start()
     try:
@@ -192,7 +191,7 @@ def test_a_tour_is_recorded_kept_and_replayed_when_the_session_is_opened_again(t
 def test_space_pauses_a_run_and_lets_it_go_on(open_ui):
     store = SceneStore(max_points=5_000)
     run = MadeUpRun(store, total=None, frames_per_second=5)
-    viewer = Viewer(store, run.commands, port=0, presentation=Presentation(True))
+    viewer = Viewer(store, run.mailbox, port=0, presentation=Presentation(True))
     viewer.start()
     run.start()
     ui = open_ui(viewer)

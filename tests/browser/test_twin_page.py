@@ -25,7 +25,7 @@ def viewer() -> Iterator[Viewer]:
     run = MadeUpRun(store, lanes=2, paused=True)
     for _ in range(6):
         run.add_frame()
-    viewer = Viewer(store, run.commands, port=0)
+    viewer = Viewer(store, run.mailbox, port=0)
     viewer.start()
     run.start()
     yield viewer
@@ -111,7 +111,7 @@ def test_only_the_one_page_is_served_and_names_are_escaped(viewer):
 
 def test_one_lane_has_no_twin_view():
     run = MadeUpRun(SceneStore(), paused=True)
-    viewer = Viewer(run.store, run.commands, port=0)
+    viewer = Viewer(run.store, run.mailbox, port=0)
     viewer.start()
     run.add_frame()
     wait_for(lambda: viewer._twin is not None and viewer._twin._names, "the lane's name")

@@ -24,7 +24,7 @@ class Show:
     def __init__(self, *, total: int | None = 30, paused: bool = False) -> None:
         self.store = SceneStore(max_points=20_000, points_per_frame=200)
         self.run = MadeUpRun(self.store, total=total, frames_per_second=10, paused=paused)
-        self.viewer = Viewer(self.store, self.run.commands, port=0, notice=NOTICE)
+        self.viewer = Viewer(self.store, self.run.mailbox, port=0, notice=NOTICE)
         self.viewer.start()
         self.run.start()
 
@@ -161,7 +161,7 @@ def test_failure_is_shown_as_text_and_a_restart_empties_the_scene(still):
     expect(ui.page.get_by_test_id("error")).not_to_be_visible()
     caption = ui.text("caption")
     assert "room_1_" in caption or "no frame yet" in caption
-    begun.run.commands.put(Pause())
+    begun.run.mailbox.put(Pause())
     ui.wait_probe("the pause", phase="paused")
     begun.store.clear()
     ui.wait_drawn(0)

@@ -26,7 +26,7 @@ def view(open_ui: Callable[[Viewer], Ui]) -> Iterator[Callable[[Settings], Ui]]:
     def begin(settings: Settings) -> Ui:
         reconstruction = Reconstruction.prepare(settings)
         viewer = Viewer(
-            reconstruction.store, reconstruction.commands, port=0, notice=MINIATURE_NOTICE
+            reconstruction.store, reconstruction.mailbox, port=0, notice=MINIATURE_NOTICE
         )
         viewer.start()
         reconstruction.worker.start()

@@ -9,14 +9,13 @@ import argparse
 import threading
 from dataclasses import fields
 from functools import partial
-from queue import SimpleQueue
 
 from ttt3r_viewer.commands.page import announce, viewer_of
 from ttt3r_viewer.commands.parser import Echo, add_page_settings, page_settings_of
 from ttt3r_viewer.commands.session import add_session, open_archive, when_recorded
 from ttt3r_viewer.errors import EvaluationError, ViewerError
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
-from ttt3r_viewer.reconstruct.messages import Command
+from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs.loading import recorded_lanes
 from ttt3r_viewer.runs.player import Replay, open_command, rerun_command
@@ -72,12 +71,12 @@ def execute(given: argparse.Namespace, echo: Echo, _warn: Echo) -> int:
     from ttt3r_viewer.export.job import Exporter
 
     store = SceneStore(settings.max_points or PAGE_POINTS, one_per_voxel=True)
-    commands: SimpleQueue[Command] = SimpleQueue()
-    replay = Replay(archive, store, commands, make_looker)
+    mailbox = Mailbox()
+    replay = Replay(archive, store, mailbox, make_looker)
     viewer = viewer_of(
         settings,
         store,
-        commands,
+        mailbox,
         notice=notice_of(archive, given.weights),
         ground_truth=ground_truth,
         exporter=Exporter(lambda: archive, archive.session_folder),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from ttt3r_viewer.commands.parser import Echo
@@ -14,7 +13,7 @@ from ttt3r_viewer.system.text import Unmasked
 if TYPE_CHECKING:
     from ttt3r_viewer.export.job import Exporter
     from ttt3r_viewer.metrics.ground_truth import GroundTruth
-    from ttt3r_viewer.reconstruct.messages import Command
+    from ttt3r_viewer.reconstruct.messages import Mailbox
     from ttt3r_viewer.scene.store import SceneStore
     from ttt3r_viewer.viewer.app import Viewer
     from ttt3r_viewer.viewer.server.access import Access
@@ -26,7 +25,7 @@ PAGE_TITLE = "ttt3r-viewer"
 def viewer_of(
     settings: Settings,
     store: SceneStore,
-    commands: SimpleQueue[Command],
+    mailbox: Mailbox,
     *,
     notice: str,
     ground_truth: GroundTruth | None,
@@ -39,7 +38,7 @@ def viewer_of(
 
     return Viewer(
         store,
-        commands,
+        mailbox,
         host=settings.host,
         port=settings.port,
         access=access_of(settings),

@@ -49,7 +49,7 @@ def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
         viewer = viewer_of(
             settings,
             reconstruction.store,
-            reconstruction.commands,
+            reconstruction.mailbox,
             notice=notice,
             ground_truth=reconstruction.ground_truth,
             exporter=exporter,

@@ -1,8 +1,10 @@
-"""What a person can ask of the running reconstruction; the worker takes these in order."""
+"""What a user can ask of the running reconstruction, and the mailbox that carries it there."""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
+from queue import Empty
 
 
 @dataclass(frozen=True)
@@ -75,4 +77,53 @@ class Stop:
 
 Adjustment = SetParameter | SetResetEvery | SetRules
 """What changes how the frames are reconstructed."""
-Command = Play | Pause | Step | Restart | Adjustment | Inspect | Query | Stop
+Message = Play | Pause | Step | Restart | Adjustment | Inspect | Query | Stop
+
+
+class Mailbox:
+    """Messages on their way to the thread that reconstructs; any thread may use it.
+
+    Of messages of one kind and target only the latest is kept, in the order of those latest. Each
+    `Step` is a frame of its own, so none replaces another.
+    """
+
+    _arrived: threading.Condition
+    """Guards `_waiting`; notified of every message."""
+
+    def __init__(self) -> None:
+        self._arrived = threading.Condition()
+        self._waiting: dict[object, Message] = {}
+
+    def put(self, message: Message) -> None:
+        """Leave a message in place of an earlier one of its kind and target."""
+        with self._arrived:
+            key = _kind_and_target(message)
+            self._waiting.pop(key, None)
+            self._waiting[key] = message
+            self._arrived.notify()
+
+    def get(self, timeout: float | None = None) -> Message:
+        """Wait for the oldest message and take it. Raises `queue.Empty` after `timeout` seconds."""
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: self._waiting, timeout):
+                raise Empty
+            return self._waiting.pop(next(iter(self._waiting)))
+
+    def get_nowait(self) -> Message:
+        """Take the oldest message. Raises `queue.Empty` where there is none."""
+        return self.get(0)
+
+    def empty(self) -> bool:
+        """Whether no message waits."""
+        with self._arrived:
+            return not self._waiting
+
+
+def _kind_and_target(message: Message) -> object:
+    match message:
+        case SetParameter(lane, name, _):
+            return SetParameter, lane, name
+        case Step():
+            return object()
+        case _:
+            return type(message)

@@ -76,7 +76,7 @@ class Resumption:
         )
         writer.go_on(self.archive, progress.frames, status)
         store.clear(self.archive.lanes)
-        store.set_archive(self.archive)
+        store.set_recording(self.archive)
         for done, _ in enumerate(refill(self.archive, store, frozenset(self.archive.sequences))):
             on_progress(f"reading recorded frames: {done + 1} of {progress.frames}")
         if len(self.archive) != progress.frames:

@@ -1,4 +1,4 @@
-"""The background thread: commands in, results into the scene. It alone owns the session."""
+"""The background thread: messages in, results into the scene. It alone owns the session."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from ttt3r_viewer.reconstruct import prefetch as ahead
 from ttt3r_viewer.reconstruct.answers import Answers, Questions
 from ttt3r_viewer.reconstruct.messages import (
     Adjustment,
-    Command,
     Inspect,
+    Mailbox,
+    Message,
     Pause,
     Play,
     Query,
@@ -110,7 +111,7 @@ class Worker:
         source: FrameSource,
         make_session: Callable[[], FrameProcessor],
         store: SceneStore,
-        commands: queue.SimpleQueue[Command],
+        mailbox: Mailbox,
         *,
         status: Status | None = None,
         ends_by_itself: bool = False,
@@ -121,7 +122,7 @@ class Worker:
         self._source = source
         self._make_session = make_session
         self._store = store
-        self._commands = commands
+        self._mailbox = mailbox
         self._status = status or Status()
         self._ends_by_itself = ends_by_itself
         self._archive = archive
@@ -146,7 +147,7 @@ class Worker:
 
     def stop(self, timeout_sec: float | None = None) -> bool:
         """Ask for the end after the frame that is being processed; whether it came in time."""
-        self._commands.put(Stop())
+        self._mailbox.put(Stop())
         self._source.close()
         return self.join(timeout_sec)
 
@@ -182,7 +183,7 @@ class Worker:
             self._publish(phase="failed", message=in_a_line(error))
             wish = "go on"
         while wish == "go on" and not self._ends_by_itself:
-            command = self._commands.get()
+            command = self._mailbox.get()
             if not isinstance(command, Play | Pause | Step):  # there is no frame to pause before
                 wish = self._obey(command)
             if wish == "go on":
@@ -263,7 +264,7 @@ class Worker:
         return wish
 
     def _keep_waiting(self, waiting: Waiting) -> None:
-        """A live source has nothing new: say why, and let commands have their turn."""
+        """A live source has nothing new: say why, and let messages have their turn."""
         # While paused, the step that was asked for is still to be made.
         self._steps += self._paused
         self._live_message(waiting.message)
@@ -279,7 +280,7 @@ class Worker:
         wish = self._obey_what_waits()
         while wish == "go on" and self._paused and self._steps == 0:
             self._publish(phase="paused")
-            wish = self._obey(self._commands.get())
+            wish = self._obey(self._mailbox.get())
             if wish == "go on":
                 wish = self._obey_what_waits()
         self._steps = max(self._steps - 1, 0)
@@ -291,7 +292,7 @@ class Worker:
         wish: Action = "go on"
         while wish == "go on":
             try:
-                command = self._commands.get_nowait()
+                command = self._mailbox.get_nowait()
             except queue.Empty:
                 self._questions.answer(self._session)
                 break
@@ -299,7 +300,7 @@ class Worker:
                 wish = self._obey(command)
         return wish
 
-    def _obey(self, command: Command) -> Action:
+    def _obey(self, command: Message) -> Action:
         match command:
             case Play():
                 self._paused, self._steps = False, 0
@@ -374,8 +375,8 @@ class Worker:
     def _keep_in_full(self, archive: RecordingWriter, results: Sequence[FrameResult]) -> None:
         before = archive.trouble
         archive.add(results)
-        if self._store.snapshot().archive is not archive.archive:
-            self._store.set_archive(archive.archive)
+        if self._store.snapshot().recording is not archive.archive:
+            self._store.set_recording(archive.archive)
         if archive.trouble != before:
             self._publish(message=archive.trouble)
 

@@ -10,15 +10,16 @@ import shlex
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any, Protocol, assert_never
 
 import numpy as np
 
 from ttt3r_viewer.errors import RecordingError, ViewerError, in_a_line
 from ttt3r_viewer.reconstruct.messages import (
-    Command,
     Inspect,
+    Mailbox,
+    Message,
     Pause,
     Play,
     Query,
@@ -73,7 +74,7 @@ class Replay:
         self,
         archive: Recording,
         store: SceneStore,
-        commands: SimpleQueue[Command],
+        mailbox: Mailbox,
         make_looker: Callable[[], Looker] | None = None,
     ) -> None:
         self._archive = archive
@@ -81,7 +82,7 @@ class Replay:
         self._looker: Looker | None = None
         self._question: Inspect | None = None
         self._store = store
-        self._commands = commands
+        self._mailbox = mailbox
         self._recorded = replace(archive.description.status, cannot_ask=CANNOT_ASK)
         self._status = self._recorded
         self._again = rerun_command(archive.description.settings)
@@ -96,12 +97,12 @@ class Replay:
 
     def stop(self) -> None:
         """End the thread and wait a moment for it; harmless where it was not started."""
-        self._commands.put(Stop())
+        self._mailbox.put(Stop())
         if self._thread.is_alive():
             self._thread.join(STOP_SEC)
 
     def _run(self) -> None:
-        wish: Command = Restart()
+        wish: Message = Restart()
         while not isinstance(wish, Stop):
             wish = self._one_reading()
 
@@ -118,7 +119,7 @@ class Replay:
             self._store.set_status(self._status)
             wish = None
         while wish is None:
-            wish = self._answer_question() or self._obey(self._commands.get())
+            wish = self._answer_question() or self._obey(self._mailbox.get())
         return wish
 
     def _read_all(self) -> Restart | Stop | None:
@@ -132,7 +133,7 @@ class Replay:
         )
         self._note()
         self._store.clear(archive.lanes, self._status)
-        self._store.set_archive(archive)
+        self._store.set_recording(archive)
         for _ in refill(archive, self._store, in_full):
             self._status = replace(self._status, frames_done=self._status.frames_done + 1)
             self._store.set_status(self._status)
@@ -164,13 +165,13 @@ class Replay:
     def _obey_what_waits(self) -> Restart | Stop | None:
         while True:
             try:
-                wish = self._obey(self._commands.get_nowait())
+                wish = self._obey(self._mailbox.get_nowait())
             except Empty:
                 return None
             if wish is not None:
                 return wish
 
-    def _obey(self, command: Command) -> Restart | Stop | None:
+    def _obey(self, command: Message) -> Restart | Stop | None:
         """Answer a command, unless it is one that can be followed."""
         match command:
             case Restart() | Stop():

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +24,7 @@ from ttt3r_viewer.metrics.ground_truth import (
     find_ground_truth,
     read_ground_truth,
 )
-from ttt3r_viewer.reconstruct.messages import Command
+from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.reconstruct.resume import Resumption
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording import reader as archive_format
@@ -93,7 +92,7 @@ class Reconstruction:
 
     settings: Settings
     store: SceneStore
-    commands: SimpleQueue[Command]
+    mailbox: Mailbox
     worker: Worker
     results: Results
     started: float
@@ -175,12 +174,12 @@ class Reconstruction:
             # What is live does not come again.
             repeatable = isinstance(source, RepeatableSource)
             checkpoints = Checkpoints(settings.checkpoint_every) if repeatable else None
-        commands: SimpleQueue[Command] = SimpleQueue()
+        mailbox = Mailbox()
         worker = Worker(
             source,
             functools.partial(make_lanes, settings, rules, archive, checkpoints),
             store,
-            commands,
+            mailbox,
             status=Status(
                 model=settings.weights, rule=", ".join(map(str, rules)), device=settings.device
             ),
@@ -190,7 +189,7 @@ class Reconstruction:
             resumption=resumption,
         )
         return Reconstruction(
-            *(settings, store, commands, worker, results, time.perf_counter(), archive),
+            *(settings, store, mailbox, worker, results, time.perf_counter(), archive),
             checkpoints=checkpoints,
             note=note,
             resumed_behind=0 if resumption is None else resumption.frames,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.scene.budget import (
     FIRST_FRAMES_PER_CHUNK,
     MAX_CHUNKS,
@@ -46,6 +46,16 @@ __all__ = [
 ]
 
 
+class FullFrames(Protocol):
+    """Results in full, by the number of their frame: a recording, which this room does not know."""
+
+    def __contains__(self, sequence: int) -> bool: ...
+
+    def lane(self, sequence: int, lane: int) -> FrameResult:
+        """What one lane made of a frame. Raises `RecordingError` where it cannot be read."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class LaneScene:
     """What one rule made of the frames, as plain values that nobody changes any more."""
@@ -75,8 +85,8 @@ class SceneSnapshot:
     """Why there is none: how far its search is, or why it cannot be."""
     answer: Answer | None = None
     """What came of the latest question to the states; None before the first of this run."""
-    archive: Recording | None = None
-    """Where the frames are in full, for those that it has; None where none is archived."""
+    recording: FullFrames | None = None
+    """Where the frames are in full, for those that it has; None where none is recorded."""
 
     @property
     def frames(self) -> tuple[FrameSummary, ...]:
@@ -192,10 +202,10 @@ class SceneStore:
         with self._lock:
             self._snapshot = replace(self._snapshot, answer=answer)
 
-    def set_archive(self, archive: Recording | None) -> None:
+    def set_recording(self, recording: FullFrames | None) -> None:
         """Say where the frames can be read in full; a restart forgets it."""
         with self._lock:
-            self._snapshot = replace(self._snapshot, archive=archive)
+            self._snapshot = replace(self._snapshot, recording=recording)
 
     def clear(self, lanes: int = 1, status: Status | None = None) -> None:
         """Forget every frame, as a restart does, and be ready for so many lanes; what the run says

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from queue import SimpleQueue
 
 import viser
 from viser import _messages
@@ -12,7 +11,7 @@ from viser import _messages
 from ttt3r_viewer.export.film.viser_recording import quiet_console
 from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
-from ttt3r_viewer.reconstruct.messages import Command
+from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
@@ -51,7 +50,7 @@ class Viewer:
     def __init__(
         self,
         store: SceneStore,
-        commands: SimpleQueue[Command],
+        mailbox: Mailbox,
         *,
         host: str = "127.0.0.1",
         port: int = 8080,
@@ -71,7 +70,7 @@ class Viewer:
         says who may come in; None: everyone on this machine, and elsewhere who has a made-up token.
         """
         self._store = store
-        self._commands = commands
+        self._mailbox = mailbox
         self._host = host
         self._wanted_port = port
         self._title = title
@@ -190,22 +189,22 @@ class Viewer:
             brand_color=(42, 130, 218),
         )
         server.scene.set_up_direction("-y")
-        run = RunPanel(server, self.controls, self._commands, self._notice)
+        run = RunPanel(server, self.controls, self._mailbox, self._notice)
         # A tab that is not looked at costs the browser nothing.
         tabs = server.gui.add_tab_group()
         with tabs.add_tab("View", viser.Icon.EYE):
             timeline = TimelinePanel(server, self.controls)
             lanes = LanesPanel(server, self.controls)
             look = LookPanel(server, self.controls)
-            present = PresentPanel(server, self.controls, self._commands, self._presentation)
+            present = PresentPanel(server, self.controls, self._mailbox, self._presentation)
         with tabs.add_tab("Rules", viser.Icon.ADJUSTMENTS):
-            rules = RulesPanel(server, self.controls, self._commands)
+            rules = RulesPanel(server, self.controls, self._mailbox)
         with tabs.add_tab("Charts", viser.Icon.CHART_LINE):
             charts = ChartsPanel(server, self.controls, self._ground_truth)
         with tabs.add_tab("Inspect", viser.Icon.MICROSCOPE):
-            inspect = InspectPanel(server, self.controls, self._commands)
+            inspect = InspectPanel(server, self.controls, self._mailbox)
         with tabs.add_tab("Ask", viser.Icon.MESSAGE_QUESTION):
-            ask = AskPanel(server, self.controls, self._commands)
+            ask = AskPanel(server, self.controls, self._mailbox)
         with tabs.add_tab("Export", viser.Icon.PACKAGE_EXPORT):
             export = ExportPanel(server, self._exporter)
         present.add_overlay(server.gui)

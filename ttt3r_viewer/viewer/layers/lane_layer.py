@@ -101,7 +101,7 @@ class LaneLayer:
         for k, (nodes, lane) in enumerate(zip(self._lanes, snapshot.lanes, strict=True)):
             running = snapshot.status.phase == "running"
             nodes.points.update(
-                lane, settings, position, now_sec, self.point_size, snapshot.archive
+                lane, settings, position, now_sec, self.point_size, snapshot.recording
             )
             nodes.cameras.update(lane, settings, position, now_sec, running)
             self._send_label(k, lane, lane_name(snapshot.status, k), settings)

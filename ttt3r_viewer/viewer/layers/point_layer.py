@@ -16,9 +16,8 @@ import viser
 
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.metrics.palette import RGB
-from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, MAX_CHUNKS, Layout, frames_per_chunk_for
-from ttt3r_viewer.scene.store import FramePoints, LaneScene, thin_points
+from ttt3r_viewer.scene.store import FramePoints, FullFrames, LaneScene, thin_points
 from ttt3r_viewer.viewer.layers.chunks import Cloud, chunk_clouds, confident_cloud
 from ttt3r_viewer.viewer.view_settings import ColorBy, ViewSettings
 from ttt3r_viewer.viewer.widgets import Page, assign_changed
@@ -107,7 +106,7 @@ class PointLayer:
         position: int,
         now_sec: float,
         point_size: float,
-        archive: Recording | None,
+        archive: FullFrames | None,
     ) -> None:
         """Send what changed, within this tick's share, and show what the settings ask for.
 
@@ -171,7 +170,7 @@ class PointLayer:
         settings: ViewSettings,
         position: int,
         now_sec: float,
-        archive: Recording | None,
+        archive: FullFrames | None,
     ) -> None:
         """Show the newest frame, densely once it stays, or the one frame that was asked for."""
         layout = lane.layout
@@ -204,7 +203,7 @@ class PointLayer:
             cloud = self._confident_cloud([points], position, layout, settings)
             self._send_single("live", key, cloud)
 
-    def _archived_points(self, archive: Recording, lane: LaneScene, position: int) -> FramePoints:
+    def _archived_points(self, archive: FullFrames, lane: LaneScene, position: int) -> FramePoints:
         """Give a frame's points from its full result; the kept ones where that cannot be read."""
         try:
             result = archive.lane(lane.frames[position].sequence, self._lane)

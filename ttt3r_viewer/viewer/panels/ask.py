@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from queue import SimpleQueue
 
 import numpy as np
 import viser
 from PIL import Image
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS
-from ttt3r_viewer.reconstruct.messages import Command, Query
+from ttt3r_viewer.reconstruct.messages import Mailbox, Query
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Answer, Expectation
 from ttt3r_viewer.viewer.layers.ask_layer import AskLayer, lane_camera
@@ -49,11 +48,9 @@ class _Page:
 class AskPanel:
     """The tab and what it draws in the scene; `show` belongs to the publisher."""
 
-    def __init__(
-        self, server: viser.ViserServer, controls: ViewControls, commands: SimpleQueue[Command]
-    ) -> None:
+    def __init__(self, server: viser.ViserServer, controls: ViewControls, mailbox: Mailbox) -> None:
         self._controls = controls
-        self._commands = commands
+        self._mailbox = mailbox
         self._layer = AskLayer(server)
         self._page = _Page(0, ())
         self._asked = 0
@@ -135,7 +132,7 @@ class AskPanel:
         self._limited_from = fov_deg if limited != fov_deg else None
         self._asked, self._asked_epoch = self._asked + 1, page.epoch
         pose = lane_camera(camera.position, camera.wxyz, camera.look_at, page.lanes)
-        self._commands.put(Query(self._asked, pose, math.radians(limited)))
+        self._mailbox.put(Query(self._asked, pose, math.radians(limited)))
         self._controls.changed.set()
 
     def show(

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 
 import numpy as np
 import viser
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.export.results import lane_names
 from ttt3r_viewer.export.tokens import statistics_csv, tokens_npz
-from ttt3r_viewer.reconstruct.messages import Command
+from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Camera, Inspection
 from ttt3r_viewer.viewer.layers import inspect_layer, maps
@@ -61,12 +60,10 @@ class _Target:
 class InspectPanel:
     """The tab and what it draws in the scene; `show` belongs to the publisher."""
 
-    def __init__(
-        self, server: viser.ViserServer, controls: ViewControls, commands: SimpleQueue[Command]
-    ) -> None:
+    def __init__(self, server: viser.ViserServer, controls: ViewControls, mailbox: Mailbox) -> None:
         self._server = server
         self._controls = controls
-        self._commands = commands
+        self._mailbox = mailbox
         self._layer = inspect_layer.InspectLayer(server)
         self._questions = views.Questions()
         self._was_on = False
@@ -152,7 +149,7 @@ class InspectPanel:
         found = self._take(snapshot, number)
         question = self._questions.ask(snapshot, number, position, now_sec)
         if question is not None:
-            self._commands.put(question)
+            self._mailbox.put(question)
         self._note = views.note_text(snapshot, found, position)
         assign_changed(self._widgets.note, content=views.note_html(self._note))
         if found is not None:

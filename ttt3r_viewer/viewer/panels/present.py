@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.reconstruct.messages import Command, Pause, Play
+from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play
 from ttt3r_viewer.recording.tour import Keyframe
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.viewer.cameras.guided_cameras import has_ended
@@ -50,12 +49,12 @@ class PresentPanel:
         self,
         server: viser.ViserServer,
         controls: ViewControls,
-        commands: SimpleQueue[Command],
+        mailbox: Mailbox,
         presentation: Presentation,
     ) -> None:
         self._loop = server.get_event_loop()
         self._controls = controls
-        self._commands = commands
+        self._mailbox = mailbox
         self._presentation = presentation
         self._phase = "starting"
         self._frame_count = 0
@@ -212,12 +211,12 @@ class PresentPanel:
         runs = self._phase in ("starting", "running")
         if runs or show.moving(self._frame_count, now_sec):
             if runs:
-                self._commands.put(Pause())
+                self._mailbox.put(Pause())
             self._controls.change(show=show.stopped(now_sec))
             return
         show = show.started(now_sec)
         if self._phase == "paused":
-            self._commands.put(Play())
+            self._mailbox.put(Play())
         elif not show.moving(self._frame_count, now_sec):
             self._grow()
             return

@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
+from queue import Empty
 
 import viser
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.reconstruct.messages import (
-    Command,
+    Mailbox,
+    Message,
     Restart,
     SetParameter,
     SetResetEvery,
@@ -103,10 +104,10 @@ def rules_wanted(chosen: Sequence[str], now: Sequence[RuleInfo]) -> tuple[str, .
     return tuple(texts)
 
 
-def coalesce(commands: Iterable[Command]) -> list[Command]:
-    """Keep the last of the commands that replace each other, in the order of those last ones."""
-    latest: dict[tuple[object, ...], Command] = {}
-    for command in commands:
+def coalesce(messages: Iterable[Message]) -> list[Message]:
+    """Keep the last of the messages that replace each other, in the order of those last ones."""
+    latest: dict[tuple[object, ...], Message] = {}
+    for command in messages:
         match command:
             case SetParameter(lane, name, _):
                 key: tuple[object, ...] = (SetParameter, lane, name)
@@ -173,7 +174,7 @@ class _LaneFolder:
     """One lane's folder: its colour and rule, and a widget for each parameter."""
 
     def __init__(
-        self, gui: viser.GuiApi, lane: int, rule: RuleInfo, ask: Callable[[Command], None]
+        self, gui: viser.GuiApi, lane: int, rule: RuleInfo, ask: Callable[[Message], None]
     ):
         self._lane = lane
         few = len(rule.parameters) <= OPEN_PARAMETERS
@@ -190,7 +191,7 @@ class _LaneFolder:
         """Take the folder with all its widgets out of the page."""
         self._folder.remove()
 
-    def _want(self, ask: Callable[[Command], None], name: str, value: float) -> None:
+    def _want(self, ask: Callable[[Message], None], name: str, value: float) -> None:
         ask(SetParameter(self._lane, name, value))
 
     def follow(self, rule: RuleInfo, now_sec: float, hold_sec: float) -> None:
@@ -203,15 +204,13 @@ class _LaneFolder:
 class RulesPanel:
     """Widgets of the rules; `show` belongs to the publisher, which alone sends the commands."""
 
-    def __init__(
-        self, server: viser.ViserServer, controls: ViewControls, commands: SimpleQueue[Command]
-    ) -> None:
+    def __init__(self, server: viser.ViserServer, controls: ViewControls, mailbox: Mailbox) -> None:
         gui = self._gui = server.gui
         self._controls = controls
-        self._commands = commands
-        self._asked: SimpleQueue[Command] = SimpleQueue()
+        self._mailbox = mailbox
+        self._asked = Mailbox()
         """What callbacks have asked for since the last `show`."""
-        self._waiting: list[Command] = []
+        self._waiting: list[Message] = []
         self._asked_sec = -math.inf
         self._shape: object = None
         """Which widgets the lanes' folders hold now."""
@@ -255,7 +254,7 @@ class RulesPanel:
                 if rules := rules_wanted(chosen, self._status.lanes):
                     self._begin_again(SetRules(rules))
 
-    def _ask(self, command: Command) -> None:
+    def _ask(self, command: Message) -> None:
         self._asked.put(command)
         self._controls.changed.set()
 
@@ -291,7 +290,7 @@ class RulesPanel:
         begin = any(isinstance(each, Restart | SetRules) for each in self._waiting)
         if self._waiting and (begin or now_sec - self._asked_sec >= QUIET_SEC):
             for command in coalesce(self._waiting):
-                self._commands.put(command)
+                self._mailbox.put(command)
             self._waiting = []
 
     def _rebuild(self, status: Status) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from queue import SimpleQueue
-
 import viser
 
-from ttt3r_viewer.reconstruct.messages import Command, Pause, Play, Restart, Step
+from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play, Restart, Step
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
@@ -28,12 +26,12 @@ class RunPanel:
         self,
         server: viser.ViserServer,
         controls: ViewControls,
-        commands: SimpleQueue[Command],
+        mailbox: Mailbox,
         notice: str,
     ) -> None:
         gui = server.gui
         self._server = server
-        self._commands = commands
+        self._mailbox = mailbox
         self._controls = controls
         self._phase = "starting"
 
@@ -53,7 +51,7 @@ class RunPanel:
 
         @self._step.on_click
         async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._commands.put(Step())
+            self._mailbox.put(Step())
 
         self._restart = gui.add_button(
             "Restart", icon=viser.Icon.REFRESH, color="gray", hint="Begin again. Key: R"
@@ -73,7 +71,7 @@ class RunPanel:
         @step.on_trigger
         async def _(_: viser.CommandEvent) -> None:
             if not self._step.disabled:
-                self._commands.put(Step())
+                self._mailbox.put(Step())
 
         restart = gui.add_command("Restart", hotkey="R", icon=viser.Icon.REFRESH)
 
@@ -85,14 +83,14 @@ class RunPanel:
         # Pause and Play say what is wanted, so that two quick clicks do not depend on the order.
         match self._phase:
             case "starting" | "running":
-                self._commands.put(Pause())
+                self._mailbox.put(Pause())
             case "paused":
-                self._commands.put(Play())
+                self._mailbox.put(Play())
             case _:
                 pass
 
     def _begin_again(self) -> None:
-        self._commands.put(Restart())
+        self._mailbox.put(Restart())
         self._controls.stand_at(live=True, position=0)
 
     def show(self, status: Status, point_count: int, trouble: str) -> None:
