@@ -309,14 +309,14 @@ def test_ctrl_c_while_it_starts(out, after_sec):
     """From its first own line on: before it Python itself ends, with its own words."""
     program = """if True:
         import sys
-        from ttt3r_viewer import interruption
+        from ttt3r_viewer.system import signals
         from ttt3r_viewer.__main__ import main
 
         def hear():
             heard()
             print("begun", flush=True)
 
-        heard, interruption.hear_every_ctrl_c = interruption.hear_every_ctrl_c, hear
+        heard, signals.hear_every_ctrl_c = signals.hear_every_ctrl_c, hear
         sys.exit(main())
     """
     process = start("run", "--output", str(out), program=("-c", program))

@@ -19,7 +19,7 @@ from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import FORMATS, export_session
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.recording.reader import Recording, frame_file
-from ttt3r_viewer.system import targets as target
+from ttt3r_viewer.system import files as target
 
 
 @pytest.fixture(scope="module")

@@ -137,7 +137,7 @@ def test_a_disk_too_full_for_checkpoints_is_said_and_the_run_goes_on(tmp_path, m
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoint, "write_whole", full)
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
     out = tmp_path / "out"
     words = ["run", "--max-frames", "8", "--checkpoint-every", "2", "--output", str(out)]
     assert main(words) == 0

@@ -155,3 +155,22 @@ def test_training_and_bench_import_with_torch_numpy_and_safetensors_alone(module
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+
+
+RENAMES = {"rename", "renames", "move"}
+
+
+def test_only_one_file_gives_files_their_final_names():
+    """Nobody else renames; of `replace`, a path's takes one argument and a text's takes two."""
+    for path in sorted({*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "training").rglob("*.py")}):
+        if path == PACKAGE / "system" / "files.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner = node.func.value
+                of_os = isinstance(owner, ast.Name) and owner.id in ("os", "shutil")
+                replaces = node.func.attr == "replace" and (
+                    of_os or (len(node.args) == 1 and not node.keywords)
+                )
+                renames = replaces or node.func.attr in RENAMES
+                assert not renames, f"{path}:{node.lineno}: use system.files"

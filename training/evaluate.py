@@ -15,7 +15,6 @@ of `measures.Record`) and `summary` (the fields of `measures.Summary`).
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,10 +26,11 @@ from torch import Tensor
 from training.command import exit_code
 from training.losses import relative_depth_error, targets_of
 from training.measures import Summary, records, summaries
-from ttt3r_viewer.errors import OutputError, SettingsError
+from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.rules.registry import rule_from_text
 from ttt3r_viewer.synthetic.scenes import TEST_SEEDS, VALIDATION_SEEDS, render_clips
+from ttt3r_viewer.system.files import write_json
 
 ROOMS_AT_ONCE = 16
 FASTEST_PACE = 4.0
@@ -144,12 +144,7 @@ def _evaluate(given: argparse.Namespace) -> None:
             "records": [asdict(one) for one in found],
             "summary": [asdict(one) for one in summary],
         }
-        try:
-            given.json.write_text(json.dumps(report, indent=1))
-        except OSError as error:
-            raise OutputError(
-                f"--json {given.json} cannot be written ({error.strerror})"
-            ) from error
+        write_json(given.json, report)
 
 
 def _refuse_wrong(given: argparse.Namespace, seeds: range) -> None:
@@ -164,9 +159,10 @@ def _refuse_wrong(given: argparse.Namespace, seeds: range) -> None:
         raise SettingsError(f"--stride {given.stride}: take a number above 0")
     if not 0 < given.pace <= FASTEST_PACE:
         raise SettingsError(f"--pace {given.pace}: take a number above 0, at most {FASTEST_PACE}")
-    if given.json and (given.json.is_dir() or not given.json.parent.is_dir()):
+    place = given.json
+    if place and ((place.exists() and not place.is_file()) or not place.parent.is_dir()):
         raise SettingsError(
-            f"--json {given.json}: name a file, in a folder that is there; nothing was measured"
+            f"--json {place}: name a file, in a folder that is there; nothing was measured"
         )
 
 

@@ -15,6 +15,7 @@ from training.recipe import Recipe, Stage
 from ttt3r_viewer.errors import WeightsError
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.system.files import atomic_write
 from ttt3r_viewer.weights.weights_file import (
     NOT_TRAINED,
     QUERIES_KEY,
@@ -47,9 +48,8 @@ class TrainState:
         """Write everything, atomically."""
         parts = {name: getattr(self, name).state_dict() for name in self._MODULES}
         optimizers = [one.state_dict() for one in self.optimizers]
-        partial = path.with_suffix(".part")
-        torch.save({**parts, "optimizers": optimizers, "step": self.step}, partial)
-        partial.replace(path)
+        with atomic_write(path) as file:
+            torch.save({**parts, "optimizers": optimizers, "step": self.step}, file)
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint that `save` wrote."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.rules.registry import MOST_RULES, rule_from_text
 from ttt3r_viewer.settings import Settings, choices_of
+from ttt3r_viewer.system.files import write_json
 from ttt3r_viewer.weights.fetch import locate
 
 DESCRIPTION = (
@@ -68,7 +68,7 @@ def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
             echo(f"{run.name}, one frame:\n{run.finished.profile}")
     echo(table(runs))
     if given.json is not None:
-        write_json(given.json, json.dumps(as_json(runs, given.rounds), indent=1))
+        write_json(given.json, as_json(runs, given.rounds))
         echo(f"wrote {given.json}")
     return 0
 
@@ -116,14 +116,6 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"--json {path} exists: give another name, or --overwrite")
     if not path.absolute().parent.is_dir():
         raise OutputError(f"--json {path}: there is no folder {path.parent}; make it first")
-
-
-def write_json(path: Path, text: str) -> None:
-    """Raises `OutputError`."""
-    try:
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"--json {path} cannot be written ({error.strerror})") from error
 
 
 def _lane_count(text: str) -> int:

@@ -223,10 +223,9 @@ def _write(
         "means.csv": lambda: means_csv(rows),
         "records.csv": lambda: records_csv(asked),
     }
-    from ttt3r_viewer.system.files import atomic_write
+    from ttt3r_viewer.system.files import write_output
 
     for name, text in files.items():
-        with atomic_write(folder.folder / name) as file:
-            file.write(text().encode())
+        write_output(folder.folder / name, text().encode())
     title = f"{setting.dataset}, {len(sequences)} sequences, {Path(setting.weights).name}"
     plot_curves(folder.folder / "curves.png", rows, rules, title)

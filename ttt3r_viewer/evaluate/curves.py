@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ttt3r_viewer.evaluate.records import ALL
 from ttt3r_viewer.evaluate.tables import HEADINGS, Mean
-from ttt3r_viewer.system.files import atomic_write
+from ttt3r_viewer.system.files import write_output
 
 _ACROSS = 3
 
@@ -45,6 +45,5 @@ def plot_curves(path: Path, rows: Sequence[Mean], rules: Sequence[str], title: s
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=110)
-    with atomic_write(path) as file:
-        file.write(png.getvalue())
+    write_output(path, png.getvalue())
     return True

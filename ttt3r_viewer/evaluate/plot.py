@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.geometry import umeyama
 from ttt3r_viewer.metrics.trajectory import FEWEST_POSES
-from ttt3r_viewer.system.files import atomic_write
+from ttt3r_viewer.system.files import write_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,8 +62,7 @@ def plot_trajectories(
         figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=130)
-    with atomic_write(path) as file:
-        file.write(png.getvalue())
+    write_output(path, png.getvalue())
 
 
 def _aligned(

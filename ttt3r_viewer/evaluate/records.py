@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ttt3r_viewer.errors import OutputError
-from ttt3r_viewer.system.files import atomic_write
+from ttt3r_viewer.system.files import ELSEWHERE, output_errors, write_json
 
 FORMAT = 1
 ALL = "all"
@@ -62,13 +62,9 @@ class RecordFolder:
                         f"this one has {wanted.get(name)}: name another folder"
                     )
         else:
-            try:
+            with output_errors(f"--output {folder}", ELSEWHERE):
                 folder.mkdir(parents=True, exist_ok=True)
                 taken = next(folder.iterdir(), None)
-            except OSError as error:
-                raise OutputError(
-                    f"--output {folder}: {error.strerror}; name another folder"
-                ) from error
             if taken is not None:
                 raise OutputError(
                     f"--output {folder}: not empty (it holds {taken.name}) and no evaluation; "
@@ -81,12 +77,8 @@ class RecordFolder:
         """Write records, each whole or not at all. Raises `OutputError`."""
         for record in records:
             path = self._path(record)
-            try:
+            with output_errors(path.parent):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(
-                    f"{path.parent}: {error.strerror}; free some space or name another folder"
-                ) from error
             write_json(path, asdict(record))
             self.records[record.key] = record
 
@@ -102,12 +94,6 @@ class RecordFolder:
                 yield Record(**_read(path))
             except TypeError as error:
                 raise OutputError(f"{path}: no record of ours; remove it, and run again") from error
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file whole. Raises `OutputError`."""
-    with atomic_write(path) as file:
-        file.write((json.dumps(value, indent=1) + "\n").encode())
 
 
 def _read(path: Path) -> dict[str, Any]:

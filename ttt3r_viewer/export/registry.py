@@ -33,7 +33,7 @@ from ttt3r_viewer.export.lane_source import CameraOfFrame, Source
 from ttt3r_viewer.export.results import lane_names
 from ttt3r_viewer.export.thinning import OnProgress, Thinning
 from ttt3r_viewer.recording.reader import Recording
-from ttt3r_viewer.system.targets import new_file, new_folder
+from ttt3r_viewer.system.files import new_file, new_folder
 
 EXPORT_FOLDER = "export"
 """In the session's folder; what is exported without a name goes there."""

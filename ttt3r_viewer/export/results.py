@@ -17,7 +17,7 @@ from ttt3r_viewer.export.formats.ply import write_ply
 from ttt3r_viewer.export.formats.poses import write_intrinsics, write_tum
 from ttt3r_viewer.export.tokens import write_statistics, write_tokens
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
-from ttt3r_viewer.system.files import atomic_write, claim_folder
+from ttt3r_viewer.system.files import claim_folder, write_output
 from ttt3r_viewer.types import RuleInfo
 
 OWN_FILES = ("poses_tum.txt", "intrinsics.json", "points.ply", "run.json")
@@ -95,8 +95,7 @@ def write_report(
         "missing": list(missing),
         "versions": _versions(),
     }
-    with atomic_write(path) as file:
-        file.write(json.dumps(report, indent=1).encode("ascii"))
+    write_output(path, json.dumps(report, indent=1).encode("ascii"))
 
 
 def write_results(

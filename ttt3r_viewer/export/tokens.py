@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ttt3r_viewer.scene.store import FrameSummary, LaneScene
-from ttt3r_viewer.system.files import atomic_write
+from ttt3r_viewer.system.files import write_output
 
 COLUMNS = (
     *("sequence", "index", "time_sec", "name", "rule", "segment"),
@@ -91,11 +91,9 @@ def statistics_csv(frames: Sequence[FrameSummary], threshold: float = 0.5) -> by
 
 def write_tokens(path: Path, lane: LaneScene, state_columns: int) -> None:
     """Write tokens.npz, as `tokens_npz` describes it. Raises `OutputError`."""
-    with atomic_write(path) as file:
-        file.write(tokens_npz(lane, state_columns))
+    write_output(path, tokens_npz(lane, state_columns))
 
 
 def write_statistics(path: Path, lane: LaneScene, threshold: float = 0.5) -> None:
     """Write the numbers of every frame as CSV. Raises `OutputError`."""
-    with atomic_write(path) as file:
-        file.write(statistics_csv(lane.frames, threshold))
+    write_output(path, statistics_csv(lane.frames, threshold))

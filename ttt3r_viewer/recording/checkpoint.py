@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import ReconstructionError, RecordingError, system_words
 from ttt3r_viewer.recording.values import MOST_FRAMES
-from ttt3r_viewer.recording.writer import RecordingWriter, write_whole
+from ttt3r_viewer.recording.writer import RecordingWriter
+from ttt3r_viewer.system.files import write_atomically
 from ttt3r_viewer.types import Status
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Checkpoints:
         Raises `OSError`, after which the earlier ones are as they were.
         """
         path = folder / f"checkpoint-{progress.frames:08}.safetensors"
-        write_whole(path, _encoded(progress, self.identity, tensors, session))
+        write_atomically(path, _encoded(progress, self.identity, tensors, session))
         before = folder / f"checkpoint-{self._last:08}.safetensors"
         for other in checkpoint_files(folder):
             if other not in (path, before):

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.errors import OutputError, SettingsError
+from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix
-from ttt3r_viewer.recording.writer import write_whole
+from ttt3r_viewer.system.files import write_output
 
 TOUR_FILE = "tour.json"
 """Its name in a session's folder."""
@@ -135,12 +135,8 @@ def write_tour(path: Path, tour: Tour) -> None:
         for one in tour.keyframes
     ]
     document = {"format": FORMAT, "version": VERSION, "keyframes": keyframes}
-    try:
-        write_whole(path, json.dumps(document, indent=1).encode("ascii"))
-    except OSError as error:
-        raise OutputError(
-            f"{path}: {error.strerror}; free some space, or make the folder writable"
-        ) from error
+    advice = "free some space, or make the folder writable"
+    write_output(path, json.dumps(document, indent=1).encode("ascii"), advice)
 
 
 def _tour(values: Any) -> Tour:

@@ -34,6 +34,7 @@ from ttt3r_viewer.recording.reader import (
     frame_file,
     frame_files,
 )
+from ttt3r_viewer.system.files import write_atomically
 from ttt3r_viewer.types import FrameResult, Status
 
 FILE_BYTES = 256 * 2**20
@@ -160,7 +161,7 @@ class RecordingWriter:
             with contextlib.suppress(OSError):
                 if self._end is not None:
                     self._cut(self.archive, self._end)
-                write_whole(self.archive.path / DESCRIPTION_FILE, said.to_json())
+                write_atomically(self.archive.path / DESCRIPTION_FILE, said.to_json())
             self.archive.description = said
 
     def __contains__(self, sequence: int) -> bool:
@@ -192,7 +193,7 @@ class RecordingWriter:
             self._remove_temporary = weakref.finalize(self, _remove_folder, self._folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         _remove_frames(self._folder)
-        write_whole(self._folder / DESCRIPTION_FILE, description.to_json())
+        write_atomically(self._folder / DESCRIPTION_FILE, description.to_json())
         self._limit = self._max_bytes
         if self._wanted is None:
             half = shutil.disk_usage(self._folder).free // 2
@@ -204,7 +205,7 @@ class RecordingWriter:
         """Take away what lies behind the frames that are kept. Raises `OSError`."""
         assert self._description is not None
         archive.description = self._description
-        write_whole(archive.path / DESCRIPTION_FILE, self._description.to_json())
+        write_atomically(archive.path / DESCRIPTION_FILE, self._description.to_json())
         last = file_number(end.file)
         for name in reversed(frame_files(archive.path)):
             if file_number(name) > last:
@@ -267,19 +268,6 @@ def _write_all(file: IO[bytes], data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Put a file there whole, or leave the one of before. Raises `OSError`."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _remove_frames(folder: Path) -> None:

@@ -26,7 +26,7 @@ from ttt3r_viewer.runs.resuming import REPORT, SessionFinishedError
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.system.assets import DEMO_PREFIX
-from ttt3r_viewer.system.files import atomic_write
+from ttt3r_viewer.system.files import output_errors, write_output
 from ttt3r_viewer.system.logs import LOG_FILES, log_into
 from ttt3r_viewer.system.signals import sigterm_is_ctrl_c
 from ttt3r_viewer.system.text import hide_passwords, printable
@@ -201,12 +201,9 @@ def write_table(jobs: Sequence[RunJob], ended: Mapping[Path, RunOutcome]) -> int
         for row in rows
     )
     path = Path(jobs[0].table)
-    try:
+    with output_errors(f"--output {path.parent}", "name another"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"--output {path.parent}: {error.strerror}; name another") from error
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+    write_output(path, text.getvalue().encode())
     return sum(row["state"] == "finished" for row in rows)
 
 

@@ -1,15 +1,86 @@
-"""Where results go: a folder that is never emptied, and files that are whole or not there."""
+"""Where results go: folders that are never emptied, and files that are whole or not there.
+
+The one place in the package that gives a file its final name: what is being written is called
+`.NAME.part` beside it.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from ttt3r_viewer.errors import OutputError
+from ttt3r_viewer.errors import OutputError, system_words
+
+ELSEWHERE = "name another folder"
+MORE_SPACE = f"free some space or {ELSEWHERE}"
+
+
+def part_of(path: Path) -> Path:
+    """The name of a file or folder while it is being written."""
+    return path.with_name(f".{path.name}.part")
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give a complete file its final name, once it is on the disk. Raises `OSError`."""
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+@contextmanager
+def atomic_path(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
+    """Give the name of an empty file to write; it replaces `path` when all went well.
+
+    Raises `OSError`, after which the file of before, if any, is kept and nothing else is left;
+    `FileExistsError` where another writer has an `exclusive` part.
+    """
+    part = part_of(path)
+    part.open("xb" if exclusive else "wb").close()
+    try:
+        yield part
+        put_in_place(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to write, with the promise and the errors of `atomic_path`."""
+    with atomic_path(path) as part, part.open("wb") as file:
+        yield file
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file whole, or leave the one of before. Raises `OSError`."""
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def output_errors(place: object, advice: str = MORE_SPACE) -> Iterator[None]:
+    """Raise an `OSError` as an `OutputError`: the place, the system's words, and advice."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{place}: {system_words(error)}; {advice}") from error
+
+
+def write_output(path: Path, data: bytes, advice: str = MORE_SPACE) -> None:
+    """As `write_atomically`, but raises `OutputError`."""
+    with output_errors(path, advice):
+        write_atomically(path, data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole, in ASCII. Raises `OutputError`."""
+    write_output(path, (json.dumps(value, indent=1) + "\n").encode("ascii"))
 
 
 def claim_folder(
@@ -27,26 +98,24 @@ def claim_folder(
     nothing but `logs`, as a run leaves it that failed at once, counts as empty. Raises
     `OutputError`, which ends with `hint` where the folder is not empty.
     """
-    try:
+    with output_errors(f"--output {path}", ELSEWHERE):
         path.mkdir(parents=True, exist_ok=True)
         there = sorted({entry.name for entry in os.scandir(path)} - set(logs))
         writable = os.access(path, os.W_OK)
-    except OSError as error:
-        raise OutputError(f"--output {path}: {error.strerror}; name another folder") from error
     if not writable:
-        raise OutputError(f"--output {path}: nothing may be written there; name another folder")
+        raise OutputError(f"--output {path}: nothing may be written there; {ELSEWHERE}")
     own_files = (*own_files, *logs)
     in_the_way = [name for name in own_files if (path / name).is_dir()]
     if in_the_way:
         raise OutputError(
             f"--output {path}: it holds a folder named {in_the_way[0]}, where a file is to be "
-            "written; name another folder"
+            f"written; {ELSEWHERE}"
         )
     if there and not overwrite:
         more = " and more" if len(there) > 3 else ""
         raise OutputError(
-            f"--output {path}: not empty (it holds {', '.join(there[:3])}{more}); name another "
-            f"folder, or give --overwrite, which replaces only {', '.join(own_files)}{hint}"
+            f"--output {path}: not empty (it holds {', '.join(there[:3])}{more}); {ELSEWHERE}, "
+            f"or give --overwrite, which replaces only {', '.join(own_files)}{hint}"
         )
 
 
@@ -61,8 +130,8 @@ def is_folder(path: Path) -> bool:
 class FolderLock:
     """Keeps a second run from writing into a folder; the system lifts it when the process ends.
 
-    It is a lock of the folder itself (flock), so that no file is left behind. Where there is none,
-    on Windows and on some network drives, two runs are not kept apart.
+    It is a lock of the folder itself (flock), so that no file is left. Where there is none, on
+    Windows and on some network drives, two runs are not kept apart.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,39 +142,114 @@ class FolderLock:
             import fcntl
         except ImportError:  # Windows
             return
-        try:
+        with output_errors(f"--output {path}", ELSEWHERE):
             handle = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise OutputError(f"--output {path}: {error.strerror}; name another folder") from error
         self.close = weakref.finalize(self, os.close, handle)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.close()
             raise OutputError(
-                f"--output {path}: another run is writing there now; wait for its end, or name "
-                "another folder"
+                f"--output {path}: another run is writing there now; wait for its end, or "
+                f"{ELSEWHERE}"
             ) from error
         except OSError:
             self.close()  # a drive without locks
 
 
-@contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file beside its final name, and put it there when it is complete.
+# Exports: a file or folder that someone named, which another export must not write meanwhile.
 
-    Raises `OutputError` where the disk does not take it; the file of before, if any, is then kept.
+
+def plain_path(path: Path) -> Path:
+    """The same place by a name beside which a part can stand: no link, nor `.` or `..`."""
+    return path.resolve() if path.is_symlink() or path.name in ("", "..") else path
+
+
+@contextmanager
+def new_file(path: Path, *, overwrite: bool, size: int) -> Iterator[Path]:
+    """Give the name of an empty file to write, about `size` bytes; renamed when all went well.
+
+    Raises `OutputError` where it cannot be written; the file of before, if any, is then kept.
     """
-    part = path.with_name(f".{path.name}.part")
+    path = plain_path(path)
+    _check_file(path, overwrite=overwrite)
+    with _target(path, size), atomic_path(path, exclusive=True) as part:
+        yield part
+        _check_file(path, overwrite=overwrite)
+
+
+@contextmanager
+def new_folder(path: Path, own: Sequence[str], *, overwrite: bool, size: int) -> Iterator[Path]:
+    """Give the name of an empty folder to fill; renamed when all went well.
+
+    With `overwrite` the folder of before is replaced, if all in it is our own: `own` are patterns
+    of paths inside. Raises `OutputError`; the folder of before, if any, is then kept.
+    """
+    path = plain_path(path)
+    _check_folder(path, own, overwrite=overwrite)
+    with _target(path, size):
+        part = part_of(path)
+        part.mkdir()
+        try:
+            yield part
+            _check_folder(path, own, overwrite=overwrite)
+            _replace_folder(part, path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _replace_folder(part: Path, path: Path) -> None:
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)  # a program that was killed may have left it
+    if path.exists():
+        path.rename(old)
     try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: {error.strerror}; free some space or name another folder"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+        part.rename(path)
+    except BaseException:
+        if old.exists():
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _target(path: Path, size: int) -> Iterator[None]:
+    """See that `size` bytes fit beside `path`, and raise what the system says as `OutputError`."""
+    with output_errors(path, "free some space, or name another place with --output"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if size > free:
+            raise OutputError(
+                f"{path}: up to {size / 1e9:.2g} GB are needed and {free / 1e9:.2g} GB are free "
+                "there; free some space, name another place with --output, or take less (--stride)"
+            )
+        try:
+            yield
+        except FileExistsError as error:
+            raise OutputError(
+                f"{part_of(path)} exists, so another export is writing there: wait for it, or "
+                "remove that if none is"
+            ) from error
+
+
+def _check_file(path: Path, *, overwrite: bool) -> None:
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder, and this format is a file: name a file in it")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists: give another name with --output, or --overwrite")
+
+
+def _check_folder(path: Path, own: Sequence[str], *, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise OutputError(f"{path} is a file, and this format is a folder: give another name")
+    if not overwrite and any(path.iterdir()):
+        raise OutputError(f"{path} exists: give another name with --output, or --overwrite")
+    for one in path.rglob("*"):
+        name = one.relative_to(path).as_posix()
+        if not one.is_dir() and not any(fnmatch(name, pattern) for pattern in own):
+            raise OutputError(
+                f"{path} holds {name}, which no export wrote, and --overwrite would take it away: "
+                "move it, or give another name with --output"
+            )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import http.client
-import os
 import shutil
 import urllib.error
 import urllib.request
@@ -15,6 +14,7 @@ from typing import Protocol
 
 from ttt3r_viewer.errors import OutputError, WeightsError, in_a_line
 from ttt3r_viewer.system.assets import asset_path
+from ttt3r_viewer.system.files import put_in_place
 
 LICENCE_NOTE = (
     "The released CUT3R weights are their authors' work under CC BY-NC-SA 4.0: name the authors, "
@@ -175,7 +175,7 @@ def gdown_download(url: str, part_path: Path) -> None:
         gdown.download(url, str(complete), resume=True)
     except own_errors as error:
         raise ConnectionError(in_a_line(error, 200)) from error
-    complete.replace(part_path)
+    put_in_place(complete, part_path)
 
 
 def fetch(
@@ -221,9 +221,7 @@ def fetch(
         # Nothing can be appended that would mend it.
         part.unlink()
         raise
-    with part.open("r+b") as stream:
-        os.fsync(stream.fileno())
-    part.replace(path)
+    put_in_place(part, path)
     return path
 
 

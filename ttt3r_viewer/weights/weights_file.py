@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from ttt3r_viewer.errors import OutputError, WeightsError, in_a_line
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
 from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.system.files import atomic_path
 from ttt3r_viewer.weights.config_text import config_from_text, config_to_text
 from ttt3r_viewer.weights.torch_zip import ZIP_MAGIC, read_archive, shown
 
@@ -154,19 +154,16 @@ def save_weights(
             tensor = tensor.clone()
         seen.add(tensor.data_ptr())
         tensors[key] = tensor
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    metadata = {**metadata, "format": "pt", CONFIG_KEY: config_to_text(config)}
     try:
-        save_file(tensors, part, {**metadata, "format": "pt", CONFIG_KEY: config_to_text(config)})
-        with part.open("r+b") as stream:
-            os.fsync(stream.fileno())
-        part.chmod(0o666 & ~_umask())  # the library's own choice is the owner alone
-        part.replace(path)
+        with atomic_path(path) as part:
+            mode = part.stat().st_mode
+            save_file(tensors, part, metadata)
+            part.chmod(mode)  # the library's own choice is the owner alone
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"{path} cannot be written ({in_a_line(error)}): give another place"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @cache
@@ -289,9 +286,3 @@ def _read_safetensors(path: Path) -> Checkpoint:
     if not tensors:
         raise WeightsError(f"{path} holds no tensors: give a file with a network's weights")
     return Checkpoint(tensors, metadata, path, "safetensors")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -10,7 +10,7 @@ import numpy as np
 from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.thinning import OnProgress, Thinning, chosen_points
 from ttt3r_viewer.scene.store import FramePoints
-from ttt3r_viewer.system.files import atomic_write
+from ttt3r_viewer.system.files import atomic_write, output_errors
 
 _FIELDS = {
     "x": "float",
@@ -38,7 +38,7 @@ def write_ply(path: Path, clouds: Sequence[FramePoints]) -> int:
     weights), red green blue, confidence.
     """
     count = sum(len(cloud) for cloud in clouds)
-    with atomic_write(path) as file:
+    with output_errors(path), atomic_write(path) as file:
         file.write(_header(count, _FIELDS))
         for cloud in clouds:
             vertices = np.empty(len(cloud), VERTEX)

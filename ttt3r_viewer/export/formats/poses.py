@@ -16,7 +16,7 @@ from ttt3r_viewer.export.conventions import (
     prepared_pinhole,
     tum_pose,
 )
-from ttt3r_viewer.system.files import atomic_write
+from ttt3r_viewer.system.files import write_output
 from ttt3r_viewer.types import Camera, Crop
 
 KITTI_FILES = ("poses.txt", "times.txt")
@@ -89,14 +89,12 @@ def intrinsics_json(frames: Sequence[FrameWithCamera]) -> bytes:
 
 def write_tum(path: Path, frames: Sequence[FrameWithCamera]) -> None:
     """Write the file of `tum_text`, whole. Raises `OutputError`."""
-    with atomic_write(path) as file:
-        file.write(tum_text(frames))
+    write_output(path, tum_text(frames))
 
 
 def write_intrinsics(path: Path, frames: Sequence[FrameWithCamera]) -> None:
     """Write the file of `intrinsics_json`, whole. Raises `OutputError`."""
-    with atomic_write(path) as file:
-        file.write(intrinsics_json(frames))
+    write_output(path, intrinsics_json(frames))
 
 
 def _text(lines: Sequence[str]) -> bytes:
