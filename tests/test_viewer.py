@@ -40,13 +40,15 @@ from ttt3r_viewer.viewer.layers.camera_layer import (
     path_segments,
     pyramid_segments,
 )
-from ttt3r_viewer.viewer.layers.chunks import chunk_clouds, make_cloud
+from ttt3r_viewer.viewer.layers.chunks import batch_of, chunk_clouds, make_cloud
 from ttt3r_viewer.viewer.layers.colors import (
+    COLOR_MODES,
     PLASMA,
     VIRIDIS,
+    PointBatch,
     apply_color_map,
     line_colors,
-    point_colors,
+    tint,
 )
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments, lane_name, scene_width
 from ttt3r_viewer.viewer.layers.point_layer import (
@@ -246,7 +248,7 @@ def test_an_older_frame_alone_is_full_where_the_archive_has_it(server, tmp_path,
     writer.close()
 
 
-@pytest.mark.parametrize("color_by", ["picture", "confidence", "frame", "height", "lane"])
+@pytest.mark.parametrize("color_by", COLOR_MODES)
 def test_every_colour_redraws_the_same_points(server, color_by):
     store, layer = filled_store(9), LaneLayer(server)
     settings = ViewSettings(live=False, position=8)
@@ -312,7 +314,7 @@ def test_live_frame_is_denser_than_kept_ones_but_bounded(server):
 def test_tenths_of_a_chunk_hold_every_point_once():
     snapshot = filled_store(8).snapshot()
     parts = [frame.points for frame in snapshot.frames]
-    clouds = chunk_clouds(parts, 0, snapshot.layout, "picture")
+    clouds = chunk_clouds(batch_of(parts, 0, snapshot.layout), "picture")
     assert len(clouds) == CONFIDENCE_BINS
     drawn = np.concatenate([cloud.points for cloud in clouds if cloud is not None])
     kept = np.concatenate([part.points_world for part in parts])
@@ -336,16 +338,17 @@ def test_far_points_take_float32_and_a_stray_one_does_not_become_infinite():
 def test_colour_maps_run_from_end_to_end_and_the_image_stays():
     assert np.array_equal(apply_color_map(np.array([-1.0, 0.5, 2.0]), VIRIDIS), VIRIDIS[[0, 4, 8]])
     layout = Layout(height_range=(-1.0, 1.0), frames_scale=3)
-    values: dict[str, Any] = {
-        "colors": np.array([[1, 2, 3], [4, 5, 6]], np.uint8),
-        "confidence": np.array([0.0, 1.0], np.float32),
-        "height": np.array([-1.0, 1.0]),
-        "position": np.array([0.0, 2.0]),
-        "lane_color": LANE_COLORS[1],
-    }
-    assert point_colors("picture", layout, **values) is values["colors"]
+    batch = PointBatch(
+        points_world=np.array([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]], np.float32),
+        colors=np.array([[1, 2, 3], [4, 5, 6]], np.uint8),
+        confidence=np.array([0.0, 1.0], np.float32),
+        frames=np.array([0.0, 2.0]),
+        layout=layout,
+        lane_color=LANE_COLORS[1],
+    )
+    assert COLOR_MODES["picture"].colors(batch) is batch.colors
     for color_by in ("confidence", "frame", "height"):
-        low, high = point_colors(color_by, layout, **values).sum(axis=1)
+        low, high = COLOR_MODES[color_by].colors(batch).sum(axis=1)
         assert high > 1.3 * low
 
 
@@ -493,16 +496,8 @@ def test_one_lane_keeps_its_own_colours_and_several_take_those_of_their_lanes():
 
 
 def test_tint_is_the_lane_colour_as_bright_as_the_image():
-    white = {"colors": np.array([[255] * 3, [128] * 3, [0] * 3], np.uint8)}
-    colors = point_colors(
-        "lane",
-        Layout(),
-        **white,
-        confidence=np.zeros(3, np.float32),
-        height=np.zeros(3),
-        position=np.zeros(3),
-        lane_color=LANE_COLORS[3],
-    )
+    grays = np.array([[255] * 3, [128] * 3, [0] * 3], np.uint8)
+    colors = tint(grays, LANE_COLORS[3])
     assert tuple(colors[0].tolist()) == LANE_COLORS[3]
     assert (np.diff(colors.astype(int), axis=0) < 0).all()
     assert colors[2].sum() > 0
@@ -740,6 +735,5 @@ def test_a_running_page_is_sent_a_bounded_stream(server, monkeypatch):
     generations = store.snapshot().layout.generation
     assert sent["chunk"] <= OPEN_CHUNK_RATE * seconds + 4_000 * generations
     draw(layer, store, ViewSettings())
-    _, at_rest = layer._lanes[0].points._single["live"]
-    assert at_rest is not None
+    at_rest = layer._lanes[0].points._single.handles["live"]
     assert len(at_rest.points) == 160 * 128  # densely

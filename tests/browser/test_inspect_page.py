@@ -141,7 +141,7 @@ def test_a_click_on_a_point_lists_its_tokens(still):
 def test_a_click_on_the_image_of_the_shown_camera_picks_its_patch(still):
     run, ui = still
     look_inside(ui)
-    wait_for(lambda: ui.visible("/lanes/0/inspect_picture"), "the picture")
+    wait_for(lambda: ui.visible("/lanes/0/inspect_image"), "the image")
     scene = run.store.snapshot()
     camera = scene.frames[-1].camera.T_world_camera
     behind = camera[:3, 3] - 0.2 * scene.layout.median_depth * camera[:3, 2]
@@ -157,7 +157,7 @@ def test_a_click_on_the_image_of_the_shown_camera_picks_its_patch(still):
 def test_maps_and_numbers_can_be_saved_and_read_back(still):
     run, ui = still
     look_inside(ui)
-    wait_for(lambda: ui.visible("/lanes/0/inspect_picture"), "all maps")
+    wait_for(lambda: ui.visible("/lanes/0/inspect_image"), "all maps")
     open_folder(ui, "Save", ui.button("State"))
     for name in ("State", "Picture", "History"):
         file, content = save(ui, name)

@@ -1,6 +1,6 @@
-"""What the states expect, drawn in the scene: tinted points and the camera that was asked about.
+"""Expectations of the states in the scene: tinted points and the camera of the query.
 
-A lane's are below its own root, so that they stand, hide and blink with it.
+A lane's nodes are below its own root, so that they move, hide and blink with it.
 """
 
 from __future__ import annotations
@@ -12,39 +12,40 @@ import numpy as np
 import viser
 from numpy.typing import ArrayLike, NDArray
 
-from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
+from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import random_subset
 from ttt3r_viewer.types import Expectation
-from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH, frustum_scale
+from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH, add_frustum
 from ttt3r_viewer.viewer.layers.colors import tint
 from ttt3r_viewer.viewer.layers.maps import color_map, robust_scale
+from ttt3r_viewer.viewer.layers.nodes import Nodes
 from ttt3r_viewer.viewer.layers.point_layer import LIVE_POINTS
 from ttt3r_viewer.viewer.view_settings import AskSettings
 
 ASK_COLOR: RGB = (255, 90, 255)
-"""The tint where one lane has no colour of its own."""
+"""Tint of a single lane, which has no colour of its own."""
 
 
 @dataclass(frozen=True, eq=False)
 class ExpectedPoints:
-    """The points of an expectation that are drawn."""
+    """Drawn points of an expectation."""
 
     points_world: NDArray[np.float32]
     """(n, 3)"""
     colors: NDArray[np.uint8]
-    """(n, 3) RGB of the picture."""
+    """(n, 3) RGB of the image."""
     confidence: NDArray[np.float32]
     """(n,)"""
 
 
 def lane_tint(lane: int, count: int) -> RGB:
-    """Give the colour that marks what a lane expects."""
+    """Return the colour that marks what a lane expects."""
     return LANE_COLORS[lane] if count > 1 else ASK_COLOR
 
 
 def chosen_points(found: Expectation, hidden_percent: float, most: int) -> ExpectedPoints:
-    """Choose finite points, without the least sure share, and at most so many at random."""
+    """Choose at most `most` finite points at random, without the least confident share."""
     points, confidence = found.points_camera.reshape(-1, 3), found.confidence.reshape(-1)
     usable = np.flatnonzero(np.isfinite(points).all(axis=1) & np.isfinite(confidence))
     by_confidence = usable[np.argsort(confidence[usable], kind="stable")]
@@ -58,7 +59,7 @@ def chosen_points(found: Expectation, hidden_percent: float, most: int) -> Expec
 
 
 def tinted(colors: NDArray[np.uint8], color: RGB, strength: float) -> NDArray[np.uint8]:
-    """Blend colours (n, 3) towards the same picture painted in one colour; 0 leaves them."""
+    """Blend colours (n, 3) towards the same ones painted in one colour; 0 leaves them."""
     blend = (1 - strength) * colors.astype(np.float64) + strength * tint(colors, color)
     return blend.round().astype(np.uint8)
 
@@ -66,11 +67,11 @@ def tinted(colors: NDArray[np.uint8], color: RGB, strength: float) -> NDArray[np
 def lane_camera(
     position: ArrayLike, wxyz: ArrayLike, look_at: ArrayLike, lanes: Sequence[tuple[float, float]]
 ) -> tuple[float, ...]:
-    """Give a browser's camera (position, wxyz) as a pose (7,) in the world that the lanes share.
+    """Return a browser's camera (position, wxyz) as a pose (7,) in the world of the lanes.
 
-    `lanes` are those drawn: where each root stands on the page's x axis, and its shown camera on
-    its own. They may stand side by side; the camera is then taken to be among the frames of the
-    lane whose shown camera is nearest to `look_at`, which the view turns around.
+    `lanes` are the drawn ones: x of each root on the page, and x of its shown camera in its own
+    world. Where they are side by side, the camera belongs to the lane whose shown camera is nearest
+    to `look_at`, which the view turns around.
     """
     x = float(np.asarray(look_at)[0])
     offset = min(lanes, key=lambda lane: abs(x - lane[0] - lane[1]), default=(0.0, 0.0))[0]
@@ -80,25 +81,25 @@ def lane_camera(
 
 
 class AskLayer:
-    """Keeps what the states expect in the scene; called by the publisher only."""
+    """Draws what the states expect; called by the publisher only."""
 
     def __init__(self, server: viser.ViserServer) -> None:
         self._server = server
         self._scene: object = None
-        self._handles: dict[str, viser.PointCloudHandle | viser.CameraFrustumHandle] = {}
+        self._nodes = Nodes()
         self.points_shown: tuple[int, ...] = ()
-        """How many points of each lane are drawn."""
+        """Number of drawn points of each lane."""
 
     def begin(self, scene: object) -> None:
-        """Say which lanes these are: where they differ, all nodes have gone with the old lanes."""
+        """Name the lanes: where they differ from before, all nodes have gone with the old ones."""
         if scene != self._scene:
-            self._scene, self._handles, self.points_shown = scene, {}, ()
+            self._nodes.forget()
+            self._scene, self.points_shown = scene, ()
 
     def clear(self) -> None:
         """Take everything out of the scene."""
-        for handle in self._handles.values():
-            handle.remove()
-        self._handles, self.points_shown = {}, ()
+        self._nodes.clear()
+        self.points_shown = ()
 
     def show(
         self,
@@ -114,8 +115,13 @@ class AskLayer:
         with self._server.atomic():
             for found in lanes:
                 points = chosen_points(found, chosen.hidden_percent, most)
-                self._send_points(found, points, chosen, len(lanes), point_size)
-                self._send_camera(found, len(lanes), median_depth)
+                color = lane_tint(found.lane, len(lanes))
+                self._send_points(found, points, chosen, color, point_size)
+                name = f"/lanes/{found.lane}/expected_camera"
+                # Only its edges: its image would hide the scene from a view at this camera.
+                depth = LIVE_DEPTH * median_depth
+                frustum = add_frustum(self._server, name, found.camera, depth=depth, color=color)
+                self._nodes.put(name, frustum)
                 shown.append(len(points.points_world))
         self.points_shown = tuple(shown)
 
@@ -124,37 +130,22 @@ class AskLayer:
         found: Expectation,
         points: ExpectedPoints,
         chosen: AskSettings,
-        count: int,
+        color: RGB,
         point_size: float,
     ) -> None:
         name, colors = f"/lanes/{found.lane}/expected_points", points.colors
         if chosen.color_by == "confidence":
             colors = color_map(points.confidence, robust_scale(found.confidence))
         if not len(colors):
-            if name in self._handles:
-                self._handles.pop(name).remove()
+            self._nodes.remove(name)
             return
-        self._handles[name] = self._server.scene.add_point_cloud(
+        cloud = self._server.scene.add_point_cloud(
             name,
             points.points_world,
-            tinted(colors, lane_tint(found.lane, count), chosen.tint),
+            tinted(colors, color, chosen.tint),
             point_size=point_size,
             point_shape="circle",
             point_shading="flat",
             precision="float32",
         )
-
-    def _send_camera(self, found: Expectation, count: int, median_depth: float) -> None:
-        """Draw the camera's edges alone: its picture would hide the scene from who stands there."""
-        name, camera = f"/lanes/{found.lane}/expected_camera", found.camera
-        self._handles[name] = self._server.scene.add_camera_frustum(
-            name,
-            fov=camera.fov_y_rad,
-            aspect=camera.aspect,
-            scale=frustum_scale(camera, LIVE_DEPTH * median_depth),
-            thickness=2.5,
-            thickness_units="screen",
-            color=lane_tint(found.lane, count),
-            wxyz=quaternion_wxyz_from_matrix(camera.T_world_camera[:3, :3]),
-            position=camera.T_world_camera[:3, 3],
-        )
+        self._nodes.put(name, cloud)

@@ -1,4 +1,4 @@
-"""The cameras of a lane: the shown one with its picture, the path, and small past ones."""
+"""Cameras of a lane: the shown one with its image, the path, and small past ones."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ttt3r_viewer.scene.budget import Layout
 from ttt3r_viewer.scene.store import FrameSummary, LaneScene
 from ttt3r_viewer.types import Camera
 from ttt3r_viewer.viewer.layers.colors import PLASMA, apply_color_map, frame_share, line_colors
+from ttt3r_viewer.viewer.layers.nodes import Nodes
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import Page
 
@@ -28,31 +29,29 @@ PAST_SPACING = 0.1
 REFRESH_SEC = 1.0
 """Path and past cameras are sent again at most this often while the scene grows."""
 REFRESH_FRAMES = 600
-"""Of a longer path so many frames a second, because all of it is sent."""
+"""Frames a second of a longer path, because all of it is sent."""
 LIVE_COLOR = (255, 170, 60)
 OLDEST_SHARE = 0.55
-"""A path in a lane's colour begins with this share of it, so that its direction is seen."""
+"""Share of the lane's colour at the start of its path, which shows its direction."""
 
 
 class CameraLayer:
     """Keeps one lane's cameras in the page equal to the scene; called by the publisher only."""
 
     def __init__(self, page: Page, root: str, color: RGB | None) -> None:
-        """`root` is the node that all names begin with; without `color`, paths tell the time."""
+        """`root` is the prefix of all node names; without `color`, colours show the time."""
         self._page = page
         self._color = color
         self._name = f"{root}/camera"
         page.scene.add_frame(self._name, show_axes=False)
-        self._live: viser.CameraFrustumHandle | None = None
-        self._live_key: object = None
-        self._past: dict[str, viser.LineSegmentsHandle] = {}
+        self._nodes = Nodes()
         self._past_key: object = None
         self._past_sent_at_sec = -math.inf
 
     @property
     def node_count(self) -> int:
         """Number of nodes of this layer in the page."""
-        return 1 + len(self._past) + (self._live is not None)
+        return 1 + len(self._nodes.handles)
 
     def update(
         self, lane: LaneScene, settings: ViewSettings, position: int, now_sec: float, running: bool
@@ -69,56 +68,64 @@ class CameraLayer:
             self._past_key, self._past_sent_at_sec = key, now_sec
 
     def _send_live(self, lane: LaneScene, settings: ViewSettings, position: int) -> None:
-        key = (position, lane.layout.generation, settings.show_cameras)
-        if key == self._live_key:
-            return
-        self._live_key = key
-        if position < 0 or not settings.show_cameras:
-            if self._live is not None:
-                self._live.remove()
-                self._live = None
-            return
-        frame = lane.frames[position]
-        camera = frame.camera
-        self._live = self._page.scene.add_camera_frustum(
-            f"{self._name}/live",
-            fov=camera.fov_y_rad,
-            aspect=camera.aspect,
-            scale=frustum_scale(camera, LIVE_DEPTH * lane.layout.median_depth),
-            thickness=2.5,
-            thickness_units="screen",
-            color=self._color or LIVE_COLOR,
-            image=frame.image,
-            wxyz=quaternion_wxyz_from_matrix(camera.T_world_camera[:3, :3]),
-            position=camera.T_world_camera[:3, 3],
-        )
+        shown = position >= 0 and settings.show_cameras
+        key = (position, lane.layout.generation) if shown else None
+        if self._nodes.outdated("live", key):
+            frame = lane.frames[position]
+            handle = add_frustum(
+                self._page,
+                f"{self._name}/live",
+                frame.camera,
+                depth=LIVE_DEPTH * lane.layout.median_depth,
+                color=self._color or LIVE_COLOR,
+                image=frame.image,
+            )
+            self._nodes.put("live", handle, key)
 
     def _send_past(self, lane: LaneScene, settings: ViewSettings, position: int) -> None:
         frames, layout, color = lane.frames[: position + 1], lane.layout, self._color
-        path, past = f"{self._name}/path", f"{self._name}/past"
-        if settings.show_path and len(frames) > 1:
-            self._send_lines(path, *path_segments(frames, layout, color), thickness=2.0)
-        else:
-            self._remove_lines(path)
-        if settings.show_cameras and len(frames) > 1:
-            self._send_lines(past, *past_frusta(frames, layout, color), thickness=1.2)
-        else:
-            self._remove_lines(past)
+        for name, shown, segments, thickness in (
+            ("path", settings.show_path, path_segments, 2.0),
+            ("past", settings.show_cameras, past_frusta, 1.2),
+        ):
+            if not shown or len(frames) < 2:
+                self._nodes.remove(name)
+                continue
+            handle = self._page.scene.add_line_segments(
+                f"{self._name}/{name}",
+                *segments(frames, layout, color),
+                thickness=thickness,
+                thickness_units="screen",
+            )
+            self._nodes.put(name, handle)
 
-    def _send_lines(
-        self, name: str, points: NDArray[np.float32], colors: NDArray[np.uint8], thickness: float
-    ) -> None:
-        self._past[name] = self._page.scene.add_line_segments(
-            name, points, colors, thickness=thickness, thickness_units="screen"
-        )
 
-    def _remove_lines(self, name: str) -> None:
-        if name in self._past:
-            self._past.pop(name).remove()
+def add_frustum(
+    page: Page,
+    name: str,
+    camera: Camera,
+    *,
+    depth: float,
+    color: RGB,
+    image: NDArray[np.uint8] | None = None,
+) -> viser.CameraFrustumHandle:
+    """Draw a camera with its image (height, width, 3), or its edges alone, `depth` in front."""
+    return page.scene.add_camera_frustum(
+        name,
+        fov=camera.fov_y_rad,
+        aspect=camera.aspect,
+        scale=frustum_scale(camera, depth),
+        thickness=2.5,
+        thickness_units="screen",
+        color=color,
+        image=image,
+        wxyz=quaternion_wxyz_from_matrix(camera.T_world_camera[:3, :3]),
+        position=camera.T_world_camera[:3, 3],
+    )
 
 
 def frustum_scale(camera: Camera, depth: float) -> float:
-    """Give viser's `scale` of a frustum whose picture stands `depth` in front of the camera.
+    """Return viser's `scale` of a frustum whose image is `depth` in front of the camera.
 
     viser divides the pyramid of depth 1 by the cube root of its volume before it scales it.
     """
@@ -127,7 +134,7 @@ def frustum_scale(camera: Camera, depth: float) -> float:
 
 
 def camera_colors(frames: NDArray[np.intp], layout: Layout, color: RGB | None) -> NDArray[np.uint8]:
-    """Give the colours (N, 3) of frames (N,): their time as strength of a colour, or on a map."""
+    """Return colours (N, 3) of frames (N,): time as the strength of `color`, or on a map."""
     share = frame_share(frames, layout)
     if color is None:
         return apply_color_map(share, PLASMA)
@@ -138,7 +145,7 @@ def camera_colors(frames: NDArray[np.intp], layout: Layout, color: RGB | None) -
 def path_segments(
     frames: Sequence[FrameSummary], layout: Layout, color: RGB | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Give the line through the camera centres: points and colours (segments, 2, 3)."""
+    """Return the line through the camera centres: points and colours (segments, 2, 3)."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, PATH_POINTS).astype(np.intp))
     centers = np.stack([frames[i].camera.T_world_camera[:3, 3] for i in chosen.tolist()])
     colors = camera_colors(chosen, layout, color)
@@ -149,7 +156,7 @@ def path_segments(
 def past_frusta(
     frames: Sequence[FrameSummary], layout: Layout, color: RGB | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Give small pyramids of chosen frames: points and colours (8 * cameras, 2, 3)."""
+    """Return small pyramids of chosen frames: points and colours (8 * cameras, 2, 3)."""
     chosen = spaced_frames(frames, PAST_SPACING * layout.median_depth)
     chosen = chosen[:: -(-len(chosen) // PAST_CAMERAS)]
     depth = PAST_DEPTH * layout.median_depth
@@ -162,7 +169,7 @@ def past_frusta(
 
 
 def spaced_frames(frames: Sequence[FrameSummary], spacing: float) -> NDArray[np.intp]:
-    """Choose the first frame, and each that is at least `spacing` from the one chosen before."""
+    """Choose the first frame, and each at least `spacing` from the one chosen before it."""
     centers = np.stack([frame.camera.T_world_camera[:3, 3] for frame in frames])
     chosen = [0]
     for i, center in enumerate(centers):
@@ -172,7 +179,7 @@ def spaced_frames(frames: Sequence[FrameSummary], spacing: float) -> NDArray[np.
 
 
 def pyramid_segments(camera: Camera, depth: float) -> NDArray[np.float64]:
-    """Give the four rays and four picture edges of a camera, (8, 2, 3) in the world."""
+    """Return the four rays and four image edges of a camera, (8, 2, 3) in the world."""
     y = math.tan(camera.fov_y_rad / 2)
     x = y * camera.aspect
     corners = np.array([[-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]]) * depth

@@ -1,18 +1,18 @@
-"""The colours of points: by picture, confidence, frame, height or lane."""
+"""Colours of points: one table of the modes in which the page can colour them."""
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ttt3r_viewer.metrics.palette import RGB
+from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import Layout
-from ttt3r_viewer.viewer.view_settings import ColorBy
 
 DARKEST_TINT = 0.25
-"""Black of the picture becomes this share of the lane's colour, or lanes would look alike there."""
+"""Share of the lane's colour that black becomes; black would look alike in all lanes."""
 LUMINANCE_WEIGHTS = np.array([0.299, 0.587, 0.114])
 """Of red, green and blue, after Rec. 601."""
 
@@ -35,16 +35,16 @@ def apply_color_map(share: NDArray[np.floating], table: NDArray[np.float64]) -> 
 
 
 def tint(colors: NDArray[np.uint8], lane_color: RGB) -> NDArray[np.uint8]:
-    """Paint pictures (N, 3) in a lane's colour, as bright as they are; gives (N, 3) RGB."""
+    """Paint RGB colours (N, 3) in a lane's colour, with their own luminance; gives (N, 3) RGB."""
     luminance = colors @ LUMINANCE_WEIGHTS / 255
     share = DARKEST_TINT + (1 - DARKEST_TINT) * luminance
     return (share[:, None] * np.array(lane_color)).round().astype(np.uint8)
 
 
 def line_colors(colors: ArrayLike) -> NDArray[np.uint8]:
-    """Give what makes viser's lines show these RGB colours (..., 3).
+    """Convert RGB colours (..., 3) so that viser's lines show them as they are.
 
-    It takes the colours of lines for linear light, and so would show them too pale (IEC 61966-2-1,
+    viser takes the colours of lines for linear light, and would show them too pale (IEC 61966-2-1,
     without its linear toe).
     """
     linear = (np.asarray(colors, np.float64) / 255) ** 2.2
@@ -52,38 +52,70 @@ def line_colors(colors: ArrayLike) -> NDArray[np.uint8]:
 
 
 def frame_share(position: NDArray[np.number], layout: Layout) -> NDArray[np.float64]:
-    """Give each frame's place on the colour map, 0 for the first frame."""
+    """Return each frame's place on the colour map, 0 for the first frame."""
     return position.astype(np.float64) / max(layout.frames_scale - 1, 1)
 
 
-def point_colors(
-    color_by: ColorBy,
-    layout: Layout,
-    *,
-    colors: NDArray[np.uint8],
-    confidence: NDArray[np.float32],
-    height: NDArray[np.floating],
-    position: NDArray[np.floating],
-    lane_color: RGB,
-) -> NDArray[np.uint8]:
-    """Give (N, 3) RGB.
+@dataclass(frozen=True, eq=False)
+class PointBatch:
+    """Points of one lane, with all that a colour mode may use."""
 
-    `colors` (N, 3) are the picture's; `height` (N,) is -y of the world; `position` (N,) counts
-    the frames of the scene. Confidence is coloured by its percentile, by which the slider hides.
-    """
-    match color_by:
-        case "picture":
-            return colors
-        case "confidence":
-            edges = layout.confidence_edges
-            rank = np.interp(confidence, edges, np.linspace(0.0, 1.0, len(edges)))
-            return apply_color_map(rank, VIRIDIS)
-        case "frame":
-            return apply_color_map(frame_share(position, layout), PLASMA)
-        case "height":
-            low, high = layout.height_range
-            return apply_color_map((height - low) / max(high - low, 1e-9), VIRIDIS)
-        case "lane":
-            return tint(colors, lane_color)
-        case _:
-            assert_never(color_by)
+    points_world: NDArray[np.float32]
+    """(N, 3)"""
+    colors: NDArray[np.uint8]
+    """(N, 3) RGB of the images."""
+    confidence: NDArray[np.float32]
+    """(N,)"""
+    frames: NDArray[np.floating]
+    """(N,) positions of the points' frames in the scene, from 0."""
+    layout: Layout
+    lane_color: RGB = LANE_COLORS[0]
+
+
+def _by_confidence(batch: PointBatch) -> NDArray[np.uint8]:
+    """Colour by the percentile of the confidence, by which the slider hides points."""
+    edges = batch.layout.confidence_edges
+    rank = np.interp(batch.confidence, edges, np.linspace(0.0, 1.0, len(edges)))
+    return apply_color_map(rank, VIRIDIS)
+
+
+def _by_height(batch: PointBatch) -> NDArray[np.uint8]:
+    low, high = batch.layout.height_range
+    share = (-batch.points_world[:, 1] - low) / max(high - low, 1e-9)
+    return apply_color_map(share, VIRIDIS)
+
+
+@dataclass(frozen=True)
+class ColorMode:
+    """One way to colour points."""
+
+    label: str
+    """Its name in the page."""
+    colors: Callable[[PointBatch], NDArray[np.uint8]]
+    """Returns (N, 3) RGB."""
+    compares_lanes: bool = False
+    """Offered only where there are several lanes."""
+
+
+COLOR_MODES: dict[str, ColorMode] = {
+    "picture": ColorMode("Picture", lambda batch: batch.colors),
+    "confidence": ColorMode("Confidence", _by_confidence),
+    "frame": ColorMode(
+        "Frame", lambda batch: apply_color_map(frame_share(batch.frames, batch.layout), PLASMA)
+    ),
+    "height": ColorMode("Height", _by_height),
+    "lane": ColorMode(
+        "Lane", lambda batch: tint(batch.colors, batch.lane_color), compares_lanes=True
+    ),
+}
+"""By the name in the view's settings. A new mode is one entry here."""
+DEFAULT_COLOR_MODE = "picture"
+
+
+def color_modes_for(lane_count: int) -> dict[str, str]:
+    """Return the label of each mode that is offered for so many lanes, by its name."""
+    return {
+        name: mode.label
+        for name, mode in COLOR_MODES.items()
+        if lane_count > 1 or not mode.compares_lanes
+    }

@@ -1,8 +1,7 @@
-"""What looking inside adds to the scene: points in a map's colours, and those of picked patches.
+"""Inspection in the scene: points in a map's colours, points of picked patches, a map on an image.
 
-All of it is in `/lanes/K/inspect_map`, `inspect_patches` and `inspect_picture` beside it. A point
-belongs to the patch in which the frame's own camera sees it, because the scene keeps no pixel
-numbers.
+The nodes are `/lanes/K/inspect_map`, `inspect_patches` and `inspect_image`. A point belongs to the
+patch in which its frame's camera sees it, because the scene keeps no pixel numbers.
 """
 
 from __future__ import annotations
@@ -17,26 +16,27 @@ from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
 from ttt3r_viewer.scene.store import FramePoints, LaneScene, thin_points
 from ttt3r_viewer.types import Camera, Inspection
 from ttt3r_viewer.viewer.layers.maps import PATCH_COLOR, TOKEN_COLOR, color_map, robust_scale
+from ttt3r_viewer.viewer.layers.nodes import Nodes
 from ttt3r_viewer.viewer.layers.point_layer import LIVE_POINTS
 
 LIFT = 0.004
-"""Points are moved so far to the camera, as a share of the way, that they cover those below."""
+"""Share of the way to the camera by which points are moved, to cover those below."""
 PICKED_SIZE, COLORED_SIZE = 1.6, 1.15
-"""Sides of the points, in those of the other points."""
+"""Sides of these points, relative to the other points."""
 TOP_PATCHES = 5
 MAX_ANGLE_RAD = 0.03
-"""A click farther than this from every point meets none."""
+"""Largest angle between a click's ray and the point that it hits."""
 SAME_RAY_RAD = 0.01
-"""Of points that lie so close to the ray, the first that it meets is meant."""
+"""Of points this close to the ray, the nearest is hit."""
 
 
 def rows_of_layer(rows: NDArray[np.float16], layer: int) -> NDArray[np.float32]:
-    """Give one layer, counted from 1, of (layer, query, key); 0 is the mean of all."""
+    """Return one layer, counted from 1, of (layer, query, key); 0 is the mean of all."""
     return rows.mean(axis=0, dtype=np.float32) if layer == 0 else rows[layer - 1].astype(np.float32)
 
 
 def token_over_patches(found: Inspection, token: int, layer: int) -> NDArray[np.float32]:
-    """Give how much a state token takes from each patch (patch,)."""
+    """Return the attention of a state token to each patch (patch,)."""
     own = found.writes[:, token : token + 1, 1:]
     return rows_of_layer(own, layer)[0]
 
@@ -44,37 +44,37 @@ def token_over_patches(found: Inspection, token: int, layer: int) -> NDArray[np.
 def tokens_of_patch(
     found: Inspection, patch: int, layer: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Give how much a patch reads from each token (state,), and how much each takes from it."""
+    """Return attention (state,) of a patch to each state token, and of each token to the patch."""
     reads = rows_of_layer(found.reads[:, 1 + patch : 2 + patch], layer)[0]
     writes = rows_of_layer(found.writes[:, :, 1 + patch : 2 + patch], layer)[:, 0]
     return reads, writes
 
 
 def gain_support(found: Inspection) -> NDArray[np.float32]:
-    """Give the mean gain of the tokens for each patch (patch,), weighted by what they take of it.
+    """Return the mean gain of the tokens for each patch (patch,).
 
-    The weights are the attention of the state to the patches, mean over heads and layers.
+    Weights are the attention of the state to the patches, mean over heads and layers.
     """
     weights = rows_of_layer(found.writes[:, :, 1:], 0)
     return found.gain @ weights / np.maximum(weights.sum(axis=0), 1e-9)
 
 
 def largest(values: NDArray[np.floating], count: int) -> tuple[int, ...]:
-    """Give where the largest values (n,) are, the largest first."""
+    """Return the indices of the largest values (n,), the largest first."""
     return tuple(int(k) for k in np.argsort(-values, kind="stable")[:count])
 
 
 def top_patches(found: Inspection, token: int, layer: int) -> tuple[int, ...]:
-    """Give the patches that a state token takes from most, the first the most."""
+    """Return the patches to which a state token attends most, in descending order."""
     return largest(token_over_patches(found, token, layer), TOP_PATCHES)
 
 
 def patches_of_points(
     points_world: NDArray[np.floating], camera: Camera, rows: int, columns: int
 ) -> NDArray[np.intp]:
-    """Give in which patch, counted row by row, a camera sees its own frame's points (n, 3).
+    """Return the patch (n,), row by row, in which a camera sees its own frame's points (n, 3).
 
-    They lie only roughly on the rays of their pixels, so that one beyond the picture belongs to the
+    Points lie only roughly on the rays of their pixels, so one outside of the image belongs to the
     nearest patch at its edge. -1 for points behind the camera.
     """
     T_camera_world = np.linalg.inv(camera.T_world_camera)
@@ -91,7 +91,7 @@ def patches_of_points(
 def patch_means(
     values: NDArray[np.floating], patches: NDArray[np.intp], rows: int, columns: int
 ) -> NDArray[np.float32]:
-    """Give the mean (rows, columns) of the points' values (n,) in each patch; NaN without any."""
+    """Return the mean (rows, columns) of the points' values (n,) per patch; NaN without points."""
     known = patches >= 0
     size = rows * columns
     count = np.bincount(patches[known], minlength=size)
@@ -103,7 +103,7 @@ def patch_means(
 def point_on_ray(
     points: NDArray[np.floating], origin: ArrayLike, direction: ArrayLike
 ) -> int | None:
-    """Give which of the points (n, 3) a ray meets first, seen from its origin; None for none."""
+    """Return the index of the point (n, 3) that a ray hits first; None for none."""
     way = points - np.asarray(origin, np.float64)
     ray = np.asarray(direction, np.float64) / np.linalg.norm(direction)
     along = way @ ray
@@ -118,9 +118,9 @@ def point_on_ray(
 def patch_on_image(
     origin: ArrayLike, direction: ArrayLike, camera: Camera, depth: float, rows: int, columns: int
 ) -> tuple[int, float] | None:
-    """Give where a ray meets the picture that stands `depth` in front of a camera, if it does.
+    """Return where a ray hits the image that is `depth` in front of a camera; None where it misses.
 
-    The patch, counted row by row, and its distance from the ray's origin in the scene's unit.
+    The patch, row by row, and its distance from the ray's origin in the scene's unit.
     """
     R_camera_world = camera.T_world_camera[:3, :3].T
     start = R_camera_world @ (np.asarray(origin, np.float64) - camera.T_world_camera[:3, 3])
@@ -137,7 +137,7 @@ def patch_on_image(
 
 
 def shown_points(lane: LaneScene, sequence: int) -> FramePoints:
-    """Give the points that the page shows of a frame: of the newest, more than are kept."""
+    """Return the points that the page shows of a frame: more than are kept of the newest."""
     latest = lane.latest
     if latest is not None and latest.sequence == sequence:
         return thin_points(latest, LIVE_POINTS)
@@ -145,26 +145,24 @@ def shown_points(lane: LaneScene, sequence: int) -> FramePoints:
 
 
 class InspectLayer:
-    """Keeps what looking inside draws in the scene; called by the publisher only."""
+    """Draws an inspection in the scene; called by the publisher only."""
 
     def __init__(self, server: viser.ViserServer) -> None:
         self._server = server
-        self._handles: dict[str, viser.PointCloudHandle | viser.ImageHandle] = {}
+        self._nodes = Nodes()
         self._scene: object = None
         self.picked_points = 0
-        """How many points are highlighted."""
+        """Number of highlighted points."""
 
     def begin(self, scene: object) -> None:
-        """Say which lanes these are: where they differ, all nodes have gone with the old lanes."""
+        """Name the lanes: where they differ from before, all nodes have gone with the old ones."""
         if scene != self._scene:
-            self._scene = scene
-            self._handles = {}
-            self.picked_points = 0
+            self._nodes.forget()
+            self._scene, self.picked_points = scene, 0
 
     def clear(self) -> None:
         """Take everything out of the scene."""
-        for name in tuple(self._handles):
-            self._remove(name)
+        self._nodes.clear()
         self.picked_points = 0
 
     def show_patches(
@@ -178,7 +176,7 @@ class InspectLayer:
         picked: int,
         point_size: float,
     ) -> None:
-        """Highlight a frame's points (n, 3) in the `top` patches of the token, and in the picked.
+        """Highlight a frame's points (n, 3) in the token's `top` patches and the picked one.
 
         `patches` (n,) are those of the points.
         """
@@ -201,7 +199,7 @@ class InspectLayer:
     ) -> None:
         """Colour a frame's points by the values (patch,) of their patches; None colours none."""
         if values is None:
-            self._remove("map")
+            self._nodes.remove("map")
             return
         known = patches >= 0
         points = lifted(points_world[known], camera, LIFT)
@@ -209,25 +207,23 @@ class InspectLayer:
         self._send("map", lane, points, colors, COLORED_SIZE * point_size)
 
     def show_image(self, lane: int, image: NDArray[np.uint8], camera: Camera, depth: float) -> None:
-        """Cover the picture that the shown camera has, `depth` in front of it, with another."""
-        node = f"/lanes/{lane}/inspect_picture"
-        if "picture" in self._handles and self._handles["picture"].name != node:
-            self._remove("picture")
+        """Cover the shown camera's image, `depth` in front of it, with one (height, width, 3)."""
         nearer = (1 - 2 * LIFT) * depth
         height = nearer * camera.height / camera.focal_px
         T_world_camera = camera.T_world_camera
-        self._handles["picture"] = self._server.scene.add_image(
-            node,
+        handle = self._server.scene.add_image(
+            f"/lanes/{lane}/inspect_image",
             image,
             render_width=height * camera.aspect,
             render_height=height,
             wxyz=quaternion_wxyz_from_matrix(T_world_camera[:3, :3]),
             position=T_world_camera[:3, 3] + nearer * T_world_camera[:3, 2],
         )
+        self._nodes.put("image", handle)
 
     def hide_image(self) -> None:
-        """Let the shown camera have its own picture."""
-        self._remove("picture")
+        """Uncover the shown camera's own image."""
+        self._nodes.remove("image")
 
     def _send(
         self,
@@ -237,13 +233,10 @@ class InspectLayer:
         colors: NDArray[np.uint8],
         point_size: float,
     ) -> None:
-        """Replace a node; one without points, or below another lane, is taken away."""
-        node = f"/lanes/{lane}/inspect_{name}"
-        if name in self._handles and (self._handles[name].name != node or not len(points)):
-            self._remove(name)
+        handle = None
         if len(points):
-            self._handles[name] = self._server.scene.add_point_cloud(
-                node,
+            handle = self._server.scene.add_point_cloud(
+                f"/lanes/{lane}/inspect_{name}",
                 points,
                 colors,
                 point_size=point_size,
@@ -251,10 +244,7 @@ class InspectLayer:
                 point_shading="flat",
                 precision="float32",
             )
-
-    def _remove(self, name: str) -> None:
-        if name in self._handles:
-            self._handles.pop(name).remove()
+        self._nodes.put(name, handle)
 
 
 def lifted(points_world: NDArray[np.floating], camera: Camera, share: float) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
-"""Maps as pictures: values on a grid, their scale with its numbers, marks, and the gain's history.
+"""Maps as images: values on a grid, their scale with its numbers, marks, and the gain's history.
 
-A map is (rows, columns) of numbers; NaN is a cell that has none. A picture is (height, width, 3)
-RGB, 8 bits.
+A map is (rows, columns) of numbers, NaN where a cell has none. An image is (height, width, 3) RGB,
+8 bits.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ BACKGROUND: RGB = (46, 46, 46)
 TEXT_COLOR: RGB = (225, 225, 225)
 NO_VALUE: RGB = (70, 70, 70)
 TOKEN_COLOR: RGB = (255, 120, 40)
-"""The picked token, and the patches that it takes from. Viridis has neither of the two colours."""
+"""The picked token, and the patches that it attends to. Viridis has neither of the two colours."""
 PATCH_COLOR: RGB = (255, 60, 255)
-"""The picked patch, and the tokens that it speaks to."""
+"""The picked patch, and the tokens that attend to it."""
 
 HISTORY_COLUMNS = 400
 HISTORY_ROWS = 192
@@ -40,7 +40,7 @@ AGE_BLOCK = 256
 
 
 def robust_scale(values: Floats) -> Scale:
-    """Give percentiles 2 and 98 of the finite values; (0, 1) where there are none."""
+    """Return percentiles 2 and 98 of the finite values; (0, 1) where there are none."""
     finite = values[np.isfinite(values)].astype(np.float64)
     if not len(finite):
         return 0.0, 1.0
@@ -49,7 +49,7 @@ def robust_scale(values: Floats) -> Scale:
 
 
 def scale_numbers(scale: Scale) -> tuple[str, str]:
-    """Write both ends with as few digits, three at least, as it takes to tell them apart."""
+    """Format both ends with three digits, or as many more as distinguish them."""
     low, high = scale
     for digits in range(3, 7):
         texts = f"{low:.{digits}g}", f"{high:.{digits}g}"
@@ -67,7 +67,7 @@ def on_grid(values: Floats, columns: int) -> Floats:
 
 
 def color_map(values: Floats, scale: Scale) -> Picture:
-    """Give the colour of every value (...,) on the scale; (..., 3) RGB."""
+    """Return the colour of every value (...,) on the scale; (..., 3) RGB."""
     low, high = scale
     flat = values.reshape(-1).astype(np.float64)
     known = np.isfinite(flat)
@@ -78,7 +78,7 @@ def color_map(values: Floats, scale: Scale) -> Picture:
 
 
 def enlarge(values: NDArray, rows: int, columns: int) -> NDArray:
-    """Repeat (or leave out) the cells of (r, c, ...) so that they fill (rows, columns, ...)."""
+    """Repeat or skip the cells of (r, c, ...) so that they fill (rows, columns, ...)."""
     r, c = values.shape[:2]
     return values[np.arange(rows) * r // rows][:, np.arange(columns) * c // columns]
 
@@ -86,7 +86,7 @@ def enlarge(values: NDArray, rows: int, columns: int) -> NDArray:
 def outline(
     image: Picture, cells: Iterable[int], rows: int, columns: int, color: RGB, thick: int = 2
 ) -> None:
-    """Draw a frame inside each of the cells, counted row by row, of a grid over the picture."""
+    """Frame the given cells, counted row by row, of a grid over the image."""
     height, width = image.shape[:2]
     for cell in cells:
         row, column = divmod(int(cell), columns)
@@ -100,7 +100,7 @@ def outline(
 
 
 def with_color_bar(image: Picture, scale: Scale, unit: str) -> Picture:
-    """Put the colours below the picture, with the number at either end and the unit between."""
+    """Add a colour bar below the image, with the number at either end and the unit between."""
     width = image.shape[1]
     height = GAP_PX + BAR_PX + GAP_PX // 2 + TEXT_PX + GAP_PX
     legend = Image.new("RGB", (width, height), BACKGROUND)
@@ -116,7 +116,7 @@ def with_color_bar(image: Picture, scale: Scale, unit: str) -> Picture:
 
 
 def beside_color_bar(image: Picture, scale: Scale, unit: str) -> Picture:
-    """Put the colours to the right of a narrow picture, the largest number at the top."""
+    """Add a colour bar to the right of a narrow image, the largest number at the top."""
     height, width = image.shape[:2]
     legend = Image.new("RGB", (WIDTH_PX - width, height), BACKGROUND)
     ramp = apply_color_map(np.linspace(1.0, 0.0, height), VIRIDIS)
@@ -132,7 +132,7 @@ def beside_color_bar(image: Picture, scale: Scale, unit: str) -> Picture:
 
 
 def png(image: Picture) -> bytes:
-    """Encode a picture."""
+    """Encode an image as PNG."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
@@ -143,7 +143,7 @@ def state_picture(
 ) -> Picture:
     """Draw the tokens' values (state,) on their grid, with their scale.
 
-    `token` is framed in its colour, and those in `lit` in that of the patch they belong to.
+    `token` is framed in its colour, and those in `lit` in the colour of the picked patch.
     """
     grid = on_grid(values, columns)
     rows, scale = len(grid), robust_scale(values)
@@ -155,7 +155,7 @@ def state_picture(
 
 
 def picture_height(aspect: float) -> int:
-    """How high an input picture of this width over height is drawn, without its scale, in px."""
+    """Return the height in px of a drawn input image of this aspect, without its colour bar."""
     return round(WIDTH_PX / aspect)
 
 
@@ -169,7 +169,7 @@ def overlay_image(
     top: Sequence[int] = (),
     picked: int | None = None,
 ) -> Picture:
-    """Lay a map over the input picture; None lays nothing.
+    """Blend a map over the input image, where there is one.
 
     `patches` are the rows and columns of the patch grid, on which the cells in `top` are framed in
     the token's colour and `picked` in its own.
@@ -180,7 +180,7 @@ def overlay_image(
     scale = (0.0, 1.0)
     if values is not None:
         scale = robust_scale(values)
-        # A cell without a value shows the picture as it is.
+        # A cell without a value shows the image as it is.
         share = np.where(np.isfinite(values), opacity, 0.0)
         colors = enlarge(color_map(values, scale), height, WIDTH_PX)
         share = enlarge(share, height, WIDTH_PX)[..., None]
@@ -191,10 +191,9 @@ def overlay_image(
 
 
 class GainHistory:
-    """The gains of all frames so far, and the least and largest in equal stretches of frames.
+    """Gains of all frames so far, and the least and largest in equal stretches of frames.
 
-    Each frame costs as much as the one before: stretches become twice as long where there would
-    be too many.
+    Adding a frame takes constant time: stretches double in length where there are too many.
     """
 
     def __init__(self, columns: int = HISTORY_COLUMNS) -> None:
@@ -205,12 +204,12 @@ class GainHistory:
         self._low = self._high = np.zeros((0, 0), np.float32)
         self._sum = np.zeros(0)
         self.count = 0
-        """How many frames were added."""
+        """Number of added frames."""
         self.stretch = 1
-        """How many frames share a column."""
+        """Number of frames that share a column."""
 
     def add(self, gain: NDArray[np.float16]) -> None:
-        """Take the next frame's gains (state,)."""
+        """Add the next frame's gains (state,)."""
         if self.count == 0:
             self._table = np.zeros((64, len(gain)), np.float16)
             self._low = np.zeros((self._limit, len(gain)), np.float32)
@@ -233,25 +232,25 @@ class GainHistory:
 
     @property
     def rows(self) -> NDArray[np.float16]:
-        """The gains (frame, state) of all frames."""
+        """Gains (frame, state) of all frames."""
         return self._table[: self.count]
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """The mean gain of each token (state,) over all frames."""
+        """Mean gain of each token (state,) over all frames."""
         return self._sum / max(self.count, 1)
 
     def decimated(self) -> Floats:
-        """Give (state, columns): of each stretch, what lies farthest from the token's mean."""
+        """Return (state, columns): of each stretch, the gain farthest from the token's mean."""
         columns = -(-self.count // self.stretch)
         low, high, mean = self._low[:columns], self._high[:columns], self.mean
         return np.where(high - mean >= mean - low, high, low).T
 
 
 def frames_since_above(rows: NDArray[np.float16], threshold: float) -> NDArray[np.float64]:
-    """Count for each token the frames since its gain (frame, state) was last above the threshold.
+    """Count per token the frames since its gain (frame, state) was last above the threshold.
 
-    0 where it is so in the last frame; the number of frames where it never was.
+    0 where it is above in the last frame; the number of frames where it never was.
     """
     count, state = rows.shape
     age = np.full(state, float(count))
