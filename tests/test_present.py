@@ -28,8 +28,8 @@ from ttt3r_viewer.viewer.cameras.guided_cameras import (
     tour_view,
     was_put,
 )
-from ttt3r_viewer.viewer.cameras.screenshot import LONGEST_SIDE, on_background, picture_size
-from ttt3r_viewer.viewer.cameras.throttle import LONGEST_ALONE_SEC, TURN_SEC, CameraThrottle
+from ttt3r_viewer.viewer.cameras.screenshot import LONGEST_SIDE, image_size, on_background
+from ttt3r_viewer.viewer.cameras.throttle import LONGEST_PAUSE_SEC, TURN_SEC, CameraThrottle
 from ttt3r_viewer.viewer.cameras.tour_recorder import NOT_KEPT, TourRecorder
 from ttt3r_viewer.viewer.panels.captions import LaneCaption, captions_html, keys_html
 from ttt3r_viewer.viewer.presentation import REPLAY_SEC, Clock, ShowSettings
@@ -106,10 +106,10 @@ def test_only_a_place_that_was_sent_counts_as_sent():
 def answered(
     turns: CameraThrottle, image_sec: float, start_sec: float, seconds: float
 ) -> list[bool]:
-    """Ask every 0.04 s whose turn it is, while a browser answers after each picture it draws."""
+    """Ask every 0.04 s whether it pauses, while a browser answers after each image it draws."""
     whose, drawn_sec = [], start_sec
     for now_sec in np.arange(start_sec, start_sec + seconds, 0.04):
-        whose.append(turns.left_alone(now_sec))
+        whose.append(turns.pauses(now_sec))
         if not whose[-1] and now_sec - drawn_sec >= image_sec:
             drawn_sec = now_sec
             turns.answer(now_sec)
@@ -127,7 +127,7 @@ def test_a_slow_browser_has_turns_in_which_it_draws_what_its_person_did(image_se
     persons = [seconds for who, seconds in runs[:-1] if who]
     programs = [seconds for who, seconds in runs[:-1] if not who]
     assert len(persons) >= 2
-    # One picture may still show a view that was sent before; a whole one after it shows none.
+    # One image may still show a view that was sent before; a whole one after it shows none.
     assert min(persons) > 2 * image_sec
     assert min(programs) >= TURN_SEC - 0.04
 
@@ -139,10 +139,10 @@ def test_a_browser_that_never_answers_is_guided_all_the_same():
 def test_a_tab_that_was_hidden_is_soon_guided_again():
     turns = CameraThrottle(TURN_SEC)
     turns.answer(0.5)
-    assert not turns.left_alone(100.0)
+    assert not turns.pauses(100.0)
     turns.answer(100.0)
-    assert turns.left_alone(100.04)
-    assert not any(answered(turns, 0.02, 100.08 + LONGEST_ALONE_SEC, 10.0))
+    assert turns.pauses(100.04)
+    assert not any(answered(turns, 0.02, 100.08 + LONGEST_PAUSE_SEC, 10.0))
 
 
 def test_a_clock_stands_while_it_is_stopped():
@@ -237,8 +237,8 @@ def test_the_captions_name_lanes_and_errors_and_hold_no_markup_of_others():
 
 
 def test_a_image_is_twice_the_canvas_unless_that_is_too_large():
-    assert picture_size(800, 600) == (1600, 1200)
-    width, height = picture_size(6000, 3000)
+    assert image_size(800, 600) == (1600, 1200)
+    width, height = image_size(6000, 3000)
     assert (width, height) == (LONGEST_SIDE, LONGEST_SIDE // 2)
     clear = np.zeros((1, 2, 4), np.uint8)
     clear[0, 1] = (200, 100, 0, 255)

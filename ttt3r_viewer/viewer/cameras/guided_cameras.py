@@ -266,7 +266,7 @@ class GuidedCameras:
                 start, now_sec, CameraThrottle(now_sec + TURN_SEC)
             )
             self._sent.append(start.position)
-        if one.taken or one.turns.left_alone(now_sec):
+        if one.taken or one.turns.pauses(now_sec):
             return
         view = approached(one.start, goal, now_sec - one.since_sec)
         self._sent.append(view.position)

@@ -1,4 +1,4 @@
-"""Pictures of what one browser shows, twice as large, taken by that browser and sent to it."""
+"""Screenshots of one browser, twice as large, rendered by that browser and sent to it."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from PIL import Image
 
 SCALE = 2
 LONGEST_SIDE = 8192
-"""What every browser's graphics can draw at once."""
+"""Limit that every browser's graphics can render."""
 WAIT_SEC = 60.0
-"""A browser without a GPU takes seconds; one that answers not at all is given up."""
+"""Time limit of a browser's answer; one without a GPU takes seconds."""
 BACKGROUND = (20, 20, 20)
-"""What the page shows where there is nothing."""
+"""Colour of the page where nothing is drawn."""
 
 log = logging.getLogger(__name__)
 
 
-def picture_size(width: int, height: int) -> tuple[int, int]:
-    """Give twice the size of a canvas, or as much as its browser can draw."""
+def image_size(width: int, height: int) -> tuple[int, int]:
+    """Return twice the size of a canvas, or as much as its browser can render."""
     factor = min(SCALE, LONGEST_SIDE / max(width, height))
     return max(round(width * factor), 1), max(round(height * factor), 1)
 
 
 def on_background(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay a picture (height, width, 4) RGBA on the page's background; gives (height, width, 3)."""
+    """Blend an image (height, width, 4) RGBA with the background; gives (height, width, 3)."""
     share = image[..., 3:].astype(np.float32) / 255
     laid = share * image[..., :3] + (1 - share) * np.array(BACKGROUND, np.float32)
     return laid.round().astype(np.uint8)
 
 
 class Screenshots:
-    """Takes one picture at a time, each in a thread of its own: a browser may take long."""
+    """Takes one screenshot at a time, each in its own thread: a browser may take long."""
 
     def __init__(self) -> None:
         self._busy = threading.Lock()
-        """Held while a picture is taken."""
+        """Held while a screenshot is taken."""
 
     def take(self, client: viser.ClientHandle, name: str) -> None:
-        """Let a browser draw what it shows, and send it the PNG as `name`; returns at once."""
+        """Render what a browser shows and send it the PNG as `name`; returns at once."""
         if not self._busy.acquire(blocking=False):
             client.add_notification(
                 "Screenshot", "Another one is being taken: try again in a moment.", color="yellow"
@@ -55,13 +55,13 @@ class Screenshots:
 
     def _take(self, client: viser.ClientHandle, name: str) -> None:
         try:
-            width, height = picture_size(client.camera.image_width, client.camera.image_height)
+            width, height = image_size(client.camera.image_width, client.camera.image_height)
             image = client.get_render(height, width, transport_format="png", timeout=WAIT_SEC)
             file = io.BytesIO()
             Image.fromarray(on_background(image)).save(file, "png")
             client.send_file_download(name, file.getvalue(), save_immediately=True)
         except (RuntimeError, TimeoutError, ValueError, MemoryError) as error:
-            # A browser that was closed meanwhile is told nothing, and that is right.
+            # The notification does not reach a browser that was closed meanwhile.
             log.warning("no screenshot: %s", error)
             client.add_notification("No screenshot", str(error), color="red")
         finally:

@@ -1,4 +1,4 @@
-"""The tour of a page: recorded view by view, and kept in the session's folder where it has one."""
+"""The page's tour: recorded view by view, and kept in the recording's folder where there is one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ NOT_KEPT = "Kept only until the program ends: name a folder with --output to kee
 
 
 class TourRecorder:
-    """The keyframes, saved whole after every change. Callbacks, all on one loop, change it."""
+    """The keyframes, saved after every change; only callbacks, all on one loop, change it."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Read what the session's `folder` holds; None where there is no session.
+        """Read the tour in the recording's `folder`; None where there is none.
 
-        A file that cannot be read is left as it is: the note says why, and what is recorded then
-        is not saved.
+        A file that cannot be read is left as it is: the note says why, and nothing is saved.
         """
         self._path = None if folder is None else folder / TOUR_FILE
         self.tour: Tour | None = None
@@ -38,19 +37,19 @@ class TourRecorder:
         return () if self.tour is None else self.tour.keyframes
 
     def add(self, keyframe: Keyframe) -> None:
-        """Take another view as the last one."""
+        """Append a view."""
         self._keep((*self.keyframes, keyframe))
 
     def remove_last(self) -> None:
-        """Forget the last view; harmless where there is none."""
+        """Remove the last view, where there is one."""
         self._keep(self.keyframes[:-1])
 
     def clear(self) -> None:
-        """Forget all views, and the file."""
+        """Remove all views, and the file."""
         self._keep(())
 
     def pace(self, seconds: float) -> None:
-        """Take so long, more than 0, from each view to the next."""
+        """Set the time from each view to the next, more than 0."""
         self._keep(tuple(replace(one, seconds=seconds) for one in self.keyframes))
 
     def _keep(self, keyframes: tuple[Keyframe, ...]) -> None:
