@@ -20,7 +20,7 @@ from ttt3r_viewer.export.film.encode import shown_at
 from ttt3r_viewer.export.film.film import Film, size_from_text
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.registry import export_session
+from ttt3r_viewer.export.registry import export_recording
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.tour import Keyframe, Tour, write_tour
@@ -44,8 +44,8 @@ def footage(source) -> Footage:
 
 
 def test_an_mp4_plays_everywhere(tmp_path, source):
-    done = export_session(source, "mp4", tmp_path / "a.mp4", silent, film=SMALL)
-    assert (done.count, done.unit) == (15, "pictures")
+    done = export_recording(source, "mp4", tmp_path / "a.mp4", silent, film=SMALL)
+    assert (done.count, done.unit) == (15, "images")
     with av.open(str(tmp_path / "a.mp4")) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"
@@ -60,7 +60,7 @@ def test_an_mp4_plays_everywhere(tmp_path, source):
 
 
 def test_a_gif_has_its_images_its_colours_and_goes_on(tmp_path, source):
-    export_session(source, "gif", tmp_path / "a.gif", silent, film=SMALL)
+    export_recording(source, "gif", tmp_path / "a.gif", silent, film=SMALL)
     with Image.open(tmp_path / "a.gif") as gif:
         assert isinstance(gif, GifImageFile)
         assert gif.n_frames == 15
@@ -68,11 +68,11 @@ def test_a_gif_has_its_images_its_colours_and_goes_on(tmp_path, source):
         assert gif.info["duration"] == 100
         gif.seek(14)
         last = np.asarray(gif.convert("RGB")).astype(int)
-    export_session(source, "mp4", tmp_path / "a.mp4", silent, film=SMALL)
+    export_recording(source, "mp4", tmp_path / "a.mp4", silent, film=SMALL)
     same = iio.imread(tmp_path / "a.mp4", plugin="pyav")[-1].astype(int)
     assert np.abs(last - same).mean() < 16
     with pytest.raises(SettingsError, match="--fps 60: a GIF shows at most 50; take fewer"):
-        export_session(source, "gif", tmp_path / "b.gif", silent, film=Film(fps=60))
+        export_recording(source, "gif", tmp_path / "b.gif", silent, film=Film(fps=60))
     assert not (tmp_path / "b.gif").exists()
 
 
@@ -103,17 +103,17 @@ def test_a_film_follows_the_tour_of_the_session(tmp_path):
     source = Source(Recording.open(folder))
     film = Film("keyframes", 64, 48, 10)
     with pytest.raises(SettingsError, match=r"--path keyframes: .*s holds no tour.json; save one"):
-        export_session(source, "mp4", tmp_path / "a.mp4", silent, film=film)
+        export_recording(source, "mp4", tmp_path / "a.mp4", silent, film=film)
     views = (look_at([0, 0, -1], [0, 0, 4]), look_at([1, 0, -1], [0, 0, 4]))
     tour = Tour(tuple(Keyframe(pose, 1.0, 0.8) for pose in views))
     write_tour(folder / "tour.json", tour)
     for path in (folder, folder / "archive"):
         source = Source(Recording.open(path))
-        done = export_session(source, "mp4", tmp_path / f"{path.name}.mp4", silent, film=film)
+        done = export_recording(source, "mp4", tmp_path / f"{path.name}.mp4", silent, film=film)
         assert done.count == 8
     write_tour(tmp_path / "other.json", Tour(tour.keyframes[:1]))
     other = Film("keyframes", 64, 48, 10, 0.5, tour=tmp_path / "other.json")
-    still = export_session(source, "gif", tmp_path / "a.gif", silent, film=other)
+    still = export_recording(source, "gif", tmp_path / "a.gif", silent, film=other)
     assert still.count == 5
 
 
@@ -127,7 +127,7 @@ def read_recording(content: bytes) -> tuple[dict, list[bytes]]:
 
 
 def test_a_recording_grows_step_by_step(tmp_path, source):
-    done = export_session(source, "viser", tmp_path / "a.viser", silent, film=Film(seconds=8))
+    done = export_recording(source, "viser", tmp_path / "a.viser", silent, film=Film(seconds=8))
     assert (done.count, done.unit) == (FRAMES * 64 * 48, "points")
     document, _ = read_recording((tmp_path / "a.viser").read_bytes())
     assert document["durationSeconds"] == pytest.approx(10)
@@ -149,7 +149,7 @@ def test_a_recording_has_few_nodes_however_many_frames(tmp_path, source, monkeyp
     from ttt3r_viewer.export.film import viser_recording as recording
 
     monkeypatch.setattr(recording, "MOST_STEPS", 3)
-    export_session(source, "viser", tmp_path / "a.viser", silent, Thinning(max_points=100))
+    export_recording(source, "viser", tmp_path / "a.viser", silent, Thinning(max_points=100))
     document, _ = read_recording((tmp_path / "a.viser").read_bytes())
     kinds = [message["type"] for _, message in document["messages"]]
     assert kinds.count("PointCloudMessage") == 3
@@ -158,7 +158,7 @@ def test_a_recording_has_few_nodes_however_many_frames(tmp_path, source, monkeyp
 
 def test_a_page_asks_for_nothing_from_elsewhere(tmp_path, source):
     few = Thinning(max_points=100)
-    export_session(source, "html", tmp_path / "a.html", silent, few)
+    export_recording(source, "html", tmp_path / "a.html", silent, few)
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert "__VISER_EMBED_DATA__" in page
     assert 'src="http' not in page
@@ -170,11 +170,11 @@ def test_a_page_asks_for_nothing_from_elsewhere(tmp_path, source):
     [
         (["--path", "spiral"], "--path spiral: take one of orbit, follow, keyframes"),
         (["--size", "large"], "--size large: wanted width and height in pixels, such as 1280x720"),
-        (["--size", "641x360"], "--size 641x360: films want even numbers; take 640x360"),
+        (["--size", "641x360"], "--size 641x360: films need even numbers; take 640x360"),
         (["--size", "8x8"], "--size 8x8: take 16 to 8192 pixels"),
         (["--fps", "0"], "--fps 0: take 1 to 120"),
         (["--seconds", "-1"], "--seconds -1: take more than 0"),
-        (["--seconds", "90000"], "more than 100,000 pictures"),
+        (["--seconds", "90000"], "more than 100,000 images"),
         (["--point-size", "99"], "--point-size 99: take 1 to 32 pixels"),
         (["--tour", "t.json"], "--tour t.json: only --path keyframes follows it"),
     ],
@@ -189,16 +189,16 @@ def test_wrong_words_are_one_line(session, words, said, capsys):
 
 def test_what_means_nothing_to_a_format_is_refused(tmp_path, source):
     with pytest.raises(SettingsError, match="--size means nothing to html, only to mp4, gif:"):
-        export_session(source, "html", tmp_path / "a", silent, film=Film(width=640))
+        export_recording(source, "html", tmp_path / "a", silent, film=Film(width=640))
     with pytest.raises(SettingsError, match="--seconds means nothing to ply, only to viser, html"):
-        export_session(source, "ply", tmp_path / "a", silent, film=Film(seconds=3))
+        export_recording(source, "ply", tmp_path / "a", silent, film=Film(seconds=3))
 
 
 def test_the_command_films(tmp_path, session, capsys):
     out = tmp_path / "film.mp4"
     words = ["--size", "64x48", "--fps", "5", "--seconds", "1", "--path", "follow", "--no-growth"]
     assert main(["export", str(session), "--to", "mp4", "--output", str(out), *words]) == 0
-    assert "wrote 5 pictures" in capsys.readouterr().out
+    assert "wrote 5 images" in capsys.readouterr().out
     assert len(iio.imread(out, plugin="pyav")) == 5
 
 

@@ -15,7 +15,7 @@ from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.conventions import pose_from_colmap
 from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.registry import FORMATS, default_target, export_session
+from ttt3r_viewer.export.registry import FORMATS, default_target, export_recording
 from ttt3r_viewer.export.thinning import Thinning, chosen_points
 from ttt3r_viewer.geometry import pose_from_vector, transform_points
 from ttt3r_viewer.recording.reader import Recording
@@ -74,7 +74,7 @@ def world_points(source: Source) -> np.ndarray:
 
 
 def test_ply_in_trimesh(tmp_path, source):
-    done = export_session(source, "ply", tmp_path / "a.ply", silent)
+    done = export_recording(source, "ply", tmp_path / "a.ply", silent)
     assert (done.count, done.unit) == (FRAMES * 64 * 48, "points")
     assert done.bytes_written == (tmp_path / "a.ply").stat().st_size
     loaded = trimesh.load(tmp_path / "a.ply")
@@ -91,7 +91,7 @@ def test_ply_in_trimesh(tmp_path, source):
 
 def test_ply_in_meshio(tmp_path, source):
     meshio = pytest.importorskip("meshio")
-    export_session(source, "ply", tmp_path / "a.ply", silent)
+    export_recording(source, "ply", tmp_path / "a.ply", silent)
     loaded = meshio.read(tmp_path / "a.ply")
     assert np.allclose(loaded.points, world_points(source), atol=1e-5)
     assert set(loaded.point_data) == {"red", "green", "blue", "confidence", "frame"}
@@ -102,7 +102,7 @@ def test_ply_takes_no_more_memory_for_more_frames(tmp_path):
     def peak(frames: int) -> int:
         archive = Recording.open(make_session(tmp_path / str(frames), frames, 160, 120))
         tracemalloc.start()
-        export_session(Source(archive), "ply", tmp_path / f"{frames}.ply", silent)
+        export_recording(Source(archive), "ply", tmp_path / f"{frames}.ply", silent)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
@@ -116,7 +116,7 @@ def test_ply_takes_no_more_memory_for_more_frames(tmp_path):
 @pytest.mark.parametrize("kind", ["bin", "txt"])
 def test_colmap_in_pycolmap(tmp_path, source, kind):
     pycolmap = pytest.importorskip("pycolmap")
-    export_session(source, "colmap", tmp_path / "c", silent)
+    export_recording(source, "colmap", tmp_path / "c", silent)
     other = {"bin": "txt", "txt": "bin"}[kind]
     for name in ("cameras", "images", "points3D"):
         (tmp_path / "c" / "sparse" / "0" / f"{name}.{other}").unlink()
@@ -143,7 +143,7 @@ def test_colmap_in_pycolmap(tmp_path, source, kind):
 
 
 def test_colmap_text_read_by_hand(tmp_path, source):
-    export_session(source, "colmap", tmp_path / "c", silent, Thinning(max_points=301))
+    export_recording(source, "colmap", tmp_path / "c", silent, Thinning(max_points=301))
     folder = tmp_path / "c" / "sparse" / "0"
     lines = {
         name: [
@@ -176,7 +176,7 @@ def test_colmap_text_read_by_hand(tmp_path, source):
 
 
 def test_nerf_field_by_field(tmp_path, source):
-    done = export_session(source, "nerf", tmp_path / "n", silent)
+    done = export_recording(source, "nerf", tmp_path / "n", silent)
     assert (done.count, done.unit) == (FRAMES, "frames")
     document = json.loads((tmp_path / "n" / "transforms.json").read_text())
     frames = document.pop("frames")
@@ -208,8 +208,8 @@ def test_nerf_field_by_field(tmp_path, source):
 
 
 def test_trajectories_keep_poses_and_times(tmp_path, source):
-    export_session(source, "tum", tmp_path / "t.txt", silent)
-    export_session(source, "kitti", tmp_path / "k", silent)
+    export_recording(source, "tum", tmp_path / "t.txt", silent)
+    export_recording(source, "kitti", tmp_path / "k", silent)
     tum, kitti = np.loadtxt(tmp_path / "t.txt"), np.loadtxt(tmp_path / "k" / "poses.txt")
     times = np.loadtxt(tmp_path / "k" / "times.txt")
     for row, matrix, time, one in zip(tum, kitti, times, source.cameras(), strict=True):
@@ -221,14 +221,14 @@ def test_trajectories_keep_poses_and_times(tmp_path, source):
 
 
 def test_intrinsics_of_every_frame(tmp_path, source):
-    export_session(source, "intrinsics", tmp_path / "i.json", silent)
+    export_recording(source, "intrinsics", tmp_path / "i.json", silent)
     document = json.loads((tmp_path / "i.json").read_text())
     assert document["median_focal_px"] == pytest.approx(51.2)
     assert [one["name"] for one in document["frames"]] == [one.name for one in source.cameras()]
 
 
 def test_maps_have_the_published_names_and_shapes(tmp_path, source):
-    export_session(source, "depth", tmp_path / "d", silent)
+    export_recording(source, "depth", tmp_path / "d", silent)
     names = sorted(path.relative_to(tmp_path / "d").as_posix() for path in tmp_path.rglob("*.*"))
     kinds = ("camera/{}.npz", "color/{}.png", "conf/{}.npy", "depth/{}.npy", "depth/{}.png")
     assert names == sorted(kind.format(f"{k:06d}") for kind in kinds for k in range(FRAMES))
@@ -266,7 +266,7 @@ def test_thinning(tmp_path, source):
     again = [one.pixels for one in chosen_points(source, Thinning(max_points=103), silent)]
     assert all(map(np.array_equal, thinned, again))
     with pytest.raises(SettingsError, match=r"tum has no points to be thinned; ply, glb"):
-        export_session(source, "tum", tmp_path / "t", silent, Thinning(pixel_stride=2))
+        export_recording(source, "tum", tmp_path / "t", silent, Thinning(pixel_stride=2))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -278,7 +278,7 @@ def test_another_lane_every_second_frame(tmp_path, session, name):
     target = default_target(session, source, name)
     assert target == session / "export" / "drifting-0.8" / FORMATS[name].target
     heard: list[tuple[int, int]] = []
-    done = export_session(
+    done = export_recording(
         *(source, name, tmp_path / "x", lambda *one: heard.append(one)), film=small_film(name)
     )
     assert done.count in (2, 2 * 64 * 48, 5)

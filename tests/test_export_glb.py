@@ -13,7 +13,7 @@ from tests.made_up_run import room_result
 from tests.test_export_formats import FRAMES, make_session, silent, world_points
 from ttt3r_viewer.export.conventions import linear_from_srgb
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.registry import export_session
+from ttt3r_viewer.export.registry import export_recording
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.writer import RecordingWriter
@@ -101,14 +101,14 @@ def check_gltf(document: dict, body: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["glb", "glb-mesh"])
 def test_glb_is_strictly_gltf(tmp_path, source, name):
-    export_session(source, name, tmp_path / "a.glb", silent)
+    export_recording(source, name, tmp_path / "a.glb", silent)
     document, body = gltf_of(tmp_path / "a.glb")
     check_gltf(document, body)
     assert len(document["cameras"]) == FRAMES
 
 
 def test_glb_in_trimesh(tmp_path, source):
-    export_session(source, "glb", tmp_path / "a.glb", silent)
+    export_recording(source, "glb", tmp_path / "a.glb", silent)
     scene = trimesh.load_scene(tmp_path / "a.glb")
     turn = np.diag([1.0, -1.0, -1.0, 1.0])
     points = scene.geometry["points"]
@@ -130,7 +130,7 @@ def test_glb_in_trimesh(tmp_path, source):
 
 
 def test_glb_mesh_covers_the_walls_and_no_gaps(tmp_path, source):
-    export_session(source, "glb-mesh", tmp_path / "a.glb", silent)
+    export_recording(source, "glb-mesh", tmp_path / "a.glb", silent)
     mesh = trimesh.load_scene(tmp_path / "a.glb").geometry["mesh"]
     assert isinstance(mesh, trimesh.Trimesh)
     possible = FRAMES * 2 * 63 * 47
@@ -145,7 +145,7 @@ def test_glb_mesh_covers_the_walls_and_no_gaps(tmp_path, source):
     writer.begin(Status())
     writer.add([replace(step, points_camera=points)])
     writer.close()
-    export_session(
+    export_recording(
         Source(Recording.open(tmp_path / "step")), "glb-mesh", tmp_path / "b.glb", silent
     )
     torn = trimesh.load_scene(tmp_path / "b.glb").geometry["mesh"]
@@ -156,5 +156,7 @@ def test_glb_mesh_covers_the_walls_and_no_gaps(tmp_path, source):
 
 
 def test_glb_mesh_takes_fewer_pixels_where_there_are_too_many(tmp_path, source):
-    few = export_session(source, "glb-mesh", tmp_path / "a.glb", silent, Thinning(max_points=1000))
+    few = export_recording(
+        source, "glb-mesh", tmp_path / "a.glb", silent, Thinning(max_points=1000)
+    )
     assert 500 < few.count <= 1000

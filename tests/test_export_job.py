@@ -53,7 +53,7 @@ class Held:
 
     def __init__(self, exporter: Exporter) -> None:
         self.reached, self.go_on = threading.Event(), threading.Event()
-        on_progress = exporter._tell
+        on_progress = exporter._on_progress
 
         def held(done: int, total: int) -> None:
             if done == 2:
@@ -61,7 +61,7 @@ class Held:
                 assert self.go_on.wait(10)
             on_progress(done, total)
 
-        exporter._tell = held
+        exporter._on_progress = held
 
 
 def test_an_export_lies_in_the_session_and_is_sent(exporter, folder):
@@ -117,7 +117,7 @@ def test_what_goes_wrong_is_said_and_the_next_one_goes(exporter, folder):
     assert state.phase == "failed"
     assert "name another place" in state.message
     exporter.start(Request("tum", lane=5))
-    assert "--lane 6: this session has 2" in ended(exporter).message
+    assert "--lane 6: this recording has 2" in ended(exporter).message
     (folder / "export").unlink()
     exporter.start(Request("tum"))
     assert ended(exporter).phase == "done"
@@ -144,7 +144,7 @@ def test_a_run_that_goes_on_gives_what_is_there_and_a_restart_ends_an_export(tmp
     writer = new_writer(tmp_path / "run")
     exporter = Exporter(lambda: writer.archive, None)
     exporter.start(Request("tum"))
-    assert "no frame has been archived yet" in ended(exporter).message
+    assert "no frame has been recorded yet" in ended(exporter).message
     writer.begin(STATUS)
     for sequence in range(3):
         writer.add([room_result(sequence, 32, 24)])

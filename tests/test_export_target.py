@@ -16,7 +16,7 @@ from tests.test_export_formats import FRAMES, make_session, silent, small_film
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import OutputError, RecordingError, SettingsError
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.registry import FORMATS, export_session
+from ttt3r_viewer.export.registry import FORMATS, export_recording
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.recording.reader import Recording, frame_file
 from ttt3r_viewer.system import files as target
@@ -44,25 +44,25 @@ def test_an_export_that_is_cut_off_leaves_nothing(tmp_path, source, name, what):
 
     kind = KeyboardInterrupt if isinstance(what, KeyboardInterrupt) else OutputError
     with pytest.raises(kind):
-        export_session(source, name, path, cut_off, film=small_film(name))
+        export_recording(source, name, path, cut_off, film=small_film(name))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["ply", "colmap"])
 def test_what_was_there_stays_until_the_new_one_is_whole(tmp_path, source, name):
     path = tmp_path / "out"
-    first = export_session(source, name, path, silent)
+    first = export_recording(source, name, path, silent)
 
     def cut_off(done: int, _total: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(OutputError, match="out exists: give another name with --output, or --over"):
-        export_session(source, name, path, silent)
+        export_recording(source, name, path, silent)
     with pytest.raises(KeyboardInterrupt):
-        export_session(source, name, path, cut_off, overwrite=True)
+        export_recording(source, name, path, cut_off, overwrite=True)
     assert target_bytes(path) == first.bytes_written
-    fewer = export_session(source, name, path, silent, Thinning(4), overwrite=True)
+    fewer = export_recording(source, name, path, silent, Thinning(4), overwrite=True)
     assert target_bytes(path) == fewer.bytes_written < first.bytes_written
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
 
@@ -74,18 +74,18 @@ def target_bytes(path: Path) -> int:
 
 def test_overwrite_takes_nothing_away_that_is_not_an_exports(tmp_path, source):
     path = tmp_path / "out"
-    export_session(source, "colmap", path, silent)
+    export_recording(source, "colmap", path, silent)
     (path / "sparse" / "0" / "splats.ckpt").write_text("a day's training")
     with pytest.raises(OutputError, match=r"holds sparse/0/splats.ckpt, which no export wrote"):
-        export_session(source, "colmap", path, silent, overwrite=True)
+        export_recording(source, "colmap", path, silent, overwrite=True)
     assert (path / "sparse" / "0" / "splats.ckpt").exists()
     with pytest.raises(OutputError, match="out is a folder, and this format is a file"):
-        export_session(source, "ply", path, silent, overwrite=True)
+        export_recording(source, "ply", path, silent, overwrite=True)
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="file is a file, and this format is a folder"):
-        export_session(source, "colmap", tmp_path / "file", silent, overwrite=True)
+        export_recording(source, "colmap", tmp_path / "file", silent, overwrite=True)
     with pytest.raises(OutputError, match="name another place with --output"):
-        export_session(source, "ply", tmp_path / "file" / "a.ply", silent)
+        export_recording(source, "ply", tmp_path / "file" / "a.ply", silent)
 
 
 def test_odd_names_for_a_place(tmp_path, source, monkeypatch):
@@ -93,11 +93,11 @@ def test_odd_names_for_a_place(tmp_path, source, monkeypatch):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     monkeypatch.chdir(tmp_path / "real" / "below")
     with pytest.raises(OutputError, match="is a folder, and this format is a file"):
-        export_session(source, "tum", Path(), silent)
+        export_recording(source, "tum", Path(), silent)
     with pytest.raises(OutputError, match="real exists: give another name"):
-        export_session(source, "kitti", Path(".."), silent)
+        export_recording(source, "kitti", Path(".."), silent)
     (tmp_path / "real" / "below").rmdir()
-    export_session(source, "kitti", tmp_path / "link", silent)
+    export_recording(source, "kitti", tmp_path / "link", silent)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real" / "poses.txt").exists()
 
@@ -106,29 +106,29 @@ def test_two_exports_to_one_place(tmp_path, session, source):
     def meanwhile(_done: int, _total: int) -> None:
         other = Source(Recording.open(session))
         with pytest.raises(OutputError, match=r"\.a\.ply\.part exists, so another export is"):
-            export_session(other, "ply", tmp_path / "a.ply", silent)
+            export_recording(other, "ply", tmp_path / "a.ply", silent)
 
-    done = export_session(source, "ply", tmp_path / "a.ply", meanwhile)
+    done = export_recording(source, "ply", tmp_path / "a.ply", meanwhile)
     assert done.bytes_written == (tmp_path / "a.ply").stat().st_size
 
 
 def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path, source):
     path = tmp_path / "a.ply"
     with pytest.raises(OutputError, match="exists"):
-        export_session(source, "ply", path, lambda *_: path.write_text("mine") and None)
+        export_recording(source, "ply", path, lambda *_: path.write_text("mine") and None)
     assert path.read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_room(tmp_path, source, name, monkeypatch):
     film = small_film(name)
-    whole = export_session(source, name, tmp_path / "whole", silent, film=film)
+    whole = export_recording(source, name, tmp_path / "whole", silent, film=film)
     free = whole.bytes_written - 1
     monkeypatch.setattr(
         target, "shutil", SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=free))
     )
     with pytest.raises(OutputError, match=r"GB are needed and .* GB are free there; free some"):
-        export_session(source, name, tmp_path / "out", silent, film=film)
+        export_recording(source, name, tmp_path / "out", silent, film=film)
     assert [one.name for one in tmp_path.iterdir()] == ["whole"]
 
 
@@ -136,7 +136,7 @@ def test_no_room(tmp_path, source, name, monkeypatch):
 def test_a_place_where_nothing_may_be_written(tmp_path, source):
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match=r"Permission denied; .*name another place"):
-        export_session(source, "ply", tmp_path / "a.ply", silent)
+        export_recording(source, "ply", tmp_path / "a.ply", silent)
 
 
 def test_a_damaged_frame_is_left_out_and_named(tmp_path, session):
@@ -146,7 +146,7 @@ def test_a_damaged_frame_is_left_out_and_named(tmp_path, session):
     data[data.rindex(room_result(1).image.tobytes())] ^= 1
     path.write_bytes(bytes(data))
     source = Source(Recording.open(copy))
-    done = export_session(source, "depth", tmp_path / "out", silent)
+    done = export_recording(source, "depth", tmp_path / "out", silent)
     assert done.count == FRAMES - 1
     assert "frame 1: " in done.note
     assert f"{path}: its " in done.note
@@ -156,7 +156,7 @@ def test_a_damaged_frame_is_left_out_and_named(tmp_path, session):
 
 def test_numbers_out_of_range(session):
     archive = Recording.open(session)
-    with pytest.raises(SettingsError, match=r"--lane 3: this session has 2 \(steady, rate 1, dr"):
+    with pytest.raises(SettingsError, match=r"--lane 3: this recording has 2 \(steady, rate 1, dr"):
         Source(archive, lane=2)
     with pytest.raises(SettingsError, match="--stride 0: take 1 or more"):
         Source(archive, stride=0)
@@ -197,7 +197,7 @@ def test_the_command_writes_into_the_session(tmp_path, capsys):
     [
         (["--to", "fbx"], "--to fbx: no such format; take one of ply, glb"),
         ([], "required: --to"),
-        (["--to", "ply", "--lane", "0"], "--lane 0: this session has 2"),
+        (["--to", "ply", "--lane", "0"], "--lane 0: this recording has 2"),
         (["--to", "ply", "--max-points", "-1"], "--max-points -1: take 1 or more"),
     ],
 )

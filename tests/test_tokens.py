@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from tests.made_up_run import room_result
 from ttt3r_viewer.errors import OutputError
+from ttt3r_viewer.export.results import write_results
 from ttt3r_viewer.export.tokens import (
     COLUMNS,
     gain_entropy,
     share_above,
     statistics_csv,
     tokens_npz,
-    write_statistics,
-    write_tokens,
 )
 from ttt3r_viewer.scene.store import LaneScene, SceneStore
 
@@ -38,7 +37,7 @@ def lane(count: int, state: int = 16) -> LaneScene:
 
 def test_npz_holds_every_gain_and_needs_no_pickle(tmp_path):
     path, seen = tmp_path / "tokens.npz", lane(5)
-    write_tokens(path, seen, state_columns=4)
+    path.write_bytes(tokens_npz(seen, state_columns=4))
     with np.load(path, allow_pickle=False) as tokens:
         assert tokens["gain"].dtype == np.float16
         assert np.array_equal(tokens["gain"], np.stack([frame.gain for frame in seen.frames]))
@@ -57,10 +56,10 @@ def test_a_run_without_frames_gives_files_without_rows():
     assert statistics_csv(()).decode() == ",".join(COLUMNS) + "\n"
 
 
-def test_statistics_are_those_of_the_gains(tmp_path):
-    path, seen = tmp_path / "statistics.csv", lane(4)
-    write_statistics(path, seen, threshold=0.25)
-    rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
+def test_statistics_are_those_of_the_gains():
+    seen = lane(4)
+    text = statistics_csv(seen.frames, threshold=0.25).decode("utf-8")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert tuple(rows[0]) == COLUMNS
     for row, frame in zip(rows, seen.frames, strict=True):
         gain = frame.gain.astype(np.float64)
@@ -75,7 +74,7 @@ def test_statistics_are_those_of_the_gains(tmp_path):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(OutputError, match="gone"):
-        write_tokens(tmp_path / "gone" / "tokens.npz", lane(1), 4)
+        write_results(tmp_path / "gone", SceneStore().snapshot(), {"inspect": True}, {})
 
 
 @given(GAINS)

@@ -18,7 +18,7 @@ from tests.waiting import wait_for
 from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.registry import export_session
+from ttt3r_viewer.export.registry import export_recording
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs.player import Replay
@@ -114,7 +114,7 @@ def test_a_run_without_an_archive_says_why_it_cannot(open_ui):
 def test_the_page_opens_from_disk_and_plays_the_growth(browser, tmp_path):
     source = Source(Recording.open(make_session(tmp_path / "session")))
     path = tmp_path / "growth.html"
-    export_session(source, "html", path, silent, film=Film(seconds=4))
+    export_recording(source, "html", path, silent, film=Film(seconds=4))
     page = browser.new_page(viewport={"width": 800, "height": 600})
     asked, errors = [], []
     page.on("request", lambda request: asked.append(request.url))

@@ -8,7 +8,7 @@ from pathlib import Path
 from ttt3r_viewer.commands.parser import Echo
 from ttt3r_viewer.export.film.film import Film, size_from_text
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.registry import FORMATS, default_target, export_session, format_named
+from ttt3r_viewer.export.registry import FORMATS, default_target, export_recording, format_named
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.recording.reader import Recording
 
@@ -82,7 +82,7 @@ def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
         tour=given.tour,
     )
     source = Source(Recording.open(given.session), given.lane - 1, given.stride)
-    path = given.output or default_target(source.archive.session_folder, source, given.to)
+    path = given.output or default_target(source.recording.session_folder, source, given.to)
     text = TextColumn("{task.description}", markup=False)
     with Progress(text, BarColumn(), MofNCompleteColumn(), TimeLeft()) as progress:
         task = progress.add_task(f"writing {given.to}", total=None)
@@ -90,7 +90,7 @@ def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
         def on_progress(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        done = export_session(
+        done = export_recording(
             *(source, given.to, path, on_progress, thinning, film), overwrite=given.overwrite
         )
     if done.note:

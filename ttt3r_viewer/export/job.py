@@ -17,14 +17,14 @@ from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import (
     Exported,
     default_target,
-    export_session,
+    export_recording,
     format_named,
 )
 from ttt3r_viewer.export.thinning import OnProgress, Thinning
 from ttt3r_viewer.recording.reader import Recording
 
 DOWNLOAD_BYTES = 200_000_000
-"""A browser is sent no more: the server holds it in memory, for every download."""
+"""At most so much is sent to a browser: the server holds it in memory, for every download."""
 STOP_SEC = 2.0
 TEMPORARY_PREFIX = "ttt3r-view-export-"
 
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for."""
+    """What a user asks for."""
 
     name: str
     """Of the format."""
@@ -68,7 +68,7 @@ class JobState:
 
 
 class Exporter:
-    """Exports what an archive has now; any thread may ask, one thread at a time works.
+    """Exports what a recording has now; any thread may ask, one thread at a time works.
 
     `state` is replaced as a whole and may be read at any time.
     """
@@ -76,13 +76,13 @@ class Exporter:
     _lock: threading.Lock
     """Guards `_thread` and the beginning of a job; held while a thread is started."""
 
-    def __init__(self, archive: Callable[[], Recording | None], folder: Path | None) -> None:
-        """`archive` gives the frames, or None while there are none.
+    def __init__(self, recording: Callable[[], Recording | None], folder: Path | None) -> None:
+        """`recording` gives the frames, or None while there are none.
 
         Exports lie in `folder`'s own folder for them; where it is None, as for a run that keeps
         nothing, in a temporary one, which goes with `close`.
         """
-        self._archive = archive
+        self._recording = recording
         self._folder = folder
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
@@ -154,25 +154,29 @@ class Exporter:
         self.state = after
 
     def _write(self, request: Request) -> JobState:
-        archive = self._archive()
-        if archive is None or not len(archive):
-            raise RecordingError("no frame has been archived yet: wait for the first one")
+        recording = self._recording()
+        if recording is None or not len(recording):
+            raise RecordingError("no frame has been recorded yet: wait for the first one")
         format_named(request.name)
-        source = Source(archive, request.lane, request.stride)
-        path = free_name(self._target(source, request.name))
-        done = export_session(
-            *(source, request.name, path, self._tell, request.thinning, request.film)
+        source = Source(recording, request.lane, request.stride)
+        done = export_recording(
+            source,
+            request.name,
+            free_name(self._target(source, request.name)),
+            self._on_progress,
+            thinning=request.thinning,
+            film=request.film,
         )
         return replace(self.state, phase="done", message=done.note, result=done)
 
     def _send(self, result: Exported, send: Send) -> JobState:
         if not result.path.is_dir():
-            self._tell(0, 1)
+            self._on_progress(0, 1)
             content, name = _content(result.path), result.path.name
         else:
             with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
                 packed = Path(folder) / "export.zip"
-                zip_folder(result.path, packed, self._tell)
+                zip_folder(result.path, packed, self._on_progress)
                 content, name = _content(packed), f"{result.path.name}.zip"
         send(name, content)
         return replace(self.state, phase="done", result=result)
@@ -184,18 +188,18 @@ class Exporter:
             self._temporary = tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX)
         return Path(self._temporary.name) / format_named(name).target
 
-    def _tell(self, done: int, total: int) -> None:
+    def _on_progress(self, done: int, total: int) -> None:
         if self._cancelled.is_set():
             raise _CancelledError
         self.state = replace(self.state, done=done, total=total)
 
 
 class _CancelledError(Exception):
-    """A person has cancelled the export."""
+    """A user has cancelled the export."""
 
 
 def too_large(result: Exported) -> str:
-    """Say where something lies that is too large to be sent."""
+    """Say where something lies that is too large to be downloaded."""
     return (
         f"{result.bytes_written / 1e6:,.0f} MB are too much for a download (at most "
         f"{DOWNLOAD_BYTES / 1e6:,.0f} MB): take {result.path} from the disk of the machine that "
@@ -216,15 +220,15 @@ def free_name(path: Path) -> Path:
 
 
 def zip_folder(folder: Path, packed: Path, on_progress: OnProgress) -> None:
-    """Pack a folder's files under its name; pictures are packed already, so nothing is squeezed.
+    """Pack a folder's files under its name; images are packed already, so nothing is squeezed.
 
-    Raises `OSError`, and what `tell` raises.
+    Raises `OSError`, and what `on_progress` raises.
     """
     files = sorted(one for one in folder.rglob("*") if one.is_file())
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as packed_file:
         for number, one in enumerate(files):
             on_progress(number, len(files))
-            archive.write(one, Path(folder.name) / one.relative_to(folder))
+            packed_file.write(one, Path(folder.name) / one.relative_to(folder))
     on_progress(len(files), len(files))
 
 

@@ -1,11 +1,10 @@
-"""What `run` leaves behind: poses_tum.txt, intrinsics.json, points.ply per lane, and run.json."""
+"""What `run` leaves: poses_tum.txt, intrinsics.json, points.ply per lane, and run.json."""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.export.formats.ply import write_ply
-from ttt3r_viewer.export.formats.poses import write_intrinsics, write_tum
-from ttt3r_viewer.export.tokens import write_statistics, write_tokens
+from ttt3r_viewer.export.formats.poses import intrinsics_json, tum_text
+from ttt3r_viewer.export.tokens import statistics_csv, tokens_npz
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.system.files import claim_folder, write_output
 from ttt3r_viewer.types import RuleInfo
@@ -47,26 +46,23 @@ def write_lane(
 
     `inspect` adds the gains of the state tokens, whose grid is `state_columns` wide.
     """
-    count, failed = 0, []
-
-    @contextmanager
-    def going_on() -> Iterator[None]:
+    contents: dict[str, Callable[[], bytes]] = {
+        "poses_tum.txt": lambda: tum_text(lane.frames),
+        "intrinsics.json": lambda: intrinsics_json(lane.frames),
+    }
+    if inspect:
+        contents["tokens.npz"] = lambda: tokens_npz(lane, state_columns)
+        contents["frames.csv"] = lambda: statistics_csv(lane.frames)
+    failed: list[OutputError] = []
+    for name, content in contents.items():
         try:
-            yield
+            write_output(folder / name, content())
         except OutputError as error:
             failed.append(error)
-
-    with going_on():
-        write_tum(folder / "poses_tum.txt", lane.frames)
-    with going_on():
-        write_intrinsics(folder / "intrinsics.json", lane.frames)
-    if inspect:
-        with going_on():
-            write_tokens(folder / "tokens.npz", lane, state_columns)
-        with going_on():
-            write_statistics(folder / "frames.csv", lane)
-    with going_on():
+    try:
         count = write_ply(folder / "points.ply", [frame.points for frame in lane.frames])
+    except OutputError as error:
+        return 0, [*failed, error]
     return count, failed
 
 

@@ -1,4 +1,4 @@
-"""Which points of a session an export takes: all that are finite, or fewer."""
+"""Which points of a recording an export takes: all that are finite, or fewer."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ def chosen_points(
 ) -> Iterator[ChosenPoints]:
     """Give every frame of a source with its chosen points, one at a time.
 
-    `tell` hears of every frame, twice where a percentile has to be found first.
+    `on_progress` is called for every frame, twice where a percentile has to be found first.
     """
-    steps = _Steps(on_progress, len(source) * steps_per_frame(thinning))
-    threshold = confidence_threshold(source, thinning.min_confidence_percentile, steps.one)
     total, most = len(source), thinning.max_points
+    steps = _Steps(on_progress, total * (2 if thinning.min_confidence_percentile > 0 else 1))
+    threshold = confidence_threshold(source, thinning.min_confidence_percentile, steps.one)
     for number, result in enumerate(source.frames()):
         grid = np.zeros(result.confidence.shape, np.bool_)
         grid[:: thinning.pixel_stride, :: thinning.pixel_stride] = True
@@ -108,15 +108,10 @@ def chosen_points(
     steps.all()
 
 
-def steps_per_frame(thinning: Thinning) -> int:
-    """How often `chosen_points` reads a frame."""
-    return 2 if thinning.min_confidence_percentile > 0 else 1
-
-
 def confidence_threshold(source: Source, percentile: float, step: Callable[[], None]) -> float:
     """Give the confidence below which `percentile` percent of all finite points lie.
 
-    An archive keeps confidence as float16, so that counting how often each value occurs gives the
+    A recording keeps confidence as float16, so that counting how often each value occurs gives the
     percentile without error, in memory that does not depend on the number of frames.
     """
     if percentile <= 0:
@@ -139,14 +134,14 @@ class _Steps:
     """Counts steps for a `OnProgress`."""
 
     def __init__(self, on_progress: OnProgress, total: int) -> None:
-        self._tell, self._total, self._done = on_progress, total, 0
+        self._on_progress, self._total, self._done = on_progress, total, 0
         on_progress(0, total)
 
     def one(self) -> None:
         self._done += 1
-        self._tell(self._done, self._total)
+        self._on_progress(self._done, self._total)
 
     def all(self) -> None:
         """Damaged frames took no step."""
         if self._done != self._total:
-            self._tell(self._total, self._total)
+            self._on_progress(self._total, self._total)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ttt3r_viewer.scene.store import FrameSummary, LaneScene
-from ttt3r_viewer.system.files import write_output
 
 COLUMNS = (
     *("sequence", "index", "time_sec", "name", "rule", "segment"),
@@ -87,13 +85,3 @@ def statistics_csv(frames: Sequence[FrameSummary], threshold: float = 0.5) -> by
             )
         )
     return text.getvalue().encode("utf-8", "backslashreplace")
-
-
-def write_tokens(path: Path, lane: LaneScene, state_columns: int) -> None:
-    """Write tokens.npz, as `tokens_npz` describes it. Raises `OutputError`."""
-    write_output(path, tokens_npz(lane, state_columns))
-
-
-def write_statistics(path: Path, lane: LaneScene, threshold: float = 0.5) -> None:
-    """Write the numbers of every frame as CSV. Raises `OutputError`."""
-    write_output(path, statistics_csv(lane.frames, threshold))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer import __version__
 from ttt3r_viewer.evaluate.plot import plot_trajectories
-from ttt3r_viewer.export.formats.poses import write_tum
+from ttt3r_viewer.export.formats.poses import tum_text
 from ttt3r_viewer.export.results import lane_names, write_report
 from ttt3r_viewer.metrics.comparison import (
     LaneFrame,
@@ -23,7 +23,7 @@ from ttt3r_viewer.metrics.comparison import (
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.store import SceneSnapshot
-from ttt3r_viewer.system.files import atomic_write
+from ttt3r_viewer.system.files import write_output
 from ttt3r_viewer.types import RuleInfo
 
 
@@ -46,10 +46,10 @@ def write_comparison(
     frames = [[LaneFrame.of(frame) for frame in lane.frames] for lane in scene.lanes]
     rows = [measure_lane(name, one, ground_truth) for name, one in zip(names, frames, strict=True)]
     for name, lane in zip(names, scene.lanes, strict=True):
-        write_tum(folder / f"poses_{name}.txt", lane.frames)
+        write_output(folder / f"poses_{name}.txt", tum_text(lane.frames))
     notes = comparison_notes(scene, settings, ground_truth)
-    _write_text(folder / "comparison.md", comparison_markdown(rows, notes))
-    _write_text(folder / "comparison.csv", comparison_csv(rows))
+    write_output(folder / "comparison.md", comparison_markdown(rows, notes).encode())
+    write_output(folder / "comparison.csv", comparison_csv(rows).encode())
     positions = {
         name: np.array([frame.T_world_camera[:3, 3] for frame in lane])
         for name, lane in zip(names, frames, strict=True)
@@ -91,8 +91,3 @@ def positions_from_first(
     if not len(known):
         return None
     return (np.linalg.inv(poses[known[0]]) @ poses)[:, :3, 3]
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as file:
-        file.write(text.encode("utf-8"))

@@ -1,17 +1,15 @@
-"""Films of a session: H.264 as mp4, or GIF; drawn here, without a browser."""
+"""Films of a recording: H.264 as mp4, or GIF; drawn here, without a browser."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
@@ -27,8 +25,9 @@ from ttt3r_viewer.export.film.footage import (
     read_footage,
 )
 from ttt3r_viewer.export.film.render import Renderer
+from ttt3r_viewer.export.formats import Choices
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import OnProgress, Thinning
+from ttt3r_viewer.export.thinning import OnProgress
 from ttt3r_viewer.recording.tour import Tour, View
 
 GROWTH_SHARE = 0.85
@@ -38,27 +37,23 @@ GIF_FPS = 50
 GIF_COLORS = 256
 
 
-def export_mp4(
-    path: Path, source: Source, thinning: Thinning, film: Film, on_progress: OnProgress
-) -> int:
-    """Write H.264 (yuv420p, so that all players take it); the number of pictures."""
-    return _export(path, source, thinning, film, on_progress, _write_mp4)
+def export_mp4(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+    """Write H.264 (yuv420p, so that all players take it); the number of images."""
+    return _export(path, source, choices, on_progress, _write_mp4)
 
 
-def export_gif(
-    path: Path, source: Source, thinning: Thinning, film: Film, on_progress: OnProgress
-) -> int:
-    """Write a GIF that runs for ever, with one palette for all pictures; their number.
+def export_gif(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+    """Write a GIF that runs for ever, with one palette for all images; their number.
 
     Raises `SettingsError` where it is faster than a GIF can be.
     """
-    if film.fps > GIF_FPS:
-        raise SettingsError(f"--fps {film.fps}: a GIF shows at most {GIF_FPS}; take fewer")
-    return _export(path, source, thinning, film, on_progress, _write_gif)
+    if choices.film.fps > GIF_FPS:
+        raise SettingsError(f"--fps {choices.film.fps}: a GIF shows at most {GIF_FPS}; take fewer")
+    return _export(path, source, choices, on_progress, _write_gif)
 
 
 def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
-    """Where each picture is taken from."""
+    """Where each image is taken from."""
     count = image_count(film, tour)
     if tour is not None:
         return camera_path.along(tour, count)
@@ -70,7 +65,7 @@ def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
 
 
 def shown_at(footage: Footage, film: Film, image: int, count: int) -> int:
-    """How many frames a picture shows."""
+    """How many frames an image shows."""
     if not film.grow or count == 1:
         return len(footage.cameras)
     # The follower is where its frame is; the others have time to look at the whole.
@@ -81,21 +76,21 @@ def shown_at(footage: Footage, film: Film, image: int, count: int) -> int:
 def _export(
     path: Path,
     source: Source,
-    thinning: Thinning,
-    film: Film,
+    choices: Choices,
     on_progress: OnProgress,
     write: Callable[[Path, Film, Footage, Iterator[NDArray[np.uint8]]], None],
 ) -> int:
+    film = choices.film
     tour = find_tour(film, source)
     count = image_count(film, tour)
     read = 0
 
-    def tell_reading(done: int, total: int) -> None:
+    def on_read(done: int, total: int) -> None:
         nonlocal read
         read = total
         on_progress(done, total + count)
 
-    footage = read_footage(source, thinning, tell_reading)
+    footage = read_footage(source, choices.thinning, on_read)
     views = views_of(footage, film, tour)
     renderer = Renderer(film.width, film.height, film.square_px, film.line_px)
 
@@ -111,37 +106,31 @@ def _export(
 
 
 @contextmanager
-def _stream(path: Path, kind: str, codec: str, film: Film) -> Iterator[Stream]:
-    """Open a film; it is complete when all went well."""
+def _stream(
+    path: Path, kind: str, codec: str, film: Film
+) -> Iterator[tuple[VideoStream, Callable[[av.VideoFrame, int], None]]]:
+    """Open a film: its stream, and what adds a numbered frame; complete when all went well."""
     with av.open(str(path), "w", format=kind) as container:
-        stream = container.add_stream(codec, rate=film.fps)
-        assert isinstance(stream, VideoStream)
-        stream.width, stream.height = film.width, film.height
-        yield Stream(container, stream, Fraction(film.fps))
-        container.mux(stream.encode(None))
+        video = container.add_stream(codec, rate=film.fps)
+        assert isinstance(video, VideoStream)
+        video.width, video.height = film.width, film.height
 
+        def add(frame: av.VideoFrame, number: int) -> None:
+            frame.pts, frame.time_base = number, Fraction(1, film.fps)
+            container.mux(video.encode(frame))
 
-@dataclass(frozen=True, eq=False)
-class Stream:
-    """A film that is being written."""
-
-    container: OutputContainer
-    video: VideoStream
-    rate: Fraction
-
-    def add(self, frame: av.VideoFrame, number: int) -> None:
-        frame.pts, frame.time_base = number, 1 / self.rate
-        self.container.mux(self.video.encode(frame))
+        yield video, add
+        container.mux(video.encode(None))
 
 
 def _write_mp4(
     path: Path, film: Film, _footage: Footage, images: Iterator[NDArray[np.uint8]]
 ) -> None:
-    with _stream(path, "mp4", "libx264", film) as stream:
-        stream.video.pix_fmt = "yuv420p"
-        stream.video.options = {"crf": "23", "preset": "veryfast"}
+    with _stream(path, "mp4", "libx264", film) as (video, add):
+        video.pix_fmt = "yuv420p"
+        video.options = {"crf": "23", "preset": "veryfast"}
         for number, image in enumerate(images):
-            stream.add(av.VideoFrame.from_ndarray(image, format="rgb24"), number)
+            add(av.VideoFrame.from_ndarray(image, format="rgb24"), number)
 
 
 def _write_gif(
@@ -152,13 +141,13 @@ def _write_gif(
     # PyAV has a palette as alpha, red, green, blue.
     table[:, 0] = 255
     table[:, 1:] = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
-    with _stream(path, "gif", "gif", film) as stream:
-        stream.video.pix_fmt = "pal8"
+    with _stream(path, "gif", "gif", film) as (video, add):
+        video.pix_fmt = "pal8"
         for number, image in enumerate(images):
             index = Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE)
             # Its annotation knows no palette.
             pair: Any = (np.asarray(index), table)
-            stream.add(av.VideoFrame.from_ndarray(pair, format="pal8"), number)
+            add(av.VideoFrame.from_ndarray(pair, format="pal8"), number)
 
 
 def _palette(colors: NDArray[np.uint8], background: tuple[int, int, int]) -> Image.Image:

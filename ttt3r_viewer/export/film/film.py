@@ -1,4 +1,4 @@
-"""What a person chooses of a film or a recording, and how long and large it becomes."""
+"""What a user chooses of a film or a growing recording, and how long and large it becomes."""
 
 from __future__ import annotations
 
@@ -16,21 +16,8 @@ LONGEST_SIDE_PX, SHORTEST_SIDE_PX = 8192, 16
 SECONDS = 10.0
 """How long a film or recording is where nothing says so."""
 MOST_FRAMES = 100_000
-FILM_POINTS = 1_000_000
-"""16 MB in memory, and a tenth of a second for a picture."""
-RECORDING_POINTS = 500_000
-"""A page of about 6 MB, which a browser without a GPU still turns."""
 MOST_STEPS = 200
 """A recording grows in so many steps at most: every node of a scene costs the browser time."""
-MP4_BYTES_PER_PIXEL, GIF_BYTES_PER_PIXEL = 0.75, 1.6
-"""From above: H.264 of noise as we encode it; LZW with codes of twelve bits."""
-CONTAINER_BYTES = 100_000
-POINT_BYTES = 9
-"""Of a recording: three coordinates of 16 bits, and a colour."""
-STEP_BYTES = 40_000
-"""More than the lines and the rest of a step take."""
-PLAYER_BYTES = 2_000_000
-"""More than viser's page takes."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +35,7 @@ class Film:
     point_px: int | None = None
     """Side of a point's square; None: one pixel for every 360 rows, and at least 2."""
     tour: Path | None = None
-    """The keyframes; None: those in the session's folder."""
+    """The keyframes; None: those in the recording's folder."""
 
     def __post_init__(self) -> None:
         if self.path not in get_args(CameraPath):
@@ -61,7 +48,7 @@ class Film:
             raise SettingsError(f"{size}: take {SHORTEST_SIDE_PX} to {LONGEST_SIDE_PX} pixels")
         if self.width % 2 or self.height % 2:
             even = f"{self.width // 2 * 2}x{self.height // 2 * 2}"
-            raise SettingsError(f"{size}: films want even numbers; take {even}")
+            raise SettingsError(f"{size}: films need even numbers; take {even}")
         if not 1 <= self.fps <= 120:
             raise SettingsError(f"--fps {self.fps}: take 1 to 120")
         if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds > 0):
@@ -69,7 +56,7 @@ class Film:
         if self.seconds is not None and self.seconds * self.fps > MOST_FRAMES:
             raise SettingsError(
                 f"--seconds {self.seconds:g}: at {self.fps} frames per second these are more than "
-                f"{MOST_FRAMES:,} pictures; take fewer"
+                f"{MOST_FRAMES:,} images; take fewer"
             )
         if self.point_px is not None and not 1 <= self.point_px <= 32:
             raise SettingsError(f"--point-size {self.point_px}: take 1 to 32 pixels")
@@ -95,17 +82,16 @@ def size_from_text(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def film_bytes(film: Film, source: Source, per_pixel: float) -> int:
-    """How much room a film takes at most. Raises `SettingsError` where its tour cannot be read."""
-    count = image_count(film, find_tour(film, source))
-    return round(count * film.width * film.height * per_pixel) + CONTAINER_BYTES
+def film_pixels(film: Film, source: Source) -> int:
+    """How many pixels all images have. Raises `SettingsError` where its tour cannot be read."""
+    return image_count(film, find_tour(film, source)) * film.width * film.height
 
 
 def find_tour(film: Film, source: Source) -> Tour | None:
     """Read the keyframes that a film follows, if it does. Raises `SettingsError`."""
     if film.path != "keyframes":
         return None
-    folder = source.archive.session_folder
+    folder = source.recording.session_folder
     path = film.tour or folder / TOUR_FILE
     if film.tour is None and not path.exists():
         raise SettingsError(
@@ -116,12 +102,6 @@ def find_tour(film: Film, source: Source) -> Tour | None:
 
 
 def image_count(film: Film, tour: Tour | None) -> int:
-    """How many pictures a film has; at least one."""
+    """How many images a film has; at least one."""
     seconds = film.seconds or (tour.duration_sec if tour is not None else 0) or SECONDS
     return max(1, round(seconds * film.fps))
-
-
-def recording_bytes(points: int, frames: int, *, html: bool) -> int:
-    """How much room a recording takes at most."""
-    recording = points * POINT_BYTES + min(frames, MOST_STEPS) * STEP_BYTES + CONTAINER_BYTES
-    return recording * 4 // 3 + PLAYER_BYTES if html else recording

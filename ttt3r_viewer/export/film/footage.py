@@ -67,7 +67,7 @@ def read_footage(source: Source, thinning: Thinning, on_progress: OnProgress) ->
             depths.append(float(np.median(np.abs(chosen.points_camera[:, 2]))))
     if not depths:
         why = "; ".join(source.notes) or "no point is finite"
-        raise RecordingError(f"{source.archive.path}: nothing to show: {why}")
+        raise RecordingError(f"{source.recording.path}: nothing to show: {why}")
     ends = np.cumsum([len(one) for one in colors])
     points = Points(np.concatenate(positions), np.concatenate(colors))
     return Footage(points, ends, cameras, max(float(np.median(depths)), 1e-6))

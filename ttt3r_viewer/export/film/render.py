@@ -1,4 +1,4 @@
-"""Pictures of points and lines in numpy, for films that no browser takes."""
+"""Images of points and lines in numpy, for films without a browser."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Renderer:
     background: tuple[int, int, int] = (24, 26, 30)
 
     def draw(self, view: View, points: Points, *lines: Lines) -> NDArray[np.uint8]:
-        """Give the picture (height, width, 3) RGB."""
+        """Give the image (height, width, 3) RGB."""
         T_camera_world = invert_pose(view.T_world_camera).astype(np.float32)
         focal_px = self.height / 2 / math.tan(view.fov_y_rad / 2)
         cloud = points.positions_world @ T_camera_world[:3, :3].T + T_camera_world[:3, 3]
@@ -76,7 +76,7 @@ class Renderer:
         side: int,
     ) -> NDArray[np.uint64]:
         """Give the buffer (height, width) with each point as a square of `side` pixels."""
-        # A margin takes the points whose squares only reach into the picture.
+        # A margin takes the points whose squares only reach into the image.
         width, height = self.width + 2 * side, self.height + 2 * side
         depth = points_camera[:, 2]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -104,14 +104,14 @@ class Renderer:
         """Give points (n, 3) along lines, a pixel apart at most, and the number of their lines."""
         cut, number = _in_front(ends.astype(np.float64))
         start_xy, end_xy = (one[:, :2] / one[:, 2:] * focal_px for one in (cut[:, 0], cut[:, 1]))
-        # A line that leaves the picture for far away is not followed all the way.
+        # A line that leaves the image for far away is not followed all the way.
         most = 4 * (self.width + self.height)
         length = np.abs(end_xy - start_xy).max(axis=1, initial=0)
         count = np.minimum(np.ceil(length), most).astype(np.int64) + 1
         line = np.repeat(np.arange(len(count)), count)
         step = np.arange(len(line)) - np.repeat(np.cumsum(count) - count, count)
         u = (step / np.maximum(count - 1, 1)[line])[:, None]
-        # On the picture 1 / depth is what changes evenly.
+        # On the image 1 / depth is what changes evenly.
         inverse = (1 - u) / cut[line, 0, 2:] + u / cut[line, 1, 2:]
         xy = (1 - u) * start_xy[line] + u * end_xy[line]
         samples = np.concatenate((xy / focal_px, np.ones_like(u)), axis=1) / inverse

@@ -7,43 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import rich
 import viser
-from viser.infra import StateSerializer
 
 from ttt3r_viewer.export.film.camera_path import ELEVATION_RAD, FOV_Y_RAD, mean_forward, mean_up
-from ttt3r_viewer.export.film.film import MOST_STEPS, SECONDS, Film
+from ttt3r_viewer.export.film.film import MOST_STEPS, SECONDS
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.film.render import Lines
+from ttt3r_viewer.export.formats import Choices
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import OnProgress, Thinning
+from ttt3r_viewer.export.thinning import OnProgress
 
 REST_SEC = 2.0
 """The whole cloud is seen so long before the recording begins again."""
 POINT_SHARE = 0.004
 """Side of a point as a share of the scene's median depth."""
-
-
-def export_viser(
-    path: Path, source: Source, thinning: Thinning, film: Film, on_progress: OnProgress
-) -> int:
-    """Write a `.viser` recording; the number of points."""
-    return _export(path, source, thinning, film, on_progress, StateSerializer.serialize)
-
-
-def export_html(
-    path: Path, source: Source, thinning: Thinning, film: Film, on_progress: OnProgress
-) -> int:
-    """Write a page with the recording in it, which opens from disk; the number of points."""
-
-    def page(serializer: StateSerializer) -> bytes:
-        return serializer.as_html(dark_mode=True).encode("utf-8")
-
-    return _export(path, source, thinning, film, on_progress, page)
 
 
 @contextlib.contextmanager
@@ -57,34 +39,35 @@ def quiet_console() -> Iterator[None]:
         console.quiet = before
 
 
-def _export(
-    path: Path,
-    source: Source,
-    thinning: Thinning,
-    film: Film,
-    on_progress: OnProgress,
-    encode: Callable[[StateSerializer], bytes],
+def export_viser(
+    path: Path, source: Source, choices: Choices, on_progress: OnProgress, *, html: bool
 ) -> int:
+    """Write a `.viser` recording, or (`html`) a page with it in, which opens from disk.
+
+    Gives the number of points.
+    """
     steps, reading = 0, 0
 
-    def tell_reading(done: int, total: int) -> None:
+    def on_read(done: int, total: int) -> None:
         nonlocal steps, reading
         steps, reading = min(total, MOST_STEPS), total
         on_progress(done, total + steps + 1)
 
-    footage = read_footage(source, thinning, tell_reading)
+    footage = read_footage(source, choices.thinning, on_read)
     last = np.unique(np.linspace(0, len(footage.cameras), steps + 1).round().astype(int))[1:]
     with _scene() as server:
         _set_out(server, footage)
         serializer = server.get_scene_serializer()
-        pause_sec = (film.seconds or SECONDS) / len(last)
+        pause_sec = (choices.film.seconds or SECONDS) / len(last)
         for number, shown in enumerate(last):
             first = int(last[number - 1]) if number else 0
             _add_step(server, footage, number, first, int(shown))
             serializer.insert_sleep(pause_sec)
             on_progress(reading + number + 1, reading + steps + 1)
         serializer.insert_sleep(REST_SEC)
-        content = encode(serializer)
+        content = (
+            serializer.as_html(dark_mode=True).encode("utf-8") if html else serializer.serialize()
+        )
     path.write_bytes(content)
     on_progress(reading + steps + 1, reading + steps + 1)
     return len(footage.points.colors)
@@ -94,7 +77,7 @@ def _export(
 def _scene() -> Iterator[viser.ViserServer]:
     """Give a server for its scene alone: viser makes recordings of nothing else.
 
-    It is bound to this machine and any free port, and nobody is told of it.
+    It is bound to this machine and any free port, and shown to nobody.
     """
     with quiet_console():
         server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
@@ -106,7 +89,7 @@ def _scene() -> Iterator[viser.ViserServer]:
 
 
 def _set_out(server: viser.ViserServer, footage: Footage) -> None:
-    """Say what is up, and look at the scene from behind its cameras, a little from above."""
+    """Set what is up, and look at the scene from behind its cameras, a little from above."""
     up, forward = mean_up(footage.cameras), mean_forward(footage.cameras)
     centre = np.median(footage.points.positions_world, axis=0).astype(np.float64)
     position = np.median([one.T_world_camera[:3, 3] for one in footage.cameras], axis=0)
@@ -122,7 +105,7 @@ def _set_out(server: viser.ViserServer, footage: Footage) -> None:
 def _add_step(
     server: viser.ViserServer, footage: Footage, number: int, first: int, shown: int
 ) -> None:
-    """Add the points of the frames `first` to `shown`, and draw the cameras anew."""
+    """Add the points of the frames `first` to `shown`, and draw the cameras again."""
     points = footage.points_of(first, shown)
     positions = points.positions_world
     if len(positions):

@@ -1,7 +1,7 @@
-"""A COLMAP model, as text and binary, with its pictures: ready for splat training.
+"""A COLMAP model, as text and binary, with its images: ready for splat training.
 
 `sparse/0/` holds cameras, images and points3D as .bin and .txt (colmap.github.io/format.html),
-`images/` the prepared pictures, which have no distortion, and `image_list.txt` their names.
+`images/` the prepared images, which have no distortion, and `image_list.txt` their names.
 """
 
 from __future__ import annotations
@@ -15,17 +15,24 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.export.conventions import CORNER_PX, Pinhole, colmap_pose, prepared_pinhole
-from ttt3r_viewer.export.images import image_name, write_png
+from ttt3r_viewer.export.conventions import (
+    CORNER_PX,
+    Pinhole,
+    colmap_pose,
+    image_name,
+    prepared_pinhole,
+    write_png,
+)
+from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import ChosenPoints, OnProgress, Thinning, chosen_points
+from ttt3r_viewer.export.thinning import ChosenPoints, OnProgress, chosen_points
 
+PARTS = ("cameras", "images", "points3D")
 OWN = (
-    *(f"sparse/0/{name}.{kind}" for name in ("cameras", "images", "points3D") for kind in
-      ("bin", "txt")),
+    *(f"sparse/0/{part}.{kind}" for part in PARTS for kind in ("bin", "txt")),
     "images/*.png",
     "image_list.txt",
-)  # fmt: skip
+)
 MAX_POINTS = 500_000
 """Where a training starts; more are taken when asked for."""
 PINHOLE_MODEL = 1
@@ -45,8 +52,8 @@ POINT = np.dtype(
 """A point that one image sees."""
 
 
-def export_colmap(folder: Path, source: Source, thinning: Thinning, on_progress: OnProgress) -> int:
-    """Write model and pictures, holding one frame at a time; the number of points.
+def export_colmap(folder: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+    """Write model and images, holding one frame at a time; the number of points.
 
     Every frame has its own PINHOLE camera, because its focal length is its own. Each point is seen
     by its own frame only, at the centre of its pixel; `error` is how far from there it projects, in
@@ -58,7 +65,7 @@ def export_colmap(folder: Path, source: Source, thinning: Thinning, on_progress:
         open_model(folder / "sparse" / "0") as model,
         (folder / "image_list.txt").open("w") as names,
     ):
-        for chosen in chosen_points(source, thinning, on_progress):
+        for chosen in chosen_points(source, choices.thinning, on_progress):
             result = chosen.result
             if result.camera.focal_px <= 0:
                 source.leave_out(f"frame {result.sequence}: it has no focal length")
@@ -74,7 +81,7 @@ class ModelFiles:
     """Appends frames to the six files of a model, and at last says how many there are."""
 
     def __init__(self, binary: tuple[IO[bytes], ...], text: tuple[IO[str], ...]) -> None:
-        """Both are cameras, images, points3D."""
+        """Both are as `PARTS`."""
         self._binary, self._text = binary, text
         self.images = self.points = 0
         for file in binary:
@@ -136,25 +143,24 @@ _HEADS = (
 @contextmanager
 def open_model(folder: Path) -> Iterator[ModelFiles]:
     """Make the files of a model; they are complete when all went well. Raises `OSError`."""
-    names = ("cameras", "images", "points3D")
     with ExitStack() as stack:
-        binary = [stack.enter_context((folder / f"{name}.bin").open("wb")) for name in names]
+        binary = [stack.enter_context((folder / f"{name}.bin").open("wb")) for name in PARTS]
         text = [
             stack.enter_context((folder / f"{name}.txt").open("w", encoding="ascii", newline="\n"))
-            for name in names
+            for name in PARTS
         ]
         model = ModelFiles(tuple(binary), tuple(text))
         yield model
         model.finish()
 
 
-def colmap_bytes(pixels: int, frames: int, points: int) -> int:
-    """How much room an export takes at most."""
+def colmap_bytes(source: Source, choices: Choices) -> int:
+    """Upper bound of the size of an export."""
     text_line = 120
     return (
-        3 * pixels
-        + 8192 * (frames + 1)
-        + points * (POINT.itemsize + OBSERVATION.itemsize + 2 * text_line)
+        3 * source.pixel_count()
+        + 8192 * (len(source) + 1)
+        + choices.points_at_most(source) * (POINT.itemsize + OBSERVATION.itemsize + 2 * text_line)
     )
 
 
@@ -183,3 +189,16 @@ def _points(
 def _point_lines(points: NDArray[np.void]) -> Iterator[str]:
     for one, (x, y, z), (r, g, b), error, _, image, observation in points.tolist():
         yield f"{one} {x:.9g} {y:.9g} {z:.9g} {r} {g} {b} {error:.6g} {image} {observation}\n"
+
+
+COLMAP = Format(
+    f"COLMAP model as text and binary (at most {MAX_POINTS:,} points), and its images: for splat "
+    "training",
+    "colmap",
+    export_colmap,
+    colmap_bytes,
+    unit="points",
+    own=OWN,
+    thins=True,
+    max_points=MAX_POINTS,
+)

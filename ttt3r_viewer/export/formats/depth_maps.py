@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ttt3r_viewer.export.conventions import depth_mm, prepared_pinhole
-from ttt3r_viewer.export.images import image_name, write_png
+from ttt3r_viewer.export.conventions import depth_mm, image_name, prepared_pinhole, write_png
+from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.thinning import OnProgress
 from ttt3r_viewer.types import FrameResult
@@ -19,11 +19,11 @@ FOLDERS = ("depth", "conf", "color", "camera")
 OWN = ("depth/*.npy", "depth/*.png", "conf/*.npy", "color/*.png", "camera/*.npz")
 
 
-def export_depth(folder: Path, source: Source, on_progress: OnProgress) -> int:
-    """Write `depth/000000.npy` and so on, numbered as in the session; the number of frames.
+def export_depth(folder: Path, source: Source, _: Choices, on_progress: OnProgress) -> int:
+    """Write `depth/000000.npy` and so on, numbered as in the recording; the number of frames.
 
-    `depth` (height, width) float32 is z in the camera's frame, as the network said it, `conf`
-    likewise, `color` the prepared picture, and `camera` holds `pose` (4, 4) T_world_camera and
+    `depth` (height, width) float32 is z in the camera's frame, as the network gave it, `conf`
+    likewise, `color` the prepared image, and `camera` holds `pose` (4, 4) T_world_camera and
     `intrinsics` (3, 3) in pixels with the centre of the first at (0, 0).
     """
     for name in FOLDERS:
@@ -35,11 +35,6 @@ def export_depth(folder: Path, source: Source, on_progress: OnProgress) -> int:
         done += 1
         on_progress(done, len(source))
     return done
-
-
-def depth_bytes(pixels: int, frames: int) -> int:
-    """How much room an export takes at most."""
-    return 13 * pixels + 4096 * 5 * frames
 
 
 def _write_frame(folder: Path, result: FrameResult) -> None:
@@ -54,3 +49,12 @@ def _write_frame(folder: Path, result: FrameResult) -> None:
         pose=result.camera.T_world_camera,
         intrinsics=prepared_pinhole(result.camera).matrix,
     )
+
+
+DEPTH = Format(
+    "maps per frame: depth (npy, 16-bit PNG in mm), conf, color, camera (npz)",
+    "maps",
+    export_depth,
+    lambda source, _: 13 * source.pixel_count() + 4096 * 5 * len(source),
+    own=OWN,
+)

@@ -16,9 +16,10 @@ from ttt3r_viewer.export.conventions import (
     opengl_pose,
     prepared_pinhole,
 )
+from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.formats.gltf import LINES, POINTS, TRIANGLES, Gltf
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import ChosenPoints, OnProgress, Thinning, chosen_points
+from ttt3r_viewer.export.thinning import ChosenPoints, OnProgress, chosen_points
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.types import Camera
 
@@ -46,20 +47,20 @@ class _Parts:
     vertices: int = 0
 
 
-def export_glb(path: Path, source: Source, thinning: Thinning, on_progress: OnProgress) -> int:
+def export_glb(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
     """Write the chosen points; how many. The root node turns our world to glTF's, whose y is up."""
-    return _write(path, chosen_points(source, thinning, on_progress), lambda _: None)
+    return _write(path, chosen_points(source, choices.thinning, on_progress), lambda _: None)
 
 
-def export_glb_mesh(path: Path, source: Source, thinning: Thinning, on_progress: OnProgress) -> int:
+def export_glb_mesh(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
     """Write a mesh of every frame's depth, without triangles over gaps; the number of vertices.
 
     Where its vertices were too many, fewer pixels are taken.
     """
-    stride, most = thinning.pixel_stride, thinning.max_points
+    stride, most = choices.thinning.pixel_stride, choices.thinning.max_points
     if most is not None:
         stride = max(stride, math.ceil(math.sqrt(source.pixel_count() / most)))
-    whole = replace(thinning, pixel_stride=stride, max_points=None)
+    whole = replace(choices.thinning, pixel_stride=stride, max_points=None)
     return _write(
         path, chosen_points(source, whole, on_progress), lambda one: triangles_of(one, stride)
     )
@@ -89,7 +90,7 @@ def triangles_of(chosen: ChosenPoints, stride: int) -> NDArray[np.uint32]:
 
 
 def frustum_lines(camera: Camera, depth: float) -> NDArray[np.float32]:
-    """Give the ends (16, 3), in the world, of the lines from a camera to its picture's corners."""
+    """Give the ends (16, 3), in the world, of the lines from a camera to its image's corners."""
     pinhole = prepared_pinhole(camera).from_corner()
     corners_xy = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (pinhole.width, pinhole.height)
     at_depth = (corners_xy - (pinhole.cx, pinhole.cy)) / (pinhole.fx, pinhole.fy) * depth
@@ -97,11 +98,6 @@ def frustum_lines(camera: Camera, depth: float) -> NDArray[np.float32]:
     corners[1:, :2], corners[1:, 2] = at_depth, depth
     world = transform_points(camera.T_world_camera, corners)
     return world[np.array(_FRUSTUM_LINES).ravel()].astype(np.float32)
-
-
-def glb_bytes(points: int, frames: int, *, mesh: bool) -> int:
-    """How much room an export takes at most."""
-    return points * (48 if mesh else 24) + 2000 * (frames + 1)
 
 
 def _write(
@@ -145,7 +141,7 @@ def _scene(parts: _Parts) -> bytes:
         mesh = gltf.add_mesh("frusta", LINES, lines, base_color=FRUSTUM_COLOR)
         children.append(gltf.add_node(name="frusta", mesh=mesh))
         children += [_add_camera(gltf, *one, depth) for one in parts.cameras]
-    # The standard wants matrices column by column. A node called "world" is trimesh's own, whose
+    # The standard has matrices column by column. A node called "world" is trimesh's own, whose
     # matrix versions before 5 leave out.
     turn = T_GLTF_WORLD.T.reshape(-1).tolist()
     return gltf.to_bytes(
@@ -163,3 +159,23 @@ def _add_camera(gltf: Gltf, sequence: int, camera: Camera, depth: float) -> int:
     gltf.cameras.append({"name": name, "type": "perspective", "perspective": perspective})
     matrix = opengl_pose(camera.T_world_camera).T.reshape(-1).tolist()
     return gltf.add_node(name=name, camera=len(gltf.cameras) - 1, matrix=matrix)
+
+
+GLB = Format(
+    f"points (at most {MAX_POINTS:,}) and cameras, for browsers and Blender",
+    "scene.glb",
+    export_glb,
+    lambda source, choices: 24 * choices.points_at_most(source) + 2000 * (len(source) + 1),
+    unit="points",
+    thins=True,
+    max_points=MAX_POINTS,
+)
+GLB_MESH = Format(
+    f"a mesh from every frame's depth (at most {MAX_POINTS:,} vertices) and cameras",
+    "mesh.glb",
+    export_glb_mesh,
+    lambda source, choices: 48 * choices.points_at_most(source) + 2000 * (len(source) + 1),
+    unit="vertices",
+    thins=True,
+    max_points=MAX_POINTS,
+)

@@ -1,4 +1,4 @@
-"""`transforms.json` and pictures, as instant-ngp, nerfstudio and their kin read them."""
+"""`transforms.json` and images, as instant-ngp, nerfstudio and their kin read them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ttt3r_viewer.export.conventions import Pinhole, opengl_pose, prepared_pinhole
-from ttt3r_viewer.export.images import image_name, write_png
+from ttt3r_viewer.export.conventions import (
+    Pinhole,
+    image_name,
+    opengl_pose,
+    prepared_pinhole,
+    write_png,
+)
+from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.thinning import OnProgress
 
@@ -18,7 +24,7 @@ AABB_SCALE = 16
 """Side of the box in which instant-ngp looks for the scene; a room and its surroundings fit."""
 
 
-def export_nerf(folder: Path, source: Source, on_progress: OnProgress) -> int:
+def export_nerf(folder: Path, source: Source, _: Choices, on_progress: OnProgress) -> int:
     """Write a folder to train on; the number of frames.
 
     The world is that of all our exports (y down). Each frame has its own intrinsics; those at the
@@ -63,7 +69,7 @@ def transforms_json(cameras: list[Pinhole], frames: list[dict[str, Any]]) -> byt
 
 
 def intrinsics(pinhole: Pinhole) -> dict[str, float]:
-    """Name the intrinsics as the format does; pixels are counted from the picture's corner."""
+    """Name the intrinsics as the format does; pixels are counted from the image's corner."""
     return {
         "camera_angle_x": pinhole.fov_x_rad,
         "camera_angle_y": pinhole.fov_y_rad,
@@ -76,6 +82,10 @@ def intrinsics(pinhole: Pinhole) -> dict[str, float]:
     }
 
 
-def nerf_bytes(pixels: int, frames: int) -> int:
-    """How much room an export takes at most."""
-    return 3 * pixels + 8192 * (frames + 1)
+NERF = Format(
+    "transforms.json and its images: instant-ngp, nerfstudio",
+    "nerf",
+    export_nerf,
+    lambda source, _: 3 * source.pixel_count() + 8192 * (len(source) + 1),
+    own=OWN,
+)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import OnProgress, Thinning, chosen_points
+from ttt3r_viewer.export.thinning import OnProgress, chosen_points
 from ttt3r_viewer.scene.store import FramePoints
 from ttt3r_viewer.system.files import atomic_write, output_errors
 
@@ -26,7 +27,7 @@ _NUMPY_TYPES = {"float": "<f4", "uchar": "u1", "uint": "<u4"}
 VERTEX = np.dtype([(name, _NUMPY_TYPES[kind]) for name, kind in _FIELDS.items()])
 """One vertex as it lies in the file that a run leaves."""
 FRAME_VERTEX = np.dtype([(name, _NUMPY_TYPES[kind]) for name, kind in _FRAME_FIELDS.items()])
-"""One vertex of an export: also the number of its frame in the session."""
+"""One vertex of an export: also the number of its frame in the recording."""
 _COMMENT = "ttt3r-viewer; world is the first camera's frame, x right, y down, z forward"
 _MOST_DIGITS = 20
 
@@ -49,12 +50,12 @@ def write_ply(path: Path, clouds: Sequence[FramePoints]) -> int:
     return count
 
 
-def export_ply(path: Path, source: Source, thinning: Thinning, on_progress: OnProgress) -> int:
-    """Write a session's points as `write_ply` does, with `frame`, holding one frame at a time."""
+def export_ply(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+    """Write a recording's points as `write_ply` does, with `frame`, holding one frame at a time."""
     count = 0
     with path.open("wb") as file:
         file.write(_header(0, _FRAME_FIELDS, fixed_length=True))
-        for chosen in chosen_points(source, thinning, on_progress):
+        for chosen in chosen_points(source, choices.thinning, on_progress):
             vertices = np.empty(len(chosen), FRAME_VERTEX)
             vertices["x"], vertices["y"], vertices["z"] = chosen.points_world.T
             vertices["red"], vertices["green"], vertices["blue"] = chosen.colors.T
@@ -66,11 +67,6 @@ def export_ply(path: Path, source: Source, thinning: Thinning, on_progress: OnPr
         file.seek(0)
         file.write(_header(count, _FRAME_FIELDS, fixed_length=True))
     return count
-
-
-def ply_bytes(points: int) -> int:
-    """How much room an export takes."""
-    return points * FRAME_VERTEX.itemsize + 1000
 
 
 def _header(count: int, fields: Mapping[str, str], *, fixed_length: bool = False) -> bytes:
@@ -85,3 +81,13 @@ def _header(count: int, fields: Mapping[str, str], *, fixed_length: bool = False
         "end_header",
     ]
     return ("\n".join(lines) + "\n").encode("ascii")
+
+
+PLY = Format(
+    "all points as one binary PLY: colour, confidence and frame number",
+    "points.ply",
+    export_ply,
+    lambda source, choices: choices.points_at_most(source) * FRAME_VERTEX.itemsize + 1000,
+    unit="points",
+    thins=True,
+)

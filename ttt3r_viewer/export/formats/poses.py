@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -16,33 +15,18 @@ from ttt3r_viewer.export.conventions import (
     prepared_pinhole,
     tum_pose,
 )
-from ttt3r_viewer.system.files import write_output
-from ttt3r_viewer.types import Camera, Crop
+from ttt3r_viewer.export.formats import Choices, Format
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.thinning import OnProgress
+from ttt3r_viewer.scene.seen import FrameSummary
 
-KITTI_FILES = ("poses.txt", "times.txt")
+POSES_FILE, TIMES_FILE = "poses.txt", "times.txt"
 """What a KITTI folder holds: a line per frame each."""
+FRAME_LINE_BYTES = 1024
+"""More than any text format takes for a frame."""
 
 
-class FrameWithCamera(Protocol):
-    """What is written of a frame; each as `FrameResult` has it."""
-
-    @property
-    def index(self) -> int: ...
-
-    @property
-    def time_sec(self) -> float: ...
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def crop(self) -> Crop: ...
-
-    @property
-    def camera(self) -> Camera: ...
-
-
-def tum_text(frames: Iterable[FrameWithCamera]) -> bytes:
+def tum_text(frames: Sequence[FrameSummary]) -> bytes:
     """One line per frame: `time tx ty tz qx qy qz qw`, camera to world, OpenCV axes, seconds."""
     lines = ["# time_sec tx ty tz qx qy qz qw: camera to world, x right, y down, z forward"]
     for frame in frames:
@@ -51,22 +35,22 @@ def tum_text(frames: Iterable[FrameWithCamera]) -> bytes:
     return _text(lines)
 
 
-def kitti_poses_text(frames: Iterable[FrameWithCamera]) -> bytes:
+def kitti_poses_text(frames: Sequence[FrameSummary]) -> bytes:
     """One line per frame: the upper three rows of T_world_camera, row by row, OpenCV axes."""
     poses = (kitti_pose(frame.camera.T_world_camera) for frame in frames)
     return _text([" ".join(f"{number:.9g}" for number in pose) for pose in poses])
 
 
-def kitti_times_text(frames: Iterable[FrameWithCamera]) -> bytes:
+def kitti_times_text(frames: Sequence[FrameSummary]) -> bytes:
     """One line per frame: its time in seconds."""
     return _text([f"{frame.time_sec:.6f}" for frame in frames])
 
 
-def intrinsics_json(frames: Sequence[FrameWithCamera]) -> bytes:
-    """Every frame's pinhole camera as JSON, in pixels of the prepared and of the original picture.
+def intrinsics_json(frames: Sequence[FrameSummary]) -> bytes:
+    """Every frame's pinhole camera as JSON, in pixels of the prepared and of the original image.
 
     Pixel coordinates have the centre of the first pixel at (0, 0); each frame's focal length is
-    estimated on its own from its points. `prepared` is the picture that the network saw.
+    estimated on its own from its points. `prepared` is the image that the network saw.
     """
     entries = [
         {
@@ -87,15 +71,38 @@ def intrinsics_json(frames: Sequence[FrameWithCamera]) -> bytes:
     return json.dumps(document, indent=1).encode("ascii")
 
 
-def write_tum(path: Path, frames: Sequence[FrameWithCamera]) -> None:
-    """Write the file of `tum_text`, whole. Raises `OutputError`."""
-    write_output(path, tum_text(frames))
-
-
-def write_intrinsics(path: Path, frames: Sequence[FrameWithCamera]) -> None:
-    """Write the file of `intrinsics_json`, whole. Raises `OutputError`."""
-    write_output(path, intrinsics_json(frames))
-
-
 def _text(lines: Sequence[str]) -> bytes:
     return ("\n".join(lines) + "\n").encode("ascii")
+
+
+def _format(
+    summary: str, target: str, files: dict[str, Callable[[Sequence[FrameSummary]], bytes]]
+) -> Format:
+    """A format that needs cameras alone: a folder of these files, or one file, named ""."""
+
+    def write(path: Path, source: Source, _: Choices, on_progress: OnProgress) -> int:
+        cameras: list[FrameSummary] = []
+        for one in source.cameras():
+            cameras.append(one)
+            on_progress(len(cameras), len(source))
+        for name, content in files.items():
+            (path / name).write_bytes(content(cameras))
+        return len(cameras)
+
+    def size(source: Source, _: Choices) -> int:
+        return FRAME_LINE_BYTES * (len(source) + 1)
+
+    return Format(summary, target, write, size, own=tuple(filter(None, files)))
+
+
+TUM = _format("trajectory: time, position, quaternion", "poses_tum.txt", {"": tum_text})
+KITTI = _format(
+    "trajectory: poses.txt (3x4 matrices) and times.txt",
+    "kitti",
+    {POSES_FILE: kitti_poses_text, TIMES_FILE: kitti_times_text},
+)
+INTRINSICS = _format(
+    "every frame's focal length and centre, for the prepared and the original image",
+    "intrinsics.json",
+    {"": intrinsics_json},
+)

@@ -1,0 +1,91 @@
+"""Films and recordings of the growing cloud; what draws and encodes them is loaded when needed."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from ttt3r_viewer.export.film.film import MOST_STEPS, Film, film_pixels
+from ttt3r_viewer.export.formats import Choices, Format
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.thinning import OnProgress
+
+FILM_POINTS = 1_000_000
+"""16 MB in memory, and a tenth of a second for an image."""
+RECORDING_POINTS = 500_000
+"""A page of about 6 MB, which a browser without a GPU still turns."""
+MP4_BYTES_PER_PIXEL, GIF_BYTES_PER_PIXEL = 0.75, 1.6
+"""Upper bounds: H.264 of noise as we encode it; LZW with codes of twelve bits."""
+CONTAINER_BYTES = 100_000
+POINT_BYTES = 9
+"""Of a recording: three coordinates of 16 bits, and a colour."""
+STEP_BYTES = 40_000
+"""More than the lines and the rest of a step take."""
+PLAYER_BYTES = 2_000_000
+"""More than viser's page takes."""
+
+
+def recording_bytes(points: int, frames: int, *, html: bool) -> int:
+    """Upper bound of the size of a recording."""
+    recording = points * POINT_BYTES + min(frames, MOST_STEPS) * STEP_BYTES + CONTAINER_BYTES
+    return recording * 4 // 3 + PLAYER_BYTES if html else recording
+
+
+def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
+    def write(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+        from ttt3r_viewer.export.film.encode import export_gif, export_mp4
+
+        export = export_gif if target.endswith(".gif") else export_mp4
+        return export(path, source, choices, on_progress)
+
+    def size(source: Source, choices: Choices) -> int:
+        return round(film_pixels(choices.film, source) * bytes_per_pixel) + CONTAINER_BYTES
+
+    return Format(
+        summary,
+        target,
+        write,
+        size,
+        unit="images",
+        thins=True,
+        film=frozenset(one.name for one in fields(Film)),
+        max_points=FILM_POINTS,
+    )
+
+
+def _recording(summary: str, target: str, *, html: bool) -> Format:
+    def write(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+        from ttt3r_viewer.export.film.viser_recording import export_viser
+
+        return export_viser(path, source, choices, on_progress, html=html)
+
+    return Format(
+        summary,
+        target,
+        write,
+        lambda source, choices: recording_bytes(
+            choices.points_at_most(source), len(source), html=html
+        ),
+        unit="points",
+        thins=True,
+        film=frozenset({"seconds"}),
+        max_points=RECORDING_POINTS,
+    )
+
+
+VISER = _recording(
+    f"a recording of the growing cloud (at most {RECORDING_POINTS:,} points) for viser's player",
+    "growth.viser",
+    html=False,
+)
+HTML = _recording(
+    "the same in a page that opens from disk, without a server or network",
+    "growth.html",
+    html=True,
+)
+MP4 = _film(
+    f"a film of the cloud (at most {FILM_POINTS:,} points): orbit, follow, or keyframes",
+    "film.mp4",
+    MP4_BYTES_PER_PIXEL,
+)
+GIF = _film("the same as GIF", "film.gif", GIF_BYTES_PER_PIXEL)
