@@ -153,7 +153,7 @@ def main() -> int:
 def probe(viewer: Viewer) -> dict[str, int]:
     """What the page says to programs, as the publisher last wrote it."""
     assert viewer._publisher is not None
-    text = viewer._publisher._parts.probe.content
+    text = viewer._publisher.probe.content
     found = re.search(r"\{.*\}", text.replace("&quot;", '"'))
     return json.loads(found[0]) if found else {"frames_seen": 0}
 

@@ -9,13 +9,14 @@ import pytest
 import viser
 
 from tests.made_up_run import MadeUpRun, pose_at, room_result
+from tests.ticks import tick_of
 from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Answer, Camera, Expectation, Status
 from ttt3r_viewer.viewer.layers.ask_layer import AskLayer, chosen_points, lane_camera, tinted
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.panels.ask import expected_image, note_text, why_not
-from ttt3r_viewer.viewer.view_settings import AskSettings, ViewSettings
+from ttt3r_viewer.viewer.view_settings import AskSettings
 
 POINTS = 16 * 12
 
@@ -41,7 +42,7 @@ def nodes(server: viser.ViserServer) -> set[str]:
 def test_every_lane_has_its_points_and_camera_until_they_are_taken_away(server):
     store = SceneStore(max_points=100_000, points_per_frame=100)
     MadeUpRun(store, lanes=2, total=None, paused=True).add_frame()
-    LaneLayer(server).update(store.snapshot(), ViewSettings(), 0, 0.0)
+    LaneLayer(server).update(tick_of(store))
     layer = AskLayer(server)
     layer.begin((0, 2))
     lanes = [expectation(0), expectation(1)]

@@ -16,16 +16,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.made_up_run import MadeUpRun, drifted, pose_at, room_result, rule_info
+from tests.ticks import tick_of
 from ttt3r_viewer.metrics.comparison import comparison_csv, measure_lane
 from ttt3r_viewer.metrics.ground_truth import CountedPoses
 from ttt3r_viewer.metrics.trajectory import Trajectory, ate
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.panels.chart_series import (
     LINE_POINTS,
     MOST_MARKS,
     SPIKE_FOOT,
     SPIKE_TOP,
-    History,
+    ChartSeries,
     Line,
     Mark,
     extreme_rows,
@@ -39,7 +41,6 @@ from ttt3r_viewer.viewer.panels.charts import (
     plot_bands,
     plot_series,
 )
-from ttt3r_viewer.viewer.view_settings import ViewControls
 
 
 def run_of(lanes: int, frames: int) -> MadeUpRun:
@@ -50,8 +51,8 @@ def run_of(lanes: int, frames: int) -> MadeUpRun:
     return run
 
 
-def history_of(run: MadeUpRun, truth: CountedPoses | None = None) -> History:
-    history = History(truth)
+def history_of(run: MadeUpRun, truth: CountedPoses | None = None) -> ChartSeries:
+    history = ChartSeries(truth)
     history.update(run.store.snapshot())
     return history
 
@@ -136,7 +137,7 @@ def test_each_number_is_that_of_its_frame_and_lane():
 
 def test_growing_history_is_the_history_made_at_once_and_a_restart_begins_anew():
     run = run_of(lanes=2, frames=0)
-    grown = History(true_room(40))
+    grown = ChartSeries(true_room(40))
     assert grown.chart("Gain").message == "no number yet"
     for _ in range(30):
         run.add_frame()
@@ -183,7 +184,7 @@ def test_lane_separation_ignores_another_world_and_scale_and_says_why_it_cannot_
     frames = 12
     store = SceneStore(points_per_frame=5)
     store.clear(2)
-    history = History(None)
+    history = ChartSeries(None)
     moved = drifted(np.eye(4), 0.7)
     for i in range(frames):
         room = room_result(i, 8, 6)
@@ -299,9 +300,9 @@ def test_table_escapes_names_and_reasons_and_has_a_dash_for_every_missing_number
 
 def test_panel_draws_measures_and_saves_what_the_history_holds(server):
     run = run_of(lanes=2, frames=20)
-    panel = ChartsPanel(server, ViewControls(), true_room(20))
+    panel = ChartsPanel(PageContext(server, ground_truth=true_room(20)))
     snapshot = run.store.snapshot()
-    panel.show(snapshot, 0.0)
+    panel.update(tick_of(snapshot, now_sec=0.0))
     assert panel.chart_name == "Gain"
     assert panel.chart_points == 20
     name, content = panel._file("CSV")
@@ -316,28 +317,28 @@ def test_panel_draws_measures_and_saves_what_the_history_holds(server):
     # Neither is made anew before its time, nor where nothing is new.
     drawn, rows = panel._plot.data, panel._rows
     run.add_frame()
-    panel.show(run.store.snapshot(), 0.1)
+    panel.update(tick_of(run.store.snapshot(), now_sec=0.1))
     assert panel._plot.data is drawn
     assert panel._rows is rows
-    panel.show(run.store.snapshot(), 1e6)
+    panel.update(tick_of(run.store.snapshot(), now_sec=1e6))
     assert panel.chart_points == 21
     assert panel._rows[0].frames == 21
     drawn = panel._plot.data
-    panel.show(run.store.snapshot(), 2e6)
+    panel.update(tick_of(run.store.snapshot(), now_sec=2e6))
     assert panel._plot.data is drawn
 
 
 def test_degenerate_lanes_give_a_message_in_every_chart_and_no_exception(server):
     store = SceneStore(points_per_frame=5)
     store.clear(2)
-    panel = ChartsPanel(server, ViewControls(), true_room(3))
+    panel = ChartsPanel(PageContext(server, ground_truth=true_room(3)))
     still = room_result(0, 8, 6)
     for i in range(6):
         wild = np.full((4, 4), math.nan) if i > 3 else still.camera.T_world_camera
         one = replace(still, sequence=i, index=i, confidence=still.confidence * math.nan)
         bad = replace(one, camera=replace(one.camera, T_world_camera=wild))
         store.add(one, bad)
-        panel.show(store.snapshot(), 10.0 * i)
+        panel.update(tick_of(store.snapshot(), now_sec=10.0 * i))
     history = panel._history
     assert "stand" in history.chart("Lane separation").message or "finite" in (
         history.chart("Lane separation").message

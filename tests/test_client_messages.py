@@ -22,6 +22,8 @@ from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.panels.inspect import InspectPanel
+from ttt3r_viewer.viewer.panels.look import LookPanel
 from ttt3r_viewer.viewer.server.client_messages import (
     FIELDS,
     GUEST_KINDS,
@@ -255,7 +257,7 @@ def shows_path(viewer: Viewer, wanted: bool) -> bool:
 
 def switch_path(viewer: Viewer, client: Connection) -> None:
     """Use a checkbox, and wait until the page has taken it."""
-    box = viewer._publisher._parts.look._path  # type: ignore
+    box = viewer.part(LookPanel)._path
     echo(client, CAMERA)  # one that can be seen from
     for wanted in (True, False, True):
         set_value(client, box, wanted)
@@ -270,7 +272,7 @@ def test_a_page_survives_whatever_a_client_sends(page, caplog, capfd):
         echo(hostile, CAMERA)
         wait_for(lambda: len(viewer.server.get_clients()) == 1, "the client")
         # Whatever looks into something is on, so that its values are used.
-        set_value(hostile, viewer._publisher._parts.inspect._widgets.on, True)  # type: ignore
+        set_value(hostile, viewer.part(InspectPanel)._widgets.on, True)
         messages = hostile_messages(viewer)
         for message in messages:
             hostile.send(message)

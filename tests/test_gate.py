@@ -32,8 +32,12 @@ from ttt3r_viewer.commands.parser import Parser, add_settings, settings_of
 from ttt3r_viewer.reconstruct.messages import Mailbox, Step
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.panels.export import ExportPanel
+from ttt3r_viewer.viewer.panels.run import RunPanel
+from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.server import gate as gate_module
 from ttt3r_viewer.viewer.server.access import FREE_TRIES, Access, access_for
+from ttt3r_viewer.viewer.server.guest_views import GuestViews
 
 TOKEN = "a-token-for-tests"
 
@@ -217,7 +221,7 @@ def test_nobody_comes_in_around_the_gate(start):
     viewer = start()
     inner = viewer.server.get_port()
     assert inner != viewer.port
-    run = viewer._publisher._parts.run  # type: ignore
+    run = viewer.part(RunPanel)
     taken: SimpleQueue[Any] = SimpleQueue()
     run._mailbox = taken
     for headers in ({}, {"X-Ttt3r-Key": "x"}, {"X-Ttt3r-Key": "", "X-Ttt3r-Role": "owner"}):
@@ -248,19 +252,20 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
     assert viewer.guest_url
     guest_token = viewer.access.guest_token
     assert viewer.guest_url == f"{viewer.address}/?token={guest_token}"
-    parts = viewer._publisher._parts  # type: ignore
+    run, timeline = viewer.part(RunPanel), viewer.part(TimelinePanel)
+    guests, start_export = viewer.part(GuestViews), viewer.part(ExportPanel)._start
     taken: SimpleQueue[Any] = SimpleQueue()
-    parts.run._mailbox = taken
+    run._mailbox = taken
     before = viewer.controls.settings
     guest_cookie = {"Cookie": cookie_for(viewer.port, guest_token)}
     with join(viewer.port, headers=guest_cookie) as guest:
         echo(guest, CAMERA)
         assert guest.recv(timeout=5)
         # viser knows a client before it has told those who wait for one.
-        (own,) = wait_for(lambda: list(parts.guests._guests.values()), "the guest")
-        set_value(guest, parts.run._step, True)
-        set_value(guest, parts.timeline._slider, 1)
-        set_value(guest, parts.export._start, True)
+        (own,) = wait_for(lambda: list(guests._guests.values()), "the guest")
+        set_value(guest, run._step, True)
+        set_value(guest, timeline._slider, 1)
+        set_value(guest, start_export, True)
         set_value(guest, own.frame, 1)  # greyed out as long as it is not asked for
         set_value(guest, own.own, True)
         wait_for(lambda: own.layer is not None and own.frame.value == 3, "a timeline of their own")
@@ -275,15 +280,15 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
         assert viewer.gate.dropped >= 4
         assert taken.empty()
         assert viewer.controls.settings is before
-        assert parts.timeline._slider.value == 3
+        assert timeline._slider.value == 3
         guest.send(bytes(gate_module.client_messages.MAX_BYTES + 1))
         assert read_to_the_end(guest) == 1009
     wait_for(lambda: not viewer.server.get_clients(), "the guest to go")
     with join(viewer.port, headers={"Cookie": cookie_for(viewer.port, TOKEN)}) as owner:
         echo(owner, CAMERA)
         wait_for(viewer.server.get_clients, "the owner")
-        set_value(owner, parts.run._step, True)
-        set_value(owner, parts.timeline._slider, 1)
+        set_value(owner, run._step, True)
+        set_value(owner, timeline._slider, 1)
         assert isinstance(taken.get(timeout=10), Step)
         wait_for(lambda: viewer.controls.settings.position == 0, "the slider")
 

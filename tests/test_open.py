@@ -44,7 +44,7 @@ from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.types import Inspection
-from ttt3r_viewer.viewer.panels.chart_series import History
+from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 
 FRAMES = 6
 WITHOUT_TORCH = """
@@ -132,7 +132,7 @@ def test_every_frame_lane_and_chart_is_that_of_the_run(run):
     for chart_truth in (truth, None):
         charts = []
         for scene in (before, after):
-            history = History(chart_truth and reconstruction.ground_truth)
+            history = ChartSeries(chart_truth and reconstruction.ground_truth)
             history.update(scene)
             charts.append(history)
         for old, new in zip(charts[0].lanes, charts[1].lanes, strict=True):

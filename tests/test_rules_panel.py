@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.made_up_run import rule_info
+from tests.ticks import status_tick
 from ttt3r_viewer.reconstruct.messages import (
     Mailbox,
     Message,
@@ -19,6 +20,7 @@ from ttt3r_viewer.reconstruct.messages import (
     SetRules,
 )
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
+from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.panels.rules import (
     RESET_EVERY,
     RulesPanel,
@@ -100,18 +102,18 @@ def test_values_are_sent_once_they_are_quiet_and_always_before_a_restart(server)
     mailbox = Mailbox()
     controls = ViewControls()
     controls.change(live=False)
-    panel = RulesPanel(server, controls, mailbox)
+    panel = RulesPanel(PageContext(server, controls, mailbox))
     status = Status(lanes=(rule_info("steady", 1.0),), known_rules=(rule_info("steady", 1.0),))
     for tick, rate in enumerate((0.5, 0.4, 0.3)):
         panel._ask(SetParameter(0, "rate", rate))
-        panel.show(status, 0.1 * tick)
+        panel.update(status_tick(status, 0.1 * tick))
     assert mailbox.empty()
-    panel.show(status, 0.9)
+    panel.update(status_tick(status, 0.9))
     assert mailbox.get_nowait() == SetParameter(0, "rate", 0.3)
     panel._begin_again(SetRules(("steady",)))
     panel._ask(SetParameter(0, "rate", 0.2))
     panel._begin_again(Restart())
-    panel.show(status, 1.0)
+    panel.update(status_tick(status, 1.0))
     sent = [mailbox.get_nowait() for _ in range(3)]
     assert sent == [SetRules(("steady",)), SetParameter(0, "rate", 0.2), Restart()]
     assert mailbox.empty()
@@ -120,9 +122,9 @@ def test_values_are_sent_once_they_are_quiet_and_always_before_a_restart(server)
 
 def test_widgets_show_what_is_in_force_and_are_made_anew_for_other_lanes_only(server):
     mailbox = Mailbox()
-    panel = RulesPanel(server, ViewControls(), mailbox)
+    panel = RulesPanel(PageContext(server, mailbox=mailbox))
     known = (rule_info("steady", 1.0), rule_info("drifting", 1.0))
-    panel.show(Status(lanes=known[:1], known_rules=known), 0.0)
+    panel.update(status_tick(Status(lanes=known[:1], known_rules=known), 0.0))
     folder = panel._lanes[0]
     handle = folder._rows[0]._handle
     assert (handle.value, panel._choices[0].value, panel._choices[1].value) == (
@@ -130,18 +132,22 @@ def test_widgets_show_what_is_in_force_and_are_made_anew_for_other_lanes_only(se
         "steady",
         "none",
     )
-    panel.show(Status(lanes=(rule_info("steady", 0.3),), known_rules=known, reset_every=7), 100.0)
+    panel.update(
+        status_tick(
+            Status(lanes=(rule_info("steady", 0.3),), known_rules=known, reset_every=7), 100.0
+        )
+    )
     assert panel._lanes[0] is folder
     assert (handle.value, panel._reset._handle.value) == (0.3, 7)
     # A value that a person wants is not pulled back before the run had time to obey.
     folder._rows[0]._asked = (0.9, 200.0)
     folder._rows[0]._known = handle.value = 0.9
     status = Status(lanes=(rule_info("steady", 0.3),), known_rules=known, frames_per_second=10)
-    panel.show(status, 201.0)
+    panel.update(status_tick(status, 201.0))
     assert handle.value == 0.9
-    panel.show(status, 210.0)
+    panel.update(status_tick(status, 210.0))
     assert handle.value == 0.3
-    panel.show(Status(lanes=known[::-1], known_rules=known), 300.0)
+    panel.update(status_tick(Status(lanes=known[::-1], known_rules=known), 300.0))
     assert [choice.value for choice in panel._choices[:3]] == ["drifting", "steady", "none"]
     assert len(panel._lanes) == 2
     with pytest.raises(RuntimeError, match="removed"):

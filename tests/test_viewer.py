@@ -18,6 +18,7 @@ from viser import _messages
 from viser._messages import GuiUpdateMessage
 
 from tests.made_up_run import MadeUpRun, room_result
+from tests.ticks import tick_of
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.metrics.palette import LANE_COLORS
@@ -34,6 +35,7 @@ from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Status
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers.camera_layer import (
     frustum_scale,
     past_frusta,
@@ -50,21 +52,22 @@ from ttt3r_viewer.viewer.layers.colors import (
     line_colors,
     tint,
 )
-from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments, lane_name, scene_width
+from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
 from ttt3r_viewer.viewer.layers.point_layer import (
     LIVE_POINTS,
     LIVE_SEC,
     OPEN_CHUNK_RATE,
     PASSING_POINTS,
 )
-from ttt3r_viewer.viewer.panels.lanes import legend_html
-from ttt3r_viewer.viewer.panels.run import error_html, notice_html, status_html
+from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
+from ttt3r_viewer.viewer.panels.run import RunPanel, error_html, notice_html, status_html
 from ttt3r_viewer.viewer.panels.timeline import (
     FOLLOW_SEC,
     TimelinePanel,
     caption_html,
 )
 from ttt3r_viewer.viewer.server.address import free_port
+from ttt3r_viewer.viewer.tick import GeometryMeter, lane_name, scene_width
 from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import Resender
 
@@ -165,18 +168,17 @@ def test_page_needs_no_torch():
 
 
 def test_error_of_one_tick_is_shown_and_does_not_end_the_thread(viewer, monkeypatch):
-    publisher = viewer._publisher
     shown: list[str] = []
-    run_panel = publisher._parts.run
-    monkeypatch.setattr(run_panel, "show", lambda _status, _count, trouble: shown.append(trouble))
-    update = publisher._parts.scene.update
+    run_panel, scene = viewer.part(RunPanel), viewer.part(LaneLayer)
+    monkeypatch.setattr(run_panel, "update", lambda tick: shown.append(tick.trouble))
+    update = scene.update
 
     def fail(*_: Any) -> None:
         raise ValueError("a mistake of ours")
 
-    publisher._parts.scene.update = fail
+    scene.update = fail
     wait_for(lambda: any("a mistake of ours" in text for text in shown), "the error's text")
-    publisher._parts.scene.update = update
+    scene.update = update
     wait_for(lambda: shown[-1] == "", "the error to go away")
 
 
@@ -187,14 +189,23 @@ def nodes(server: viser.ViserServer, prefix: str) -> list[str]:
     return [n for n in server.scene._handle_from_node_name if n.startswith(prefix)]
 
 
-def draw(layer: LaneLayer, store: SceneStore, settings: ViewSettings, ticks: int = 3) -> int:
+def draw(
+    layer: LaneLayer,
+    store: SceneStore,
+    settings: ViewSettings,
+    ticks: int = 3,
+    meter: GeometryMeter | None = None,
+) -> int:
     """Let the layer come to rest and give the number of points that it shows."""
     for tick in range(ticks):
         snapshot = store.snapshot()
-        last = len(snapshot.frames) - 1
-        position = last if settings.live else min(settings.position, last)
-        layer.update(snapshot, settings, position, time.monotonic() + 10 * tick)
+        layer.update(tick_of(snapshot, settings, time.monotonic() + 10 * tick, meter=meter))
     return sum(layer.points_shown_by_lane)
+
+
+def offsets_of(layer: LaneLayer) -> tuple[float, ...]:
+    """Where each lane's root stands on the world's x axis."""
+    return tuple(nodes.offset for nodes in layer._lanes)
 
 
 def chunk_colors(layer: LaneLayer) -> dict[int, np.ndarray]:
@@ -257,7 +268,7 @@ def test_every_colour_redraws_the_same_points(server, color_by):
     assert draw(layer, store, replace(settings, color_by=color_by)) == 900
     after = chunk_colors(layer)
     same = all(np.array_equal(before[c], after[c]) for c in before)
-    assert same == (color_by == "picture")
+    assert same == (color_by in ("picture", "lane")), "one lane has no colour of its own"
 
 
 @pytest.mark.parametrize(("lane_count", "frame_count"), [(1, 500), (2, 150), (4, 150)])
@@ -270,7 +281,7 @@ def test_long_run_stays_within_nodes_and_points_and_a_restart_leaves_nothing(
     store.set_status(Status(phase="running"))
     for sequence in range(frame_count):
         store.add(*[room_result(sequence, 16, 12)] * lane_count)
-        layer.update(store.snapshot(), settings, sequence, sequence * 0.1)
+        layer.update(tick_of(store, settings, sequence * 0.1))
         most = max(most, len(nodes(server, "/")))
     assert most <= 250
     assert layer.node_count <= len(nodes(server, "/lanes")) <= layer.node_count + 1
@@ -299,7 +310,7 @@ def test_growing_chunk_is_sent_at_most_twice_a_second(server, monkeypatch):
     for tick in range(10):
         if tick < 3:
             store.add(room_result(64 + tick, 16, 12))
-        layer.update(store.snapshot(), ViewSettings(), 63 + min(tick + 1, 3), begin + tick * 0.1)
+        layer.update(tick_of(store, now_sec=begin + tick * 0.1))
     live = "/lanes/0/live"
     assert sent.count(live) == 3
     assert max(sent.count(name) for name in sent if name != live) == 2
@@ -423,17 +434,18 @@ def test_looking_at_lanes_another_way_sends_no_points_again(server, monkeypatch)
 
 def test_side_by_side_sets_lanes_apart_by_one_step_that_waits_for_the_next_layout(server):
     store, layer = lanes_store(3, 8), LaneLayer(server)
+    meter = GeometryMeter()
     settings = ViewSettings(arrangement="side by side", spacing=0.5)
-    draw(layer, store, settings)
+    draw(layer, store, settings, meter=meter)
     step = 0.5 * scene_width(store.snapshot().lanes)
     assert step > 0
-    assert layer.offsets == (0, step, 2 * step)
+    assert offsets_of(layer) == (0, step, 2 * step)
     root = server.scene._handle_from_node_name["/lanes/2"]
     assert np.allclose(root.position, [2 * step, 0, 0])
     far = replace(room_result(8, 16, 12), camera=Camera(translation(500.0), 10.0, 16, 12))
     store.add(far, far, far)
-    draw(layer, store, settings)
-    assert layer.offsets == (0, step, 2 * step)
+    draw(layer, store, settings, meter=meter)
+    assert offsets_of(layer) == (0, step, 2 * step)
     draw(layer, store, replace(settings, arrangement="overlay"))
     assert np.allclose(root.position, 0)
 
@@ -480,7 +492,7 @@ def test_other_number_of_lanes_after_a_restart_leaves_no_old_ones(server):
     store.clear(2)
     draw(layer, store, ViewSettings())
     assert not nodes(server, "/lanes/2") + nodes(server, "/lanes/3") + nodes(server, "/lanes/drift")
-    assert layer.offsets == (0, 0)
+    assert offsets_of(layer) == (0, 0)
     store.add(room_result(0, 16, 12), room_result(0, 16, 12))
     assert draw(layer, store, ViewSettings(live=False)) == 200
 
@@ -518,7 +530,7 @@ def test_one_lane_has_nothing_that_only_several_can_have():
 
 
 def test_key_flips_between_the_first_two_lanes_that_are_switched_on(viewer):
-    panel, controls = viewer._publisher._parts.lanes, viewer.controls
+    panel, controls = viewer.part(LanesPanel), viewer.controls
     panel._flip()
     assert controls.settings == ViewSettings(), "one lane has nothing to flip"
     viewer._store.clear(3)
@@ -541,7 +553,8 @@ def test_followed_view_goes_with_the_first_lane_that_is_switched_on(viewer, monk
     for hidden, arrangement in ((set(), "overlay"), (set(), "blink"), ({0}, "side by side")):
         chosen = replace(settings, hidden_lanes=frozenset(hidden), arrangement=arrangement)
         offset = 7.0 if arrangement == "side by side" else 0.0
-        cameras.update(store.snapshot(), replace(chosen, blink_lane=1), 4, 0.0, (0.0, offset))
+        tick = tick_of(store, replace(chosen, blink_lane=1))
+        cameras.update(replace(tick, geometry=replace(tick.geometry, offsets=(0.0, offset))))
     first, blinking, second = (target.look_at for target in targets)
     assert np.allclose(first, blinking)
     assert 6.5 < (second - first)[0] < 7.5
@@ -607,7 +620,7 @@ def test_settings_are_replaced_and_the_latest_wins():
 def test_position_beyond_the_seen_frames_is_clamped(viewer):
     for sequence in range(3):
         viewer._store.add(room_result(sequence, 16, 12))
-    timeline = viewer._publisher._parts.timeline
+    timeline = viewer.part(TimelinePanel)
     wait_for(lambda: timeline._frame_count == 3, "three frames")
     timeline._go_to(99)
     assert viewer.controls.settings.position == 2
@@ -616,16 +629,16 @@ def test_position_beyond_the_seen_frames_is_clamped(viewer):
 
 
 def test_the_slider_follows_a_run_slowly_enough_to_be_typed_into(server):
-    controls, frames = ViewControls(), filled_store(9).snapshot().frames
-    timeline = TimelinePanel(server, controls)
+    controls = ViewControls()
+    timeline = TimelinePanel(PageContext(server, controls))
     shown = []
     for count, now_sec in ((2, 10.0), (4, 10.5), (6, 10.0 + FOLLOW_SEC)):
-        timeline.show(frames[:count], controls.settings, count - 1, now_sec)
+        timeline.update(tick_of(filled_store(count), controls.settings, now_sec))
         shown.append((timeline._slider.value, timeline._slider.max))
     assert shown == [(2, 2), (2, 2), (6, 6)]
     # What is asked for is shown at once, whatever the time.
     controls.stand_at(live=False, position=8)
-    timeline.show(frames, controls.settings, 8, 12.2)
+    timeline.update(tick_of(filled_store(9), controls.settings, 12.2))
     assert (timeline._slider.value, timeline._slider.max) == (9, 9)
 
 
@@ -638,14 +651,14 @@ def test_values_are_told_again_because_a_browser_may_show_what_it_never_said(use
     ]
     gui.add_button("never")
     buffer = used_server._websock_server._broadcast_buffer
-    repeater = Resender(gui)
+    repeater, tick = Resender(gui), tick_of(SceneStore())
 
     def told() -> dict[str, object]:
         """What one round repeats, by widget."""
         found = {}
         before = buffer.message_counter
         for _ in range(sum(not one._impl.is_button for one in all_widgets())):
-            repeater.tick()
+            repeater.update(tick)
         for number in range(before, buffer.message_counter):
             message = buffer.message_from_id.get(number)
             if isinstance(message, GuiUpdateMessage):
@@ -697,7 +710,7 @@ def test_buttons_say_what_is_wanted_and_restart_goes_live():
     viewer = Viewer(SceneStore(), mailbox, port=0)
     viewer.start()
     try:
-        run_panel = viewer._publisher._parts.run  # pyright: ignore[reportOptionalMemberAccess]
+        run_panel = viewer.part(RunPanel)
         said = []
         for phase in ("running", "paused", "finished", "failed"):
             viewer._store.set_status(Status(phase=phase))
@@ -729,7 +742,7 @@ def test_a_running_page_is_sent_a_bounded_stream(server, monkeypatch):
     for tick in range(10 * seconds):
         for number in (2 * tick, 2 * tick + 1):
             store.add(replace(result, sequence=number, index=number))
-        layer.update(store.snapshot(), ViewSettings(), 2 * tick + 1, 0.1 * tick)
+        layer.update(tick_of(store, now_sec=0.1 * tick))
     assert sent["live"] <= PASSING_POINTS * (seconds / LIVE_SEC + 1)
     # Every point once as it comes, again whenever chunks are merged or scales found anew.
     generations = store.snapshot().layout.generation

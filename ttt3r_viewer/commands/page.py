@@ -34,7 +34,7 @@ def viewer_of(
 ) -> Viewer:
     """Make the page that the settings ask for, not started; `session` is where its tour is kept."""
     from ttt3r_viewer.viewer.app import Viewer
-    from ttt3r_viewer.viewer.panels.present import Presentation
+    from ttt3r_viewer.viewer.presentation import Presentation
 
     return Viewer(
         store,

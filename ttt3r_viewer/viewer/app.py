@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TypeVar
 
 import viser
 from viser import _messages
@@ -15,24 +19,28 @@ from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
+from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.panels.ask import AskPanel
+from ttt3r_viewer.viewer.panels.captions import CaptionsPanel
 from ttt3r_viewer.viewer.panels.charts import ChartsPanel
 from ttt3r_viewer.viewer.panels.export import ExportPanel
 from ttt3r_viewer.viewer.panels.inspect import InspectPanel
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
-from ttt3r_viewer.viewer.panels.present import Presentation, PresentPanel
+from ttt3r_viewer.viewer.panels.present import PresentPanel
 from ttt3r_viewer.viewer.panels.rules import RulesPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
-from ttt3r_viewer.viewer.publisher import PageParts, Publisher, probe_html
+from ttt3r_viewer.viewer.presentation import Presentation
+from ttt3r_viewer.viewer.publisher import Publisher, probe_html
 from ttt3r_viewer.viewer.server.access import Access, access_for, is_loopback
 from ttt3r_viewer.viewer.server.address import free_port
 from ttt3r_viewer.viewer.server.gate import INNER_HOST, Gate
 from ttt3r_viewer.viewer.server.guest_views import GuestViews
 from ttt3r_viewer.viewer.server.twin import TwinView
 from ttt3r_viewer.viewer.server.viser_patch import patch_viser
+from ttt3r_viewer.viewer.tick import Part
 from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import Resender
 
@@ -42,6 +50,35 @@ STOP_SEC = 0.5
 TWIN_PAGE = "/twin"
 
 logger = logging.getLogger(__name__)
+
+P = TypeVar("P", bound=Part)
+
+
+@dataclass(frozen=True)
+class PanelPlace:
+    """Where a panel stands, and what makes it."""
+
+    tab: str
+    """Name of its tab; empty for above or below all tabs."""
+    make: Callable[[PageContext], Part]
+    icon: viser.IconName | None = None
+    """Of the tab, where this panel is its first."""
+
+
+PANELS: tuple[PanelPlace, ...] = (
+    PanelPlace("", RunPanel),
+    PanelPlace("View", TimelinePanel, viser.Icon.EYE),
+    PanelPlace("View", LanesPanel),
+    PanelPlace("View", LookPanel),
+    PanelPlace("View", PresentPanel),
+    PanelPlace("Rules", RulesPanel, viser.Icon.ADJUSTMENTS),
+    PanelPlace("Charts", ChartsPanel, viser.Icon.CHART_LINE),
+    PanelPlace("Inspect", InspectPanel, viser.Icon.MICROSCOPE),
+    PanelPlace("Ask", AskPanel, viser.Icon.MESSAGE_QUESTION),
+    PanelPlace("Export", ExportPanel, viser.Icon.PACKAGE_EXPORT),
+    PanelPlace("", CaptionsPanel),
+)
+"""Every panel, in the order in which they are seen. A new panel is one file and one line here."""
 
 
 class Viewer:
@@ -60,6 +97,7 @@ class Viewer:
         exporter: Exporter | None = None,
         presentation: Presentation | None = None,
         access: Access | None = None,
+        panels: Sequence[PanelPlace] = PANELS,
     ) -> None:
         """Nothing is bound before `start`.
 
@@ -68,6 +106,7 @@ class Viewer:
         the Export tab asks for; None where there is no archive. It is closed with the page.
         `presentation` says how the page is shown to a room, and where its tour is kept. `access`
         says who may come in; None: everyone on this machine, and elsewhere who has a made-up token.
+        `panels` are those of the page, such as `(*PANELS, PanelPlace("Mine", MyPanel))`.
         """
         self._store = store
         self._mailbox = mailbox
@@ -78,6 +117,7 @@ class Viewer:
         self._ground_truth = ground_truth
         self._exporter = exporter
         self._presentation = presentation or Presentation()
+        self._panels = tuple(panels)
         self.access = access_for(host) if access is None else access
         self._server: viser.ViserServer | None = None
         self._gate: Gate | None = None
@@ -110,7 +150,8 @@ class Viewer:
             guest_widgets=guests.widget,
         )
         parts = self._build(self._server, self._twin, guests)
-        self._publisher = Publisher(self._store, self.controls, parts)
+        probe = self._server.gui.add_html(probe_html({}))
+        self._publisher = Publisher(self._store, self.controls, parts, probe)
         self._publisher.start()
         # Last, so that nobody sees half a page.
         self._gate.start()
@@ -142,6 +183,11 @@ class Viewer:
         """Show an error's text in the page, or take it away with an empty one."""
         assert self._publisher is not None, "the viewer has not been started"
         self._publisher.report = text
+
+    def part(self, kind: type[P]) -> P:
+        """Give the page's part of this class."""
+        assert self._publisher is not None, "the viewer has not been started"
+        return next(part for part in self._publisher.parts if isinstance(part, kind))
 
     @property
     def server(self) -> viser.ViserServer:
@@ -179,8 +225,8 @@ class Viewer:
     def _link(self, token: str | None) -> str:
         return self.address if token is None else f"{self.address}/?token={token}"
 
-    def _build(self, server: viser.ViserServer, twin: TwinView, guests: GuestViews) -> PageParts:
-        """Make every widget and node, all on this thread, in the order in which they are seen."""
+    def _build(self, server: viser.ViserServer, twin: TwinView, guests: GuestViews) -> list[Part]:
+        """Make every widget and node, all on this thread; give the parts in their order."""
         server.gui.configure_theme(
             dark_mode=True,
             show_logo=False,
@@ -189,44 +235,38 @@ class Viewer:
             brand_color=(42, 130, 218),
         )
         server.scene.set_up_direction("-y")
-        run = RunPanel(server, self.controls, self._mailbox, self._notice)
-        # A tab that is not looked at costs the browser nothing.
-        tabs = server.gui.add_tab_group()
-        with tabs.add_tab("View", viser.Icon.EYE):
-            timeline = TimelinePanel(server, self.controls)
-            lanes = LanesPanel(server, self.controls)
-            look = LookPanel(server, self.controls)
-            present = PresentPanel(server, self.controls, self._mailbox, self._presentation)
-        with tabs.add_tab("Rules", viser.Icon.ADJUSTMENTS):
-            rules = RulesPanel(server, self.controls, self._mailbox)
-        with tabs.add_tab("Charts", viser.Icon.CHART_LINE):
-            charts = ChartsPanel(server, self.controls, self._ground_truth)
-        with tabs.add_tab("Inspect", viser.Icon.MICROSCOPE):
-            inspect = InspectPanel(server, self.controls, self._mailbox)
-        with tabs.add_tab("Ask", viser.Icon.MESSAGE_QUESTION):
-            ask = AskPanel(server, self.controls, self._mailbox)
-        with tabs.add_tab("Export", viser.Icon.PACKAGE_EXPORT):
-            export = ExportPanel(server, self._exporter)
-        present.add_overlay(server.gui)
-        return PageParts(
-            run=run,
-            timeline=timeline,
-            lanes=lanes,
-            look=look,
-            present=present,
-            rules=rules,
-            charts=charts,
-            inspect=inspect,
-            ask=ask,
-            export=export,
-            scene=LaneLayer(server),
-            client_cameras=ClientCameras(server),
-            guided_cameras=GuidedCameras(server),
-            twin=twin,
-            guests=guests,
-            repeater=Resender(server.gui),
-            probe=server.gui.add_html(probe_html({})),
+        page = PageContext(
+            server=server,
+            controls=self.controls,
+            mailbox=self._mailbox,
+            notice=self._notice,
+            ground_truth=self._ground_truth,
+            exporter=self._exporter,
+            presentation=self._presentation,
         )
+        return [
+            LaneLayer(server),  # first: what panels draw in the scene lies below its nodes
+            *build_panels(page, self._panels),
+            ClientCameras(server),
+            GuidedCameras(server, page.tour),
+            twin,
+            guests,
+            Resender(server.gui),
+        ]
+
+
+def build_panels(page: PageContext, places: Sequence[PanelPlace]) -> list[Part]:
+    """Make the panels, each in its tab; a tab that is not looked at costs the browser nothing."""
+    panels: list[Part] = []
+    group: viser.GuiTabGroupHandle | None = None
+    tabs: dict[str, viser.GuiTabHandle] = {}
+    for place in places:
+        if place.tab and place.tab not in tabs:
+            group = group or page.server.gui.add_tab_group()
+            tabs[place.tab] = group.add_tab(place.tab, place.icon)
+        with tabs[place.tab] if place.tab else nullcontext():
+            panels.append(place.make(page))
+    return panels
 
 
 def _close_share_tunnel(server: viser.ViserServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 Motion = Literal["still", "orbit", "tour"]
@@ -38,6 +39,18 @@ class Clock:
     def started(self, now_sec: float) -> Clock:
         """The same clock, going."""
         return Clock(self.at(now_sec), now_sec)
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """How a page is presented to people in a room."""
+
+    on: bool = False
+    """The page begins with captions and the orbit in place of the panel."""
+    title: str = ""
+    logo_text: str = ""
+    folder: Path | None = None
+    """Of the recording, where the tour is kept; None where there is none."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import Any
 
 import viser
 
+from ttt3r_viewer.viewer.tick import Part, Tick
+
 Page = viser.ViserServer | viser.ClientHandle
 """What nodes are added to: the page of all browsers, or one browser's alone."""
 
@@ -18,8 +20,8 @@ def assign_changed(handle: Any, **properties: Any) -> None:
             setattr(handle, name, value)
 
 
-class Resender:
-    """Tells all browsers the widgets' values again, one at a time.
+class Resender(Part):
+    """Sends all browsers the widgets' values again, one at a time.
 
     viser's page keeps one message for the whole panel while it waits (50 ms, or as long as it is
     busy). What a person did before is then lost, and shown by their page all the same: they would
@@ -32,7 +34,7 @@ class Resender:
         self._known: dict[str, Any] = {}
         """Each widget's value when it had its turn last."""
 
-    def tick(self) -> None:
+    def update(self, tick: Tick) -> None:  # noqa: ARG002
         """Repeat the next value, unless it has changed since the round before: a hand may still be
         at it.
         """

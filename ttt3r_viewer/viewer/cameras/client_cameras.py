@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import viser
 from numpy.typing import NDArray
 
-from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Camera
+from ttt3r_viewer.viewer.tick import WORLD_UP, Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 FOLLOW_SEC = 0.6
@@ -21,9 +20,6 @@ SPAN_ASIDE = 0.65
 """Lanes that stand side by side are left of the view's middle: the panel hides its right."""
 SPAN_BACK = 0.5
 """Lanes that stand side by side are seen from so much farther off, as a share of their span."""
-
-WORLD_UP = np.array([0.0, -1.0, 0.0])
-"""The world is the first camera's frame, whose y axis points down."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +47,7 @@ def unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     return vector / np.linalg.norm(vector)
 
 
-class ClientCameras:
+class ClientCameras(Part):
     """Moves the browsers' viewpoints; called by the publisher only."""
 
     def __init__(self, server: viser.ViserServer) -> None:
@@ -66,18 +62,10 @@ class ClientCameras:
         server.initial_camera.up = tuple(WORLD_UP)
         self._set_home()
 
-    def update(
-        self,
-        snapshot: SceneSnapshot,
-        settings: ViewSettings,
-        position: int,
-        now_sec: float,
-        offsets: Sequence[float],
-    ) -> None:
-        """Fit the first view to the scene's first frames, then follow the camera where asked to.
-
-        `offsets` say where each lane stands on the world's x axis.
-        """
+    def update(self, tick: Tick) -> None:
+        """Fit the first view to the scene's first frames, then follow the camera where asked to."""
+        snapshot, settings, position = tick.snapshot, tick.drawn, tick.position
+        now_sec, offsets = tick.now_sec, tick.geometry.offsets
         elapsed_sec, self._last_sec = now_sec - self._last_sec, now_sec
         # Only the first few scales: a view that keeps moving by itself is a nuisance.
         fit = (snapshot.epoch, snapshot.layout.frames_scale)

@@ -14,9 +14,11 @@ import viser
 from numpy.typing import NDArray
 
 from ttt3r_viewer.recording.tour import Tour
-from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
+from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.viewer.cameras.throttle import TURN_SEC, CameraThrottle
-from ttt3r_viewer.viewer.view_settings import ViewSettings
+from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
+from ttt3r_viewer.viewer.tick import WORLD_UP as UP
+from ttt3r_viewer.viewer.tick import Part, Tick
 
 ORBIT_SEC = 48.0
 """Once round the scene: slow enough to speak over."""
@@ -46,9 +48,6 @@ SAME_SHARE = 1e-5
 share of its distance from what it looks at was moved by a person."""
 SENT_KEPT = 750
 """Views that a browser may still answer with: half a minute of them."""
-
-UP = np.array([0.0, -1.0, 0.0])
-"""The world is the first camera's frame, whose y axis points down."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,11 +155,12 @@ class _Guided:
     """A person moved its view."""
 
 
-class GuidedCameras:
+class GuidedCameras(Part):
     """Moves the views of all browsers while a motion is on; called by the publisher only."""
 
-    def __init__(self, server: viser.ViserServer) -> None:
+    def __init__(self, server: viser.ViserServer, tour: TourRecorder) -> None:
         self._server = server
+        self._tour = tour
         self._guided: dict[int, _Guided] = {}
         self._sent: deque[NDArray[np.float64]] = deque(maxlen=SENT_KEPT)
         """Places (3,) that browsers were put to; one for all, since panes of the twin view pass
@@ -175,33 +175,24 @@ class GuidedCameras:
         self._last_sec = 0.0
         server.on_client_connect(self._listen)
 
-    @property
-    def taken(self) -> int:
-        """How many browsers are left alone because a person moved their view."""
-        return sum(one.taken for one in self._guided.values())
+    def probe(self) -> dict[str, object]:
+        """Say how many browsers are left alone because a user moved their view."""
+        return {"taken": sum(one.taken for one in self._guided.values())}
 
-    def update(
-        self,
-        snapshot: SceneSnapshot,
-        settings: ViewSettings,
-        tour: Tour | None,
-        now_sec: float,
-        offsets: tuple[float, ...],
-    ) -> None:
-        """Put every browser's view where the motion is now; `offsets` say where each lane stands
-        on the world's x axis.
+    def update(self, tick: Tick) -> None:
+        """Put every browser's view where the motion is now.
 
         A browser whose view a person moves is left alone until a motion is begun or goes on again.
         """
-        show = settings.show
+        show, now_sec = tick.settings.show, tick.now_sec
         home = np.array(self._server.initial_camera.position, np.float64)
         if self._home is None or not np.array_equal(home, self._home):
             # A browser that has not been moved yet goes to a new first view by itself.
             self._home = home
             self._sent.append(home)
         goal = None
-        if show.motion_clock.going and snapshot.frames:
-            goal = self._goal(snapshot, settings, tour, now_sec, offsets)
+        if show.motion_clock.going and tick.snapshot.frames:
+            goal = self._goal(tick)
         # Each start of the clock is another motion, also where it goes on after a pause.
         motion = (show.motion, show.motion_clock)
         if goal is None or motion != self._motion:
@@ -215,33 +206,25 @@ class GuidedCameras:
         for client_id in self._guided.keys() - clients.keys():
             del self._guided[client_id]
 
-    def _goal(
-        self,
-        snapshot: SceneSnapshot,
-        settings: ViewSettings,
-        tour: Tour | None,
-        now_sec: float,
-        offsets: tuple[float, ...],
-    ) -> GuidedView | None:
+    def _goal(self, tick: Tick) -> GuidedView | None:
         """Give where the views shall be; None where they are let go."""
-        show = settings.show
-        time_sec = show.motion_clock.at(now_sec)
+        show, tour = tick.settings.show, self._tour.tour
+        time_sec = show.motion_clock.at(tick.now_sec)
         if show.motion == "orbit":
-            focus = self._find_focus(snapshot, offsets, now_sec)
+            focus = self._find_focus(tick)
             return orbit_view(focus, time_sec, self._fov_y_rad)
         if show.motion == "tour" and tour is not None:
-            goal = tour_view(tour, time_sec - APPROACH_SEC, snapshot.layout.median_depth)
+            goal = tour_view(tour, time_sec - APPROACH_SEC, tick.snapshot.layout.median_depth)
             return None if has_ended(tour, time_sec) else goal
         return None
 
-    def _find_focus(
-        self, snapshot: SceneSnapshot, offsets: tuple[float, ...], now_sec: float
-    ) -> Focus:
+    def _find_focus(self, tick: Tick) -> Focus:
         """Give what the orbit goes round; the scene is measured anew where it has grown a lot."""
+        snapshot = tick.snapshot
         key = (snapshot.epoch, snapshot.layout.frames_scale)
         if self._found is None or key != self._found_key:
             self._found, self._found_key = focus_of(snapshot.lanes[0]), key
-        span = offsets[-1]
+        span = tick.geometry.span
         wanted = Focus(
             self._found.centre + np.array([span / 2, 0.0, 0.0]),
             self._found.radius + SPAN_BACK * span,
@@ -249,7 +232,7 @@ class GuidedCameras:
             self._found.all_round and not span,
             SIDE_SWING_RAD if span else SWING_RAD,
         )
-        share = 1.0 - math.exp(-(now_sec - self._last_sec) / FOCUS_SEC)
+        share = 1.0 - math.exp(-(tick.now_sec - self._last_sec) / FOCUS_SEC)
         self._focus = wanted if self._focus is None else between(self._focus, wanted, share)
         return self._focus
 

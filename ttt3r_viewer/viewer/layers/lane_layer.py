@@ -14,22 +14,18 @@ import viser
 from numpy.typing import NDArray
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS
-from ttt3r_viewer.scene.budget import robust_range
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.system.memory import give_back
-from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.layers.camera_layer import CameraLayer
-from ttt3r_viewer.viewer.layers.chunks import automatic_point_size
 from ttt3r_viewer.viewer.layers.colors import line_colors
 from ttt3r_viewer.viewer.layers.point_layer import PointLayer
+from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import Page, assign_changed
 
 SHARED_LANES = "/lanes"
 """The root of what all browsers are shown."""
 DRIFT_NODE = f"{SHARED_LANES}/drift"
-SIDE_DEPTH = 1.5
-"""What is seen to the left and right of all cameras, together, as a share of the median depth."""
 LABEL_HEIGHT = 0.12
 """Distance between a lane and its name, as a share of the scene's median depth."""
 BAR_WIDTH = 0.3
@@ -56,7 +52,7 @@ class _LaneNodes:
         return 1 + self.points.node_count + self.cameras.node_count + label
 
 
-class LaneLayer:
+class LaneLayer(Part):
     """Keeps the page's lanes equal to the scene; called by the publisher only."""
 
     def __init__(self, page: Page, root: str = SHARED_LANES) -> None:
@@ -65,11 +61,8 @@ class LaneLayer:
         self._root = page.scene.add_frame(root, show_axes=False)
         self._lanes: list[_LaneNodes] = []
         self._epoch = 0
-        self._width = 0.0
-        self._width_key: object = None
         self._drift: viser.LineSegmentsHandle | None = None
         self._drift_key: object = None
-        self.point_size = 0.01
         self.points_shown_by_lane: tuple[int, ...] = ()
         """How many points of each lane the page draws now."""
 
@@ -78,33 +71,33 @@ class LaneLayer:
         """Number of nodes of all lanes in the page."""
         return 1 + (self._drift is not None) + sum(lane.node_count for lane in self._lanes)
 
-    @property
-    def offsets(self) -> tuple[float, ...]:
-        """Where each lane's root stands on the world's x axis."""
-        return tuple(lane.offset for lane in self._lanes)
+    def probe(self) -> dict[str, object]:
+        """Say how many points and nodes the page draws."""
+        return {
+            "points_shown": sum(self.points_shown_by_lane),
+            "points_shown_by_lane": self.points_shown_by_lane,
+            "nodes": self.node_count,
+        }
 
-    def update(
-        self, snapshot: SceneSnapshot, settings: ViewSettings, position: int, now_sec: float
-    ) -> None:
-        """Send what changed and show what the settings ask for.
-
-        `settings` are those that hold for this number of lanes; `position` is the frame that the
-        page stands at, from 0, or -1 while there is none.
-        """
-        count = len(snapshot.lanes)
+    def update(self, tick: Tick) -> None:
+        """Send what changed and show what the settings ask for."""
+        snapshot, settings, position = tick.snapshot, tick.drawn, tick.position
+        count, now_sec = tick.lane_count, tick.now_sec
         if snapshot.epoch != self._epoch or count != len(self._lanes):
             self._rebuild(count)
             self._epoch = snapshot.epoch
-        visible = settings.visible_lanes(count)
-        self.point_size = settings.point_size or automatic_point_size(snapshot.layout)
-        self._place(snapshot, settings)
+        visible = tick.visible_lanes
+        for nodes, offset in zip(self._lanes, tick.geometry.offsets, strict=True):
+            if nodes.offset != offset:
+                nodes.offset = offset
+                nodes.root.position = (offset, 0.0, 0.0)
         for k, (nodes, lane) in enumerate(zip(self._lanes, snapshot.lanes, strict=True)):
             running = snapshot.status.phase == "running"
             nodes.points.update(
-                lane, settings, position, now_sec, self.point_size, snapshot.recording
+                lane, settings, position, now_sec, tick.geometry.point_size, snapshot.recording
             )
             nodes.cameras.update(lane, settings, position, now_sec, running)
-            self._send_label(k, lane, lane_name(snapshot.status, k), settings)
+            self._send_label(k, lane, tick.lane_names[k], settings)
             assign_changed(nodes.root, visible=k in visible)
         self._send_drift(snapshot, settings, position)
         self.points_shown_by_lane = tuple(
@@ -125,7 +118,7 @@ class LaneLayer:
                 self._drift.remove()
         if self._lanes:
             give_back()
-        self._drift = self._drift_key = self._width_key = None
+        self._drift = self._drift_key = None
         self._lanes = []
         for k in range(count):
             name, color = f"{self._name}/{k}", LANE_COLORS[k]
@@ -136,18 +129,6 @@ class LaneLayer:
                     cameras=CameraLayer(self._page, name, color if count > 1 else None),
                 )
             )
-
-    def _place(self, snapshot: SceneSnapshot, settings: ViewSettings) -> None:
-        """Move the roots apart where lanes are side by side, by one width for a whole layout."""
-        key = tuple(lane.layout.generation for lane in snapshot.lanes)
-        if key != self._width_key:
-            self._width_key = key
-            self._width = scene_width(snapshot.lanes)
-        step = settings.spacing * self._width if settings.arrangement == "side by side" else 0.0
-        for k, lane in enumerate(self._lanes):
-            if lane.offset != k * step:
-                lane.offset = k * step
-                lane.root.position = (lane.offset, 0.0, 0.0)
 
     def _send_label(self, k: int, lane: LaneScene, name: str, settings: ViewSettings) -> None:
         """Write the lane's name above it; where lanes lie on each other, names would too."""
@@ -194,22 +175,6 @@ class LaneLayer:
         elif self._drift is not None:
             self._drift.remove()
             self._drift = None
-
-
-def lane_name(status: Status, lane: int) -> str:
-    """Give the rule of a lane with its parameters, in words; its number before the run says so."""
-    return status.lanes[lane].text if lane < len(status.lanes) else f"Lane {lane + 1}"
-
-
-def scene_width(lanes: Sequence[LaneScene]) -> float:
-    """Give how much room the widest lane takes along the world's x axis, in two digits."""
-    widths = [0.0]
-    for lane in lanes:
-        if lane.frames:
-            x = np.stack([frame.camera.T_world_camera[0, 3] for frame in lane.frames])
-            low, high = robust_range(x)
-            widths.append(high - low + SIDE_DEPTH * lane.layout.median_depth)
-    return float(f"{max(widths):.2g}")
 
 
 def label_position(lane: LaneScene) -> NDArray[np.float64]:

@@ -10,11 +10,11 @@ import viser
 from PIL import Image
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS
-from ttt3r_viewer.reconstruct.messages import Mailbox, Query
+from ttt3r_viewer.reconstruct.messages import Query
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Answer, Expectation
+from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers.ask_layer import AskLayer, lane_camera
-from ttt3r_viewer.viewer.layers.lane_layer import lane_name
 from ttt3r_viewer.viewer.layers.maps import (
     BACKGROUND,
     GAP_PX,
@@ -24,7 +24,8 @@ from ttt3r_viewer.viewer.layers.maps import (
     robust_scale,
     with_color_bar,
 )
-from ttt3r_viewer.viewer.view_settings import ExpectedColor, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.tick import Part, Tick
+from ttt3r_viewer.viewer.view_settings import ExpectedColor
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 COLORS: dict[str, ExpectedColor] = {"Expected colour": "picture", "Confidence": "confidence"}
@@ -45,13 +46,13 @@ class _Page:
     """Of each lane that is drawn: where its root stands on the x axis, and its shown camera."""
 
 
-class AskPanel:
-    """The tab and what it draws in the scene; `show` belongs to the publisher."""
+class AskPanel(Part):
+    """The tab and what it draws in the scene."""
 
-    def __init__(self, server: viser.ViserServer, controls: ViewControls, mailbox: Mailbox) -> None:
-        self._controls = controls
-        self._mailbox = mailbox
-        self._layer = AskLayer(server)
+    def __init__(self, page: PageContext) -> None:
+        controls = self._controls = page.controls
+        self._mailbox = page.mailbox
+        self._layer = AskLayer(page.server)
         self._page = _Page(0, ())
         self._asked = 0
         """Number of the latest question."""
@@ -62,7 +63,7 @@ class AskPanel:
         self._drawn: object = None
         self._imaged: Answer | None = None
         self._draw_due_sec = -math.inf
-        gui = server.gui
+        gui = page.server.gui
         self._button = gui.add_button(
             "Look from here", icon=viser.Icon.MESSAGE_QUESTION, hint="Key: V", disabled=True
         )
@@ -135,28 +136,17 @@ class AskPanel:
         self._mailbox.put(Query(self._asked, pose, math.radians(limited)))
         self._controls.changed.set()
 
-    def show(
-        self,
-        snapshot: SceneSnapshot,
-        settings: ViewSettings,
-        position: int,
-        now_sec: float,
-        *,
-        offsets: tuple[float, ...],
-        point_size: float,
-    ) -> None:
-        """Offer the question where it can be asked, and show the answer until it is taken away.
-
-        `settings` are those that hold for this number of lanes; `position` is the shown frame, or
-        -1 while there is none; `offsets` is where each lane stands on the page's x axis.
-        """
-        count, chosen = len(snapshot.lanes), settings.ask
+    def update(self, tick: Tick) -> None:
+        """Offer the question where it can be asked, and show the answer until it is taken away."""
+        snapshot, position, now_sec = tick.snapshot, tick.position, tick.now_sec
+        offsets, point_size = tick.geometry.offsets, tick.geometry.point_size
+        count, chosen = tick.lane_count, tick.drawn.ask
         if position >= 0:
             self._page = _Page(
                 snapshot.epoch,
                 tuple(
                     (offsets[k], snapshot.lanes[k].frames[position].camera.T_world_camera[0, 3])
-                    for k in settings.visible_lanes(count)
+                    for k in tick.visible_lanes
                 ),
             )
         cannot = why_not(snapshot, position)
@@ -174,7 +164,7 @@ class AskPanel:
         assign_changed(self._remove, visible=bool(found) or waits)
         for widget in (self._hide, self._tint, self._color):
             assign_changed(widget, visible=bool(found))
-        self._show_images(snapshot, answer if found else None)
+        self._show_images(tick, answer if found else None)
         depth = snapshot.layout.median_depth
         key = (snapshot.epoch, answer.number, chosen, point_size, depth) if answer else None
         if key != self._drawn and now_sec >= self._draw_due_sec:
@@ -184,7 +174,7 @@ class AskPanel:
             else:
                 self._layer.clear()
 
-    def _show_images(self, snapshot: SceneSnapshot, answer: Answer | None) -> None:
+    def _show_images(self, tick: Tick, answer: Answer | None) -> None:
         if answer is self._imaged:
             return
         self._imaged = answer
@@ -194,7 +184,7 @@ class AskPanel:
                 found = answer.lanes[k]
                 handle.image = expected_image(found)
                 handle.label = (
-                    f"{lane_name(snapshot.status, k)}: confidence "
+                    f"{tick.lane_names[k]}: confidence "
                     f"{float(np.median(found.confidence)):.3g} (median)"
                 )
             assign_changed(handle, visible=there)
@@ -202,13 +192,14 @@ class AskPanel:
     def probe(self) -> dict[str, object]:
         """Say what the tab shows in a form that a program can read."""
         shown = self._imaged
-        return {
+        state = {
             "number": shown.number if shown is not None else None,
             "asked": self._asked,
             "points": self._layer.points_shown,
             "note": self._text,
             "can": not self._button.disabled,
         }
+        return {"ask": state}
 
 
 def why_not(snapshot: SceneSnapshot, position: int) -> str:

@@ -13,8 +13,12 @@ from dataclasses import dataclass
 
 from ttt3r_viewer.metrics.comparison import MISSING
 from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
+from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.widgets import escape
+from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.tick import Part, Tick
+from ttt3r_viewer.viewer.view_settings import ViewSettings
+from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 KEYS = (
     ("Space", "pause, and go on; at the end: show the growth again"),
@@ -60,6 +64,44 @@ class LaneCaption:
     """So far, in the unit of the true poses; None where they are not known."""
     shown: bool
     """Whether the lane is drawn now."""
+
+
+class CaptionsPanel(Part):
+    """What lies over the page. In no tab: it would go when another is opened."""
+
+    def __init__(self, page: PageContext) -> None:
+        self._presentation = page.presentation
+        self._series = page.series
+        self._captions = page.server.gui.add_html("", visible=False)
+        self._keys = page.server.gui.add_html(keys_html(), visible=False)
+
+    def update(self, tick: Tick) -> None:
+        """Write the captions while the page is presented, and show the keys where asked to."""
+        show, content = tick.settings.show, ""
+        if show.presenting:
+            self._series.update(tick.snapshot)
+            ate = self._series.ate_so_far(tick.position)
+            lanes = [
+                LaneCaption(name, None if ate is None else ate[k], k in tick.visible_lanes)
+                for k, name in enumerate(tick.lane_names)
+            ]
+            content = captions_html(
+                self._presentation.title,
+                self._presentation.logo_text,
+                tick.snapshot.status,
+                (tick.position + 1, total_of(tick.snapshot, tick.settings)),
+                lanes,
+            )
+        assign_changed(self._captions, content=content, visible=show.presenting)
+        assign_changed(self._keys, visible=show.keys_shown)
+
+
+def total_of(snapshot: SceneSnapshot, settings: ViewSettings) -> int | None:
+    """Give how many frames there are or will be; None where nobody can know."""
+    total, seen = snapshot.status.frames_total, len(snapshot.frames)
+    if total is None and settings.live and snapshot.status.phase in ("running", "paused"):
+        return None
+    return max(total or 0, seen)
 
 
 def captions_html(

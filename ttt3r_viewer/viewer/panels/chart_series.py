@@ -80,7 +80,7 @@ class Chart:
     """Why there is nothing to plot."""
 
 
-class LaneHistory:
+class LaneSeries:
     """The numbers of every frame of one lane, and what is measured of it against the truth."""
 
     def __init__(self, ground_truth: GroundTruth | None) -> None:
@@ -124,7 +124,7 @@ class LaneHistory:
             columns["rotation"].append(rotation_deg)
 
 
-class History:
+class ChartSeries:
     """Every lane's numbers, each computed once when its frame is new. One thread at a time."""
 
     def __init__(self, ground_truth: GroundTruth | None) -> None:
@@ -133,7 +133,7 @@ class History:
 
     def _begin(self, epoch: int, lanes: int) -> None:
         self._epoch = epoch
-        self.lanes = [LaneHistory(self.ground_truth) for _ in range(lanes)]
+        self.lanes = [LaneSeries(self.ground_truth) for _ in range(lanes)]
         self.frame_numbers: list[int] = []
         self.marks: list[Mark] = []
         self._last: tuple[FrameSummary, ...] = ()
@@ -157,6 +157,16 @@ class History:
         self.frame_numbers.append(number)
         for lane, frame in zip(self.lanes, frames, strict=True):
             lane.add(frame)
+
+    def ate_so_far(self, position: int) -> tuple[float, ...] | None:
+        """Give every lane's ATE of all frames up to this one, from 0; NaN where it is unknown.
+
+        None without true poses, and while there is no frame.
+        """
+        columns = [lane.columns["ate"] for lane in self.lanes]
+        if self.ground_truth is None or not 0 <= position < len(columns[0]):
+            return None
+        return tuple(column[position] for column in columns)
 
     def offered(self) -> tuple[ChartName, ...]:
         """Give the charts that these lanes, with or without ground truth, can have."""

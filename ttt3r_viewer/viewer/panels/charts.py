@@ -23,15 +23,15 @@ from ttt3r_viewer.metrics.ground_truth import FILE_NAMES, GroundTruth
 from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Status
+from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.panels.chart_series import (
     CHART_TEXTS,
     Chart,
     ChartName,
-    History,
     Line,
     Mark,
 )
-from ttt3r_viewer.viewer.view_settings import ViewControls
+from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 CHART_SEC = 1 / 3
@@ -47,15 +47,13 @@ EMPTY_DATA = (np.zeros(1), np.zeros(1))
 EMPTY_SERIES = (uplot.Series(label="frame"), uplot.Series(show=False))
 
 
-class ChartsPanel:
-    """Widgets of the charts; `show` belongs to the publisher."""
+class ChartsPanel(Part):
+    """Widgets of the charts."""
 
-    def __init__(
-        self, server: viser.ViserServer, controls: ViewControls, ground_truth: GroundTruth | None
-    ) -> None:
-        gui = server.gui
-        self._server = server
-        self._history = History(ground_truth)
+    def __init__(self, page: PageContext) -> None:
+        gui = page.server.gui
+        self._server = page.server
+        self._history = page.series
         self._drawn: tuple[object, ...] = ()
         """What the plot shows: chart, names of the lanes, epoch and count of frames."""
         self._measured: tuple[object, ...] = ()
@@ -71,7 +69,7 @@ class ChartsPanel:
         @self._choice.on_update
         async def _(event: viser.GuiEvent[viser.GuiDropdownHandle[ChartName]]) -> None:
             if event.client is not None:
-                controls.changed.set()
+                page.controls.changed.set()
 
         self._caption = gui.add_html("")
         self._plot = gui.add_uplot(
@@ -97,23 +95,17 @@ class ChartsPanel:
         chosen = cast(ChartName, self._choice.value)
         return chosen if chosen in CHART_TEXTS else "Gain"
 
-    @property
-    def marks(self) -> Sequence[Mark]:
-        """Changes and resets since the run began."""
-        return self._history.marks
+    def probe(self) -> dict[str, object]:
+        """Say which chart is shown, how long its lines are, and how many changes are marked."""
+        return {
+            "chart": self.chart_name,
+            "chart_points": self.chart_points,
+            "marks": sum(mark.kind == "change" for mark in self._history.marks),
+        }
 
-    def ate_so_far(self, position: int) -> tuple[float, ...] | None:
-        """Give every lane's ATE of all frames up to this one, from 0; NaN where it cannot be told.
-
-        None without true poses, and while there is no frame.
-        """
-        columns = [lane.columns["ate"] for lane in self._history.lanes]
-        if self._history.ground_truth is None or not 0 <= position < len(columns[0]):
-            return None
-        return tuple(column[position] for column in columns)
-
-    def show(self, snapshot: SceneSnapshot, now_sec: float) -> None:
+    def update(self, tick: Tick) -> None:
         """Take in new frames, and draw what differs where it is due."""
+        snapshot, now_sec = tick.snapshot, tick.now_sec
         self._history.update(snapshot)
         assign_changed(self._choice, options=self._history.offered())
         names = names_of(snapshot)
@@ -135,9 +127,10 @@ class ChartsPanel:
         chart = self._history.chart(name)
         self.chart_points = len(chart.data[0]) if chart.data else 0
         assign_changed(self._caption, content=caption_html(name, chart.message))
-        shown = tuple(mark for mark in self.marks if mark.kind == "change")[-LATEST_MARKS:]
-        resets = sum(mark.kind == "reset" for mark in self.marks)
-        assign_changed(self._marks, content=marks_html(shown, resets), visible=bool(self.marks))
+        marks = self._history.marks
+        shown = tuple(mark for mark in marks if mark.kind == "change")[-LATEST_MARKS:]
+        resets = sum(mark.kind == "reset" for mark in marks)
+        assign_changed(self._marks, content=marks_html(shown, resets), visible=bool(marks))
         style = (chart.lines, tuple(names))
         # Browsers must not see new lines with the numbers of others.
         with self._server.atomic():
@@ -153,7 +146,9 @@ class ChartsPanel:
         truth = self._history.ground_truth
         lanes = zip(names, self._history.lanes, strict=True)
         self._rows = tuple(measure_lane(name, lane.measured, truth) for name, lane in lanes)
-        changes = [f"from frame {m.frame}: {m.text}" for m in self.marks if m.kind == "change"]
+        changes = [
+            f"from frame {m.frame}: {m.text}" for m in self._history.marks if m.kind == "change"
+        ]
         self._notes = (
             f"model: {status.model}, on {status.device}",
             truth_text(truth),

@@ -8,9 +8,11 @@ import viser
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.film.film import CameraPath, Film, size_from_text
-from ttt3r_viewer.export.job import DOWNLOAD_BYTES, Exporter, JobState, Request, too_large
+from ttt3r_viewer.export.job import DOWNLOAD_BYTES, JobState, Request, too_large
 from ttt3r_viewer.export.registry import FORMATS, format_named
 from ttt3r_viewer.export.thinning import Thinning
+from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 SIZES = ("1280x720", "640x360", "1920x1080", "720x1280")
@@ -27,12 +29,12 @@ PHASE_WORDS = {
 }
 
 
-class ExportPanel:
-    """Widgets of the exports; `show` belongs to the publisher."""
+class ExportPanel(Part):
+    """Widgets of the exports."""
 
-    def __init__(self, server: viser.ViserServer, exporter: Exporter | None) -> None:
-        """Where `exporter` is None, the tab says why there is nothing to export."""
-        gui = server.gui
+    def __init__(self, page: PageContext) -> None:
+        """Without an exporter, the tab says why there is nothing to export."""
+        gui, exporter = page.server.gui, page.exporter
         self._exporter = exporter
         self._refusal = ""
         """Why the latest click did nothing; callbacks, all on viser's own loop, replace it."""
@@ -109,7 +111,7 @@ class ExportPanel:
             film = Film(seconds=seconds)
         return Request(name, int(self._lane.value) - 1, int(self._stride.value), thinning, film)
 
-    def show(self, lane_count: int) -> None:
+    def update(self, tick: Tick) -> None:
         """Offer what the format takes, and say how far the export is."""
         if self._exporter is None:
             return
@@ -117,7 +119,7 @@ class ExportPanel:
         if kind is None:
             return
         assign_changed(self._summary, content=text_html("export-summary", kind.summary))
-        assign_changed(self._lane, max=lane_count, visible=lane_count > 1)
+        assign_changed(self._lane, max=tick.lane_count, visible=tick.lane_count > 1)
         for widget in (self._percentile, self._max_points):
             assign_changed(widget, visible=kind.thins)
         for widget in (self._path, self._size, self._grow):

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.export.results import lane_names
 from ttt3r_viewer.export.tokens import statistics_csv, tokens_npz
-from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Camera, Inspection
+from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers import inspect_layer, maps
 from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH
 from ttt3r_viewer.viewer.panels import inspect_views as views
 from ttt3r_viewer.viewer.panels.inspect_widgets import DIFFERENCE, OFF_TEXT, InspectWidgets
-from ttt3r_viewer.viewer.view_settings import InspectSettings, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.tick import Geometry, Part, Tick
+from ttt3r_viewer.viewer.view_settings import InspectSettings
 from ttt3r_viewer.viewer.widgets import assign_changed
 
 DRAW_SEC = 0.2
@@ -57,19 +58,19 @@ class _Target:
         return None if hit is None else int(self.patches[hit])
 
 
-class InspectPanel:
-    """The tab and what it draws in the scene; `show` belongs to the publisher."""
+class InspectPanel(Part):
+    """The tab and what it draws in the scene."""
 
-    def __init__(self, server: viser.ViserServer, controls: ViewControls, mailbox: Mailbox) -> None:
-        self._server = server
-        self._controls = controls
-        self._mailbox = mailbox
-        self._layer = inspect_layer.InspectLayer(server)
+    def __init__(self, page: PageContext) -> None:
+        self._server = page.server
+        controls = self._controls = page.controls
+        self._mailbox = page.mailbox
+        self._layer = inspect_layer.InspectLayer(page.server)
         self._questions = views.Questions()
         self._was_on = False
         self._note = ""
         self._forget()
-        widgets = self._widgets = InspectWidgets(server.gui, controls)
+        widgets = self._widgets = InspectWidgets(page.server.gui, controls)
 
         @widgets.go.on_click
         async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
@@ -122,22 +123,10 @@ class InspectPanel:
         self._draw_due_sec = self._list_due_sec = -math.inf
         self._questions.forget()
 
-    def show(
-        self,
-        snapshot: SceneSnapshot,
-        settings: ViewSettings,
-        position: int,
-        now_sec: float,
-        *,
-        offsets: Sequence[float],
-        point_size: float,
-    ) -> None:
-        """Ask about the shown frame and draw what came back; nothing at all while it is off.
-
-        `position` is the frame that the page stands at, or -1 while there is none; `offsets` is
-        where each lane stands on the world's x axis.
-        """
-        count = len(snapshot.lanes)
+    def update(self, tick: Tick) -> None:
+        """Ask about the shown frame and draw what came back; nothing at all while it is off."""
+        snapshot, settings, position = tick.snapshot, tick.settings, tick.position
+        now_sec, count = tick.now_sec, tick.lane_count
         self._layer.begin((snapshot.epoch, count))
         chosen = settings.inspect
         self._switch(chosen.on)
@@ -165,14 +154,14 @@ class InspectPanel:
             self._draw_image(lane, chosen, found)
             at_frame = settings.show_cameras and found.sequence == position
             depth = LIVE_DEPTH * lane.layout.median_depth if at_frame else None
-            self._draw_scene(lane, chosen, found, offsets[number], point_size, depth)
+            self._draw_scene(lane, chosen, found, tick.geometry, depth)
         busy_sec = time.perf_counter() - started
         self._draw_due_sec = now_sec + max(DRAW_SEC, busy_sec / BUSY_SHARE)
 
-    def probe(self, settings: ViewSettings) -> dict[str, object]:
+    def probe(self) -> dict[str, object]:
         """Say what this tab shows, for programs."""
-        chosen, found = settings.inspect, self._found
-        return {
+        chosen, found = self._controls.settings.inspect, self._found
+        state = {
             "on": chosen.on,
             "lane": chosen.lane,
             "sequence": None if found is None else found.sequence,
@@ -183,6 +172,7 @@ class InspectPanel:
             "note": self._note,
             "picked_points": self._layer.picked_points,
         }
+        return {"inspect": state}
 
     def _switch(self, on: bool) -> None:
         """Do what has to be done once when the switch is turned."""
@@ -325,11 +315,11 @@ class InspectPanel:
         lane: LaneScene,
         chosen: InspectSettings,
         found: Inspection,
-        offset: float,
-        point_size: float,
+        geometry: Geometry,
         image_depth: float | None,
     ) -> None:
         """Colour and highlight the points of the frame that was looked into."""
+        offset, point_size = geometry.offsets[found.lane], geometry.point_size
         layer, token = chosen.layer, chosen.token
         patch = chosen.row * found.columns + chosen.column
         seen = (views.key_of(found), lane.layout.generation, point_size)

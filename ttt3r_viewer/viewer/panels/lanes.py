@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import viser
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
-from ttt3r_viewer.scene.store import SceneSnapshot
-from ttt3r_viewer.viewer.layers.lane_layer import lane_name
-from ttt3r_viewer.viewer.view_settings import Arrangement, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.tick import Part, Tick
+from ttt3r_viewer.viewer.view_settings import Arrangement
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 ARRANGEMENTS: dict[str, Arrangement] = {
@@ -33,11 +33,11 @@ class _LaneRow:
     shown: viser.GuiCheckboxHandle
 
 
-class LanesPanel:
-    """Widgets of the lanes, for two and more of them; `show` belongs to the publisher."""
+class LanesPanel(Part):
+    """Widgets of the lanes, for two and more of them."""
 
-    def __init__(self, server: viser.ViserServer, controls: ViewControls) -> None:
-        gui = server.gui
+    def __init__(self, page: PageContext) -> None:
+        gui, controls = page.server.gui, page.controls
         self._controls = controls
         self._lane_count = 1
         self._folder = gui.add_folder("Lanes", visible=False)
@@ -99,22 +99,19 @@ class LanesPanel:
             lane = chosen[-1] if first_shown else chosen[0]
             self._controls.change(arrangement="blink", blink_lane=lane)
 
-    def show(self, snapshot: SceneSnapshot, settings: ViewSettings, *, twin: bool) -> None:
-        """Offer what this number of lanes can have, and show what a key changed; `twin` says
-        whether there is a twin view.
-        """
-        count = self._lane_count = len(snapshot.lanes)
-        drawn = settings.within(count)
-        visible = drawn.visible_lanes(count)
+    def update(self, tick: Tick) -> None:
+        """Offer what this number of lanes can have, and show what a key changed."""
+        settings, visible = tick.settings, tick.visible_lanes
+        count = self._lane_count = tick.lane_count
         assign_changed(self._folder, visible=count > 1)
         assign_changed(self._blink, disabled=count < 2)
         for k, row in enumerate(self._rows):
             assign_changed(row.legend, visible=k < count)
             assign_changed(row.shown, visible=k < count)
             if k < count > 1:
-                text = legend_html(k, lane_name(snapshot.status, k), k in visible)
+                text = legend_html(k, tick.lane_names[k], k in visible)
                 assign_changed(row.legend, content=text)
-        assign_changed(self._twin, content=TWIN_LINK if twin else "")
+        assign_changed(self._twin, content=TWIN_LINK if count > 1 else "")
         assign_changed(self._spacing, visible=settings.arrangement == "side by side")
         # A widget that a person has just changed is ahead of older settings.
         if settings is self._controls.settings:

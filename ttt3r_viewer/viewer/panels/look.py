@@ -7,7 +7,9 @@ import math
 import viser
 
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
-from ttt3r_viewer.viewer.view_settings import ColorBy, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.tick import Part, Tick
+from ttt3r_viewer.viewer.view_settings import ColorBy
 from ttt3r_viewer.viewer.widgets import assign_changed
 
 COLORS: dict[str, ColorBy] = {
@@ -22,11 +24,11 @@ LANE_COLOR: dict[str, ColorBy] = {"Lane": "lane"}
 BIN_PERCENT = 100 // CONFIDENCE_BINS
 
 
-class LookPanel:
-    """Widgets of the look; `show` belongs to the publisher."""
+class LookPanel(Part):
+    """Widgets of the look."""
 
-    def __init__(self, server: viser.ViserServer, controls: ViewControls) -> None:
-        gui = server.gui
+    def __init__(self, page: PageContext) -> None:
+        gui, controls = page.server.gui, page.controls
         self._controls = controls
         self._fitted_size = 0.0
         with gui.add_folder("Look"):
@@ -106,12 +108,13 @@ class LookPanel:
         show = self._controls.settings.show.still()
         self._controls.change(follow_camera=follow, show=show)
 
-    def show(self, settings: ViewSettings, automatic_size: float, lane_count: int) -> None:
-        """Fit the size slider to the scene until a person takes it; show what the key F changed."""
-        offered = COLORS | LANE_COLOR if lane_count > 1 else COLORS
+    def update(self, tick: Tick) -> None:
+        """Fit the size slider to the scene until a user moves it; show what the key F changed."""
+        settings, automatic_size = tick.settings, tick.geometry.point_size
+        offered = COLORS | LANE_COLOR if tick.lane_count > 1 else COLORS
         assign_changed(self._color, options=tuple(offered))
         if settings is self._controls.settings:
-            color_by = settings.within(lane_count).color_by
+            color_by = tick.drawn.color_by
             names = {value: name for name, value in offered.items()}
             assign_changed(self._color, value=names[color_by])
         assign_changed(self._follow, value=settings.follow_camera)

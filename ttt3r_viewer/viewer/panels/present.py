@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,69 +13,42 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play
+from ttt3r_viewer.reconstruct.messages import Pause, Play
 from ttt3r_viewer.recording.tour import Keyframe
-from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.viewer.cameras.guided_cameras import has_ended
 from ttt3r_viewer.viewer.cameras.screenshot import Screenshots
-from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
-from ttt3r_viewer.viewer.layers.lane_layer import lane_name
-from ttt3r_viewer.viewer.panels.captions import LaneCaption, captions_html, keys_html
+from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.presentation import Motion, ShowSettings
-from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
+from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 SECONDS = 4.0
 """From one view of a tour to the next."""
 
 
-@dataclass(frozen=True)
-class Presentation:
-    """What a page is presented with."""
+class PresentPanel(Part):
+    """Widgets and keys of the presentation."""
 
-    on: bool = False
-    """The page begins with captions and the orbit in place of the panel."""
-    title: str = ""
-    logo_text: str = ""
-    folder: Path | None = None
-    """Of the session, where the tour is kept; None where there is none."""
-
-
-class PresentPanel:
-    """Widgets and keys of the presentation; `show` belongs to the publisher."""
-
-    def __init__(
-        self,
-        server: viser.ViserServer,
-        controls: ViewControls,
-        mailbox: Mailbox,
-        presentation: Presentation,
-    ) -> None:
-        self._loop = server.get_event_loop()
-        self._controls = controls
-        self._mailbox = mailbox
-        self._presentation = presentation
+    def __init__(self, page: PageContext) -> None:
+        self._loop = page.server.get_event_loop()
+        self._controls = page.controls
+        self._mailbox = page.mailbox
+        self._tour = page.tour
         self._phase = "starting"
         self._frame_count = 0
         self._position = -1
         self._refusal = ""
         """Why the latest view was not taken; callbacks, all on viser's own loop, replace it."""
-        self.book = TourRecorder(presentation.folder)
         self._screenshots = Screenshots()
-        gui = server.gui
+        gui = page.server.gui
         with gui.add_folder("Presentation", expand_by_default=False):
             self._add_buttons(gui)
         with gui.add_folder("Tour", expand_by_default=False):
             self._add_tour(gui)
         self._add_keys(gui)
-        if presentation.on:
+        if page.presentation.on:
             show = ShowSettings(presenting=True).toggled_motion("orbit", time.monotonic())
-            controls.change(show=show)
-
-    def add_overlay(self, gui: viser.GuiApi) -> None:
-        """Make what lies over the page; in no tab, where it would go when another is opened."""
-        self._captions = gui.add_html("", visible=False)
-        self._keys = gui.add_html(keys_html(), visible=False)
+            page.controls.change(show=show)
 
     def _add_buttons(self, gui: viser.GuiApi) -> None:
         present = gui.add_button("Present", icon=viser.Icon.PRESENTATION, hint="Key: H; keys: ?")
@@ -116,13 +88,13 @@ class PresentPanel:
 
         @self._remove.on_click
         async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._change_tour(self.book.remove_last)
+            self._change_tour(self._tour.remove_last)
 
         self._clear = gui.add_button("Clear", icon=viser.Icon.X, color="gray")
 
         @self._clear.on_click
         async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._change_tour(self.book.clear)
+            self._change_tour(self._tour.clear)
 
         seconds = gui.add_number(
             *("Seconds per view", SECONDS), min=0.5, max=60.0, step=0.5, hint="For all views"
@@ -132,7 +104,7 @@ class PresentPanel:
         @seconds.on_update
         async def _(event: viser.GuiEvent[viser.GuiNumberHandle[float]]) -> None:
             if event.client is not None:
-                self._change_tour(lambda: self.book.pace(self._pace_sec))
+                self._change_tour(lambda: self._tour.pace(self._pace_sec))
 
         self._play = gui.add_button("Play tour", icon=viser.Icon.ROUTE, hint="Key: T")
 
@@ -178,7 +150,7 @@ class PresentPanel:
         self._controls.change(show=replace(show, **{name: not getattr(show, name)}))
 
     def _toggle_motion(self, motion: Motion) -> None:
-        if motion == "tour" and self.book.tour is None:
+        if motion == "tour" and self._tour.tour is None:
             self._refusal = "no view yet: add some first"
             self._controls.changed.set()
             return
@@ -193,7 +165,7 @@ class PresentPanel:
 
     @property
     def _tour_has_ended(self) -> bool:
-        show, tour = self._controls.settings.show, self.book.tour
+        show, tour = self._controls.settings.show, self._tour.tour
         time_sec = show.motion_clock.at(time.monotonic())
         return show.motion == "tour" and (tour is None or has_ended(tour, time_sec))
 
@@ -227,7 +199,7 @@ class PresentPanel:
             camera = client.camera
             pose = pose_of(camera.position, camera.wxyz)
             self._change_tour(
-                lambda: self.book.add(Keyframe(pose, float(camera.fov), self._pace_sec))
+                lambda: self._tour.add(Keyframe(pose, float(camera.fov), self._pace_sec))
             )
 
     def _change_tour(self, change: Callable[[], None]) -> None:
@@ -242,54 +214,27 @@ class PresentPanel:
         if client is not None:
             self._screenshots.take(client, f"screenshot_{self._position + 1:05d}.png")
 
-    def show(
-        self,
-        snapshot: SceneSnapshot,
-        settings: ViewSettings,
-        position: int,
-        ate: Sequence[float] | None,
-    ) -> None:
-        """Write the captions and how the tour is; `ate` is every lane's error so far."""
-        status, show = snapshot.status, settings.show
-        self._phase, self._frame_count = status.phase, len(snapshot.frames)
-        self._position = position
+    def probe(self) -> dict[str, object]:
+        """Say how many views the tour has."""
+        return {"tour_views": len(self._tour.keyframes)}
+
+    def update(self, tick: Tick) -> None:
+        """Say how the tour is, and show what a key changed."""
+        snapshot, settings = tick.snapshot, tick.settings
+        show, self._position = settings.show, tick.position
+        self._phase, self._frame_count = snapshot.status.phase, len(snapshot.frames)
         if self._tour_has_ended:
             self._loop.call_soon_threadsafe(self._end_tour)
-        content = ""
-        if show.presenting:
-            count = len(snapshot.lanes)
-            visible = settings.within(count).visible_lanes(count)
-            lanes = [
-                LaneCaption(lane_name(status, k), None if ate is None else ate[k], k in visible)
-                for k in range(count)
-            ]
-            content = captions_html(
-                self._presentation.title,
-                self._presentation.logo_text,
-                status,
-                (position + 1, total_of(snapshot, settings)),
-                lanes,
-            )
-        assign_changed(self._captions, content=content, visible=show.presenting)
-        assign_changed(self._keys, visible=show.keys_shown)
-        views = len(self.book.keyframes)
+        views = len(self._tour.keyframes)
         playing = show.motion == "tour"
         assign_changed(self._play, label="Stop tour" if playing else "Play tour")
         for button in (self._remove, self._clear, self._play):
             assign_changed(button, disabled=not views)
-        length = 0.0 if self.book.tour is None else self.book.tour.duration_sec
-        text = tour_html(views, length, self._refusal, self.book.note)
+        length = 0.0 if self._tour.tour is None else self._tour.tour.duration_sec
+        text = tour_html(views, length, self._refusal, self._tour.note)
         assign_changed(self._tour_text, content=text)
         if settings is self._controls.settings:
             assign_changed(self._orbit, value=show.motion == "orbit")
-
-
-def total_of(snapshot: SceneSnapshot, settings: ViewSettings) -> int | None:
-    """Give how many frames there are or will be; None where nobody can know."""
-    total, seen = snapshot.status.frames_total, len(snapshot.frames)
-    if total is None and settings.live and snapshot.status.phase in ("running", "paused"):
-        return None
-    return max(total or 0, seen)
 
 
 def pose_of(position: NDArray[np.float64], wxyz: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,7 +21,8 @@ from ttt3r_viewer.reconstruct.messages import (
     SetRules,
 )
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
-from ttt3r_viewer.viewer.view_settings import ViewControls
+from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 QUIET_SEC = 0.3
@@ -201,15 +202,15 @@ class _LaneFolder:
             row.follow(info, now_sec, hold_sec)
 
 
-class RulesPanel:
-    """Widgets of the rules; `show` belongs to the publisher, which alone sends the commands."""
+class RulesPanel(Part):
+    """Widgets of the rules; the publisher alone sends the commands."""
 
-    def __init__(self, server: viser.ViserServer, controls: ViewControls, mailbox: Mailbox) -> None:
-        gui = self._gui = server.gui
-        self._controls = controls
-        self._mailbox = mailbox
+    def __init__(self, page: PageContext) -> None:
+        gui = self._gui = page.server.gui
+        self._controls = page.controls
+        self._mailbox = page.mailbox
         self._asked = Mailbox()
-        """What callbacks have asked for since the last `show`."""
+        """What callbacks have asked for since the last `update`."""
         self._waiting: list[Message] = []
         self._asked_sec = -math.inf
         self._shape: object = None
@@ -262,8 +263,9 @@ class RulesPanel:
         self._ask(command)
         self._controls.stand_at(live=True, position=0)
 
-    def show(self, status: Status, now_sec: float) -> None:
-        """Show what is in force and send what was asked for; `now_sec` is `time.monotonic`'s."""
+    def update(self, tick: Tick) -> None:
+        """Show what is in force and send what was asked for."""
+        status, now_sec = tick.snapshot.status, tick.now_sec
         self._send(now_sec)
         self._status = status
         rules = [(one.name, [replace(p, value=0) for p in one.parameters]) for one in status.lanes]

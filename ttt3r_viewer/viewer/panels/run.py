@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import viser
 
-from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play, Restart, Step
+from ttt3r_viewer.reconstruct.messages import Pause, Play, Restart, Step
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.view_settings import ViewControls
+from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 PHASE_WORDS = {
@@ -19,20 +20,14 @@ PHASE_WORDS = {
 }
 
 
-class RunPanel:
-    """Widgets of the run; `show` belongs to the publisher."""
+class RunPanel(Part):
+    """Widgets of the run."""
 
-    def __init__(
-        self,
-        server: viser.ViserServer,
-        controls: ViewControls,
-        mailbox: Mailbox,
-        notice: str,
-    ) -> None:
-        gui = server.gui
-        self._server = server
-        self._mailbox = mailbox
-        self._controls = controls
+    def __init__(self, page: PageContext) -> None:
+        gui = page.server.gui
+        self._server = page.server
+        self._mailbox = page.mailbox
+        self._controls = page.controls
         self._phase = "starting"
 
         self._status = gui.add_html(status_html(Status(), 0))
@@ -61,8 +56,8 @@ class RunPanel:
         async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
             self._begin_again()
 
-        if notice:
-            gui.add_html(notice_html(notice))
+        if page.notice:
+            gui.add_html(notice_html(page.notice))
         self._add_hotkeys(gui)
 
     def _add_hotkeys(self, gui: viser.GuiApi) -> None:
@@ -93,14 +88,15 @@ class RunPanel:
         self._mailbox.put(Restart())
         self._controls.stand_at(live=True, position=0)
 
-    def show(self, status: Status, point_count: int, trouble: str) -> None:
-        """Show the status; `trouble` is an error of the page itself, or empty."""
+    def update(self, tick: Tick) -> None:
+        """Show the status, and an error of the run or of the page itself."""
+        status = tick.snapshot.status
         if status.phase == "failed" != self._phase:
             for client in self._server.get_clients().values():
                 client.add_notification("The run has failed", status.message, color="red")
         self._phase = status.phase
-        failure = status.message if status.phase == "failed" else trouble
-        assign_changed(self._status, content=status_html(status, point_count))
+        failure = status.message if status.phase == "failed" else tick.trouble
+        assign_changed(self._status, content=status_html(status, tick.snapshot.point_count))
         assign_changed(self._error, content=error_html(failure), visible=bool(failure))
         if status.frames_total:
             share = 100.0 * status.frames_taken / status.frames_total

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import viser
 
 from ttt3r_viewer.scene.store import FrameSummary
-from ttt3r_viewer.viewer.view_settings import Extent, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.tick import Part, Tick
+from ttt3r_viewer.viewer.view_settings import Extent
 from ttt3r_viewer.viewer.widgets import assign_changed, escape
 
 FOLLOW_SEC = 2.0
@@ -16,12 +16,12 @@ box would otherwise type into one that changes under the hand."""
 EXTENTS: dict[str, Extent] = {"All up to here": "all", "This frame only": "one"}
 
 
-class TimelinePanel:
-    """Widgets of the timeline; `show` belongs to the publisher."""
+class TimelinePanel(Part):
+    """Widgets of the timeline."""
 
-    def __init__(self, server: viser.ViserServer, controls: ViewControls) -> None:
-        gui = server.gui
-        self._controls = controls
+    def __init__(self, page: PageContext) -> None:
+        gui = page.server.gui
+        self._controls = page.controls
         self._frame_count = 0
         self._shown = -1
         """Where the page stands."""
@@ -94,10 +94,10 @@ class TimelinePanel:
         assign_changed(self._slider, max=end)
         assign_changed(self._slider, value=value)
 
-    def show(
-        self, frames: Sequence[FrameSummary], settings: ViewSettings, position: int, now_sec: float
-    ) -> None:
+    def update(self, tick: Tick) -> None:
         """Stretch the slider over the seen frames and put it where the page stands."""
+        frames, settings = tick.snapshot.frames, tick.settings
+        position, now_sec = tick.position, tick.now_sec
         self._frame_count, self._shown = len(frames), position
         assign_changed(self._slider, disabled=len(frames) < 2)
         end, value = max(len(frames), 2), max(position + 1, 1)

@@ -13,11 +13,11 @@ from typing import Any
 import viser
 from viser import _messages
 
-from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.viewer.layers.lane_layer import SHARED_LANES, LaneLayer
 from ttt3r_viewer.viewer.server.clients import client_of
 from ttt3r_viewer.viewer.server.twin import lane_of_pane
-from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
+from ttt3r_viewer.viewer.tick import Part, Tick
+from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import assign_changed
 
 OWN_LANES = "/own"
@@ -37,7 +37,7 @@ class _Guest:
     layer: LaneLayer | None = None
 
 
-class GuestViews:
+class GuestViews(Part):
     """Greets guests and keeps their own timelines; `update` belongs to the publisher."""
 
     def __init__(self, server: viser.ViserServer, controls: ViewControls) -> None:
@@ -55,19 +55,17 @@ class GuestViews:
         """Return a guest's own widget of this identifier, or None; from any thread."""
         return self._widgets.get(identifier)
 
-    def update(
-        self, snapshot: SceneSnapshot, settings: ViewSettings, position: int, now_sec: float
-    ) -> None:
-        """Show each guest what they chose; `settings` and `position` are those of all others.
+    def update(self, tick: Tick) -> None:
+        """Show each guest what they chose; the tick is that of all others.
 
         Of several own timelines one is drawn in each call, so that many hold up nobody.
         """
         guests = list(self._guests.values())
-        count = len(snapshot.frames)
+        count = len(tick.snapshot.frames)
         for guest in guests:
             assign_changed(guest.frame, max=max(count, 2))
             if guest.own.value and guest.layer is None and count:
-                assign_changed(guest.frame, value=position + 1)
+                assign_changed(guest.frame, value=tick.position + 1)
                 guest.layer = LaneLayer(guest.client, OWN_LANES)
                 self._show_shared(guest, False)
             elif not guest.own.value and guest.layer is not None:
@@ -79,8 +77,8 @@ class GuestViews:
             guest = own[next(self._turn) % len(own)]
             stand = min(max(int(guest.frame.value), 1), count) - 1
             assert guest.layer is not None
-            mine = replace(settings, live=False, position=stand)
-            guest.layer.update(snapshot, mine, stand, now_sec)
+            mine = replace(tick.drawn, live=False, position=stand)
+            guest.layer.update(replace(tick, settings=mine, position=stand))
 
     async def _connect(self, client: viser.ClientHandle) -> None:
         if client_of(self._server, client.client_id).role != "guest":

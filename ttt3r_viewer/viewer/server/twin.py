@@ -16,7 +16,7 @@ from viser import _messages
 
 from ttt3r_viewer.viewer.layers.lane_layer import DRIFT_NODE
 from ttt3r_viewer.viewer.server.clients import client_of, request_of
-from ttt3r_viewer.viewer.view_settings import ViewSettings
+from ttt3r_viewer.viewer.tick import Part, Tick
 
 PATH = "/lane/"
 SAME_VIEW = 1e-4
@@ -54,8 +54,11 @@ PAGE = """<!doctype html>
 """
 
 
-class TwinView:
-    """Keeps each pane to its lane and both panes of a browser to one view."""
+class TwinView(Part):
+    """Makes the page of two panes, and keeps each pane to its lane and both to one view.
+
+    `update` belongs to the publisher.
+    """
 
     def __init__(self, server: viser.ViserServer) -> None:
         self._server = server
@@ -76,12 +79,13 @@ class TwinView:
         """Whether the page exists, which needs two lanes."""
         return len(self._names) > 1
 
-    def update(
-        self, epoch: int, names: tuple[str, ...], settings: ViewSettings, offsets: tuple[float, ...]
-    ) -> None:
-        """Show each pane its own lane only, in the middle, after each change of the shared page."""
-        self._names = names
-        key = (epoch, len(names), settings.visible_lanes(len(names)), offsets, settings.arrangement)
+    def update(self, tick: Tick) -> None:
+        """Let each pane show its own lane only, in the middle, whenever all were sent otherwise."""
+        names = self._names = tick.lane_names
+        key = (
+            *(tick.snapshot.epoch, tick.lane_count, tick.visible_lanes),
+            *(tick.geometry.offsets, tick.drawn.arrangement),
+        )
         clients = self._server.get_clients()
         for client_id, lane in list(self._lane_of.items()):
             known, times = self._sent.get(client_id, (None, 0))

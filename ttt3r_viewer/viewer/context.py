@@ -1,0 +1,44 @@
+"""What a panel is made with: the server, where its choices go, and what several panels share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import viser
+
+from ttt3r_viewer.export.job import Exporter
+from ttt3r_viewer.metrics.ground_truth import GroundTruth
+from ttt3r_viewer.reconstruct.messages import Mailbox
+from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
+from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
+from ttt3r_viewer.viewer.presentation import Presentation
+from ttt3r_viewer.viewer.view_settings import ViewControls
+
+
+@dataclass(eq=False)
+class PageContext:
+    """The one argument of every panel's constructor; all but the server may be left out."""
+
+    server: viser.ViserServer
+    controls: ViewControls = field(default_factory=ViewControls)
+    """Where a widget that changes the view leaves its value."""
+    mailbox: Mailbox = field(default_factory=Mailbox)
+    """Where a widget that changes the run leaves its message."""
+    notice: str = ""
+    """Plain text that is shown above the tabs."""
+    ground_truth: GroundTruth | None = None
+    """What the charts and the captions measure every lane against."""
+    exporter: Exporter | None = None
+    """Writes what the Export tab asks for; None where there is no recording."""
+    presentation: Presentation = field(default_factory=Presentation)
+
+    @cached_property
+    def tour(self) -> TourRecorder:
+        """The page's one tour, which panels change and the guided cameras follow."""
+        return TourRecorder(self.presentation.folder)
+
+    @cached_property
+    def series(self) -> ChartSeries:
+        """Every lane's numbers, which the charts plot and the captions quote."""
+        return ChartSeries(self.ground_truth)
