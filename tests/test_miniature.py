@@ -16,14 +16,15 @@ from training import evaluate
 from training import train as training
 from training.auxiliary import Auxiliary, alone_losses, correspondence
 from training.clips import (
-    PagePlan,
+    ClipPlan,
     batches_from,
     draw_strides,
     page_seeds,
     render_page,
     varied,
 )
-from training.evaluate import single_frame_depth_errors
+from training.curves import StepBar
+from training.evaluate import RoomRecord, single_frame_depth_errors, summaries
 from training.losses import (
     RAY_EVERY,
     clip_losses,
@@ -36,16 +37,17 @@ from training.losses import (
     targets_of,
     unroll,
 )
-from training.measures import Record, pose_measures, summaries
 from training.recipe import Recipe, Stage, recipe_from
-from training.state import initialise, new_trainee, start_from
-from training.step_bar import StepBar
+from training.state import initialise, new_train_state, start_from
 from training.workers import Workers
 from ttt3r_viewer.errors import SettingsError, WeightsError
+from ttt3r_viewer.evaluate.accumulator import pose_measures
+from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job, network_for, run_job
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.metrics.trajectory import Trajectory
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
 from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.state import Prediction
 from ttt3r_viewer.synthetic.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Clip, render_clips
 from ttt3r_viewer.weights.load import load_network
@@ -201,7 +203,7 @@ def test_single_images_are_of_rooms_of_their_own():
     assert singles is not None
     assert clip.images.shape[:2] == (2, 2)
     assert singles.images.shape[:2] == (3, 1)
-    plan = PagePlan(2, 4, 32, 48, 32, 4, 6, "cpu", 0)
+    plan = ClipPlan(2, 4, 32, 48, 32, 4, 6, "cpu", 0)
     alone = dataclasses.replace(plan, singles=True)
     others = [plan, dataclasses.replace(plan, stage=3)]
     assert not set(page_seeds(alone, 9)) & {seed for one in others for seed in page_seeds(one, 9)}
@@ -235,7 +237,7 @@ def test_every_loss_reaches_the_weights(clip):
 
 
 def test_training_never_uses_seeds_of_evaluation():
-    plan = PagePlan(2, 4, 32, 48, 32, 4, 6, "cpu", 0)
+    plan = ClipPlan(2, 4, 32, 48, 32, 4, 6, "cpu", 0)
     seeds = page_seeds(plan, 100_000)
     assert all(seed in TRAIN_SEEDS and seed not in VALIDATION_SEEDS for seed in seeds)
     assert not set(seeds) & set(page_seeds(plan, 100_001))
@@ -243,12 +245,12 @@ def test_training_never_uses_seeds_of_evaluation():
 
 
 def test_every_stage_of_the_recipe_has_rooms_of_its_own():
-    plan = PagePlan(len(Recipe().stages) - 1, 4, 32, 48, 32, 4, 6, "cpu", 0, singles=True)
+    plan = ClipPlan(len(Recipe().stages) - 1, 4, 32, 48, 32, 4, 6, "cpu", 0, singles=True)
     assert all(seed in TRAIN_SEEDS for seed in page_seeds(plan, 100_000))
 
 
 def test_of_processes_that_learn_together_each_renders_its_own_clips():
-    plan = PagePlan(0, 1, 32, 48, 5, 2, 1, "cpu", 0)
+    plan = ClipPlan(0, 1, 32, 48, 5, 2, 1, "cpu", 0)
     parts = [dataclasses.replace(plan, rank=rank, learners=2) for rank in (0, 1)]
     assert sorted(itertools.chain(*(page_seeds(part, 3) for part in parts))) == page_seeds(plan, 3)
     batches = [next(batches_from(part, 0, 3)) for part in parts]
@@ -282,7 +284,7 @@ def test_a_varied_clip_is_the_same_world_from_its_own_first_camera(clip):
 
 
 def test_a_page_holds_slow_and_fast_clips_side_by_side():
-    plan = PagePlan(0, 2, 16, 24, 6, 1, 3, "cpu", 0)
+    plan = ClipPlan(0, 2, 16, 24, 6, 1, 3, "cpu", 0)
     page = render_page(plan, 0)
     alone = {
         stride: render_clips(page_seeds(plan, 0), 2, 16, 24, device="cpu", stride=stride)
@@ -333,7 +335,7 @@ def test_a_terminal_shows_how_far_training_is_and_a_file_gets_nothing_of_it():
 
 
 def test_batches_are_the_same_after_an_interruption():
-    plan = PagePlan(0, 1, 32, 48, 4, 2, 1, "cpu", 0)
+    plan = ClipPlan(0, 1, 32, 48, 4, 2, 1, "cpu", 0)
     straight = list(itertools.islice(batches_from(plan, 0, 2), 10))
     resumed = list(itertools.islice(batches_from(plan, 7, 2), 3))
     for before, after in zip(straight[7:], resumed, strict=True):
@@ -343,7 +345,7 @@ def test_batches_are_the_same_after_an_interruption():
 
 @needs_muon
 def test_more_processes_than_clips_in_a_batch_are_refused(tmp_path):
-    crew = Workers(rank=0, size=2)
+    workers = Workers(rank=0, size=2)
     for batch, singles, lacks in ((1, 0, "clips"), (2, 1, "single pictures")):
         stage = Stage("lone", 1, 1, batch, 1e-3, {"self": 1.0}, singles=singles)
         with pytest.raises(
@@ -353,10 +355,10 @@ def test_more_processes_than_clips_in_a_batch_are_refused(tmp_path):
                 Recipe(stages=(stage,)),
                 tmp_path / "new",
                 device="cpu",
-                workers=0,
+                renderers=0,
                 resume=False,
                 minutes=1,
-                crew=crew,
+                workers=workers,
             )
     assert not (tmp_path / "new").exists()
 
@@ -377,7 +379,7 @@ def test_training_goes_on_exactly_where_it_was_cut_off(tmp_path, monkeypatch, ca
         validation_rooms=2,
         checkpoint_every=1,
     )
-    run = {"device": "cpu", "workers": 0}
+    run = {"device": "cpu", "renderers": 0}
     training.train(recipe, tmp_path / "straight", **run, resume=False, minutes=10)
     for resume in (False, True, True, True, True, True):
         training.train(recipe, tmp_path / "cut", **run, resume=resume, minutes=0)
@@ -422,12 +424,12 @@ def test_training_can_start_from_shipped_weights(tmp_path, monkeypatch):
     network = ReconstructionNetwork(TINY)
     initialise(network)
     save_weights(tmp_path / "before.safetensors", network.state_dict(), TINY)
-    trainee = new_trainee(Recipe(preset="tiny"), torch.device("cpu"))
-    start_from(trainee, tmp_path / "before.safetensors")
+    state = new_train_state(Recipe(preset="tiny"), torch.device("cpu"))
+    start_from(state, tmp_path / "before.safetensors")
     for name, tensor in network.state_dict().items():
-        assert torch.equal(trainee.network.state_dict()[name], tensor)
-        assert torch.equal(trainee.average.state_dict()[name], tensor)
-    assert trainee.step == 0
+        assert torch.equal(state.network.state_dict()[name], tensor)
+        assert torch.equal(state.average.state_dict()[name], tensor)
+    assert state.step == 0
 
 
 @needs_muon
@@ -436,10 +438,10 @@ def test_a_stage_of_read_outs_alone_leaves_the_network_as_it_is(tmp_path, monkey
     losses = {"self": 1.0, "store": 1.0, "alone_lens": 1.0}
     lone = Stage("lone", 2, 2, 2, 1e-3, losses, warm_up=1, singles=2, read_outs_only=True)
     recipe = Recipe(preset="tiny", stages=(lone,), clips_per_page=2, page_uses=2)
-    run = {"device": "cpu", "workers": 0, "minutes": 10}
+    run = {"device": "cpu", "renderers": 0, "minutes": 10}
     training.train(recipe, tmp_path, **run, resume=False)
-    before = new_trainee(recipe, torch.device("cpu"))
-    after = new_trainee(recipe, torch.device("cpu"))
+    before = new_train_state(recipe, torch.device("cpu"))
+    after = new_train_state(recipe, torch.device("cpu"))
     after.load(tmp_path / "last.pt")
     same = {
         part: all(
@@ -465,13 +467,13 @@ def test_training_says_so_where_torch_is_too_old_for_it(monkeypatch):
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     monkeypatch.delattr(torch.optim, "Muon", raising=False)
     with pytest.raises(WeightsError, match=r"training needs torch 2\.9 or later"):
-        new_trainee(Recipe(preset="tiny"), torch.device("cpu"))
+        new_train_state(Recipe(preset="tiny"), torch.device("cpu"))
 
 
 def test_the_shipped_miniature_sees_depth():
     """Median over 64 unseen rooms of the median over pixels of |z - z_true| / z_true.
 
-    The bar of the first version is 0.20; 0.105 here and over 256 rooms (docs/miniature.md).
+    The bar of the first version is 0.20; 0.105 here and over 256 rooms (training/LOG.md).
     """
     network = load_network("miniature", device="cpu", dtype="float32")
     errors = single_frame_depth_errors(network, range(1000, 1064)).numpy()
@@ -497,7 +499,7 @@ def test_a_perfect_lane_measures_zero_and_one_that_stands_still_measures_one():
 
 def test_summaries_pair_rooms_with_the_constant_rate_1():
     found = [
-        Record(
+        RoomRecord(
             room, rule, 16, depth_error=0.1, world_point_error=0.1, mean_gain=1.0, ate_sim3_m=ate
         )
         for room, ones, halves in ((1, 2.0, 1.0), (2, 8.0, 4.0), (3, 1.0, 0.5))
@@ -536,6 +538,32 @@ def test_the_evaluation_writes_a_record_for_every_room_rule_and_length(tmp_path,
     assert "never trained on" in capsys.readouterr().err
     assert evaluate.main(["--frames", "1,x"]) == 2
     assert evaluate.main(["--stride", "0"]) == 2
+
+
+def test_the_evaluation_of_weights_and_that_of_data_sets_measure_a_room_alike():
+    network = network_for("miniature", "cpu", "float32")
+    (ours,) = evaluate.measure_rooms(
+        network, rules_from_text("ttt3r"), [1003], [5], on_progress=lambda _: None
+    )
+    setting = EvalConfig(
+        dataset="synthetic",
+        root="",
+        weights="miniature",
+        device="cpu",
+        dtype="float32",
+        size=None,
+        reset_every=0,
+        stride=1,
+        measures=("poses", "depth"),
+    )
+    outcome = run_job(Job(setting, "1003", ("ttt3r",), ("5",)))
+    assert not outcome.trouble
+    theirs = outcome.records[0].numbers
+    assert ours.ate_sim3_m == pytest.approx(theirs["ate_m"])
+    assert ours.ate_se3_m == pytest.approx(theirs["ate_metric_m"])
+    assert ours.path_length_m == pytest.approx(theirs["path_m"])
+    # Other pixels, and there the mean, here a median of medians.
+    assert ours.depth_error == pytest.approx(theirs["abs_rel_metric"], rel=0.3)
 
 
 @pytest.mark.parametrize("name", ["nowhere/out.json", ""])

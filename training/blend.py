@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from training.command import exit_code
+from training import exit_code
 from ttt3r_viewer.errors import SettingsError, WeightsError
 from ttt3r_viewer.weights.weights_file import read_checkpoint, save_weights
 

@@ -23,7 +23,7 @@ _SEEDS = 50_000_000
 
 
 @dataclass(frozen=True)
-class PagePlan:
+class ClipPlan:
     """How clips are rendered and shared."""
 
     stage: int
@@ -38,7 +38,7 @@ class PagePlan:
     path_stride: int
     """Largest stride along the camera path; each clip draws one with `draw_strides`."""
     device: str
-    workers: int
+    renderers: int
     """Processes that render ahead; 0 renders in the training process (on a GPU, say)."""
     singles: bool = False
     """Whether these are a stage's single pictures, which are of other rooms than its clips."""
@@ -49,7 +49,7 @@ class PagePlan:
     """
 
 
-def page_seeds(plan: PagePlan, page: int) -> list[int]:
+def page_seeds(plan: ClipPlan, page: int) -> list[int]:
     """Seeds of this process's clips of a page, all inside the training range, never the same for
     two pages of a stage or two processes.
     """
@@ -68,7 +68,7 @@ def draw_strides(random: np.random.Generator, most: int, count: int) -> NDArray[
     return np.minimum(np.exp(logarithms).astype(np.int64), most)
 
 
-def render_page(plan: PagePlan, page: int) -> Clip:
+def render_page(plan: ClipPlan, page: int) -> Clip:
     """Render one page of clips, slow and fast ones side by side."""
     seeds = np.array(page_seeds(plan, page))
     random = np.random.default_rng((plan.stage, page, plan.rank))
@@ -103,10 +103,10 @@ def compact(clip: Clip) -> Clip:
     return replace(clip, images=images, depth=clip.depth.half())
 
 
-class Pages(torch.utils.data.Dataset[Clip]):
+class ClipCache(torch.utils.data.Dataset[Clip]):
     """Pages by number, for a DataLoader's workers."""
 
-    def __init__(self, plan: PagePlan, first: int) -> None:
+    def __init__(self, plan: ClipPlan, first: int) -> None:
         self.plan, self.first = plan, first
 
     def __len__(self) -> int:
@@ -116,10 +116,10 @@ class Pages(torch.utils.data.Dataset[Clip]):
         return compact(render_page(self.plan, self.first + page))
 
 
-def pages_from(plan: PagePlan, first: int) -> Iterator[Clip]:
+def pages_from(plan: ClipPlan, first: int) -> Iterator[Clip]:
     """Pages in order, rendered ahead in other processes where the plan says so."""
-    pages = Pages(plan, first)
-    if plan.workers == 0:
+    pages = ClipCache(plan, first)
+    if plan.renderers == 0:
         number = 0
         while True:
             yield pages[number]
@@ -128,7 +128,7 @@ def pages_from(plan: PagePlan, first: int) -> Iterator[Clip]:
         pages,
         batch_size=None,
         sampler=_Counting(),
-        num_workers=plan.workers,
+        num_workers=plan.renderers,
         prefetch_factor=2,
         multiprocessing_context="spawn",
         worker_init_fn=_begin_rendering,
@@ -156,7 +156,7 @@ def _begin_rendering(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def batches_from(plan: PagePlan, step: int, batch: int) -> Iterator[Clip]:
+def batches_from(plan: ClipPlan, step: int, batch: int) -> Iterator[Clip]:
     """This process's share of batches of `batch` clips for steps `step`, `step + 1`, …
 
     Step n draws, by its own number, from the pages n // k - uses + 1 … n // k, where k is how many

@@ -1,4 +1,4 @@
-"""Write down what training reports, and draw it.
+"""Write down what training reports, show its progress, and draw it.
 
     python -m training.curves CHECKPOINTS/curves.csv PICTURE
 
@@ -11,7 +11,10 @@ import csv
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import TextIO
 
 from training.recipe import Stage
 
@@ -23,6 +26,8 @@ SHOWN = (
 REPORTS_PER_MEAN = 8
 """At most; a short training is shown report by report."""
 FEWEST_MEANS = 40
+_WIDTH = 30
+_CLEAR = "\r\x1b[K"
 
 
 class Curves:
@@ -60,6 +65,38 @@ class Curves:
             f"{stage.name} step {step}  validation: relative depth error {depth_error:.4f}",
             flush=True,
         )
+
+
+class StepBar:
+    """How far a stage is, in the last line of a terminal; nothing is written anywhere else."""
+
+    def __init__(
+        self, stream: TextIO | None = None, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.stream = stream or sys.stderr
+        self.now = now
+        self.seen: tuple[str, int, float] | None = None
+        """The stage, its steps done and the time, where this process began with it."""
+
+    def clear(self) -> None:
+        """Give the line back, for others to print in."""
+        if self.stream.isatty():
+            print(_CLEAR, end="", file=self.stream, flush=True)
+
+    def show(self, stage: str, done: int, steps: int) -> None:
+        """Draw `done` of `steps`, and the time left at the mean pace so far."""
+        if not self.stream.isatty():
+            return
+        if self.seen is None or self.seen[0] != stage:
+            self.seen = (stage, done, self.now())
+        _, first, since = self.seen
+        bar = "#" * (_WIDTH * done // steps)
+        line = f"{stage} [{bar:<{_WIDTH}}] {done}/{steps}"
+        if done > first:
+            sec_per_step = (self.now() - since) / (done - first)
+            left = timedelta(seconds=round(sec_per_step * (steps - done)))
+            line += f"  {sec_per_step:.1f} s a step, {left} left"
+        print(f"{_CLEAR}{line}", end="", file=self.stream, flush=True)
 
 
 def read_curves(path: Path) -> tuple[dict[str, list[tuple[int, float]]], dict[str, int]]:

@@ -9,28 +9,36 @@ and the paired ratio to the constant rate 1. `--frames 1` alone is quick: the de
 frames. `--stride N` takes every N-th frame of a path, as if the camera were N times as fast, or
 filmed N times as rarely; `--pace 0.4` makes it slower, on a path of its own. The JSON holds
 `weights`, `seed`, `rooms`, `stride`, `pace`, `records` (one per room, rule and length: the fields
-of `measures.Record`) and `summary` (the fields of `measures.Summary`).
+of `RoomRecord`) and `summary` (the fields of `Summary`).
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from training.command import exit_code
+from training import exit_code
 from training.losses import relative_depth_error, targets_of
-from training.measures import Summary, records, summaries
 from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.metrics.statistics import median_interval
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.rules.registry import rule_from_text
+from ttt3r_viewer.rules.registry import rule_from_text, text_of
+from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.synthetic.scenes import TEST_SEEDS, VALIDATION_SEEDS, render_clips
 from ttt3r_viewer.system.files import write_json
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.evaluate.datasets.base import TrueFrame
+    from ttt3r_viewer.metrics.samples import TrueSample
+    from ttt3r_viewer.types import FrameResult
 
 ROOMS_AT_ONCE = 16
 FASTEST_PACE = 4.0
@@ -39,6 +47,48 @@ SHOWN = (
     "depth_error", "world_point_error", "rpe_rotation_over_still", "rpe_translation_over_still",
     "true_turn_deg", "ate_sim3_share", "ate_se3_share", "ate_sim3_m", "mean_gain",
 )  # fmt: skip
+PIXEL_STEP = 4
+"""Every fourth pixel of every fourth row is measured."""
+LANES_AT_ONCE = 4
+REFERENCE = "constant"
+"""The rule that all others are divided by: the constant rate 1, which is CUT3R."""
+
+
+@dataclass(frozen=True)
+class RoomRecord:
+    """One rule on the first frames of one room. Lengths are metres; None where there is none."""
+
+    room: int
+    """Seed."""
+    rule: str
+    frames: int
+    depth_error: float
+    """Median over frames of the median over pixels of |z - z_true| / z_true; no alignment."""
+    world_point_error: float
+    """Median over frames of the median over pixels of the distance between a point and its truth in
+    the first camera's frame, divided by the point's true distance from its camera; no alignment.
+    """
+    mean_gain: float
+    path_length_m: float | None = None
+    true_turn_deg: float | None = None
+    """Mean true rotation from one frame to the next."""
+    ate_sim3_m: float | None = None
+    ate_sim3_share: float | None = None
+    """Of the path's length."""
+    ate_se3_m: float | None = None
+    ate_se3_share: float | None = None
+    rpe_rotation_deg: float | None = None
+    rpe_rotation_over_still: float | None = None
+    """Mean error of the relative rotation / mean size of the true one: 1 is not moving."""
+    rpe_translation_m: float | None = None
+    rpe_translation_over_still: float | None = None
+
+
+TRUE = ("path_length_m", "true_turn_deg")
+"""Measures of the truth, which no rule changes."""
+MEASURES = tuple(
+    one.name for one in fields(RoomRecord) if one.name not in ("room", "rule", "frames")
+)
 
 
 @torch.no_grad()
@@ -57,6 +107,97 @@ def single_frame_depth_errors(network: ReconstructionNetwork, seeds: Sequence[in
         assert points is not None
         errors.append(relative_depth_error(points, truth.points_self[:, 0]))
     return torch.cat(errors).cpu()
+
+
+def measure_rooms(
+    network: ReconstructionNetwork,
+    rules: Sequence[UpdateRule],
+    seeds: Iterable[int],
+    lengths: Sequence[int],
+    on_progress: Callable[[int], object],
+    stride: int = 1,
+    pace: float = 1.0,
+) -> list[RoomRecord]:
+    """Run all rules over each room once, at most four at a time, and measure every length.
+
+    Frames are every `stride`-th of the room's path, on which the camera is `pace` times as fast;
+    `on_progress` is called with each room that is done.
+    """
+    from ttt3r_viewer.evaluate.datasets.synthetic import SyntheticRooms
+    from ttt3r_viewer.evaluate.evaluation import accumulated
+    from ttt3r_viewer.reconstruct.session import Lanes
+
+    dataset = SyntheticRooms(*network.config.image_size, pace=pace, device=str(network.device))
+    found: list[RoomRecord] = []
+    for seed in seeds:
+        frames = dataset.open(str(seed), stride, max(lengths))
+        for first in range(0, len(rules), LANES_AT_ONCE):
+            some = rules[first : first + LANES_AT_ONCE]
+            rows: list[list[RoomRecord]] = [[] for _ in some]
+            lanes = Lanes(network, some)
+            for done, accounts in enumerate(accumulated(lanes, frames, every_fourth), start=1):
+                if done in lengths:
+                    for row, rule, account in zip(rows, some, accounts, strict=True):
+                        numbers: dict[str, Any] = account.unaligned() | account.cameras()
+                        row.append(RoomRecord(seed, text_of(rule), done, **numbers))
+            found += [record for row in rows for record in row]
+        on_progress(seed)
+    return found
+
+
+def every_fourth(frame: TrueFrame, result: FrameResult) -> TrueSample:
+    """Every fourth pixel of every fourth row, from the third on; rooms have no crop."""
+    from ttt3r_viewer.metrics.samples import TrueSample
+
+    assert frame.read_depth is not None
+    assert frame.intrinsics is not None
+    assert frame.T_world_camera is not None
+    height, width = result.image.shape[:2]
+    middle = slice(PIXEL_STEP // 2, None, PIXEL_STEP)
+    rows, columns = (grid.ravel() for grid in np.mgrid[:height, :width][:, middle, middle])
+    depth_m = frame.read_depth()[rows, columns]
+    rays = np.linalg.solve(frame.intrinsics, np.stack([columns, rows, np.ones(len(rows))]))
+    R, t = frame.T_world_camera[:3, :3], frame.T_world_camera[:3, 3]
+    points = (R @ (rays * depth_m)).T + t
+    return TrueSample(rows, columns, depth_m, points.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The median of one measure over rooms, with a 95 % bootstrap interval."""
+
+    rule: str
+    frames: int
+    measure: str
+    rooms: int
+    median: float
+    low: float
+    high: float
+    ratio: float | None = None
+    """Median over rooms of this rule / `REFERENCE`; None for the reference itself."""
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+
+
+def summaries(found: Sequence[RoomRecord]) -> list[Summary]:
+    """One per rule, length and measure, in the order of the records."""
+    values: dict[tuple[str, int, str], dict[int, float]] = {}
+    for record in found:
+        numbers = asdict(record)
+        for measure in MEASURES:
+            if numbers[measure] is not None:
+                key = (record.rule, record.frames, measure)
+                values.setdefault(key, {})[record.room] = numbers[measure]
+    result: list[Summary] = []
+    for (rule, frames, measure), rooms in values.items():
+        ratio: tuple[float, float, float] | tuple[None, None, None] = None, None, None
+        beside = values.get((REFERENCE, frames, measure), {})
+        common = [room for room in rooms if beside.get(room, 0) > 0]
+        if rule != REFERENCE and common and measure not in TRUE:
+            ratio = median_interval([rooms[room] / beside[room] for room in common])
+        middle = median_interval(list(rooms.values()))
+        result.append(Summary(rule, frames, measure, len(rooms), *middle, *ratio))
+    return result
 
 
 def lengths_of(text: str) -> list[int]:
@@ -118,7 +259,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     seeds = range(given.seed, given.seed + given.rooms)
     _refuse_wrong(given, seeds)
     network = load_network(given.weights, device=given.device)
-    found = records(
+    found = measure_rooms(
         network,
         rules if lengths != [1] else rules[:1],
         seeds,

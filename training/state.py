@@ -63,7 +63,7 @@ class TrainState:
         self.step = parts["step"]
 
 
-def new_trainee(recipe: Recipe, device: torch.device) -> TrainState:
+def new_train_state(recipe: Recipe, device: torch.device) -> TrainState:
     """Fresh weights, decided by the recipe's seed."""
     torch.manual_seed(recipe.seed)
     config = PRESETS[recipe.preset]
@@ -116,10 +116,10 @@ def new_optimizers(
     )
 
 
-def start_from(trainee: TrainState, path: Path) -> None:
-    """Take weights of before, as they were shipped; steps, optimizer and read-outs start anew."""
+def start_from(state: TrainState, path: Path) -> None:
+    """Begin with shipped weights; steps, optimizer and read-outs start again."""
     checkpoint = read_checkpoint(path)
-    for network in (trainee.network, trainee.average):
+    for network in (state.network, state.average):
         load_into(network, checkpoint.tensors, str(path))
 
 
@@ -140,17 +140,17 @@ def initialise(network: ReconstructionNetwork) -> None:
     torch.nn.init.normal_(network.register_tokens.weight, std=0.5)
 
 
-def ship(trainee: TrainState, path: Path, stage: Stage) -> None:
+def ship(state: TrainState, path: Path, stage: Stage) -> None:
     """Write the averaged weights as float16 safetensors."""
-    weights = {name: value.half().cpu() for name, value in trainee.average.state_dict().items()}
+    weights = {name: value.half().cpu() for name, value in state.average.state_dict().items()}
     save_weights(
         path,
         weights,
-        trainee.average.config,
+        state.average.config,
         {
             "licence": "Apache-2.0",
             "trained_on": TRAINED_ON,
-            "steps": str(trainee.step),
+            "steps": str(state.step),
             "stage": stage.name,
             QUERIES_KEY: NOT_TRAINED,  # no loss reaches the ray-map encoder
         },

@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from training import exit_code
 from training.auxiliary import alone_losses
-from training.clips import PagePlan, batches_from
-from training.command import exit_code
-from training.curves import Curves
+from training.clips import ClipPlan, batches_from
+from training.curves import Curves, StepBar
 from training.evaluate import single_frame_depth_errors
 from training.losses import (
     clip_losses,
@@ -33,9 +33,8 @@ from training.losses import (
     weighted_sum,
 )
 from training.recipe import Recipe, Stage, recipe_from
-from training.state import TrainState, new_trainee, ship, start_from
-from training.step_bar import StepBar
-from training.workers import ALONE, Workers, in_crew
+from training.state import TrainState, new_train_state, ship, start_from
+from training.workers import ALONE, Workers, run_workers
 from ttt3r_viewer.errors import SettingsError, WeightsError
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.synthetic.scenes import VALIDATION_SEEDS, Clip
@@ -53,49 +52,49 @@ def learning_rate(stage: Stage, done: int) -> float:
 
 
 def train_step(
-    trainee: TrainState,
+    state: TrainState,
     recipe: Recipe,
     stage: Stage,
     done: int,
     clip: Clip,
     singles: Clip | None,
-    crew: Workers,
+    workers: Workers,
 ) -> dict[str, float]:
     """One step of one stage on this process's share of a batch; returns every loss and share of
     right answers by name.
     """
-    device = trainee.network.device
+    device = state.network.device
     clip = clip.to(device)
     truth = targets_of(clip)
     rate = learning_rate(stage, done)
-    for optimizer, share in zip(trainee.optimizers, (recipe.muon_rate, 1.0), strict=True):
+    for optimizer, share in zip(state.optimizers, (recipe.muon_rate, 1.0), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate * share
     with torch.autocast(device.type, torch.bfloat16):
         steps = unroll(
-            trainee.network,
+            state.network,
             clip.images,
             outputs=frozenset(("self", "world") if stage.weights.get("world") else ("self",)),
             keep_gradient_frames=stage.keep_gradient_frames,
         )
-        auxiliary, right = trainee.auxiliary.losses(steps, truth, clip.focal_px)
+        auxiliary, right = state.auxiliary.losses(steps, truth, clip.focal_px)
         if singles is not None:
-            auxiliary |= alone_losses(trainee.network, trainee.auxiliary, singles.to(device))
+            auxiliary |= alone_losses(state.network, state.auxiliary, singles.to(device))
     losses = clip_losses(steps, truth) | auxiliary
     total = weighted_sum(losses, stage.weights)
-    for optimizer in trainee.optimizers:
+    for optimizer in state.optimizers:
         optimizer.zero_grad(set_to_none=True)
     total.backward()
-    parameters = [*trainee.network.parameters(), *trainee.auxiliary.parameters()]
-    crew.average([weight.grad for weight in parameters if weight.grad is not None])
+    parameters = [*state.network.parameters(), *state.auxiliary.parameters()]
+    workers.average([weight.grad for weight in parameters if weight.grad is not None])
     norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_gradient)
     if torch.isfinite(norm):
-        for optimizer in trainee.optimizers:
+        for optimizer in state.optimizers:
             optimizer.step()
-    trainee.step += 1
-    decay = min(recipe.average_decay, trainee.step / (trainee.step + 10))
+    state.step += 1
+    decay = min(recipe.average_decay, state.step / (state.step + 10))
     with torch.no_grad():
-        pairs = zip(trainee.average.parameters(), trainee.network.parameters(), strict=True)
+        pairs = zip(state.average.parameters(), state.network.parameters(), strict=True)
         for average, current in pairs:
             average.lerp_(current, 1 - decay)
     report: dict[str, Tensor] = {**losses, **{f"{k}_right": v for k, v in right.items()}}
@@ -103,14 +102,14 @@ def train_step(
 
 
 def stage_batches(
-    recipe: Recipe, number: int, done: int, device: str, workers: int, crew: Workers
+    recipe: Recipe, number: int, done: int, device: str, renderers: int, workers: Workers
 ) -> Iterator[tuple[Clip, Clip | None]]:
     """This process's share of a stage's batches and of their single pictures, from its step `done`
     on.
     """
     stage = recipe.stages[number]
     height, width = PRESETS[recipe.preset].image_size
-    plan = PagePlan(
+    plan = ClipPlan(
         stage=number,
         frames=stage.frames,
         height=height,
@@ -119,9 +118,9 @@ def stage_batches(
         uses=recipe.page_uses,
         path_stride=stage.path_stride,
         device=device,
-        workers=workers,
-        rank=crew.rank,
-        learners=crew.size,
+        renderers=renderers,
+        rank=workers.rank,
+        learners=workers.size,
     )
     clips = batches_from(plan, done, stage.batch)
     if not stage.singles:
@@ -130,19 +129,19 @@ def stage_batches(
     return zip(clips, batches_from(alone, done, stage.singles), strict=False)
 
 
-def refuse_idle_processes(recipe: Recipe, crew: Workers) -> None:
+def refuse_idle_processes(recipe: Recipe, workers: Workers) -> None:
     """Raise `SettingsError` where a batch has fewer clips, or single pictures, than there are
     processes.
     """
     for stage in recipe.stages:
         for count, what in (
             (stage.batch, "clips"),
-            (stage.singles or crew.size, "single pictures"),
+            (stage.singles or workers.size, "single pictures"),
         ):
-            if count < crew.size:
+            if count < workers.size:
                 raise SettingsError(
-                    f"--processes {crew.size}: stage {stage.name!r} has batches of fewer {what}; "
-                    "give less"
+                    f"--processes {workers.size}: stage {stage.name!r} has batches of fewer {what};"
+                    " give less"
                 )
 
 
@@ -151,51 +150,51 @@ def train(
     folder: Path,
     *,
     device: str,
-    workers: int,
+    renderers: int,
     resume: bool,
     minutes: float,
     start: Path | None = None,
     threads: int | None = None,
-    crew: Workers = ALONE,
+    workers: Workers = ALONE,
 ) -> None:
     """Train all stages, checkpointing into `folder`; stop early, whole, after `minutes`, or where
-    the crew was asked to end (Ctrl-C and SIGTERM, by `in_crew`).
+    the workers were asked to end (Ctrl-C and SIGTERM, by `run_workers`).
 
     `start` names weights to begin with, where nothing is resumed; `threads` are each process's.
     """
-    refuse_idle_processes(recipe, crew)
+    refuse_idle_processes(recipe, workers)
     if threads:
         torch.set_num_threads(threads)
-    trainee = _trainee_of(recipe, folder, torch.device(device), resume, start)
+    state = _train_state(recipe, folder, torch.device(device), resume, start)
     curves = Curves(folder / "curves.csv", every=50)
     bar = StepBar()
     end = time.monotonic() + 60 * minutes
     first = 0
     for number, stage in enumerate(recipe.stages):
-        done = trainee.step - first
+        done = state.step - first
         first += stage.steps
         if done >= stage.steps:
             continue
-        trainee.network.requires_grad_(not stage.read_outs_only)
-        for clip, singles in stage_batches(recipe, number, done, device, workers, crew):
-            report = train_step(trainee, recipe, stage, done, clip, singles, crew)
+        state.network.requires_grad_(not stage.read_outs_only)
+        for clip, singles in stage_batches(recipe, number, done, device, renderers, workers):
+            report = train_step(state, recipe, stage, done, clip, singles, workers)
             done += 1
-            late = crew.any(time.monotonic() > end or crew.should_end)
+            late = workers.any(time.monotonic() > end or workers.should_end)
             last = late or done == stage.steps
-            if crew.leads:
+            if workers.leads:
                 bar.clear()
-                _write_down(trainee, recipe, stage, report, curves, folder, last)
+                _write_down(state, recipe, stage, report, curves, folder, last)
                 if not last:
                     bar.show(stage.name, done, stage.steps)
             if late:
-                if crew.leads:
-                    print(f"stopped at step {trainee.step}; --resume goes on")
+                if workers.leads:
+                    print(f"stopped at step {state.step}; --resume goes on")
                 return
             if last:
                 break
 
 
-def _trainee_of(
+def _train_state(
     recipe: Recipe, folder: Path, device: torch.device, resume: bool, start: Path | None
 ) -> TrainState:
     checkpoint = folder / CHECKPOINT
@@ -204,16 +203,16 @@ def _trainee_of(
             f"{checkpoint}: already there; go on with --resume, or name another folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    trainee = new_trainee(recipe, device)
+    state = new_train_state(recipe, device)
     if resume:
-        trainee.load(checkpoint)
+        state.load(checkpoint)
     elif start:
-        start_from(trainee, start)
-    return trainee
+        start_from(state, start)
+    return state
 
 
 def _write_down(
-    trainee: TrainState,
+    state: TrainState,
     recipe: Recipe,
     stage: Stage,
     report: dict[str, float],
@@ -221,15 +220,15 @@ def _write_down(
     folder: Path,
     last: bool,
 ) -> None:
-    curves.add(trainee.step, stage, report)
-    if trainee.step % recipe.validate_every == 0:
+    curves.add(state.step, stage, report)
+    if state.step % recipe.validate_every == 0:
         errors = single_frame_depth_errors(
-            trainee.average, VALIDATION_SEEDS[: recipe.validation_rooms]
+            state.average, VALIDATION_SEEDS[: recipe.validation_rooms]
         )
-        curves.validation(trainee.step, stage, float(errors.median()))
-    if trainee.step % recipe.checkpoint_every == 0 or last:
-        trainee.save(folder / CHECKPOINT)
-        ship(trainee, folder / SHIPPED, stage)
+        curves.validation(state.step, stage, float(errors.median()))
+    if state.step % recipe.checkpoint_every == 0 or last:
+        state.save(folder / CHECKPOINT)
+        ship(state, folder / SHIPPED, stage)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -239,7 +238,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/miniature"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
-        "--workers", type=int, default=1, help="processes that render ahead, of each that learns"
+        "--workers",
+        dest="renderers",
+        type=int,
+        default=1,
+        help="processes that render ahead, of each that learns",
     )
     parser.add_argument(
         "--processes", type=int, default=1, help="processes that share each batch (CPU)"
@@ -259,13 +262,13 @@ def main(arguments: list[str] | None = None) -> int:
             recipe,
             given.checkpoints,
             device=given.device,
-            workers=given.workers,
+            renderers=given.renderers,
             resume=given.resume,
             minutes=given.minutes,
             start=given.start,
             threads=given.threads,
         )
-        in_crew(given.processes, work)
+        run_workers(given.processes, work)
 
     return exit_code(learn)
 

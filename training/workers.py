@@ -37,7 +37,7 @@ class Workers:
     rank: int = 0
     size: int = 1
     parent: int | None = None
-    """Process that waits for the crew and tells it what it hears; None where there is no other."""
+    """Process that waits for the workers and passes signals on; None where there is no other."""
     asked: Callable[[], bool] = lambda: False
     """Whether this process was asked to end: by SIGTERM, or by Ctrl-C where it is alone."""
 
@@ -58,7 +58,7 @@ class Workers:
 
     @property
     def should_end(self) -> bool:
-        """Whether this process was asked to end, or the one that waited for the crew has gone."""
+        """Whether this process was asked to end, or the one that waited for it has gone."""
         orphaned = self.parent is not None and os.getppid() != self.parent
         return orphaned or self.asked()
 
@@ -75,14 +75,14 @@ ALONE = Workers()
 
 
 class Learn(Protocol):
-    """What a crew does together."""
+    """What workers do together."""
 
-    def __call__(self, *, crew: Workers) -> None:
-        """Do it, as one of the crew."""
+    def __call__(self, *, workers: Workers) -> None:
+        """Do it, as one of the workers."""
         ...
 
 
-def in_crew(size: int, learn: Learn) -> None:
+def run_workers(size: int, learn: Learn) -> None:
     """Run `learn` in `size` processes at once; in this one where that is one.
 
     What `learn` holds must be picklable. An error in any process ends all of them; a ViewerError
@@ -91,7 +91,7 @@ def in_crew(size: int, learn: Learn) -> None:
     """
     if size == 1:
         with asked_to_end() as asked:
-            learn(crew=Workers(asked=asked))
+            learn(workers=Workers(asked=asked))
         was_asked = asked()
     else:
         was_asked = _in_processes(size, learn)
@@ -103,13 +103,13 @@ def _in_processes(size: int, learn: Learn) -> bool:
     """Whether they were asked to end."""
     context: ProcessContext | None = None
 
-    def tell_them() -> None:
+    def signal_all() -> None:
         for process in context.pids() if context else ():
-            # A crew that has just ended hears nothing.
+            # A worker that has just ended receives nothing.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)
 
-    with tempfile.TemporaryDirectory() as folder, asked_to_end(tell_them) as asked:
+    with tempfile.TemporaryDirectory() as folder, asked_to_end(signal_all) as asked:
         refused = Path(folder) / "refused"
         together = (size, os.getpid(), Path(folder) / "rendezvous", refused, learn)
         resource_tracker.ensure_running()  # begun by the first of them, it would let Ctrl-C through
@@ -117,7 +117,7 @@ def _in_processes(size: int, learn: Learn) -> bool:
             context = spawn(_join, args=together, nprocs=size, join=False)
         assert context is not None
         if asked():  # before there was a context
-            tell_them()
+            signal_all()
         try:
             while not context.join():
                 pass
@@ -149,7 +149,7 @@ def _join(
     )
     try:
         with asked_to_end() as asked:
-            learn(crew=Workers(rank, size, parent, asked))
+            learn(workers=Workers(rank, size, parent, asked))
     except ViewerError as error:
         refused.write_text(str(error), encoding="utf-8")
         sys.exit(2)

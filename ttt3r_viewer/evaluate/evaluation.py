@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,25 +156,39 @@ def _image_size(weights: str) -> tuple[int, int]:
     return read_checkpoint(locate(weights)).config().image_size
 
 
+def accumulated(
+    lanes: Lanes,
+    frames: Iterable[TrueFrame],
+    sample: Callable[[TrueFrame, FrameResult], TrueSample | None],
+) -> Iterator[list[Accumulator]]:
+    """Run lanes over frames with a truth; after each frame, what is known of every lane so far.
+
+    `sample` chooses the pixels of a frame that are measured, the same for all lanes.
+    """
+    accounts = [Accumulator() for _ in lanes.rules]
+    for number, frame in enumerate(frames):
+        results = lanes.process(_frame(number, frame))
+        truth = sample(frame, results[0])
+        for account, result in zip(accounts, results, strict=True):
+            account.add(result, frame.T_world_camera, truth)
+        yield accounts
+
+
 def _quality(job: Job) -> Iterator[Record]:
     """One pass for all lengths: the loop is causal, so that the first n frames are a run of n."""
     setting = job.setting
     dataset, frames = _open(job)
     network, lanes = _lanes(job)
-    accounts = [Accumulator() for _ in job.rules]
-    for number, frame in enumerate(frames):
-        results = lanes.process(_frame(number, frame))
-        sample = _sample(setting, dataset, frame, results[0])
-        for account, result in zip(accounts, results, strict=True):
-            account.add(result, frame.T_world_camera, sample)
-        for length in _reached(job.lengths, number + 1, len(frames)):
+    sample = functools.partial(_sample, setting, dataset)
+    for done, accounts in enumerate(accumulated(lanes, frames, sample), start=1):
+        for length in _reached(job.lengths, done, len(frames)):
             for rule, account in zip(job.rules, accounts, strict=True):
                 numbers, reason = account.measures(setting.measures)
                 yield Record(
                     sequence=job.sequence,
                     rule=rule,
                     length=length,
-                    frames=number + 1,
+                    frames=done,
                     speed=False,
                     numbers=numbers,
                     device=_device(network),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import torch
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame
@@ -32,6 +33,10 @@ class SyntheticRooms:
     width: int
     """Pixels that are rendered: best what the network takes."""
     facts: Facts = FACTS
+    pace: float = 1.0
+    """Speed of the camera, times its own."""
+    device: str = "cpu"
+    """Where rooms are rendered."""
 
     def sequences(self, wanted: Sequence[str] | None) -> list[str]:
         """Eight rooms, or those of the wanted seeds; `1000:1024` is a range."""
@@ -54,8 +59,14 @@ class SyntheticRooms:
         """Render the room; it has no end, so `most` must be said."""
         assert most is not None, "facts.endless forbids to ask for all"
         clip = render_clips(
-            [int(sequence)], most, self.height, self.width, device="cpu", stride=stride
-        )
+            [int(sequence)],
+            most,
+            self.height,
+            self.width,
+            device=self.device,
+            stride=stride,
+            step_scale=self.pace,
+        ).to(torch.device("cpu"))
         images = (clip.images[0] * 255).round().byte().numpy()
         poses = clip.T_world_camera[0].double().numpy()
         focal_px = float(clip.focal_px[0])

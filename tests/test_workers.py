@@ -17,28 +17,28 @@ import torch
 from torch.multiprocessing.spawn import spawn
 
 from tests.trainable import needs_muon
-from training import workers as crews
-from training.workers import ALONE, Workers, in_crew
+from training import workers as module
+from training.workers import ALONE, Workers, run_workers
 from ttt3r_viewer.errors import ViewerError, WeightsError
 
 
-def write_means(folder: Path, *, crew: Workers) -> None:
-    own = torch.arange(4.0)[crew.rank :: crew.size]
+def write_means(folder: Path, *, workers: Workers) -> None:
+    own = torch.arange(4.0)[workers.rank :: workers.size]
     gradients = [own.mean().reshape(1), own.sum().expand(2, 2).clone()]
-    crew.average(gradients)
-    agreed = [crew.any(crew.rank == 1), crew.any(False)]
-    torch.save([gradients, agreed, crew.parent], folder / f"{crew.rank}.pt")
+    workers.average(gradients)
+    agreed = [workers.any(workers.rank == 1), workers.any(False)]
+    torch.save([gradients, agreed, workers.parent], folder / f"{workers.rank}.pt")
 
 
-def refuse(*, crew: Workers) -> None:
-    if crew.leads:
+def refuse(*, workers: Workers) -> None:
+    if workers.leads:
         raise WeightsError("no such weights")
-    crew.any(False)
+    workers.any(False)
 
 
 @needs_muon
-def test_a_crew_averages_what_it_learns(tmp_path):
-    in_crew(2, functools.partial(write_means, tmp_path))
+def test_workers_average_what_they_learn(tmp_path):
+    run_workers(2, functools.partial(write_means, tmp_path))
     told = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     for (mean, total), agreed, parent in told:
         assert parent == os.getpid()
@@ -47,8 +47,8 @@ def test_a_crew_averages_what_it_learns(tmp_path):
         assert agreed == [True, False]
 
 
-def test_one_process_is_a_crew_of_one(tmp_path):
-    in_crew(1, functools.partial(write_means, tmp_path))
+def test_one_process_is_a_group_of_one(tmp_path):
+    run_workers(1, functools.partial(write_means, tmp_path))
     (mean, _), agreed, parent = torch.load(tmp_path / "0.pt")
     assert parent is None
     assert mean.tolist() == [1.5]
@@ -57,12 +57,12 @@ def test_one_process_is_a_crew_of_one(tmp_path):
 
 
 @needs_muon
-def test_what_one_of_a_crew_refuses_is_said_once():
+def test_what_one_worker_refuses_is_said_once():
     with pytest.raises(ViewerError, match="no such weights"):
-        in_crew(2, refuse)
+        run_workers(2, refuse)
 
 
-def test_a_crew_whose_waiting_process_has_gone_knows_it():
+def test_workers_whose_waiting_process_has_gone_know_it():
     assert not Workers(0, 2, parent=os.getppid()).should_end
     assert Workers(0, 2, parent=os.getpid()).should_end
     assert not ALONE.should_end
@@ -72,14 +72,14 @@ def test_a_crew_whose_waiting_process_has_gone_knows_it():
 def test_the_first_signal_asks_for_an_end(kind):
     told = []
 
-    def learn(*, crew: Workers) -> None:
-        told.append(crew.should_end)
+    def learn(*, workers: Workers) -> None:
+        told.append(workers.should_end)
         signal.raise_signal(kind)
-        told.append(crew.should_end)
+        told.append(workers.should_end)
 
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):
-        in_crew(1, learn)
+        run_workers(1, learn)
     assert told == [False, True]
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -87,63 +87,63 @@ def test_the_first_signal_asks_for_an_end(kind):
 def test_a_second_ctrl_c_interrupts():
     learnt = []
 
-    def learn(*, crew: Workers) -> None:
+    def learn(*, workers: Workers) -> None:
         for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
             signal.raise_signal(kind)
-        assert crew.should_end
+        assert workers.should_end
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         learnt.append("to the end")
 
     with pytest.raises(KeyboardInterrupt):
-        in_crew(1, learn)
+        run_workers(1, learn)
     assert learnt == ["to the end"]
 
 
 @needs_muon
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_crew_that_is_told_to_end_while_it_starts_ends(monkeypatch, kind):
+def test_workers_that_are_asked_to_end_while_they_start_end(monkeypatch, kind):
     def spawn_and_tell(*given: Any, **options: Any) -> Any:
         context = spawn(*given, **options)
         signal.raise_signal(kind)
         return context
 
-    monkeypatch.setattr(crews, "spawn", spawn_and_tell)
+    monkeypatch.setattr(module, "spawn", spawn_and_tell)
     with pytest.raises(KeyboardInterrupt):
-        in_crew(2, refuse)
+        run_workers(2, refuse)
 
 
-def say_what_is_kept_back(*, crew: Workers) -> None:
-    assert crew.size == 2
+def say_what_is_kept_back(*, workers: Workers) -> None:
+    assert workers.size == 2
     sys.stdout.write(" ".join(map(str, signal.pthread_sigmask(signal.SIG_BLOCK, ()))) + "\n")
 
 
 @needs_muon
-def test_a_crew_does_not_hear_the_terminal():
+def test_workers_do_not_hear_the_terminal():
     """In a process of its own: what another test has started there is nothing to it."""
     code = (
-        "from tests.test_crew import in_crew, say_what_is_kept_back, signal;"
-        "in_crew(2, say_what_is_kept_back);"
+        "from tests.test_workers import run_workers, say_what_is_kept_back, signal;"
+        "run_workers(2, say_what_is_kept_back);"
         "print(len(signal.pthread_sigmask(signal.SIG_BLOCK, ())))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [*[str(int(signal.SIGINT))] * 2, "0"]
 
 
-def wait_for_ever(*, crew: Workers) -> None:
-    if crew.leads:
-        os.kill(crew.parent or 0, signal.SIGINT)
-    while not crew.should_end:
+def wait_for_ever(*, workers: Workers) -> None:
+    if workers.leads:
+        os.kill(workers.parent or 0, signal.SIGINT)
+    while not workers.should_end:
         time.sleep(0.01)
-    if crew.leads:
-        os.kill(crew.parent or 0, signal.SIGINT)
+    if workers.leads:
+        os.kill(workers.parent or 0, signal.SIGINT)
     time.sleep(1000)
 
 
 @needs_muon
-def test_a_second_ctrl_c_ends_a_crew_that_does_not_end():
+def test_a_second_ctrl_c_ends_workers_that_do_not_end():
     with pytest.raises(KeyboardInterrupt):
-        in_crew(2, wait_for_ever)
+        run_workers(2, wait_for_ever)
     assert not multiprocessing.active_children()
 
 
