@@ -21,7 +21,7 @@ from ttt3r_viewer.weights.load import load_network
 from ttt3r_viewer.weights.weights_file import (
     NOT_TRAINED,
     QUERIES_KEY,
-    read_checkpoint,
+    read_weights,
     save_weights,
 )
 
@@ -163,7 +163,7 @@ def test_weights_say_that_their_ray_maps_were_never_trained(case, network, tmp_p
 
 
 def test_the_miniature_says_so():
-    shipped = read_checkpoint(asset_path("miniature.safetensors"))
+    shipped = read_weights(asset_path("miniature.safetensors"))
     assert shipped.metadata[QUERIES_KEY] == NOT_TRAINED
     assert "never trained" in load_network("miniature").cannot_query
 

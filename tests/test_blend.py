@@ -8,7 +8,7 @@ import torch
 from tests.test_weights import LINEAR
 from training import blend
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.weights.weights_file import CONFIG_KEY, read_checkpoint, save_weights
+from ttt3r_viewer.weights.weights_file import CONFIG_KEY, read_weights, save_weights
 
 
 def written(path, config=LINEAR, **metadata):
@@ -24,7 +24,7 @@ def test_a_blend_lies_on_the_straight_line_between_two_files(tmp_path, share):
     after = written(tmp_path / "after", stage="second")
     paths = [str(tmp_path / name) for name in ("before", "after", "out")]
     assert blend.main([*paths, "--share", str(share)]) == 0
-    made = read_checkpoint(tmp_path / "out")
+    made = read_weights(tmp_path / "out")
     assert made.tensors.keys() == before.keys()
     for name, tensor in made.tensors.items():
         wanted = (1 - share) * before[name].double() + share * after[name].double()

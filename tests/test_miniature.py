@@ -52,7 +52,7 @@ from ttt3r_viewer.state import Prediction
 from ttt3r_viewer.synthetic.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Clip, render_clips
 from ttt3r_viewer.weights.load import load_network
 from ttt3r_viewer.weights.weights_file import (
-    read_checkpoint,
+    read_weights,
     recognise_config,
     save_weights,
     why_no_queries,
@@ -389,7 +389,7 @@ def test_training_goes_on_exactly_where_it_was_cut_off(tmp_path, monkeypatch, ca
     assert straight["step"] == cut["step"] == 6
     for name, tensor in straight["average"].items():
         assert torch.equal(tensor, cut["average"][name]), name
-    shipped = read_checkpoint(tmp_path / "cut" / "miniature.safetensors")
+    shipped = read_weights(tmp_path / "cut" / "miniature.safetensors")
     assert recognise_config(shipped.tensors, shipped.metadata) == TINY
     assert "never trained" in why_no_queries(shipped.metadata)
     assert {tensor.dtype for tensor in shipped.tensors.values()} == {torch.float16}

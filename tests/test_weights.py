@@ -27,7 +27,7 @@ from ttt3r_viewer.weights.weights_file import (
     count_parameters,
     expected_shapes,
     load_into,
-    read_checkpoint,
+    read_weights,
     recognise_config,
     save_weights,
 )
@@ -76,7 +76,7 @@ def refusal(call: Any, *arguments: Any, kind: type[Exception] = WeightsError) ->
 def test_the_content_decides_what_a_file_is(tmp_path, linear_state):
     save_weights(tmp_path / "a.pth", linear_state, LINEAR, {"step": "7"})
     torch.save({"model": linear_state, "step": 7}, tmp_path / "b.safetensors")
-    checkpoints = [read_checkpoint(tmp_path / name) for name in ("a.pth", "b.safetensors")]
+    checkpoints = [read_weights(tmp_path / name) for name in ("a.pth", "b.safetensors")]
     assert [checkpoint.kind for checkpoint in checkpoints] == ["safetensors", "pth"]
     assert [checkpoint.metadata["step"] for checkpoint in checkpoints] == ["7", "7"]
     for checkpoint in checkpoints:
@@ -92,7 +92,7 @@ def test_what_is_saved_loads_strictly_with_every_alias(tmp_path, dpt_state, kind
         torch.save({"model": dpt_state, CONFIG_KEY: config_to_text(DPT)}, path)
     else:
         save_weights(path, dpt_state, DPT)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_weights(path)
     assert recognise_config(checkpoint.tensors, checkpoint.metadata) == DPT
     load_into(network, checkpoint.tensors)
     assert_same(network.state_dict(), dpt_state)
@@ -107,7 +107,7 @@ def test_training_goes_on_after_loading_without_a_copy(tmp_path, linear_state):
     save_weights(path, linear_state, LINEAR)
     before = path.read_bytes()
     network = meta_network_of(LINEAR)
-    load_into(network, read_checkpoint(path).tensors)
+    load_into(network, read_weights(path).tensors)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(1)
@@ -227,9 +227,9 @@ def test_aliases_that_differ_are_refused(dpt_state):
 
 
 def test_paths_that_are_no_weights_file(tmp_path):
-    text = refusal(read_checkpoint, tmp_path / "none.pth")
+    text = refusal(read_weights, tmp_path / "none.pth")
     assert all(name in text for name in ("none.pth", "miniature", "cut3r-512", "cut3r-224"))
-    assert "is a folder" in refusal(read_checkpoint, tmp_path)
+    assert "is a folder" in refusal(read_weights, tmp_path)
     contents = {
         b"": "is empty",
         b"hello, this is text": "is no weights file",
@@ -243,11 +243,11 @@ def test_paths_that_are_no_weights_file(tmp_path):
     for content, expected in contents.items():
         path = tmp_path / "file"
         path.write_bytes(content)
-        assert expected in refusal(read_checkpoint, path)
+        assert expected in refusal(read_weights, path)
     legacy = tmp_path / "legacy.pth"
     torch.save({"a": torch.zeros(1)}, legacy, _use_new_zipfile_serialization=False)
-    assert "bare pickle" in refusal(read_checkpoint, legacy)
-    assert "no weights file" in refusal(read_checkpoint, legacy / "inside")
+    assert "bare pickle" in refusal(read_weights, legacy)
+    assert "no weights file" in refusal(read_weights, legacy / "inside")
 
 
 def test_safetensors_cut_anywhere_are_refused(tmp_path, linear_state):
@@ -256,7 +256,7 @@ def test_safetensors_cut_anywhere_are_refused(tmp_path, linear_state):
     data = path.read_bytes()
     for cut in [*range(40), *range(40, len(data), 997), len(data) - 1]:
         path.write_bytes(data[:cut])
-        refusal(read_checkpoint, path)
+        refusal(read_weights, path)
 
 
 TINY = safetensors.torch.save({"a": torch.arange(6.0), "b": torch.ones(2, 3)}, {"k": "v"})
@@ -277,7 +277,7 @@ def test_flipped_bytes_of_safetensors_give_tensors_or_one_line(tmp_path_factory,
     path.write_bytes(data)
     outcome = ""
     try:
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_weights(path)
         recognise_config(checkpoint.tensors, checkpoint.metadata)
     except WeightsError as refused:
         outcome = str(refused)
@@ -349,7 +349,7 @@ def test_convert_from_a_released_kind_of_file(tmp_path, monkeypatch, linear_stat
     src, dst = tmp_path / "released.pth", tmp_path / "out.safetensors"
     torch.save({"model": linear_state, "args": argparse.Namespace(model="Net()"), "epoch": 4}, src)
     assert "wrote" in run("convert", str(src), str(dst))
-    converted = read_checkpoint(dst)
+    converted = read_weights(dst)
     assert_same(converted.tensors, linear_state)
     assert recognise_config(converted.tensors, converted.metadata) == LINEAR
     assert "CC BY-NC-SA 4.0" in converted.metadata["licence"]
@@ -357,9 +357,9 @@ def test_convert_from_a_released_kind_of_file(tmp_path, monkeypatch, linear_stat
 
     assert "exists" in refusal(run, "convert", str(src), str(dst), kind=OutputError)
     run("convert", str(src), str(dst), "--overwrite", "--dtype", "bfloat16")
-    assert {tensor.dtype for tensor in read_checkpoint(dst).tensors.values()} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in read_weights(dst).tensors.values()} == {torch.bfloat16}
     run("convert", str(dst), str(dst), "--overwrite", "--dtype", "float32")
-    assert {tensor.dtype for tensor in read_checkpoint(dst).tensors.values()} == {torch.float32}
+    assert {tensor.dtype for tensor in read_weights(dst).tensors.values()} == {torch.float32}
     assert "does not end in" in refusal(run, "convert", str(src), "out.pth", kind=OutputError)
 
 

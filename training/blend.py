@@ -14,7 +14,7 @@ from pathlib import Path
 
 from training import exit_code
 from ttt3r_viewer.errors import SettingsError, WeightsError
-from ttt3r_viewer.weights.weights_file import read_checkpoint, save_weights
+from ttt3r_viewer.weights.weights_file import read_weights, save_weights
 
 
 def blend(before: Path, after: Path, out: Path, share: float) -> None:
@@ -25,7 +25,7 @@ def blend(before: Path, after: Path, out: Path, share: float) -> None:
     """
     if not 0 <= share <= 1:
         raise SettingsError(f"--share {share:g}: take a number from 0 to 1")
-    first, second = read_checkpoint(before), read_checkpoint(after)
+    first, second = read_weights(before), read_weights(after)
     if (config := second.config()) != first.config():
         raise WeightsError(f"{before} and {after} are of networks of two sizes; give two of one")
     weights = {

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ttt3r_viewer.model.encoder import ImageTokens
 from ttt3r_viewer.model.heads import OutputKind
+from ttt3r_viewer.model.layers import ImageTokens
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.state import Prediction, TokenState, Update
 from ttt3r_viewer.synthetic.scenes import Clip

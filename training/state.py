@@ -20,7 +20,7 @@ from ttt3r_viewer.weights.weights_file import (
     NOT_TRAINED,
     QUERIES_KEY,
     load_into,
-    read_checkpoint,
+    read_weights,
     save_weights,
 )
 
@@ -118,7 +118,7 @@ def new_optimizers(
 
 def start_from(state: TrainState, path: Path) -> None:
     """Begin with shipped weights; steps, optimizer and read-outs start again."""
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_weights(path)
     for network in (state.network, state.average):
         load_into(network, checkpoint.tensors, str(path))
 

@@ -37,13 +37,18 @@ from ttt3r_viewer.reconstruct.prefetch import EncodedFrame
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rule_from_text
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.system.machine import device_peak_bytes, host_peak_bytes, name_of, waiter
+from ttt3r_viewer.system.machine import (
+    device_peak_bytes,
+    host_peak_bytes,
+    is_out_of_memory,
+    name_of,
+    waiter,
+)
 from ttt3r_viewer.system.memory import keep_few_arenas
 from ttt3r_viewer.types import Frame, FrameResult
 from ttt3r_viewer.weights.load import (
     choose_device,
     choose_dtype,
-    is_out_of_memory,
     load_network,
     share_cpu,
 )

@@ -19,9 +19,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.geometry import focal_from_points, pose_from_vector
-from ttt3r_viewer.model.encoder import ImageTokens
 from ttt3r_viewer.model.heads import OutputKind
-from ttt3r_viewer.model.layers import CrossKeys
+from ttt3r_viewer.model.layers import CrossKeys, ImageTokens
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.device import as_numpy
 from ttt3r_viewer.reconstruct.loop import encode

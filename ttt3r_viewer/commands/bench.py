@@ -13,7 +13,7 @@ from ttt3r_viewer.bench.variant import MADE_UP, Variant, Way
 from ttt3r_viewer.commands.parser import Echo
 from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.model.config import PRESETS
-from ttt3r_viewer.rules.registry import MOST_RULES, rule_from_text
+from ttt3r_viewer.rules.registry import MOST_LANES, rule_from_text
 from ttt3r_viewer.settings import Settings, choices_of
 from ttt3r_viewer.system.files import write_json
 from ttt3r_viewer.weights.fetch import locate
@@ -119,6 +119,6 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
 
 def _lane_count(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= MOST_RULES:
-        raise SettingsError(f"--lanes {text}: take 1 to {MOST_RULES}, several with commas")
+    if not text.isdigit() or not 1 <= int(text) <= MOST_LANES:
+        raise SettingsError(f"--lanes {text}: take 1 to {MOST_LANES}, several with commas")
     return int(text)

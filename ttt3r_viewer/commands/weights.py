@@ -72,10 +72,10 @@ def info(path: Path) -> str:
         CONFIG_KEY,
         check_finite,
         count_parameters,
-        read_checkpoint,
+        read_weights,
     )
 
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_weights(path)
     config = checkpoint.config()
     check_finite(checkpoint.tensors, str(path))
     dtypes = Counter(
@@ -112,7 +112,7 @@ def convert(
     from ttt3r_viewer.weights.weights_file import (
         CONFIG_KEY,
         check_finite,
-        read_checkpoint,
+        read_weights,
         save_weights,
     )
 
@@ -122,7 +122,7 @@ def convert(
         )
     if dst.exists() and not overwrite:
         raise OutputError(f"{dst} exists: give another name, or --overwrite")
-    checkpoint = read_checkpoint(src)
+    checkpoint = read_weights(src)
     config = checkpoint.config()
     check_finite(checkpoint.tensors, str(src))
     tensors: dict[str, Tensor] = checkpoint.tensors

@@ -18,13 +18,13 @@ from ttt3r_viewer.evaluate.records import ALL, Record
 from ttt3r_viewer.metrics.samples import TrueSample, sample_truth
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.history import FrameHistory
-from ttt3r_viewer.reconstruct.session import MOST_LANES, Lanes
-from ttt3r_viewer.rules.registry import rule_from_text
+from ttt3r_viewer.reconstruct.session import Lanes
+from ttt3r_viewer.rules.registry import MOST_LANES, rule_from_text
 from ttt3r_viewer.system.machine import device_peak_bytes, host_peak_bytes, waiter
 from ttt3r_viewer.types import Frame, FrameResult
 from ttt3r_viewer.weights.fetch import locate
 from ttt3r_viewer.weights.load import DeviceName, DtypeName, load_network, share_cpu
-from ttt3r_viewer.weights.weights_file import read_checkpoint
+from ttt3r_viewer.weights.weights_file import read_weights
 
 SYNTHETIC = "synthetic"
 DATASET_NAMES = (*DATASETS, SYNTHETIC)
@@ -153,7 +153,7 @@ def open_dataset(name: str, root: str, weights: str) -> Dataset:
 @functools.lru_cache(maxsize=1)
 def _image_size(weights: str) -> tuple[int, int]:
     """Height and width of a network's pictures, in pixels; no network is made for it."""
-    return read_checkpoint(locate(weights)).config().image_size
+    return read_weights(locate(weights)).config().image_size
 
 
 def accumulated(

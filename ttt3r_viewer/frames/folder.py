@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ttt3r_viewer.errors import FrameError, InputError, system_words
-from ttt3r_viewer.frames.kinds import IMAGE_SUFFIXES, INPUT_KINDS
-from ttt3r_viewer.frames.selection import Selection
+from ttt3r_viewer.frames.selection import IMAGE_SUFFIXES, INPUT_KINDS, Selection
 from ttt3r_viewer.frames.times import image_times
 from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.types import Frame, SkippedFrame

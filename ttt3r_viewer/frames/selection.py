@@ -1,10 +1,22 @@
-"""Which frames of an input are wanted: start, stride and a largest number."""
+"""What may be given as input, and which frames of it are used: start, stride, largest number."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ttt3r_viewer.errors import InputError
+
+INPUT_KINDS = (
+    "wanted a folder of images, a quoted glob such as 'frames/*.jpg', a video, one image, "
+    "camera:0, or an address such as rtsp://..."
+)
+
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jpeg", ".jpg"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""Files of a folder that count as pictures. HEIC is among them although Pillow cannot read it:
+such a picture is then skipped with a reason rather than passed over without a word."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ttt3r_viewer.errors import InputError
-from ttt3r_viewer.frames.kinds import INPUT_KINDS
-from ttt3r_viewer.frames.selection import Selection
+from ttt3r_viewer.frames.selection import INPUT_KINDS, Selection
 from ttt3r_viewer.system.text import hide_passwords
 from ttt3r_viewer.types import Frame, SkippedFrame
 

@@ -22,8 +22,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import InputError, system_words
-from ttt3r_viewer.frames.kinds import INPUT_KINDS
-from ttt3r_viewer.frames.selection import Selection
+from ttt3r_viewer.frames.selection import INPUT_KINDS, Selection
 from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.types import Frame, SkippedFrame
 

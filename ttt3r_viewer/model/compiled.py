@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ttt3r_viewer.model.decoder import Watch
-from ttt3r_viewer.model.encoder import ImageTokens
+from ttt3r_viewer.model.layers import ImageTokens
 from ttt3r_viewer.model.network import NO_EVIDENCE, ReconstructionNetwork
 from ttt3r_viewer.state import EvidenceKind, Proposal, TokenState
 

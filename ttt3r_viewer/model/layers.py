@@ -21,6 +21,33 @@ ENTROPY_FLOOR = 1e-12
 """No share of a softmax is taken smaller, so that its logarithm is finite."""
 
 
+@dataclass(frozen=True, eq=False)
+class ImageTokens:
+    """One picture (or ray map) as the encoder leaves it."""
+
+    tokens: Tensor
+    """(batch, rows * columns, encoder width), row by row."""
+    rows: int
+    columns: int
+
+
+class PatchEmbed(nn.Module):
+    """A convolution whose stride is its kernel: one token per patch."""
+
+    def __init__(self, channels: int, width: int, patch_size: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.proj = nn.Conv2d(channels, width, patch_size, stride=patch_size)
+
+    def forward(self, x: Tensor) -> ImageTokens:
+        """(batch, channels, height, width) -> tokens; both sides are multiples of the patch."""
+        height, width = x.shape[2:]
+        assert height % self.patch_size == 0
+        assert width % self.patch_size == 0
+        embedded = self.proj(x)
+        return ImageTokens(embedded.flatten(2).transpose(1, 2), *embedded.shape[2:])
+
+
 def layer_norm(width: int) -> nn.LayerNorm:
     """The network's LayerNorm: eps 1e-6 everywhere."""
     return nn.LayerNorm(width, eps=1e-6)

@@ -15,10 +15,14 @@ from torch import Tensor, nn
 from ttt3r_viewer.model.config import ModelConfig
 from ttt3r_viewer.model.decoder import Decoded, Watch, decode, with_pose_token
 from ttt3r_viewer.model.dpt_head import DptHead
-from ttt3r_viewer.model.encoder import ImageTokens, PatchEmbed
-from ttt3r_viewer.model.heads import OutputKind
-from ttt3r_viewer.model.layers import DecoderBlock, EncoderBlock, layer_norm
-from ttt3r_viewer.model.linear_head import LinearHead
+from ttt3r_viewer.model.heads import LinearHead, OutputKind
+from ttt3r_viewer.model.layers import (
+    DecoderBlock,
+    EncoderBlock,
+    ImageTokens,
+    PatchEmbed,
+    layer_norm,
+)
 from ttt3r_viewer.model.pose_memory import PoseMemory
 from ttt3r_viewer.model.rope import Rotation, grid_rotation
 from ttt3r_viewer.state import EvidenceKind, Prediction, Proposal, TokenState

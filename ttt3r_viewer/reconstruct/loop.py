@@ -19,12 +19,12 @@ from torch import Tensor
 from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, ViewerError
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.model.decoder import Watch
-from ttt3r_viewer.model.encoder import ImageTokens
+from ttt3r_viewer.model.layers import ImageTokens
 from ttt3r_viewer.model.network import NO_EVIDENCE, ReconstructionNetwork
 from ttt3r_viewer.reconstruct.device import as_numpy
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
 from ttt3r_viewer.state import EvidenceKind, Prediction, Proposal, TokenState, Update
-from ttt3r_viewer.weights.load import is_out_of_memory
+from ttt3r_viewer.system.machine import is_out_of_memory
 
 MOST_BAD = 3
 """So many frames in a row whose numbers are not finite put the state back to its start."""

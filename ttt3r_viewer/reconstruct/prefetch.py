@@ -23,7 +23,7 @@ from ttt3r_viewer.frames.preprocess import PreparedImage
 from ttt3r_viewer.types import Frame, SkippedFrame, Waiting
 
 if TYPE_CHECKING:
-    from ttt3r_viewer.model.encoder import ImageTokens
+    from ttt3r_viewer.model.layers import ImageTokens
 
 BATCH = 4
 """So many pictures are encoded at once, the first ones fewer, so that something is seen soon."""

@@ -47,7 +47,7 @@ from ttt3r_viewer.reconstruct.queries import inspect
 from ttt3r_viewer.reconstruct.recorded import RecordedFrames, StepSettings, recorded_rules
 from ttt3r_viewer.reconstruct.state_dict import pack, unpack
 from ttt3r_viewer.reconstruct.thrift import AdaptiveBatch, memory_errors_named
-from ttt3r_viewer.rules.registry import catalogue, describe, rule_from_text, text_of
+from ttt3r_viewer.rules.registry import MOST_LANES, catalogue, describe, rule_from_text, text_of
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.types import (
     Camera,
@@ -60,7 +60,6 @@ from ttt3r_viewer.types import (
 )
 from ttt3r_viewer.weights.load import gains_from_batches
 
-MOST_LANES = 4
 _text_of = lru_cache(text_of)
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from ttt3r_viewer.errors import ReconstructionError
-from ttt3r_viewer.weights.load import is_out_of_memory
+from ttt3r_viewer.system.machine import is_out_of_memory
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")

@@ -21,7 +21,8 @@ from ttt3r_viewer.rules.ttt3r import TTT3R
 from ttt3r_viewer.types import ParameterInfo, RuleInfo
 
 ENTRY_POINTS = "ttt3r_viewer.rules"
-MOST_RULES = 4
+MOST_LANES = 4
+"""Rules that may run side by side, each in a lane of its own."""
 _LONGEST_TEXT = 1000
 RULES: dict[str, type[UpdateRule]] = {
     "ttt3r": TTT3R,
@@ -152,10 +153,10 @@ def rule_from_text(text: str) -> UpdateRule:
 
 
 def rules_from_text(text: str) -> tuple[UpdateRule, ...]:
-    """One to four rules from a list with commas, such as `ttt3r,constant:1.0`."""
+    """One to `MOST_LANES` rules from a list with commas, such as `ttt3r,constant:1.0`."""
     texts = text.split(",")
-    if len(texts) > MOST_RULES:
-        raise RuleError(f"{len(texts)} rules at once: take 1 to {MOST_RULES}")
+    if len(texts) > MOST_LANES:
+        raise RuleError(f"{len(texts)} rules at once: take 1 to {MOST_LANES}")
     return tuple(map(rule_from_text, texts))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ttt3r_viewer.errors import OutputError, SettingsError, ViewerError, in_a_line
-from ttt3r_viewer.frames.kinds import IMAGE_SUFFIXES
+from ttt3r_viewer.frames.selection import IMAGE_SUFFIXES
 from ttt3r_viewer.frames.source import is_live
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording import reader as archive_format

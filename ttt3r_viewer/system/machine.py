@@ -10,6 +10,15 @@ from pathlib import Path
 
 import torch
 
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch ran out of memory; CPU, MPS and cuBLAS say so only in a RuntimeError's text."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
 
 def waiter(device: torch.device) -> Callable[[], None]:
     """A function that returns when the device has done all that it was asked for."""

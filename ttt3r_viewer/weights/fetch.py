@@ -283,9 +283,9 @@ def _check_content(part: Path, name: str) -> None:
     # Imported late, because the command line only asks this file where weights are.
     from ttt3r_viewer.model.config import PRESETS
     from ttt3r_viewer.weights.torch_zip import find_damaged_member
-    from ttt3r_viewer.weights.weights_file import read_checkpoint, recognise_config
+    from ttt3r_viewer.weights.weights_file import read_weights, recognise_config
 
-    checkpoint = read_checkpoint(part)
+    checkpoint = read_weights(part)
     if checkpoint.kind == "pth" and (damaged := find_damaged_member(part)) is not None:
         raise WeightsError(
             f"what was fetched as {name} is damaged (checksum of {damaged}): fetch again"

@@ -10,22 +10,15 @@ import torch
 
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.system.machine import is_out_of_memory
 from ttt3r_viewer.weights.fetch import locate
-from ttt3r_viewer.weights.weights_file import load_into, read_checkpoint, why_no_queries
+from ttt3r_viewer.weights.weights_file import load_into, read_weights, why_no_queries
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 SMALL_NETWORK = 50_000_000
 """Parameters; the miniature has 10 million, the released networks 790 million."""
 _BFLOAT16_FLAGS = frozenset(("amx_bf16", "avx512_bf16"))
 DeviceName = Literal["auto", "cuda", "mps", "cpu"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch ran out of memory; CPU, MPS and cuBLAS say so only in a RuntimeError's text."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def choose_device(name: DeviceName) -> torch.device:
@@ -108,7 +101,7 @@ def load_network(
     """
     chosen = choose_device(device)
     path = locate(str(weights))
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_weights(path)
     config = checkpoint.config()
     # Built without memory of its own: the file's tensors become the parameters.
     with torch.device("meta"):

@@ -31,7 +31,7 @@ _LONGEST_HEADER = 100_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class WeightsFile:
     """A weights file's content; the tensors are views of the file, read when they are used."""
 
     tensors: dict[str, Tensor]
@@ -44,7 +44,7 @@ class Checkpoint:
         return recognise_config(self.tensors, self.metadata, str(self.path))
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_weights(path: Path) -> WeightsFile:
     """Open a `.safetensors` or a `torch.save` zip; its content decides which, not its name.
 
     Errors: `WeightsError` where there is no such file, or it is damaged, cut off, or no weights
@@ -53,7 +53,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     match _kind(path):
         case "pth":
             tensors, metadata = read_archive(path)
-            return Checkpoint(tensors, metadata, path, "pth")
+            return WeightsFile(tensors, metadata, path, "pth")
         case "safetensors":
             return _read_safetensors(path)
 
@@ -273,7 +273,7 @@ def _kind(path: Path) -> Literal["safetensors", "pth"]:
     )
 
 
-def _read_safetensors(path: Path) -> Checkpoint:
+def _read_safetensors(path: Path) -> WeightsFile:
     try:
         with safe_open(path, framework="pt", device="cpu") as stream:
             metadata = stream.metadata() or {}
@@ -285,4 +285,4 @@ def _read_safetensors(path: Path) -> Checkpoint:
         ) from error
     if not tensors:
         raise WeightsError(f"{path} holds no tensors: give a file with a network's weights")
-    return Checkpoint(tensors, metadata, path, "safetensors")
+    return WeightsFile(tensors, metadata, path, "safetensors")
