@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ttt3r_viewer.errors import EvaluationError
-from ttt3r_viewer.evaluate.curves import plot_curves
+from ttt3r_viewer.evaluate.plot import plot_curves
 from ttt3r_viewer.evaluate.records import Record
 from ttt3r_viewer.evaluate.tables import markdown, means, means_csv, records_csv
 from ttt3r_viewer.frames.preprocess import prepare_image

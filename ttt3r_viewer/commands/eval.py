@@ -198,7 +198,7 @@ def _write(
     skipped: dict[str, str],
 ) -> None:
     """Tables and curves of what was asked for, from all records that are there."""
-    from ttt3r_viewer.evaluate.curves import plot_curves
+    from ttt3r_viewer.evaluate.plot import plot_curves
     from ttt3r_viewer.evaluate.tables import markdown, means, means_csv, records_csv
 
     asked = [

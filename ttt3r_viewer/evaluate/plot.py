@@ -1,9 +1,12 @@
-"""A picture of the lanes' paths; matplotlib is imported when it draws."""
+"""Plots: the lanes' paths, and measures over the number of frames.
+
+matplotlib is imported when one is drawn: that takes a second.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError
+from ttt3r_viewer.evaluate.records import ALL
+from ttt3r_viewer.evaluate.tables import HEADINGS, Mean
 from ttt3r_viewer.geometry import umeyama
 from ttt3r_viewer.metrics.trajectory import FEWEST_POSES
 from ttt3r_viewer.system.files import write_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+_ACROSS = 3
+"""Panels side by side."""
 _TRUTH_COLOR = "0.35"
 _X, _Y, _Z = 0, 1, 2
 
@@ -37,12 +45,7 @@ def plot_trajectories(
     and the legend says so. Raises `OutputError` where the file cannot be written; the file of
     before, if any, is then kept.
     """
-    # Imported here because it takes a second, and with no display: a thread may draw it.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(11, 5.5)
     above, side = figure.subplots(1, 2)
     target = truth if truth is not None else next(iter(lanes.values()), None)
     if truth is not None:
@@ -60,8 +63,51 @@ def plot_trajectories(
     side.yaxis.set_inverted(True)
     if lanes or truth is not None:
         figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    _save(figure, path, dpi=130)
+
+
+def plot_curves(path: Path, rows: Sequence[Mean], rules: Sequence[str], title: str) -> bool:
+    """Write a PNG with a panel per measure; gives whether there was a curve to draw.
+
+    A curve takes two lengths at least; `all` has no place on it. Raises `OutputError`.
+    """
+    numbered = [row for row in rows if row.length != ALL]
+    if len({row.length for row in numbered}) < 2:
+        return False
+    there = {row.measure for row in numbered}
+    measures = [measure for measure in HEADINGS if measure in there and measure != "path_m"]
+    down = -(-len(measures) // _ACROSS)
+    figure = _figure(4.2 * _ACROSS, 3.0 * down)
+    panels = figure.subplots(down, _ACROSS, squeeze=False).ravel()
+    for panel, measure in zip(panels, measures, strict=False):
+        for rule in rules:
+            own = [row for row in numbered if (row.rule, row.measure) == (rule, measure)]
+            across = [int(row.length) for row in own]
+            panel.plot(across, [row.mean for row in own], "o-", label=rule, markersize=3)
+        panel.set(title=HEADINGS[measure], xlabel="frames")
+        panel.set_ylim(bottom=0)
+        panel.grid(visible=True, alpha=0.3)
+    for panel in panels[len(measures) :]:
+        panel.set_axis_off()
+    figure.suptitle(title)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    _save(figure, path, dpi=110)
+    return True
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches; without a display, so that any thread may draw it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path, dpi: float) -> None:
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=130)
+    figure.savefig(png, format="png", dpi=dpi)
     write_output(path, png.getvalue())
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 
 from ttt3r_viewer.evaluate.records import ALL, Record
-from ttt3r_viewer.metrics.comparison import MISSING
 from ttt3r_viewer.metrics.statistics import median_interval
+from ttt3r_viewer.metrics.text_tables import MISSING, csv_text, markdown_table
 
 HEADINGS = {
     "ate_m": "ATE (m)",
@@ -88,74 +86,55 @@ def records_csv(records: Sequence[Record]) -> str:
     """Every record in full precision; a cell is empty where there is no number."""
     rows = sorted(records, key=lambda one: (one.sequence, one.rule, length_order(one.length)))
     columns = ("sequence", "rule", "length", "frames", "speed", "device", "reason")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*columns, *HEADINGS))
-    for row in rows:
-        numbers = (row.numbers.get(measure, "") for measure in HEADINGS)
-        writer.writerow((*(getattr(row, column) for column in columns), *numbers))
-    return text.getvalue()
+    cells = (
+        [*(getattr(row, column) for column in columns), *map(row.numbers.get, HEADINGS)]
+        for row in rows
+    )
+    return csv_text((*columns, *HEADINGS), cells)
 
 
 def means_csv(rows: Sequence[Mean]) -> str:
     """The means, medians and ratios in full precision."""
-    columns = tuple(Mean.__dataclass_fields__)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        cells = (getattr(row, column) for column in columns)
-        writer.writerow("" if cell is None else cell for cell in cells)
-    return text.getvalue()
+    columns = tuple(one.name for one in fields(Mean))
+    return csv_text(columns, (astuple(row) for row in rows))
 
 
 def markdown(
     rows: Sequence[Mean], reference: str, skipped: Mapping[str, str], notes: Sequence[str]
 ) -> str:
     """Tables of the means and of the ratios, notes, and sequences that were left out, with why."""
-    shown = [measure for measure in HEADINGS if any(row.measure == measure for row in rows)]
-    cells = {(row.length, row.rule, row.measure): row for row in rows}
-    lines = ["| frames | rule | sequences |" + _headings(shown), "| ---: | --- | ---: |"]
-    lines[1] += " ---: |" * len(shown)
-    for length, rule in dict.fromkeys((row.length, row.rule) for row in rows):
-        own = [cells.get((length, rule, measure)) for measure in shown]
-        numbers = (f"{one.mean:.4g}" if one else MISSING for one in own)
-        count = max(one.sequences for one in own if one)
-        lines.append(f"| {length} | {_cell(rule)} | {count} | " + " | ".join(numbers) + " |")
-    text = ["Mean over sequences.", "", *lines]
-    if any(row.ratio is not None for row in rows):
-        text += ["", *_ratios(rows, reference)]
+    text = ["Mean over sequences.", "", *_table(rows, lambda row: f"{row.mean:.4g}", counted=True)]
+    if ratios := [row for row in rows if row.ratio is not None]:
+        text += [
+            "",
+            f"Median over sequences of the ratio to `{reference}`, with a 95 % bootstrap interval.",
+            "",
+            *_table(
+                ratios, lambda row: f"{row.ratio:.3f} [{row.ratio_low:.3f}, {row.ratio_high:.3f}]"
+            ),
+        ]
     items = [*notes, *(f"left out: {name}: {reason}" for name, reason in skipped.items())]
     text += ["", *(f"* {' '.join(item.split())}" for item in items)] if items else []
     return "\n".join(text) + "\n"
 
 
-def _ratios(rows: Sequence[Mean], reference: str) -> list[str]:
-    shown = [
-        measure
-        for measure in HEADINGS
-        if any(row.measure == measure and row.ratio is not None for row in rows)
+def _table(
+    rows: Sequence[Mean], text: Callable[[Mean], str], *, counted: bool = False
+) -> list[str]:
+    """A line per length and rule, a column per measure; `counted`: and one of the sequences."""
+    shown = [measure for measure in HEADINGS if any(row.measure == measure for row in rows)]
+    groups: dict[tuple[str, str], dict[str, Mean]] = {}
+    for row in rows:
+        groups.setdefault((row.length, row.rule), {})[row.measure] = row
+    lines: list[list[str]] = []
+    for (length, rule), own in groups.items():
+        count = [str(max(one.sequences for one in own.values()))] if counted else []
+        numbers = (text(own[one]) if one in own else MISSING for one in shown)
+        lines.append([length, rule, *count, *numbers])
+    headings = [
+        "frames",
+        "rule",
+        *(["sequences"] if counted else []),
+        *(HEADINGS[one] for one in shown),
     ]
-    lines = [
-        f"Median over sequences of the ratio to `{reference}`, with a 95 % bootstrap interval.",
-        "",
-        "| frames | rule |" + _headings(shown),
-        "| ---: | --- |" + " ---: |" * len(shown),
-    ]
-    ratios = {(row.length, row.rule, row.measure): row for row in rows if row.ratio is not None}
-    for length, rule in dict.fromkeys((one[0], one[1]) for one in ratios):
-        own = [ratios.get((length, rule, measure)) for measure in shown]
-        texts = (
-            f"{one.ratio:.3f} [{one.ratio_low:.3f}, {one.ratio_high:.3f}]" if one else MISSING
-            for one in own
-        )
-        lines.append(f"| {length} | {_cell(rule)} | " + " | ".join(texts) + " |")
-    return lines
-
-
-def _headings(measures: Sequence[str]) -> str:
-    return "".join(f" {HEADINGS[measure]} |" for measure in measures)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return markdown_table(headings, lines, left={1})

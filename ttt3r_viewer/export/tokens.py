@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ttt3r_viewer.metrics.text_tables import csv_text
 from ttt3r_viewer.scene.store import FrameSummary, LaneScene
 
 COLUMNS = (
@@ -64,9 +64,7 @@ def tokens_npz(lane: LaneScene, state_columns: int) -> bytes:
 
 def statistics_csv(frames: Sequence[FrameSummary], threshold: float = 0.5) -> bytes:
     """Give the content of the table: one line per frame, with the columns of `COLUMNS`."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
+    rows: list[list[object]] = []
     for frame in frames:
         numbers = (
             frame.gain_mean,
@@ -77,11 +75,7 @@ def statistics_csv(frames: Sequence[FrameSummary], threshold: float = 0.5) -> by
             frame.state_change,
             frame.confidence_mean,
         )
-        table.writerow(
-            (
-                *(frame.sequence, frame.index, f"{frame.time_sec:.6f}"),
-                *(frame.name, frame.rule, frame.segment),
-                *(f"{number:.6g}" for number in numbers),
-            )
-        )
-    return text.getvalue().encode("utf-8", "backslashreplace")
+        place = [frame.sequence, frame.index, f"{frame.time_sec:.6f}"]
+        names = [frame.name, frame.rule, frame.segment]
+        rows.append([*place, *names, *(f"{number:.6g}" for number in numbers)])
+    return csv_text(COLUMNS, rows).encode("utf-8", "backslashreplace")

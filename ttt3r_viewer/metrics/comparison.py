@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,15 +12,19 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.geometry import umeyama
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
+from ttt3r_viewer.metrics.text_tables import (
+    MISSING,
+    csv_text,
+    markdown_table,
+    markdown_text,
+)
 from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, Trajectory, ate, rpe
 from ttt3r_viewer.scene.store import FrameSummary
-
-MISSING = "–"  # noqa: RUF001 - a dash as wide as a digit, as tables have it
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LaneFrame:
-    """What one lane said about one frame, as far as it is measured."""
+    """One lane's result for one frame, as far as it is measured."""
 
     index: int
     """Position in the whole input, from 0."""
@@ -58,7 +59,7 @@ class LaneMeasures:
     ate_sim3_m: float | None
     """Root mean square position error, in the true poses' unit, after Sim3 alignment."""
     ate_se3_m: float | None
-    """The same after SE3 alignment: the lane's metres are taken at their word."""
+    """The same after SE3 alignment: the lane's own metres."""
     path_length_m: float | None
     """Length of the lane's own path, in its own unit: metres for metric weights."""
     rpe_translation_m: float | None
@@ -75,34 +76,22 @@ class LaneMeasures:
     """Why numbers are missing; empty where none is."""
 
 
-_HEADINGS = (
-    "lane",
-    "frames",
-    "ATE Sim3 (m)",
-    "ATE SE3 (m)",
-    "RPE t (m)",
-    "RPE r (deg)",
-    "path (m)",
-    "true path (m)",
-    "confidence",
-    "gain",
-    "time per frame (s)",
-)
-_CSV_COLUMNS = (
-    "lane",
-    "frames",
-    "frames_with_truth",
-    "ate_sim3_m",
-    "ate_se3_m",
-    "rpe_translation_m",
-    "rpe_rotation_deg",
-    "path_length_m",
-    "true_length_m",
-    "mean_confidence",
-    "mean_gain",
-    "sec_per_frame",
-    "reason",
-)
+_COLUMNS = {
+    "lane": "lane",
+    "frames": "frames",
+    "frames_with_truth": "",
+    "ate_sim3_m": "ATE Sim3 (m)",
+    "ate_se3_m": "ATE SE3 (m)",
+    "rpe_translation_m": "RPE t (m)",
+    "rpe_rotation_deg": "RPE r (deg)",
+    "path_length_m": "path (m)",
+    "true_length_m": "true path (m)",
+    "mean_confidence": "confidence",
+    "mean_gain": "gain",
+    "sec_per_frame": "time per frame (s)",
+    "reason": "",
+}
+"""Fields of `LaneMeasures` as columns, with their headings in Markdown; empty: in CSV alone."""
 
 
 def true_poses(frames: Sequence[LaneFrame], ground_truth: GroundTruth) -> NDArray[np.float64]:
@@ -188,11 +177,9 @@ def lane_separation(a: Sequence[LaneFrame], b: Sequence[LaneFrame]) -> NDArray[n
 
 def comparison_markdown(rows: Sequence[LaneMeasures], notes: Sequence[str]) -> str:
     """A Markdown table of the lanes, then the notes and why numbers are missing, as a list."""
-    lines = [
-        _markdown_row(_HEADINGS),
-        "| --- |" + " ---: |" * (len(_HEADINGS) - 1),
-        *(_markdown_row(_cells(row)) for row in rows),
-    ]
+    shown = {field: heading for field, heading in _COLUMNS.items() if heading}
+    cells = ([_cell(getattr(row, field)) for field in shown] for row in rows)
+    lines = markdown_table(list(shown.values()), cells, left={0})
     items = [*notes]
     for row in rows:
         if row.frames_with_truth not in (0, row.frames):
@@ -203,19 +190,13 @@ def comparison_markdown(rows: Sequence[LaneMeasures], notes: Sequence[str]) -> s
         if row.reason:
             items.append(f"{row.lane}: {MISSING} because {row.reason}")
     # A note stays one item whatever text it quotes.
-    bullets = [f"* {_markdown_text(item)}" for item in items]
+    bullets = [f"* {markdown_text(item)}" for item in items]
     return "\n".join([*lines, *([""] if bullets else []), *bullets]) + "\n"
 
 
 def comparison_csv(rows: Sequence[LaneMeasures]) -> str:
     """The same in full precision; a cell is empty where there is no number, `reason` says why."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV_COLUMNS)
-    for row in rows:
-        cells = [getattr(row, column) for column in _CSV_COLUMNS]
-        writer.writerow(["" if _is_missing(cell) else cell for cell in cells])
-    return text.getvalue()
+    return csv_text(list(_COLUMNS), ([getattr(row, field) for field in _COLUMNS] for row in rows))
 
 
 def _trajectory(frames: Sequence[LaneFrame], reasons: list[str]) -> Trajectory | None:
@@ -237,35 +218,12 @@ def _as_trajectory(frames: Sequence[LaneFrame]) -> Trajectory:
     )
 
 
-def _cells(row: LaneMeasures) -> tuple[str, ...]:
-    numbers = (
-        row.ate_sim3_m,
-        row.ate_se3_m,
-        row.rpe_translation_m,
-        row.rpe_rotation_deg,
-        row.path_length_m,
-        row.true_length_m,
-        row.mean_confidence,
-        row.mean_gain,
-        row.sec_per_frame,
-    )
-    shown = (
-        MISSING if number is None or math.isnan(number) else f"{number:.4g}" for number in numbers
-    )
-    return (row.lane, str(row.frames), *shown)
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_markdown_text(cell).replace("|", "\\|") for cell in cells) + " |"
-
-
-def _markdown_text(text: str) -> str:
-    """Put text of unknown origin on one line in which nothing is HTML or a link."""
-    return re.sub(r"[\\`<\[\]]", r"\\\g<0>", " ".join(text.split()))
-
-
-def _is_missing(cell: object) -> bool:
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+def _cell(value: str | float | None) -> str:
+    if isinstance(value, str):
+        return markdown_text(value)
+    if isinstance(value, int):
+        return str(value)
+    return MISSING if value is None or math.isnan(value) else f"{value:.4g}"
 
 
 def _mean(numbers: Sequence[float]) -> float:
