@@ -205,7 +205,7 @@ def draw(
 
 def offsets_of(layer: LaneLayer) -> tuple[float, ...]:
     """Where each lane's root stands on the world's x axis."""
-    return tuple(nodes.offset for nodes in layer._lanes)
+    return tuple(nodes.root.position[0] for nodes in layer._lanes)
 
 
 def chunk_colors(layer: LaneLayer) -> dict[int, np.ndarray]:

@@ -10,12 +10,13 @@ import viser
 from numpy.typing import NDArray
 
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
-from ttt3r_viewer.metrics.palette import RGB
+from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import Layout
 from ttt3r_viewer.scene.store import FrameSummary, LaneScene
 from ttt3r_viewer.types import Camera
 from ttt3r_viewer.viewer.layers.colors import PLASMA, apply_color_map, frame_share, line_colors
 from ttt3r_viewer.viewer.layers.nodes import Nodes
+from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import Page
 
@@ -35,13 +36,14 @@ OLDEST_SHARE = 0.55
 """Share of the lane's colour at the start of its path, which shows its direction."""
 
 
-class CameraLayer:
+class CameraLayer(Part):
     """Keeps one lane's cameras in the page equal to the scene; called by the publisher only."""
 
-    def __init__(self, page: Page, root: str, color: RGB | None) -> None:
-        """`root` is the prefix of all node names; without `color`, colours show the time."""
+    def __init__(self, page: Page, root: str, lane: int, lane_count: int) -> None:
+        """`root` is the prefix of all node names; the colours of a single lane show the time."""
         self._page = page
-        self._color = color
+        self._lane = lane
+        self._color = LANE_COLORS[lane] if lane_count > 1 else None
         self._name = f"{root}/camera"
         page.scene.add_frame(self._name, show_axes=False)
         self._nodes = Nodes()
@@ -53,23 +55,21 @@ class CameraLayer:
         """Number of nodes of this layer in the page."""
         return 1 + len(self._nodes.handles)
 
-    def update(
-        self, lane: LaneScene, settings: ViewSettings, position: int, now_sec: float, running: bool
-    ) -> None:
-        """Send what changed; `position` is the shown frame, from 0, or -1 while there is none."""
-        self._send_live(lane, settings, position)
-        generation = lane.layout.generation
-        key = (generation, position, settings.show_cameras, settings.show_path)
+    def update(self, tick: Tick) -> None:
+        """Send what changed."""
+        lane, settings, position = tick.snapshot.lanes[self._lane], tick.drawn, tick.position
+        self._send_live(lane, position, settings.show_cameras)
+        key = (lane.layout.generation, position, settings.show_cameras, settings.show_path)
+        running = tick.snapshot.status.phase == "running"
         growing = settings.live and running and position > 0
         rest_sec = max(REFRESH_SEC, len(lane.frames) / REFRESH_FRAMES)
-        due = now_sec - self._past_sent_at_sec >= rest_sec
+        due = tick.now_sec - self._past_sent_at_sec >= rest_sec
         if key != self._past_key and (due or not growing):
             self._send_past(lane, settings, position)
-            self._past_key, self._past_sent_at_sec = key, now_sec
+            self._past_key, self._past_sent_at_sec = key, tick.now_sec
 
-    def _send_live(self, lane: LaneScene, settings: ViewSettings, position: int) -> None:
-        shown = position >= 0 and settings.show_cameras
-        key = (position, lane.layout.generation) if shown else None
+    def _send_live(self, lane: LaneScene, position: int, show_cameras: bool) -> None:
+        key = (position, lane.layout.generation) if position >= 0 and show_cameras else None
         if self._nodes.outdated("live", key):
             frame = lane.frames[position]
             handle = add_frustum(

@@ -8,16 +8,18 @@ densely, `partial` the part of a chunk up to the timeline's position.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import viser
 
 from ttt3r_viewer.errors import RecordingError
-from ttt3r_viewer.metrics.palette import RGB
+from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, MAX_CHUNKS, frames_per_chunk_for
 from ttt3r_viewer.scene.store import FramePoints, FullFrames, LaneScene, thin_points
 from ttt3r_viewer.viewer.layers.chunks import Cloud, batch_of, chunk_clouds, confident_cloud
+from ttt3r_viewer.viewer.layers.colors import PointBatch
 from ttt3r_viewer.viewer.layers.nodes import Nodes
+from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import Page, assign_changed
 
@@ -51,27 +53,24 @@ class _Chunk:
     key: tuple[int, str]
     """Generation of the layout, and colour mode."""
     first: int
-    size: int
-    """Number of its frames once it is full."""
     stop: int
+    """Its frames are first to stop - 1."""
     sent_at_sec: float
-    handles: dict[int, viser.PointCloudHandle]
+    handles: dict[int, viser.PointCloudHandle] = field(default_factory=dict)
     """By decile of confidence; deciles without points have none."""
-    counts: dict[int, int]
 
 
-class PointLayer:
+class PointLayer(Part):
     """Keeps one lane's point clouds in the page equal to the scene; called by the publisher only.
 
     It is made for one epoch of the scene, and gone when the lane's root is removed.
     """
 
-    def __init__(self, page: Page, root: str, lane: int, lane_color: RGB, lane_count: int) -> None:
+    def __init__(self, page: Page, root: str, lane: int, lane_count: int) -> None:
         """`root` is the prefix of all node names; the lanes share a page's limits."""
         self._page = page
         self._lane = lane
         self._name = root
-        self._lane_color = lane_color
         self._max_chunks = chunks_per_lane(lane_count)
         self._points_per_tick = POINTS_PER_TICK // lane_count
         self._live_points = LIVE_POINTS // lane_count
@@ -86,7 +85,7 @@ class PointLayer:
             for b in range(CONFIDENCE_BINS)
         ]
         self._chunks: dict[tuple[int, int], _Chunk] = {}
-        """By first frame and size, as in their names."""
+        """By first frame and full number of frames, as in their names."""
         self._single = Nodes()
         self._point_size = 0.01
         self.points_shown = 0
@@ -98,33 +97,23 @@ class PointLayer:
         clouds = sum(len(chunk.handles) for chunk in self._chunks.values())
         return 1 + len(self._bins) + clouds + len(self._single.handles)
 
-    def update(
-        self,
-        lane: LaneScene,
-        settings: ViewSettings,
-        position: int,
-        now_sec: float,
-        point_size: float,
-        recording: FullFrames | None,
-    ) -> None:
+    def update(self, tick: Tick) -> None:
         """Send what changed, within this tick's share, and show what the settings choose.
 
-        `position` is the shown frame, from 0, or -1 while there is none. One older frame alone is
-        drawn densely from the `recording`, where that has it.
+        One older frame alone is drawn densely from the recording, where that has it.
         """
-        self._point_size = point_size
-        size = frames_per_chunk_for(
-            len(lane.frames), lane.layout.frames_per_chunk, self._max_chunks
-        )
-        self._send_chunks(lane, size, settings.color_by, now_sec)
-        self._send_live(lane, settings, position, now_sec, recording)
-        self._send_partial(lane, size, settings, position)
-        self._show(settings, position)
+        lane, layout = tick.snapshot.lanes[self._lane], tick.snapshot.lanes[self._lane].layout
+        self._point_size = tick.geometry.point_size
+        size = frames_per_chunk_for(len(lane.frames), layout.frames_per_chunk, self._max_chunks)
+        self._send_chunks(lane, size, tick)
+        self._send_live(lane, tick)
+        self._send_partial(lane, size, tick)
+        self._show(tick.drawn, tick.position)
 
-    def _send_chunks(self, lane: LaneScene, size: int, color_by: str, now_sec: float) -> None:
+    def _send_chunks(self, lane: LaneScene, size: int, tick: Tick) -> None:
         """Send changed chunks in their order, each in place of the smaller ones that it covers."""
-        frames, layout = lane.frames, lane.layout
-        key = (layout.generation, color_by)
+        frames, now_sec, color_by = lane.frames, tick.now_sec, tick.drawn.color_by
+        key = (lane.layout.generation, color_by)
         sent = 0
         for first in range(0, len(frames), size):
             if sent >= self._points_per_tick:
@@ -134,43 +123,35 @@ class PointLayer:
             if known and (known.key, known.stop) == (key, stop):
                 continue
             if known and known.key == key and stop - first < size:
-                rest_sec = sum(known.counts.values()) / self._open_chunk_rate
+                points = sum(len(handle.points) for handle in known.handles.values())
+                rest_sec = points / self._open_chunk_rate
                 if now_sec - known.sent_at_sec < max(OPEN_CHUNK_SEC, rest_sec):
                     continue
             parts = [frame.points for frame in frames[first:stop]]
-            clouds = chunk_clouds(batch_of(parts, first, layout, self._lane_color), color_by)
-            self._send_chunk(clouds, _Chunk(key, first, size, stop, now_sec, {}, {}))
+            clouds = chunk_clouds(self._batch(parts, first, lane), color_by)
+            self._send_chunk(clouds, _Chunk(key, first, stop, now_sec), size)
             sent += sum(len(part) for part in parts)
 
-    def _send_chunk(self, clouds: list[Cloud | None], chunk: _Chunk) -> None:
-        before = self._chunks.pop((chunk.first, chunk.size), None)
+    def _send_chunk(self, clouds: list[Cloud | None], chunk: _Chunk, size: int) -> None:
+        before = self._chunks.pop((chunk.first, size), None)
         stale = before.handles if before else {}
-        covered = [c for c in self._chunks.values() if chunk.first <= c.first < chunk.stop]
+        covered = [k for k, c in self._chunks.items() if chunk.first <= c.first < chunk.stop]
         with self._page.atomic():
             for b, cloud in enumerate(clouds):
                 if cloud is not None:
-                    name = f"points/conf_{b}/chunk_{chunk.first}_{chunk.size}"
+                    name = f"points/conf_{b}/chunk_{chunk.first}_{size}"
                     chunk.handles[b] = self._add(name, cloud)
-                    chunk.counts[b] = len(cloud.points)
                 elif b in stale:
                     stale[b].remove()
             for smaller in covered:
-                for handle in smaller.handles.values():
+                for handle in self._chunks.pop(smaller).handles.values():
                     handle.remove()
-        for smaller in covered:
-            del self._chunks[smaller.first, smaller.size]
-        self._chunks[chunk.first, chunk.size] = chunk
+        self._chunks[chunk.first, size] = chunk
 
-    def _send_live(
-        self,
-        lane: LaneScene,
-        settings: ViewSettings,
-        position: int,
-        now_sec: float,
-        recording: FullFrames | None,
-    ) -> None:
+    def _send_live(self, lane: LaneScene, tick: Tick) -> None:
         """Show the newest frame, densely once it stays, or the one frame that was chosen."""
-        newest = len(lane.frames) - 1
+        settings, position, now_sec = tick.drawn, tick.position, tick.now_sec
+        recording, newest = tick.snapshot.recording, len(lane.frames) - 1
         if self._newest[0] != newest:
             self._newest = (newest, now_sec)
         if position < 0 or not (settings.extent == "one" or (settings.live and position == newest)):
@@ -183,15 +164,16 @@ class PointLayer:
                 return
             most = self._live_points if stays else self._passing_points
         recorded = not most and recording is not None and sequence in recording
-        key = (position, lane.layout.generation, settings.color_by, settings.hidden_bins)
-        if self._single.outdated("live", (*key, most, recorded)):
+        look = (lane.layout.generation, settings.color_by, settings.hidden_bins)
+        key = (position, look, most, recorded)
+        if self._single.outdated("live", key):
             self._live_sent_sec = now_sec
             points = lane.frames[position].points
             if most and lane.latest is not None:
                 points = thin_points(lane.latest, most)
             elif recorded and recording is not None:
                 points = self._recorded_points(recording, sequence, points)
-            self._send_single("live", (*key, most, recorded), [points], position, lane, settings)
+            self._send_single("live", key, self._batch([points], position, lane), settings)
 
     def _recorded_points(
         self, recording: FullFrames, sequence: int, kept: FramePoints
@@ -203,10 +185,9 @@ class PointLayer:
             logger.warning("%s", error)
             return kept
 
-    def _send_partial(
-        self, lane: LaneScene, size: int, settings: ViewSettings, position: int
-    ) -> None:
-        """Show the frames up to `position` of the chunk that it lies in."""
+    def _send_partial(self, lane: LaneScene, size: int, tick: Tick) -> None:
+        """Show the frames up to the shown one of the chunk that it lies in."""
+        settings, position = tick.drawn, tick.position
         first = position - position % size
         ends_here = any(
             chunk.first <= first and chunk.stop == position + 1 for chunk in self._chunks.values()
@@ -216,18 +197,14 @@ class PointLayer:
             self._single.remove("partial")
         elif self._single.outdated("partial", key):
             parts = [frame.points for frame in lane.frames[first : position + 1]]
-            self._send_single("partial", key, parts, first, lane, settings)
+            self._send_single("partial", key, self._batch(parts, first, lane), settings)
+
+    def _batch(self, parts: list[FramePoints], first: int, lane: LaneScene) -> PointBatch:
+        return batch_of(parts, first, lane.layout, LANE_COLORS[self._lane])
 
     def _send_single(
-        self,
-        name: str,
-        key: object,
-        parts: list[FramePoints],
-        first: int,
-        lane: LaneScene,
-        settings: ViewSettings,
+        self, name: str, key: object, batch: PointBatch, settings: ViewSettings
     ) -> None:
-        batch = batch_of(parts, first, lane.layout, self._lane_color)
         cloud = confident_cloud(batch, settings.color_by, settings.hidden_bins)
         with self._page.atomic():
             self._single.put(name, cloud and self._add(name, cloud), key)
@@ -255,7 +232,7 @@ class PointLayer:
             for b, handle in chunk.handles.items():
                 assign_changed(handle, visible=visible, point_size=self._point_size)
                 if all_visible and visible and b >= settings.hidden_bins:
-                    shown += chunk.counts[b]
+                    shown += len(handle.points)
         for handle in self._single.handles.values():
             assign_changed(handle, point_size=self._point_size)
             shown += len(handle.points)
