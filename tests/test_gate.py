@@ -305,12 +305,12 @@ def test_the_twin_panes_of_one_browser_do_not_turn_those_of_another(start):
     panes = [join(viewer.port, "/lane/0", owner), join(viewer.port, "/lane/1", owner)]
     for pane in panes:
         echo(pane, CAMERA)
-    wait_for(lambda: len(twin._session_of) == 2, "both panes")
+    wait_for(lambda: len(twin._panes) == 2, "both panes")
     owned = dict(viewer.server.get_clients())
     panes += [join(viewer.port, "/lane/0", guest), join(viewer.port, "/lane/1", guest)]
     for pane in panes[2:]:
         echo(pane, CAMERA)
-    wait_for(lambda: len(twin._session_of) == 4, "the guest's panes")
+    wait_for(lambda: len(twin._panes) == 4, "the guest's panes")
     guests = {k: c for k, c in viewer.server.get_clients().items() if k not in owned}
 
     def stand_at(clients: dict[int, Any], place: float) -> bool:

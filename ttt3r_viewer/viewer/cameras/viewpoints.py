@@ -49,6 +49,12 @@ class Viewpoint:
         """Return the same view from a place moved by (3,)."""
         return replace(self, position=self.position + by_world, look_at=self.look_at + by_world)
 
+    def is_close(self, other: Viewpoint, atol: float) -> bool:
+        """Whether both look from the same place in the same way, fields of view aside."""
+        mine = (self.position, self.look_at, self.up)
+        theirs = (other.position, other.look_at, other.up)
+        return all(np.allclose(a, b, atol=atol) for a, b in zip(mine, theirs, strict=True))
+
     def blended(self, goal: Viewpoint, share: float) -> Viewpoint:
         """Return the view at this share of the way to another."""
         up = self.up + share * (goal.up - self.up)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import viser
 from viser.infra import WebsockClientConnection
-from websockets.http11 import Request
 
 from ttt3r_viewer.viewer.server.access import Role
 
@@ -21,6 +20,8 @@ KEY_HEADER = "X-Ttt3r-Key"
 ROLE_HEADER = "X-Ttt3r-Role"
 SESSION_HEADER = "X-Ttt3r-Session"
 """Headers of the gate's request to viser; the gate passes on no header of a browser."""
+PANE_PATH = "/lane/"
+"""A websocket's path that begins with this and ends with a number is a pane of the twin view."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Client:
     role: Role = "owner"
     session: str = ""
     """Name of the browser session, shared by all its pages; empty where no token is needed."""
+    lane: int | None = None
+    """The lane that a pane of the twin view shows; None for a whole page."""
 
     def headers(self, key: str) -> dict[str, str]:
         """Return the headers that name this client to viser."""
@@ -60,16 +63,15 @@ def require_key(server: viser.ViserServer) -> str:
     return key
 
 
-def request_of(server: viser.ViserServer, client_id: int) -> Request | None:
-    """Return the gate's request for a client; None where the client has gone."""
-    connection = server._websock_server._live_connections.get(client_id)
-    return None if connection is None else connection.request
-
-
 def client_of(server: viser.ViserServer, client_id: int) -> Client:
-    """Return who a client is, as its request says; a guest where the client has gone."""
-    request = request_of(server, client_id)
-    if request is None:
+    """Return who a client is, as the gate's request says; a guest where the client has gone."""
+    connection = server._websock_server._live_connections.get(client_id)
+    if connection is None or connection.request is None:
         return Client("guest")
-    role: Role = "owner" if request.headers.get(ROLE_HEADER) == "owner" else "guest"
-    return Client(role, request.headers.get(SESSION_HEADER, ""))
+    headers, path = connection.request.headers, connection.request.path.partition("?")[0]
+    lane = path.removeprefix(PANE_PATH)
+    return Client(
+        role="owner" if headers.get(ROLE_HEADER) == "owner" else "guest",
+        session=headers.get(SESSION_HEADER, ""),
+        lane=int(lane) if path.startswith(PANE_PATH) and lane.isdigit() else None,
+    )

@@ -15,7 +15,6 @@ from viser import _messages
 
 from ttt3r_viewer.viewer.layers.lane_layer import SHARED_LANES, LaneLayer
 from ttt3r_viewer.viewer.server.clients import client_of
-from ttt3r_viewer.viewer.server.twin import lane_of_pane
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import assign_changed
@@ -38,7 +37,7 @@ class _Guest:
 
 
 class GuestViews(Part):
-    """Greets guests and keeps their own timelines; `update` belongs to the publisher."""
+    """Greets guests and keeps their own timelines."""
 
     def __init__(self, server: viser.ViserServer, controls: ViewControls) -> None:
         self._server = server
@@ -56,9 +55,9 @@ class GuestViews(Part):
         return self._widgets.get(identifier)
 
     def update(self, tick: Tick) -> None:
-        """Show each guest what they chose; the tick is that of all others.
+        """Show each guest what they chose.
 
-        Of several own timelines one is drawn in each call, so that many hold up nobody.
+        Of several own timelines one is drawn per tick, so that many do not slow the page down.
         """
         guests = list(self._guests.values())
         count = len(tick.snapshot.frames)
@@ -75,15 +74,14 @@ class GuestViews(Part):
         own = [guest for guest in guests if guest.layer is not None]
         if own and count:
             guest = own[next(self._turn) % len(own)]
-            stand = min(max(int(guest.frame.value), 1), count) - 1
+            position = min(max(int(guest.frame.value), 1), count) - 1
             assert guest.layer is not None
-            mine = replace(tick.drawn, live=False, position=stand)
-            guest.layer.update(replace(tick, settings=mine, position=stand))
+            settings = replace(tick.drawn, live=False, position=position)
+            guest.layer.update(replace(tick, settings=settings, position=position))
 
     async def _connect(self, client: viser.ClientHandle) -> None:
-        if client_of(self._server, client.client_id).role != "guest":
-            return
-        if lane_of_pane(self._server, client.client_id) is not None:
+        who = client_of(self._server, client.client_id)
+        if who.role != "guest" or who.lane is not None:
             return
         client.add_notification("You are a guest", GUEST_TEXT, auto_close_seconds=False)
         with client.gui.add_folder("You", order=-1.0):

@@ -8,17 +8,17 @@ others get; then messages to it alone hide the other lanes. Our own page, which 
 from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 
-import numpy as np
 import viser
-from numpy.typing import NDArray
 from viser import _messages
 
-from ttt3r_viewer.viewer.layers.lane_layer import DRIFT_NODE
-from ttt3r_viewer.viewer.server.clients import client_of, request_of
+from ttt3r_viewer.viewer.cameras.client_cameras import move_browser
+from ttt3r_viewer.viewer.cameras.viewpoints import Viewpoint
+from ttt3r_viewer.viewer.layers.lane_layer import DRIFT_NODE, SHARED_LANES
+from ttt3r_viewer.viewer.server.clients import PANE_PATH, client_of
 from ttt3r_viewer.viewer.tick import Part, Tick
 
-PATH = "/lane/"
 SAME_VIEW = 1e-4
 """Views nearer than this, in the scene's unit, are the same, so that no view is sent back."""
 REPEATS = 3
@@ -54,21 +54,24 @@ PAGE = """<!doctype html>
 """
 
 
-class TwinView(Part):
-    """Makes the page of two panes, and keeps each pane to its lane and both to one view.
+@dataclass
+class _Pane:
+    lane: int
+    session: str
+    """Its browser session: nobody moves the panes of another browser."""
+    sent: object = None
+    """Key of what it was sent last, and how often."""
+    times: int = 0
 
-    `update` belongs to the publisher.
-    """
+
+class TwinView(Part):
+    """Keeps each pane to its lane and both panes of a browser to one view."""
 
     def __init__(self, server: viser.ViserServer) -> None:
         self._server = server
-        self._lane_of: dict[int, int] = {}
-        """Lane of each pane by its client's id; entries come and go on viser's loop."""
-        self._session_of: dict[int, str] = {}
-        """Browser session of each pane: nobody moves the panes of another browser."""
-        self._sent: dict[int, tuple[object, int]] = {}
-        """What each pane was sent last, and how often."""
-        self._views: dict[str, tuple[NDArray[np.float64], ...]] = {}
+        self._panes: dict[int, _Pane] = {}
+        """By client; entries come and go on viser's loop."""
+        self._views: dict[str, Viewpoint] = {}
         """Viewpoint of each browser session's panes."""
         self._names: tuple[str, ...] = ()
         server.on_client_connect(self._connect)
@@ -80,25 +83,22 @@ class TwinView(Part):
         return len(self._names) > 1
 
     def update(self, tick: Tick) -> None:
-        """Let each pane show its own lane only, in the middle, whenever all were sent otherwise."""
-        names = self._names = tick.lane_names
-        key = (
-            *(tick.snapshot.epoch, tick.lane_count, tick.visible_lanes),
-            *(tick.geometry.offsets, tick.drawn.arrangement),
-        )
+        """Show each pane its own lane only, in the middle, after each change of the shared page."""
+        self._names = tick.lane_names
+        where = (tick.visible_lanes, tick.geometry.offsets, tick.drawn.arrangement)
+        key = (tick.snapshot.epoch, tick.lane_count, where)
         clients = self._server.get_clients()
-        for client_id, lane in list(self._lane_of.items()):
-            known, times = self._sent.get(client_id, (None, 0))
-            if client_id in clients and (known != key or times < REPEATS):
-                self._sent[client_id] = (key, times + 1 if known == key else 1)
-                _show_only(clients[client_id], lane, len(names))
+        for client_id, pane in list(self._panes.items()):
+            if client_id in clients and (pane.sent != key or pane.times < REPEATS):
+                pane.times = pane.times + 1 if pane.sent == key else 1
+                pane.sent = key
+                _show_only(clients[client_id], pane.lane, tick.lane_count)
 
     async def _connect(self, client: viser.ClientHandle) -> None:
-        lane = lane_of_pane(self._server, client.client_id)
-        if lane is None:
+        who = client_of(self._server, client.client_id)
+        if who.lane is None:
             return
-        self._session_of[client.client_id] = client_of(self._server, client.client_id).session
-        self._lane_of[client.client_id] = lane
+        self._panes[client.client_id] = _Pane(who.lane, who.session)
         client.gui.main_panel.minimize()
 
         @client.camera.on_update
@@ -106,28 +106,24 @@ class TwinView(Part):
             self._follow(client.client_id, camera)
 
     async def _disconnect(self, client: viser.ClientHandle) -> None:
-        self._lane_of.pop(client.client_id, None)
-        self._sent.pop(client.client_id, None)
-        session = self._session_of.pop(client.client_id, None)
-        if session is not None and session not in self._session_of.values():
-            self._views.pop(session, None)
+        pane = self._panes.pop(client.client_id, None)
+        if pane and all(pane.session != other.session for other in self._panes.values()):
+            self._views.pop(pane.session, None)
 
     def _follow(self, moved: int, camera: viser.CameraHandle) -> None:
         """Give the other panes of the same browser this one's viewpoint."""
-        session = self._session_of.get(moved)
-        if session is None:
+        pane = self._panes.get(moved)
+        if pane is None:
             return
-        view = (camera.position, camera.look_at, camera.up_direction)
-        known = self._views.get(session)
-        if known is not None and _same(view, known):
+        view = Viewpoint(camera.position, camera.look_at, camera.up_direction)
+        known = self._views.get(pane.session)
+        if known is not None and view.is_close(known, SAME_VIEW):
             return
-        self._views[session] = view
+        self._views[pane.session] = view
         for client_id, client in self._server.get_clients().items():
-            if client_id != moved and self._session_of.get(client_id) == session:
-                with client.atomic():
-                    client.camera.position = view[0]
-                    client.camera.look_at = view[1]
-                    client.camera.up_direction = view[2]
+            other = self._panes.get(client_id)
+            if client_id != moved and other is not None and other.session == pane.session:
+                move_browser(client, view)
 
     def page(self) -> bytes:
         """Return the page of two panes; empty while there is none."""
@@ -137,25 +133,13 @@ class TwinView(Part):
             f'<option value="{lane}">{html.escape(name)}</option>'
             for lane, name in enumerate(self._names)
         )
-        return PAGE.format(options=options, path=PATH).encode()
-
-
-def lane_of_pane(server: viser.ViserServer, client_id: int) -> int | None:
-    """Return the lane of a client that is a pane; None for a whole page."""
-    request = request_of(server, client_id)
-    path = "" if request is None else request.path.partition("?")[0]
-    lane = path.removeprefix(PATH)
-    return int(lane) if path.startswith(PATH) and lane.isdigit() else None
-
-
-def _same(a: tuple[NDArray[np.float64], ...], b: tuple[NDArray[np.float64], ...]) -> bool:
-    return all(np.allclose(one, other, atol=SAME_VIEW) for one, other in zip(a, b, strict=True))
+        return PAGE.format(options=options, path=PANE_PATH).encode()
 
 
 def _show_only(client: viser.ClientHandle, lane: int, lanes: int) -> None:
     """Override, for this browser alone, the shared state of the lanes' roots."""
     queue = client.scene._websock_interface.queue_message
     for other in range(lanes):
-        queue(_messages.SetSceneNodeVisibilityMessage(f"/lanes/{other}", other == lane))
-        queue(_messages.SetPositionMessage(f"/lanes/{other}", (0.0, 0.0, 0.0)))
+        queue(_messages.SetSceneNodeVisibilityMessage(f"{SHARED_LANES}/{other}", other == lane))
+        queue(_messages.SetPositionMessage(f"{SHARED_LANES}/{other}", (0.0, 0.0, 0.0)))
     queue(_messages.SetSceneNodeVisibilityMessage(DRIFT_NODE, False))
