@@ -11,9 +11,7 @@ from torch import Tensor
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.synthetic import scenes, textures
 from ttt3r_viewer.synthetic.raycast import (
-    FIRST_BOX,
-    FIRST_CYLINDER,
-    FIRST_SPHERE,
+    FIRST,
     OBJECTS,
     Solids,
     exit_of_spaces,
@@ -199,9 +197,9 @@ def test_some_walks_pass_doorways():
     worlds = draw_worlds(range(40), 300, motion="walk")
     for seed, T_room_camera in zip(range(40), worlds.T_room_camera, strict=True):
         room, place = scenes.room_of(seed), T_room_camera[:, :3, 3]
-        for low, high, door in zip(room.space_low, room.space_high, room.is_door, strict=True):
-            inner = (place[:, :2] > low[:2]) & (place[:, :2] < high[:2])
-            passed += door and bool(inner.all(axis=1).any())
+        for door in room.doors:
+            inner = (place[:, :2] > door.low[:2]) & (place[:, :2] < door.high[:2])
+            passed += bool(inner.all(axis=1).any())
     assert passed >= 5
 
 
@@ -241,15 +239,11 @@ def test_ray_casting_agrees_with_sphere_tracing():
         origin = worlds.T_room_camera[0, 0, :3, 3]
         directions = rng.normal(size=(12, 3))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        lists = (
-            (worlds.boxes, FIRST_BOX),
-            (worlds.spheres, FIRST_SPHERE),
-            (worlds.cylinders, FIRST_CYLINDER),
-        )
         solids = []
-        for rows, first in lists:
+        for kind, first in FIRST.items():
+            rows = torch.from_numpy(getattr(worlds, kind))
             numbers = torch.arange(first, first + rows.shape[1], dtype=torch.int32)
-            solids += [torch.from_numpy(rows), numbers[None]]
+            solids.append((rows, numbers[None]))
         start = torch.from_numpy(origin).float()
         rays = torch.from_numpy(directions.T.copy()).float()[:, None]
         depth, owner = nearest_surface(
@@ -292,13 +286,16 @@ def test_rays_pass_doorways():
 
 
 def test_rays_meet_sphere_and_cylinder_where_geometry_says():
+    rows = {
+        "boxes": [0.0, 0, 5, 1, 1, 1, 1, 0],
+        "spheres": [0.0, 0, 5, 0.5],
+        "cylinders": [0.0, 0, 0.5, 4.75, 5.25],
+    }
     solids = Solids(
-        boxes=torch.tensor([[[0.0, 0, 5, 1, 1, 1, 1, 0]]]),
-        box_object=torch.tensor([[FIRST_BOX]], dtype=torch.int32),
-        spheres=torch.tensor([[[0.0, 0, 5, 0.5]]]),
-        sphere_object=torch.tensor([[FIRST_SPHERE]], dtype=torch.int32),
-        cylinders=torch.tensor([[[0.0, 0, 0.5, 4.75, 5.25]]]),
-        cylinder_object=torch.tensor([[FIRST_CYLINDER]], dtype=torch.int32),
+        **{
+            kind: (torch.tensor([[row]]), torch.tensor([[FIRST[kind]]], dtype=torch.int32))
+            for kind, row in rows.items()
+        }
     )
     zero, one = torch.zeros(1, 1), torch.ones(1, 1)
     ahead = [near.item() for near, _ in hits(solids, (zero, zero, zero), (zero, zero, one))]
@@ -313,12 +310,12 @@ def test_a_ray_along_a_turned_box_face_gives_a_number():
     half = 0.5**0.5
     nothing = torch.zeros(1, 0, dtype=torch.int32)
     solids = Solids(
-        boxes=torch.tensor([[[0.0, 0, 5, 1, 1, 1, half, half]]]),
-        box_object=torch.tensor([[FIRST_BOX]], dtype=torch.int32),
-        spheres=torch.zeros(1, 0, 4),
-        sphere_object=nothing,
-        cylinders=torch.zeros(1, 0, 5),
-        cylinder_object=nothing,
+        boxes=(
+            torch.tensor([[[0.0, 0, 5, 1, 1, 1, half, half]]]),
+            torch.tensor([[FIRST["boxes"]]], dtype=torch.int32),
+        ),
+        spheres=(torch.zeros(1, 0, 4), nothing),
+        cylinders=(torch.zeros(1, 0, 5), nothing),
     )
     zero, one = torch.zeros(1, 1), torch.ones(1, 1)
     # half * 1 + half * -1 is exactly 0: the ray runs along one of the box's own axes.
@@ -359,8 +356,8 @@ def test_view_tests_never_drop_what_is_seen(monkeypatch):
     worlds = draw_worlds(range(12), 2)
     fast = render_worlds(worlds, HEIGHT, WIDTH, device="cpu")
     everything = torch.tensor(True)
-    monkeypatch.setattr(scenes.View, "sees", lambda *_: everything)
-    monkeypatch.setattr(scenes.View, "sees_shadow", lambda *_: everything)
+    monkeypatch.setattr(scenes.Viewpoint, "sees", lambda *_: everything)
+    monkeypatch.setattr(scenes.Viewpoint, "sees_shadow", lambda *_: everything)
     plain = render_worlds(worlds, HEIGHT, WIDTH, device="cpu")
     torch.testing.assert_close(fast.depth, plain.depth)
     torch.testing.assert_close(fast.images, plain.images, atol=1e-4, rtol=0)

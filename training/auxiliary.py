@@ -7,7 +7,7 @@ half is taught: `match` (encoder tokens of two frames that see the same place ar
 and `store_point` (after the first frame, state token i tells patch i's content and place), `locate`
 (a later frame's decoded tokens tell where in the first frame each patch was, which can be known
 only through the state). `keep` and `keep_point` ask every later state for what `store` asks the
-first: else what comes to stand at a token's place of the picture soon replaces it.
+first: else what comes to stand at a token's place of the image soon replaces it.
 
 The fourth, `lens`, asks each frame's decoded tokens for the focal length: most of what a small
 network gets wrong in one view is the scale, and half of that is a wide lens taken for a far wall.
@@ -156,7 +156,7 @@ class Auxiliary(nn.Module):
 def alone_losses(
     network: ReconstructionNetwork, auxiliary: Auxiliary, singles: Clip
 ) -> dict[str, Tensor]:
-    """Losses of pictures (batch, 1 frame) that are seen without a past: `alone` of the points,
+    """Losses of single images (batch, 1 frame) that are seen without a past: `alone` of the points,
     `alone_rays` of their directions, and `alone_lens`.
 
     Of a long clip one frame in many is a first one, and the view of single frames would fade; and

@@ -31,7 +31,7 @@ _CLEAR = "\r\x1b[K"
 
 
 class Curves:
-    """Losses as a CSV that grows, and as lines for a person."""
+    """Losses as a CSV that grows, and as lines to read."""
 
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every

@@ -212,7 +212,7 @@ def lengths_of(text: str) -> list[int]:
 
 
 def line_of(summary: Summary) -> str:
-    """One summary for a person."""
+    """One summary to read."""
     text = (
         f"{summary.rule:16} {summary.frames:4} frames  {summary.measure:27} {summary.median:8.4f}"
         f"  [{summary.low:.4f}, {summary.high:.4f}]"

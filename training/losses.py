@@ -26,7 +26,7 @@ CONFIDENCE_REWARD = 1.0
 """alpha of confidence * error - alpha * log(confidence).
 
 The best confidence is alpha / error but at least 1: with a small network's errors of about 0.25 the
-published 0.2 would leave it at 1 nearly everywhere, and it would tell nothing.
+published 0.2 would leave it at 1 nearly everywhere, and it would say nothing.
 """
 
 
@@ -110,8 +110,8 @@ def unroll(
     The state's gradient is cut every `keep_gradient_frames` frames (truncated back-propagation).
     """
     batch, frames = images.shape[:2]
-    pictures = images.flatten(0, 1).permute(0, 3, 1, 2) * 2 - 1
-    tokens = network.encode(pictures)
+    flat = images.flatten(0, 1).permute(0, 3, 1, 2) * 2 - 1
+    tokens = network.encode(flat)
     per_frame = tokens.tokens.unflatten(0, (batch, frames)).unbind(1)
     state = network.initial_state(batch)
     steps: list[Step] = []
@@ -146,7 +146,7 @@ def ray_errors(points: list[Tensor], truth: Tensor) -> Tensor:
     `RAY_EVERY`-th pixel: per frame (batch, height, width, 3), against (batch, frames, height,
     width, 3) -> (batch, frames, rows, columns, 3), radians where small.
 
-    What one eye can tell without knowing how far things are. In the loss of points an error of
+    What one eye can see without knowing how far things are. In the loss of points an error of
     depth hides it: there the gradient across a ray is the weaker the larger the error along it.
     """
     middle = slice(RAY_EVERY // 2, None, RAY_EVERY)
@@ -229,7 +229,7 @@ def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> 
 
 @torch.no_grad()
 def relative_depth_error(points_self: Tensor, truth: Tensor) -> Tensor:
-    """Median over pixels of |z - z_true| / z_true for each picture: (..., height, width, 3) ->
+    """Median over pixels of |z - z_true| / z_true for each image: (..., height, width, 3) ->
     (...).
     """
     z, z_true = points_self[..., 2], truth[..., 2]

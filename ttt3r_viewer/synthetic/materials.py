@@ -7,13 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.synthetic.raycast import (
-    FIRST_BOX,
-    FIRST_CYLINDER,
-    FIRST_SPHERE,
-    OBJECTS,
-    SLOPE,
-)
+from ttt3r_viewer.synthetic.raycast import FIRST, FIRST_BOX, OBJECTS, SLOPE
 from ttt3r_viewer.synthetic.rooms import Room
 from ttt3r_viewer.synthetic.textures import SIZE
 
@@ -40,7 +34,7 @@ def draw_materials(
     """
     style, size = _styles(room)
     count = OBJECTS
-    is_image = style == "picture"
+    is_image = style == "image"
     is_shell = style == "shell"
     base, detail = (textures[rng.integers(0, len(textures), (count, 6))] for _ in range(2))
     texel = np.exp(rng.uniform(np.log(0.012), np.log(0.03), (count, 1)))
@@ -117,17 +111,18 @@ def _styles(room: Room) -> tuple[NDArray[np.str_], Array]:
     style = np.full(OBJECTS, "thing", dtype="<U8")
     size = np.full(OBJECTS, 1.0)
     style[:FIRST_BOX], style[SLOPE] = "shell", "shell"
-    for number, (low, high) in enumerate(zip(room.space_low, room.space_high, strict=True)):
-        size[number] = max(high - low)
+    for number, space in enumerate(room.spaces):
+        size[number] = max(space.high - space.low)
     size[SLOPE] = max(size[0], size[1])
-    for number, (box, name) in enumerate(zip(room.boxes, room.box_style, strict=True)):
-        style[FIRST_BOX + number] = "picture" if name == "board" else name
-        size[FIRST_BOX + number] = 2 * max(box[3:6])
-    for number, (ball, name) in enumerate(zip(room.spheres, room.sphere_style, strict=True)):
-        style[FIRST_SPHERE + number], size[FIRST_SPHERE + number] = name, 2 * ball[3]
-    for number, (rod, name) in enumerate(zip(room.cylinders, room.cylinder_style, strict=True)):
-        style[FIRST_CYLINDER + number] = name
-        size[FIRST_CYLINDER + number] = max(2 * rod[2], rod[4] - rod[3])
+    sizes = {
+        "boxes": lambda box: 2 * max(box[3:6]),
+        "spheres": lambda ball: 2 * ball[3],
+        "cylinders": lambda rod: max(2 * rod[2], rod[4] - rod[3]),
+    }
+    for kind, rows in room.solids.items():
+        own = slice(FIRST[kind], FIRST[kind] + len(rows))
+        style[own] = ["image" if name == "board" else name for name in room.styles[kind]]
+        size[own] = [sizes[kind](row) for row in rows]
     return style, size
 
 
@@ -142,10 +137,10 @@ def _colours(rng: np.random.Generator, count: int, is_shell: NDArray[np.bool_]) 
 def _share_within_rooms(rng: np.random.Generator, room: Room, columns: tuple[NDArray, ...]) -> None:
     """Let most rooms wear what the room before wears (so do the two boxes of an L), in place."""
     before = 0
-    for space, door in enumerate(room.is_door):
-        if door:
+    for space, one in enumerate(room.spaces):
+        if one.door_axis is not None:
             continue
-        joins_openly = space == 1 and not room.is_door[0]
+        joins_openly = space == 1 and room.spaces[0].door_axis is None
         if space and (joins_openly or rng.random() < 0.25):
             for column in columns:
                 column[space] = column[before]
@@ -158,10 +153,10 @@ def draw_lights(rng: np.random.Generator, room: Room) -> NDArray[np.float32]:
     """Lamps, one to three, the first casts shadows; rows (LIGHTS, LIGHT_COLUMNS)."""
     table = np.zeros((LIGHTS, LIGHT_COLUMNS), np.float32)
     table[:, 6] = 1.0
-    spaces = [i for i, door in enumerate(room.is_door) if not door]
+    spaces = room.chambers
     for light in range(min(max(len(spaces), int(rng.integers(1, LIGHTS + 1))), LIGHTS)):
         space = spaces[light % len(spaces)]
-        low, high = room.space_low[space], room.space_high[space]
+        low, high = space.low, space.high
         places = low + (high - low) * rng.uniform([0.15, 0.15, 0.5], [0.85, 0.85, 0.92], (12, 3))
         place = places[int(np.argmax(room.clearance(places) + rng.uniform(0, 0.5, 12)))]
         warm = rng.uniform(-0.15, 0.2)

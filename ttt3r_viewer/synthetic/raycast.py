@@ -1,6 +1,6 @@
 """Ray-casting of procedural rooms in torch: many frames at once, exact depth, any device.
 
-Axis names: `frames` pictures of one chunk, `rays` pixels of a picture. A ray is origin + t *
+Axis names: `frames` images of one chunk, `rays` pixels of an image. A ray is origin + t *
 direction with the direction's camera z equal to 1, so t is the depth along the camera's z axis.
 """
 
@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from ttt3r_viewer.synthetic.rooms import MAX_BOXES, MAX_CYLINDERS, MAX_SPACES, MAX_SPHERES
+from ttt3r_viewer.synthetic.rooms import KINDS, MAX_SPACES
 
 Axes = tuple[Tensor, Tensor, Tensor]
 """x, y and z, each broadcastable to (frames, rays)."""
 
-FIRST_BOX = MAX_SPACES
-FIRST_SPHERE = FIRST_BOX + MAX_BOXES
-FIRST_CYLINDER = FIRST_SPHERE + MAX_SPHERES
-SLOPE = FIRST_CYLINDER + MAX_CYLINDERS
+FIRST_BOX, FIRST_SPHERE, FIRST_CYLINDER, SLOPE = accumulate(
+    (MAX_SPACES, *(kind.most for kind in KINDS.values()))
+)
+FIRST = dict(zip(KINDS, (FIRST_BOX, FIRST_SPHERE, FIRST_CYLINDER), strict=True))
 OBJECTS = SLOPE + 1
 """Objects of a room: spaces, boxes, spheres, cylinders, and last the ceiling plane."""
 
@@ -32,22 +33,17 @@ _NUMBER_BITS = 63
 
 @dataclass(frozen=True, eq=False)
 class Solids:
-    """The solids that one chunk of rays may meet, and their object numbers."""
+    """The solids that one chunk of rays may meet: numbers as in `rooms.KINDS` (frames, count,
+    numbers), and their object numbers (frames, count) int32.
+    """
 
-    boxes: Tensor
-    """(frames, boxes, 8) centre, half extents, cosine and sine of the turn about z."""
-    box_object: Tensor
-    """(frames, boxes) int32."""
-    spheres: Tensor
-    """(frames, spheres, 4) centre and radius."""
-    sphere_object: Tensor
-    cylinders: Tensor
-    """(frames, cylinders, 5) axis x and y, radius, bottom and top."""
-    cylinder_object: Tensor
+    boxes: tuple[Tensor, Tensor]
+    spheres: tuple[Tensor, Tensor]
+    cylinders: tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Viewpoint:
     """What cameras can see: five planes (four sides and the camera's own) that face inward."""
 
     normal: Tensor
@@ -56,7 +52,7 @@ class View:
     """(frames, 5) so that normal @ p + offset is the signed distance inside."""
 
     @classmethod
-    def of(cls, T_room_camera: Tensor, tan_x: Tensor, tan_y: Tensor) -> View:
+    def of(cls, T_room_camera: Tensor, tan_x: Tensor, tan_y: Tensor) -> Viewpoint:
         """From poses (frames, 4, 4) and tangents of half the fields of view (frames,)."""
         zero, one = torch.zeros_like(tan_x), torch.ones_like(tan_x)
         sides = [(-one, zero, tan_x), (one, zero, tan_x), (zero, -one, tan_y), (zero, one, tan_y)]
@@ -82,17 +78,17 @@ class View:
         return ((inmost > 0) | (self.depth_inside(lamp[:, None]) < inmost)).all(dim=-1)
 
 
-def keep(params: Tensor, objects: Tensor, wanted: Tensor, nothing: Tensor) -> list[Tensor]:
-    """Rows of `params` (frames, count, columns) where `wanted`, packed to the front, and numbers.
+def keep(params: Tensor, objects: Tensor, chosen: Tensor, nothing: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of `params` (frames, count, columns) where `chosen`, packed to the front, and numbers.
 
-    Returns as many rows as the fullest frame wants; frames that want fewer are filled up with
-    `nothing` (columns,), a solid that no ray meets.
+    Returns as many rows as the fullest frame has; other frames are filled up with `nothing`
+    (columns,), a solid that no ray meets.
     """
-    most = int(wanted.sum(dim=1).max()) if wanted.numel() else 0
-    order = wanted.to(torch.int8).sort(dim=1, descending=True, stable=True).indices[:, :most]
-    rows = torch.where(wanted[..., None], params, nothing)
+    most = int(chosen.sum(dim=1).max()) if chosen.numel() else 0
+    order = chosen.to(torch.int8).sort(dim=1, descending=True, stable=True).indices[:, :most]
+    rows = torch.where(chosen[..., None], params, nothing)
     rows = rows.gather(1, order[..., None].expand(-1, -1, params.shape[2]))
-    return [rows, objects.gather(1, order)]
+    return rows, objects.gather(1, order)
 
 
 def _or_never(near: Tensor, miss: Tensor) -> Tensor:
@@ -153,8 +149,8 @@ def hits(solids: Solids, origin: Axes, direction: Axes) -> Iterator[tuple[Tensor
     dx, dy, dz = direction
     inverse_z = _no_zero(dz).reciprocal_()
     steep_z = inverse_z.abs()
-    for index in range(solids.boxes.shape[1]):
-        cx, cy, cz, hx, hy, hz, cosine, sine = solids.boxes[:, index].unsqueeze(2).unbind(1)
+    for number, box in _each(solids.boxes):
+        cx, cy, cz, hx, hy, hz, cosine, sine = box
         x, y = origin[0] - cx, origin[1] - cy
         inverse_x = _no_zero((cosine * dx).add_(sine * dy)).reciprocal_()
         inverse_y = _no_zero((cosine * dy).sub_(sine * dx)).reciprocal_()
@@ -167,19 +163,17 @@ def hits(solids: Solids, origin: Axes, direction: Axes) -> Iterator[tuple[Tensor
         near = torch.minimum(near, middle_z + half_z).neg_()
         far = torch.maximum(middle_x.sub_(half_x), middle_y.sub_(half_y))
         far = torch.maximum(far, middle_z.sub_(half_z))
-        yield _or_never(near, far.add_(near)), solids.box_object[:, index, None]
+        yield _or_never(near, far.add_(near)), number
     flat = dx * dx + dy * dy + 1e-12
     full = flat + dz * dz
-    for index in range(solids.spheres.shape[1]):
-        cx, cy, cz, radius = solids.spheres[:, index].unsqueeze(2).unbind(1)
+    for number, (cx, cy, cz, radius) in _each(solids.spheres):
         x, y, z = origin[0] - cx, origin[1] - cy, origin[2] - cz
         along = x * dx + y * dy + z * dz
         rest = x * x + y * y + z * z - radius * radius.abs()
         square = along * along - full * rest
         near = (along + square.clamp_min(0.0).sqrt_()).neg_() / full
-        yield _or_never(near, square.neg_()), solids.sphere_object[:, index, None]
-    for index in range(solids.cylinders.shape[1]):
-        cx, cy, radius, bottom, top = solids.cylinders[:, index].unsqueeze(2).unbind(1)
+        yield _or_never(near, square.neg_()), number
+    for number, (cx, cy, radius, bottom, top) in _each(solids.cylinders):
         x, y = origin[0] - cx, origin[1] - cy
         along = x * dx + y * dy
         rest = x * x + y * y - radius * radius.abs()
@@ -189,7 +183,14 @@ def hits(solids: Solids, origin: Axes, direction: Axes) -> Iterator[tuple[Tensor
         near = torch.maximum((along + root).neg_() / flat, torch.minimum(low, high))
         far = torch.minimum((root - along) / flat, torch.maximum(low, high))
         miss = torch.maximum(near - far, square.neg_())
-        yield _or_never(near, miss), solids.cylinder_object[:, index, None]
+        yield _or_never(near, miss), number
+
+
+def _each(kind: tuple[Tensor, Tensor]) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+    """Per solid of a kind: its object number and its numbers, each (frames, 1)."""
+    rows, objects = kind
+    for index in range(rows.shape[1]):
+        yield objects[:, index, None], rows[:, index].unsqueeze(2).unbind(1)
 
 
 def nearest_surface(

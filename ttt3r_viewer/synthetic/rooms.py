@@ -17,53 +17,80 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 MAX_SPACES = 6
-MAX_BOXES = 32
-MAX_SPHERES = 8
-MAX_CYLINDERS = 8
 DOOR_REACH = 0.85
 """Metres by which a doorway's box reaches into each room: twice the clearance that is asked for,
 since `Room.clearance` knows only the distance to the walls of one box at a time."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of solid; its lists are filled up with ones of negative size, which no ray meets."""
+
+    most: int
+    nothing: tuple[float, ...]
+
+
+KINDS = {
+    "boxes": Kind(32, (0.0, 0.0, 0.0, -1.0, -1.0, -1.0, 1.0, 0.0)),
+    "spheres": Kind(8, (0.0, 0.0, 0.0, -1.0)),
+    "cylinders": Kind(8, (0.0, 0.0, -1.0, 1.0, 0.0)),
+}
+"""Boxes are centre x, y, z, half extents x, y, z, cosine and sine of the turn about z; spheres
+centre and radius; cylinders axis x, y, radius, bottom z, top z."""
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """A room, or a doorway with the axis along which one walks through it."""
+
+    low: Array
+    """(3,) lower corner."""
+    high: Array
+    door_axis: int | None = None
+
+
+def _per_kind() -> dict[str, list]:
+    return {kind: [] for kind in KINDS}
 
 
 @dataclass
 class Room:
     """A world without its colours."""
 
-    space_low: list[Array] = field(default_factory=list)
-    """Lower corners (3,) of the rooms and doorways; a chain, each overlaps the next."""
-    space_high: list[Array] = field(default_factory=list)
-    is_door: list[bool] = field(default_factory=list)
-    door_axis: list[int] = field(default_factory=list)
-    """Per doorway, in order, the axis along which one walks through it."""
+    spaces: list[Space] = field(default_factory=list)
+    """A chain: each overlaps the next."""
     ceiling: Array = field(default_factory=lambda: np.array([0.0, 0.0, 0.0, 1.0]))
     """Free points p hold ceiling[:3] @ p < ceiling[3]; zeros and one where the ceiling is level."""
-    boxes: list[tuple[float, ...]] = field(default_factory=list)
-    """Centre x, y, z, half extents x, y, z, cosine and sine of the turn about z."""
-    box_style: list[str] = field(default_factory=list)
-    spheres: list[tuple[float, ...]] = field(default_factory=list)
-    """Centre x, y, z and radius."""
-    sphere_style: list[str] = field(default_factory=list)
-    cylinders: list[tuple[float, ...]] = field(default_factory=list)
-    """Axis x, y, radius, bottom z, top z."""
-    cylinder_style: list[str] = field(default_factory=list)
+    solids: dict[str, list[tuple[float, ...]]] = field(default_factory=_per_kind)
+    """Numbers of every solid by its kind; see `KINDS`."""
+    styles: dict[str, list[str]] = field(default_factory=_per_kind)
+
+    @property
+    def doors(self) -> list[Space]:
+        """The doorways."""
+        return [space for space in self.spaces if space.door_axis is not None]
+
+    @property
+    def chambers(self) -> list[Space]:
+        """The spaces that are no doorways."""
+        return [space for space in self.spaces if space.door_axis is None]
+
+    def _add(self, kind: str, numbers: tuple[float, ...], style: str) -> None:
+        if len(self.solids[kind]) < KINDS[kind].most:
+            self.solids[kind].append(numbers)
+            self.styles[kind].append(style)
 
     def add_box(self, centre: Array, half: Array, turn_rad: float, style: str) -> None:
-        """Add a solid box where there is space left in the list."""
-        if len(self.boxes) < MAX_BOXES:
-            self.boxes.append((*centre, *half, math.cos(turn_rad), math.sin(turn_rad)))
-            self.box_style.append(style)
+        """Add a solid box where the list has room left."""
+        self._add("boxes", (*centre, *half, math.cos(turn_rad), math.sin(turn_rad)), style)
 
     def add_sphere(self, centre: Array, radius: float, style: str) -> None:
-        """Add a solid sphere where there is space left in the list."""
-        if len(self.spheres) < MAX_SPHERES:
-            self.spheres.append((*centre, radius))
-            self.sphere_style.append(style)
+        """Add a solid sphere where the list has room left."""
+        self._add("spheres", (*centre, radius), style)
 
     def add_cylinder(self, base: Array, radius: float, height: float, style: str) -> None:
-        """Add a vertical solid cylinder that stands on `base`, where there is space left."""
-        if len(self.cylinders) < MAX_CYLINDERS:
-            self.cylinders.append((base[0], base[1], radius, base[2], base[2] + height))
-            self.cylinder_style.append(style)
+        """Add a vertical solid cylinder that stands on `base`, where the list has room left."""
+        self._add("cylinders", (base[0], base[1], radius, base[2], base[2] + height), style)
 
     def inside(self, points: Array) -> NDArray[np.bool_]:
         """Whether points (count, 3) lie in a room or doorway, solids or not; (count,)."""
@@ -71,7 +98,8 @@ class Room:
 
     def wall_clearance(self, points: Array) -> Array:
         """A lower bound of the distance to walls, floor and ceiling; negative outside; (count,)."""
-        low, high = np.array(self.space_low), np.array(self.space_high)
+        low = np.array([space.low for space in self.spaces])
+        high = np.array([space.high for space in self.spaces])
         centre, half = (low + high) / 2, (high - low) / 2
         gaps = (half - np.abs(points[:, None] - centre)).min(axis=2).max(axis=1)
         slant = math.hypot(*self.ceiling[:3])
@@ -82,22 +110,22 @@ class Room:
     def clearance(self, points: Array) -> Array:
         """A lower bound of the distance from points (count, 3) to all surfaces; negative inside."""
         nearest = self.wall_clearance(points)
-        if self.boxes:
-            box = np.array(self.boxes).T[..., None]
-            x, y, z = (points.T[axis] - box[axis] for axis in range(3))
-            cosine, sine = box[6], box[7]
+        boxes, spheres, cylinders = (np.array(rows).T[..., None] for rows in self.solids.values())
+        if len(boxes):
+            x, y, z = (points.T[axis] - boxes[axis] for axis in range(3))
+            cosine, sine = boxes[6], boxes[7]
             local = (cosine * x + sine * y, cosine * y - sine * x, z)
-            excess = [np.abs(axis) - half for axis, half in zip(local, box[3:6], strict=True)]
+            excess = [np.abs(axis) - half for axis, half in zip(local, boxes[3:6], strict=True)]
             nearest = np.minimum(nearest, _outside(excess).min(axis=0))
-        if self.spheres:
-            ball = np.array(self.spheres).T[..., None]
-            x, y, z = (points.T[axis] - ball[axis] for axis in range(3))
-            nearest = np.minimum(nearest, (np.sqrt(x * x + y * y + z * z) - ball[3]).min(axis=0))
-        if self.cylinders:
-            rod = np.array(self.cylinders).T[..., None]
+        if len(spheres):
+            x, y, z = (points.T[axis] - spheres[axis] for axis in range(3))
+            nearest = np.minimum(nearest, (np.sqrt(x * x + y * y + z * z) - spheres[3]).min(axis=0))
+        if len(cylinders):
             x, y, z = points.T
-            side = np.hypot(x - rod[0], y - rod[1]) - rod[2]
-            level = np.abs(z - (rod[3] + rod[4]) / 2) - (rod[4] - rod[3]) / 2
+            side = np.hypot(x - cylinders[0], y - cylinders[1]) - cylinders[2]
+            level = (
+                np.abs(z - (cylinders[3] + cylinders[4]) / 2) - (cylinders[4] - cylinders[3]) / 2
+            )
             nearest = np.minimum(nearest, _outside([side, level]).min(axis=0))
         return nearest
 
@@ -113,9 +141,8 @@ def draw_room(rng: np.random.Generator) -> Room:
     room = Room()
     _draw_plan(rng, room)
     _hang_images(rng, room)
-    for space in range(len(room.is_door)):
-        if not room.is_door[space]:
-            _furnish(rng, room, space)
+    for space in room.chambers:
+        _furnish(rng, room, space)
     return room
 
 
@@ -131,12 +158,8 @@ def _draw_plan(rng: np.random.Generator, room: Room) -> None:
         arm = np.array(
             [max(size[0] * rng.uniform(0.35, 0.6), 1.7), size[1] + rng.uniform(1.2, 3.5), size[2]]
         )
-        room.space_low.append(np.zeros(3))
-        room.space_high.append(arm)
-        room.is_door.append(False)
-    room.space_low.append(np.zeros(3))
-    room.space_high.append(size)
-    room.is_door.append(False)
+        room.spaces.append(Space(np.zeros(3), arm))
+    room.spaces.append(Space(np.zeros(3), size))
     if kind == "slope":
         fall, low_side = rng.uniform(0.15, 0.5), rng.uniform(1.4, 2.1)
         rise = fall * size[0]
@@ -147,18 +170,13 @@ def _draw_plan(rng: np.random.Generator, room: Room) -> None:
     for _ in range(2 if kind == "three" else 1 if several else 0):
         _attach_room(rng, room)
     if rng.random() < 0.5 and kind != "slope":
-        _mirror(room)
-
-
-def _mirror(room: Room) -> None:
-    """Turn the plan's left and right around."""
-    for low, high in zip(room.space_low, room.space_high, strict=True):
-        low[0], high[0] = -high[0], -low[0]
+        for space in room.spaces:
+            space.low[0], space.high[0] = -space.high[0], -space.low[0]
 
 
 def _attach_room(rng: np.random.Generator, room: Room) -> None:
     """Join one more room to the last one through a doorway, or leave the plan when none fits."""
-    low, high = room.space_low[-1], room.space_high[-1]
+    low, high = room.spaces[-1].low, room.spaces[-1].high
     for _ in range(12):
         along = int(rng.integers(2))
         across = 1 - along
@@ -179,22 +197,19 @@ def _attach_room(rng: np.random.Generator, room: Room) -> None:
         door_high[across] += width
         door_high[2] = min(rng.uniform(2.0, 2.5), size[2] - 0.05, high[2] - 0.05)
         meets = [
-            bool(np.all(new_low < h + 0.05) and np.all(new_high > lo - 0.05))
-            for lo, h in zip(room.space_low, room.space_high, strict=True)
+            np.all(new_low < space.high + 0.05) and np.all(new_high > space.low - 0.05)
+            for space in room.spaces
         ]
         if not any(meets):
-            room.space_low += [door_low, new_low]
-            room.space_high += [door_high, new_high]
-            room.is_door += [True, False]
-            room.door_axis.append(along)
+            room.spaces += [Space(door_low, door_high, along), Space(new_low, new_high)]
             return
 
 
 def _wall_place(
-    rng: np.random.Generator, room: Room, space: int, half_width: float
+    rng: np.random.Generator, room: Room, space: Space, half_width: float
 ) -> tuple[Array, float] | None:
     """A place on a solid piece of wall, and the turn that makes local +y point into the room."""
-    low, high = room.space_low[space], room.space_high[space]
+    low, high = space.low, space.high
     along = int(rng.integers(2))
     if high[along] - low[along] < 2 * half_width + 0.1:
         return None
@@ -213,28 +228,27 @@ def _wall_place(
 
 
 def _hang_images(rng: np.random.Generator, room: Room) -> None:
-    """Pictures, windows and wall boards: thin boxes at eye height."""
-    for space, door in enumerate(room.is_door):
-        for _ in range(0 if door else int(rng.integers(1, 6))):
+    """Hang pictures, windows and wall boards: thin boxes at eye height."""
+    for space in room.chambers:
+        for _ in range(int(rng.integers(1, 6))):
             half_width = rng.uniform(0.15, 0.8)
             found = _wall_place(rng, room, space, half_width)
             if found is None:
                 continue
             place, turn = found
             half = np.array([half_width, rng.uniform(0.01, 0.03), rng.uniform(0.15, 0.6)])
-            height = room.space_high[space][2]
+            height = space.high[2]
             place[2] = rng.uniform(0.9 + half[2], max(height - half[2] - 0.2, 1.0 + half[2]))
             style = "lamp" if rng.random() < 0.12 else "board"
             room.add_box(place, half, turn, style)
 
 
-def _furnish(rng: np.random.Generator, room: Room, space: int) -> None:
+def _furnish(rng: np.random.Generator, room: Room, space: Space) -> None:
     """Stand things on the floor of one room until about a third of it is covered."""
-    low, high = room.space_low[space], room.space_high[space]
+    low, high = space.low, space.high
     area = float(np.prod((high - low)[:2]))
     covered, discs = 0.0, []
-    several = sum(not door for door in room.is_door)
-    for _ in range(int(rng.integers(8, 22)) if several == 1 else int(rng.integers(5, 13))):
+    for _ in range(int(rng.integers(*((5, 13) if room.chambers[1:] else (8, 22))))):
         name = str(rng.choice(_FURNITURE_NAMES, p=_FURNITURE_SHARE))
         half = rng.uniform(*_FURNITURE[name])
         radius = float(np.hypot(half[0], half[1]))
@@ -248,8 +262,7 @@ def _furnish(rng: np.random.Generator, room: Room, space: int) -> None:
         else:
             place = np.append(rng.uniform(low[:2] + 0.3, high[:2] - 0.3), 0.0)
             turn = rng.uniform(0, 2 * math.pi)
-        doors = [i for i, door in enumerate(room.is_door) if door]
-        if any(_disc_meets(place, radius, room.space_low[i], room.space_high[i]) for i in doors):
+        if any(_disc_meets(place, radius, door) for door in room.doors):
             continue
         crowded = any(np.hypot(*(place - p)[:2]) < 0.8 * (radius + r) for p, r in discs)
         covered += 4 * half[0] * half[1]
@@ -264,9 +277,9 @@ def _furnish(rng: np.random.Generator, room: Room, space: int) -> None:
         room.add_box(centre, half, rng.choice([0.0, rng.uniform(0, 3)]), "board")
 
 
-def _hang_lamp(rng: np.random.Generator, room: Room, space: int) -> None:
-    """Sometimes a ball or a drum under the ceiling."""
-    low, high = room.space_low[space], room.space_high[space]
+def _hang_lamp(rng: np.random.Generator, room: Room, space: Space) -> None:
+    """Hang a ball or a drum under the ceiling, or nothing."""
+    low, high = space.low, space.high
     if rng.random() < 0.5:
         return
     place = np.append(rng.uniform(low[:2] + 0.6, high[:2] - 0.6), high[2] - rng.uniform(0.15, 0.5))
@@ -276,9 +289,9 @@ def _hang_lamp(rng: np.random.Generator, room: Room, space: int) -> None:
         room.add_cylinder(place, rng.uniform(0.1, 0.3), rng.uniform(0.1, 0.25), "lamp")
 
 
-def _disc_meets(place: Array, radius: float, low: Array, high: Array) -> bool:
-    """Whether a floor disc comes nearer than 20 cm to a box's footprint."""
-    nearest = np.clip(place[:2], low[:2], high[:2])
+def _disc_meets(place: Array, radius: float, space: Space) -> bool:
+    """Whether a floor disc comes nearer than 20 cm to a space's footprint."""
+    nearest = np.clip(place[:2], space.low[:2], space.high[:2])
     return bool(np.hypot(*(nearest - place[:2])) < radius + 0.2)
 
 
@@ -324,7 +337,7 @@ def _build(
     elif name == "ball":
         room.add_sphere(place + wide * up, wide, "thing")
     else:
-        room.add_box(place + half[2] * up, half, turn, "picture" if name == "shelf" else "thing")
+        room.add_box(place + half[2] * up, half, turn, "image" if name == "shelf" else "thing")
     if name in ("bed", "sofa", "chair"):
         rest = np.array([wide, rng.uniform(0.03, 0.12), half[2] + rng.uniform(0.1, 0.3)])
         offset = (half[1] - rest[1]) * back

@@ -20,25 +20,10 @@ from torch import Tensor
 
 from ttt3r_viewer.synthetic import shading, textures
 from ttt3r_viewer.synthetic.materials import draw_lights, draw_materials, draw_skirting
-from ttt3r_viewer.synthetic.raycast import (
-    FIRST_BOX,
-    FIRST_CYLINDER,
-    FIRST_SPHERE,
-    OBJECTS,
-    Solids,
-    View,
-    keep,
-)
-from ttt3r_viewer.synthetic.rooms import (
-    MAX_BOXES,
-    MAX_CYLINDERS,
-    MAX_SPACES,
-    MAX_SPHERES,
-    Room,
-    draw_room,
-)
+from ttt3r_viewer.synthetic.raycast import FIRST, OBJECTS, Solids, Viewpoint, keep
+from ttt3r_viewer.synthetic.rooms import KINDS, MAX_SPACES, Room, draw_room
 from ttt3r_viewer.synthetic.shading import Shot
-from ttt3r_viewer.synthetic.trajectories import checked_motion, draw_path
+from ttt3r_viewer.synthetic.trajectories import draw_path
 
 TEST_SEEDS = range(0, 500_000)
 """Seeds for evaluation, tests and demo sequences; no model is trained or chosen on them."""
@@ -47,14 +32,6 @@ VALIDATION_SEEDS = range(500_000, 1_000_000)
 TRAIN_SEEDS = range(10_000_000, 2**32)
 """Seeds for training. These rooms also wear other textures than those of all lower seeds."""
 
-_NOTHING = {
-    "boxes": [0.0, 0.0, 0.0, -1.0, -1.0, -1.0, 1.0, 0.0],
-    "spheres": [0.0, 0.0, 0.0, -1.0],
-    "cylinders": [0.0, 0.0, -1.0, 1.0, 0.0],
-}
-"""Solids of negative size, which no ray meets; they fill lists up."""
-_ON_DEVICE = ("spaces", "ceiling", "boxes", "casts_shadow", "exists", "spheres", "cylinders")
-_ON_DEVICE += ("materials", "skirting", "lights", "ambience", "sensor", "noise_start")
 _NOISE_COUNT = 1 << 20
 _RAYS_CPU = 40_960
 _RAYS_GPU = 1 << 22
@@ -87,15 +64,13 @@ class Worlds:
     ceiling: NDArray[np.float32]
     """(batch, 4)"""
     boxes: NDArray[np.float32]
-    """(batch, MAX_BOXES, 8)"""
+    """(batch, most, numbers) as spheres and cylinders are; see `rooms.KINDS`."""
     casts_shadow: NDArray[np.bool_]
     """(batch, OBJECTS)"""
     exists: NDArray[np.bool_]
     """(batch, OBJECTS) which solids are not padding."""
     spheres: NDArray[np.float32]
-    """(batch, MAX_SPHERES, 4)"""
     cylinders: NDArray[np.float32]
-    """(batch, MAX_CYLINDERS, 5)"""
     materials: NDArray[np.float32]
     """(batch, OBJECTS, 6, MATERIAL_COLUMNS)"""
     skirting: NDArray[np.float32]
@@ -144,14 +119,13 @@ def draw_worlds(
     stride: int = 1,
 ) -> Worlds:
     """Draw rooms, materials, lights and paths for some seeds, on the CPU, without rendering."""
-    checked = None if motion is None else checked_motion(motion)
     indices = np.arange(frames) * stride
     rows = []
     for seed in seeds:
         room = room_of(seed)
         paint, path, sensor = (_stream(seed, part) for part in (1, 2, 3))
         own = textures.TRAINED if seed >= TRAIN_SEEDS.start else textures.HELD_OUT
-        T_room_camera = draw_path(path, room, indices, checked, step_scale)
+        T_room_camera = draw_path(path, room, indices, motion, step_scale)
         row: dict[str, Any] = _pack_room(room)
         row["materials"] = draw_materials(paint, room, own)
         row["lights"] = draw_lights(paint, room)
@@ -182,25 +156,17 @@ def _stream(seed: int, part: int) -> np.random.Generator:
 def _pack_room(room: Room) -> dict[str, np.ndarray]:
     """The room's lists as float32 arrays, padded with things that no ray meets."""
     spaces = np.full((MAX_SPACES, 6), 1e6, np.float32)
-    corners = np.concatenate([np.stack(room.space_low), np.stack(room.space_high)], axis=1)
-    spaces[: len(corners)] = corners
-    padded = {
-        "boxes": (MAX_BOXES, room.boxes),
-        "spheres": (MAX_SPHERES, room.spheres),
-        "cylinders": (MAX_CYLINDERS, room.cylinders),
-    }
-    packed: dict[str, np.ndarray] = {"spaces": spaces, "ceiling": room.ceiling.astype(np.float32)}
-    for name, (most, rows) in padded.items():
-        packed[name] = np.tile(np.array(_NOTHING[name], np.float32), (most, 1))
-        if rows:
-            packed[name][: len(rows)] = rows
-    styles = (room.box_style, room.sphere_style, room.cylinder_style)
+    spaces[: len(room.spaces)] = [[*space.low, *space.high] for space in room.spaces]
     casts, exists = np.zeros(OBJECTS, bool), np.zeros(OBJECTS, bool)
-    for start, style in zip((FIRST_BOX, FIRST_SPHERE, FIRST_CYLINDER), styles, strict=True):
-        exists[start : start + len(style)] = True
-        casts[start : start + len(style)] = [name not in ("board", "lamp") for name in style]
-    packed["casts_shadow"], packed["exists"] = casts, exists
-    return packed
+    packed: dict[str, np.ndarray] = {"spaces": spaces, "ceiling": room.ceiling.astype(np.float32)}
+    for name, kind in KINDS.items():
+        rows = [*room.solids[name], *[kind.nothing] * kind.most][: kind.most]
+        packed[name] = np.array(rows, np.float32)
+        styles = room.styles[name]
+        there = slice(FIRST[name], FIRST[name] + len(styles))
+        exists[there] = True
+        casts[there] = [style not in ("board", "lamp") for style in styles]
+    return {**packed, "casts_shadow": casts, "exists": exists}
 
 
 def _draw_sensor(
@@ -227,14 +193,15 @@ def render_worlds(worlds: Worlds, height: int, width: int, *, device: torch.devi
     first_inverse = np.linalg.inv(worlds.T_room_camera[:, :1])
     T_world_camera = first_inverse @ worlds.T_room_camera
     T_world_camera[:, 0] = np.eye(4)
-    tensors = {name: torch.from_numpy(getattr(worlds, name)).to(where) for name in _ON_DEVICE}
+    arrays = {one.name: getattr(worlds, one.name) for one in fields(Worlds)}
+    tensors = {name: torch.from_numpy(array).to(where) for name, array in arrays.items()}
     tensors["objects"] = shading.object_table(
         tensors["spaces"], tensors["boxes"], tensors["spheres"], tensors["cylinders"]
     )
     tensors["object_columns"] = tensors["objects"].flatten(0, 1).t().contiguous()
     tensors["material_columns"] = tensors["materials"].flatten(0, 2).t().contiguous()
     tensors["bank"] = textures.bank_for(worlds.materials[..., :2], where)
-    tensors["T_room_camera"] = torch.from_numpy(worlds.T_room_camera).float().to(where)
+    tensors["T_room_camera"] = tensors["T_room_camera"].float()
     tensors["focal_px"] = torch.from_numpy(focal).float().to(where)
     images = torch.empty(batch * frames, height, width, 3, device=where)
     depth = torch.empty(batch * frames, height, width, device=where)
@@ -262,16 +229,12 @@ def _shot(tensors: dict[str, Tensor], flat: Tensor, frames: int, height: int, wi
     focal = tensors["focal_px"][world]
     spaces, lights = tensors["spaces"][world], tensors["lights"][world]
     used = int((spaces[..., 0] < 1e5).sum(dim=1).max())
-    # One pixel more on each side than the picture has, so that rounding loses nothing.
-    view = View.of(T_room_camera, (width / 2 + 1) / focal, (height / 2 + 1) / focal)
+    # One pixel more on each side than the image has, so that rounding loses nothing.
+    view = Viewpoint.of(T_room_camera, (width / 2 + 1) / focal, (height / 2 + 1) / focal)
     seen, casting = [], []
-    for name, start in (
-        ("boxes", FIRST_BOX),
-        ("spheres", FIRST_SPHERE),
-        ("cylinders", FIRST_CYLINDER),
-    ):
+    for name, kind in KINDS.items():
         rows = tensors[name][world]
-        part = slice(start, start + rows.shape[1])
+        part = slice(FIRST[name], FIRST[name] + kind.most)
         numbers = torch.arange(part.start, part.stop, device=rows.device, dtype=torch.int32)
         numbers = numbers.expand(len(rows), -1)
         centre = tensors["objects"][world, part, :3]
@@ -279,9 +242,9 @@ def _shot(tensors: dict[str, Tensor], flat: Tensor, frames: int, height: int, wi
         in_view = tensors["exists"][world, part] & view.sees(centre, radius)
         lit = view.sees_shadow(centre, radius, lights[:, 0, :3])
         lit = tensors["casts_shadow"][world, part] & lit
-        nothing = torch.tensor(_NOTHING[name], device=rows.device)
-        seen += keep(rows, numbers, in_view, nothing)
-        casting += keep(rows, numbers, lit, nothing)
+        nothing = torch.tensor(kind.nothing, device=rows.device)
+        seen.append(keep(rows, numbers, in_view, nothing))
+        casting.append(keep(rows, numbers, lit, nothing))
     starts = tensors["noise_start"][world, frame].tolist()
     noise = noise_table(flat.device, height * width * 3)
     return Shot(

@@ -1,4 +1,4 @@
-"""From rays to pictures: surface colours, lamps, shadows, exposure and sensor noise, in torch."""
+"""From rays to images: surface colours, lamps, shadows, exposure and sensor noise, in torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ttt3r_viewer.synthetic.raycast import (
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """Everything that the pictures of one chunk depend on; first axis `frames` unless said."""
+    """Everything that the images of one chunk depend on; first axis `frames` unless said."""
 
     spaces: Tensor
     """(frames, spaces, 6)"""
@@ -88,7 +88,7 @@ def object_table(spaces: Tensor, boxes: Tensor, spheres: Tensor, cylinders: Tens
 
 
 def render_shot(shot: Shot, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Pictures (frames, height, width, 3) in [0, 1] and depth (frames, height, width) in metres."""
+    """Images (frames, height, width, 3) in [0, 1] and depth (frames, height, width) in metres."""
     origin, direction = pixel_rays(shot.T_room_camera, shot.focal_px, height, width)
     depth, owner = nearest_surface(shot.spaces, shot.ceiling, shot.seen, origin, direction)
     place = _along(origin, direction, depth)

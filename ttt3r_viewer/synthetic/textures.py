@@ -1,4 +1,4 @@
-"""The pictures that the surfaces of procedural rooms wear: a bank made once from a fixed seed.
+"""The images that the surfaces of procedural rooms wear: a bank made once from a fixed seed.
 
 Each texture is a square of `SIZE` texels with its mean removed, stored with smaller copies (mip
 levels) so that far surfaces do not flicker. Rooms colour, turn, stretch and add pairs of them.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-Picture = NDArray[np.floating[Any]]
+Image = NDArray[np.floating[Any]]
 
 SIZE = 256
 """Texels along the side of the finest level."""
@@ -36,7 +36,7 @@ _DEVIATION = 0.2
 """Standard deviation of every texture; a surface's own contrast multiplies it."""
 
 
-def fractal_noise(rng: np.random.Generator, power: float, channels: int = 1) -> Picture:
+def fractal_noise(rng: np.random.Generator, power: float, channels: int = 1) -> Image:
     """Periodic noise of amplitude 1 / frequency ** power; (SIZE, SIZE, channels), deviation 1."""
     frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :]) * SIZE
     amplitude = np.where(frequency > 0, np.maximum(frequency, 1.0) ** -power, 0.0)
@@ -46,7 +46,7 @@ def fractal_noise(rng: np.random.Generator, power: float, channels: int = 1) -> 
     return np.ascontiguousarray(noise.transpose(1, 2, 0), dtype=np.float32)
 
 
-def _palette(rng: np.random.Generator, count: int) -> Picture:
+def _palette(rng: np.random.Generator, count: int) -> Image:
     """Colours that belong together: a base and offsets of brightness and hue; (count, 3)."""
     base = rng.uniform(0.1, 0.9, 3)
     brightness = rng.normal(0.0, 0.28, (count, 1))
@@ -54,13 +54,13 @@ def _palette(rng: np.random.Generator, count: int) -> Picture:
     return np.clip(base + brightness + hue, 0.0, 1.0).astype(np.float32)
 
 
-def _grid() -> tuple[Picture, Picture]:
+def _grid() -> tuple[Image, Image]:
     """Row and column coordinates; each (SIZE, SIZE)."""
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     return rows, columns
 
 
-def _marble(rng: np.random.Generator) -> Picture:
+def _marble(rng: np.random.Generator) -> Image:
     """Noise read through a palette: clouds, stone, stains."""
     value = fractal_noise(rng, rng.uniform(0.9, 1.7))[..., 0]
     position = np.argsort(np.argsort(value, axis=None)).reshape(value.shape) / value.size
@@ -71,7 +71,7 @@ def _marble(rng: np.random.Generator) -> Picture:
     return colours[index] * (1 - share) + colours[index + 1] * share
 
 
-def _cells(rng: np.random.Generator) -> Picture:
+def _cells(rng: np.random.Generator) -> Image:
     """Voronoi cells with wavy borders: flagstones, leaves, camouflage."""
     rows, columns = _grid()
     warp = fractal_noise(rng, 1.6, 2) * rng.uniform(0.0, 9.0)
@@ -91,14 +91,14 @@ def _cells(rng: np.random.Generator) -> Picture:
     return np.where(border[..., None], _palette(rng, 1)[0], image)
 
 
-def _paint(image: Picture, mask_box: tuple[int, int, int, int], mask: Picture, colour: Picture):
-    """Blend a colour into a window (top, left, bottom, right) of the picture through a mask."""
+def _paint(image: Image, mask_box: tuple[int, int, int, int], mask: Image, colour: Image):
+    """Blend a colour into a window (top, left, bottom, right) of the image through a mask."""
     top, left, bottom, right = mask_box
     window = image[top:bottom, left:right]
     image[top:bottom, left:right] = window + (colour - window) * mask[..., None]
 
 
-def _shape(rng: np.random.Generator, image: Picture, half: tuple[float, float], colour: Picture):
+def _shape(rng: np.random.Generator, image: Image, half: tuple[float, float], colour: Image):
     """Paint one turned rectangle, ellipse or ring at a random place."""
     centre = rng.uniform(0, SIZE, 2)
     reach = math.hypot(*half)
@@ -118,7 +118,7 @@ def _shape(rng: np.random.Generator, image: Picture, half: tuple[float, float], 
     _paint(image, (top, left, bottom, right), np.clip(0.5 - outside, 0, 1), colour)
 
 
-def _shapes(rng: np.random.Generator) -> Picture:
+def _shapes(rng: np.random.Generator) -> Image:
     """Overlapping rectangles, ellipses and rings of every size."""
     colours = _palette(rng, 24)
     image = np.broadcast_to(colours[0], (SIZE, SIZE, 3)).copy()
@@ -129,7 +129,7 @@ def _shapes(rng: np.random.Generator) -> Picture:
     return image
 
 
-def _stroke(image: Picture, start: Picture, end: Picture, width: float, colour: Picture):
+def _stroke(image: Image, start: Image, end: Image, width: float, colour: Image):
     """Paint a straight stroke with round ends between two (row, column) places."""
     low = np.maximum(np.minimum(start, end) - width - 1, 0).astype(int)
     high = np.minimum(np.maximum(start, end) + width + 2, SIZE).astype(int)
@@ -142,7 +142,7 @@ def _stroke(image: Picture, start: Picture, end: Picture, width: float, colour: 
     _paint(image, (*low, *high), np.clip(width - distance + 0.5, 0, 1), colour)
 
 
-def _scribbles(rng: np.random.Generator) -> Picture:
+def _scribbles(rng: np.random.Generator) -> Image:
     """Wandering brush lines over a cloudy ground."""
     image = 0.5 * _marble(rng) + 0.5 * _palette(rng, 1)[0]
     for _ in range(int(rng.integers(10, 30))):
@@ -156,7 +156,7 @@ def _scribbles(rng: np.random.Generator) -> Picture:
     return image
 
 
-def _poster(rng: np.random.Generator) -> Picture:
+def _poster(rng: np.random.Generator) -> Image:
     """A graded ground, a few large shapes, and rows of strokes that look like writing."""
     rows, columns = _grid()
     first, last = _palette(rng, 1)[0], _palette(rng, 1)[0]
@@ -179,7 +179,7 @@ def _poster(rng: np.random.Generator) -> Picture:
     return image
 
 
-def _wood(rng: np.random.Generator) -> Picture:
+def _wood(rng: np.random.Generator) -> Image:
     """Planks of different tone with bent grain."""
     rows, columns = _grid()
     warp = fractal_noise(rng, 1.7)[..., 0]
@@ -193,7 +193,7 @@ def _wood(rng: np.random.Generator) -> Picture:
     return np.clip(value[..., None] * np.array([1.1, 0.85, 0.6]) * rng.uniform(0.6, 1.2), 0, 1)
 
 
-def _tiles(rng: np.random.Generator) -> Picture:
+def _tiles(rng: np.random.Generator) -> Image:
     """Rows of bricks, tiles or book spines, each with a colour of its own."""
     image = np.broadcast_to(_palette(rng, 1)[0], (SIZE, SIZE, 3)).copy()
     colours = _palette(rng, int(rng.integers(3, 40)))
@@ -213,7 +213,7 @@ def _tiles(rng: np.random.Generator) -> Picture:
     return image
 
 
-_MAKERS: tuple[Callable[[np.random.Generator], Picture], ...] = (
+_MAKERS: tuple[Callable[[np.random.Generator], Image], ...] = (
     _marble,
     _cells,
     _shapes,
@@ -225,7 +225,7 @@ _MAKERS: tuple[Callable[[np.random.Generator], Picture], ...] = (
 )
 
 
-def make_texture(index: int) -> Picture:
+def make_texture(index: int) -> Image:
     """Texture `index` of the bank; (SIZE, SIZE, 3), zero mean, the bank's common deviation."""
     rng = np.random.Generator(np.random.PCG64([417, index]))
     image = np.asarray(_MAKERS[index % len(_MAKERS)](rng), dtype=np.float32)

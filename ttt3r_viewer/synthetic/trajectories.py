@@ -7,8 +7,9 @@ is a function of its seed and frame index alone: a longer path begins with the s
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, assert_never, cast, get_args
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,8 @@ from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.synthetic.rooms import Room
 
 Array = NDArray[np.float64]
-Motion = Literal["hand-held", "orbit", "walk", "look-around", "loop"]
-MOTIONS: tuple[Motion, ...] = get_args(Motion)
-_MOTION_SHARE = (0.3, 0.15, 0.25, 0.15, 0.15)
+MOTIONS = {"hand-held": 0.3, "orbit": 0.15, "walk": 0.25, "look-around": 0.15, "loop": 0.15}
+"""Kinds of camera paths, and how often each is drawn."""
 
 MIN_CLEARANCE = 0.25
 """Metres that a camera keeps from every surface."""
@@ -40,47 +40,41 @@ _JITTER = 0.02
 
 
 @dataclass(frozen=True)
-class Pace:
+class CameraSpeed:
     """How fast a camera moves and turns, per frame."""
 
     step_m: float
     turn_rad: float
 
 
-def checked_motion(name: str) -> Motion:
-    """The motion called `name`; raises SettingsError that lists the known ones."""
-    if name not in MOTIONS:
-        known = ", ".join(MOTIONS)
-        raise SettingsError(f"unknown motion '{name}'; choose one of: {known}")
-    return cast(Motion, name)
-
-
 def draw_path(
     rng: np.random.Generator,
     room: Room,
     indices: NDArray[np.int64],
-    motion: Motion | None,
+    motion: str | None,
     step_scale: float,
 ) -> Array:
-    """Camera poses at path indices (frames,), rising from 0: T_room_camera (frames, 4, 4)."""
-    drawn = cast(Motion, str(rng.choice(MOTIONS, p=_MOTION_SHARE)))
+    """Camera poses at path indices (frames,), rising from 0: T_room_camera (frames, 4, 4).
+
+    Raises SettingsError for an unknown motion, which lists the known ones.
+    """
+    drawn = str(rng.choice(list(MOTIONS), p=list(MOTIONS.values())))
     motion = drawn if motion is None else motion
+    if motion not in MOTIONS:
+        raise SettingsError(f"unknown motion '{motion}'; choose one of: {', '.join(MOTIONS)}")
     step = math.exp(rng.uniform(math.log(0.012), math.log(0.085)))
     turn = math.radians(math.exp(rng.uniform(math.log(0.4), math.log(2.6))))
-    pace = Pace(step * step_scale, turn * step_scale)
+    pace = CameraSpeed(step * step_scale, turn * step_scale)
     eye = _free_points(rng, room, 48)
     count = int(indices[-1]) + 1 + _RUN_UP[-1]
-    match motion:
-        case "hand-held":
-            position, yaw = _hand_held(rng, room, eye, count, pace)
-        case "look-around":
-            position, yaw = _look_around(rng, room, eye, count, pace)
-        case "orbit":
-            position, yaw = _orbit(rng, room, eye, count, pace)
-        case "walk" | "loop":
-            position, yaw = _walk(rng, room, eye, count, pace, closed=motion == "loop")
-        case _:
-            assert_never(motion)
+    make = {
+        "hand-held": _hand_held,
+        "look-around": _look_around,
+        "orbit": _orbit,
+        "walk": partial(_walk, corners_of=_walk_corners),
+        "loop": partial(_walk, corners_of=_loop_corners),
+    }[motion]
+    position, yaw = make(rng, room, eye, count, pace)
     time = np.arange(count, dtype=np.float64)
     jitter = rng.uniform(0.1, 0.6) * _JITTER * step_scale
     wobble = _waves(rng, time, 3, min(0.5 * pace.step_m / max(jitter, 1e-6), 0.5))
@@ -146,9 +140,9 @@ def _waves(rng: np.random.Generator, time: Array, axes: int, rate: float) -> Arr
 
 def _free_points(rng: np.random.Generator, room: Room, count: int) -> Array:
     """Places for a camera, far from everything; the freest first half of them; (some, 3)."""
-    spaces = [i for i, door in enumerate(room.is_door) if not door]
-    pick = rng.choice(spaces, count * 3)
-    low, high = np.stack(room.space_low)[pick], np.stack(room.space_high)[pick]
+    spaces = [i for i, space in enumerate(room.spaces) if space.door_axis is None]
+    picked = [room.spaces[i] for i in rng.choice(spaces, count * 3)]
+    low, high = (np.stack([getattr(one, end) for one in picked]) for end in ("low", "high"))
     points = low + (high - low) * rng.random((count * 3, 3))
     points[:, 2] = rng.uniform(*_EYE_M, count * 3)
     clearance = room.clearance(points)
@@ -167,7 +161,7 @@ def _open_yaw(rng: np.random.Generator, room: Room, place: Array) -> float:
 
 
 def _hand_held(
-    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: Pace
+    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: CameraSpeed
 ) -> tuple[Array, Array]:
     """A slow drift around one place while the view wanders."""
     time = np.arange(count, dtype=np.float64)
@@ -181,7 +175,7 @@ def _hand_held(
 
 
 def _look_around(
-    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: Pace
+    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: CameraSpeed
 ) -> tuple[Array, Array]:
     """Turning on the spot with the lever of an arm, now and then back again."""
     time = np.arange(count, dtype=np.float64)
@@ -196,13 +190,13 @@ def _look_around(
 
 
 def _orbit(
-    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: Pace
+    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: CameraSpeed
 ) -> tuple[Array, Array]:
     """Round an ellipse, looking across its middle or outward; a narrow one where little is free."""
     angle = np.linspace(0, 2 * math.pi, 20, endpoint=False)
     centre, radius = eye[0], np.full(2, 0.08)
     for attempt in range(24):
-        low, high = room.space_low[0], room.space_high[0]
+        low, high = room.spaces[0].low, room.spaces[0].high
         shrink = 0.5 * (1 - attempt / 26)
         trial = np.append(
             (low + (high - low) * rng.uniform(0.35, 0.65, 3))[:2], rng.uniform(*_EYE_M)
@@ -230,16 +224,19 @@ def _orbit(
 
 
 def _walk(
-    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: Pace, closed: bool
+    rng: np.random.Generator,
+    room: Room,
+    eye: Array,
+    count: int,
+    pace: CameraSpeed,
+    corners_of: Callable[[np.random.Generator, Room, Array, float], Array],
 ) -> tuple[Array, Array]:
     """Along straight ways between free places and through doorways, or round and round one loop."""
     step_m = max(pace.step_m, 1e-6)
     needed_m = step_m * 1.3 * count + 2.0
     # How many corners are drawn depends on the length, so they have a stream of their own.
     stream = np.random.Generator(np.random.PCG64(int(rng.integers(2**62))))
-    make = _loop_corners if closed else _walk_corners
-    corners = make(stream, room, eye, needed_m)
-    line = _smooth_line(corners, needed_m)
+    line = _smooth_line(corners_of(stream, room, eye, needed_m), needed_m)
     time = np.arange(count, dtype=np.float64)
     speed = 1 + 0.3 * _waves(rng, time, 1, 0.08)[:, 0]
     travelled = (np.cumsum(speed) - speed[0]) * step_m
@@ -283,9 +280,8 @@ def _free_ways(room: Room, starts: Array, ends: Array) -> NDArray[np.bool_]:
 def _door_places(room: Room, height: float) -> list[Array]:
     """The middle and the two mouths of every doorway, (3, 3) each."""
     places = []
-    doors = [space for space, door in enumerate(room.is_door) if door]
-    for space, along in zip(doors, room.door_axis, strict=True):
-        low, high = room.space_low[space], room.space_high[space]
+    for door in room.doors:
+        low, high, along = door.low, door.high, door.door_axis
         middle = np.append((low + high)[:2] / 2, min(height, high[2] - 0.4))
         mouth = np.zeros(3)
         mouth[along] = (high - low)[along] / 2 + 0.05
