@@ -37,7 +37,7 @@ from training.losses import (
     targets_of,
     unroll,
 )
-from training.recipe import Recipe, Stage, recipe_from
+from training.recipe import NETWORKS, Recipe, Stage, recipe_from
 from training.state import initialise, new_train_state, start_from
 from training.workers import Workers
 from ttt3r_viewer.errors import SettingsError, WeightsError
@@ -45,7 +45,7 @@ from ttt3r_viewer.evaluate.accumulator import pose_measures
 from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job, network_for, run_job
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.metrics.trajectory import Trajectory
-from ttt3r_viewer.model.config import PRESETS, ModelConfig
+from ttt3r_viewer.model.config import ModelConfig
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.state import Prediction
@@ -225,8 +225,8 @@ def test_every_loss_reaches_the_weights(clip):
     assert set(losses) == {
         *("self", "world", "translation", "quaternion", "step_translation", "step_quaternion"),
         *("match", "store", "store_point", "locate", "lens", "keep", "keep_point"),
-        *("rays", "world_rays", "ray_shift"),
-        *("alone", "alone_rays", "alone_lens"),
+        *("rays", "world_rays", "ray_shift", "edges"),
+        *("alone", "alone_rays", "alone_lens", "alone_edges"),
     }
     for name, loss in losses.items():
         network.zero_grad()
@@ -365,7 +365,7 @@ def test_more_processes_than_clips_in_a_batch_are_refused(tmp_path):
 
 @needs_muon
 def test_training_goes_on_exactly_where_it_was_cut_off(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    monkeypatch.setitem(NETWORKS, "tiny", TINY)
     losses = {"self": 1.0, "world": 1.0, "quaternion": 1.0, "match": 0.1, "locate": 0.1}
     recipe = Recipe(
         preset="tiny",
@@ -419,7 +419,7 @@ def test_a_stage_that_weighs_single_images_must_have_some(tmp_path):
 
 @needs_muon
 def test_training_can_start_from_shipped_weights(tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    monkeypatch.setitem(NETWORKS, "tiny", TINY)
     torch.manual_seed(5)
     network = ReconstructionNetwork(TINY)
     initialise(network)
@@ -434,9 +434,9 @@ def test_training_can_start_from_shipped_weights(tmp_path, monkeypatch):
 
 @needs_muon
 def test_a_stage_of_read_outs_alone_leaves_the_network_as_it_is(tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    monkeypatch.setitem(NETWORKS, "tiny", TINY)
     losses = {"self": 1.0, "store": 1.0, "alone_lens": 1.0}
-    lone = Stage("lone", 2, 2, 2, 1e-3, losses, warm_up=1, singles=2, read_outs_only=True)
+    lone = Stage("lone", 2, 2, 2, 1e-3, losses, warm_up=1, singles=2, learns="read-outs")
     recipe = Recipe(preset="tiny", stages=(lone,), clips_per_page=2, page_uses=2)
     run = {"device": "cpu", "renderers": 0, "minutes": 10}
     training.train(recipe, tmp_path, **run, resume=False)
@@ -455,7 +455,7 @@ def test_a_stage_of_read_outs_alone_leaves_the_network_as_it_is(tmp_path, monkey
     assert same == {"network": True, "average": True}
     assert not torch.equal(before.auxiliary.store.weight, after.auxiliary.store.weight)
     assert not torch.equal(before.auxiliary.lens.weight, after.auxiliary.lens.weight)
-    following = dataclasses.replace(lone, name="all", steps=1, read_outs_only=False)
+    following = dataclasses.replace(lone, name="all", steps=1, learns="all")
     training.train(
         dataclasses.replace(recipe, stages=(lone, following)), tmp_path, **run, resume=True
     )
@@ -464,7 +464,7 @@ def test_a_stage_of_read_outs_alone_leaves_the_network_as_it_is(tmp_path, monkey
 
 
 def test_training_says_so_where_torch_is_too_old_for_it(monkeypatch):
-    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    monkeypatch.setitem(NETWORKS, "tiny", TINY)
     monkeypatch.delattr(torch.optim, "Muon", raising=False)
     with pytest.raises(WeightsError, match=r"training needs torch 2\.9 or later"):
         new_train_state(Recipe(preset="tiny"), torch.device("cpu"))

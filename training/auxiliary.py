@@ -157,7 +157,7 @@ def alone_losses(
     network: ReconstructionNetwork, auxiliary: Auxiliary, singles: Clip
 ) -> dict[str, Tensor]:
     """Losses of single images (batch, 1 frame) that are seen without a past: `alone` of the points,
-    `alone_rays` of their directions, and `alone_lens`.
+    `alone_rays` of their directions, `alone_edges` and `alone_lens`.
 
     Of a long clip one frame in many is a first one, and the view of single frames would fade; and
     of a dozen rooms, each with one lens, a step learns less about lenses than of four dozen.
@@ -167,5 +167,5 @@ def alone_losses(
     losses = clip_losses(steps, truth) | auxiliary.losses(steps, truth, singles.focal_px)[0]
     return {
         "alone": losses["self"],
-        **{f"alone_{name}": losses[name] for name in ("rays", "lens")},
+        **{f"alone_{name}": losses[name] for name in ("rays", "lens", "edges")},
     }

@@ -21,7 +21,7 @@ from training.recipe import Stage
 SHOWN = (
     *("self", "world", "translation", "quaternion", "step_translation", "step_quaternion"),
     *("match", "store", "locate", "keep", "lens", "alone"),
-    *("rays", "ray_shift", "alone_rays", "validation_depth"),
+    *("rays", "ray_shift", "edges", "validation_depth"),
 )
 REPORTS_PER_MEAN = 8
 """At most; a short training is shown report by report."""

@@ -22,6 +22,7 @@ from ttt3r_viewer.synthetic.scenes import Clip
 
 RAY_EVERY = 4
 """Directions are compared at every so many pixels, each way."""
+EDGE_STEPS = (1, 2, 4)
 CONFIDENCE_REWARD = 1.0
 """alpha of confidence * error - alpha * log(confidence).
 
@@ -154,16 +155,30 @@ def ray_errors(points: list[Tensor], truth: Tensor) -> Tensor:
     return F.normalize(predicted, dim=-1) - F.normalize(truth[:, :, middle, middle], dim=-1)
 
 
+def edge_loss(points: list[Tensor], truth: Tensor) -> Tensor:
+    """L1 of differences of log-depth between neighbours 1, 2 and 4 pixels apart, each way: smooth
+    surfaces and sharp edges, whatever the scale. Shapes as in `ray_errors`.
+    """
+    predicted = torch.stack([one[..., 2] for one in points], dim=1).clamp(min=1e-2).log()
+    error = predicted - truth[..., 2].log()
+    total = error.new_zeros(())
+    for step in EDGE_STEPS:
+        some = error[..., ::step, ::step]
+        total = total + some.diff(dim=-1).abs().mean() + some.diff(dim=-2).abs().mean()
+    return total
+
+
 def ray_losses(predictions: list[Prediction], truth: Targets) -> dict[str, Tensor]:
-    """Mean errors of directions: `rays` in each frame's own view, which are the lens; and where
-    computed `world_rays` in the first camera's view; `ray_shift` of the way from one to the other.
+    """Errors of `edge_loss` as `edges`, and mean errors of directions: `rays` in each frame's own
+    view, which are the lens; and where computed `world_rays` in the first camera's view;
+    `ray_shift` of the way from one to the other.
 
     The last is the motion, near things against far ones, which tells a turn from a step aside; a
     lens taken for a wider one bends both views alike and would drown it in `world_rays`.
     """
     own = [one.points_self for one in predictions if one.points_self is not None]
     errors = ray_errors(own, truth.points_self)
-    losses = {"rays": errors.norm(dim=-1).mean()}
+    losses = {"rays": errors.norm(dim=-1).mean(), "edges": edge_loss(own, truth.points_self)}
     if world := [one.points_world for one in predictions if one.points_world is not None]:
         world_errors = ray_errors(world, truth.points_world)
         losses["world_rays"] = world_errors.norm(dim=-1).mean()

@@ -10,6 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.model.config import PRESETS, ModelConfig
+
+NETWORKS: dict[str, ModelConfig] = {
+    **PRESETS,
+    "miniature2": ModelConfig(
+        image_size=(192, 256), patch_size=16,
+        encoder_width=192, encoder_depth=5, encoder_heads=6,
+        decoder_width=128, decoder_depth=4, decoder_heads=4,
+        state_heads=4, state_size=240, memory_size=64, head="dpt",
+        memory_depth=1, ray_map_depth=1, ray_map_heads=6,
+        dpt_channels=(32, 48, 64, 64), dpt_fused=48, dpt_last=24,
+    ),
+}  # fmt: skip
+"""What can be trained, by name."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +49,15 @@ class Stage:
     singles: int = 0
     """Pictures of a step, each of a room of its own, that are seen alone, beside the clips."""
     warm_up: int = 200
-    read_outs_only: bool = False
-    """The network stays as it is and the auxiliary losses' read-outs alone learn: for a stage in
-    front of one that goes on from shipped weights, with which no read-outs come.
+    learns: str = "all"
+    """`all`; `head`, with the rest of the network as it is; or `read-outs` of the auxiliary losses
+    alone: for stages in front of one that goes on from weights which lack a head or read-outs.
     """
 
     def __post_init__(self) -> None:
         """Raise `SettingsError` where losses of single pictures would teach nothing."""
+        if self.learns not in ("all", "head", "read-outs"):
+            raise SettingsError(f"stage {self.name!r}: learns: give all, head or read-outs")
         alone = sorted(name for name in self.weights if name.startswith("alone"))
         if alone and not self.singles:
             raise SettingsError(
@@ -138,7 +154,7 @@ class Recipe:
             path_stride=3,
             warm_up=5,
             singles=48,
-            read_outs_only=True,
+            learns="read-outs",
         ),
         Stage("near rooms", 900, 16, 12, 5e-4, MANY, 8, path_stride=3, warm_up=60, singles=48),
     )

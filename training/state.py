@@ -4,16 +4,21 @@ optimizers; how they begin, are kept, and are shipped.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
 
 from training.auxiliary import Auxiliary
-from training.recipe import Recipe, Stage
+from training.recipe import NETWORKS, Recipe, Stage
 from ttt3r_viewer.errors import WeightsError
-from ttt3r_viewer.model.config import PRESETS
+from ttt3r_viewer.model.config import ModelConfig
+from ttt3r_viewer.model.dpt_head import DptHead
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.system.files import atomic_write
 from ttt3r_viewer.weights.weights_file import (
@@ -30,6 +35,10 @@ TRAINED_ON = (
 )
 
 
+_OLD_PATCHES = [8, 10]
+"""Rows and columns of patches for which the first miniature's state tokens stand."""
+
+
 @dataclass(eq=False)
 class TrainState:
     """All that a checkpoint holds."""
@@ -41,6 +50,11 @@ class TrainState:
     optimizers: tuple[torch.optim.Optimizer, ...]
     step: int = 0
     """Steps done, over all stages."""
+
+    def let_learn(self, part: str) -> None:
+        """Freeze what a stage does not teach; see `Stage.learns`."""
+        self.network.requires_grad_(part == "all")
+        self.network.downstream_head.requires_grad_(part != "read-outs")
 
     _MODULES: ClassVar = ("network", "auxiliary", "average")
 
@@ -66,7 +80,7 @@ class TrainState:
 def new_train_state(recipe: Recipe, device: torch.device) -> TrainState:
     """Fresh weights, decided by the recipe's seed."""
     torch.manual_seed(recipe.seed)
-    config = PRESETS[recipe.preset]
+    config = NETWORKS[recipe.preset]
     network, average = ReconstructionNetwork(config), ReconstructionNetwork(config)
     initialise(network)
     average.load_state_dict(network.state_dict())
@@ -118,9 +132,34 @@ def new_optimizers(
 
 def start_from(state: TrainState, path: Path) -> None:
     """Begin with shipped weights; steps, optimizer and read-outs start again."""
-    checkpoint = read_weights(path)
+    given = read_weights(path).tensors
+    own = state.network.state_dict()
+    if "register_tokens.weight" in given:
+        given = given | {"register_tokens.weight": _spread_tokens(state.network.config, given)}
+    fitting = {name: given[name] for name in own if _fits(given.get(name), own[name])}
+    if lacking := sorted({name.split(".")[0] for name in own.keys() - fitting.keys()}):
+        print(f"{path}: {', '.join(lacking)} start again, in whole or in part")
     for network in (state.network, state.average):
-        load_into(network, checkpoint.tensors, str(path))
+        load_into(network, own | fitting, str(path))
+
+
+def _fits(given: Tensor | None, own: Tensor) -> bool:
+    return given is not None and given.shape == own.shape
+
+
+def _spread_tokens(config: ModelConfig, given: Mapping[str, Tensor]) -> Tensor:
+    """First state tokens (state, width) for a larger image: those that lie on patches are spread
+    over the new patches, the others repeated.
+    """
+    tokens = given["register_tokens.weight"].float()
+    if len(tokens) == config.state_size:
+        return tokens
+    before, now = _OLD_PATCHES, [side // config.patch_size for side in config.image_size]
+    grid = tokens[: math.prod(before)].T.unflatten(1, before)[None]
+    spread = F.interpolate(grid, size=now, mode="bilinear", align_corners=True)[0].flatten(1).T
+    rest = tokens[math.prod(before) :]
+    more = config.state_size - len(spread)
+    return torch.cat([spread, rest.repeat(-(-more // len(rest)), 1)[:more]])
 
 
 def initialise(network: ReconstructionNetwork) -> None:
@@ -134,6 +173,10 @@ def initialise(network: ReconstructionNetwork) -> None:
             if name.startswith("downstream_head") and name.endswith("fc2"):
                 with torch.no_grad():
                     module.weight *= 0.1
+    if isinstance(network.downstream_head, DptHead):
+        for dense in (network.downstream_head.dpt_self, network.downstream_head.dpt_cross):
+            with torch.no_grad():
+                dense.last_layer.bias[2] = 1.0
     memory = network.pose_retriever
     for tokens in (network.pose_token, memory.masked_token, memory.mem):
         torch.nn.init.normal_(tokens, std=0.2)

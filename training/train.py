@@ -32,11 +32,10 @@ from training.losses import (
     unroll,
     weighted_sum,
 )
-from training.recipe import Recipe, Stage, recipe_from
+from training.recipe import NETWORKS, Recipe, Stage, recipe_from
 from training.state import TrainState, new_train_state, ship, start_from
 from training.workers import ALONE, Workers, run_workers
 from ttt3r_viewer.errors import SettingsError, WeightsError
-from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.synthetic.scenes import VALIDATION_SEEDS, Clip
 
 CHECKPOINT = "last.pt"
@@ -108,7 +107,7 @@ def stage_batches(
     on.
     """
     stage = recipe.stages[number]
-    height, width = PRESETS[recipe.preset].image_size
+    height, width = NETWORKS[recipe.preset].image_size
     plan = ClipPlan(
         stage=number,
         frames=stage.frames,
@@ -175,7 +174,7 @@ def train(
         first += stage.steps
         if done >= stage.steps:
             continue
-        state.network.requires_grad_(not stage.read_outs_only)
+        state.let_learn(stage.learns)
         for clip, singles in stage_batches(recipe, number, done, device, renderers, workers):
             report = train_step(state, recipe, stage, done, clip, singles, workers)
             done += 1

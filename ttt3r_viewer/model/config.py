@@ -35,6 +35,12 @@ class ModelConfig:
     ray_map_depth: int = 2
     ray_map_heads: int = 16
     rope_base: float = 100.0
+    dpt_channels: tuple[int, int, int, int] = (96, 192, 384, 768)
+    """Channels of the DPT head's four maps, fine to coarse."""
+    dpt_fused: int = 256
+    """Channels with which the maps are fused."""
+    dpt_last: int = 128
+    """Channels at full resolution, before those of the map itself."""
 
     def __post_init__(self) -> None:
         for name, width, heads in (

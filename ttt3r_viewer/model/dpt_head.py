@@ -10,8 +10,6 @@ from ttt3r_viewer.model.config import ModelConfig
 from ttt3r_viewer.model.heads import PoseHead, colours, points_and_confidence
 from ttt3r_viewer.model.layers import ModulatedBlock, as_map
 
-MAP_CHANNELS = (96, 192, 384, 768)
-FUSED_CHANNELS = 256
 STRIPS = 8
 """Parts in which the last layer is computed."""
 
@@ -63,33 +61,32 @@ class Scratch(nn.Module):
     names.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: tuple[int, ...], fused: int) -> None:
         super().__init__()
-        convolutions = [
-            nn.Conv2d(channels, FUSED_CHANNELS, 3, padding=1, bias=False)
-            for channels in MAP_CHANNELS
-        ]
+        convolutions = [nn.Conv2d(own, fused, 3, padding=1, bias=False) for own in channels]
         self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn = convolutions
         self.layer_rn = nn.ModuleList(convolutions)
-        self.refinenet1 = FusionBlock(FUSED_CHANNELS)
-        self.refinenet2 = FusionBlock(FUSED_CHANNELS)
-        self.refinenet3 = FusionBlock(FUSED_CHANNELS)
-        self.refinenet4 = FusionBlock(FUSED_CHANNELS)
+        self.refinenet1 = FusionBlock(fused)
+        self.refinenet2 = FusionBlock(fused)
+        self.refinenet3 = FusionBlock(fused)
+        self.refinenet4 = FusionBlock(fused)
 
 
 class DptMap(nn.Module):
     """One dense map from four token maps."""
 
-    def __init__(self, encoder_width: int, decoder_width: int, channels: int) -> None:
+    def __init__(self, config: ModelConfig, channels: int) -> None:
         super().__init__()
-        c0, c1, c2, c3 = MAP_CHANNELS
-        self.scratch = Scratch()
+        encoder_width, decoder_width = config.encoder_width, config.decoder_width
+        c0, c1, c2, c3 = config.dpt_channels
+        fused, last = config.dpt_fused, config.dpt_last
+        self.scratch = Scratch(config.dpt_channels, fused)
         self.head = nn.Sequential(
-            nn.Conv2d(FUSED_CHANNELS, FUSED_CHANNELS // 2, 3, padding=1),
+            nn.Conv2d(fused, fused // 2, 3, padding=1),
             Upsample(),
-            nn.Conv2d(FUSED_CHANNELS // 2, 128, 3, padding=1),
+            nn.Conv2d(fused // 2, last, 3, padding=1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(128, channels, 1),
+            nn.Conv2d(last, channels, 1),
         )
         self.act_postprocess = nn.ModuleList(
             (
@@ -138,13 +135,13 @@ class DptHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        encoder_width, width = config.encoder_width, config.decoder_width
-        self.dpt_self = DptMap(encoder_width, width, 4)
+        width = config.decoder_width
+        self.dpt_self = DptMap(config, 4)
         self.final_transform = nn.ModuleList(
             ModulatedBlock(width, config.decoder_heads) for _ in range(2)
         )
-        self.dpt_cross = DptMap(encoder_width, width, 4)
-        self.dpt_rgb = DptMap(encoder_width, width, 3)
+        self.dpt_cross = DptMap(config, 4)
+        self.dpt_rgb = DptMap(config, 3)
         self.pose_head = PoseHead(width)
 
     def last_layers(self) -> list[nn.Module]:

@@ -24,8 +24,15 @@ _MOST = {
     "decoder_width": 16384,
     "state_size": 65536,
     "memory_size": 65536,
+    "dpt_channels": 16384,
+    "dpt_fused": 16384,
+    "dpt_last": 16384,
 }
 """Far above any network of this kind; keeps a wrong file from asking for all memory."""
+_COUNTS = {"image_size": 2, "dpt_channels": 4}
+"""Fields of several numbers."""
+_MAY_LACK = {"dpt_channels", "dpt_fused", "dpt_last"}
+"""Fields that files of earlier versions do not have."""
 _LONGEST_TEXT = 10_000
 
 
@@ -47,7 +54,7 @@ def config_from_text(text: str) -> ModelConfig:
     if not isinstance(fields, dict):
         raise WeightsError("the network's config in the file is not a JSON object of its sizes")
     known = {field.name for field in dataclasses.fields(ModelConfig)}
-    unknown, missing = sorted(fields.keys() - known), sorted(known - fields.keys())
+    unknown, missing = sorted(fields.keys() - known), sorted(known - fields.keys() - _MAY_LACK)
     if unknown or missing:
         raise WeightsError(
             "the network's config in the file has unknown fields "
@@ -62,14 +69,14 @@ def config_from_text(text: str) -> ModelConfig:
 
 def _value(name: str, value: object) -> object:
     """One field, checked."""
-    if name == "image_size" and isinstance(value, list) and len(value) == 2:
+    if isinstance(value, list) and len(value) == _COUNTS.get(name):
         return tuple(_whole(name, side) for side in value)
     if name == "head" and value in ("dpt", "linear"):
         return value
     if name == "rope_base" and isinstance(value, int | float) and not isinstance(value, bool):
         if 1 < value <= 1e9:  # false for NaN too
             return float(value)
-    elif name in _MOST and name != "image_size":
+    elif name in _MOST and name not in _COUNTS:
         return _whole(name, value)
     raise WeightsError(f"the network's config in the file has {name} = {_shown(value)}")
 
