@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ttt3r_viewer.synthetic.scenes import TRAIN_SEEDS, Clip, render_clips
 
@@ -187,11 +188,52 @@ def _draw(pages: list[Clip], random: np.random.Generator, batch: int) -> Clip:
     every = joined(pages)
     drawn = Clip(*(getattr(every, one.name)[chosen] for one in fields(Clip)))
     clip = varied(drawn, random)
-    return replace(clip, images=clip.images.float() / 255, depth=clip.depth.float())
+    images = clip.images.float() / 255
+    if images.shape[2] % 8 == images.shape[3] % 8 == 0:
+        images = as_jpeg(images, random)
+    return replace(clip, images=images, depth=clip.depth.float())
+
+
+def as_jpeg(images: Tensor, random: np.random.Generator) -> Tensor:
+    """Half of the clips (batch, frames, height, width, 3) as JPEG of a quality of 30 to 95 leaves
+    them: cosine coefficients of 8x8 blocks rounded to the standard's steps.
+    """
+    chosen = torch.from_numpy(random.random(len(images)) < 0.5).to(images.device)
+    quality = torch.from_numpy(random.uniform(30, 95, len(images))).float().to(images.device)
+    scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)[chosen]
+    k = torch.arange(8.0, device=images.device)
+    cosines = torch.cos(torch.pi / 8 * (k + 0.5) * k[:, None]) / 2
+    cosines[0] /= 2**0.5
+    colour = torch.tensor(_YCC, device=images.device)
+    steps = torch.stack([torch.tensor(one, device=images.device) for one in _JPEG_STEPS])
+    steps = (steps * scale[:, None, None, None]).clamp(min=1)[:, None, :, None, :, None, :]
+    planes = (images[chosen] * 255 - 128) @ colour.T
+    blocks = planes.movedim(-1, 2).unflatten(4, (-1, 8)).unflatten(3, (-1, 8))
+    # Axes: clip, frame, channel, block row, row, block column, column.
+    turned = torch.einsum("ar,bc,nfpirjc->nfpiajb", cosines, cosines, blocks)
+    turned = (turned / steps).round() * steps
+    blocks = torch.einsum("ar,bc,nfpiajb->nfpirjc", cosines, cosines, turned)
+    planes = blocks.flatten(5, 6).flatten(3, 4).movedim(2, -1)
+    result = images.clone()
+    result[chosen] = ((planes @ torch.linalg.inv(colour).T + 128) / 255).clamp(0, 1)
+    return result
+
+
+_YCC = [[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]]
+_LUMA = [
+    *([16.0, 11, 10, 16, 24, 40, 51, 61], [12.0, 12, 14, 19, 26, 58, 60, 55]),
+    *([14.0, 13, 16, 24, 40, 57, 69, 56], [14.0, 17, 22, 29, 51, 87, 80, 62]),
+    *([18.0, 22, 37, 56, 68, 109, 103, 77], [24.0, 35, 55, 64, 81, 104, 113, 92]),
+    *([49.0, 64, 78, 87, 103, 121, 120, 101], [72.0, 92, 95, 98, 112, 100, 103, 99]),
+]
+_CHROMA = [[min(17.0 + 11 * (i + j), 99.0) for j in range(8)] for i in range(8)]
+_JPEG_STEPS = (_LUMA, _CHROMA, _CHROMA)
+"""Quantisation of the standard's Annex K at quality 50, the chroma's nearly."""
 
 
 def varied(clip: Clip, random: np.random.Generator) -> Clip:
-    """Half of the clips run backwards, and each with its colours exchanged in one of six ways.
+    """Half of the clips run backwards, and three in ten have their colours exchanged in one of six
+    ways.
 
     Both are exact, so that a clip that serves several steps is seldom the same twice.
     """
@@ -200,7 +242,9 @@ def varied(clip: Clip, random: np.random.Generator) -> Clip:
     order = torch.from_numpy(
         np.stack([forwards[::-1] if random.random() < 0.5 else forwards for _ in range(batch)])
     )
-    colours = torch.from_numpy(np.stack([random.permutation(3) for _ in range(batch)]))
+    same = np.arange(3)
+    exchanges = [random.permutation(3) if random.random() < 0.3 else same for _ in range(batch)]
+    colours = torch.from_numpy(np.stack(exchanges))
     row = torch.arange(batch)[:, None]
     images = clip.images[row, order].take_along_dim(colours[:, None, None, None], dim=-1)
     poses = clip.T_world_camera[row, order].double()

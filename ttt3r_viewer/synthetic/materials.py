@@ -7,31 +7,36 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ttt3r_viewer.synthetic.interiors import CEILING, FLOOR, MATERIAL_COLUMNS, furnish
 from ttt3r_viewer.synthetic.raycast import FIRST, FIRST_BOX, OBJECTS, SLOPE
 from ttt3r_viewer.synthetic.rooms import Room
-from ttt3r_viewer.synthetic.textures import SIZE
+from ttt3r_viewer.synthetic.surfaces import SIZE
+from ttt3r_viewer.synthetic.textures import GARISH, Wardrobe
 
 Array = NDArray[np.float64]
 
-MATERIAL_COLUMNS = 20
-"""Base and detail texture; turn-and-scale pair (texels per metre) and offset of each; colour (3),
-contrast (3), share of detail, glow, and texels per metre of base and detail."""
-_FLOOR = 4
-"""Number of the face that looks down from an object, and on which one stands in a room."""
-_CEILING = 5
+GARISH_SHARE = 0.2
+"""Of all rooms."""
 LIGHTS = 3
 LIGHT_COLUMNS = 7
 """Place (3), colour (3), and squared metres at which the light has fallen to one half."""
 
 
-def draw_materials(
-    rng: np.random.Generator, room: Room, textures: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def draw_materials(rng: np.random.Generator, room: Room, wardrobe: Wardrobe) -> NDArray[np.float32]:
     """One material per object and face: (OBJECTS, 6, MATERIAL_COLUMNS).
 
-    `textures` are those that this room may wear. Faces are -x, +x, -y, +y, -z, +z of the object's
-    own axes.
+    Textures are of the kinds in `wardrobe`. Faces are -x, +x, -y, +y, -z, +z of the object's own
+    axes.
     """
+    if rng.random() < GARISH_SHARE:
+        return _garish(rng, room, wardrobe[GARISH])
+    return furnish(rng, room, wardrobe)
+
+
+def _garish(
+    rng: np.random.Generator, room: Room, textures: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Textures like nothing in particular, of any colour."""
     style, size = _styles(room)
     count = OBJECTS
     is_image = style == "image"
@@ -49,7 +54,7 @@ def draw_materials(
     fine = 0.006 * np.exp(rng.uniform(-0.1, 0.1, (count, 1)))
     colour = _colours(rng, count, is_shell)[:, None] * rng.uniform(0.75, 1.2, (count, 6, 1))
     floor = np.clip(rng.uniform(0.15, 0.7) * rng.uniform(0.7, 1.3, (count, 3)), 0.08, 0.9)
-    colour[:, _FLOOR] = np.where(is_shell[:, None], floor, colour[:, _FLOOR])
+    colour[:, FLOOR] = np.where(is_shell[:, None], floor, colour[:, FLOOR])
     contrast = _contrasts(rng, is_image, is_shell)
     gray = rng.random((count, 1)) < 0.3
     tinge = np.where(gray, 1.0, rng.uniform(0.5, 1.4, (count, 3)))
@@ -67,14 +72,15 @@ def draw_materials(
     offset[:2] = SIZE / 2 + copy + rng.uniform(-1, 1, (2, count, 6)) * slack
     table = np.empty((count, 6, MATERIAL_COLUMNS), np.float32)
     table[..., 0], table[..., 1] = base, detail
-    table[..., 2], table[..., 3] = np.cos(turn) / texel, np.sin(turn) / texel
-    table[..., 4], table[..., 5] = offset[0], offset[1]
-    table[..., 6], table[..., 7] = np.cos(turn_fine) / fine, np.sin(turn_fine) / fine
-    table[..., 8], table[..., 9] = offset[2], offset[3]
-    table[..., 10:13] = np.clip(colour, 0.05, 0.95)
-    table[..., 13:16] = contrast[..., None] * tinge[:, None]
-    table[..., 16], table[..., 17] = share, glow
-    table[..., 18], table[..., 19] = 1 / texel, 1 / fine
+    cosine, sine = np.cos(turn) / texel, np.sin(turn) / texel
+    table[..., 2:6] = np.stack([cosine, sine, -sine, cosine], axis=-1)
+    table[..., 6], table[..., 7] = offset[0], offset[1]
+    table[..., 8], table[..., 9] = np.cos(turn_fine) / fine, np.sin(turn_fine) / fine
+    table[..., 10], table[..., 11] = offset[2], offset[3]
+    table[..., 12:15] = np.clip(colour, 0.05, 0.95)
+    table[..., 15:18] = contrast[..., None] * tinge[:, None]
+    table[..., 18], table[..., 19] = share, glow
+    table[..., 20], table[..., 21] = 1 / texel, 1 / fine
     return table
 
 
@@ -91,8 +97,8 @@ def _contrasts(
     contrast = np.tile(contrast, (1, 6))
     # Some walls are plain, all ceilings are, floors hardly ever.
     floor_contrast = np.exp(rng.uniform(np.log(0.3), np.log(1.8), count))
-    contrast[:, _FLOOR] = np.where(is_shell, floor_contrast, contrast[:, _FLOOR])
-    contrast[:, _CEILING] = np.where(is_shell, faint[:, 0], contrast[:, _CEILING])
+    contrast[:, FLOOR] = np.where(is_shell, floor_contrast, contrast[:, FLOOR])
+    contrast[:, CEILING] = np.where(is_shell, faint[:, 0], contrast[:, CEILING])
     return contrast
 
 
@@ -104,6 +110,10 @@ def draw_skirting(rng: np.random.Generator) -> NDArray[np.float32]:
     value = rng.uniform(0.7, 0.95) if rng.random() < 0.5 else rng.uniform(0.06, 0.3)
     colour = np.clip(value + rng.normal(0, 0.05, 3), 0.03, 0.97)
     return np.append(rng.uniform(0.09, 0.11), colour).astype(np.float32)
+
+
+_COARSE = dict.fromkeys(("picture", "window", "door", "rug", "books", "drawers"), "image")
+_COARSE["lamp"] = "lamp"
 
 
 def _styles(room: Room) -> tuple[NDArray[np.str_], Array]:
@@ -121,7 +131,7 @@ def _styles(room: Room) -> tuple[NDArray[np.str_], Array]:
     }
     for kind, rows in room.solids.items():
         own = slice(FIRST[kind], FIRST[kind] + len(rows))
-        style[own] = ["image" if name == "board" else name for name in room.styles[kind]]
+        style[own] = [_COARSE.get(name, "thing") for name in room.styles[kind]]
         size[own] = [sizes[kind](row) for row in rows]
     return style, size
 
@@ -150,10 +160,12 @@ def _share_within_rooms(rng: np.random.Generator, room: Room, columns: tuple[NDA
 
 
 def draw_lights(rng: np.random.Generator, room: Room) -> NDArray[np.float32]:
-    """Lamps, one to three, the first casts shadows; rows (LIGHTS, LIGHT_COLUMNS)."""
+    """One to three lamps; the first casts shadows, often as a window; (LIGHTS, LIGHT_COLUMNS)."""
     table = np.zeros((LIGHTS, LIGHT_COLUMNS), np.float32)
     table[:, 6] = 1.0
     spaces = room.chambers
+    boxes = zip(room.solids["boxes"], room.styles["boxes"], strict=True)
+    panes = [box for box, style in boxes if style == "window"]
     for light in range(min(max(len(spaces), int(rng.integers(1, LIGHTS + 1))), LIGHTS)):
         space = spaces[light % len(spaces)]
         low, high = space.low, space.high
@@ -161,6 +173,10 @@ def draw_lights(rng: np.random.Generator, room: Room) -> NDArray[np.float32]:
         place = places[int(np.argmax(room.clearance(places) + rng.uniform(0, 0.5, 12)))]
         warm = rng.uniform(-0.15, 0.2)
         strength = rng.uniform(0.5, 1.3)
+        if light == 0 and panes and rng.random() < 0.7:
+            x, y, z, *_, cosine, sine = panes[rng.integers(len(panes))]
+            place, warm = np.array([x - 0.4 * sine, y + 0.4 * cosine, z]), -0.12
+            strength *= 1.4
         table[light, :3] = place
         table[light, 3:6] = strength * np.array([1 + warm, 1.0, 1 - warm])
         table[light, 6] = rng.uniform(1.2, 4.0) ** 2

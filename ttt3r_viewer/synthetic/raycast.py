@@ -149,7 +149,7 @@ def hits(solids: Solids, origin: Axes, direction: Axes) -> Iterator[tuple[Tensor
     dx, dy, dz = direction
     inverse_z = _no_zero(dz).reciprocal_()
     steep_z = inverse_z.abs()
-    for number, box in _each(solids.boxes):
+    for number, box in each(solids.boxes):
         cx, cy, cz, hx, hy, hz, cosine, sine = box
         x, y = origin[0] - cx, origin[1] - cy
         inverse_x = _no_zero((cosine * dx).add_(sine * dy)).reciprocal_()
@@ -166,14 +166,14 @@ def hits(solids: Solids, origin: Axes, direction: Axes) -> Iterator[tuple[Tensor
         yield _or_never(near, far.add_(near)), number
     flat = dx * dx + dy * dy + 1e-12
     full = flat + dz * dz
-    for number, (cx, cy, cz, radius) in _each(solids.spheres):
+    for number, (cx, cy, cz, radius) in each(solids.spheres):
         x, y, z = origin[0] - cx, origin[1] - cy, origin[2] - cz
         along = x * dx + y * dy + z * dz
         rest = x * x + y * y + z * z - radius * radius.abs()
         square = along * along - full * rest
         near = (along + square.clamp_min(0.0).sqrt_()).neg_() / full
         yield _or_never(near, square.neg_()), number
-    for number, (cx, cy, radius, bottom, top) in _each(solids.cylinders):
+    for number, (cx, cy, radius, bottom, top) in each(solids.cylinders):
         x, y = origin[0] - cx, origin[1] - cy
         along = x * dx + y * dy
         rest = x * x + y * y - radius * radius.abs()
@@ -186,7 +186,7 @@ def hits(solids: Solids, origin: Axes, direction: Axes) -> Iterator[tuple[Tensor
         yield _or_never(near, miss), number
 
 
-def _each(kind: tuple[Tensor, Tensor]) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+def each(kind: tuple[Tensor, Tensor]) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
     """Per solid of a kind: its object number and its numbers, each (frames, 1)."""
     rows, objects = kind
     for index in range(rows.shape[1]):

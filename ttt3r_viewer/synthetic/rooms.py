@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 MAX_SPACES = 6
+FLAT = frozenset(("picture", "window", "door", "rug", "lamp", "legs"))
+"""Styles of what casts no shadow, or hardly any."""
 DOOR_REACH = 0.85
 """Metres by which a doorway's box reaches into each room: twice the clearance that is asked for,
 since `Room.clearance` knows only the distance to the walls of one box at a time."""
@@ -31,7 +33,7 @@ class Kind:
 
 
 KINDS = {
-    "boxes": Kind(32, (0.0, 0.0, 0.0, -1.0, -1.0, -1.0, 1.0, 0.0)),
+    "boxes": Kind(40, (0.0, 0.0, 0.0, -1.0, -1.0, -1.0, 1.0, 0.0)),
     "spheres": Kind(8, (0.0, 0.0, 0.0, -1.0)),
     "cylinders": Kind(8, (0.0, 0.0, -1.0, 1.0, 0.0)),
 }
@@ -228,19 +230,41 @@ def _wall_place(
 
 
 def _hang_images(rng: np.random.Generator, room: Room) -> None:
-    """Hang pictures, windows and wall boards: thin boxes at eye height."""
+    """Hang pictures, windows with and without curtains, doors and wall lamps."""
+    up = np.array([0.0, 0.0, 1.0])
     for space in room.chambers:
-        for _ in range(int(rng.integers(1, 6))):
-            half_width = rng.uniform(0.15, 0.8)
-            found = _wall_place(rng, room, space, half_width)
-            if found is None:
+        height, taken = space.high[2], []
+        for _ in range(int(rng.integers(2, 8))):
+            style = str(rng.choice(_WALL_NAMES, p=_WALL_SHARE))
+            half = rng.uniform(*_WALL[style])
+            found = _wall_place(rng, room, space, half[0])
+            if found is None or height < 2 * half[2] + 0.1:
                 continue
             place, turn = found
-            half = np.array([half_width, rng.uniform(0.01, 0.03), rng.uniform(0.15, 0.6)])
-            height = space.high[2]
-            place[2] = rng.uniform(0.9 + half[2], max(height - half[2] - 0.2, 1.0 + half[2]))
-            style = "lamp" if rng.random() < 0.12 else "board"
+            if any(np.hypot(*(place - p)[:2]) < half[0] + h + 0.1 for p, h in taken):
+                continue
+            taken.append((place, half[0]))
+            middle = half[2] if style == "door" else rng.uniform(1.3, 1.75)
+            place = place + min(max(middle, half[2] + 0.05), height - half[2] - 0.05) * up
             room.add_box(place, half, turn, style)
+            if style == "window" and rng.random() < 0.5:
+                drop = max(half[2], rng.uniform(0, place[2] - 0.05))
+                size = [rng.uniform(0.1, 0.3), rng.uniform(0.03, 0.06), (half[2] + drop) / 2 + 0.05]
+                cloth = np.array(size)
+                aside = np.array([math.cos(turn), math.sin(turn), 0.0]) * (half[0] + 0.6 * cloth[0])
+                hang = place + (half[2] + 0.1 - cloth[2]) * up
+                for side in (-1, 1):
+                    room.add_box(hang + side * aside, cloth, turn, "curtain")
+
+
+_WALL: dict[str, tuple[list[float], list[float]]] = {
+    "picture": ([0.12, 0.01, 0.12], [0.55, 0.03, 0.4]),
+    "window": ([0.35, 0.01, 0.35], [0.95, 0.03, 0.75]),
+    "door": ([0.38, 0.01, 0.98], [0.48, 0.03, 1.05]),
+    "lamp": ([0.06, 0.03, 0.06], [0.2, 0.1, 0.2]),
+}
+_WALL_NAMES = list(_WALL)
+_WALL_SHARE = np.array([0.5, 0.27, 0.18, 0.05])
 
 
 def _furnish(rng: np.random.Generator, room: Room, space: Space) -> None:
@@ -274,7 +298,7 @@ def _furnish(rng: np.random.Generator, room: Room, space: Space) -> None:
     if rng.random() < 0.4:
         centre = np.append((low + high)[:2] / 2 + rng.uniform(-0.5, 0.5, 2), 0.005)
         half = np.append((high - low)[:2] * rng.uniform(0.15, 0.35, 2), 0.008)
-        room.add_box(centre, half, rng.choice([0.0, rng.uniform(0, 3)]), "board")
+        room.add_box(centre, half, rng.choice([0.0, rng.uniform(0, 3)]), "rug")
 
 
 def _hang_lamp(rng: np.random.Generator, room: Room, space: Space) -> None:
@@ -316,33 +340,55 @@ def _build(
 ) -> None:
     """Put one piece of furniture together from solids; `place` is the middle of its footprint."""
     up = np.array([0.0, 0.0, 1.0])
+    right = np.array([math.cos(turn), math.sin(turn), 0.0])
     back = np.array([math.sin(turn), -math.cos(turn), 0.0])
     top = place + 2 * half[2] * up
-    wide = half[0]
-    if name == "table":
-        board = np.array([wide, half[1], rng.uniform(0.015, 0.05)])
-        room.add_box(top - board[2] * up, board, turn, "thing")
-        if rng.random() < 0.5:
-            room.add_cylinder(place, rng.uniform(0.05, 0.25), 2 * half[2] - 0.05, "thing")
-        else:
-            share = rng.uniform(0.2, 0.85, 2)
-            foot = np.array([wide * share[0], half[1] * share[1], half[2] - 0.02])
-            room.add_box(place + foot[2] * up, foot, turn, "thing")
-    elif name == "plant":
-        room.add_cylinder(place, wide, 2 * half[2], "thing")
-        ball = rng.uniform(0.9, 1.8) * wide
-        room.add_sphere(top + 0.7 * ball * up, ball, "thing")
-    elif name == "column":
-        room.add_cylinder(place, wide, 2 * half[2], "thing")
-    elif name == "ball":
-        room.add_sphere(place + wide * up, wide, "thing")
-    else:
-        room.add_box(place + half[2] * up, half, turn, "image" if name == "shelf" else "thing")
+    wide, deep, high = half
+
+    def block(side: float, behind: float, bottom: float, size: list[float], style: str) -> None:
+        middle = place + side * right + behind * back + (bottom + size[2]) * up
+        room.add_box(middle, np.array(size), turn, style)
+
+    match name:
+        case "table" | "chair":
+            board = rng.uniform(0.015, 0.04)
+            block(0, 0, 2 * high - 2 * board, [wide, deep, board], "wood")
+            leg = rng.uniform(0.02, 0.045)
+            if name == "table" and rng.random() < 0.3:
+                room.add_cylinder(place, rng.uniform(0.05, 0.2), 2 * high - 0.05, "wood")
+            else:
+                for x, y in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+                    size = [leg, leg, high - board]
+                    block(x * (wide - leg), y * (deep - leg), 0, size, "legs")
+        case "plant":
+            room.add_cylinder(place, wide, 2 * high, "pot")
+            ball = rng.uniform(0.9, 1.8) * wide
+            room.add_sphere(top + 0.7 * ball * up, ball, "leaves")
+        case "column":
+            room.add_cylinder(place, wide, 2 * high, "column")
+        case "ball":
+            room.add_sphere(place + wide * up, wide, "pot")
+        case "shelf":
+            style = str(rng.choice(["books", "drawers", "wood"], p=[0.5, 0.4, 0.1]))
+            block(0, 0, 0, [wide, deep, high], style)
+        case "bed":
+            frame = high * rng.uniform(0.4, 0.7)
+            block(0, 0, 0, [wide, deep, frame], "wood")
+            block(0, 0, 2 * frame, [wide - 0.03, deep - 0.03, high - frame], "bedding")
+            block(0, 0.8 * deep, 2 * high, [0.6 * wide, 0.15, 0.05], "bedding")
+        case "sofa":
+            block(0, 0, 0, [wide, deep, high], "cloth")
+            if rng.random() < 0.8:
+                for side in (-1, 1):
+                    size = [rng.uniform(0.06, 0.1), deep, high + rng.uniform(0.05, 0.12)]
+                    block(side * (wide - size[0] + 0.02), 0, 0, size, "cloth")
+        case _:
+            block(0, 0, 0, [wide, deep, high], str(rng.choice(["drawers", "wood", "cloth"])))
     if name in ("bed", "sofa", "chair"):
-        rest = np.array([wide, rng.uniform(0.03, 0.12), half[2] + rng.uniform(0.1, 0.3)])
-        offset = (half[1] - rest[1]) * back
-        room.add_box(place + offset + rest[2] * up, rest, turn, "thing")
-    if name in ("table", "shelf", "crate") and rng.random() < 0.6:
+        thick = rng.uniform(0.02, 0.04) if name == "chair" else rng.uniform(0.05, 0.12)
+        rest = [wide, thick, high + rng.uniform(0.12, 0.28)]
+        block(0, deep - thick, 0, rest, "cloth" if name == "sofa" else "wood")
+    if name in ("table", "shelf", "crate") and rng.random() < 0.7:
         _put_on_top(rng, room, top, half, turn)
 
 
@@ -351,12 +397,23 @@ def _put_on_top(rng: np.random.Generator, room: Room, top: Array, half: Array, t
     size = rng.uniform(0.06, 0.2)
     along = rng.uniform(-0.6, 0.6) * half[0]
     spot = top + along * np.array([math.cos(turn), math.sin(turn), 0.0])
-    kind = rng.integers(3)
+    kind, style = rng.integers(3), _SMALL[rng.integers(len(_SMALL))]
     if kind == 0:
-        room.add_sphere(spot + np.array([0, 0, size]), size, "thing")
+        room.add_sphere(spot + np.array([0, 0, size]), size, style)
     elif kind == 1:
-        room.add_cylinder(spot, size * 0.7, rng.uniform(0.1, 0.4), "thing")
+        room.add_cylinder(
+            spot, size * 0.7, rng.uniform(0.1, 0.4), _SMALL[rng.integers(len(_SMALL))]
+        )
     else:
         block = size * rng.uniform(0.5, 1.8, 3)
         block[1] = min(block[1], half[1])
-        room.add_box(spot + np.array([0, 0, block[2]]), block, turn + rng.normal(0, 0.4), "thing")
+        room.add_box(
+            spot + np.array([0, 0, block[2]]),
+            block,
+            turn + rng.normal(0, 0.4),
+            _SMALL[rng.integers(len(_SMALL))],
+        )
+
+
+_SMALL = ("pot", "cloth", "lamp", "paper", "paper", "wood")
+"""Styles of small things."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from ttt3r_viewer.synthetic import shading, textures
 from ttt3r_viewer.synthetic.materials import draw_lights, draw_materials, draw_skirting
 from ttt3r_viewer.synthetic.raycast import FIRST, OBJECTS, Solids, Viewpoint, keep
-from ttt3r_viewer.synthetic.rooms import KINDS, MAX_SPACES, Room, draw_room
+from ttt3r_viewer.synthetic.rooms import FLAT, KINDS, MAX_SPACES, Room, draw_room
 from ttt3r_viewer.synthetic.shading import Shot
 from ttt3r_viewer.synthetic.trajectories import draw_path
 
@@ -61,6 +61,8 @@ class Worlds:
 
     spaces: NDArray[np.float32]
     """(batch, MAX_SPACES, 6)"""
+    corners: NDArray[np.float32]
+    """(batch, MAX_SPACES) 1 where walls, floor and ceiling meet all round."""
     ceiling: NDArray[np.float32]
     """(batch, 4)"""
     boxes: NDArray[np.float32]
@@ -78,13 +80,17 @@ class Worlds:
     lights: NDArray[np.float32]
     """(batch, LIGHTS, LIGHT_COLUMNS)"""
     ambience: NDArray[np.float32]
-    """(batch, 6) ambient light RGB, depth of shadows, strength of vignetting, blur."""
+    """(batch, 8) ambient light RGB, depth of shadows, strength of vignetting, blur, darkness of
+    corners, and how much the camera's response is an S.
+    """
     half_width_tangent: NDArray[np.float32]
     """(batch,) tangent of half the horizontal field of view."""
     T_room_camera: NDArray[np.float64]
     """(batch, frames, 4, 4)"""
     sensor: NDArray[np.float32]
-    """(batch, frames, 5) target brightness, white balance RGB, deviation of the noise."""
+    """(batch, frames, 8) target brightness, white balance RGB, deviation of the noise, blur by
+    motion along x and y, and brightness gained from the middle to the bottom.
+    """
     noise_start: NDArray[np.int64]
     """(batch, frames) where the frame's noise begins in the common table."""
 
@@ -130,15 +136,15 @@ def draw_worlds(
         row["materials"] = draw_materials(paint, room, own)
         row["lights"] = draw_lights(paint, room)
         row["skirting"] = draw_skirting(paint)
-        ambient = paint.uniform(0.3, 0.7) * (1 + paint.uniform(-0.08, 0.08, 3))
-        row["ambience"] = np.append(
-            ambient, [paint.uniform(0.2, 1.0), paint.uniform(0.0, 0.35), paint.uniform(0.0, 0.22)]
-        ).astype(np.float32)
+        ambient = paint.uniform(0.35, 0.8) * (1 + paint.uniform(-0.06, 0.06, 3))
+        least = [0.2, 0.0, 0.0, 0.3, -0.3]
+        lens = paint.uniform(least, [0.9, 0.35, 0.22, 0.6, 0.7])
+        row["ambience"] = np.append(ambient, lens).astype(np.float32)
         row["half_width_tangent"] = np.float32(
             math.tan(math.radians(45 + 45 * paint.beta(3, 3)) / 2)
         )
         row["T_room_camera"] = T_room_camera
-        row["sensor"], row["noise_start"] = _draw_sensor(sensor, indices)
+        row["sensor"], row["noise_start"] = _draw_sensor(sensor, indices, T_room_camera)
         rows.append(row)
     return Worlds(**{name: np.stack([row[name] for row in rows]) for name in rows[0]})
 
@@ -156,6 +162,9 @@ def _stream(seed: int, part: int) -> np.random.Generator:
 def _pack_room(room: Room) -> dict[str, np.ndarray]:
     """The room's lists as float32 arrays, padded with things that no ray meets."""
     spaces = np.full((MAX_SPACES, 6), 1e6, np.float32)
+    chambers = [space.door_axis is None for space in room.spaces]
+    # The two boxes of an L meet openly.
+    corners = np.array(chambers) & (len(chambers) < 2 or not all(chambers[:2]))
     spaces[: len(room.spaces)] = [[*space.low, *space.high] for space in room.spaces]
     casts, exists = np.zeros(OBJECTS, bool), np.zeros(OBJECTS, bool)
     packed: dict[str, np.ndarray] = {"spaces": spaces, "ceiling": room.ceiling.astype(np.float32)}
@@ -165,22 +174,29 @@ def _pack_room(room: Room) -> dict[str, np.ndarray]:
         styles = room.styles[name]
         there = slice(FIRST[name], FIRST[name] + len(styles))
         exists[there] = True
-        casts[there] = [style not in ("board", "lamp") for style in styles]
+        casts[there] = [style not in FLAT for style in styles]
+    packed["corners"] = np.pad(corners, (0, MAX_SPACES - len(corners))).astype(np.float32)
     return {**packed, "casts_shadow": casts, "exists": exists}
 
 
 def _draw_sensor(
-    rng: np.random.Generator, indices: NDArray[np.int64]
+    rng: np.random.Generator, indices: NDArray[np.int64], T_room_camera: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Exposure target, white balance and noise of every frame, and where its noise begins."""
     target, deviation = rng.uniform(0.3, 0.55), rng.uniform(0.0, 0.02)
     balance = rng.uniform(-0.1, 0.1, 3)
     phase, rate = rng.uniform(0, 2 * math.pi, (2, 4)), rng.uniform(0.005, 0.05, (2, 4))
     waves = np.sin(indices[:, None, None] * rate + phase).sum(axis=1) / 2
-    sensor = np.empty((len(indices), 5), np.float32)
+    sensor = np.empty((len(indices), 8), np.float32)
     sensor[:, 0] = target * (1 + 0.08 * waves[:, 0])
     sensor[:, 1:4] = 1 + balance + 0.02 * waves[:, 1:] * np.array([1.0, 0.0, -1.0])
     sensor[:, 4] = deviation
+    # A turn by a degree during the exposure moves the image by some three pixels.
+    R = T_room_camera[:, :3, :3]
+    ahead = np.gradient(R[:, :, 2], axis=0) if len(R) > 1 else np.zeros((1, 3))
+    turn_rad = np.abs(np.einsum("nik,ni->nk", R[:, :, :2], ahead)) / max(indices[-1:] / len(R), 1)
+    sensor[:, 5:7] = rng.uniform(0, 1) * np.minimum(10 * turn_rad, 0.3)
+    sensor[:, 7] = rng.uniform(-0.06, 0.06)
     steps = rng.integers(0, _NOISE_COUNT, 2) | 1
     return sensor, (steps[0] + steps[1] * indices * 7919) % _NOISE_COUNT
 
@@ -196,7 +212,7 @@ def render_worlds(worlds: Worlds, height: int, width: int, *, device: torch.devi
     arrays = {one.name: getattr(worlds, one.name) for one in fields(Worlds)}
     tensors = {name: torch.from_numpy(array).to(where) for name, array in arrays.items()}
     tensors["objects"] = shading.object_table(
-        tensors["spaces"], tensors["boxes"], tensors["spheres"], tensors["cylinders"]
+        *(tensors[name] for name in ("spaces", "corners", "boxes", "spheres", "cylinders"))
     )
     tensors["object_columns"] = tensors["objects"].flatten(0, 1).t().contiguous()
     tensors["material_columns"] = tensors["materials"].flatten(0, 2).t().contiguous()

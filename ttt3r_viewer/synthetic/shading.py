@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from ttt3r_viewer.synthetic.raycast import (
     Axes,
     Solids,
     blocked,
+    each,
     nearest_surface,
 )
 
@@ -45,7 +47,7 @@ class Shot:
     lights: Tensor
     """(frames, lights, 7)"""
     ambience: Tensor
-    """(frames, 6) ambient light (3), depth of shadows, vignetting, blur."""
+    """(frames, 8); see `scenes.Worlds`, as for `sensor`."""
     world: Tensor
     """(frames,) int64"""
     T_room_camera: Tensor
@@ -53,19 +55,22 @@ class Shot:
     focal_px: Tensor
     """(frames,)"""
     sensor: Tensor
-    """(frames, 5)"""
+    """(frames, 8)"""
     noise: Tensor
     """(frames, height * width * 3) unit normal."""
 
 
-OBJECT_COLUMNS = 12
+OBJECT_COLUMNS = 13
 
 
-def object_table(spaces: Tensor, boxes: Tensor, spheres: Tensor, cylinders: Tensor) -> Tensor:
+def object_table(
+    spaces: Tensor, corners: Tensor, boxes: Tensor, spheres: Tensor, cylinders: Tensor
+) -> Tensor:
     """Every object's pose and kind, in object order: (worlds, OBJECTS, OBJECT_COLUMNS).
 
     Columns: centre (3), half extents (3), cosine and sine of the turn, -1 where it is seen from
-    inside and 1 elsewhere, and 1 for a sphere, for a cylinder, and for the ceiling plane.
+    inside and 1 elsewhere, 1 for a sphere, for a cylinder, and for the ceiling plane, and 1 for a
+    space with corners all round.
     """
     table = spaces.new_zeros(spaces.shape[0], OBJECTS, OBJECT_COLUMNS)
     table[..., 3:7] = 1.0
@@ -84,6 +89,7 @@ def object_table(spaces: Tensor, boxes: Tensor, spheres: Tensor, cylinders: Tens
     table[:, FIRST_SPHERE:FIRST_CYLINDER, 9] = 1.0
     table[:, FIRST_CYLINDER:SLOPE, 10] = 1.0
     table[:, SLOPE, 11] = 1.0
+    table[:, :FIRST_BOX, 12] = corners
     return table
 
 
@@ -93,7 +99,7 @@ def render_shot(shot: Shot, height: int, width: int) -> tuple[Tensor, Tensor]:
     depth, owner = nearest_surface(shot.spaces, shot.ceiling, shot.seen, origin, direction)
     place = _along(origin, direction, depth)
     row = owner + (shot.world[:, None] * OBJECTS).to(torch.int32)
-    normal, face, u_m, v_m = _surface(shot, place, row)
+    normal, face, u_m, v_m, dark = _surface(shot, place, row)
     toward_camera = normal[0] * direction[0] + normal[1] * direction[1] + normal[2] * direction[2]
     # Every surface is seen from its outer side; rounding at edges must not turn one away.
     facing = toward_camera.abs_() / _length(direction)
@@ -101,7 +107,7 @@ def render_shot(shot: Shot, height: int, width: int) -> tuple[Tensor, Tensor]:
     colour = _with_skirting(shot, colour, owner, normal, place, depth)
     images = [
         plane * torch.maximum(light, glow)
-        for plane, light in zip(colour, _light(shot, place, normal), strict=True)
+        for plane, light in zip(colour, _light(shot, place, normal, dark), strict=True)
     ]
     images = _expose(shot, torch.stack(images, dim=1), height, width)
     frames = len(depth)
@@ -139,19 +145,27 @@ def _step(value: Tensor) -> Tensor:
     return value.sign().clamp_min_(0.0)
 
 
-def _surface(shot: Shot, place: Axes, row: Tensor) -> tuple[Axes, Tensor, Tensor, Tensor]:
-    """Unit normals, face numbers 0 to 5, and surface coordinates in metres; each (frames, rays)."""
+def _surface(shot: Shot, place: Axes, row: Tensor) -> tuple[Axes, Tensor, Tensor, Tensor, Tensor]:
+    """Unit normals, face numbers 0 to 5, surface coordinates in metres, and how dark the corners of
+    rooms are; each (frames, rays).
+    """
     table = shot.objects.index_select(1, row.flatten()).view(-1, *row.shape)
-    cx, cy, cz, hx, hy, hz, cosine, sine, outward, sphere, rod, slope = table
+    cx, cy, cz, hx, hy, hz, cosine, sine, outward, sphere, rod, slope, corner = table
     x, y, z = place[0] - cx, place[1] - cy, place[2] - cz
     along, across = cosine * x + sine * y, cosine * y - sine * x
     qx, qy, qz = along / hx, across / hy, z / hz
     ax, ay, az = qx.abs(), qy.abs(), qz.abs()
+    gaps = [half - part * half for half, part in ((hx, ax), (hy, ay), (hz, az))]
     # On a cylinder the larger of radius and height decides, elsewhere the largest coordinate.
     side = torch.maximum(ax, ay).lerp_((ax * ax + ay * ay).sqrt_(), rod)
     level = _step(az.sub_(side).add_(slope, alpha=1e3))
     first = _step(ax.sub_(ay)).mul_(1 - level)
     second = 1 - first - level
+    others = (1 - first, 1 - second, 1 - level)
+    dark = functools.reduce(
+        torch.maximum,
+        [_nearness(gap * gap).mul_(other) for gap, other in zip(gaps, others, strict=True)],
+    ).mul_(corner)
     sign = (level * qz).addcmul_(first, qx).addcmul_(second, qy).sign_()
     face = (level * 4).add_(second, alpha=2).add_(sign.clamp_min(0.0)).to(torch.int32)
     sign.mul_(outward)
@@ -162,7 +176,29 @@ def _surface(shot: Shot, place: Axes, row: Tensor) -> tuple[Axes, Tensor, Tensor
     wx = (cosine * nx - sine * ny).lerp_(-plane[:, 0, None].expand_as(nx), slope)
     wy = (sine * nx + cosine * ny).lerp_(-plane[:, 1, None].expand_as(nx), slope)
     wz = nz.lerp_(-plane[:, 2, None].expand_as(nx), slope)
-    return (wx, wy, wz), face, torch.lerp(along, across, first), torch.lerp(z, across, level)
+    u, v = torch.lerp(along, across, first), torch.lerp(z, across, level)
+    return (wx, wy, wz), face, u, v, dark
+
+
+def _nearness(square_m2: Tensor) -> Tensor:
+    """1 beside a surface, falling to 0 at 40 cm."""
+    return (square_m2 * 25).add_(1).reciprocal_().mul_(1.25).sub_(0.25).clamp_(min=0.0)
+
+
+def _contact(shot: Shot, place: Axes) -> Tensor:
+    """Light that boxes standing near leave: (frames, rays), 1 where none is near."""
+    left = torch.ones_like(place[0])
+    for _, (cx, cy, cz, hx, hy, hz, cosine, sine) in each(shot.casting.boxes):
+        x, y = place[0] - cx, place[1] - cy
+        out = (cosine * x).addcmul_(sine, y).abs_().sub_(hx).clamp_(min=0.0)
+        square = out.mul_(out)
+        out = (cosine * y).sub_(sine * x).abs_().sub_(hy).clamp_(min=0.0)
+        square.addcmul_(out, out)
+        out = (place[2] - cz).abs_().sub_(hz).clamp_(min=0.0)
+        square.addcmul_(out, out)
+        near = _nearness(square).mul_((square * 1e5).clamp_(max=1.0))  # not on its own surface
+        left.mul_(near.mul_(-0.45).add_(1.0))
+    return left
 
 
 def _colour(
@@ -175,17 +211,20 @@ def _colour(
     pixel_m = depth / (shot.focal_px[:, None] * facing.clamp_min(0.04).sqrt_())
     pixel_m = pixel_m.flatten()
     all_rows, all_weights = [], []
-    for layer, at in ((0, 2), (1, 6)):
-        cosine, sine, u_offset, v_offset = column[at : at + 4]
-        u_texel = torch.addcmul(u_offset, cosine, u).addcmul_(sine, v)
-        v_texel = torch.addcmul(v_offset, cosine, v).addcmul_(sine, u, value=-1)
-        footprint = pixel_m * column[18 + layer]
+    uu, uv, vu, vv, u_offset, v_offset, cosine, sine = column[2:10]
+    for layer, matrix, offset in (
+        (0, (uu, uv, vu, vv), (u_offset, v_offset)),
+        (1, (cosine, sine, -sine, cosine), column[10:12]),
+    ):
+        u_texel = torch.addcmul(offset[0], matrix[0], u).addcmul_(matrix[1], v)
+        v_texel = torch.addcmul(offset[1], matrix[2], u).addcmul_(matrix[3], v)
+        footprint = pixel_m * column[20 + layer]
         rows, weights = textures.taps(column[layer], u_texel, v_texel, footprint)
         all_rows += rows
-        all_weights += weights if layer == 0 else [weight * column[16] for weight in weights]
+        all_weights += weights if layer == 0 else [weight * column[18] for weight in weights]
     pattern = textures.blend(shot.bank, all_rows, all_weights)
-    colour = pattern.mul_(column[13:16]).add_(1.0).mul_(column[10:13]).clamp_(0.01, 1.0)
-    return [plane.view_as(u_m) for plane in colour], column[17].view_as(u_m)
+    colour = pattern.mul_(column[15:18]).add_(1.0).mul_(column[12:15]).clamp_(0.01, 1.0)
+    return [plane.view_as(u_m) for plane in colour], column[19].view_as(u_m)
 
 
 def _with_skirting(
@@ -202,12 +241,16 @@ def _with_skirting(
     ]
 
 
-def _light(shot: Shot, place: Axes, normal: Axes) -> list[Tensor]:
-    """Light that arrives at surfaces: ambient, lamps, one shadow; three planes (frames, rays)."""
+def _light(shot: Shot, place: Axes, normal: Axes, dark: Tensor) -> list[Tensor]:
+    """Light that arrives at surfaces: ambient, less of it in corners and beside things; lamps; one
+    shadow. Three planes (frames, rays).
+    """
     ambience = shot.ambience[:, :, None]
     # Upright surfaces darken toward the floor, level ones are lit from above more than below.
     crease = 1 - 0.35 * torch.exp(-4.0 * place[2].clamp_min(0)) * (1 - normal[2].abs())
-    sky = crease * (0.85 + 0.15 * normal[2])
+    open_share = (1 - shot.ambience[:, 6, None] * dark) * _contact(shot, place)
+    sky = crease * (0.85 + 0.15 * normal[2]) * open_share
+    half_open = open_share.lerp(torch.ones_like(open_share), 0.5)
     light = [sky * ambience[:, channel] for channel in range(3)]
     lifted = tuple(torch.add(p, n, alpha=0.01) for p, n in zip(place, normal, strict=True))
     for lamp in range(shot.lights.shape[1]):
@@ -217,6 +260,7 @@ def _light(shot: Shot, place: Axes, normal: Axes) -> list[Tensor]:
         square.addcmul_(toward[2], toward[2])
         slant = normal[0] * toward[0] + normal[1] * toward[1] + normal[2] * toward[2]
         power = slant.clamp_min_(0) * (square + 1e-3).rsqrt_() * (half_m2 / (half_m2 + square))
+        power.mul_(half_open)
         if lamp == 0:
             origin = (lifted[0], lifted[1], lifted[2])
             power = power * (1 - ambience[:, 3] * blocked(shot.casting, origin, toward))
@@ -232,11 +276,15 @@ def _expose(shot: Shot, images: Tensor, height: int, width: int) -> Tensor:
     x = torch.linspace(-1, 1, width, device=device)
     corner = ((x * x + y * y) / 2).flatten()
     lens = torch.addcmul(corner.new_ones(1), shot.ambience[:, 4, None], corner, value=-1)
-    images = _blur(images, shot.ambience[:, 5], height, width)
+    still = shot.ambience[:, 5, None]
+    images = _blur(images, (still + shot.sensor[:, 5:7]).clamp(max=1 / 3), height, width)
     brightness = images.mean(dim=(1, 2)).clamp_min(1e-3)
     gain = shot.sensor[:, 0] / 0.6 * (0.6 / brightness) ** 0.75
     scale = gain[:, None] * shot.sensor[:, 1:4]
-    images = images * lens[:, None] * scale[..., None]
+    roll = y.expand(height, width).flatten() * shot.sensor[:, 7, None]
+    images = images * (lens * (1 + roll))[:, None] * scale[..., None]
+    # The camera's response: more contrast in the middle tones, or less.
+    images = images.lerp(images * images * (3 - 2 * images), shot.ambience[:, 7, None, None])
     # A soft shoulder keeps what is brighter than white from becoming a flat patch at once.
     shoulder = images.clamp_min(0.7).sub_(0.4).reciprocal_().mul_(-0.09).add_(1.0)
     images = torch.minimum(images, shoulder)
@@ -245,10 +293,9 @@ def _expose(shot: Shot, images: Tensor, height: int, width: int) -> Tensor:
 
 
 def _blur(images: Tensor, share: Tensor, height: int, width: int) -> Tensor:
-    """A lens that gives each pixel's neighbours `share` (frames,) of it along x, then y."""
+    """A lens that gives each pixel's neighbours a share (frames, 2) of it along x, then y."""
     grid = images.view(-1, 3, height, width)
-    side = share[:, None, None, None]
-    for axis in (3, 2):
+    for axis, side in ((3, share[:, 0, None, None, None]), (2, share[:, 1, None, None, None])):
         size = grid.shape[axis]
         before = torch.cat([grid.narrow(axis, 0, 1), grid.narrow(axis, 0, size - 1)], axis)
         after = torch.cat([grid.narrow(axis, 1, size - 1), grid.narrow(axis, size - 1, 1)], axis)

@@ -17,33 +17,42 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-Image = NDArray[np.floating[Any]]
+from ttt3r_viewer.synthetic.surfaces import MAKERS, SIZE, Image, fractal_noise, grid
 
-SIZE = 256
-"""Texels along the side of the finest level."""
+GARISH = "garish"
+"""The kind of textures that are like nothing in particular, for robustness."""
+Wardrobe = dict[str, NDArray[np.int64]]
+"""Numbers of textures by kind."""
 LEVELS = 7
 _SIDES = [SIZE >> level for level in range(LEVELS)]
 _TEXELS = sum(side * side for side in _SIDES)
 """Of a texture, over all levels."""
-HELD_OUT = np.arange(72, 112)
+_HELD_OUT_SEEDS = {name: range(6) for name in MAKERS} | {GARISH: range(72, 96)}
+_TRAINED_SEEDS = {name: range(6, 20) for name in MAKERS}
+_TRAINED_SEEDS |= {GARISH: [*range(72), *range(112, 160)]}
+_RECIPES = [
+    (kind, seed)
+    for seeds in (_HELD_OUT_SEEDS, _TRAINED_SEEDS)
+    for kind, own in seeds.items()
+    for seed in own
+]
+"""Kind and seed of every texture, by number."""
+_FEW, _ALL = sum(map(len, _HELD_OUT_SEEDS.values())), len(_RECIPES)
+
+
+def _numbers(first: int, stop: int) -> Wardrobe:
+    kinds = [kind for kind, _ in _RECIPES[first:stop]]
+    return {kind: first + np.flatnonzero(np.array(kinds) == kind) for kind in dict.fromkeys(kinds)}
+
+
+HELD_OUT = _numbers(0, _FEW)
 """Textures of all rooms but those of training seeds, so that a test sees none trained on."""
-TRAINED = np.concatenate([np.arange(72), np.arange(112, 400)])
-"""Textures of the rooms of training seeds. With the first 72 alone, the network leaned on them:
-unseen rooms that wore them were seen better than those that did not.
+TRAINED = _numbers(_FEW, _ALL)
+"""Textures of the rooms of training seeds. With few of them the network leans on them: unseen rooms
+that wore them were seen better than those that did not.
 """
-_FEW, _ALL = int(HELD_OUT[-1]) + 1, int(TRAINED[-1]) + 1
 _DEVIATION = 0.2
-"""Standard deviation of every texture; a surface's own contrast multiplies it."""
-
-
-def fractal_noise(rng: np.random.Generator, power: float, channels: int = 1) -> Image:
-    """Periodic noise of amplitude 1 / frequency ** power; (SIZE, SIZE, channels), deviation 1."""
-    frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :]) * SIZE
-    amplitude = np.where(frequency > 0, np.maximum(frequency, 1.0) ** -power, 0.0)
-    white = rng.standard_normal((channels, SIZE, SIZE), dtype=np.float32)
-    noise = np.fft.irfft2(np.fft.rfft2(white) * amplitude, s=(SIZE, SIZE))
-    noise = noise / noise.std(axis=(1, 2), keepdims=True)
-    return np.ascontiguousarray(noise.transpose(1, 2, 0), dtype=np.float32)
+"""Standard deviation of garish textures; a surface's own contrast multiplies it."""
 
 
 def _palette(rng: np.random.Generator, count: int) -> Image:
@@ -52,12 +61,6 @@ def _palette(rng: np.random.Generator, count: int) -> Image:
     brightness = rng.normal(0.0, 0.28, (count, 1))
     hue = rng.normal(0.0, rng.uniform(0.03, 0.3), (count, 3))
     return np.clip(base + brightness + hue, 0.0, 1.0).astype(np.float32)
-
-
-def _grid() -> tuple[Image, Image]:
-    """Row and column coordinates; each (SIZE, SIZE)."""
-    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
-    return rows, columns
 
 
 def _marble(rng: np.random.Generator) -> Image:
@@ -73,7 +76,7 @@ def _marble(rng: np.random.Generator) -> Image:
 
 def _cells(rng: np.random.Generator) -> Image:
     """Voronoi cells with wavy borders: flagstones, leaves, camouflage."""
-    rows, columns = _grid()
+    rows, columns = grid()
     warp = fractal_noise(rng, 1.6, 2) * rng.uniform(0.0, 9.0)
     count = int(rng.integers(14, 60))
     centres = rng.uniform(0, SIZE, (count, 2)).astype(np.float32)
@@ -158,7 +161,7 @@ def _scribbles(rng: np.random.Generator) -> Image:
 
 def _poster(rng: np.random.Generator) -> Image:
     """A graded ground, a few large shapes, and rows of strokes that look like writing."""
-    rows, columns = _grid()
+    rows, columns = grid()
     first, last = _palette(rng, 1)[0], _palette(rng, 1)[0]
     angle = rng.uniform(0, 2 * math.pi)
     slope = (rows * math.sin(angle) + columns * math.cos(angle)) / SIZE * 0.7 + 0.5
@@ -181,7 +184,7 @@ def _poster(rng: np.random.Generator) -> Image:
 
 def _wood(rng: np.random.Generator) -> Image:
     """Planks of different tone with bent grain."""
-    rows, columns = _grid()
+    rows, columns = grid()
     warp = fractal_noise(rng, 1.7)[..., 0]
     edges = np.sort(rng.uniform(0, SIZE, int(rng.integers(0, 9))))
     plank = np.searchsorted(edges, columns.ravel()).reshape(columns.shape)
@@ -226,18 +229,25 @@ _MAKERS: tuple[Callable[[np.random.Generator], Image], ...] = (
 
 
 def make_texture(index: int) -> Image:
-    """Texture `index` of the bank; (SIZE, SIZE, 3), zero mean, the bank's common deviation."""
-    rng = np.random.Generator(np.random.PCG64([417, index]))
-    image = np.asarray(_MAKERS[index % len(_MAKERS)](rng), dtype=np.float32)
-    dirt = fractal_noise(rng, rng.uniform(0.6, 1.6)) * rng.uniform(0.01, 0.08)
-    image = image + dirt
+    """Texture `index` of the bank, as relative brightness: (SIZE, SIZE, 3).
+
+    Garish ones have zero mean and the bank's common deviation.
+    """
+    kind, seed = _RECIPES[index]
+    if kind != GARISH:
+        number = list(MAKERS).index(kind)
+        image = MAKERS[kind](np.random.Generator(np.random.PCG64([418, number, seed])))
+        return np.broadcast_to(np.clip(image, -1, 1.2), (SIZE, SIZE, 3)).astype(np.float32)
+    rng = np.random.Generator(np.random.PCG64([417, seed]))
+    image = np.asarray(_MAKERS[seed % len(_MAKERS)](rng), dtype=np.float32)
+    image = image + fractal_noise(rng, rng.uniform(0.6, 1.6)) * rng.uniform(0.01, 0.08)
     image = image - image.mean(axis=(0, 1))
     return np.clip(image * (_DEVIATION / image.std()), -0.6, 0.6).astype(np.float32)
 
 
 def bank_for(textures: NDArray[Any], device: torch.device) -> Tensor:
     """A bank on a device that holds the textures of these numbers; (texels, 3) float32, made on
-    first use. Only training asks for all of them, which take 0.4 GB.
+    first use. Only training asks for all of them, which take 0.5 GB.
     """
     return _bank(_FEW if np.max(textures) < _FEW else _ALL, device)
 

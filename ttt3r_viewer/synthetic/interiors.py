@@ -1,0 +1,192 @@
+"""What homes are made of: fitting materials for every wall, floor and thing of a room."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.synthetic.raycast import FIRST, OBJECTS, SLOPE
+from ttt3r_viewer.synthetic.rooms import Room
+from ttt3r_viewer.synthetic.surfaces import COLOURED, SIZE, muted
+from ttt3r_viewer.synthetic.textures import Wardrobe
+
+Array = NDArray[np.float64]
+
+MATERIAL_COLUMNS = 22
+"""Base and detail texture; matrix (texels per metre, row by row) and offset of the base; turn-and-
+scale pair and offset of the detail; colour (3), contrast (3), share of detail, glow, and mean
+texels per metre of base and detail."""
+FLOOR = 4
+"""Number of the face that looks down from an object, and on which one stands in a room."""
+CEILING = 5
+_GRAIN_M = 0.006
+"""Size of a texel of the fine layer, which is the same wherever it is seen."""
+_FULL_COLOUR = {maker.__name__ for maker in COLOURED}
+_WOODS = np.array(
+    [
+        *([0.74, 0.58, 0.41], [0.66, 0.47, 0.29], [0.5, 0.33, 0.2], [0.33, 0.21, 0.14]),
+        *([0.2, 0.14, 0.11], [0.82, 0.8, 0.76], [0.58, 0.54, 0.49]),
+    ]
+)
+_WALLS = np.array(
+    [
+        *([0.86, 0.84, 0.8], [0.82, 0.77, 0.68], [0.72, 0.73, 0.74], [0.66, 0.73, 0.76]),
+        *([0.72, 0.77, 0.69], [0.78, 0.66, 0.56], [0.5, 0.56, 0.6], [0.83, 0.76, 0.6]),
+        *([0.75, 0.62, 0.6], [0.45, 0.5, 0.44]),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Finish:
+    """One way in which a surface can be finished."""
+
+    kind: str
+    """Of texture."""
+    colour: Array
+    """(3,) in 0 to 1."""
+    side_m: float = 1.0
+    """What the texture covers along each side; 0 stretches it over the face."""
+    contrast: float = 1.0
+    turned: bool = False
+    """Whether it is turned by a quarter."""
+    glow: float = 0.0
+
+
+def furnish(rng: np.random.Generator, room: Room, wardrobe: Wardrobe) -> NDArray[np.float32]:
+    """One fitting material per object and face: (OBJECTS, 6, MATERIAL_COLUMNS)."""
+    table = np.zeros((OBJECTS, 6, MATERIAL_COLUMNS), np.float32)
+    house = _House(rng)
+    shell = _shell(rng, house)
+    sizes = [space.high - space.low for space in room.spaces]
+    for number, (space, size) in enumerate(zip(room.spaces, sizes, strict=True)):
+        joins_openly = number == 1 and room.spaces[0].door_axis is None
+        if number and space.door_axis is None and not joins_openly and rng.random() < 0.6:
+            shell = _shell(rng, house)
+        _paint(rng, table[number], size, shell, wardrobe)
+    _paint(rng, table[SLOPE], sizes[0], shell[CEILING:] * 6, wardrobe)
+    extents = {
+        "boxes": lambda box: 2 * np.array(box[3:6]),
+        "spheres": lambda ball: np.full(3, 2 * ball[3]),
+        "cylinders": lambda rod: np.array([2 * rod[2], 2 * rod[2], rod[4] - rod[3]]),
+    }
+    for kind, rows in room.solids.items():
+        for number, (row, style) in enumerate(zip(rows, room.styles[kind], strict=True)):
+            faces = house.faces(style)
+            _paint(rng, table[FIRST[kind] + number], extents[kind](row), faces, wardrobe)
+    return table
+
+
+class _House:
+    """What the things of one room share: a few woods, cloths and paints."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.woods = _WOODS[rng.integers(0, len(_WOODS), 2)] * rng.uniform(0.85, 1.15, (2, 1))
+        self.cloths = muted(rng, 3, 0.4)
+        self.walls = _WALLS[rng.integers(0, len(_WALLS), 2)] * rng.uniform(0.85, 1.1, (2, 1))
+        self.style_of_wood = str(rng.choice(["wood", "wood", "paint"]))
+
+    def faces(self, style: str) -> list[Finish]:
+        """The six finishes of a thing."""
+        rng = self.rng
+        wood = Finish(self.style_of_wood, self.woods[rng.integers(2)], rng.uniform(0.5, 1.2))
+        cloth = Finish("fabric", self.cloths[rng.integers(3)], rng.uniform(0.35, 0.8))
+        paint = Finish("paint", muted(rng, 1, 0.45)[0])
+        grey = np.full(3, 0.5)
+        match style:
+            case "wood" | "legs":
+                return [replace(wood, turned=style == "wood")] * 4 + [wood] * 2
+            case "books" | "drawers":
+                fit = Finish(style, grey if style == "books" else wood.colour, 0.0)
+                return [wood, wood, fit, fit, wood, wood]
+            case "picture" | "window" | "door":
+                colour = grey * rng.uniform(0.8, 1.1)
+                if style == "door":
+                    colour = self.woods[0] if rng.random() < 0.5 else np.full(3, 0.84)
+                bright = rng.uniform(0.7, 1.5) if style == "window" else 0.0
+                fit = Finish(style, colour, 0.0, glow=bright)
+                edge = Finish("paint", colour * 0.8)
+                return [edge, edge, fit, fit, edge, edge]
+            case "rug":
+                plain = Finish("carpet", self.cloths[0], 0.5)
+                return [plain] * 4 + [Finish("rug", grey, 0.0) if rng.random() < 0.7 else plain] * 2
+            case "curtain":
+                return [Finish("curtain", self.cloths[1] * 0.6 + 0.35, rng.uniform(0.6, 1.2))] * 6
+            case "bedding":
+                return [replace(cloth, colour=cloth.colour * 0.4 + 0.5)] * 6
+            case "leaves":
+                green = np.array([0.25, 0.42, 0.16]) * rng.uniform(0.6, 1.4)
+                return [Finish("foliage", green, rng.uniform(0.3, 0.6))] * 6
+            case "lamp":
+                warm = np.array([0.95, 0.9, 0.78])
+                return [Finish("paint", warm, glow=rng.uniform(0.6, 1.2))] * 6
+            case "column":
+                return [Finish(str(rng.choice(["paint", "concrete"])), self.walls[0], 1.5)] * 6
+            case "paper":
+                return [Finish("wallpaper", paint.colour, 0.3)] * 6
+            case "cloth":
+                return [replace(cloth, colour=self.cloths[0])] * 6
+            case _:
+                return [paint] * 6
+
+
+def _shell(rng: np.random.Generator, house: _House) -> list[Finish]:
+    """Four walls, floor and ceiling."""
+    kinds = ["paint", "wallpaper", "brick", "concrete", "tiles", "planks"]
+    kind = str(rng.choice(kinds, p=[0.6, 0.17, 0.06, 0.06, 0.05, 0.06]))
+    colour = house.walls[rng.integers(2)]
+    if kind == "brick":
+        colour = np.array([0.55, 0.33, 0.25]) * rng.uniform(0.7, 1.4) + rng.uniform(0, 0.15)
+    wall = Finish(kind, colour, rng.uniform(0.8, 2.2) if kind != "paint" else 3.0)
+    walls = [wall] * 4
+    if rng.random() < 0.2:  # one wall of another colour
+        walls[rng.integers(4)] = Finish("paint", muted(rng, 1, 0.4)[0] * 0.8 + 0.1, 3.0)
+    kinds = ["planks", "parquet", "tiles", "carpet", "concrete"]
+    kind = str(rng.choice(kinds, p=[0.35, 0.17, 0.2, 0.18, 0.1]))
+    colour = house.woods[rng.integers(2)] if kind in kinds[:2] else muted(rng, 1, 0.25)[0]
+    side_m = {"planks": 1.6, "parquet": 1.8, "tiles": 1.6, "carpet": 0.8, "concrete": 2.5}[kind]
+    turned = bool(rng.random() < 0.5)
+    floor = Finish(kind, colour * 0.9, side_m * rng.uniform(0.8, 1.3), turned=turned)
+    white = Finish("paint", np.full(3, rng.uniform(0.78, 0.92)), 3.0)
+    ceiling = white if rng.random() < 0.9 else replace(wall, kind="planks", side_m=1.6)
+    return [*walls, floor, ceiling]
+
+
+def _paint(
+    rng: np.random.Generator,
+    rows: NDArray[np.float32],
+    size_m: Array,
+    faces: list[Finish],
+    wardrobe: Wardrobe,
+) -> None:
+    """Write the materials (6, MATERIAL_COLUMNS) of a thing that measures `size_m` (3,)."""
+    x, y, z = np.maximum(size_m, 1e-3)
+    grain = wardrobe["concrete"]
+    seen: dict[int, tuple[float, float]] = {}
+    for face, (finish, across, up) in enumerate(
+        zip(faces, (y, y, x, x, x, x), (z, z, z, z, y, y), strict=True)
+    ):
+        own = wardrobe[finish.kind]
+        # The same finish on two faces is the same texture.
+        pick, place = seen.setdefault(id(finish), (rng.random(), rng.uniform(0, SIZE)))
+        row = rows[face]
+        row[0], row[1] = own[int(pick * len(own))], grain[int(place) % len(grain)]
+        if finish.side_m:
+            scale = SIZE / finish.side_m
+            row[2:6] = (0, scale, -scale, 0) if finish.turned else (scale, 0, 0, -scale)
+            row[6:8] = place, 2 * place
+        else:
+            row[2:6] = SIZE / across, 0, 0, -SIZE / up
+            row[6:8] = SIZE / 2
+        angle = 7 * pick
+        row[8], row[9] = math.cos(angle) / _GRAIN_M, math.sin(angle) / _GRAIN_M
+        row[10], row[11] = place, 3 * place
+        row[12:15] = np.clip(finish.colour, 0.04, 0.95)
+        row[15:18] = finish.contrast
+        row[18] = 0.03 if finish.kind in _FULL_COLOUR else 0.14
+        row[19] = finish.glow
+        row[20], row[21] = math.sqrt(abs(row[2] * row[5] - row[3] * row[4])), 1 / _GRAIN_M
