@@ -193,8 +193,9 @@ def _draw_sensor(
     sensor[:, 4] = deviation
     # A turn by a degree during the exposure moves the image by some three pixels.
     R = T_room_camera[:, :3, :3]
-    ahead = np.gradient(R[:, :, 2], axis=0) if len(R) > 1 else np.zeros((1, 3))
-    turn_rad = np.abs(np.einsum("nik,ni->nk", R[:, :, :2], ahead)) / max(indices[-1:] / len(R), 1)
+    turn_rad = rng.uniform(0, 0.01, 2) * np.ones((len(R), 1))
+    ahead = np.diff(R[:, :, 2], axis=0) / np.diff(indices)[:, None]
+    turn_rad[1:] = np.abs(np.einsum("nik,ni->nk", R[1:, :, :2], ahead))
     sensor[:, 5:7] = rng.uniform(0, 1) * np.minimum(10 * turn_rad, 0.3)
     sensor[:, 7] = rng.uniform(-0.06, 0.06)
     steps = rng.integers(0, _NOISE_COUNT, 2) | 1
@@ -256,7 +257,9 @@ def _shot(tensors: dict[str, Tensor], flat: Tensor, frames: int, height: int, wi
         centre = tensors["objects"][world, part, :3]
         radius = tensors["objects"][world, part, 3:6].norm(dim=-1)
         in_view = tensors["exists"][world, part] & view.sees(centre, radius)
-        lit = view.sees_shadow(centre, radius, lights[:, 0, :3])
+        # What is just out of view still darkens what it stands on.
+        lit = view.sees(centre, radius + 0.4)
+        lit |= view.sees_shadow(centre, radius, lights[:, 0, :3])
         lit = tensors["casts_shadow"][world, part] & lit
         nothing = torch.tensor(kind.nothing, device=rows.device)
         seen.append(keep(rows, numbers, in_view, nothing))
