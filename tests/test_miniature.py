@@ -20,6 +20,7 @@ from training.clips import (
     ClipPlan,
     as_jpeg,
     batches_from,
+    draw_page,
     draw_strides,
     page_seeds,
     render_page,
@@ -303,7 +304,7 @@ def test_what_training_sees_as_jpeg_is_what_a_jpeg_is():
 
 def test_a_page_holds_slow_and_fast_clips_side_by_side():
     plan = ClipPlan(0, 2, 16, 24, 6, 1, 3, "cpu", 0)
-    page = render_page(plan, 0)
+    page = render_page(plan, draw_page(plan, 0))
     alone = {
         stride: render_clips(page_seeds(plan, 0), 2, 16, 24, device="cpu", stride=stride)
         for stride in (1, 2, 3)

@@ -7,9 +7,10 @@ steps, and of processes that learn together each renders only what it learns fro
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ttt3r_viewer.synthetic.scenes import TRAIN_SEEDS, Clip, render_clips
+from ttt3r_viewer.synthetic.scenes import TRAIN_SEEDS, Clip, Worlds, draw_worlds, render_worlds
 
 _SEEDS = 50_000_000
 """For the clips of one stage, or for its single pictures."""
@@ -40,7 +41,7 @@ class ClipPlan:
     """Largest stride along the camera path; each clip draws one with `draw_strides`."""
     device: str
     renderers: int
-    """Processes that render ahead; 0 renders in the training process (on a GPU, say)."""
+    """Processes that work ahead: they draw rooms, and on a CPU render them; 0 for none."""
     singles: bool = False
     """Whether these are a stage's single pictures, which are of other rooms than its clips."""
     rank: int = 0
@@ -69,23 +70,22 @@ def draw_strides(random: np.random.Generator, most: int, count: int) -> NDArray[
     return np.minimum(np.exp(logarithms).astype(np.int64), most)
 
 
-def render_page(plan: ClipPlan, page: int) -> Clip:
-    """Render one page of clips, slow and fast ones side by side."""
+def draw_page(plan: ClipPlan, page: int) -> Worlds:
+    """Draw one page of clips, slow and fast ones side by side."""
     seeds = np.array(page_seeds(plan, page))
     random = np.random.default_rng((plan.stage, page, plan.rank))
     strides = draw_strides(random, plan.path_stride, len(seeds))
     alike = [
-        render_clips(
-            seeds[strides == stride].tolist(),
-            plan.frames,
-            plan.height,
-            plan.width,
-            device=plan.device,
-            stride=int(stride),
-        )
+        draw_worlds(seeds[strides == stride].tolist(), plan.frames, stride=int(stride))
         for stride in np.unique(strides)
     ]
-    return joined(alike)
+    parts = {one.name: [getattr(some, one.name) for some in alike] for one in fields(Worlds)}
+    return Worlds(**{name: np.concatenate(arrays) for name, arrays in parts.items()})
+
+
+def render_page(plan: ClipPlan, worlds: Worlds) -> Clip:
+    """Render what `draw_page` drew, on the plan's device."""
+    return compact(render_worlds(worlds, plan.height, plan.width, device=plan.device))
 
 
 def joined(clips: Sequence[Clip]) -> Clip:
@@ -104,8 +104,8 @@ def compact(clip: Clip) -> Clip:
     return replace(clip, images=images, depth=clip.depth.half())
 
 
-class ClipCache(torch.utils.data.Dataset[Clip]):
-    """Pages by number, for a DataLoader's workers."""
+class ClipCache(torch.utils.data.Dataset["Clip | Worlds"]):
+    """Pages by number, for a DataLoader's workers; only drawn where another device renders."""
 
     def __init__(self, plan: ClipPlan, first: int) -> None:
         self.plan, self.first = plan, first
@@ -113,38 +113,33 @@ class ClipCache(torch.utils.data.Dataset[Clip]):
     def __len__(self) -> int:
         return 1 << 40
 
-    def __getitem__(self, page: int) -> Clip:
-        return compact(render_page(self.plan, self.first + page))
+    def __getitem__(self, page: int) -> Clip | Worlds:
+        worlds = draw_page(self.plan, self.first + page)
+        return render_page(self.plan, worlds) if self.plan.device == "cpu" else worlds
 
 
 def pages_from(plan: ClipPlan, first: int) -> Iterator[Clip]:
     """Pages in order, rendered ahead in other processes where the plan says so."""
-    pages = ClipCache(plan, first)
-    if plan.renderers == 0:
-        number = 0
-        while True:
-            yield pages[number]
-            number += 1
-    loader = torch.utils.data.DataLoader(
-        pages,
-        batch_size=None,
-        sampler=_Counting(),
-        num_workers=plan.renderers,
-        prefetch_factor=2,
-        multiprocessing_context="spawn",
-        worker_init_fn=_begin_rendering,
-    )
-    yield from loader
+    pages: Iterable[Clip | Worlds] = map(ClipCache(plan, first).__getitem__, itertools.count())
+    if plan.renderers:
+        pages = torch.utils.data.DataLoader(
+            ClipCache(plan, first),
+            batch_size=None,
+            sampler=_Counting(),
+            num_workers=plan.renderers,
+            prefetch_factor=2,
+            multiprocessing_context="spawn",
+            worker_init_fn=_begin_rendering,
+        )
+    for page in pages:
+        yield page if isinstance(page, Clip) else render_page(plan, page)
 
 
 class _Counting:
     """0, 1, 2, … without end, and without a list of them."""
 
     def __iter__(self) -> Iterator[int]:
-        number = 0
-        while True:
-            yield number
-            number += 1
+        return itertools.count()
 
     def __len__(self) -> int:
         return 1 << 40
@@ -246,7 +241,8 @@ def varied(clip: Clip, random: np.random.Generator) -> Clip:
     exchanges = [random.permutation(3) if random.random() < 0.3 else same for _ in range(batch)]
     colours = torch.from_numpy(np.stack(exchanges))
     row = torch.arange(batch)[:, None]
-    images = clip.images[row, order].take_along_dim(colours[:, None, None, None], dim=-1)
+    colours = colours.to(clip.images.device)[:, None, None, None]
+    images = clip.images[row, order].take_along_dim(colours, dim=-1)
     poses = clip.T_world_camera[row, order].double()
     return Clip(
         images=images,

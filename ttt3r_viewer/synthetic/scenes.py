@@ -34,7 +34,7 @@ TRAIN_SEEDS = range(10_000_000, 2**32)
 
 _NOISE_COUNT = 1 << 20
 _RAYS_CPU = 40_960
-_RAYS_GPU = 1 << 22
+_RAYS_GPU = 1 << 23
 
 
 @dataclass(frozen=True, eq=False)
