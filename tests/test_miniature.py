@@ -5,6 +5,11 @@ import io
 import itertools
 import json
 import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -284,6 +289,53 @@ def test_a_varied_clip_is_the_same_world_from_its_own_first_camera(clip):
         assert torch.allclose(points, before.points_world[number, order].double(), atol=1e-4)
     assert len(orders) == 2
     assert len(exchanges) > 2
+
+
+@needs_muon
+@pytest.mark.slow
+def test_the_gpu_script_trains_resumes_and_leaves_what_can_be_committed(tmp_path):
+    """On a CPU, with a toy: so that no minute of a GPU is spent on a missing import."""
+    root = Path(__file__).parent.parent
+    checkout = tmp_path / "checkout"
+    for name in ("training", "ttt3r_viewer"):
+        shutil.copytree(root / name, checkout / name)
+    (checkout / "assets").mkdir()
+    shutil.copy(root / "assets" / "miniature.safetensors", checkout / "assets")
+    recipe = {
+        "preset": "toy",
+        "clips_per_page": 4,
+        "validate_every": 2,
+        "validation_rooms": 2,
+        "stages": [
+            {"name": name, "steps": 2, "frames": frames, "batch": 2, "learning_rate": 1e-3}
+            | {"warm_up": 1, "weights": {"self": 1.0, "edges": 0.5}, "learns": learns}
+            for name, frames, learns in (("head", 1, "head"), ("all", 2, "all"))
+        ],
+    }
+    (checkout / "toy.json").write_text(json.dumps(recipe))
+    small = {"DEVICE": "cpu", "WORKERS": "1", "ROOMS": "2", "FRAMES": "4", "CONFIG": "toy.json"}
+    environment = os.environ | small | {"PYTHON": sys.executable, "OUT": str(tmp_path / "out")}
+    script = [str(checkout / "training" / "gpu.sh")]
+    blocked = "import sys; sys.modules.update(dict.fromkeys(('PIL', 'yaml', 'scipy', 'viser')))"
+    (checkout / "sitecustomize.py").write_text(blocked)
+    said = subprocess.run(script, env=environment, capture_output=True, text=True, check=True)
+    assert "validation: relative depth error" in said.stdout
+    assert "edges" in (tmp_path / "out" / "bars.txt").read_text()
+    left = torch.load(io.BytesIO(b"".join(part.read_bytes() for part in parts_in(tmp_path))))
+    assert left["step"] == 4
+    assert "optimizers" not in left
+    shutil.copytree(tmp_path / "out" / "checkpoint", checkout / "training" / "checkpoint")
+    recipe["stages"].append(recipe["stages"][1] | {"name": "more"})
+    (checkout / "toy.json").write_text(json.dumps(recipe))
+    said = subprocess.run(script, env=environment, capture_output=True, text=True, check=True)
+    assert "more step 6" in said.stdout
+    weights = read_weights(tmp_path / "out" / "weights.safetensors")
+    assert weights.config() == NETWORKS["toy"]
+    assert weights.metadata["steps"] == "6"
+
+
+def parts_in(folder):
+    return sorted((folder / "out" / "checkpoint").glob("part-*"))
 
 
 def test_what_training_sees_as_jpeg_is_what_a_jpeg_is():

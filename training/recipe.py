@@ -4,6 +4,7 @@ down.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,8 +23,16 @@ NETWORKS: dict[str, ModelConfig] = {
         memory_depth=1, ray_map_depth=1, ray_map_heads=6,
         dpt_channels=(32, 48, 64, 64), dpt_fused=48, dpt_last=24,
     ),
+    "toy": ModelConfig(
+        image_size=(32, 48), patch_size=16,
+        encoder_width=32, encoder_depth=1, encoder_heads=2,
+        decoder_width=32, decoder_depth=4, decoder_heads=2,
+        state_heads=2, state_size=8, memory_size=4, head="dpt",
+        memory_depth=1, ray_map_depth=1, ray_map_heads=2,
+        dpt_channels=(8, 8, 8, 8), dpt_fused=8, dpt_last=8,
+    ),
 }  # fmt: skip
-"""What can be trained, by name."""
+"""What can be trained, by name; `toy` is for trying a machine."""
 
 
 @dataclass(frozen=True)
@@ -177,14 +186,18 @@ class Recipe:
 
 
 def recipe_from(path: Path) -> Recipe:
-    """Read a recipe from YAML; a key that is not a field is an error that names the known ones."""
-    # Training without --config must run where there is no yaml.
-    from ttt3r_viewer.plain_yaml import read_plain_yaml
-
+    """Read a recipe from YAML or JSON; a key that is not a field is an error that names the known
+    ones. JSON is for machines without yaml.
+    """
     try:
-        given = read_plain_yaml(path)
-    except SettingsError as error:
-        raise SettingsError(f"{path}: not a readable YAML file ({error})") from error
+        if path.suffix == ".json":
+            given = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            from ttt3r_viewer.plain_yaml import read_plain_yaml
+
+            given = read_plain_yaml(path)
+    except (SettingsError, OSError, ValueError) as error:
+        raise SettingsError(f"{path}: not a readable YAML or JSON file ({error})") from error
     values = _known(Recipe, given, path)
     if "stages" in values:
         values["stages"] = tuple(Stage(**_known(Stage, stage, path)) for stage in values["stages"])

@@ -72,8 +72,9 @@ class TrainState:
         parts = torch.load(path, map_location=self.network.device, weights_only=True)
         for name in self._MODULES:
             getattr(self, name).load_state_dict(parts[name])
-        for optimizer, state in zip(self.optimizers, parts["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
+        if "optimizers" in parts:  # else it went through training.parts
+            for optimizer, state in zip(self.optimizers, parts["optimizers"], strict=True):
+                optimizer.load_state_dict(state)
         self.step = parts["step"]
 
 
