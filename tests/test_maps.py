@@ -66,7 +66,7 @@ def test_colours_go_from_one_end_to_the_other_and_nan_has_its_own():
 
 def test_state_image_has_every_token_in_its_place_and_marks_the_picked():
     values = np.arange(10, dtype=np.float32)
-    image = maps.state_picture(values, 4, "gain", token=5, lit=[0])
+    image = maps.state_image(values, 4, "gain", token=5, lit=[0])
     assert image.shape[1] == maps.WIDTH_PX
     side = maps.STATE_PX // 4
 
@@ -79,7 +79,7 @@ def test_state_image_has_every_token_in_its_place_and_marks_the_picked():
     assert at(2, 3) == maps.NO_VALUE
     assert tuple(image[side, side]) == maps.TOKEN_COLOR
     assert tuple(image[0, 0]) == maps.PATCH_COLOR
-    other = maps.state_picture(values, 4, "gain", token=6)
+    other = maps.state_image(values, 4, "gain", token=6)
     assert (other != image).any()
     again = np.asarray(Image.open(io.BytesIO(maps.png(image))))
     assert np.array_equal(again, image)
@@ -134,7 +134,7 @@ def test_a_history_grown_frame_by_frame_is_that_of_whole_stretches():
 def test_history_image_fits_and_marks_token_and_frame(state):
     history = history_of(gains(50, state), maps.HISTORY_COLUMNS)
     first, last = (
-        maps.history_picture(history, by_mean=False, token=0, position=p, unit="gain")
+        maps.history_image(history, by_mean=False, token=0, position=p, unit="gain")
         for p in (0, 49)
     )
     assert first.shape == last.shape
@@ -147,7 +147,7 @@ def test_history_image_fits_and_marks_token_and_frame(state):
 
     assert marked(first)[0] < 10
     assert marked(last)[-1] > maps.WIDTH_PX - 10
-    ordered = maps.history_picture(history, by_mean=True, token=0, position=0, unit="gain")
+    ordered = maps.history_image(history, by_mean=True, token=0, position=0, unit="gain")
     assert (ordered != first).any()
 
 

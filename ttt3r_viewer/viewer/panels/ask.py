@@ -19,7 +19,7 @@ from ttt3r_viewer.viewer.layers.maps import (
     BACKGROUND,
     GAP_PX,
     WIDTH_PX,
-    Picture,
+    Pixels,
     color_map,
     robust_scale,
     with_color_bar,
@@ -243,7 +243,7 @@ def note_html(text: str) -> str:
     )
 
 
-def expected_image(found: Expectation) -> Picture:
+def expected_image(found: Expectation) -> Pixels:
     """Draw the expected picture beside the confidence of its points, with that one's scale."""
     width = (WIDTH_PX - GAP_PX) // 2
     size = (width, max(round(width / found.camera.aspect), 1))

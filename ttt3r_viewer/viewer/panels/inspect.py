@@ -118,7 +118,7 @@ class InspectPanel(Part):
         self._target: _Target | None = None
         self._lane_shown: LaneScene | None = None
         self._drawn: dict[str, object] = {}
-        self._pictures: dict[str, maps.Picture] = {}
+        self._pictures: dict[str, maps.Pixels] = {}
         self._moved_places: dict[str, int] = {}
         self._draw_due_sec = self._list_due_sec = -math.inf
         self._questions.forget()
@@ -241,7 +241,7 @@ class InspectPanel(Part):
         self._drawn[name] = key
         return True
 
-    def _put(self, name: str, handle: viser.GuiImageHandle, image: maps.Picture) -> None:
+    def _put(self, name: str, handle: viser.GuiImageHandle, image: maps.Pixels) -> None:
         self._pictures[name] = handle.image = image
 
     def _draw_history(
@@ -253,7 +253,7 @@ class InspectPanel(Part):
         token = min(chosen.token, tokens - 1)
         if self._new("history", count, position, token, chosen.by_mean):
             unit = "gain of lane 1 - lane 2" if chosen.difference else "gain"
-            image = maps.history_picture(
+            image = maps.history_image(
                 history, by_mean=chosen.by_mean, token=token, position=position, unit=unit
             )
             self._put("History", widgets.history_image, image)
@@ -284,7 +284,7 @@ class InspectPanel(Part):
         of_two = chosen.difference and mode in views.GAIN_MODES
         unit = ("difference of " if of_two else "") + views.STATE_UNITS[mode]
         lit = views.lit_tokens(found, patch, layer)
-        image = maps.state_picture(values, found.state_columns, unit, token, lit)
+        image = maps.state_image(values, found.state_columns, unit, token, lit)
         self._put("State", widgets.state_image, image)
         assign_changed(widgets.token_text, content=views.token_html(found, token))
         assign_changed(widgets.tokens, content=views.tokens_html(found, patch, layer))
@@ -329,7 +329,7 @@ class InspectPanel(Part):
             if image_depth is None:
                 self._layer.hide_image()
             else:
-                height = maps.picture_height(camera.aspect)
+                height = maps.image_height(camera.aspect)
                 self._layer.show_image(found.lane, image[:height], camera, image_depth)
         if not self._new("scene", *seen, offset, image_depth, layer, token, patch, chosen.points):
             return
@@ -347,20 +347,13 @@ class InspectPanel(Part):
             rows=found.rows,
             columns=found.columns,
         )
-        self._layer.show_patches(
+        self._layer.show_points(
             found.lane,
             points.points_world,
             camera,
             patches,
             top=inspect_layer.top_patches(found, token, layer),
             picked=patch,
-            point_size=point_size,
-        )
-        self._layer.show_map(
-            found.lane,
-            points.points_world,
-            camera,
-            patches,
             values=views.point_values(chosen.points, found),
             point_size=point_size,
         )
