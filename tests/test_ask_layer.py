@@ -1,11 +1,9 @@
 """What the states expect, in the page: its points, its camera, its words; without a browser."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import viser
 
 from tests.made_up_run import MadeUpRun, pose_at, room_result
@@ -19,13 +17,6 @@ from ttt3r_viewer.viewer.panels.ask import expected_image, note_text, why_not
 from ttt3r_viewer.viewer.view_settings import AskSettings
 
 POINTS = 16 * 12
-
-
-@pytest.fixture
-def server() -> Iterator[viser.ViserServer]:
-    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
-    yield server
-    server.stop()
 
 
 def expectation(lane: int = 0, camera: Camera | None = None) -> Expectation:

@@ -16,7 +16,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.golden_cases import GoldenCase, golden_case, relative_error
+from tests.golden_cases import GoldenCase, relative_error
+from tests.refusals import error_line
 from ttt3r_viewer.bench import clock as clock_module
 from ttt3r_viewer.bench import turns
 from ttt3r_viewer.bench.clock import StageClock
@@ -39,7 +40,6 @@ from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
-from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.constant import Constant
 from ttt3r_viewer.rules.registry import rule_from_text
@@ -47,20 +47,11 @@ from ttt3r_viewer.rules.ttt3r import TTT3R
 from ttt3r_viewer.system.machine import host_peak_bytes
 from ttt3r_viewer.types import Frame
 
+CASE = "dpt-small"
 MINIATURE = PRESETS["miniature"]
 STATE_LOGITS = TTT3R.needs
 FAST = Variant("fast", "miniature", MADE_UP, "ttt3r", 1, "cpu", "bfloat16", 2)
 PLAIN = Variant("plain", "miniature", MADE_UP, "ttt3r", 1, "cpu", "float32", 2)
-
-
-@pytest.fixture(scope="module")
-def case() -> GoldenCase:
-    return golden_case("dpt-small")
-
-
-@pytest.fixture(scope="module")
-def network(case: GoldenCase) -> ReconstructionNetwork:
-    return case.network()
 
 
 def frames_of(case: GoldenCase, count: int) -> list[Frame]:
@@ -376,11 +367,7 @@ def test_mistakes_are_told_before_anything_starts(words, expected, tmp_path, cap
 
     monkeypatch.setattr(turns, "VariantProcess", start)
     (tmp_path / "there.json").write_text("{}")
-    assert main(["bench", *words.format(tmp=tmp_path).split()]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert expected in error
-    assert error.count("\n") == 1
+    assert expected in error_line(capsys, "bench", *words.format(tmp=tmp_path).split())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="wants a machine without CUDA")

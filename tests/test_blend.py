@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from tests.test_weights import LINEAR
+from tests.weights_files import LINEAR
 from training import blend
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.weights.weights_file import CONFIG_KEY, read_weights, save_weights

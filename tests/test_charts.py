@@ -4,13 +4,11 @@ import csv
 import io
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import viser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -59,13 +57,6 @@ def history_of(run: MadeUpRun, truth: CountedPoses | None = None) -> ChartSeries
 
 def true_room(frames: int) -> CountedPoses:
     return CountedPoses(Path("poses.txt"), np.array([pose_at(i) for i in range(frames)]))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[viser.ViserServer]:
-    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
-    yield server
-    server.stop()
 
 
 # Thinning.

@@ -5,21 +5,21 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import viser
 from websockets.sync.connection import Connection
 
 from tests.made_up_run import MadeUpRun, room_result
 from tests.page_client import CAMERA, echo, join, set_value
+from tests.pages import shown
 from tests.waiting import wait_for
 from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.recording.writer import RecordingWriter
-from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.panels.inspect import InspectPanel
@@ -161,13 +161,6 @@ def test_what_is_no_message_is_dropped(message, why):
     assert refusal(message, "owner", nobody).startswith(why)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[viser.ViserServer]:
-    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
-    yield server
-    server.stop()
-
-
 def test_a_value_is_of_its_widgets_type_range_and_options(server):
     gui = server.gui
     numbers = [0, 0.5, -1, 10**6, MAX_NUMBER, -MAX_NUMBER]
@@ -212,18 +205,9 @@ def page(tmp_path: Path) -> Iterator[tuple[Viewer, MadeUpRun, Path]]:
     writer.begin(Status())
     for sequence in range(3):
         writer.add([room_result(sequence, 16, 12)])
-    store = SceneStore(max_points=20_000, points_per_frame=200)
-    run = MadeUpRun(store, lanes=2, paused=True)
-    for _ in range(3):
-        run.add_frame()
-    exporter = Exporter(lambda: writer.archive, session)
-    viewer = Viewer(store, run.mailbox, port=0, exporter=exporter)
-    viewer.start()
-    run.start()
-    yield viewer, run, session
-    run.stop()
-    viewer.stop()
-    writer.close()
+    page = {"exporter": Exporter(lambda: writer.archive, session)}
+    with closing(writer), shown(3, page, lanes=2, paused=True) as (run, viewer):
+        yield viewer, run, session
 
 
 def hostile_messages(viewer: Viewer) -> list[bytes | str]:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from ttt3r_viewer.errors import EvaluationError, FrameError, InputError, SettingsError
 from ttt3r_viewer.evaluate.datasets import DATASETS
+from ttt3r_viewer.evaluate.datasets.base import TrueFrame
 from ttt3r_viewer.geometry import invert_pose, pose_from_vector
 
 POSE = pose_from_vector([1.0, 2.0, 3.0, 0.5, 0.5, -0.5, 0.5])
@@ -38,6 +40,16 @@ def write_text(path: Path, text: str) -> None:
 
 def matrix_text(matrix: np.ndarray) -> str:
     return "\n".join(" ".join(f"{one:.9e}" for one in row) for row in matrix) + "\n"
+
+
+def assert_pose(frame: TrueFrame, expected: np.ndarray, tolerance: float) -> None:
+    assert frame.T_world_camera is not None
+    np.testing.assert_allclose(frame.T_world_camera, expected, atol=tolerance)
+
+
+def assert_depth(frame: TrueFrame, expected: ArrayLike) -> None:
+    assert frame.read_depth is not None
+    np.testing.assert_array_equal(frame.read_depth(), expected)
 
 
 def tum_tree(root: Path, sequence: str) -> None:
@@ -71,13 +83,10 @@ def test_tum_and_bonn_pair_images_depth_and_poses_by_time(tmp_path, name):
     assert dataset.sequences(None) == ["rgbd_dataset_freiburg3_walking_xyz"]
     frames = dataset.open("rgbd_dataset_freiburg3_walking_xyz", 1, None)
     assert [frame.time_sec for frame in frames] == [10.0, 10.033, 10.066]
-    assert frames[0].T_world_camera is not None
-    np.testing.assert_allclose(frames[0].T_world_camera, POSE, atol=1e-12)
-    assert frames[1].T_world_camera is not None
-    np.testing.assert_allclose(frames[1].T_world_camera, MOVED, atol=1e-12)
+    assert_pose(frames[0], POSE, 1e-12)
+    assert_pose(frames[1], MOVED, 1e-12)
     assert frames[2].T_world_camera is None
-    assert frames[0].read_depth is not None
-    np.testing.assert_array_equal(frames[0].read_depth(), floats([[1, np.nan], [0.5, 2]]))
+    assert_depth(frames[0], floats([[1, np.nan], [0.5, 2]]))
     assert frames[1].read_depth is None
     assert [frame.read_picture()[0, 0, 0] for frame in frames] == [0, 1, 2]
 
@@ -103,13 +112,11 @@ def test_scannet_skips_lost_poses(tmp_path):
     assert dataset.sequences(["scene0707_00"]) == ["scans_test/scene0707_00"]
     frames = dataset.open("scans_test/scene0707_00", 1, None)
     assert [frame.name for frame in frames] == ["2.jpg", "10.jpg", "11.jpg"]
-    assert frames[0].T_world_camera is not None
-    np.testing.assert_allclose(frames[0].T_world_camera, POSE, atol=1e-8)
+    assert_pose(frames[0], POSE, 1e-8)
     assert frames[1].T_world_camera is None
     assert frames[0].intrinsics is not None
     assert frames[0].intrinsics[0].tolist() == [577.9, 0, 319.5]
-    assert frames[0].read_depth is not None
-    np.testing.assert_array_equal(frames[0].read_depth(), floats([[1, np.nan], [65.535, 1.5]]))
+    assert_depth(frames[0], floats([[1, np.nan], [65.535, 1.5]]))
 
 
 @pytest.mark.parametrize("inside", ["training", "."])
@@ -127,11 +134,9 @@ def test_sintel_turns_world_to_camera_around(tmp_path, inside):
     dataset = DATASETS["sintel"](tmp_path)
     assert dataset.sequences(None) == ["alley_2"]
     (frame,) = dataset.open("alley_2", 1, None)
-    assert frame.T_world_camera is not None
-    np.testing.assert_allclose(frame.T_world_camera, POSE, atol=1e-12)
+    assert_pose(frame, POSE, 1e-12)
     np.testing.assert_array_equal(frame.intrinsics, intrinsic)
-    assert frame.read_depth is not None
-    np.testing.assert_array_equal(frame.read_depth(), [[1, 2, 3], [4, 5, 6]])
+    assert_depth(frame, [[1, 2, 3], [4, 5, 6]])
     cam.write_bytes(b"\0" * 172)
     with pytest.raises(EvaluationError, match=r"frame_0001\.cam: not a \.cam file"):
         dataset.open("alley_2", 1, None)
@@ -155,8 +160,7 @@ def test_kitti_depth_groups_the_selection_by_drive(tmp_path, above):
     assert dataset.sequences(None) == [f"{DRIVE}_image_02", f"{DRIVE}_image_03"]
     frames = dataset.open(f"{DRIVE}_image_02", 1, None)
     assert [frame.time_sec for frame in frames] == [0.5, 0.8]
-    assert frames[1].read_depth is not None
-    np.testing.assert_array_equal(frames[1].read_depth(), floats([[1, np.nan], [8, 65535 / 256]]))
+    assert_depth(frames[1], floats([[1, np.nan], [8, 65535 / 256]]))
     assert dataset.open(f"{DRIVE}_image_03", 1, None)[0].read_depth is None
 
 
@@ -168,8 +172,7 @@ def test_kitti_depth_reads_the_gathered_copy(tmp_path):
     dataset = DATASETS["kitti"](tmp_path)
     assert len(dataset.sequences(None)) == 2
     (frame,) = dataset.open(f"{DRIVE}_image_02", 1, None)
-    assert frame.read_depth is not None
-    assert frame.read_depth().tolist() == [[2.0]]
+    assert_depth(frame, [[2.0]])
 
 
 def test_kitti_odometry_has_a_pose_for_each_line(tmp_path):
@@ -184,8 +187,7 @@ def test_kitti_odometry_has_a_pose_for_each_line(tmp_path):
     assert dataset.sequences(None) == ["00"]
     frames = dataset.open("00", 1, None)
     assert [frame.time_sec for frame in frames] == [0.0, 0.1, 0.21]
-    assert frames[1].T_world_camera is not None
-    np.testing.assert_allclose(frames[1].T_world_camera, POSE, atol=1e-8)
+    assert_pose(frames[1], POSE, 1e-8)
     assert [frame.name for frame in dataset.open("00", 2, None)] == ["000000.png", "000002.png"]
     write_text(tmp_path / "sequences" / "00" / "times.txt", "0.0\n")
     with pytest.raises(EvaluationError, match="1 times for 3 pictures"):
@@ -205,10 +207,8 @@ def test_7_scenes_takes_the_test_split(tmp_path):
     assert dataset.sequences(["seq-05"]) == ["chess/seq-05"]
     frames = dataset.open("chess/seq-03", 1, None)
     assert [frame.name for frame in frames] == ["frame-000000.color.png", "frame-000001.color.png"]
-    assert frames[0].T_world_camera is not None
-    np.testing.assert_allclose(frames[0].T_world_camera, POSE, atol=1e-8)
-    assert frames[0].read_depth is not None
-    np.testing.assert_array_equal(frames[0].read_depth(), floats([[1, np.nan], [np.nan, 2.5]]))
+    assert_pose(frames[0], POSE, 1e-8)
+    assert_depth(frames[0], floats([[1, np.nan], [np.nan, 2.5]]))
     assert frames[0].intrinsics is not None
     assert frames[0].intrinsics[:2].tolist() == [[585, 0, 320], [0, 585, 240]]
 

@@ -10,11 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import viser
 import zstandard
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from tests.made_up_run import room_result
+from tests.page_client import join
+from tests.pages import running
+from tests.refusals import refusal
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.reconstruct.messages import Mailbox
@@ -32,9 +34,8 @@ def viewer() -> Iterator[Viewer]:
     store = SceneStore(max_points=100_000, points_per_frame=2_000)
     store.set_status(Status(phase="running"))
     viewer = Viewer(store, Mailbox(), port=0)
-    viewer.start()
-    yield viewer
-    viewer.stop()
+    with running(viewer):
+        yield viewer
 
 
 class Browser:
@@ -53,16 +54,7 @@ class Browser:
         if bytes_per_sec:  # else the system would take megabytes for it
             line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
         line.connect(("127.0.0.1", port))
-        protocol: list = [f"viser-v{viser.__version__}"]
-        return connect(
-            f"ws://127.0.0.1:{port}/",
-            sock=line,
-            subprotocols=protocol,
-            max_size=None,
-            max_queue=1,
-            compression=None,
-            ping_interval=None,
-        )
+        return join(port, sock=line, max_queue=1, ping_interval=None)
 
     def _read(self, bytes_per_sec: float) -> None:
         try:
@@ -153,19 +145,14 @@ def stolen(monkeypatch):
 
 def test_a_port_that_is_stolen_after_it_was_probed_is_given_up_for_another(stolen):
     viewer = Viewer(SceneStore(), Mailbox(), port=stolen)
-    viewer.start()
-    try:
+    with running(viewer):
         assert viewer.port != stolen
         assert viewer.port_note == f"port {stolen} is busy, so the page is at {viewer.port}"
         socket.create_connection(("127.0.0.1", viewer.port), 5).close()
-    finally:
-        viewer.stop()
 
 
 def test_ports_that_are_stolen_again_and_again_are_one_line(stolen, monkeypatch):
     monkeypatch.setattr(gate, "free_port", lambda *_: stolen)
     viewer = Viewer(SceneStore(), Mailbox(), port=stolen)
-    with pytest.raises(ViewerServerError, match=f"--port {stolen} .*give another one") as caught:
-        viewer.start()
+    refusal(ViewerServerError, viewer.start, match=f"--port {stolen} .*give another one")
     viewer.stop()
-    assert "\n" not in str(caught.value)

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import ttt3r_viewer
-from tests.golden_cases import GoldenCase, golden_case
+from tests.golden_cases import GoldenCase
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import RuleError
 from ttt3r_viewer.frames.source import FrameSource, open_source
@@ -32,17 +32,8 @@ from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.state import Evidence, Update
 from ttt3r_viewer.types import Frame, SkippedFrame
 
+CASE = "linear-small"
 COUNT = 9
-
-
-@pytest.fixture(scope="module")
-def case() -> GoldenCase:
-    return golden_case("linear-small")
-
-
-@pytest.fixture
-def network(case: GoldenCase) -> ReconstructionNetwork:
-    return case.network()
 
 
 class Recorded:

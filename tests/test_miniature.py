@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.trainable import needs_muon
+from tests.weights_files import LINEAR
 from training import curves as loss_curves
 from training import evaluate
 from training import train as training
@@ -45,7 +46,7 @@ from ttt3r_viewer.evaluate.accumulator import pose_measures
 from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job, network_for, run_job
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.metrics.trajectory import Trajectory
-from ttt3r_viewer.model.config import PRESETS, ModelConfig
+from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.state import Prediction
@@ -58,28 +59,18 @@ from ttt3r_viewer.weights.weights_file import (
     why_no_queries,
 )
 
-TINY = ModelConfig(
-    image_size=(32, 48),
-    patch_size=16,
-    encoder_width=32,
-    encoder_depth=1,
-    encoder_heads=2,
-    decoder_width=32,
-    decoder_depth=2,
-    decoder_heads=2,
-    state_heads=2,
-    state_size=8,
-    memory_size=4,
-    head="linear",
-    memory_depth=1,
-    ray_map_depth=1,
-    ray_map_heads=2,
-)
+TINY = dataclasses.replace(LINEAR, decoder_width=32, decoder_depth=2, decoder_heads=2, state_size=8)
 
 
 @pytest.fixture(scope="module")
 def clip() -> Clip:
     return render_clips([7, 8], 3, *TINY.image_size, device="cpu", stride=4)
+
+
+def frames_of(clip: Clip, places: list[int]) -> Clip:
+    """A copy of the frames that stand there."""
+    fields = ("images", "depth", "T_world_camera")
+    return dataclasses.replace(clip, **{name: getattr(clip, name)[:, places] for name in fields})
 
 
 def test_true_points_of_two_frames_are_one_world(clip):
@@ -142,23 +133,12 @@ def test_directions_are_compared_whatever_the_distance_and_in_radians():
 
 
 def test_a_lens_taken_for_another_leaves_the_shift_of_rays_of_a_camera_that_stands_still(clip):
-    still = dataclasses.replace(
-        clip,
-        images=clip.images[:, :1],
-        depth=clip.depth[:, :1],
-        T_world_camera=clip.T_world_camera[:, :1],
-    )
-    truth = targets_of(still)
+    truth = targets_of(frames_of(clip, [0]))
     wrong_lens = truth.points_self[:, 0] * torch.tensor([1.2, 1.2, 1.0])
     pose = torch.tensor([[0.0, 0, 0, 1, 0, 0, 0]]).expand(2, 7)
     confidence = torch.ones(wrong_lens.shape[:-1])
-    guess = Prediction(
-        pose=pose,
-        points_self=wrong_lens,
-        confidence_self=confidence,
-        points_world=wrong_lens,
-        confidence_world=confidence,
-    )
+    both = {"points_self": wrong_lens, "points_world": wrong_lens}
+    guess = Prediction(pose, confidence_self=confidence, confidence_world=confidence, **both)
     losses = ray_losses([guess], truth)
     assert losses["rays"] > 0.02
     assert losses["world_rays"] == pytest.approx(losses["rays"], rel=1e-3)
@@ -166,34 +146,18 @@ def test_a_lens_taken_for_another_leaves_the_shift_of_rays_of_a_camera_that_stan
 
 
 def test_patches_are_found_again_where_the_camera_stands_still(clip):
-    still = dataclasses.replace(
-        clip,
-        images=clip.images[:, [0, 0]],
-        depth=clip.depth[:, [0, 0]],
-        T_world_camera=clip.T_world_camera[:, [0, 0]],
-    )
+    still = frames_of(clip, [0, 0])
     found = correspondence(targets_of(still), 1, still.focal_px, TINY.patch_size)
     assert found.visible.all()
     assert found.patch.tolist() == [list(range(6))] * 2
 
 
 def test_what_is_behind_the_first_camera_is_not_found(clip):
-    turned = clip.T_world_camera[:, [0, 0]].clone()
-    turned[:, 1, :3, :3] = torch.diag(torch.tensor([-1.0, 1, -1]))
-    half_turn = dataclasses.replace(
-        clip, images=clip.images[:, :2], depth=clip.depth[:, :2], T_world_camera=turned
-    )
+    half_turn = frames_of(clip, [0, 1])
+    half_turn.T_world_camera[:, 1] = half_turn.T_world_camera[:, 0]
+    half_turn.T_world_camera[:, 1, :3, :3] = torch.diag(torch.tensor([-1.0, 1, -1]))
     found = correspondence(targets_of(half_turn), 1, clip.focal_px, TINY.patch_size)
     assert not found.visible.any()
-
-
-def first_frames(clip: Clip) -> Clip:
-    return dataclasses.replace(
-        clip,
-        images=clip.images[:, :1],
-        depth=clip.depth[:, :1],
-        T_world_camera=clip.T_world_camera[:, :1],
-    )
 
 
 def test_single_images_are_of_rooms_of_their_own():
@@ -220,7 +184,7 @@ def test_every_loss_reaches_the_weights(clip):
     losses = (
         clip_losses(steps, truth)
         | auxiliary.losses(steps, truth, clip.focal_px)[0]
-        | alone_losses(network, auxiliary, first_frames(clip))
+        | alone_losses(network, auxiliary, frames_of(clip, [0]))
     )
     assert set(losses) == {
         *("self", "world", "translation", "quaternion", "step_translation", "step_quaternion"),
@@ -346,20 +310,12 @@ def test_batches_are_the_same_after_an_interruption():
 @needs_muon
 def test_more_processes_than_clips_in_a_batch_are_refused(tmp_path):
     workers = Workers(rank=0, size=2)
+    run = {"device": "cpu", "renderers": 0, "resume": False, "minutes": 1, "workers": workers}
     for batch, singles, lacks in ((1, 0, "clips"), (2, 1, "single pictures")):
         stage = Stage("lone", 1, 1, batch, 1e-3, {"self": 1.0}, singles=singles)
-        with pytest.raises(
-            SettingsError, match=f"--processes 2: stage 'lone' has batches of fewer {lacks}"
-        ):
-            training.train(
-                Recipe(stages=(stage,)),
-                tmp_path / "new",
-                device="cpu",
-                renderers=0,
-                resume=False,
-                minutes=1,
-                workers=workers,
-            )
+        said = f"--processes 2: stage 'lone' has batches of fewer {lacks}"
+        with pytest.raises(SettingsError, match=said):
+            training.train(Recipe(stages=(stage,)), tmp_path / "new", **run)
     assert not (tmp_path / "new").exists()
 
 
@@ -515,17 +471,8 @@ def test_summaries_pair_rooms_with_the_constant_rate_1():
 
 def test_the_evaluation_writes_a_record_for_every_room_rule_and_length(tmp_path, capsys):
     path = tmp_path / "out.json"
-    words = [
-        "--rooms",
-        "2",
-        "--frames",
-        "1,4",
-        "--rules",
-        "constant:1.0,ttt3r",
-        "--json",
-        str(path),
-    ]
-    assert evaluate.main(words) == 0
+    words = ["--rooms", "2", "--frames", "1,4", "--rules", "constant:1.0,ttt3r"]
+    assert evaluate.main([*words, "--json", str(path)]) == 0
     report = json.loads(path.read_text())
     assert len(report["records"]) == 2 * 2 * 2
     keys = {(one["room"], one["rule"], one["frames"]) for one in report["records"]}

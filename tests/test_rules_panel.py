@@ -1,11 +1,9 @@
 """The rules panel without a browser: widgets from parameters, and when messages are sent."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import viser
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,13 +30,6 @@ from ttt3r_viewer.viewer.panels.rules import (
     widget_range,
 )
 from ttt3r_viewer.viewer.view_settings import ViewControls
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[viser.ViserServer]:
-    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
-    yield server
-    server.stop()
 
 
 def parameter(low: float, high: float, whole: bool = False, value: float = 1.0) -> ParameterInfo:

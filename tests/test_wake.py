@@ -9,6 +9,7 @@ from typing import Any
 from viser._messages import SetSceneNodeVisibilityMessage
 from viser.infra._async_message_buffer import AsyncMessageBuffer
 
+from tests.pages import running
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
@@ -75,8 +76,5 @@ def test_visers_own_buffer_would_stand_still():
 
 def test_the_page_uses_it():
     viewer = Viewer(SceneStore(), Mailbox(), port=0)
-    viewer.start()
-    try:
+    with running(viewer):
         assert isinstance(viewer.server._websock_server._broadcast_buffer, WakingBuffer)
-    finally:
-        viewer.stop()

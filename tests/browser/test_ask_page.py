@@ -64,8 +64,7 @@ def test_the_view_is_asked_about_and_the_answer_stands_there_until_it_is_removed
     expect(ui.page.get_by_text("drifting, rate 0.8: confidence")).to_be_visible()
 
     box = ui.row("Hide unsure (%)").locator("input:not([type=hidden])").first
-    box.fill("50")
-    box.press("Enter")
+    ui.typed(box, 50)
     ui.wait_probe("half of the points", "ask", points=[PIXELS // 2, PIXELS // 2])
     ui.settle()
     ui.button("Remove").click()
@@ -76,14 +75,12 @@ def test_the_view_is_asked_about_and_the_answer_stands_there_until_it_is_removed
 
 def test_lanes_side_by_side_are_asked_about_the_same_camera_and_a_wide_view_is_limited(still):
     run, ui = still
-    ui.page.get_by_role("tab", name="View").click()
-    ui.settle()
+    ui.open_tab("View")
     ui.choose("Arrange", "Side by side")
     ui.wait_probe("the lanes apart", arrangement="side by side")
     root = ui.viewer.server.scene._handle_from_node_name["/lanes/1"]
     wait_for(lambda: root.position[0] > 0, "the second lane's place")
-    ui.page.get_by_role("tab", name="Ask").click()
-    ui.settle()
+    ui.open_tab("Ask")
     ui.client.camera.fov = math.radians(130)
     stand_at(ui, pose_at(3), aside=root.position[0])
     question = press(ui, run)

@@ -36,9 +36,7 @@ def look_inside(ui: Ui) -> None:
 
 def fill(ui: Ui, label: str, value: int) -> None:
     """Type into a number box."""
-    box = ui.page.get_by_label(label, exact=True)
-    box.fill(str(value))
-    box.press("Enter")
+    ui.typed(ui.page.get_by_label(label, exact=True), value)
     ui.settle()
 
 
@@ -108,8 +106,7 @@ def test_picked_token_and_layer_change_the_overlay_and_the_points(still):
     assert "Token 7:" in ui.text("token")
     before = shown_images(ui)
     box = ui.row("Layer").locator("input:not([type=hidden])").first
-    box.fill("2")
-    box.press("Enter")
+    ui.typed(box, 2)
     ui.wait_probe("the layer", "inspect", layer=2)
     wait_for(lambda: shown_images(ui) != before, "the other layer's picture")
     ui.choose("Frame's points", "Patch alignment")

@@ -1,6 +1,6 @@
 """Several lanes in a real browser: hidden, set side by side, flipped with a key, coloured."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import expect
@@ -9,7 +9,6 @@ from tests.browser.conftest import Ui
 from tests.made_up_run import MadeUpRun
 from tests.waiting import wait_for
 from ttt3r_viewer.reconstruct.messages import SetRules
-from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 
 pytestmark = pytest.mark.browser
@@ -20,38 +19,17 @@ LANE_POINTS = (FRAMES + 1) * FRAME_POINTS
 ROOT_X = "name => window.__viserMutable.nodeRefFromName[name].position.x"
 
 
-class Show:
-    """A paused made-up run of six frames and the viewer that shows it."""
-
-    def __init__(self, lanes: int) -> None:
-        store = SceneStore(max_points=20_000, points_per_frame=200)
-        self.run = MadeUpRun(store, lanes=lanes, frames_per_second=50, paused=True)
-        for _ in range(FRAMES):
-            self.run.add_frame()
-        self.viewer = Viewer(store, self.run.mailbox, port=0)
-        self.viewer.start()
-        self.run.start()
-
-    def close(self) -> None:
-        self.run.stop()
-        self.viewer.stop()
-
-
 @pytest.fixture
-def begin(open_ui: Callable[[Viewer], Ui]) -> Iterator[Callable[[int], tuple[Show, Ui]]]:
-    """Show so many lanes, and wait until all of their points are drawn."""
-    shows: list[Show] = []
+def begin(show, open_ui: Callable[[Viewer], Ui]) -> Callable[[int], tuple[MadeUpRun, Ui]]:
+    """Show six frames of so many lanes, and wait until all of their points are drawn."""
 
-    def begin_with(lanes: int) -> tuple[Show, Ui]:
-        show = Show(lanes)
-        shows.append(show)
-        ui = open_ui(show.viewer)
+    def begin_with(lanes: int) -> tuple[MadeUpRun, Ui]:
+        run, viewer = show(FRAMES, lanes=lanes, frames_per_second=50, paused=True)
+        ui = open_ui(viewer)
         ui.wait_drawn(lanes * LANE_POINTS)
-        return show, ui
+        return run, ui
 
-    yield begin_with
-    for each in shows:
-        each.close()
+    return begin_with
 
 
 def test_lanes_are_hidden_and_shown_and_named_in_the_panel(begin):
@@ -105,7 +83,7 @@ def test_key_flips_between_two_lanes(begin):
 
 
 def test_one_lane_has_no_panel_of_lanes_until_there_are_two(begin):
-    show, ui = begin(1)
+    run, ui = begin(1)
     assert ui.visible("/lanes/0")
     expect(ui.page.get_by_text("Lanes", exact=True)).not_to_be_visible()
     expect(ui.page.get_by_test_id("lane-0")).not_to_be_visible()
@@ -116,11 +94,11 @@ def test_one_lane_has_no_panel_of_lanes_until_there_are_two(begin):
     ui.page.keyboard.press("b")
     ui.settle()
     assert ui.probe()["arrangement"] == "overlay"
-    show.run.mailbox.put(SetRules(("steady", "drifting:0.5")))
+    run.mailbox.put(SetRules(("steady", "drifting:0.5")))
     ui.wait_probe("two lanes", lanes=2)
     expect(ui.page.get_by_text("Lanes", exact=True)).to_be_visible()
     wait_for(lambda: ui.visible("/lanes/1/camera/live"), "the second lane")
-    show.run.mailbox.put(SetRules(("steady",)))
+    run.mailbox.put(SetRules(("steady",)))
     ui.wait_probe("one lane", lanes=1)
     wait_for(lambda: not ui.visible("/lanes/1"), "the second lane to go")
     assert not [name for name in ui.chunk_nodes() if name.startswith("/lanes/1")]

@@ -1,14 +1,13 @@
 """A recorded session in a real browser: its points, its timeline, and what it cannot do alone."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.browser.conftest import Ui
-from tests.made_up_run import room_result
-from tests.test_archive import STATUS, new_writer
+from tests.browser.test_present_page import record
+from tests.pages import running
 from tests.waiting import wait_for
 from ttt3r_viewer.commands.open import notice_of
 from ttt3r_viewer.reconstruct.messages import Mailbox
@@ -25,20 +24,13 @@ FRAMES = 8
 @pytest.fixture
 def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
     """What `ttt3r-view open` shows of two lanes whose run was cut off."""
-    writer = new_writer(tmp_path)
-    writer.begin(replace(STATUS, frames_total=20))
-    for sequence in range(FRAMES):
-        room = room_result(sequence, 32, 24)
-        writer.add([replace(room, rule=f"rule {lane}") for lane in range(2)])
+    record(tmp_path, FRAMES)
     archive = Recording.open(tmp_path)
     store, mailbox = SceneStore(max_points=20_000), Mailbox()
     replay = Replay(archive, store, mailbox)
     viewer = Viewer(store, mailbox, port=0, notice=notice_of(archive))
-    viewer.start()
-    replay.start()
-    yield open_ui(viewer)
-    replay.stop()
-    viewer.stop()
+    with running(viewer, replay):
+        yield open_ui(viewer)
 
 
 def test_a_session_is_seen_gone_through_and_says_what_it_needs(session):
@@ -58,8 +50,7 @@ def test_a_session_is_seen_gone_through_and_says_what_it_needs(session):
     ui.choose("Show", "This frame only")
     ui.wait_drawn(2 * 32 * 24)
 
-    ui.page.get_by_role("tab", name="Inspect").click()
-    ui.settle()
+    ui.open_tab("Inspect")
     ui.checkbox("Look inside").click()
     wait_for(lambda: "needs the weights: ttt3r-view open" in ui.text("inspect-note"), "the answer")
 

@@ -14,7 +14,8 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Ui
-from tests.made_up_run import MadeUpRun, room_result
+from tests.made_up_run import room_result
+from tests.pages import running
 from tests.test_archive import STATUS, new_writer
 from tests.waiting import wait_for
 from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play
@@ -51,10 +52,11 @@ def camera_places(client: viser.ClientHandle) -> Iterator[list[np.ndarray]]:
         thread.join()
 
 
-def record(folder: Path) -> None:
+def record(folder: Path, frames: int = FRAMES) -> None:
+    """Leave what a run of 20 frames and two lanes leaves that was cut off after so many."""
     writer = new_writer(folder)
     writer.begin(replace(STATUS, frames_total=FRAMES))
-    for sequence in range(FRAMES):
+    for sequence in range(frames):
         room = room_result(sequence, 32, 24)
         writer.add([replace(room, rule=f"rule {lane}") for lane in range(2)])
 
@@ -66,15 +68,10 @@ def presented(folder: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
     replay = Replay(Recording.open(folder), store, mailbox)
     presentation = Presentation(True, "A <talk>", "The lab", folder)
     viewer = Viewer(store, mailbox, port=0, presentation=presentation)
-    viewer.start()
-    replay.start()
-    try:
+    with running(viewer, replay):
         ui = open_ui(viewer)
         ui.wait_probe("all frames", phase="finished", frames_seen=FRAMES)
         yield ui
-    finally:
-        replay.stop()
-        viewer.stop()
 
 
 def test_a_session_is_presented_with_captions_and_keys_alone(tmp_path, open_ui):
@@ -188,12 +185,9 @@ def test_a_tour_is_recorded_kept_and_replayed_when_the_session_is_opened_again(t
         assert not (tmp_path / TOUR_FILE).exists()
 
 
-def test_space_pauses_a_run_and_lets_it_go_on(open_ui):
-    store = SceneStore(max_points=5_000)
-    run = MadeUpRun(store, total=None, frames_per_second=5)
-    viewer = Viewer(store, run.mailbox, port=0, presentation=Presentation(True))
-    viewer.start()
-    run.start()
+def test_space_pauses_a_run_and_lets_it_go_on(show, open_ui):
+    page = {"presentation": Presentation(True)}
+    run, viewer = show(page=page, total=None, frames_per_second=5)
     ui = open_ui(viewer)
     ui.wait_probe("the run", phase="running")
     ui.press("Space")
@@ -202,5 +196,3 @@ def test_space_pauses_a_run_and_lets_it_go_on(open_ui):
     ui.press("Space")
     ui.wait_probe("the run again", phase="running", motion_going=True)
     assert [type(one) for one in run.seen_commands] == [Pause, Play]
-    run.stop()
-    viewer.stop()

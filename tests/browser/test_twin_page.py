@@ -2,15 +2,12 @@
 
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from playwright.sync_api import Error, Frame, Page
 
-from tests.made_up_run import MadeUpRun
 from tests.waiting import wait_for
-from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 
 pytestmark = pytest.mark.browser
@@ -20,17 +17,8 @@ CAMERA = "window.__viserMutable.camera.position.toArray()"
 
 
 @pytest.fixture
-def viewer() -> Iterator[Viewer]:
-    store = SceneStore(max_points=20_000, points_per_frame=200)
-    run = MadeUpRun(store, lanes=2, paused=True)
-    for _ in range(6):
-        run.add_frame()
-    viewer = Viewer(store, run.mailbox, port=0)
-    viewer.start()
-    run.start()
-    yield viewer
-    run.stop()
-    viewer.stop()
+def viewer(show) -> Viewer:
+    return show(6, lanes=2, paused=True)[1]
 
 
 def roots(pane: Frame) -> list[bool | None]:
@@ -109,12 +97,8 @@ def test_only_the_one_page_is_served_and_names_are_escaped(viewer):
             urllib.request.urlopen(f"{viewer.url}{path}")
 
 
-def test_one_lane_has_no_twin_view():
-    run = MadeUpRun(SceneStore(), paused=True)
-    viewer = Viewer(run.store, run.mailbox, port=0)
-    viewer.start()
-    run.add_frame()
+def test_one_lane_has_no_twin_view(show):
+    _, viewer = show(1, paused=True)
     wait_for(lambda: viewer._twin is not None and viewer._twin._names, "the lane's name")
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{viewer.url}/twin")
-    viewer.stop()

@@ -3,10 +3,9 @@
 import io
 import json
 import struct
-import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -16,7 +15,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from tests.fuzz.media import made_by, put
 from tests.made_up_run import room_result, rule_info
+from tests.weights_files import zipped
 from ttt3r_viewer.commands.open import notice_of
 from ttt3r_viewer.commands.weights import info
 from ttt3r_viewer.errors import ViewerError
@@ -44,38 +45,12 @@ from ttt3r_viewer.weights.weights_file import expected_shapes, save_weights
 RUN = 7
 
 
-def made_by(write: Callable[[Path], object], name: str) -> bytes:
-    """What `write` leaves in a file of that name."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        write(path)
-        return path.read_bytes()
-
-
 # Weights.
-
-
-@cache
-def miniature_like() -> dict[str, torch.Tensor]:
-    """The names and shapes of a small network, whose numbers are all one."""
-    return {
-        name: torch.ones(shape) for name, shape in expected_shapes(PRESETS["miniature"]).items()
-    }
 
 
 def saved(content: object) -> bytes:
     stream = io.BytesIO()
     torch.save(content, stream)
-    return stream.getvalue()
-
-
-def zip_of(members: dict[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # two members of one name are wanted here
-        with zipfile.ZipFile(stream, "w") as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
     return stream.getvalue()
 
 
@@ -96,13 +71,12 @@ def pickles() -> Sequence[bytes]:
 
 
 def give_weights(data: bytes, folder: Path, name: str) -> None:
-    path = folder / name
-    path.write_bytes(data)
-    info(path)
+    info(put(data, folder, name))
 
 
 def give_pickle(data: bytes, folder: Path) -> None:
-    give_weights(zip_of({"a/data.pkl": data, "a/data/0": bytes(24)}), folder, "a.pth")
+    members = {"a/data.pkl": data, "a/data/0": bytes(24)}
+    info(zipped(folder / "a.pth", members.items()))
 
 
 def safetensors() -> Sequence[bytes]:
@@ -237,9 +211,7 @@ def checkpoint_text() -> bytes:
 
 
 def give_checkpoint(data: bytes, folder: Path) -> None:
-    path = folder / "checkpoint-00000003.safetensors"
-    path.write_bytes(data)
-    found = Checkpoint.read(path)
+    found = Checkpoint.read(put(data, folder, "checkpoint-00000003.safetensors"))
     found.tensors()
     place = folder / "whole"
     if not place.exists():
@@ -271,9 +243,7 @@ def tours() -> Sequence[bytes]:
 
 
 def give_tour(data: bytes, folder: Path) -> None:
-    path = folder / "tour.json"
-    path.write_bytes(data)
-    tour = read_tour(path)
+    tour = read_tour(put(data, folder, "tour.json"))
     for time_sec in np.linspace(0, tour.duration_sec, 5):
         view = tour.at(float(time_sec))
         assert np.isfinite(view.T_world_camera).all()
