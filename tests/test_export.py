@@ -12,7 +12,7 @@ from tests.test_worker import Images, Pretended
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.export.formats.ply import VERTEX, write_ply
 from ttt3r_viewer.export.results import OWN_FILES, lane_names, write_results
-from ttt3r_viewer.geometry import invert_pose, pose_from_vector
+from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.scene.store import FramePoints, SceneStore
 from ttt3r_viewer.system.files import atomic_write, claim_folder
 from ttt3r_viewer.types import Crop, Frame, ParameterInfo, RuleInfo, Status
@@ -141,11 +141,6 @@ def test_a_file_that_is_cut_off_leaves_the_old_one(tmp_path):
         interrupted()
     assert path.read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["run.json"]
-
-
-def test_world_poses_invert():
-    T_world_camera = pose_from_vector([1, 2, 3, 0.5, 0.5, -0.5, 0.5])
-    assert np.allclose(invert_pose(T_world_camera) @ T_world_camera, np.eye(4))
 
 
 def test_the_folder_is_made_with_its_parents(tmp_path):

@@ -68,6 +68,13 @@ def cameras_of(store: SceneStore, lane: int = 0) -> dict[int, np.ndarray]:
     return {one.index: one.camera.T_world_camera for one in store.snapshot().lanes[lane].frames}
 
 
+def forget(lanes: Lanes) -> None:
+    """All states but the first, so that a look inside takes the frames again."""
+    kept = lanes._recall._moments
+    for number in list(kept)[1:]:
+        del kept[number]
+
+
 # Numbers that are not finite.
 
 
@@ -133,9 +140,7 @@ def test_three_bad_frames_in_a_row_begin_the_state_anew_where_the_camera_was(
         assert np.abs(found.camera.T_world_camera - moved).max() < 1e-4
     # Looking into a frame behind it takes the frames before it again, through the same new start.
     monkeypatch.undo()
-    kept = lanes._recall._moments
-    for number in list(kept)[1:]:
-        del kept[number]
+    forget(lanes)
     seen = lanes.inspect(0, 4)
     assert seen.frames_replayed == 4
     assert np.abs(seen.gain - expected[2].gain).max() < 1e-4
@@ -149,9 +154,7 @@ def test_a_look_behind_six_bad_frames_in_a_row_sees_what_the_run_saw(case, netwo
     seen = store.snapshot().frames
     assert [(one.index, one.segment) for one in seen] == [(0, 0), (1, 0), (8, 2), (9, 2), (10, 2)]
     monkeypatch.undo()
-    kept = lanes._recall._moments
-    for number in list(kept)[1:]:
-        del kept[number]
+    forget(lanes)
     assert np.abs(lanes.inspect(0, 4).gain - seen[4].gain).max() < 1e-3  # kept in float16
 
 

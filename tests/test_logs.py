@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,13 @@ foreign = logging.getLogger("somebody.else")
 def _as_in_a_command():
     with logging_to_terminal():
         yield
+
+
+def handler_of(folder: Path) -> Any:
+    """The handler that writes the file in a folder."""
+    handlers = logging.getLogger().handlers
+    (found,) = (one for one in handlers if str(folder) in getattr(one, "baseFilename", ""))
+    return found
 
 
 def text_of(folder: Path) -> str:
@@ -91,23 +99,16 @@ def test_names_that_are_no_text_do_not_end_it(tmp_path):
     log_into(tmp_path, "info", fresh=False)
     # Straight to the file: what pytest captures of a log it cannot send to another process.
     said = {"name": log.name, "levelno": logging.INFO, "levelname": "INFO"}
-    (handler,) = (
-        one
-        for one in logging.getLogger().handlers
-        if getattr(one, "baseFilename", "").startswith(str(tmp_path))
-    )
-    handler.handle(logging.makeLogRecord(said | {"msg": "caf\udce9 and 📷"}))
+    handler_of(tmp_path).handle(logging.makeLogRecord(said | {"msg": "caf\udce9 and 📷"}))
     assert "caf\\udce9 and 📷" in text_of(tmp_path)
 
 
 def test_a_log_that_cannot_be_written_disturbs_nobody(tmp_path, capsys):
     log_into(tmp_path, "info", fresh=False)
-    (handler,) = (one for one in logging.getLogger().handlers if one.level == logging.NOTSET
-                  and getattr(one, "baseFilename", "").startswith(str(tmp_path)))  # fmt: skip
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
-    handler.stream = full.open("w")  # pyright: ignore[reportAttributeAccessIssue]
+    handler_of(tmp_path).stream = full.open("w")
     log.info("into the void")
     assert capsys.readouterr().err == ""
 

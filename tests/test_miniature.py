@@ -14,6 +14,7 @@ from tests.trainable import needs_muon
 from tests.weights_files import LINEAR
 from training import curves as loss_curves
 from training import evaluate
+from training import losses as criteria
 from training import train as training
 from training.auxiliary import Auxiliary, alone_losses, correspondence
 from training.clips import (
@@ -26,18 +27,6 @@ from training.clips import (
 )
 from training.curves import StepBar
 from training.evaluate import RoomRecord, single_frame_depth_errors, summaries
-from training.losses import (
-    RAY_EVERY,
-    clip_losses,
-    confidence_loss,
-    quaternion_from_rotation,
-    ray_errors,
-    ray_losses,
-    relative_depth_error,
-    steps_of,
-    targets_of,
-    unroll,
-)
 from training.recipe import Recipe, Stage, recipe_from
 from training.state import initialise, new_train_state, start_from
 from training.workers import Workers
@@ -74,7 +63,7 @@ def frames_of(clip: Clip, places: list[int]) -> Clip:
 
 
 def test_true_points_of_two_frames_are_one_world(clip):
-    truth = targets_of(clip)
+    truth = criteria.targets_of(clip)
     R, t = clip.T_world_camera[:, 2, :3, :3], clip.T_world_camera[:, 2, :3, 3]
     moved = torch.einsum("bij,bhwj->bhwi", R, truth.points_self[:, 2]) + t[:, None, None]
     assert torch.allclose(moved, truth.points_world[:, 2], atol=1e-4)
@@ -90,7 +79,7 @@ def test_quaternions_agree_with_the_numpy_ones():
         torch.tensor([[1.0, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64)
     )
     for rotation in torch.cat((R, half_turns)):
-        ours = quaternion_from_rotation(rotation).numpy()
+        ours = criteria.quaternion_from_rotation(rotation).numpy()
         assert abs(ours @ quaternion_wxyz_from_matrix(rotation.numpy())) == pytest.approx(1)
         assert ours[0] >= 0
 
@@ -102,11 +91,11 @@ def test_a_cameras_steps_are_those_of_its_poses_in_any_world():
     t = torch.randn(6, 3, generator=random, dtype=torch.float64)
     (world, *R), (far, *t) = R, t
     R, t = torch.stack(R), torch.stack(t)
-    offset, turn = steps_of(t, quaternion_from_rotation(R))
+    offset, turn = criteria.steps_of(t, criteria.quaternion_from_rotation(R))
     assert torch.allclose(offset, torch.einsum("kji,kj->ki", R[:-1], t[1:] - t[:-1]))
-    relative = quaternion_from_rotation(R[:-1].mT @ R[1:])
+    relative = criteria.quaternion_from_rotation(R[:-1].mT @ R[1:])
     assert torch.allclose((turn * relative).sum(-1).abs(), torch.ones(4, dtype=torch.float64))
-    elsewhere = steps_of(t @ world.mT + far, quaternion_from_rotation(world @ R))
+    elsewhere = criteria.steps_of(t @ world.mT + far, criteria.quaternion_from_rotation(world @ R))
     assert torch.allclose(elsewhere[0], offset)
     assert torch.allclose((elsewhere[1] * turn).sum(-1).abs(), torch.ones(4, dtype=torch.float64))
 
@@ -115,31 +104,33 @@ def test_the_truth_has_no_error_and_confidence_pays_where_it_is_right():
     truth = torch.rand(2, 1, 4, 4, 3) + 1
     distance = torch.ones(2)
     sure, unsure = torch.full((2, 1, 4, 4), 5.0), torch.full((2, 1, 4, 4), 1.5)
-    right = [confidence_loss(truth, c, truth, distance) for c in (sure, unsure)]
-    wrong = [confidence_loss(truth + 1, c, truth, distance) for c in (sure, unsure)]
+    right = [criteria.confidence_loss(truth, c, truth, distance) for c in (sure, unsure)]
+    wrong = [criteria.confidence_loss(truth + 1, c, truth, distance) for c in (sure, unsure)]
     assert right[0] < right[1] < wrong[1] < wrong[0]
-    assert relative_depth_error(truth * 1.1, truth).flatten().tolist() == pytest.approx([0.1] * 2)
+    assert criteria.relative_depth_error(truth * 1.1, truth).flatten().tolist() == pytest.approx(
+        [0.1] * 2
+    )
 
 
 def test_directions_are_compared_whatever_the_distance_and_in_radians():
     truth = torch.rand(2, 1, 8, 8, 3, dtype=torch.float64) + torch.tensor([0.0, 0.0, 2.0])
     farther = truth * (1 + torch.rand(2, 1, 8, 8, 1, dtype=torch.float64))
-    assert ray_errors(list(farther.unbind(1)), truth).abs().max() < 1e-12
+    assert criteria.ray_errors(list(farther.unbind(1)), truth).abs().max() < 1e-12
     ahead = torch.tensor([0.0, 0.0, 3.0]).expand(1, 1, 8, 8, 3)
     aside = torch.tensor([0.0, 2 * math.sin(0.1), 2 * math.cos(0.1)]).expand(1, 8, 8, 3)
-    errors = ray_errors([aside], ahead)
-    assert errors.shape == (1, 1, 8 // RAY_EVERY, 8 // RAY_EVERY, 3)
+    errors = criteria.ray_errors([aside], ahead)
+    assert errors.shape == (1, 1, 8 // criteria.RAY_EVERY, 8 // criteria.RAY_EVERY, 3)
     assert errors.norm(dim=-1).mean().item() == pytest.approx(0.1, rel=1e-3)
 
 
 def test_a_lens_taken_for_another_leaves_the_shift_of_rays_of_a_camera_that_stands_still(clip):
-    truth = targets_of(frames_of(clip, [0]))
+    truth = criteria.targets_of(frames_of(clip, [0]))
     wrong_lens = truth.points_self[:, 0] * torch.tensor([1.2, 1.2, 1.0])
     pose = torch.tensor([[0.0, 0, 0, 1, 0, 0, 0]]).expand(2, 7)
     confidence = torch.ones(wrong_lens.shape[:-1])
     both = {"points_self": wrong_lens, "points_world": wrong_lens}
     guess = Prediction(pose, confidence_self=confidence, confidence_world=confidence, **both)
-    losses = ray_losses([guess], truth)
+    losses = criteria.ray_losses([guess], truth)
     assert losses["rays"] > 0.02
     assert losses["world_rays"] == pytest.approx(losses["rays"], rel=1e-3)
     assert losses["ray_shift"] < 1e-4
@@ -147,7 +138,7 @@ def test_a_lens_taken_for_another_leaves_the_shift_of_rays_of_a_camera_that_stan
 
 def test_patches_are_found_again_where_the_camera_stands_still(clip):
     still = frames_of(clip, [0, 0])
-    found = correspondence(targets_of(still), 1, still.focal_px, TINY.patch_size)
+    found = correspondence(criteria.targets_of(still), 1, still.focal_px, TINY.patch_size)
     assert found.visible.all()
     assert found.patch.tolist() == [list(range(6))] * 2
 
@@ -156,7 +147,7 @@ def test_what_is_behind_the_first_camera_is_not_found(clip):
     half_turn = frames_of(clip, [0, 1])
     half_turn.T_world_camera[:, 1] = half_turn.T_world_camera[:, 0]
     half_turn.T_world_camera[:, 1, :3, :3] = torch.diag(torch.tensor([-1.0, 1, -1]))
-    found = correspondence(targets_of(half_turn), 1, clip.focal_px, TINY.patch_size)
+    found = correspondence(criteria.targets_of(half_turn), 1, clip.focal_px, TINY.patch_size)
     assert not found.visible.any()
 
 
@@ -177,12 +168,12 @@ def test_every_loss_reaches_the_weights(clip):
     torch.manual_seed(0)
     network, auxiliary = ReconstructionNetwork(TINY), Auxiliary(TINY)
     initialise(network)
-    steps = unroll(
+    steps = criteria.unroll(
         network, clip.images, outputs=frozenset(("self", "world")), keep_gradient_frames=4
     )
-    truth = targets_of(clip)
+    truth = criteria.targets_of(clip)
     losses = (
-        clip_losses(steps, truth)
+        criteria.clip_losses(steps, truth)
         | auxiliary.losses(steps, truth, clip.focal_px)[0]
         | alone_losses(network, auxiliary, frames_of(clip, [0]))
     )
@@ -226,7 +217,7 @@ def test_a_varied_clip_is_the_same_world_from_its_own_first_camera(clip):
     twice = Clip(*(torch.cat([getattr(clip, one.name)] * 8) for one in dataclasses.fields(Clip)))
     other = varied(twice, np.random.default_rng(0))
     assert torch.allclose(other.T_world_camera[:, 0], torch.eye(4).expand(16, 4, 4))
-    truth, before = targets_of(other), targets_of(twice)
+    truth, before = criteria.targets_of(other), criteria.targets_of(twice)
     orders, exchanges = set(), set()
     for number in range(16):
         turned = not torch.equal(other.depth[number], twice.depth[number])
@@ -524,12 +515,19 @@ def test_a_report_that_cannot_be_written_is_refused_before_rooms_are_measured(
     assert "room 1000" not in told.err
 
 
-def test_a_stride_is_a_faster_camera_on_the_same_path(tmp_path):
-    def measured(*words: str) -> list[dict[str, float]]:
+@pytest.fixture
+def measured(tmp_path):
+    """Measure two rooms: the records of the report."""
+
+    def measure(*words: str) -> list[dict[str, float]]:
         rooms = ("--rooms", "2", "--rules", "constant:1.0", "--json", str(tmp_path / "out.json"))
         assert evaluate.main([*rooms, *words]) == 0
         return json.loads((tmp_path / "out.json").read_text())["records"]
 
+    return measure
+
+
+def test_a_stride_is_a_faster_camera_on_the_same_path(measured):
     slow, fast = measured("--frames", "13"), measured("--frames", "5", "--stride", "3")
     for each, all_frames in zip(fast, slow, strict=True):
         # A chord is at most as long as its arc, and the other way round in angles too.
@@ -538,16 +536,11 @@ def test_a_stride_is_a_faster_camera_on_the_same_path(tmp_path):
         assert each["true_turn_deg"] > 1.5 * all_frames["true_turn_deg"]
 
 
-def test_a_slower_pace_is_a_shorter_path(tmp_path, capsys):
-    def measured(pace: str) -> list[dict[str, float]]:
-        rooms = ("--rooms", "2", "--rules", "constant:1.0", "--frames", "9")
-        assert evaluate.main([*rooms, "--pace", pace, "--json", str(tmp_path / "out.json")]) == 0
-        report = json.loads((tmp_path / "out.json").read_text())
-        assert report["pace"] == float(pace)
-        return report["records"]
-
-    for slow, usual in zip(measured("0.25"), measured("1"), strict=True):
+def test_a_slower_pace_is_a_shorter_path(measured, tmp_path, capsys):
+    walks = (measured("--frames", "9", "--pace", pace) for pace in ("1", "0.25"))
+    for usual, slow in zip(*walks, strict=True):
         assert 0 < slow["path_length_m"] < 0.6 * usual["path_length_m"]
+    assert json.loads((tmp_path / "out.json").read_text())["pace"] == 0.25
     for wrong in ("0", "nan", "-1", "5"):
         assert evaluate.main(["--rooms", "1", "--frames", "1", "--pace", wrong]) == 2
         assert "--pace" in capsys.readouterr().err

@@ -24,13 +24,7 @@ from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.reconstruct.resume import best_checkpoint
-from ttt3r_viewer.recording.checkpoint import (
-    CHECK_KEY,
-    KEY,
-    Checkpoint,
-    Checkpoints,
-    Progress,
-)
+from ttt3r_viewer.recording import checkpoint
 from ttt3r_viewer.recording.format import PREFIX_BYTES, encode_record, read_prefix
 from ttt3r_viewer.recording.reader import Recording, frame_file
 from ttt3r_viewer.recording.refill import refill
@@ -198,8 +192,8 @@ def give_record_header(data: bytes, folder: Path) -> None:
 def valid_checkpoint() -> bytes:
     tensors = {"0.state": torch.ones(2, 3), "0.rule": torch.zeros(4)}
     with TemporaryDirectory() as folder:
-        progress = Progress(RUN, 3, 0, "", 2)
-        Checkpoints(1).write(Path(folder), progress, tensors, {"lanes": [{"a": 1}]})
+        progress = checkpoint.Progress(RUN, 3, 0, "", 2)
+        checkpoint.Checkpoints(1).write(Path(folder), progress, tensors, {"lanes": [{"a": 1}]})
         (path,) = Path(folder).iterdir()
         return path.read_bytes()
 
@@ -207,11 +201,11 @@ def valid_checkpoint() -> bytes:
 def checkpoint_text() -> bytes:
     data = valid_checkpoint()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return header["__metadata__"][KEY].encode()
+    return header["__metadata__"][checkpoint.KEY].encode()
 
 
 def give_checkpoint(data: bytes, folder: Path) -> None:
-    found = Checkpoint.read(put(data, folder, "checkpoint-00000003.safetensors"))
+    found = checkpoint.Checkpoint.read(put(data, folder, "checkpoint-00000003.safetensors"))
     found.tensors()
     place = folder / "whole"
     if not place.exists():
@@ -230,7 +224,10 @@ def give_checkpoint_text(data: bytes, folder: Path) -> None:
     start = 8 + int.from_bytes(good[:8], "little")
     header = json.loads(good[8:start])
     text = data.decode("utf-8", "replace")
-    header["__metadata__"] |= {KEY: text, CHECK_KEY: f"{zlib.crc32(text.encode()):08x}"}
+    header["__metadata__"] |= {
+        checkpoint.KEY: text,
+        checkpoint.CHECK_KEY: f"{zlib.crc32(text.encode()):08x}",
+    }
     head = json.dumps(header).encode()
     give_checkpoint(struct.pack("<Q", len(head)) + head + good[start:], folder)
 
