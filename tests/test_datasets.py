@@ -141,6 +141,7 @@ def test_sintel_turns_world_to_camera_around(tmp_path, inside):
     with pytest.raises(EvaluationError, match=r"frame_0001\.cam: not a \.cam file"):
         dataset.open("alley_2", 1, None)
     dpt.write_bytes(dpt.read_bytes()[:-1])
+    assert frame.read_depth is not None
     with pytest.raises(FrameError, match=r"frame_0001\.dpt: not a \.dpt file"):
         frame.read_depth()
 
