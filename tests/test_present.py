@@ -18,24 +18,24 @@ from ttt3r_viewer.recording.tour import TOUR_FILE, Keyframe, Tour, read_tour
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.cameras.guided_cameras import was_put
-from ttt3r_viewer.viewer.cameras.screenshot import LONGEST_SIDE, image_size, on_background
-from ttt3r_viewer.viewer.cameras.throttle import LONGEST_PAUSE_SEC, TURN_SEC, CameraThrottle
-from ttt3r_viewer.viewer.cameras.tour_recorder import NOT_KEPT, TourRecorder
-from ttt3r_viewer.viewer.cameras.viewpoints import (
+from ttt3r_viewer.viewer.cameras.page_views import (
     APPROACH_SEC,
     ORBIT_SEC,
-    Swing,
-    Viewpoint,
+    PageOrbit,
+    PageView,
     approached,
     tour_view,
 )
+from ttt3r_viewer.viewer.cameras.screenshot import LONGEST_SIDE, image_size, on_background
+from ttt3r_viewer.viewer.cameras.throttle import LONGEST_PAUSE_SEC, TURN_SEC, CameraThrottle
+from ttt3r_viewer.viewer.cameras.tour_recorder import NOT_KEPT, TourRecorder
 from ttt3r_viewer.viewer.panels.captions import LaneCaption, captions_html, keys_html
 from ttt3r_viewer.viewer.presentation import REPLAY_SEC, Clock, ShowSettings
 
 ORBIT = Orbit(np.array([1.0, 2.0, 3.0]), 2.0, np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0]))
-SWING = Swing(ORBIT)
+PAGE_ORBIT = PageOrbit(ORBIT)
 FOV_Y_RAD = 1.2
-START = Viewpoint(np.zeros(3), np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0]), 1.0)
+START = PageView(np.zeros(3), np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0]), 1.0)
 
 
 def keyframe(x: float, seconds: float = 2.0) -> Keyframe:
@@ -44,12 +44,12 @@ def keyframe(x: float, seconds: float = 2.0) -> Keyframe:
 
 @given(st.floats(0, 500), st.booleans())
 def test_the_orbit_keeps_its_distance_looks_at_the_middle_and_comes_back(time_sec, all_round):
-    swing = Swing(ORBIT, all_round)
-    view = swing.view(time_sec, FOV_Y_RAD)
+    page_orbit = PageOrbit(ORBIT, all_round)
+    view = page_orbit.view(time_sec, FOV_Y_RAD)
     assert np.array_equal(view.look_at, ORBIT.centre)
     distance = np.linalg.norm(view.position - ORBIT.centre)
     assert distance == pytest.approx(ORBIT.radius / math.sin(FOV_Y_RAD / 2))
-    again = swing.view(time_sec + ORBIT_SEC, FOV_Y_RAD)
+    again = page_orbit.view(time_sec + ORBIT_SEC, FOV_Y_RAD)
     np.testing.assert_allclose(again.position, view.position, atol=1e-9)
     # Up is -y: the orbit is always above the middle.
     assert view.position[1] < ORBIT.centre[1]
@@ -57,22 +57,22 @@ def test_the_orbit_keeps_its_distance_looks_at_the_middle_and_comes_back(time_se
 
 def test_the_orbit_goes_all_round_only_where_the_scene_was_seen_so():
     def behind(all_round: bool) -> float:
-        swing, times = Swing(ORBIT, all_round), np.linspace(0, ORBIT_SEC, 100)
-        return max(swing.view(t, FOV_Y_RAD).position[2] - ORBIT.centre[2] for t in times)
+        page_orbit, times = PageOrbit(ORBIT, all_round), np.linspace(0, ORBIT_SEC, 100)
+        return max(page_orbit.view(t, FOV_Y_RAD).position[2] - ORBIT.centre[2] for t in times)
 
     assert behind(True) > 0 > behind(False)
     store = SceneStore(max_points=5000)
     run = MadeUpRun(store, total=4)
     for _ in range(4):
         run.add_frame()
-    found = Swing.around(store.snapshot().lanes[0])
+    found = PageOrbit.around(store.snapshot().lanes[0])
     assert not found.all_round
     assert np.linalg.norm(found.orbit.ahead) == pytest.approx(1.0)
     assert found.orbit.radius > 0
 
 
 def test_a_view_comes_from_its_start_to_its_goal_and_stays_there():
-    goal = SWING.view(3.0, FOV_Y_RAD)
+    goal = PAGE_ORBIT.view(3.0, FOV_Y_RAD)
     np.testing.assert_allclose(approached(START, goal, 0.0).position, START.position)
     assert approached(START, goal, APPROACH_SEC) is goal
     halfway = approached(START, goal, APPROACH_SEC / 2)
@@ -93,12 +93,12 @@ def test_the_tour_passes_its_keyframes_and_looks_along_them():
 
 
 def test_only_a_place_that_was_sent_counts_as_sent():
-    sent = [SWING.view(t, FOV_Y_RAD).position for t in np.arange(0, 4, 0.04)]
+    sent = [PAGE_ORBIT.view(t, FOV_Y_RAD).position for t in np.arange(0, 4, 0.04)]
     for place in sent:
         assert was_put(place + 1e-9, ORBIT.centre, sent)
-    moved = SWING.view(1.0, FOV_Y_RAD).position + np.array([0.0, 1e-3, 0.0])
+    moved = PAGE_ORBIT.view(1.0, FOV_Y_RAD).position + np.array([0.0, 1e-3, 0.0])
     assert not was_put(moved, ORBIT.centre, sent)
-    assert not was_put(SWING.view(1.02, FOV_Y_RAD).position, ORBIT.centre, sent)
+    assert not was_put(PAGE_ORBIT.view(1.02, FOV_Y_RAD).position, ORBIT.centre, sent)
 
 
 def answered(

@@ -74,16 +74,14 @@ class AskLayer:
 
     def __init__(self, server: viser.ViserServer) -> None:
         self._server = server
-        self._scene: object = None
         self._nodes = Nodes()
         self.points_shown: tuple[int, ...] = ()
         """Number of drawn points of each lane."""
 
     def begin(self, scene: object) -> None:
-        """Name the lanes: where they differ from before, all nodes have gone with the old ones."""
-        if scene != self._scene:
-            self._nodes.forget()
-            self._scene, self.points_shown = scene, ()
+        """Name the lanes; where they are new, all nodes were removed with the old ones."""
+        if self._nodes.begin(scene):
+            self.points_shown = ()
 
     def clear(self) -> None:
         """Take everything out of the scene."""

@@ -150,15 +150,13 @@ class InspectLayer:
     def __init__(self, server: viser.ViserServer) -> None:
         self._server = server
         self._nodes = Nodes()
-        self._scene: object = None
         self.picked_points = 0
         """Number of highlighted points."""
 
     def begin(self, scene: object) -> None:
-        """Name the lanes: where they differ from before, all nodes have gone with the old ones."""
-        if scene != self._scene:
-            self._nodes.forget()
-            self._scene, self.picked_points = scene, 0
+        """Name the lanes; where they are new, all nodes were removed with the old ones."""
+        if self._nodes.begin(scene):
+            self.picked_points = 0
 
     def clear(self) -> None:
         """Take everything out of the scene."""

@@ -15,8 +15,8 @@ from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.reconstruct.messages import Pause, Play
 from ttt3r_viewer.recording.tour import Keyframe
+from ttt3r_viewer.viewer.cameras.page_views import has_ended
 from ttt3r_viewer.viewer.cameras.screenshot import Screenshots
-from ttt3r_viewer.viewer.cameras.viewpoints import has_ended
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.presentation import Motion, ShowSettings
 from ttt3r_viewer.viewer.tick import Part, Tick

@@ -15,7 +15,7 @@ import viser
 from viser import _messages
 
 from ttt3r_viewer.viewer.cameras.client_cameras import move_browser
-from ttt3r_viewer.viewer.cameras.viewpoints import Viewpoint
+from ttt3r_viewer.viewer.cameras.page_views import PageView
 from ttt3r_viewer.viewer.layers.lane_layer import DRIFT_NODE, SHARED_LANES
 from ttt3r_viewer.viewer.server.clients import PANE_PATH, client_of
 from ttt3r_viewer.viewer.tick import Part, Tick
@@ -46,8 +46,8 @@ class TwinView(Part):
         self._server = server
         self._panes: dict[int, _Pane] = {}
         """By client; entries come and go on viser's loop."""
-        self._views: dict[str, Viewpoint] = {}
-        """Viewpoint of each browser session's panes."""
+        self._views: dict[str, PageView] = {}
+        """PageView of each browser session's panes."""
         self._names: tuple[str, ...] = ()
         server.on_client_connect(self._connect)
         server.on_client_disconnect(self._disconnect)
@@ -90,7 +90,7 @@ class TwinView(Part):
         pane = self._panes.get(moved)
         if pane is None:
             return
-        view = Viewpoint(camera.position, camera.look_at, camera.up_direction)
+        view = PageView(camera.position, camera.look_at, camera.up_direction)
         known = self._views.get(pane.session)
         if known is not None and view.is_close(known, SAME_VIEW):
             return
