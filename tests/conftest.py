@@ -64,6 +64,23 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """A recorded session of two lanes and a few frames."""
+    from tests.test_export_formats import make_session
+
+    return make_session(tmp_path_factory.mktemp("session"))
+
+
+@pytest.fixture
+def source(session):
+    """The recorded session, to be exported."""
+    from ttt3r_viewer.export.lane_source import Source
+    from ttt3r_viewer.recording.reader import Recording
+
+    return Source(Recording.open(session))
+
+
+@pytest.fixture(scope="module")
 def used_server():
     """A viser server for all tests of a module."""
     import viser

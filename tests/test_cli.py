@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from tests.refusals import error_line
 from tests.waiting import has_frames, wait_for
 from ttt3r_viewer.cli import leaves_work_behind, main
 from ttt3r_viewer.export.results import OWN_FILES
@@ -40,15 +41,6 @@ def out(tmp_path: Path) -> Path:
 
 def report_of(out: Path) -> dict:
     return json.loads((out / "run.json").read_text())
-
-
-def error_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Run a command that must fail: exit code 2 and one line."""
-    assert main(words) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1, error
-    return error
 
 
 def test_run_writes_all_its_files(out, capsys):

@@ -1,7 +1,5 @@
 """Films and recordings of a session, read back by readers that are not ours."""
 
-from pathlib import Path
-
 import av
 import imageio.v3 as iio
 import msgspec
@@ -12,6 +10,7 @@ from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
 from tests.made_up_run import look_at
+from tests.refusals import error_line
 from tests.test_export_formats import FRAMES, make_session, silent
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import SettingsError
@@ -26,16 +25,6 @@ from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.tour import Keyframe, Tour, write_tour
 
 SMALL = Film(width=96, height=64, fps=10, seconds=1.5)
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory) -> Path:
-    return make_session(tmp_path_factory.mktemp("session"))
-
-
-@pytest.fixture
-def source(session) -> Source:
-    return Source(Recording.open(session))
 
 
 @pytest.fixture
@@ -180,10 +169,7 @@ def test_a_page_asks_for_nothing_from_elsewhere(tmp_path, source):
     ],
 )
 def test_wrong_words_are_one_line(session, words, said, capsys):
-    assert main(["export", str(session), "--to", "mp4", *words]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys, "export", str(session), "--to", "mp4", *words)
     assert not (session / "export").exists()
 
 

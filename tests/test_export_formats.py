@@ -44,16 +44,6 @@ def make_session(folder: Path, frames: int = FRAMES, width: int = 64, height: in
     return folder
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory) -> Path:
-    return make_session(tmp_path_factory.mktemp("session"))
-
-
-@pytest.fixture
-def source(session) -> Source:
-    return Source(Recording.open(session))
-
-
 def silent(_done: int, _total: int) -> None:
     """Hears how far an export is."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.refusals import error_line
 from tests.test_archive import STATUS, frame, write, writer_in
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
@@ -312,27 +313,19 @@ def test_true_poses_that_are_gone_are_said_and_the_others_found(tmp_path):
     assert rerun_command({}) == "ttt3r-view"
 
 
-def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert main(words) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
-
-
 @pytest.mark.parametrize("command", ["open", "info"])
 def test_what_is_no_session_is_one_line(tmp_path, capsys, command):
-    assert "no such folder" in complaint(capsys, command, str(tmp_path / "none"))
-    assert "wanted a folder that a run's --output named" in complaint(
+    assert "no such folder" in error_line(capsys, command, str(tmp_path / "none"))
+    assert "wanted a folder that a run's --output named" in error_line(
         capsys, command, str(tmp_path)
     )
     write(tmp_path / "a", 1)
     (tmp_path / "a" / frame_file(0)).write_bytes(b"")
-    assert "a session without a frame" in complaint(capsys, command, str(tmp_path / "a"))
+    assert "a session without a frame" in error_line(capsys, command, str(tmp_path / "a"))
     described = tmp_path / "a" / DESCRIPTION_FILE
     described.write_text(json.dumps(json.loads(described.read_text()) | {"version": 2}))
-    assert "format version 2" in complaint(capsys, command, str(tmp_path / "a"))
-    assert "required: DIR" in complaint(capsys, command)
+    assert "format version 2" in error_line(capsys, command, str(tmp_path / "a"))
+    assert "required: DIR" in error_line(capsys, command)
 
 
 def look(store: SceneStore, mailbox: Mailbox, question: Inspect) -> tuple[Inspection | None, str]:
@@ -430,10 +423,10 @@ def test_a_longer_search_is_given_up_for_a_newer_question(run):
 
 def test_open_says_what_is_wrong(tmp_path, capsys):
     write(tmp_path, 1)
-    error = complaint(capsys, "open", str(tmp_path), "--weights", str(tmp_path / "none.pth"))
+    error = error_line(capsys, "open", str(tmp_path), "--weights", str(tmp_path / "none.pth"))
     assert "none.pth" in error
-    assert "--max-points 0" in complaint(capsys, "open", str(tmp_path), "--max-points", "0")
-    assert "--host" in complaint(capsys, "open", str(tmp_path), "--host", "203.0.113.1")
+    assert "--max-points 0" in error_line(capsys, "open", str(tmp_path), "--max-points", "0")
+    assert "--host" in error_line(capsys, "open", str(tmp_path), "--host", "203.0.113.1")
 
 
 def test_info_prints_what_is_in_it(run, tmp_path, capsys):

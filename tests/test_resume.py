@@ -7,23 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-import torch
 import trimesh
 
-from tests.golden_cases import GoldenCase, golden_case
 from tests.media import level_frames, write_video
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import ReconstructionError, RecordingError
 from ttt3r_viewer.frames.source import RepeatableSource, open_source
-from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.messages import Inspect, Restart, SetParameter, SetResetEvery
 from ttt3r_viewer.reconstruct.prefetch import BATCH, ends_batch
 from ttt3r_viewer.reconstruct.session import Lanes
@@ -40,18 +36,9 @@ from ttt3r_viewer.system.assets import asset_path, demo_path
 from ttt3r_viewer.types import FrameResult
 from ttt3r_viewer.weights.fingerprint import fingerprint
 
+CASE = "linear-small"
 FRAMES = 23
 WORDS = ("run", "--rules", "ttt3r,filt3r", "--reset-every", "6", "--checkpoint-every", "4")
-
-
-@pytest.fixture(scope="module")
-def case() -> GoldenCase:
-    return golden_case("linear-small")
-
-
-@pytest.fixture(scope="module")
-def network(case: GoldenCase) -> ReconstructionNetwork:
-    return case.network()
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +49,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(path, folder / f"{number:03}.jpg")
     (folder / "005.jpg").write_bytes(b"no picture")
     return folder
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -79,20 +79,6 @@ def filled_store(count: int, max_points: int = 100_000, points_per_frame: int = 
     return store
 
 
-@pytest.fixture(scope="module")
-def used_server() -> Iterator[viser.ViserServer]:
-    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def server(used_server: viser.ViserServer) -> viser.ViserServer:
-    """One server for all tests, without the nodes of the tests before."""
-    used_server.scene.reset()
-    return used_server
-
-
 @pytest.fixture
 def viewer() -> Iterator[Viewer]:
     viewer = Viewer(SceneStore(), Mailbox(), port=0)
