@@ -6,8 +6,9 @@ import ast
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 
 import ttt3r_viewer
-from tests.golden_cases import GoldenCase
+from tests.golden_cases import GoldenCase, Repeated
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import RuleError
 from ttt3r_viewer.frames.source import FrameSource, open_source
@@ -30,29 +31,14 @@ from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule, first_frame
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.state import Evidence, Update
-from ttt3r_viewer.types import Frame, SkippedFrame
+from ttt3r_viewer.types import Frame
 
 CASE = "linear-small"
 COUNT = 9
 
 
-class Recorded:
-    """The case's pictures again and again, but those at `left_out`."""
-
-    name = "recorded"
-
-    def __init__(self, images: np.ndarray, left_out: Sequence[int] = (), count: int = COUNT):
-        self.images, self.left_out, self.count = images, left_out, count
-        self.total: int | None = count - len(left_out)
-
-    def __iter__(self) -> Iterator[Frame | SkippedFrame]:
-        for index in range(self.count):
-            if index not in self.left_out:
-                image = self.images[index % len(self.images)]
-                yield Frame(index, index / 30, f"{index}.png", image)
-
-    def close(self) -> None:
-        pass
+Recorded = partial(Repeated, count=COUNT)
+"""The case's images again and again, of which some may be left out."""
 
 
 def run_of(source: FrameSource, lanes: Lanes) -> tuple[SceneStore, Worker]:

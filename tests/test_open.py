@@ -22,18 +22,7 @@ from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands.info import session_facts
 from ttt3r_viewer.commands.open import notice_of, true_poses
-from ttt3r_viewer.reconstruct.messages import (
-    Inspect,
-    Mailbox,
-    Pause,
-    Play,
-    Query,
-    Restart,
-    SetParameter,
-    SetResetEvery,
-    SetRules,
-    Step,
-)
+from ttt3r_viewer.reconstruct import messages
 from ttt3r_viewer.recording.format import PREVIEW_POINTS
 from ttt3r_viewer.recording.reader import DESCRIPTION_FILE, Recording, frame_file
 from ttt3r_viewer.recording.writer import RecordingWriter
@@ -63,7 +52,7 @@ sys.exit(main())
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SceneSnapshot, Reconstruction]:
+def run(tmp_path_factory) -> tuple[Path, SceneSnapshot, Reconstruction]:
     """A finished run of two lanes: its output folder, and what its page showed at the end."""
     out = tmp_path_factory.mktemp("run") / "out"
     settings = Settings(
@@ -84,8 +73,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SceneSnapshot, 
 @contextmanager
 def opened(
     path: Path, make_looker: Callable[[Recording], Looker] | None = None
-) -> Iterator[tuple[SceneStore, Mailbox]]:
-    store, mailbox = SceneStore(PAGE_POINTS, one_per_voxel=True), Mailbox()
+) -> Iterator[tuple[SceneStore, messages.Mailbox]]:
+    store, mailbox = SceneStore(PAGE_POINTS, one_per_voxel=True), messages.Mailbox()
     archive = Recording.open(path)
     replay = Replay(archive, store, mailbox, make_looker and partial(make_looker, archive))
     replay.start()
@@ -229,12 +218,15 @@ def test_of_a_large_session_previews_come_first_and_the_newest_frame_in_full(tmp
 @pytest.mark.parametrize(
     ("command", "answer"),
     [
-        (Play(), "no frames to come; start a run: ttt3r-view --input 'a b.mp4' --weights x"),
-        (Pause(), "no frames to come"),
-        (Step(), "no frames to come"),
-        (SetParameter(0, "rate", 0.5), "start a run to change rules"),
-        (SetResetEvery(3), "start a run to change rules"),
-        (SetRules(("steady",)), "start a run to change rules"),
+        (
+            messages.Play(),
+            "no frames to come; start a run: ttt3r-view --input 'a b.mp4' --weights x",
+        ),
+        (messages.Pause(), "no frames to come"),
+        (messages.Step(), "no frames to come"),
+        (messages.SetParameter(0, "rate", 0.5), "start a run to change rules"),
+        (messages.SetResetEvery(3), "start a run to change rules"),
+        (messages.SetRules(("steady",)), "start a run to change rules"),
     ],
 )
 def test_what_a_run_would_do_is_answered(tmp_path, command, answer):
@@ -255,15 +247,15 @@ def test_what_a_run_would_do_is_answered(tmp_path, command, answer):
 def test_looking_inside_says_what_it_needs_and_restart_reads_again(tmp_path):
     write(tmp_path, 3)
     with opened(tmp_path) as (store, mailbox):
-        mailbox.put(Inspect(1, 2))
+        mailbox.put(messages.Inspect(1, 2))
         wait_for(lambda: store.snapshot().inspection_note, "the answer")
         note = store.snapshot().inspection_note
         assert f"needs the weights: ttt3r-view open {tmp_path} --weights FILE" in note
         assert store.snapshot().inspection is None
-        mailbox.put(Play())
+        mailbox.put(messages.Play())
         wait_for(lambda: store.snapshot().status.message, "an answer")
         epoch = store.snapshot().epoch
-        mailbox.put(Restart())
+        mailbox.put(messages.Restart())
         wait_for(lambda: store.snapshot().epoch == epoch + 1, "the new reading")
         wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
         scene = store.snapshot()
@@ -274,7 +266,7 @@ def test_a_session_has_no_state_to_ask_and_says_so(tmp_path):
     write(tmp_path, 2)
     with opened(tmp_path) as (store, mailbox):
         assert "needs a live run" in store.snapshot().status.cannot_ask
-        mailbox.put(Query(4, (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.0))
+        mailbox.put(messages.Query(4, (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.0))
         wait_for(lambda: store.snapshot().answer, "the answer")
         answer = store.snapshot().answer
         assert answer is not None
@@ -286,7 +278,7 @@ def test_a_session_that_goes_while_it_is_open_fails_in_one_line(tmp_path):
     write(tmp_path, 2)
     with opened(tmp_path) as (store, mailbox):
         (tmp_path / frame_file(0)).unlink()
-        mailbox.put(Restart())
+        mailbox.put(messages.Restart())
         wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
         message = store.snapshot().status.message
         assert "no frame could be read" in message
@@ -328,7 +320,9 @@ def test_what_is_no_session_is_one_line(tmp_path, capsys, command):
     assert "required: DIR" in error_line(capsys, command)
 
 
-def look(store: SceneStore, mailbox: Mailbox, question: Inspect) -> tuple[Inspection | None, str]:
+def look(
+    store: SceneStore, mailbox: messages.Mailbox, question: messages.Inspect
+) -> tuple[Inspection | None, str]:
     """Ask, and wait for what is found or why it is not."""
     store.set_inspection(None, "")
     mailbox.put(question)
@@ -352,7 +346,7 @@ def test_with_weights_every_frame_is_looked_into_as_the_run_took_it(run):
     with opened(out, miniature) as (store, mailbox):
         for lane in (0, 1):
             for sequence in (5, 0, 3):
-                found, note = look(store, mailbox, Inspect(lane, sequence))
+                found, note = look(store, mailbox, messages.Inspect(lane, sequence))
                 assert found is not None, note
                 assert (found.lane, found.sequence) == (lane, sequence)
                 assert found.epoch == store.snapshot().epoch
@@ -362,10 +356,10 @@ def test_with_weights_every_frame_is_looked_into_as_the_run_took_it(run):
                 first = (lane, sequence) == (0, 5)
                 assert found.frames_replayed == (5 if first else 0)
         assert store.snapshot().status.message == ""
-        found, note = look(store, mailbox, Inspect(0, FRAMES))
+        found, note = look(store, mailbox, messages.Inspect(0, FRAMES))
         assert found is None
         assert f"frame {FRAMES} cannot be looked into" in note
-        mailbox.put(Restart())  # still does what it did
+        mailbox.put(messages.Restart())  # still does what it did
         epoch = store.snapshot().epoch
         wait_for(lambda: store.snapshot().epoch == epoch + 1, "the new reading")
 
@@ -382,14 +376,14 @@ def test_other_weights_are_told_by_the_gains_and_by_the_state(run, tmp_path):
             return replace(found, gain=found.gain + np.float32(0.1))
 
     with opened(run[0], Other) as (store, mailbox):
-        found, _ = look(store, mailbox, Inspect(0, 2))
+        found, _ = look(store, mailbox, messages.Inspect(0, 2))
         assert found is not None
         wait_for(lambda: store.snapshot().status.message, "the warning")
         message = store.snapshot().status.message
         assert "frame 2 gave other gains when it was taken again than were recorded" in message
     write(tmp_path, 2)
     with opened(tmp_path, miniature) as (store, mailbox):
-        found, note = look(store, mailbox, Inspect(0, 1))
+        found, note = look(store, mailbox, messages.Inspect(0, 1))
         assert found is None
         assert "miniature has a state of 96 tokens, and the session was recorded with 16" in note
 
@@ -412,12 +406,12 @@ def test_a_longer_search_is_given_up_for_a_newer_question(run):
             return self.lanes.inspect(lane, sequence, on_progress)
 
     with opened(run[0], Slow) as (store, mailbox):
-        mailbox.put(Inspect(0, 1))
+        mailbox.put(messages.Inspect(0, 1))
         wait_for(lambda: "again: 0 of 9" in store.snapshot().inspection_note, "the search")
-        found, _ = look(store, mailbox, Inspect(1, 0))
+        found, _ = look(store, mailbox, messages.Inspect(1, 0))
         assert found is not None
         assert (found.lane, asked) == (1, [1, 0])
-        mailbox.put(Inspect(0, 1))  # and the end of the program ends a search
+        mailbox.put(messages.Inspect(0, 1))  # and the end of the program ends a search
         wait_for(lambda: len(asked) == 3, "the search")
 
 

@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 
 from tests.made_up_run import look_at, pose_at
-from ttt3r_viewer.export.film.camera_path import (
-    Orbit,
-    along,
-    follow,
-    mean_forward,
-    mean_up,
-    upright,
-)
+from ttt3r_viewer.export.film import camera_path
 from ttt3r_viewer.export.film.render import NEAR, Lines, Points, Renderer
 from ttt3r_viewer.geometry import invert_pose, transform_points
 from ttt3r_viewer.recording.tour import Keyframe, Tour, View
@@ -104,8 +97,10 @@ def cameras(count: int = 30) -> list[Camera]:
     return [Camera(pose_at(k), 50.0, 64, 48) for k in range(count)]
 
 
-def orbit(points_world: np.ndarray, around: list[Camera]) -> Orbit:
-    return Orbit.around(points_world, mean_forward(around), mean_up(around))
+def orbit(points_world: np.ndarray, around: list[Camera]) -> camera_path.Orbit:
+    return camera_path.Orbit.around(
+        points_world, camera_path.mean_forward(around), camera_path.mean_up(around)
+    )
 
 
 def test_an_orbit_keeps_the_scene_in_the_middle_and_comes_round():
@@ -125,7 +120,7 @@ def test_an_orbit_keeps_the_scene_in_the_middle_and_comes_round():
 
 
 def test_the_follower_sees_the_camera_ahead():
-    views = follow(cameras(), 2.0, 30)
+    views = camera_path.follow(cameras(), 2.0, 30)
     for view, camera in zip(views, cameras(), strict=True):
         seen = transform_points(invert_pose(view.T_world_camera), camera.T_world_camera[:3, 3])
         assert seen[2] > 0.5
@@ -135,17 +130,19 @@ def test_the_follower_sees_the_camera_ahead():
 
 
 def test_one_camera_is_enough():
-    assert len(follow(cameras(1), 1.0, 5)) == 5
+    assert len(camera_path.follow(cameras(1), 1.0, 5)) == 5
     assert len(orbit(np.zeros((1, 3)), cameras(1)).views(3, 1.0)) == 3
 
 
 def test_a_tour_is_taken_from_its_beginning_to_its_end():
     ends = (look_at([0, 0, 0], [0, 0, 1]), look_at([1, 0, 0], [0, 0, 1]))
     tour = Tour(tuple(Keyframe(pose, 1.0, 3.0) for pose in ends))
-    views = along(tour, 5)
+    views = camera_path.along(tour, 5)
     assert np.allclose(views[0].T_world_camera, ends[0])
     assert np.allclose(views[-1].T_world_camera, ends[1])
 
 
 def test_upright_agrees_with_the_test_camera():
-    assert np.allclose(upright([1, 2, 3], [0, 0, 9], [0, -1, 0]), look_at([1, 2, 3], [0, 0, 9]))
+    assert np.allclose(
+        camera_path.upright([1, 2, 3], [0, 0, 9], [0, -1, 0]), look_at([1, 2, 3], [0, 0, 9])
+    )

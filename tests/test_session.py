@@ -1,12 +1,10 @@
 """The loop: twins of it, resets, what comes out; with a small network whose weights are made up."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
 
-from tests.golden_cases import made_up_state_dict, relative_error
+from tests.golden_cases import Repeated, made_up_state_dict, relative_error
 from ttt3r_viewer.errors import FrameError, ReconstructionError
 from ttt3r_viewer.geometry import focal_from_points
 from ttt3r_viewer.model.config import PRESETS
@@ -27,7 +25,6 @@ from ttt3r_viewer.rules.constant import Constant
 from ttt3r_viewer.rules.ttt3r import TTT3R
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.state import Evidence
-from ttt3r_viewer.types import Frame, SkippedFrame
 
 CASE = "dpt-small"
 
@@ -69,34 +66,18 @@ def test_restart_gives_the_same_results_again(case, network):
         assert (again.sequence, again.segment) == (before.sequence, before.segment)
 
 
-class Recorded:
-    """A source that gives golden frames."""
-
-    name = "recorded"
-
-    def __init__(self, frames: np.ndarray) -> None:
-        self.frames, self.total = frames, len(frames)
-
-    def __iter__(self) -> Iterator[Frame | SkippedFrame]:
-        for index, image in enumerate(self.frames):
-            yield Frame(index, index / 30, str(index), image)
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_the_live_loop_is_the_plain_loop(case, network):
     """The worker, paused and stepped, gives what the lanes give in a for loop, to rounding."""
     frames = case.arrays["frames"]
     plain = Lanes(network, (TTT3R(),), reset_every=4)
-    ahead = plain.prefetch(Recorded(frames))
+    ahead = plain.prefetch(Repeated(frames))
     expected = [plain.take(ready)[0] for ready in ahead if isinstance(ready, EncodedFrame)]
     store, mailbox = SceneStore(points_per_frame=10**6), Mailbox()
     for command in (Pause(), Step(), Step(), Play()):
         mailbox.put(command)
     lanes = Lanes(network, (TTT3R(),), reset_every=4)
-    worker = Worker(Recorded(frames), lambda: lanes, store, mailbox, ends_by_itself=True)
+    worker = Worker(Repeated(frames), lambda: lanes, store, mailbox, ends_by_itself=True)
     worker.start()
     assert worker.join(60)
     assert worker.error is None
@@ -114,7 +95,7 @@ def test_frames_encoded_ahead_give_what_they_give_one_by_one(case, network):
     frames = case.arrays["frames"]
     session = Session(network, TTT3R(), reset_every=4)
     lanes = Lanes(network, (TTT3R(),), reset_every=4)
-    for ready, frame in zip(lanes.prefetch(Recorded(frames)), frames, strict=True):
+    for ready, frame in zip(lanes.prefetch(Repeated(frames)), frames, strict=True):
         assert isinstance(ready, EncodedFrame)
         (ahead,), alone = lanes.take(ready), session.process(frame)
         poses = ahead.camera.T_world_camera, alone.camera.T_world_camera

@@ -36,29 +36,10 @@ from ttt3r_viewer.types import Camera, Status
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.layers.camera_layer import (
-    frustum_scale,
-    past_frusta,
-    path_segments,
-    pyramid_segments,
-)
+from ttt3r_viewer.viewer.layers import camera_layer, point_layer
+from ttt3r_viewer.viewer.layers import colors as palette
 from ttt3r_viewer.viewer.layers.chunks import batch_of, chunk_clouds, make_cloud
-from ttt3r_viewer.viewer.layers.colors import (
-    COLOR_MODES,
-    PLASMA,
-    VIRIDIS,
-    PointBatch,
-    apply_color_map,
-    line_colors,
-    tint,
-)
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
-from ttt3r_viewer.viewer.layers.point_layer import (
-    LIVE_POINTS,
-    LIVE_SEC,
-    OPEN_CHUNK_RATE,
-    PASSING_POINTS,
-)
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
 from ttt3r_viewer.viewer.panels.run import RunPanel, error_html, notice_html, status_html
 from ttt3r_viewer.viewer.panels.timeline import (
@@ -245,7 +226,7 @@ def test_an_older_frame_alone_is_full_where_the_archive_has_it(server, tmp_path,
     writer.close()
 
 
-@pytest.mark.parametrize("color_by", COLOR_MODES)
+@pytest.mark.parametrize("color_by", palette.COLOR_MODES)
 def test_every_colour_redraws_the_same_points(server, color_by):
     store, layer = filled_store(9), LaneLayer(server)
     settings = ViewSettings(live=False, position=8)
@@ -305,7 +286,7 @@ def test_growing_chunk_is_sent_at_most_twice_a_second(server, monkeypatch):
 def test_live_frame_is_denser_than_kept_ones_but_bounded(server):
     store, layer = SceneStore(points_per_frame=10), LaneLayer(server)
     store.add(room_result(0, 256, 192))
-    assert draw(layer, store, ViewSettings()) == LIVE_POINTS + 10
+    assert draw(layer, store, ViewSettings()) == point_layer.LIVE_POINTS + 10
 
 
 def test_tenths_of_a_chunk_hold_every_point_once():
@@ -333,9 +314,12 @@ def test_far_points_take_float32_and_a_stray_one_does_not_become_infinite():
 
 
 def test_colour_maps_run_from_end_to_end_and_the_image_stays():
-    assert np.array_equal(apply_color_map(np.array([-1.0, 0.5, 2.0]), VIRIDIS), VIRIDIS[[0, 4, 8]])
+    assert np.array_equal(
+        palette.apply_color_map(np.array([-1.0, 0.5, 2.0]), palette.VIRIDIS),
+        palette.VIRIDIS[[0, 4, 8]],
+    )
     layout = Layout(height_range=(-1.0, 1.0), frames_scale=3)
-    batch = PointBatch(
+    batch = palette.PointBatch(
         points_world=np.array([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]], np.float32),
         colors=np.array([[1, 2, 3], [4, 5, 6]], np.uint8),
         confidence=np.array([0.0, 1.0], np.float32),
@@ -343,9 +327,9 @@ def test_colour_maps_run_from_end_to_end_and_the_image_stays():
         layout=layout,
         lane_color=LANE_COLORS[1],
     )
-    assert COLOR_MODES["picture"].colors(batch) is batch.colors
+    assert palette.COLOR_MODES["picture"].colors(batch) is batch.colors
     for color_by in ("confidence", "frame", "height"):
-        low, high = COLOR_MODES[color_by].colors(batch).sum(axis=1)
+        low, high = palette.COLOR_MODES[color_by].colors(batch).sum(axis=1)
         assert high > 1.3 * low
 
 
@@ -357,10 +341,10 @@ def test_frustum_and_pyramid_agree_on_where_the_image_stands():
     # viser draws (x, y, 1) scaled by this, divided by the cube root of the pyramid's volume.
     y = math.tan(camera.fov_y_rad / 2)
     volume = (y * camera.aspect) * y / 3
-    assert frustum_scale(camera, 0.5) / volume ** (1 / 3) == pytest.approx(0.5)
-    corners = pyramid_segments(camera, 0.5)[:4, 1]
+    assert camera_layer.frustum_scale(camera, 0.5) / volume ** (1 / 3) == pytest.approx(0.5)
+    corners = camera_layer.pyramid_segments(camera, 0.5)[:4, 1]
     assert np.allclose(corners[2], [0.4, 0.3, 0.5])
-    assert np.allclose(pyramid_segments(camera, 0.5)[:4, 0], 0)
+    assert np.allclose(camera_layer.pyramid_segments(camera, 0.5)[:4, 0], 0)
 
 
 def test_path_and_past_cameras_stay_small_however_many_frames():
@@ -369,11 +353,11 @@ def test_path_and_past_cameras_stay_small_however_many_frames():
         replace(f, camera=replace(f.camera, T_world_camera=translation(0.5 * i)))
         for i, f in enumerate(snapshot.frames[:1] * 3000)
     ]
-    points, colors = path_segments(frames, snapshot.layout)
+    points, colors = camera_layer.path_segments(frames, snapshot.layout)
     assert len(points) == len(colors) <= 1000
     assert np.allclose(points[-1, 1], [1499.5, 0, 0])
     assert np.array_equal(points[1:, 0], points[:-1, 1])
-    points, colors = past_frusta(frames, snapshot.layout)
+    points, colors = camera_layer.past_frusta(frames, snapshot.layout)
     assert points.shape == colors.shape
     assert len(points) <= 8 * 200
 
@@ -456,7 +440,7 @@ def test_line_joins_the_shown_cameras_of_lanes_that_lie_on_each_other(server):
     points, colors = drift_segments(lanes, (0, 2), 4)
     centers = [lanes[k].frames[4].camera.T_world_camera[:3, 3] for k in (0, 2)]
     assert np.allclose(points, [centers])
-    assert np.array_equal(colors, [line_colors([LANE_COLORS[0], LANE_COLORS[2]])])
+    assert np.array_equal(colors, [palette.line_colors([LANE_COLORS[0], LANE_COLORS[2]])])
     settings = ViewSettings(live=False, position=4)
 
     def segments(**fields: Any) -> int:
@@ -486,16 +470,16 @@ def test_other_number_of_lanes_after_a_restart_leaves_no_old_ones(server):
 def test_one_lane_keeps_its_own_colours_and_several_take_those_of_their_lanes():
     snapshot = lanes_store(2, 8).snapshot()
     frames, layout = snapshot.frames, snapshot.layout
-    _, plain = path_segments(frames, layout)
-    _, tinted = path_segments(frames, layout, LANE_COLORS[1])
-    assert np.array_equal(plain[-1, 1], PLASMA[-1])
-    assert np.array_equal(tinted[-1, 1], line_colors(LANE_COLORS[1]))
+    _, plain = camera_layer.path_segments(frames, layout)
+    _, tinted = camera_layer.path_segments(frames, layout, LANE_COLORS[1])
+    assert np.array_equal(plain[-1, 1], palette.PLASMA[-1])
+    assert np.array_equal(tinted[-1, 1], palette.line_colors(LANE_COLORS[1]))
     assert tinted[0, 0].sum() < tinted[-1, 1].sum()
 
 
 def test_tint_is_the_lane_colour_as_bright_as_the_image():
     grays = np.array([[255] * 3, [128] * 3, [0] * 3], np.uint8)
-    colors = tint(grays, LANE_COLORS[3])
+    colors = palette.tint(grays, LANE_COLORS[3])
     assert tuple(colors[0].tolist()) == LANE_COLORS[3]
     assert (np.diff(colors.astype(int), axis=0) < 0).all()
     assert colors[2].sum() > 0
@@ -729,10 +713,10 @@ def test_a_running_page_is_sent_a_bounded_stream(server, monkeypatch):
         for number in (2 * tick, 2 * tick + 1):
             store.add(replace(result, sequence=number, index=number))
         layer.update(tick_of(store, now_sec=0.1 * tick))
-    assert sent["live"] <= PASSING_POINTS * (seconds / LIVE_SEC + 1)
+    assert sent["live"] <= point_layer.PASSING_POINTS * (seconds / point_layer.LIVE_SEC + 1)
     # Every point once as it comes, again whenever chunks are merged or scales found anew.
     generations = store.snapshot().layout.generation
-    assert sent["chunk"] <= OPEN_CHUNK_RATE * seconds + 4_000 * generations
+    assert sent["chunk"] <= point_layer.OPEN_CHUNK_RATE * seconds + 4_000 * generations
     draw(layer, store, ViewSettings())
     at_rest = layer._lanes[0].points._single.handles["live"]
     assert len(at_rest.points) == 160 * 128  # densely
