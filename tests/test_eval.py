@@ -13,10 +13,10 @@ from PIL import Image
 
 from tests.refusals import error_line
 from ttt3r_viewer.cli import main
-from ttt3r_viewer.commands.eval import DATASETS, lengths_of
+from ttt3r_viewer.commands.eval import lengths_of
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.evaluate import evaluation
-from ttt3r_viewer.evaluate.evaluation import DATASET_NAMES, EvalConfig, Job, jobs_for, run_job
+from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job, jobs_for, run_job
 from ttt3r_viewer.system.jobs import RayCluster
 
 SETTING = EvalConfig(
@@ -69,10 +69,6 @@ def evaluate(out: Path, *words: str) -> int:
 def table(out: Path, name: str = "records.csv") -> list[dict[str, str]]:
     with (out / name).open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def test_the_command_knows_every_data_set():
-    assert DATASETS == DATASET_NAMES
 
 
 def test_lengths_are_numbers_ranges_and_all():

@@ -1,9 +1,22 @@
 """The house can be added to from outside: a newcomer's file, and the one line that names it."""
 
+import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
+from tests.test_export_formats import make_session
 from ttt3r_viewer.cli import main
+from ttt3r_viewer.evaluate.datasets import DATASETS
+from ttt3r_viewer.evaluate.datasets.base import DatasetEntry, DatasetInfo, TrueFrame, chosen
+from ttt3r_viewer.export.formats import Choices, Format
+from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.registry import FORMATS
+from ttt3r_viewer.export.thinning import OnProgress
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.rules.registry import RULES
 from ttt3r_viewer.rules.rule import UpdateRule, parameter
@@ -40,3 +53,57 @@ def test_a_rule_is_one_file_and_one_line(tmp_path, monkeypatch):
         fading, constant = recorded.frame(place)
         assert abs(fading.gain - gain).max() < 1e-3
         assert abs(constant.gain - 0.3).max() < 1e-3
+
+
+GREY_WALLS = DatasetInfo("grey walls", "files that hold a distance", ("depth",), "2")
+
+
+@dataclass(frozen=True)
+class GreyWalls:
+    """One sequence per file below a root: a grey wall, as far away as the file says."""
+
+    root: Path
+    info: DatasetInfo = GREY_WALLS
+
+    def sequences(self, wanted: Sequence[str] | None) -> list[str]:
+        return chosen(sorted(one.name for one in self.root.iterdir()), wanted, self.info)
+
+    def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
+        depth = np.full((32, 40), float((self.root / sequence).read_text()), np.float32)
+        grey = partial(np.full, (128, 160, 3), 128, np.uint8)
+        times = range(0, 9, stride)[:most]
+        return [TrueFrame(f"{k}", k / 30, grey, read_depth=lambda: depth) for k in times]
+
+
+def test_a_data_set_is_one_file_and_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(DATASETS, "grey", DatasetEntry(GreyWalls))
+    root, out = tmp_path / "walls", tmp_path / "out"
+    root.mkdir()
+    (root / "near").write_text("1.5")
+    words = ["--root", str(root), "--rules", "ttt3r", "--device", "cpu", "--output", str(out)]
+    assert main(["eval", "--dataset", "grey", *words]) == 0
+    with (out / "records.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["sequence"], row["frames"], row["ate_m"]) == ("near", "2", "")
+    assert float(row["abs_rel_aligned"]) >= 0
+
+
+def write_names(path: Path, source: Source, _: Choices, on_progress: OnProgress) -> int:
+    """A toy format: the names of the frames."""
+    names = [camera.name for camera in source.cameras()]
+    path.write_text("\n".join(names))
+    on_progress(len(names), len(names))
+    return len(names)
+
+
+def test_an_export_format_is_one_file_and_one_line(tmp_path, monkeypatch, capsys):
+    names = Format(
+        "the frames' names", "names.txt", write_names, lambda source, _: 99 * len(source)
+    )
+    monkeypatch.setitem(FORMATS, "names", names)
+    folder = make_session(tmp_path, 2)
+    assert main(["export", str(folder), "--to", "names"]) == 0
+    written = (folder / "export" / "steady" / "names.txt").read_text().split()
+    assert len(written) == 2
+    assert main(["export", str(folder), "--to", "names", "--max-points", "9"]) == 2
+    assert "names has no points to be thinned" in capsys.readouterr().err

@@ -104,7 +104,7 @@ def give_data_text(data: bytes, folder: Path) -> None:
         (folder / name).write_bytes(data)
 
     def read_dataset(name: str) -> None:
-        dataset = DATASETS[name](folder / name)
+        dataset = DATASETS[name].make(folder / name)
         for sequence in dataset.sequences(None):
             for frame in dataset.open(sequence, 1, 3):
                 assert np.isfinite(frame.time_sec)

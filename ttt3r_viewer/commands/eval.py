@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ttt3r_viewer import __version__
 from ttt3r_viewer.commands.parser import Echo
 from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.evaluate.datasets import DATASETS
 from ttt3r_viewer.system.text import printable
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ DESCRIPTION = (
     "Measure rules on a data set at growing numbers of frames: camera poses, depth, points, and "
     "with --speed frame rate and memory. A second call goes on where the first one ended."
 )
-DATASETS = ("tum", "scannet", "sintel", "kitti", "bonn", "7scenes", "synthetic")
 RULES = "ttt3r,constant:1.0"
 REFERENCE = "constant"
 """What ratios are to: the constant rate 1, which is CUT3R, as it is written shortest."""
@@ -31,7 +31,7 @@ REFERENCE = "constant"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `eval`."""
     add = parser.add_argument
-    add("--dataset", required=True, choices=DATASETS, metavar="|".join(DATASETS))
+    add("--dataset", required=True, choices=tuple(DATASETS), metavar="|".join(DATASETS))
     add("--root", type=Path, metavar="PATH", help="where the data set lies, as published")
     add("--sequences", metavar="NAME,...", help="some of its sequences (default: all)")
     add(
@@ -95,17 +95,11 @@ def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
 def _plan(given: argparse.Namespace) -> tuple[EvalConfig, list[str], list[str]]:
     """What is fixed, which sequences, and which lengths. Raises `ViewerError`s."""
     from ttt3r_viewer.evaluate.datasets.base import MEASURES
-    from ttt3r_viewer.evaluate.evaluation import SYNTHETIC, EvalConfig, open_dataset
+    from ttt3r_viewer.evaluate.evaluation import EvalConfig, open_dataset
 
-    if (given.root is None) != (given.dataset == SYNTHETIC):
-        raise SettingsError(
-            f"--dataset {given.dataset}: its rooms are made, leave --root out"
-            if given.root
-            else f"--dataset {given.dataset}: say where it lies with --root PATH"
-        )
     root = str(given.root.absolute()) if given.root else ""
     dataset = open_dataset(given.dataset, root, given.weights)
-    wanted = given.measures.split(",") if given.measures else dataset.facts.measures
+    wanted = given.measures.split(",") if given.measures else dataset.info.measures
     if unknown := [one for one in wanted if one not in MEASURES]:
         raise SettingsError(f"--measures {unknown[0]}: take some of {', '.join(MEASURES)}")
     setting = EvalConfig(
@@ -116,12 +110,12 @@ def _plan(given: argparse.Namespace) -> tuple[EvalConfig, list[str], list[str]]:
         dtype=given.dtype,
         size=given.size,
         reset_every=given.reset_every,
-        stride=given.stride or dataset.facts.stride,
+        stride=given.stride or dataset.info.stride,
         measures=tuple(one for one in MEASURES if one in wanted),
     )
-    lengths = lengths_of(given.frames or dataset.facts.lengths)
-    if "all" in lengths and dataset.facts.endless:
-        raise SettingsError(f"--frames all: {dataset.facts.title} have no end; say a number")
+    lengths = lengths_of(given.frames or dataset.info.lengths)
+    if "all" in lengths and dataset.info.endless:
+        raise SettingsError(f"--frames all: {dataset.info.title} have no end; say a number")
     return (
         setting,
         dataset.sequences(given.sequences.split(",") if given.sequences else None),
