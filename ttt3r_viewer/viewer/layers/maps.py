@@ -101,34 +101,36 @@ def outline(
 
 def with_color_bar(image: Pixels, scale: Scale, unit: str) -> Pixels:
     """Add a colour bar below the image, with the number at either end and the unit between."""
-    width = image.shape[1]
-    height = GAP_PX + BAR_PX + GAP_PX // 2 + TEXT_PX + GAP_PX
-    legend = Image.new("RGB", (width, height), BACKGROUND)
+    width, y = image.shape[1], GAP_PX + BAR_PX
     ramp = apply_color_map(np.linspace(0.0, 1.0, width), VIRIDIS)
+    legend, draw = _legend(width, y + GAP_PX // 2 + TEXT_PX + GAP_PX)
     legend.paste(Image.fromarray(np.repeat(ramp[None], BAR_PX, axis=0)), (0, GAP_PX))
-    draw, font = ImageDraw.Draw(legend), ImageFont.load_default(TEXT_PX)
     low, high = scale_numbers(scale)
-    y = GAP_PX + BAR_PX
-    draw.text((3, y), low, TEXT_COLOR, font)
-    draw.text((width - 3, y), high, TEXT_COLOR, font, anchor="ra")
-    draw.text((width // 2, y), unit, TEXT_COLOR, font, anchor="ma")
+    draw.text((3, y), low, TEXT_COLOR)
+    draw.text((width - 3, y), high, TEXT_COLOR, anchor="ra")
+    draw.text((width // 2, y), unit, TEXT_COLOR, anchor="ma")
     return np.concatenate([image, np.asarray(legend)])
 
 
 def beside_color_bar(image: Pixels, scale: Scale, unit: str) -> Pixels:
     """Add a colour bar to the right of a narrow image, the largest number at the top."""
-    height, width = image.shape[:2]
-    legend = Image.new("RGB", (WIDTH_PX - width, height), BACKGROUND)
+    height, x = image.shape[0], GAP_PX + BAR_PX + GAP_PX
     ramp = apply_color_map(np.linspace(1.0, 0.0, height), VIRIDIS)
+    legend, draw = _legend(WIDTH_PX - image.shape[1], height)
     legend.paste(Image.fromarray(np.repeat(ramp[:, None], BAR_PX, axis=1)), (GAP_PX, 0))
-    draw, font = ImageDraw.Draw(legend), ImageFont.load_default(TEXT_PX)
     low, high = scale_numbers(scale)
-    x = GAP_PX + BAR_PX + GAP_PX
-    draw.text((x, 0), high, TEXT_COLOR, font)
-    draw.text((x, height - 3), low, TEXT_COLOR, font, anchor="ls")
+    draw.text((x, 0), high, TEXT_COLOR)
+    draw.text((x, height - 3), low, TEXT_COLOR, anchor="ls")
     words = "\n".join(textwrap.wrap(unit, 13))
-    draw.multiline_text((x, height // 2), words, TEXT_COLOR, font, anchor="lm")
+    draw.multiline_text((x, height // 2), words, TEXT_COLOR, anchor="lm")
     return np.concatenate([image, np.asarray(legend)], axis=1)
+
+
+def _legend(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    legend = Image.new("RGB", (width, height), BACKGROUND)
+    draw = ImageDraw.Draw(legend)
+    draw.font = ImageFont.load_default(TEXT_PX)
+    return legend, draw
 
 
 def png(image: Pixels) -> bytes:
