@@ -205,7 +205,7 @@ def test_lanes_that_cannot_be_aligned_are_drawn_all_the_same(tmp_path):
     assert (tmp_path / "empty.png").is_file()
 
 
-def test_a_image_that_cannot_be_written_is_said_so_and_leaves_the_old_one(tmp_path):
+def test_an_image_that_cannot_be_written_is_said_so_and_leaves_the_old_one(tmp_path):
     path = tmp_path / "trajectories.png"
     path.mkdir()
     with pytest.raises(OutputError, match=r"trajectories\.png: .*name another folder"):

@@ -269,7 +269,7 @@ def header_only(path: Path, width: int, height: int) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 @pytest.mark.parametrize("size", [(20_000, 10_000), (12_000, 10_000), (60_000, 60_000)])
-def test_a_image_of_200_megapixels_is_refused_and_names_the_limit(tmp_path, suffix, size):
+def test_an_image_of_200_megapixels_is_refused_and_names_the_limit(tmp_path, suffix, size):
     path = tmp_path / f"large{suffix}"
     header_only(path, *size)
     with pytest.raises(FrameError, match=r"too large: at most 89\.5 million pixels are decoded"):

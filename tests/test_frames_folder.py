@@ -156,7 +156,7 @@ def test_a_named_pipe_does_not_hang_the_run(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [32 * 24 - 1, 32 * 24 // 3])
-def test_a_image_too_large_for_pillow_is_skipped(
+def test_an_image_too_large_for_pillow_is_skipped(
     limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Pillow warns above its limit and raises above twice that.

@@ -234,7 +234,7 @@ def test_the_captions_name_lanes_and_errors_and_hold_no_markup_of_others():
     assert "Space" in keys_html()
 
 
-def test_a_image_is_twice_the_canvas_unless_that_is_too_large():
+def test_an_image_is_twice_the_canvas_unless_that_is_too_large():
     assert image_size(800, 600) == (1600, 1200)
     width, height = image_size(6000, 3000)
     assert (width, height) == (LONGEST_SIDE, LONGEST_SIDE // 2)

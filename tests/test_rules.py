@@ -318,7 +318,7 @@ def test_gains_are_shares_and_a_standing_image_does_not_end_the_run(rule):
 
 
 @pytest.mark.parametrize("rule", [TTSA3R(), make_rule("memix-ttsa")], ids=str)
-def test_a_image_of_another_size_counts_as_changed(rule):
+def test_an_image_of_another_size_counts_as_changed(rule):
     small, large = made_up_evidence(0), made_up_evidence(1, patch=9)
     _, after = updates(rule, [small, large])
     assert after.gain.isfinite().all()
