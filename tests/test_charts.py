@@ -90,8 +90,8 @@ def test_each_number_is_that_of_its_frame_and_lane():
     for k, lane in enumerate(run.store.snapshot().lanes):
         columns = history.lanes[k].columns
         assert columns["gain"] == [frame.gain_mean for frame in lane.frames]
-        assert columns["gain_low"] == [frame.gain_range[0] for frame in lane.frames]
-        assert columns["gain_high"] == [frame.gain_range[1] for frame in lane.frames]
+        assert columns["gain low"] == [frame.gain_range[0] for frame in lane.frames]
+        assert columns["gain high"] == [frame.gain_range[1] for frame in lane.frames]
         positions = [frame.camera.T_world_camera[:3, 3] for frame in lane.frames]
         steps = [math.dist(a, b) for a, b in itertools.pairwise(positions)]
         assert columns["step"] == pytest.approx([0, *steps])

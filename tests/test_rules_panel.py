@@ -11,10 +11,8 @@ from tests.made_up_run import rule_info
 from tests.ticks import status_tick
 from ttt3r_viewer.reconstruct.messages import (
     Mailbox,
-    Message,
     Restart,
     SetParameter,
-    SetResetEvery,
     SetRules,
 )
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
@@ -58,26 +56,9 @@ def test_rules_are_written_as_the_command_line_takes_them_and_kept_where_they_st
         "steady:0.3",
         "two:q=2",
     )
-    wanted = panels.rules_wanted(("steady", "steady", "none", "two"), (slow, plain))
+    wanted = panels.chosen_rules(("steady", "steady", "none", "two"), (slow, plain))
     assert wanted == ("steady:0.3", "steady", "two")
-    assert panels.rules_wanted(("two", "none"), (slow,)) == ("two",)
-
-
-def test_only_the_last_of_the_commands_that_replace_each_other_is_kept():
-    messages: list[Message] = [
-        SetParameter(0, "rate", 0.1),
-        SetParameter(1, "rate", 0.2),
-        SetResetEvery(1),
-        SetParameter(0, "rate", 0.3),
-        SetResetEvery(12),
-        Restart(),
-    ]
-    assert panels.coalesce(messages) == [
-        SetParameter(1, "rate", 0.2),
-        SetParameter(0, "rate", 0.3),
-        SetResetEvery(12),
-        Restart(),
-    ]
+    assert panels.chosen_rules(("two", "none"), (slow,)) == ("two",)
 
 
 def test_values_are_sent_once_they_are_quiet_and_always_before_a_restart(server):
@@ -87,14 +68,14 @@ def test_values_are_sent_once_they_are_quiet_and_always_before_a_restart(server)
     panel = panels.RulesPanel(PageContext(server, controls, mailbox))
     status = Status(lanes=(rule_info("steady", 1.0),), known_rules=(rule_info("steady", 1.0),))
     for tick, rate in enumerate((0.5, 0.4, 0.3)):
-        panel._ask(SetParameter(0, "rate", rate))
+        panel._send(SetParameter(0, "rate", rate))
         panel.update(status_tick(status, 0.1 * tick))
     assert mailbox.empty()
     panel.update(status_tick(status, 0.9))
     assert mailbox.get_nowait() == SetParameter(0, "rate", 0.3)
-    panel._begin_again(SetRules(("steady",)))
-    panel._ask(SetParameter(0, "rate", 0.2))
-    panel._begin_again(Restart())
+    panel._restart(SetRules(("steady",)))
+    panel._send(SetParameter(0, "rate", 0.2))
+    panel._restart(Restart())
     panel.update(status_tick(status, 1.0))
     sent = [mailbox.get_nowait() for _ in range(3)]
     assert sent == [SetRules(("steady",)), SetParameter(0, "rate", 0.2), Restart()]
@@ -122,7 +103,7 @@ def test_widgets_show_what_is_in_force_and_are_made_anew_for_other_lanes_only(se
     assert panel._lanes[0] is folder
     assert (handle.value, panel._reset._handle.value) == (0.3, 7)
     # A value that a person wants is not pulled back before the run had time to obey.
-    folder._rows[0]._asked = (0.9, 200.0)
+    folder._rows[0]._chosen = (0.9, 200.0)
     folder._rows[0]._known = handle.value = 0.9
     status = Status(lanes=(rule_info("steady", 0.3),), known_rules=known, frames_per_second=10)
     panel.update(status_tick(status, 201.0))

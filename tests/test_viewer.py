@@ -689,7 +689,7 @@ def test_buttons_say_what_is_wanted_and_restart_goes_live():
             said.append(None if mailbox.empty() else type(mailbox.get()).__name__)
         assert said == ["Pause", "Play", None, None]
         viewer.controls.change(live=False, position=7)
-        run_panel._begin_again()
+        run_panel._restart()
         assert type(mailbox.get()).__name__ == "Restart"
         assert viewer.controls.settings.live
     finally:

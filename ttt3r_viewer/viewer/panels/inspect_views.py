@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.export.tokens import gain_entropy, share_above
-from ttt3r_viewer.metrics.palette import RGB, css_color
 from ttt3r_viewer.reconstruct.messages import Inspect
 from ttt3r_viewer.scene.store import FrameSummary, LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Inspection
+from ttt3r_viewer.viewer.html import block, escape, header, muted, row, square, table
 from ttt3r_viewer.viewer.layers.inspect_layer import (
     gain_support,
     largest,
@@ -25,7 +25,6 @@ from ttt3r_viewer.viewer.layers.inspect_layer import (
 )
 from ttt3r_viewer.viewer.layers.maps import PATCH_COLOR, TOKEN_COLOR, Floats, frames_since_above
 from ttt3r_viewer.viewer.view_settings import ImageMode, InspectSettings, PointMap, StateMode
-from ttt3r_viewer.viewer.widgets import escape
 
 STATE_MODES: dict[str, StateMode] = {
     "Gain now": "gain",
@@ -200,40 +199,29 @@ def lit_tokens(found: Inspection, patch: int, layer: int) -> tuple[int, ...]:
 
 def tokens_html(found: Inspection, patch: int, layer: int) -> str:
     """List the tokens that a patch reads from most, and those that take most from it."""
+    hints = {
+        "reads from": "State tokens that this patch attends to most: share of its attention",
+        "written to": "State tokens that attend to this patch most: share of their attention",
+    }
     columns = tokens_of_patch(found, patch, layer)
-    heads = ("reads from", "written to")
-    hints = (
-        "State tokens that this patch attends to most: share of its attention",
-        "State tokens that attend to this patch most: share of their attention",
-    )
-    head = "".join(
-        f'<th colspan="3" title="{hint}" style="text-align:left;font-weight:normal;opacity:.65">'
-        f"{name}</th>"
-        for name, hint in zip(heads, hints, strict=True)
-    )
     best = [largest(values, LISTED_TOKENS) for values in columns]
-    body = ""
-    for line in range(min(LISTED_TOKENS, len(found.gain))):
-        cells = ""
-        for values, tokens in zip(columns, best, strict=True):
-            token = tokens[line]
-            gain = f'<span style="opacity:.65">g {found.gain[token]:.2f}</span>'
-            cells += f"<td>{token}</td><td>{100 * values[token]:.1f} %</td><td>{gain}</td>"
-        body += f"<tr>{cells}</tr>"
-    row, column = divmod(patch, found.columns)
-    return (
-        '<div data-testid="tokens" style="font-size:0.75em;line-height:1.5;padding:0 0.75em">'
-        f"{_dot(PATCH_COLOR)} Patch at row {row}, column {column}: tokens, g their gain"
-        '<table style="width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    body = []
+    for tokens in zip(*best, strict=True):
+        cells: list[str] = []
+        for values, token in zip(columns, tokens, strict=True):
+            gain = muted(f"g {found.gain[token]:.2f}")
+            cells += (str(token), f"{100 * values[token]:.1f} %", gain)
+        body.append(row(cells))
+    y, x = divmod(patch, found.columns)
+    title = f"{square(PATCH_COLOR)} Patch at row {y}, column {x}: tokens, g their gain"
+    return block("tokens", title + table(header(hints, span=3), body))
 
 
 def token_html(found: Inspection, token: int) -> str:
     """Say what is known of the picked token."""
-    return small_html(
+    return block(
         "token",
-        f"{_dot(TOKEN_COLOR)} Token {token}: gain {found.gain[token]:.3f}, moved "
+        f"{square(TOKEN_COLOR)} Token {token}: gain {found.gain[token]:.3f}, moved "
         f"{found.state_change[token]:.3g}, {found.from_start[token]:.3g} from the start",
     )
 
@@ -241,7 +229,7 @@ def token_html(found: Inspection, token: int) -> str:
 def statistics_html(gain: Floats, threshold: float, change: float) -> str:
     """Say how the gains of the shown frame lie."""
     mean, spread = float(np.mean(gain, dtype=np.float64)), float(np.std(gain, dtype=np.float64))
-    return small_html(
+    return block(
         "statistics",
         f"Gain {mean:.3f} ± {spread:.3f} · entropy {gain_entropy(gain):.4f} of 1 · "
         f"{100 * share_above(gain, threshold):.0f} % above {threshold:.2f} · "
@@ -264,29 +252,16 @@ def note_text(snapshot: SceneSnapshot, found: Inspection | None, position: int) 
     return "; ".join(parts) + "."
 
 
-def small_html(test_id: str, content: str) -> str:
-    """Wrap HTML in the small type of the panel."""
-    return (
-        f'<div data-testid="{test_id}" style="font-size:0.75em;line-height:1.5;padding:0 0.75em;'
-        f'overflow-wrap:anywhere">{content}</div>'
-    )
-
-
 def note_html(text: str) -> str:
     """Show the note."""
-    return small_html("inspect-note", f'<span style="opacity:.75">{escape(text)}</span>')
+    return block("inspect-note", muted(escape(text)))
 
 
 def history_html(frames: int, stretch: int, tokens: int, by_mean: bool) -> str:
     """Say how to read the history."""
     order = "highest mean gain at the top" if by_mean else "token 0 at the top"
     each = f", {stretch} per column (what lies farthest from the mean)" if stretch > 1 else ""
-    return small_html(
+    return block(
         "history",
-        f'<span style="opacity:.75">{tokens} tokens, {order}; frames 1 to {frames} from left to '
-        f"right{each}.</span>",
+        muted(f"{tokens} tokens, {order}; frames 1 to {frames} from left to right{each}."),
     )
-
-
-def _dot(color: RGB) -> str:
-    return f'<span style="color:{css_color(color)}">■</span>'
