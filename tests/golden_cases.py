@@ -21,11 +21,8 @@ GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 2e-4
 """Of each array's largest magnitude, frame by frame."""
 SPECIAL = {
-    "pose_token",
-    "masked_img_token",
-    "masked_ray_map_token",
-    "pose_retriever.mem",
-    "pose_retriever.masked_token",
+    *("pose_token", "masked_img_token", "masked_ray_map_token"),
+    *("pose_retriever.mem", "pose_retriever.masked_token"),
 }
 
 

@@ -31,11 +31,8 @@ def join(
     port: int, path: str = "/", headers: Mapping[str, str] | None = None, **options: Any
 ) -> ClientConnection:
     """Open a page's websocket; raises websockets' InvalidStatus where it is refused."""
-    return connect(
-        f"ws://127.0.0.1:{port}{path}",
-        additional_headers=headers,
-        **(PLAIN | options),
-    )
+    url = f"ws://127.0.0.1:{port}{path}"
+    return connect(url, additional_headers=headers, **(PLAIN | options))
 
 
 def echo(socket: Connection, message: Mapping[str, Any], **changed: Any) -> None:

@@ -137,17 +137,7 @@ def test_wrong_tokens_wait_longer_and_longer_and_others_do_not():
     for _ in range(9):
         waits.append(throttle.wait_sec("10.0.0.1", now_sec))
         throttle.failed("10.0.0.1", now_sec)
-    assert waits == [
-        1,
-        2,
-        4,
-        8,
-        16,
-        32,
-        entry.LONGEST_WAIT_SEC,
-        entry.LONGEST_WAIT_SEC,
-        entry.LONGEST_WAIT_SEC,
-    ]
+    assert waits == [1, 2, 4, 8, 16, 32, *[entry.LONGEST_WAIT_SEC] * 3]
     assert throttle.wait_sec("10.0.0.2", now_sec) == 0
     assert throttle.wait_sec("10.0.0.1", now_sec + entry.LONGEST_WAIT_SEC) == 0
     throttle.succeeded("10.0.0.1")

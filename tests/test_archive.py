@@ -83,10 +83,8 @@ def assert_close(read: FrameResult, written: FrameResult) -> None:
         assert getattr(read, name) == getattr(written, name), name
     assert np.array_equal(read.image, written.image)
     assert np.array_equal(read.camera.T_world_camera, written.camera.T_world_camera)
-    assert (read.camera.focal_px, read.camera.width) == (
-        written.camera.focal_px,
-        written.camera.width,
-    )
+    assert read.camera.focal_px == written.camera.focal_px
+    assert read.camera.width == written.camera.width
     for name in ("points_camera", "confidence", "gain"):
         a, b = getattr(read, name), getattr(written, name)
         assert a.dtype == np.float32
@@ -164,10 +162,8 @@ def test_a_record_gives_back_what_every_lane_made_of_the_frame(data, lanes, name
 
 
 def test_a_preview_is_a_thinning_with_the_numbers_of_the_full_frame(tmp_path):
-    results = tuple(
-        replace(one, gain=np.linspace(0.1, 1.0, 7, dtype=np.float32) / 3)
-        for one in (room_result(4, 160, 120), room_result(4, 160, 120))
-    )
+    gain = np.linspace(0.1, 1.0, 7, dtype=np.float32) / 3
+    results = tuple(replace(room_result(4, 160, 120), gain=gain) for _ in range(2))
     results[1].points_camera[::2] = np.nan
     writer = writer_in(tmp_path)
     writer.add(results)

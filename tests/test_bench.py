@@ -101,10 +101,8 @@ def test_the_plain_way_writes_attention_out_and_makes_every_map(case, network):
     assert fused["plain"] == []
     heads = network.downstream_head
     made = []
-    hooks = [
-        one.register_forward_hook(lambda *_: made.append(1))
-        for one in (heads.dpt_self, heads.dpt_cross, heads.dpt_rgb)
-    ]
+    maps = (heads.dpt_self, heads.dpt_cross, heads.dpt_rgb)
+    hooks = [one.register_forward_hook(lambda *_: made.append(1)) for one in maps]
     PlainLanes(network, (TTT3R(),)).process(frame)
     for hook in hooks:
         hook.remove()

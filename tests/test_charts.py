@@ -43,13 +43,8 @@ def true_room(frames: int) -> CountedPoses:
 
 # Thinning.
 
-WAVES = st.integers(1, 4).flatmap(
-    lambda columns: arrays(
-        float,
-        st.tuples(st.integers(1, 300), st.just(columns)),
-        elements=st.floats(-1e6, 1e6),
-    )
-)
+SHAPES = st.tuples(st.integers(1, 300), st.integers(1, 4))
+WAVES = arrays(float, SHAPES, elements=st.floats(-1e6, 1e6))
 
 
 @given(WAVES, st.integers(10, 60))
@@ -98,10 +93,8 @@ def test_each_number_is_that_of_its_frame_and_lane():
     chart = history.chart("Gain")
     rates = [0.75 * 1.0, 0.75 * 0.8]
     for k, rate in enumerate(rates):
-        low, value, high = (
-            chart.data[1 + chart.lines.index(chart_series.Line(k, part))]
-            for part in ("low", "value", "high")
-        )
+        lines = (chart_series.Line(k, part) for part in ("low", "value", "high"))
+        low, value, high = (chart.data[1 + chart.lines.index(line)] for line in lines)
         assert value == pytest.approx(np.full(9, rate), rel=1e-6)
         assert (low < value).all()
         assert (value < high).all()
@@ -175,15 +168,9 @@ def test_lane_separation_ignores_another_world_and_scale_and_says_why_it_cannot_
 
 def test_gaps_are_bridged_and_what_has_no_number_is_left_out():
     nan, inf = math.nan, math.inf
-    chart = chart_series.make_chart(
-        range(1, 7),
-        {
-            chart_series.Line(0): [nan, 1, nan, 3, inf, nan],
-            chart_series.Line(1): [nan, nan, 5, nan, 7, nan],
-            chart_series.Line(2): [nan] * 6,
-        },
-        [],
-    )
+    rows = ([nan, 1, nan, 3, inf, nan], [nan, nan, 5, nan, 7, nan], [nan] * 6)
+    lines = {chart_series.Line(k): row for k, row in enumerate(rows)}
+    chart = chart_series.make_chart(range(1, 7), lines, [])
     assert chart.lines == (chart_series.Line(0), chart_series.Line(1))
     x, first, second, changes, resets = chart.data
     assert np.array_equal(x, [2, 3, 4, 5])
@@ -284,11 +271,8 @@ def test_panel_draws_measures_and_saves_what_the_history_holds(server):
     name, content = panel._file("CSV")
     assert name == "comparison.csv"
     rows = list(csv.DictReader(io.StringIO(content.decode())))
-    assert (
-        [row["lane"] for row in rows]
-        == list(charts.names_of(snapshot))
-        == ["steady", "drifting-0.8"]
-    )
+    names = [row["lane"] for row in rows]
+    assert names == list(charts.names_of(snapshot)) == ["steady", "drifting-0.8"]
     assert float(rows[0]["ate_sim3_m"]) < 1e-6 < 0.01 < float(rows[1]["ate_sim3_m"])
     assert content.decode() == comparison_csv(panel._rows)
     name, content = panel._file("Markdown")

@@ -37,19 +37,12 @@ from ttt3r_viewer.viewer.server.client_messages import (
 
 NAN, INF = math.nan, math.inf
 POINTER = {
-    "type": "ScenePointerMessage",
-    "event_type": "click",
-    "ray_origin": [0.0, 0.0, 0.0],
-    "ray_direction": [0.0, 0.0, 1.0],
-    "screen_pos": [[0.5, 0.5]],
-    "modifier": None,
+    **{"type": "ScenePointerMessage", "event_type": "click", "modifier": None},
+    **{"ray_origin": [0.0, 0.0, 0.0], "ray_direction": [0.0, 0.0, 1.0], "screen_pos": [[0.5, 0.5]]},
 }
 ACK = {
-    "type": "FileTransferPartAck",
-    "source_component_uuid": None,
-    "transfer_uuid": "x",
-    "transferred_bytes": 1,
-    "total_bytes": 2,
+    **{"type": "FileTransferPartAck", "source_component_uuid": None, "transfer_uuid": "x"},
+    **{"transferred_bytes": 1, "total_bytes": 2},
 }
 COMMAND = {"type": "CommandTriggerMessage", "uuid": "x"}
 RENDER = {"type": "GetRenderResponseMessage", "payload": b"x", "render_uuid": "x"}

@@ -54,22 +54,15 @@ def assert_depth(frame: TrueFrame, expected: ArrayLike) -> None:
 
 def tum_tree(root: Path, sequence: str) -> None:
     folder = root / sequence
-    write_text(
-        folder / "rgb.txt",
-        "# color images\n# timestamp filename\n"
-        "10.000000 rgb/10.000000.png\n10.033000 rgb/10.033000.png\n10.066000 rgb/10.066000.png\n",
-    )
+    times = ("10.000000", "10.033000", "10.066000")
+    lines = ["# color images", "# timestamp filename", *(f"{t} rgb/{t}.png" for t in times), ""]
+    write_text(folder / "rgb.txt", "\n".join(lines))
     # The depth camera's clock is 12 ms late; the second picture's depth is missing.
-    write_text(
-        folder / "depth.txt",
-        "# depth maps\n10.012000 depth/10.012000.png\n10.078000 depth/10.078000.png\n",
-    )
-    write_text(
-        folder / "groundtruth.txt",
-        "# timestamp tx ty tz qx qy qz qw\n"
-        "10.002 1 2 3 0.5 -0.5 0.5 0.5\n10.030 1.5 2 3 0 0 0 1\n10.200 9 9 9 0 0 0 1\n",
-    )
-    for shade, time in enumerate(("10.000000", "10.033000", "10.066000")):
+    maps = "# depth maps\n10.012000 depth/10.012000.png\n10.078000 depth/10.078000.png\n"
+    write_text(folder / "depth.txt", maps)
+    rows = "10.002 1 2 3 0.5 -0.5 0.5 0.5\n10.030 1.5 2 3 0 0 0 1\n10.200 9 9 9 0 0 0 1\n"
+    write_text(folder / "groundtruth.txt", "# timestamp tx ty tz qx qy qz qw\n" + rows)
+    for shade, time in enumerate(times):
         write_image(folder / "rgb" / f"{time}.png", shade)
     write_depth(folder / "depth" / "10.012000.png", [[5000, 0], [2500, 10000]])
     write_depth(folder / "depth" / "10.078000.png", [[1, 1], [1, 1]])

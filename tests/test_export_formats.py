@@ -55,12 +55,9 @@ def small_film(name: str) -> Film | None:
 
 def world_points(source: Source) -> np.ndarray:
     """All points, as the archive has them."""
-    return np.concatenate(
-        [
-            transform_points(one.camera.T_world_camera, one.points_camera).reshape(-1, 3)
-            for one in source.frames()
-        ]
-    )
+    frames = source.frames()
+    parts = [transform_points(one.camera.T_world_camera, one.points_camera) for one in frames]
+    return np.concatenate(parts).reshape(-1, 3)
 
 
 def test_ply_in_trimesh(tmp_path, source):
@@ -135,12 +132,10 @@ def test_colmap_in_pycolmap(tmp_path, source, kind):
 def test_colmap_text_read_by_hand(tmp_path, source):
     export_recording(source, "colmap", tmp_path / "c", silent, Thinning(max_points=301))
     folder = tmp_path / "c" / "sparse" / "0"
-    lines = {
-        name: [
-            line for line in (folder / f"{name}.txt").read_text().splitlines() if line[:1] != "#"
-        ]
-        for name in ("cameras", "images", "points3D")
-    }
+    lines = {}
+    for name in ("cameras", "images", "points3D"):
+        text = (folder / f"{name}.txt").read_text()
+        lines[name] = [line for line in text.splitlines() if line[:1] != "#"]
     assert len(lines["points3D"]) == 301
     points = {int(one.split()[0]): one.split() for one in lines["points3D"]}
     cameras = {int(one.split()[0]): one.split() for one in lines["cameras"]}
@@ -185,13 +180,8 @@ def test_nerf_field_by_field(tmp_path, source):
         assert one == pytest.approx(shared)
         # As those programs see a pixel: along -z, y up, counted from the picture's corner.
         row, column = 10, 50
-        ray = np.array(
-            [
-                (column + 0.5 - one["cx"]) / one["fl_x"],
-                -(row + 0.5 - one["cy"]) / one["fl_y"],
-                -1.0,
-            ]
-        )
+        x, y = column + 0.5 - one["cx"], row + 0.5 - one["cy"]
+        ray = np.array([x / one["fl_x"], -y / one["fl_y"], -1.0])
         depth = frame.points_camera[row, column, 2]
         point = transform_points(frame.camera.T_world_camera, frame.points_camera[row, column])
         assert np.allclose(transform_points(matrix, ray * depth), point, atol=5e-3)

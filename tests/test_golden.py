@@ -54,12 +54,8 @@ def recorded_run(
     for step, frame in enumerate(order):
         if reset_after is not None and step == reset_after + 1:
             state, rule_state = network.initial_state(), rule.reset(rule_state)
-        proposal = network.propose(
-            state,
-            network.encode(images[frame : frame + 1]),
-            outputs=ALL_MAPS,
-            evidence=ALL_EVIDENCE,
-        )
+        image = network.encode(images[frame : frame + 1])
+        proposal = network.propose(state, image, outputs=ALL_MAPS, evidence=ALL_EVIDENCE)
         gain, rule_state = rule.update(proposal.evidence, rule_state)
         evidence = proposal.evidence
         assert evidence.state_logit_mean is not None

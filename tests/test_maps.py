@@ -269,12 +269,8 @@ def test_a_click_on_the_image_of_a_camera_finds_its_patch_and_distance():
             assert inspect_layer.patch_on_image(origin, origin - target, camera, 0.4, 3, 4) is None
     side = R_world_camera[:, 0]
     assert inspect_layer.patch_on_image(center, side, camera, 0.4, 3, 4) is None
-    assert (
-        inspect_layer.patch_on_image(
-            center + 9 * side, camera.T_world_camera[:3, 2], camera, 0.4, 3, 4
-        )
-        is None
-    )
+    beside, ahead = center + 9 * side, R_world_camera[:, 2]
+    assert inspect_layer.patch_on_image(beside, ahead, camera, 0.4, 3, 4) is None
 
 
 # Questions and texts.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.test_eval import SETTING
 from tests.trainable import needs_muon
 from tests.weights_files import LINEAR
 from training import curves as loss_curves
@@ -32,7 +33,7 @@ from training.state import initialise, new_train_state, start_from
 from training.workers import Workers
 from ttt3r_viewer.errors import SettingsError, WeightsError
 from ttt3r_viewer.evaluate.accumulator import pose_measures
-from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job, network_for, run_job
+from ttt3r_viewer.evaluate.evaluation import Job, network_for, run_job
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.metrics.trajectory import Trajectory
 from ttt3r_viewer.model.config import PRESETS
@@ -390,16 +391,9 @@ def test_a_stage_of_read_outs_alone_leaves_the_network_as_it_is(tmp_path, monkey
     before = new_train_state(recipe, torch.device("cpu"))
     after = new_train_state(recipe, torch.device("cpu"))
     after.load(tmp_path / "last.pt")
-    same = {
-        part: all(
-            torch.equal(one, other)
-            for one, other in zip(
-                getattr(before, part).parameters(), getattr(after, part).parameters(), strict=True
-            )
-        )
-        for part in ("network", "average")
-    }
-    assert same == {"network": True, "average": True}
+    for part in ("network", "average"):
+        parameters = (getattr(state, part).parameters() for state in (before, after))
+        assert all(torch.equal(*pair) for pair in zip(*parameters, strict=True)), part
     assert not torch.equal(before.auxiliary.store.weight, after.auxiliary.store.weight)
     assert not torch.equal(before.auxiliary.lens.weight, after.auxiliary.lens.weight)
     following = dataclasses.replace(lone, name="all", steps=1, read_outs_only=False)
@@ -483,17 +477,7 @@ def test_the_evaluation_of_weights_and_that_of_data_sets_measure_a_room_alike():
     (ours,) = evaluate.measure_rooms(
         network, rules_from_text("ttt3r"), [1003], [5], on_progress=lambda _: None
     )
-    setting = EvalConfig(
-        dataset="synthetic",
-        root="",
-        weights="miniature",
-        device="cpu",
-        dtype="float32",
-        size=None,
-        reset_every=0,
-        stride=1,
-        measures=("poses", "depth"),
-    )
+    setting = SETTING
     outcome = run_job(Job(setting, "1003", ("ttt3r",), ("5",)))
     assert not outcome.trouble
     theirs = outcome.records[0].numbers

@@ -139,12 +139,9 @@ def test_torch_is_never_imported(run):
     words = [sys.executable, "-c", WITHOUT_TORCH]
     said = subprocess.run([*words, "info", str(out)], capture_output=True, text=True, check=True)
     assert "miniature" in said.stdout
-    process = subprocess.Popen(
-        [*words, "open", str(out), "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    words += ["open", str(out), "--port", "0"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(words, text=True, **pipes)
     assert process.stdout is not None
     said_so_far = ""
     for line in process.stdout:

@@ -34,10 +34,7 @@ def plain(view: View, points: Points, side: int, width: int, height: int) -> np.
         reach = (side - 1) / 2
         left = math.floor(x / z * focal_px + width / 2 - reach)
         upper = math.floor(y / z * focal_px + height / 2 - reach)
-        rows, columns = (
-            slice(max(upper, 0), max(upper + side, 0)),
-            slice(max(left, 0), max(left + side, 0)),
-        )
+        rows, columns = (slice(max(a, 0), max(a + side, 0)) for a in (upper, left))
         image[rows, columns] = points.colors[k]
     return image
 

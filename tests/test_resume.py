@@ -399,16 +399,8 @@ def test_a_second_run_into_the_same_folder_is_refused_and_harms_nothing(images, 
 
 
 def in_the_page(images: Path, out: Path, **more: Any) -> Reconstruction:
-    return Reconstruction.prepare(
-        Settings(
-            input=str(images),
-            output=str(out),
-            rules="ttt3r,filt3r",
-            reset_every=6,
-            checkpoint_every=4,
-            **more,
-        )
-    )
+    run = {"rules": "ttt3r,filt3r", "reset_every": 6, "checkpoint_every": 4}
+    return Reconstruction.prepare(Settings(input=str(images), output=str(out), **run, **more))
 
 
 def wait_until_finished(run: Reconstruction, epoch: int = 0) -> SceneSnapshot:

@@ -94,11 +94,8 @@ def test_texts_that_are_refused_say_how_to_mend_them(text, complaint):
 
 
 def test_several_rules_in_one_text():
-    assert registry.rules_from_text("ttt3r,constant:1.0, filt3r:tau_q=1") == (
-        TTT3R(),
-        Constant(1.0),
-        registry.make_rule("filt3r", tau_q=1.0),
-    )
+    several = (TTT3R(), Constant(1.0), registry.make_rule("filt3r", tau_q=1.0))
+    assert registry.rules_from_text("ttt3r,constant:1.0, filt3r:tau_q=1") == several
     with pytest.raises(RuleError, match="5 rules at once: take 1 to 4"):
         registry.rules_from_text(",".join(["ttt3r"] * 5))
     with pytest.raises(RuleError, match="unknown rule ''"):

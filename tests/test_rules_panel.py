@@ -51,11 +51,8 @@ def test_rules_are_written_as_the_command_line_takes_them_and_kept_where_they_st
     plain = rule_info("steady", 1.0)
     slow = rule_info("steady", 0.3)
     two = RuleInfo("two", "Two", "", (parameter(0, 9), replace(parameter(0, 9, value=2), name="q")))
-    assert (panels.rule_text(plain), panels.rule_text(slow), panels.rule_text(two)) == (
-        "steady",
-        "steady:0.3",
-        "two:q=2",
-    )
+    texts = [panels.rule_text(one) for one in (plain, slow, two)]
+    assert texts == ["steady", "steady:0.3", "two:q=2"]
     wanted = panels.chosen_rules(("steady", "steady", "none", "two"), (slow, plain))
     assert wanted == ("steady:0.3", "steady", "two")
     assert panels.chosen_rules(("two", "none"), (slow,)) == ("two",)
@@ -90,16 +87,10 @@ def test_widgets_show_what_is_in_force_and_are_made_anew_for_other_lanes_only(se
     panel.update(status_tick(Status(lanes=known[:1], known_rules=known), 0.0))
     folder = panel._lanes[0]
     handle = folder._rows[0]._handle
-    assert (handle.value, panel._choices[0].value, panel._choices[1].value) == (
-        1.0,
-        "steady",
-        "none",
-    )
-    panel.update(
-        status_tick(
-            Status(lanes=(rule_info("steady", 0.3),), known_rules=known, reset_every=7), 100.0
-        )
-    )
+    assert handle.value == 1.0
+    assert [choice.value for choice in panel._choices[:2]] == ["steady", "none"]
+    status = Status(lanes=(rule_info("steady", 0.3),), known_rules=known, reset_every=7)
+    panel.update(status_tick(status, 100.0))
     assert panel._lanes[0] is folder
     assert (handle.value, panel._reset._handle.value) == (0.3, 7)
     # A value that a person wants is not pulled back before the run had time to obey.

@@ -76,10 +76,8 @@ def test_chunks_double_and_never_exceed_their_number():
 def test_bins_hold_equal_shares_of_the_samples():
     confidence = np.random.default_rng(1).exponential(size=10_000).astype(np.float32)
     bins = budget.confidence_bin(confidence, budget.confidence_edges(confidence))
-    assert (
-        np.bincount(bins, minlength=budget.CONFIDENCE_BINS).tolist()
-        == [1000] * budget.CONFIDENCE_BINS
-    )
+    count = budget.CONFIDENCE_BINS
+    assert np.bincount(bins, minlength=count).tolist() == [1000] * count
     assert confidence[bins == 0].max() < confidence[bins == 9].min()
 
 
@@ -210,10 +208,8 @@ def test_clear_begins_a_new_epoch_and_keeps_the_status_or_takes_another_with_it(
     assert after.status.model == "m"
     assert len(before.frames) == 5
     store.clear(2, Status(phase="starting"))
-    assert (store.snapshot().epoch, store.snapshot().status) == (
-        after.epoch + 1,
-        Status(phase="starting"),
-    )
+    assert store.snapshot().epoch == after.epoch + 1
+    assert store.snapshot().status == Status(phase="starting")
 
 
 def test_snapshots_never_change_while_another_thread_adds():

@@ -268,11 +268,12 @@ def test_growing_chunk_is_sent_at_most_twice_a_second(server, monkeypatch):
     draw(layer, store, ViewSettings())
     sent: list[str] = []
     add = server.scene.add_point_cloud
-    monkeypatch.setattr(
-        server.scene,
-        "add_point_cloud",
-        lambda name, *a, **k: (sent.append(name), add(name, *a, **k))[1],
-    )
+
+    def noted(name, *given, **options):
+        sent.append(name)
+        return add(name, *given, **options)
+
+    monkeypatch.setattr(server.scene, "add_point_cloud", noted)
     begin = time.monotonic() + 100
     for tick in range(10):
         if tick < 3:
@@ -314,10 +315,8 @@ def test_far_points_take_float32_and_a_stray_one_does_not_become_infinite():
 
 
 def test_colour_maps_run_from_end_to_end_and_the_image_stays():
-    assert np.array_equal(
-        palette.apply_color_map(np.array([-1.0, 0.5, 2.0]), palette.VIRIDIS),
-        palette.VIRIDIS[[0, 4, 8]],
-    )
+    ends = palette.apply_color_map(np.array([-1.0, 0.5, 2.0]), palette.VIRIDIS)
+    assert np.array_equal(ends, palette.VIRIDIS[[0, 4, 8]])
     layout = Layout(height_range=(-1.0, 1.0), frames_scale=3)
     batch = palette.PointBatch(
         points_world=np.array([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]], np.float32),

@@ -99,10 +99,11 @@ def test_picked_token_and_layer_change_the_overlay_and_the_points(still):
     before = shown_images(ui)
     fill(ui, "Token", 7)
     ui.wait_probe("the token", "inspect", token=7)
-    wait_for(
-        lambda: sum(a != b for a, b in zip(before, shown_images(ui), strict=True)) >= 2,
-        "other pictures",
-    )
+
+    def changed() -> int:
+        return sum(a != b for a, b in zip(before, shown_images(ui), strict=True))
+
+    wait_for(lambda: changed() >= 2, "other images")
     assert "Token 7:" in ui.text("token")
     before = shown_images(ui)
     box = ui.row("Layer").locator("input:not([type=hidden])").first
