@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import ttt3r_viewer
+from tests.test_imports import PACKAGE
 
-PACKAGE = Path(ttt3r_viewer.__file__).parent
 ROOT = PACKAGE.parent
 LOOSE = {"__init__", "__main__", "cli", "errors", "types", "state", "geometry", "settings"}
 PAIRS = {"bench", "compare", "doctor", "eval", "export", "open", "rules", "run"}

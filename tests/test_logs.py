@@ -1,4 +1,4 @@
-"""The log: in the session's folder, of bounded size, without passwords, and never in the way."""
+"""The log: in the run's folder, bounded, never in the way; and no password shows anywhere."""
 
 import logging
 import os
@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.media import write_images
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import OutputError
+from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.system import logs
 from ttt3r_viewer.system.logs import LOG_FILES, log_file, log_into, logging_to_terminal
+from ttt3r_viewer.system.text import hide_passwords
 
 log = logging.getLogger("ttt3r_viewer.tests")
 foreign = logging.getLogger("somebody.else")
@@ -164,3 +168,33 @@ def test_a_mistake_of_ours_is_one_line_and_its_traceback_in_the_log(tmp_path):
     )
     assert "Traceback" in text_of(out)
     assert 'raise ZeroDivisionError("ours")' in text_of(out) or "in wrong" in text_of(out)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://me:pw@host:554/a?b=1", "rtsp://***@host:554/a?b=1"),
+        ("rtsp://me@host/a", "rtsp://***@host/a"),
+        ("rtsp://me:p@w/x?y#z@host/a", "rtsp://***@host/a"),
+        ("http://host/a@2x.jpg", "http://host/a@2x.jpg"),
+        ("http://host:80/a?User=me&pwd=pw&size=3", "http://host:80/a?User=***&pwd=***&size=3"),
+        ("http://h/?access_token=pw#t", "http://h/?access_token=***"),
+        ("error: two, http://a:b@c/ and udp://d:1", "error: two, http://***@c/ and udp://d:1"),
+        ("a folder/with@sign:here", "a folder/with@sign:here"),
+    ],
+)
+def test_what_is_shown_of_an_address(text, shown):
+    assert hide_passwords(text) == shown
+    assert hide_passwords(shown) == shown
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20))
+def test_no_password_survives(password):
+    marked = f"<{password}>"
+    assert marked not in hide_passwords(f"rtsp://me:{marked}@host/path")
+
+
+def test_recorded_settings_hold_no_password():
+    settings = Settings(input="rtsp://me:pw@host/a", output="out")
+    assert settings.input == "rtsp://me:pw@host/a"
+    assert settings.as_dict()["input"] == "rtsp://***@host/a"
