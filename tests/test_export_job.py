@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.made_up_run import room_result
-from tests.test_archive import STATUS, new_writer
 from tests.test_export_formats import make_session
+from tests.test_recording import STATUS, new_writer
 from ttt3r_viewer.export import job
 from ttt3r_viewer.export.job import Exporter, JobState, Request, free_name
 from ttt3r_viewer.export.registry import Exported

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.refusals import error_line
-from tests.test_archive import STATUS, frame, write, writer_in
+from tests.test_recording import STATUS, frame, write, writer_in
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands.info import session_facts
@@ -159,7 +159,7 @@ def test_torch_is_never_imported(run):
 def test_a_killed_run_opens_up_to_its_last_finished_frame(tmp_path):
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from tests.test_archive import frame, writer_in\n"
+        "from tests.test_recording import frame, writer_in\n"
         "writer = writer_in(Path(sys.argv[1]))\n"
         "for sequence in range(5): writer.add(frame(sequence))\n"
         "os.kill(os.getpid(), 9)"

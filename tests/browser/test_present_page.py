@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Ui
 from tests.made_up_run import room_result
 from tests.pages import running
-from tests.test_archive import STATUS, new_writer
+from tests.test_recording import STATUS, new_writer
 from tests.waiting import wait_for
 from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play
 from ttt3r_viewer.recording.reader import Recording

@@ -406,7 +406,7 @@ def test_a_temporary_archive_keeps_to_its_limit_and_goes_with_the_writer(tempora
 def test_a_temporary_archive_goes_with_the_program(temporary):
     code = (
         "import tempfile, sys; tempfile.tempdir = sys.argv[1]\n"
-        "from tests.test_archive import frame, writer_in\n"
+        "from tests.test_recording import frame, writer_in\n"
         "writer = writer_in(None); writer.add(frame(0)); print(len(writer.archive))"
     )
     out = subprocess.run(
@@ -483,7 +483,7 @@ def test_readers_see_whole_frames_while_the_writer_goes_on(tmp_path):
 def test_a_killed_process_leaves_all_its_finished_frames(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
-        "from tests.test_archive import frame, writer_in\n"
+        "from tests.test_recording import frame, writer_in\n"
         "writer = writer_in(Path(sys.argv[1]))\n"
         "for sequence in range(10**6):\n"
         "    writer.add(frame(sequence)); print(sequence, flush=True)"
