@@ -235,7 +235,7 @@ def test_every_colour_redraws_the_same_points(server, color_by):
     assert draw(layer, store, replace(settings, color_by=color_by)) == 900
     after = chunk_colors(layer)
     same = all(np.array_equal(before[c], after[c]) for c in before)
-    assert same == (color_by in ("picture", "lane")), "one lane has no colour of its own"
+    assert same == (color_by in ("image", "lane")), "one lane has no colour of its own"
 
 
 @pytest.mark.parametrize(("lane_count", "frame_count"), [(1, 500), (2, 150), (4, 150)])
@@ -293,7 +293,7 @@ def test_live_frame_is_denser_than_kept_ones_but_bounded(server):
 def test_tenths_of_a_chunk_hold_every_point_once():
     snapshot = filled_store(8).snapshot()
     parts = [frame.points for frame in snapshot.frames]
-    clouds = chunk_clouds(batch_of(parts, 0, snapshot.layout), "picture")
+    clouds = chunk_clouds(batch_of(parts, 0, snapshot.layout), "image")
     assert len(clouds) == CONFIDENCE_BINS
     drawn = np.concatenate([cloud.points for cloud in clouds if cloud is not None])
     kept = np.concatenate([part.points_world for part in parts])
@@ -326,7 +326,7 @@ def test_colour_maps_run_from_end_to_end_and_the_image_stays():
         layout=layout,
         lane_color=LANE_COLORS[1],
     )
-    assert palette.COLOR_MODES["picture"].colors(batch) is batch.colors
+    assert palette.COLOR_MODES["image"].colors(batch) is batch.colors
     for color_by in ("confidence", "frame", "height"):
         low, high = palette.COLOR_MODES[color_by].colors(batch).sum(axis=1)
         assert high > 1.3 * low

@@ -29,7 +29,7 @@ from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ExpectedColor
 from ttt3r_viewer.viewer.widgets import add_button, add_key, assign_changed, bind, clamp
 
-COLORS: dict[str, ExpectedColor] = {"Expected colour": "picture", "Confidence": "confidence"}
+COLORS: dict[str, ExpectedColor] = {"Expected colour": "image", "Confidence": "confidence"}
 FOV_Y_DEG = (20.0, 100.0)
 """Narrower and wider views are nothing that the networks were trained on."""
 DRAW_SEC = 0.1
@@ -101,7 +101,7 @@ class AskPanel(Part):
         )
         bind(tint, lambda share: controls.change_ask(tint=clamp(share, 0.0, 1.0)))
         color = gui.add_dropdown("Paint by", tuple(COLORS), visible=False)
-        bind(color, lambda name: controls.change_ask(color_by=COLORS.get(name, "picture")))
+        bind(color, lambda name: controls.change_ask(color_by=COLORS.get(name, "image")))
         self._looks = (hide, tint, color)
         self._key = add_key(gui, "Look from here", "V", self._ask, disabled=True)
 
