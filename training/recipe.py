@@ -163,10 +163,10 @@ class Recipe:
 def recipe_from(path: Path) -> Recipe:
     """Read a recipe from YAML; a key that is not a field is an error that names the known ones."""
     # Training without --config must run where there is no yaml.
-    from ttt3r_viewer.plain_yaml import read_plain_yaml
+    from ttt3r_viewer.system.yaml_file import read_yaml
 
     try:
-        given = read_plain_yaml(path)
+        given = read_yaml(path)
     except SettingsError as error:
         raise SettingsError(f"{path}: not a readable YAML file ({error})") from error
     values = _known(Recipe, given, path)

@@ -260,10 +260,10 @@ def _from_home(name: str, value: Any) -> Any:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The values that a YAML file holds, unchecked."""
-    from ttt3r_viewer.plain_yaml import read_plain_yaml  # most runs read no file
+    from ttt3r_viewer.system.yaml_file import read_yaml  # most runs read no file
 
     try:
-        values = read_plain_yaml(path)
+        values = read_yaml(path)
     except SettingsError as error:
         raise SettingsError(f"--config {path}: {error}") from error
     if values is None:

@@ -22,7 +22,7 @@ DEEPEST = 16
 _LONGEST_REASON = 200
 
 
-def read_plain_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
     """What the first document of a file says, as plain values.
 
     Raises `SettingsError` without the file's name in it: not readable, too long, not YAML, or more

@@ -8,7 +8,7 @@ import yaml
 
 from training.recipe import recipe_from
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.plain_yaml import DEEPEST, LONGEST, read_plain_yaml
+from ttt3r_viewer.system.yaml_file import DEEPEST, LONGEST, read_yaml
 from ttt3r_viewer.settings import read_config, settings_from
 
 
@@ -101,7 +101,7 @@ def test_the_bombs_are_bombs():
 def test_plain_values_come_back(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("\ufeffa: 1\nb: [x, {c: 2.5}]\n'd': ~\n", encoding="utf-8")
-    assert read_plain_yaml(path) == {"a": 1, "b": ["x", {"c": 2.5}], "d": None}
+    assert read_yaml(path) == {"a": 1, "b": ["x", {"c": 2.5}], "d": None}
 
 
 def test_an_endless_file_is_not_read_to_its_end():
