@@ -350,7 +350,7 @@ def test_the_real_command(tmp_path, capsys):
     ("words", "expected"),
     [
         ("--lanes 9", "--lanes 9: take 1 to 4"),
-        ("--frames 0", "--frames 0: take 1 or more"),
+        ("--frames 0", "--frames 0: take a number above 0"),
         ("--dtype float16", "--dtype float16: take of auto, float32, bfloat16"),
         ("--preset miniature --weights miniature", "which has sizes of its own"),
         ("--rule nonsense", "unknown rule 'nonsense'"),

@@ -16,10 +16,11 @@ from tests.page_client import CAMERA, cookie_for, echo, get, join, raw_get, set_
 from tests.pages import running
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
-from ttt3r_viewer.commands.page import access_of
-from ttt3r_viewer.commands.parser import Parser, add_settings, settings_of
+from ttt3r_viewer.commands.parser import parse
+from ttt3r_viewer.commands.view import COMMAND, access_of
 from ttt3r_viewer.reconstruct.messages import Mailbox, Step
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.panels.export import ExportPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
@@ -433,10 +434,10 @@ def test_every_network_has_a_token_made_up_and_printed(monkeypatch, capsys):
 
 
 def test_no_auth_is_a_flag_that_leaves_the_token_away():
-    parser = Parser(prog="ttt3r-view", allow_abbrev=False)
-    add_settings(parser, with_page=True)
-    open_to_all = settings_of(parser.parse_args(["--host", "0.0.0.0", "--no-auth"]))
-    assert access_of(open_to_all) == Access()
-    guarded = settings_of(parser.parse_args(["--token", TOKEN, "--guests", "read-only"]))
+    def page(*words: str) -> PageOptions:
+        return parse("ttt3r-view", COMMAND, words, print)[1][PageOptions]
+
+    assert access_of(page("--host", "0.0.0.0", "--no-auth")) == Access()
+    guarded = page("--token", TOKEN, "--guests", "read-only")
     assert access_of(guarded).owner_token == TOKEN
     assert access_of(guarded).guest_token

@@ -22,13 +22,13 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
         "system": {"errors"},
     },
     {
-        "settings": {"errors", "system"},
+        "settings": {"errors", "types", "system"},
         "frames": {*NOUNS, "system"},
         "model": {*NOUNS, "state"},
         "rules": {*NOUNS, "state"},
     },
     {
-        "weights": {"errors", "state", "system", "model"},
+        "weights": {"errors", "types", "state", "system", "model"},
         "scene": {*NOUNS},
         "recording": {*NOUNS, "system", "scene"},
         "metrics": {*NOUNS, "scene"},

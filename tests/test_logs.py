@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.media import write_images
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import OutputError
-from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.settings import settings_from
 from ttt3r_viewer.system import logs
 from ttt3r_viewer.system.logs import LOG_FILES, log_file, log_into, logging_to_terminal
 from ttt3r_viewer.system.text import hide_passwords
@@ -195,6 +195,6 @@ def test_no_password_survives(password):
 
 
 def test_recorded_settings_hold_no_password():
-    settings = Settings(input="rtsp://me:pw@host/a", output="out")
-    assert settings.input == "rtsp://me:pw@host/a"
+    settings = settings_from({"input": "rtsp://me:pw@host/a", "output": "out"})
+    assert settings.input.input == "rtsp://me:pw@host/a"
     assert settings.as_dict()["input"] == "rtsp://***@host/a"

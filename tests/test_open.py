@@ -1,4 +1,4 @@
-"""A recorded session shown again: what the run showed, without its network, and honest about it."""
+"""A recording shown again: what the run showed, without its network, and honest about it."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,19 +21,20 @@ from tests.refusals import error_line
 from tests.test_recording import STATUS, frame, write, writer_in
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
-from ttt3r_viewer.commands.info import session_facts
+from ttt3r_viewer.commands.info import recording_info
 from ttt3r_viewer.commands.open import notice_of, true_poses
 from ttt3r_viewer.reconstruct import messages
+from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.recording.format import PREVIEW_POINTS
 from ttt3r_viewer.recording.reader import DESCRIPTION_FILE, Recording, frame_file
 from ttt3r_viewer.recording.writer import RecordingWriter
-from ttt3r_viewer.runs import player as replay_module
+from ttt3r_viewer.runs import player as player_module
 from ttt3r_viewer.runs.loading import recorded_lanes
-from ttt3r_viewer.runs.player import Looker, Replay, rerun_command
+from ttt3r_viewer.runs.player import Player, rerun_command
 from ttt3r_viewer.runs.reconstruction import PAGE_POINTS, Reconstruction
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
-from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.settings import NetworkOptions, settings_from
 from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 
@@ -41,12 +43,12 @@ WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None  # whoever imports it gets an ImportError
 from ttt3r_viewer.__main__ import main
-from ttt3r_viewer.runs.player import Replay
-say = Replay._say
-def say_and_print(self):
-    say(self)
+from ttt3r_viewer.runs.player import Player
+publish = Player._publish
+def publish_and_print(self, **changes):
+    publish(self, **changes)
     print(self._status.phase, self._status.frames_done, flush=True)
-Replay._say = say_and_print
+Player._publish = publish_and_print
 sys.exit(main())
 """
 
@@ -55,8 +57,14 @@ sys.exit(main())
 def run(tmp_path_factory) -> tuple[Path, SceneSnapshot, Reconstruction]:
     """A finished run of two lanes: its output folder, and what its page showed at the end."""
     out = tmp_path_factory.mktemp("run") / "out"
-    settings = Settings(
-        rules="ttt3r,constant:0.3", max_frames=FRAMES, stride=5, reset_every=4, output=str(out)
+    settings = settings_from(
+        {
+            "rules": "ttt3r,constant:0.3",
+            "max_frames": FRAMES,
+            "stride": 5,
+            "reset_every": 4,
+            "output": str(out),
+        }
     )
     reconstruction = Reconstruction.prepare(settings)
     store = reconstruction.store
@@ -72,16 +80,16 @@ def run(tmp_path_factory) -> tuple[Path, SceneSnapshot, Reconstruction]:
 
 @contextmanager
 def opened(
-    path: Path, make_looker: Callable[[Recording], Looker] | None = None
+    path: Path, make_lanes: Callable[[Recording], Any] | None = None
 ) -> Iterator[tuple[SceneStore, messages.Mailbox]]:
     store, mailbox = SceneStore(PAGE_POINTS, one_per_voxel=True), messages.Mailbox()
     archive = Recording.open(path)
-    replay = Replay(archive, store, mailbox, make_looker and partial(make_looker, archive))
-    replay.start()
+    player = Player(archive, store, mailbox, make_lanes and partial(make_lanes, archive))
+    player.start()
     wait_for(lambda: store.snapshot().status.phase in ("finished", "failed"), "all frames")
     yield store, mailbox
-    replay.stop()
-    assert not replay._thread.is_alive()
+    player.stop()
+    assert not player._thread.is_alive()
 
 
 def assert_same_numbers(a: FrameSummary, b: FrameSummary) -> None:
@@ -108,7 +116,7 @@ def test_every_frame_lane_and_chart_is_that_of_the_run(run):
     assert note == ""
     with opened(out) as (store, _):
         after = store.snapshot()
-    assert after.status == replace(before.status, message="", cannot_ask=replay_module.CANNOT_ASK)
+    assert after.status == replace(before.status, message="", cannot_ask=player_module.CANNOT_ASK)
     assert [len(lane.frames) for lane in after.lanes] == [FRAMES, FRAMES]
     for old, new in zip(before.lanes, after.lanes, strict=True):
         for a, b in zip(old.frames, new.frames, strict=True):
@@ -196,7 +204,7 @@ def test_a_frame_whose_preview_is_damaged_is_left_out_and_named(tmp_path):
 
 
 def test_of_a_large_session_previews_come_first_and_the_newest_frame_in_full(tmp_path, monkeypatch):
-    monkeypatch.setattr(replay_module, "FULL_BYTES", 0)
+    monkeypatch.setattr(player_module, "FULL_BYTES", 0)
     monkeypatch.setattr("ttt3r_viewer.recording.format.PREVIEW_POINTS", 20)
     assert PREVIEW_POINTS > 20
     write(tmp_path, 5)
@@ -310,7 +318,7 @@ def test_what_is_no_session_is_one_line(tmp_path, capsys, command):
     )
     write(tmp_path / "a", 1)
     (tmp_path / "a" / frame_file(0)).write_bytes(b"")
-    assert "a session without a frame" in error_line(capsys, command, str(tmp_path / "a"))
+    assert "a recording without a frame" in error_line(capsys, command, str(tmp_path / "a"))
     described = tmp_path / "a" / DESCRIPTION_FILE
     described.write_text(json.dumps(json.loads(described.read_text()) | {"version": 2}))
     assert "format version 2" in error_line(capsys, command, str(tmp_path / "a"))
@@ -334,8 +342,8 @@ def look(
     return store.snapshot().inspection, store.snapshot().inspection_note
 
 
-def miniature(archive: Recording) -> Looker:
-    return recorded_lanes(archive, Settings())
+def miniature(archive: Recording) -> Lanes:
+    return recorded_lanes(archive, NetworkOptions())
 
 
 def test_with_weights_every_frame_is_looked_into_as_the_run_took_it(run):
@@ -377,12 +385,12 @@ def test_other_weights_are_told_by_the_gains_and_by_the_state(run, tmp_path):
         assert found is not None
         wait_for(lambda: store.snapshot().status.message, "the warning")
         message = store.snapshot().status.message
-        assert "frame 2 gave other gains when it was taken again than were recorded" in message
+        assert "frame 2 has other gains when it is taken again than were recorded" in message
     write(tmp_path, 2)
     with opened(tmp_path, miniature) as (store, mailbox):
         found, note = look(store, mailbox, messages.Inspect(0, 1))
         assert found is None
-        assert "miniature has a state of 96 tokens, and the session was recorded with 16" in note
+        assert "miniature has a state of 96 tokens, and the recording has 16" in note
 
 
 def test_a_longer_search_is_given_up_for_a_newer_question(run):
@@ -427,7 +435,7 @@ def test_info_prints_what_is_in_it(run, tmp_path, capsys):
     said = dict(line.split(maxsplit=1) for line in text.splitlines() if not line.startswith("lane"))
     assert said["model"].startswith("miniature, on cpu")
     assert said["frames"].startswith(f"{FRAMES} of {FRAMES}, 0.00 to ")
-    assert said["pictures"] == "160 x 128, from 160 x 128"
+    assert said["images"] == "160 x 128, from 160 x 128"
     assert said["ended"] == "with its last frame"
     assert said["damage"] == "none found"
     assert "--rules ttt3r,constant:0.3" in said["settings"]
@@ -444,6 +452,6 @@ def test_info_prints_what_is_in_it(run, tmp_path, capsys):
     write(tmp_path, 3)
     path = tmp_path / frame_file(0)
     path.write_bytes(path.read_bytes()[:-9])
-    facts = dict(session_facts(tmp_path))
+    facts = dict(recording_info(tmp_path))
     assert "kept: frames 0 to 1" in facts["damage"]
     assert facts["settings"] == "--stride 2"

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.made_up_run import MadeUpRun, look_at
-from ttt3r_viewer.commands.open import add_arguments
-from ttt3r_viewer.commands.parser import Parser, page_settings_of
+from ttt3r_viewer.commands.open import COMMAND, LookOptions
+from ttt3r_viewer.commands.parser import parse
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.film.camera_path import Orbit
 from ttt3r_viewer.recording.tour import TOUR_FILE, Keyframe, Tour, read_tour
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.cameras.guided_cameras import was_put
 from ttt3r_viewer.viewer.cameras.page_views import (
@@ -245,13 +246,12 @@ def test_an_image_is_twice_the_canvas_unless_that_is_too_large():
 
 def test_open_takes_the_settings_of_the_page_from_a_file_and_flags_win(tmp_path):
     path = tmp_path / "talk.yaml"
-    path.write_text("title: Rooms\nlogo-text: Lab\npresent: true\nrule: constant\nport: 1234\n")
-    parser = Parser(prog="ttt3r-view open")
-    add_arguments(parser)
-    given_words = parser.parse_args(["session", "--config", str(path), "--port", "0"])
-    settings = page_settings_of(given_words, "max_points")
-    assert (settings.title, settings.logo_text, settings.present) == ("Rooms", "Lab", True)
-    assert (settings.port, settings.rule) == (0, "ttt3r")
+    path.write_text("title: Rooms\nlogo-text: Lab\npresent: true\nweights: cut3r-512\nport: 1234\n")
+    words = ["folder", "--config", str(path), "--port", "0"]
+    _, given = parse("ttt3r-view open", COMMAND, words, print)
+    page = given[PageOptions]
+    assert (page.title, page.logo_text, page.present, page.port) == ("Rooms", "Lab", True, 0)
+    assert given[LookOptions].weights is None, "weights of a run are not loaded unasked"
     path.write_text("titel: Rooms\n")
     with pytest.raises(SettingsError, match="did you mean title"):
-        page_settings_of(given_words)
+        parse("ttt3r-view open", COMMAND, words, print)

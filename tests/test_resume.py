@@ -30,7 +30,7 @@ from ttt3r_viewer.rules.registry import all_rules, rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.scene.store import SceneSnapshot
-from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.settings import settings_from
 from ttt3r_viewer.state import Evidence, Update
 from ttt3r_viewer.system.assets import asset_path, demo_path
 from ttt3r_viewer.types import FrameResult
@@ -400,7 +400,8 @@ def test_a_second_run_into_the_same_folder_is_refused_and_harms_nothing(images, 
 
 def in_the_page(images: Path, out: Path, **more: Any) -> Reconstruction:
     run = {"rules": "ttt3r,filt3r", "reset_every": 6, "checkpoint_every": 4}
-    return Reconstruction.prepare(Settings(input=str(images), output=str(out), **run, **more))
+    places = {"input": str(images), "output": str(out)}
+    return Reconstruction.prepare(settings_from(places | run | more))
 
 
 def wait_until_finished(run: Reconstruction, epoch: int = 0) -> SceneSnapshot:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tests.refusals import refusal
 from tests.weights_files import LINEAR
 from ttt3r_viewer.commands import weights as weights_command
-from ttt3r_viewer.commands.parser import Parser
+from ttt3r_viewer.commands.parser import parse
 from ttt3r_viewer.errors import InputError, OutputError, WeightsError
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
 from ttt3r_viewer.model.network import ReconstructionNetwork
@@ -302,18 +302,13 @@ def test_saving_into_a_folder_that_is_not_there(tmp_path, linear_state):
     assert str(path) in refusal(OutputError, save_weights, path, linear_state, LINEAR)
 
 
-def parse(*words: str) -> argparse.Namespace:
-    parser = Parser()
-    weights_command.add_arguments(parser)
-    return parser.parse_args(words)
-
-
 def run(*words: str) -> str:
-    """What a `weights` command says."""
-    said: list[str] = []
-    arguments = parse(*words)
-    arguments.handler(arguments, said.append)
-    return "\n".join(said)
+    """What a `weights` command prints."""
+    lines: list[str] = []
+    command, given = parse("ttt3r-view weights", weights_command.COMMAND, words, lines.append)
+    assert command.execute is not None
+    assert command.execute(given, lines.append, lines.append) == 0
+    return "\n".join(lines)
 
 
 def test_info_of_a_networks_file(tmp_path, linear_state):

@@ -21,7 +21,7 @@ from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import export_recording
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
-from ttt3r_viewer.runs.player import Replay
+from ttt3r_viewer.runs.player import Player
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 
@@ -36,9 +36,9 @@ def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[tuple[U
     archive = Recording.open(make_session(tmp_path / "session"))
     exporter = Exporter(lambda: archive, tmp_path / "session")
     store, mailbox = SceneStore(max_points=5_000), Mailbox()
-    replay = Replay(archive, store, mailbox)
+    player = Player(archive, store, mailbox)
     viewer = Viewer(store, mailbox, port=0, exporter=exporter)
-    with running(viewer, replay):
+    with running(viewer, player):
         ui = open_ui(viewer)
         ui.wait_probe("all frames", phase="finished", frames_seen=FRAMES)
         ui.open_tab("Export")

@@ -1,4 +1,4 @@
-"""A recorded session in a real browser: its points, its timeline, and what it cannot do alone."""
+"""A recording in a real browser: its points, its timeline, and what it cannot do alone."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.waiting import wait_for
 from ttt3r_viewer.commands.open import notice_of
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
-from ttt3r_viewer.runs.player import Replay
+from ttt3r_viewer.runs.player import Player
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 
@@ -27,9 +27,9 @@ def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
     record(tmp_path, FRAMES)
     archive = Recording.open(tmp_path)
     store, mailbox = SceneStore(max_points=20_000), Mailbox()
-    replay = Replay(archive, store, mailbox)
+    player = Player(archive, store, mailbox)
     viewer = Viewer(store, mailbox, port=0, notice=notice_of(archive))
-    with running(viewer, replay):
+    with running(viewer, player):
         yield open_ui(viewer)
 
 
@@ -37,7 +37,7 @@ def test_a_session_is_seen_gone_through_and_says_what_it_needs(session):
     ui = session
     ui.wait_probe("all frames", phase="finished", frames_seen=FRAMES, lanes=2)
     wait_for(lambda: ui.drawn_points() == ui.probe()["points_shown"] > 2 * 32 * 24, "all points")
-    assert "A recorded session of pictures" in ui.text("notice")
+    assert "A recording of pictures" in ui.text("notice")
     assert "did not come to its end" in ui.text("status")
     assert "frame 8 of 20" in ui.text("status")
     assert not ui.button("Play").is_enabled()

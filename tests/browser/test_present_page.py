@@ -21,7 +21,7 @@ from tests.waiting import wait_for
 from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.tour import TOUR_FILE, read_tour
-from ttt3r_viewer.runs.player import Replay
+from ttt3r_viewer.runs.player import Player
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.presentation import Presentation
@@ -65,10 +65,10 @@ def record(folder: Path, frames: int = FRAMES) -> None:
 def presented(folder: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
     """What `ttt3r-view open DIR --present` shows."""
     store, mailbox = SceneStore(max_points=8_000), Mailbox()
-    replay = Replay(Recording.open(folder), store, mailbox)
+    player = Player(Recording.open(folder), store, mailbox)
     presentation = Presentation(True, "A <talk>", "The lab", folder)
     viewer = Viewer(store, mailbox, port=0, presentation=presentation)
-    with running(viewer, replay):
+    with running(viewer, player):
         ui = open_ui(viewer)
         ui.wait_probe("all frames", phase="finished", frames_seen=FRAMES)
         yield ui

@@ -1,6 +1,7 @@
 """The page in a real browser, fed by a made-up run, and by the shipped miniature on the demo."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -11,7 +12,7 @@ from tests.waiting import wait_for
 from ttt3r_viewer.commands.view import MINIATURE_NOTICE
 from ttt3r_viewer.reconstruct.messages import Pause, Play, Restart, Step
 from ttt3r_viewer.runs.reconstruction import Reconstruction
-from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.settings import settings_from
 from ttt3r_viewer.system.assets import asset_path
 from ttt3r_viewer.viewer.app import Viewer
 
@@ -168,12 +169,12 @@ FEW_POINTS = 12_000
 
 
 @pytest.fixture
-def view(open_ui: Callable[[Viewer], Ui]) -> Iterator[Callable[[Settings], Ui]]:
+def view(open_ui: Callable[[Viewer], Ui]) -> Iterator[Callable[[dict[str, Any]], Ui]]:
     """What `ttt3r-view` does with some settings, and its page in a browser."""
     opened: list[tuple[Reconstruction, Viewer]] = []
 
-    def begin(settings: Settings) -> Ui:
-        reconstruction = Reconstruction.prepare(settings)
+    def begin(settings: dict[str, Any]) -> Ui:
+        reconstruction = Reconstruction.prepare(settings_from(settings))
         viewer = Viewer(
             reconstruction.store, reconstruction.mailbox, port=0, notice=MINIATURE_NOTICE
         )
@@ -189,7 +190,7 @@ def view(open_ui: Callable[[Viewer], Ui]) -> Iterator[Callable[[Settings], Ui]]:
 
 
 def test_the_demo_is_reconstructed_before_your_eyes(view):
-    ui = view(Settings(max_frames=12, stride=5, max_points=FEW_POINTS))
+    ui = view({"max_frames": 12, "stride": 5, "max_points": FEW_POINTS})
     state = ui.wait_probe("the end of the demo", phase="finished", frames_done=12)
     assert 0 < state["points"] <= FEW_POINTS
     # The newest frame is drawn densely, once it stays the newest.
@@ -216,7 +217,7 @@ def test_weights_that_are_cut_off_are_said_in_the_page_and_restart_mends(view, t
     whole = asset_path("miniature.safetensors").read_bytes()
     weights = tmp_path / "cut.safetensors"
     weights.write_bytes(whole[:100_000])
-    ui = view(Settings(weights=str(weights), max_frames=3, max_points=FEW_POINTS))
+    ui = view({"weights": str(weights), "max_frames": 3, "max_points": FEW_POINTS})
     ui.wait_probe("the failure", phase="failed")
     wait_for(lambda: "cut.safetensors" in ui.text("error"), "the error's text")
     weights.write_bytes(whole)

@@ -216,7 +216,7 @@ def configs() -> Sequence[bytes]:
 def give_yaml(data: bytes, folder: Path) -> None:
     settings = settings_from(read_config(put(data, folder, "a.yaml")))
     settings.as_dict()
-    rules_from_text(settings.lanes)
+    rules_from_text(settings.rules.rules)
 
 
 def give_rules(data: bytes, _folder: Path) -> None:

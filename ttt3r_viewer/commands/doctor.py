@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.metadata
 import os
@@ -15,14 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttt3r_viewer import __version__
-from ttt3r_viewer.commands.parser import Echo
+from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import ViewerError, ViewerServerError, WeightsError
-from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.settings import PageOptions
+from ttt3r_viewer.system.options import Options, option_like
 
-DESCRIPTION = (
-    "Say what this machine has (versions, device, number formats, ports, weights, disk), and what "
-    "to do about what is missing. The exit code is 1 where something keeps it from running."
-)
 DISTRIBUTION = "ttt3r-viewer"
 LITTLE_DISK_BYTES = 2 * 10**9
 LITTLE_MEMORY_BYTES = 4 * 10**9
@@ -44,17 +40,18 @@ class Finding:
     """The program cannot run like this."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The address that the page would be served at."""
-    default = Settings()
-    parser.add_argument("--host", default=default.host, help="address to try")
-    parser.add_argument("--port", type=int, default=default.port, help="port to try")
+@dataclass(frozen=True)
+class AddressOptions(Options):
+    """Where the page would be served."""
+
+    host: str = option_like(PageOptions, "host", help_text="address to try")
+    port: int = option_like(PageOptions, "port", help_text="port to try")
 
 
-def execute(given: argparse.Namespace, echo: Echo, _warn: Echo) -> int:
+def execute(given: Given, echo: Echo, _warn: Echo) -> int:
     """Look at everything; one line per finding, its advice below."""
-    fatal = False
-    for finding in findings(given.host, given.port):
+    fatal, page = False, given[AddressOptions]
+    for finding in findings(page.host, page.port):
         mark = "!!" if finding.fatal else "! " if finding.advice else "  "
         echo(f"{mark} {finding.topic:<11} {finding.text}")
         if finding.advice:
@@ -218,3 +215,11 @@ def port_finding(host: str, port: int) -> Finding:
     if port and found != port:
         return Finding("page", f"port {port} of {host} is busy: {found} would be taken instead")
     return Finding("page", f"can be served at {host}:{found}")
+
+
+COMMAND = Command(
+    "Say what this machine has (versions, device, number formats, ports, weights, disk), and what "
+    "to do about what is missing. The exit code is 1 where something keeps it from running.",
+    (AddressOptions,),
+    execute,
+)
