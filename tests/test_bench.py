@@ -5,8 +5,6 @@ import mmap
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -374,9 +372,3 @@ def test_a_mistake_that_only_the_process_can_know_is_one_line(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("error: ttt3r, auto: device cuda: torch")
     assert len(lines) == 2  # the other says what is being started
-
-
-def test_the_parent_stays_without_torch():
-    code = "import sys, ttt3r_viewer.commands.bench; print('torch' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "False"

@@ -76,9 +76,6 @@ def test_few_frames_are_all_kept():
     assert np.array_equal(chart_series.extreme_rows(np.zeros((7, 3)), 20), np.arange(7))
 
 
-# Charts.
-
-
 def test_each_number_is_that_of_its_frame_and_lane():
     run = run_of(lanes=2, frames=9)
     history = history_of(run)
@@ -180,9 +177,6 @@ def test_gaps_are_bridged_and_what_has_no_number_is_left_out():
     assert (resets == chart_series.SPIKE_FOOT).all()
 
 
-# Marks.
-
-
 def test_marks_say_what_is_in_force_since_which_frame():
     run = run_of(lanes=2, frames=4)
     run.echo(lanes=(rule_info("steady", 0.3), run.store.snapshot().status.lanes[1]))
@@ -241,9 +235,6 @@ def test_every_line_has_a_series_and_bands_join_the_edges_of_one_lane():
         high, low = (chart.lines[int(place) - 1] for place in band["series"])
         assert (high, low) == (chart_series.Line(lane, "high"), chart_series.Line(lane, "low"))
     assert charts.plot_bands(history_of(run_of(lanes=1, frames=5)).chart("Confidence")) is None
-
-
-# The table.
 
 
 def test_table_escapes_names_and_reasons_and_has_a_dash_for_every_missing_number():

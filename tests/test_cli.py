@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from tests.media import noise_image as image
 from tests.refusals import error_line
 from tests.waiting import has_frames, wait_for
 from ttt3r_viewer.cli import leaves_work_behind, main
@@ -26,12 +27,6 @@ from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.system.assets import asset_path, demo_path
 
 DEMO = demo_path()
-
-
-def image(width: int = 160, height: int = 128, seed: int = 0) -> Image.Image:
-    random = np.random.default_rng(seed)
-    coarse = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture

@@ -62,9 +62,6 @@ def encoded(message: object) -> bytes:
     return msgspec.msgpack.encode(message)
 
 
-# The list.
-
-
 @pytest.mark.parametrize("message", [CAMERA, POINTER, ACK, COMMAND, RENDER])
 def test_what_the_page_sends_is_passed_on(message):
     assert refusal(encoded(message), "owner", nobody) == ""
@@ -186,9 +183,6 @@ def test_only_a_widget_that_is_there_takes_its_value_alone(server):
     assert why(uuid=[uuid], updates={"value": True}) != ""
     box.disabled = True
     assert why(uuid=uuid, updates={"value": True}) != ""
-
-
-# A hostile client.
 
 
 @pytest.fixture

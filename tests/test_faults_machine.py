@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.media import noise_image
 from tests.refusals import error_line
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import FrameError
@@ -56,11 +57,6 @@ def run(
         timeout=120,
         check=False,
     )
-
-
-def image(path: Path, seed: int = 0) -> None:
-    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize((160, 128), Image.Resampling.BICUBIC).save(path)
 
 
 # A full disk.
@@ -192,7 +188,7 @@ def test_any_name_will_do_for_input_and_output(tmp_path):
         folder.mkdir()
     if not folder.exists():
         pytest.skip("this file system takes no such name")
-    image(folder / f"0 {name}.png")
+    noise_image().save(folder / f"0 {name}.png")
     (folder / f"1 {name}.png").write_text("no picture")
     # A terminal that has no more than ASCII.
     env = {"PYTHONIOENCODING": "ascii"}
@@ -279,7 +275,7 @@ def test_an_image_of_200_megapixels_is_refused_and_names_the_limit(tmp_path, suf
 def test_a_frame_of_200_megapixels_takes_no_memory(tmp_path):
     header_only(tmp_path / "0.jpg", 20_000, 10_000)
     header_only(tmp_path / "1.png", 20_000, 10_000)
-    image(tmp_path / "2.png")
+    noise_image().save(tmp_path / "2.png")
     code = """
 import resource, sys
 from ttt3r_viewer.frames.source import open_source

@@ -18,8 +18,6 @@ from ttt3r_viewer.frames.folder import read_image
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.types import Frame, SkippedFrame
 
-# --- pictures of every kind ----------------------------------------------------------------------
-
 
 def save(image: Image.Image, path: Path, **options: Any) -> Path:
     image.save(path, **options)
@@ -105,9 +103,6 @@ def test_every_exif_orientation_comes_out_upright(tmp_path):
         np.testing.assert_array_equal(read_image(path), upright, err_msg=str(orientation))
 
 
-# --- bad pictures --------------------------------------------------------------------------------
-
-
 def test_bad_images_are_skipped_with_a_reason_and_good_ones_kept(tmp_path):
     media.write_images(tmp_path, ["1.png", "3.png", "9.png"])
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -190,9 +185,6 @@ def test_no_damage_ends_the_run(suffix, cut, changes, tmp_path):
     else:
         assert item.image.ndim == 3
         assert item.image.shape[2] == 3
-
-
-# --- times of pictures ---------------------------------------------------------------------------
 
 
 NAMES = ["1.png", "2.png", "10.png"]

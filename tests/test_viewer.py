@@ -2,8 +2,6 @@
 
 import math
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -127,11 +125,6 @@ def test_stop_ends_the_thread_quickly_and_twice_is_once(capfd):
     viewer.stop()
     assert not [t for t in threading.enumerate() if t.name == "page-publisher"]
     assert capfd.readouterr().out == ""
-
-
-def test_page_needs_no_torch():
-    code = "import sys, ttt3r_viewer.viewer.app; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_error_of_one_tick_is_shown_and_does_not_end_the_thread(viewer, monkeypatch):
