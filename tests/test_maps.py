@@ -183,7 +183,8 @@ def test_state_modes_by_hand():
     found = made_up_inspection(0, 0, 1, rows[1])
 
     def values(mode, position):
-        return views.state_values(mode, rows, position, 0.4, found).tolist()
+        gains = views.GainsSoFar(rows, position, 0.4)
+        return views.STATE_MAPS[mode].values(gains, found).tolist()
 
     assert values("gain", 1) == [0.25, 0.5]
     assert values("mean gain", 1) == [0.375, 0.75]
@@ -280,10 +281,10 @@ def test_questions_wait_for_the_answer_and_are_never_asked_twice():
     store = SceneStore(points_per_frame=10)
     for k in range(3):
         store.add(room_result(k))
-    questions = views.Questions()
+    schedule = views.InspectionSchedule()
 
     def ask(position, now):
-        return questions.ask(store.snapshot(), 0, position, now)
+        return schedule.due(store.snapshot(), 0, position, now)
 
     assert ask(-1, 0.0) is None
     assert ask(1, 0.0) == Inspect(0, 1)

@@ -11,9 +11,6 @@ from ttt3r_viewer.viewer.presentation import ShowSettings
 
 Extent = Literal["all", "one"]
 Arrangement = Literal["overlay", "side by side", "blink"]
-StateMode = Literal["gain", "mean gain", "gain change", "age", "state change", "from start"]
-ImageMode = Literal["alignment", "confidence", "token", "support", "none"]
-PointMap = Literal["none", "alignment", "support"]
 ExpectedColor = Literal["image", "confidence"]
 
 
@@ -26,8 +23,8 @@ class InspectSettings:
     lane: int = 0
     difference: bool = False
     """Gains are those of lane 1 less those of lane 2."""
-    mode: StateMode = "gain"
-    """What the state map shows."""
+    mode: str = "gain"
+    """Name of the state map."""
     threshold: float = 0.5
     """Of the gain, for the age and the share of tokens above it."""
     token: int = 0
@@ -36,11 +33,11 @@ class InspectSettings:
     row: int = 0
     column: int = 0
     """The picked patch."""
-    image: ImageMode = "alignment"
-    """What is laid over the picture."""
+    image: str = "alignment"
+    """Name of the patch map over the image."""
     opacity: float = 0.6
-    points: PointMap = "none"
-    """What the points of the shown frame are coloured by."""
+    points: str = "none"
+    """Name of the patch map that colours the points of the shown frame."""
     by_mean: bool = False
     """The history's tokens are in the order of their mean gain."""
 
