@@ -9,7 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from tests.made_up_run import MadeUpRun
+from tests.page_client import CAMERA, echo, join, set_value
 from tests.test_export_formats import make_session
+from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.evaluate.datasets import DATASETS
 from ttt3r_viewer.evaluate.datasets.base import DatasetEntry, DatasetInfo, TrueFrame, chosen
@@ -20,7 +23,11 @@ from ttt3r_viewer.export.thinning import OnProgress
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.rules.registry import RULES
 from ttt3r_viewer.rules.rule import UpdateRule, parameter
+from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.state import Evidence, Update
+from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, ColorMode
+from ttt3r_viewer.viewer.panels.look import LookPanel
 
 
 @dataclass(frozen=True)
@@ -107,3 +114,21 @@ def test_an_export_format_is_one_file_and_one_line(tmp_path, monkeypatch, capsys
     assert len(written) == 2
     assert main(["export", str(folder), "--to", "names", "--max-points", "9"]) == 2
     assert "names has no points to be thinned" in capsys.readouterr().err
+
+
+def test_a_colour_mode_is_one_entry_that_the_page_offers_and_draws(monkeypatch):
+    grey = ColorMode("Grey", lambda batch: np.full_like(batch.colors, 99))
+    monkeypatch.setitem(COLOR_MODES, "grey", grey)
+    run = MadeUpRun(SceneStore(points_per_frame=10), paused=True)
+    run.add_frame()
+    viewer = Viewer(run.store, run.mailbox, port=0)
+    viewer.start()
+    try:
+        with join(viewer.port) as client:
+            echo(client, CAMERA)
+            set_value(client, viewer.part(LookPanel)._color, "Grey")
+            wait_for(lambda: viewer.controls.settings.color_by == "grey", "the choice")
+            cloud = viewer.server.scene._handle_from_node_name
+            wait_for(lambda: (cloud["/lanes/0/live"].colors == 99).all(), "the colour")
+    finally:
+        viewer.stop()
