@@ -10,17 +10,17 @@ import pytest
 import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from tests.made_up_run import drifted, pose_at, room_result, rule_info
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export import conventions
-from ttt3r_viewer.export.conventions import pose_from_colmap
 from ttt3r_viewer.export.film.film import Film
-from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.export.registry import FORMATS, default_target, export_recording
 from ttt3r_viewer.export.thinning import Thinning, chosen_points
-from ttt3r_viewer.geometry import pose_from_vector, transform_points
+from ttt3r_viewer.geometry import invert_pose, pose_from_vector, transform_points
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.types import Camera, Crop, FrameResult, Status
@@ -237,16 +237,20 @@ def test_thinning(tmp_path, source):
     everything = np.concatenate([one.confidence.ravel() for one in source.frames()])
 
     def confidences(**thinning) -> np.ndarray:
-        chosen = chosen_points(source, Thinning(**thinning), silent)
+        chosen = chosen_points(source, Thinning(**thinning), Progress(silent))
         return np.concatenate([one.confidence for one in chosen])
 
     sure = confidences(min_confidence_percentile=60.0)
     threshold = np.percentile(everything, 60.0, method="higher")
     assert np.array_equal(sure, everything[everything >= threshold])
     assert len(confidences(pixel_stride=4)) == FRAMES * 16 * 12
-    thinned = [one.pixels for one in chosen_points(source, Thinning(max_points=103), silent)]
+    thinned = [
+        one.pixels for one in chosen_points(source, Thinning(max_points=103), Progress(silent))
+    ]
     assert [len(one) for one in thinned] == [25, 26, 26, 26]
-    again = [one.pixels for one in chosen_points(source, Thinning(max_points=103), silent)]
+    again = [
+        one.pixels for one in chosen_points(source, Thinning(max_points=103), Progress(silent))
+    ]
     assert all(map(np.array_equal, thinned, again))
     with pytest.raises(SettingsError, match=r"tum has no points to be thinned; ply, glb"):
         export_recording(source, "tum", tmp_path / "t", silent, Thinning(pixel_stride=2))
@@ -281,12 +285,24 @@ poses = st.builds(
 )
 
 
+def pose_from_colmap(pose: ArrayLike) -> np.ndarray:
+    return invert_pose(pose_from_vector(np.roll(pose, 3)))
+
+
+def pose_from_tum(pose: np.ndarray) -> np.ndarray:
+    return pose_from_vector(pose[[0, 1, 2, 6, 3, 4, 5]])
+
+
+def pose_from_kitti(pose: np.ndarray) -> np.ndarray:
+    return np.vstack((pose.reshape(3, 4), [0.0, 0.0, 0.0, 1.0]))
+
+
 @given(T_world_camera=poses)
 def test_every_pose_comes_back_from_every_format(T_world_camera):
     for there, back in (
-        (conventions.colmap_pose, conventions.pose_from_colmap),
-        (conventions.tum_pose, conventions.pose_from_tum),
-        (conventions.kitti_pose, conventions.pose_from_kitti),
+        (conventions.colmap_pose, pose_from_colmap),
+        (conventions.tum_pose, pose_from_tum),
+        (conventions.kitti_pose, pose_from_kitti),
         (conventions.opengl_pose, conventions.opengl_pose),
     ):
         assert np.allclose(back(there(T_world_camera)), T_world_camera, atol=1e-9)

@@ -22,7 +22,7 @@ from ttt3r_viewer.export.film.encode import shown_at
 from ttt3r_viewer.export.film.film import Film, size_from_text
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.film.render import NEAR, Lines, Points, Renderer
-from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.export.registry import export_recording
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.geometry import invert_pose, transform_points
@@ -35,7 +35,7 @@ SMALL = Film(width=96, height=64, fps=10, seconds=1.5)
 
 @pytest.fixture
 def footage(source) -> Footage:
-    return read_footage(source, Thinning(), silent)
+    return read_footage(source, Thinning(), Progress(silent))
 
 
 def test_an_mp4_plays_everywhere(tmp_path, source):
