@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -127,7 +127,7 @@ def test_a_colour_mode_is_one_entry_that_the_page_offers_and_draws(monkeypatch):
             echo(client, CAMERA)
             set_value(client, viewer.part(LookPanel)._color, "Grey")
             wait_for(lambda: viewer.controls.settings.color_by == "grey", "the choice")
-            cloud = viewer.server.scene._handle_from_node_name
-            wait_for(lambda: (cloud["/lanes/0/live"].colors == 99).all(), "the colour")
+            nodes: Any = viewer.server.scene._handle_from_node_name
+            wait_for(lambda: (nodes["/lanes/0/live"].colors == 99).all(), "the colour")
     finally:
         viewer.stop()
