@@ -52,11 +52,8 @@ def test_a_rule_and_its_text_are_one(rule):
         ("constant:0.3", Constant(0.3), "constant 0.3"),
         ("constant", Constant(), "constant 1 (CUT3R)"),
         ("ddd3r-brake:tau=1", DDD3RBrake(1.0), "DDD3R brake tau 1"),
-        (
-            " ttt3r : multiplier=0.5 : temperature = 2",
-            TTT3R(0.5, 2.0),
-            "TTT3R multiplier 0.5, temperature 2",
-        ),
+        (" ttt3r : 0.5 : temperature = 2", TTT3R(0.5, 2.0), "TTT3R multiplier 0.5, temperature 2"),
+        ("ttt3r: multiplier=0.5", TTT3R(0.5), "TTT3R multiplier 0.5"),
     ],
 )
 def test_texts_that_people_write(text, rule, said):
@@ -191,28 +188,18 @@ def test_an_entry_point_is_imported_when_asked_for(offer):
     assert "halfway" in sys.modules
 
 
+PLAIN = "from ttt3r_viewer.rules.constant import Constant\nclass X(Constant): pass"
+TITLE, FLOOR = '    title = "halfway"\n', 'parameter(0.05, 0.0, 1.0, "smallest gain")'
 BROKEN = {
     "missing": ("import nowhere_at_all", "X", "cannot be imported .*nowhere_at_all"),
     "raising": ("1 / 0", "X", "cannot be imported .*ZeroDivisionError"),
     "misnamed": ("", "X", "cannot be imported"),
     "foreign": ("X = 3", "X", "is no subclass of"),
     "unfrozen": (worked_example().replace("(frozen=True)", ""), "Halfway", "frozen dataclass"),
-    "plain": (
-        "from ttt3r_viewer.rules.constant import Constant\nclass X(Constant): pass",
-        "X",
-        "is no frozen dataclass",
-    ),
+    "plain": (PLAIN, "X", "is no frozen dataclass"),
     "idle": (worked_example().replace("def update", "def renew"), "Halfway", "no update method"),
-    "untitled": (
-        worked_example().replace('    title = "halfway"\n', ""),
-        "Halfway",
-        "does not say its title",
-    ),
-    "bare": (
-        worked_example().replace('parameter(0.05, 0.0, 1.0, "smallest gain")', "0.05"),
-        "Halfway",
-        "not made by parameter.*: floor",
-    ),
+    "untitled": (worked_example().replace(TITLE, ""), "Halfway", "does not say its title"),
+    "bare": (worked_example().replace(FLOOR, "0.05"), "Halfway", "not made by parameter.*: floor"),
 }
 
 

@@ -227,15 +227,9 @@ def test_a_giant_memo_slot_costs_nothing():
 
 def test_inert_objects_swallow_whatever_is_put_into_them():
     inert = b"cm\nf\n)R"
-    assert read_pickle(inert + b"(I1\nI2\ne.", "x") is INERT
-    assert read_pickle(inert + b"I1\na.", "x") is INERT
-    assert read_pickle(inert + b"(I1\nI2\nu.", "x") is INERT
-    assert read_pickle(inert + b"I1\nI2\ns.", "x") is INERT
-    assert read_pickle(inert + b"(I1\n\x90.", "x") is INERT
-    assert read_pickle(inert + b")R.", "x") is INERT
-    assert read_pickle(inert + b")}\x92.", "x") is INERT
-    assert read_pickle(b"P0\n.", "x") is INERT
-    assert read_pickle(b"\x82\x01.", "x") is INERT
+    put_in = (b"(I1\nI2\ne.", b"I1\na.", b"(I1\nI2\nu.", b"I1\nI2\ns.", b"(I1\n\x90.", b")R.")
+    for data in (*(inert + one for one in put_in), inert + b")}\x92.", b"P0\n.", b"\x82\x01."):
+        assert read_pickle(data, "x") is INERT, data
 
 
 @pytest.mark.parametrize(
