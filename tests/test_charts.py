@@ -41,8 +41,6 @@ def true_room(frames: int) -> CountedPoses:
     return CountedPoses(Path("poses.txt"), np.array([pose_at(i) for i in range(frames)]))
 
 
-# Thinning.
-
 SHAPES = st.tuples(st.integers(1, 300), st.integers(1, 4))
 WAVES = arrays(float, SHAPES, elements=st.floats(-1e6, 1e6))
 

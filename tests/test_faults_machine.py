@@ -59,9 +59,6 @@ def run(
     )
 
 
-# A full disk.
-
-
 def no_file_above(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
@@ -142,9 +139,6 @@ def test_a_disk_too_full_for_checkpoints_is_said_and_the_run_goes_on(tmp_path, m
     assert len(Recording.open(out)) == 8
 
 
-# Homes, caches.
-
-
 NOWHERE = {"XDG_CACHE_HOME": "/dev/null/cache", "XDG_CONFIG_HOME": "/dev/null/config"}
 """Not even root can make a folder there."""
 
@@ -178,9 +172,6 @@ def test_weights_that_no_cache_can_hold_are_one_line(monkeypatch, tmp_path, caps
     error_line(capsys, "run", "--weights", "cut3r-512", "--output", str(tmp_path / "out"))
 
 
-# Names.
-
-
 def test_any_name_will_do_for_input_and_output(tmp_path):
     name = "  📷 façade 日本; $(echo x) 'q' c\udce9"
     folder, out = tmp_path / f"in {name}", tmp_path / f"-out {name}"
@@ -205,9 +196,6 @@ def test_names_that_are_too_long_are_one_line(tmp_path, long, capsys):
     for words in (["--input", f"{tmp_path}/{long}"], ["--output", f"{tmp_path}/{long}"]):
         error = error_line(capsys, "run", "--output", str(tmp_path / "out"), *words)
         assert "File name too long" in error
-
-
-# Locales.
 
 
 def test_numbers_have_a_point_in_every_locale(tmp_path):
@@ -237,9 +225,6 @@ def test_numbers_have_a_point_in_every_locale(tmp_path):
         assert isinstance(timing["compute_sec"], float)
     (first, second) = files.values()
     assert first[:3] == second[:3]
-
-
-# Many pictures, large ones, bombs.
 
 
 def test_no_image_of_a_folder_is_looked_at_before_its_turn(tmp_path):

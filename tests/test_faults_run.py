@@ -61,9 +61,6 @@ def forget(lanes: Lanes) -> None:
         del kept[number]
 
 
-# Numbers that are not finite.
-
-
 def spoil(
     monkeypatch: pytest.MonkeyPatch,
     network: ReconstructionNetwork,
@@ -153,9 +150,6 @@ def test_bad_frames_are_remembered_by_a_checkpoint(case, network, monkeypatch):
         np.reshape(session["moment"]["T_world_latest"], (4, 4)), lanes._moment.T_world_latest[0]
     )
     assert all(torch.isfinite(one).all() for one in tensors.values())
-
-
-# Rules that anyone may have written.
 
 
 @dataclass(frozen=True)
@@ -258,9 +252,6 @@ def test_a_lane_whose_numbers_go_bad_passes_the_frame_over_for_all(case, network
     assert "the state of lane 2, Moody, came out" in scene.status.last_skipped
 
 
-# Memory.
-
-
 def with_room_for(monkeypatch, network, pictures: int) -> list[int]:
     """Let the encoder run out of memory beyond so many pictures at once; what it was asked for."""
     encode, asked = network.encode, []
@@ -320,9 +311,6 @@ def test_the_step_is_taken_again_once_the_look_ahead_has_given_memory_back(
     assert "look-ahead" not in lanes.device_text
 
 
-# The input.
-
-
 @pytest.fixture
 def images(tmp_path: Path, case: GoldenCase) -> Path:
     folder = tmp_path / "pictures"
@@ -373,9 +361,6 @@ def test_frames_that_are_replaced_are_read_as_they_are_at_their_turn(images, net
     assert (scene.frames[4].camera.width, scene.frames[4].camera.height) == (64, 32)
     assert scene.status.skipped == 3
     assert scene.status.last_skipped.startswith("7.png: the file cannot be read (Too many levels")
-
-
-# The clock.
 
 
 def test_a_clock_that_jumps_changes_nothing(case, network, monkeypatch):

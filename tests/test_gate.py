@@ -69,9 +69,6 @@ def has(message: str | bytes, cloud: np.ndarray) -> bool:
     return isinstance(message, bytes) and cloud.tobytes() in message
 
 
-# Tokens and cookies.
-
-
 def test_without_a_token_nothing_comes_out_and_the_refusal_says_what_to_do(viewer):
     for path in ("/", "/twin", "/?token", "/?x=1", "/assets/x.js", "/?token="):
         status, headers, body = get(viewer.port, path)
@@ -151,9 +148,6 @@ def test_no_log_holds_the_token(start, caplog):
     assert cookie.partition("=")[2] not in said
 
 
-# Strangers.
-
-
 @pytest.mark.parametrize("token", [None, TOKEN])
 def test_other_pages_and_rebound_names_are_refused_also_on_this_machine(start, token):
     viewer = start(token=token)
@@ -211,9 +205,6 @@ def test_nobody_comes_in_around_the_gate(start):
     with join(viewer.port, headers={"X-Ttt3r-Role": "guest"}) as socket:
         echo(socket, CAMERA)
         wait_for(lambda: len(viewer.server.get_clients()) == 1, "who comes through the gate")
-
-
-# Guests.
 
 
 def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
@@ -295,9 +286,6 @@ def test_the_twin_panes_of_one_browser_do_not_turn_those_of_another(start):
     assert stand_at(guests, 9.0)
     for pane in panes:
         pane.close()
-
-
-# What goes through.
 
 
 def test_large_messages_come_through_bit_for_bit_both_ways(start):
@@ -402,9 +390,6 @@ def test_the_page_stays_up_where_viser_goes_away(start, caplog):
     with join(viewer.port) as socket, pytest.raises(ConnectionClosed):
         socket.recv(timeout=5)
     assert caplog.text.count("a request could not be answered") == 1
-
-
-# The command line.
 
 
 def test_no_auth_on_every_network_warns(caplog):

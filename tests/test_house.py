@@ -74,9 +74,6 @@ def test_few_modules_lie_loose_in_the_package():
     assert {path.stem for path in PACKAGE.glob("*.py")} <= LOOSE
 
 
-# Imports.
-
-
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
@@ -130,9 +127,6 @@ def test_the_longest_chain_of_imports_is_short_and_there_is_no_ring():
     chain = longest_chain(everywhere=False)
     assert len(chain) <= LONGEST_CHAIN, " -> ".join(chain)
     longest_chain(everywhere=True)
-
-
-# Sizes and docstrings.
 
 
 def functions_of(path: Path) -> Iterator[FUNCTION]:
@@ -191,8 +185,6 @@ def test_the_house_does_not_grow_again(folder, most):
     lines = lines_of(folder)
     assert lines <= most, f"{folder.name} has {lines:,} lines, {lines - most:,} too many"
 
-
-# Docs.
 
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULE = re.compile(r"python3? -m ((?:ttt3r_viewer|training|benchmarks|tests)[\w.]*)")

@@ -32,9 +32,6 @@ def history_of(rows: np.ndarray, columns: int = 8) -> maps.GainHistory:
     return history
 
 
-# Scale and colours.
-
-
 @given(NUMBERS)
 def test_scale_leaves_out_two_percent_and_one_at_most_at_either_end(values):
     low, high = maps.robust_scale(values)
@@ -59,9 +56,6 @@ def test_colours_go_from_one_end_to_the_other_and_nan_has_its_own():
     assert (colors[0, 1] == VIRIDIS[-1]).all()
     assert (colors[0, 2] == VIRIDIS[-1]).all()
     assert tuple(colors[0, 3]) == maps.NO_VALUE
-
-
-# Pictures.
 
 
 def test_state_image_has_every_token_in_its_place_and_marks_the_picked():
@@ -99,9 +93,6 @@ def test_overlay_leaves_the_image_where_nothing_is_known_or_nothing_is_laid_over
     half = maps.overlay_image(room, values, 0.5, "unit", patches=(3, 4))
     blend = (plain[5, 5].astype(float) + covered[5, 5]) / 2
     assert np.abs(half[5, 5] - blend).max() <= 1
-
-
-# History.
 
 
 @given(st.integers(1, 70), st.integers(1, 5), st.integers(0, 99))
@@ -175,9 +166,6 @@ def test_histogram_counts_every_token():
     assert (x[0], y[0], y[-1]) == (0.1, 0.0, 0.0)
 
 
-# Values of the maps.
-
-
 def test_state_modes_by_hand():
     rows = np.array([[0.5, 1.0], [0.25, 0.5], [1.0, 0.0]], np.float16)
     found = made_up_inspection(0, 0, 1, rows[1])
@@ -222,9 +210,6 @@ def test_what_is_picked_stays_within_what_there_is():
     wild = InspectSettings(token=99, layer=-3, row=7, column=-1)
     kept = views.picked_within(wild, found)
     assert (kept.token, kept.layer, kept.row, kept.column) == (15, 0, 2, 0)
-
-
-# Points and clicks.
 
 
 def test_every_point_belongs_to_the_patch_of_its_pixel():
@@ -272,9 +257,6 @@ def test_a_click_on_the_image_of_a_camera_finds_its_patch_and_distance():
     assert inspect_layer.patch_on_image(center, side, camera, 0.4, 3, 4) is None
     beside, ahead = center + 9 * side, R_world_camera[:, 2]
     assert inspect_layer.patch_on_image(beside, ahead, camera, 0.4, 3, 4) is None
-
-
-# Questions and texts.
 
 
 def test_questions_wait_for_the_answer_and_are_never_asked_twice():

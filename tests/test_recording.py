@@ -91,8 +91,6 @@ def assert_close(read: FrameResult, written: FrameResult) -> None:
         assert np.allclose(a, b, rtol=2**-11, atol=2**-25, equal_nan=True), name
 
 
-# Rounding.
-
 floats32 = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
@@ -156,9 +154,6 @@ def test_a_record_gives_back_what_every_lane_made_of_the_frame(data, lanes, name
     for lane, written in enumerate(results):
         read = read_lane(header, lane, lambda at, size: record[body + at : body + at + size])
         assert_close(read, written)
-
-
-# The whole archive.
 
 
 def test_a_preview_is_a_thinning_with_the_numbers_of_the_full_frame(tmp_path):
@@ -316,9 +311,6 @@ def test_an_archive_without_a_frame_opens(tmp_path):
 def test_words_for_numbers():
     assert in_words((3,)) == "frame 3"
     assert in_words((0, 1, 2, 5, 7, 8)) == "frames 0 to 2, 5 and 7 to 8"
-
-
-# The writer.
 
 
 class Full:
@@ -521,9 +513,6 @@ def test_memory_does_not_grow_with_the_frames(tmp_path):
     assert grown < 200 * 1000, "bytes for 200 frames"
     assert peak < 200 * 1000 + 10 * len(encode_record(results, 0))
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) > 200 * 20_000
-
-
-# The worker.
 
 
 def test_the_worker_archives_every_frame_and_a_restart_begins_anew(tmp_path):

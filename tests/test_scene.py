@@ -241,9 +241,6 @@ def test_result_itself_is_kept_for_the_newest_frame_only():
     assert store.snapshot().latest is results[-1]
 
 
-# One point in each voxel.
-
-
 def kept_points(lane: LaneScene) -> NDArray[np.float32]:
     return np.concatenate([frame.points.points_world for frame in lane.frames])
 

@@ -242,8 +242,6 @@ def test_right_weights_with_a_trap_beside_them_load_without_it(canary, protocol,
     assert not canary.exists()
 
 
-# Tricks with the zip around the pickle.
-
 TENSOR = torch.arange(6.0).reshape(2, 3)
 
 

@@ -16,6 +16,7 @@ from viser import _messages
 from viser._messages import GuiUpdateMessage
 
 from tests.made_up_run import MadeUpRun, room_result
+from tests.pages import running
 from tests.ticks import tick_of
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
@@ -61,12 +62,8 @@ def filled_store(count: int, max_points: int = 100_000, points_per_frame: int = 
 @pytest.fixture
 def viewer() -> Iterator[Viewer]:
     viewer = Viewer(SceneStore(), Mailbox(), port=0)
-    viewer.start()
-    yield viewer
-    viewer.stop()
-
-
-# Addresses.
+    with running(viewer):
+        yield viewer
 
 
 def test_busy_port_gives_a_free_one_and_a_note_that_names_both():
@@ -75,13 +72,10 @@ def test_busy_port_gives_a_free_one_and_a_note_that_names_both():
         taken.listen()
         busy = taken.getsockname()[1]
         viewer = Viewer(SceneStore(), Mailbox(), port=busy)
-        viewer.start()
-        try:
+        with running(viewer):
             assert viewer.port != busy
             assert viewer.port_note == f"port {busy} is busy, so the page is at {viewer.port}"
             socket.create_connection(("127.0.0.1", viewer.port), timeout=2).close()
-        finally:
-            viewer.stop()
 
 
 def test_port_that_is_free_is_taken_and_needs_no_note():
@@ -105,9 +99,6 @@ def test_host_that_cannot_be_bound_is_an_error_at_once(host):
 def test_port_that_is_none_is_an_error(port):
     with pytest.raises(ViewerServerError, match=f"--port {port} is no port: give 0"):
         free_port("127.0.0.1", port)
-
-
-# The page as a whole.
 
 
 def test_no_browser_can_open_the_public_tunnel(viewer):
@@ -140,9 +131,6 @@ def test_error_of_one_tick_is_shown_and_does_not_end_the_thread(viewer, monkeypa
     wait_for(lambda: any("a mistake of ours" in text for text in shown), "the error's text")
     scene.update = update
     wait_for(lambda: shown[-1] == "", "the error to go away")
-
-
-# Points.
 
 
 def nodes(server: viser.ViserServer, prefix: str) -> list[str]:
@@ -325,9 +313,6 @@ def test_colour_maps_run_from_end_to_end_and_the_image_stays():
         assert high > 1.3 * low
 
 
-# Cameras.
-
-
 def test_frustum_and_pyramid_agree_on_where_the_image_stands():
     camera = Camera(np.eye(4), focal_px=100.0, width=160, height=120)
     # viser draws (x, y, 1) scaled by this, divided by the cube root of the pyramid's volume.
@@ -358,9 +343,6 @@ def translation(x: float) -> np.ndarray:
     pose = np.eye(4)
     pose[0, 3] = x
     return pose
-
-
-# Lanes.
 
 
 def lanes_store(count: int, frames: int) -> SceneStore:
@@ -522,22 +504,11 @@ def test_followed_view_goes_with_the_first_lane_that_is_switched_on(viewer, monk
     assert 6.5 < (second - first)[0] < 7.5
 
 
-# Texts.
-
-
 def test_status_line_always_says_the_same_facts():
     status = Status("running", "", "miniature", "ttt3r", "cuda", 12, 40, 3.44)
     text = status_html(status, 1234)
-    for fact in (
-        "Running",
-        "miniature",
-        "ttt3r",
-        "cuda",
-        "frame 12 of 40",
-        "3.4 frames/s",
-        "1,234",
-    ):
-        assert fact in text
+    facts = ("Running", "miniature", "ttt3r", "cuda", "frame 12 of 40", "3.4 frames/s", "1,234")
+    assert all(fact in text for fact in facts), text
     unknown = status_html(replace(status, frames_total=None), 0)
     assert "frame 12 of ?" in unknown
     assert "skipped" not in unknown
@@ -564,9 +535,6 @@ def test_lane_is_named_by_its_rule_and_by_its_number_before_that_is_known():
     assert lane_name(Status(), 1) == "Lane 2"
     assert "rgb(230, 159, 0)" in legend_html(1, "steady", visible=True)
     assert legend_html(1, "steady", True) != legend_html(1, "steady", False)
-
-
-# What callbacks do.
 
 
 def test_settings_are_replaced_and_the_latest_wins():

@@ -48,9 +48,6 @@ def put(data: bytes, folder: Path, name: str) -> Path:
     return path
 
 
-# Poses and data sets.
-
-
 def pose_files() -> Sequence[bytes]:
     tum = b"# time x y z qx qy qz qw\n" + b"".join(b"%d 0 0 0 0 0 0 1\n" % k for k in range(3))
     return tum, b"1 0 0 0 0 1 0 0 0 0 1 0\n" * 3
@@ -145,9 +142,6 @@ def give_data_binary(data: bytes, folder: Path) -> None:
                 assert value.size
 
 
-# Pictures and films.
-
-
 def images() -> Sequence[bytes]:
     image = Image.fromarray(np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3))
     found = []
@@ -199,9 +193,6 @@ def give_video(data: bytes, folder: Path) -> None:
                 assert item.image.ndim == 3
                 assert item.image.shape[2] == 3
                 assert np.isfinite(item.time_sec)
-
-
-# Settings.
 
 
 def configs() -> Sequence[bytes]:

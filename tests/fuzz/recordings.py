@@ -39,9 +39,6 @@ from ttt3r_viewer.weights.weights_file import expected_shapes, save_weights
 RUN = 7
 
 
-# Weights.
-
-
 def saved(content: object) -> bytes:
     stream = io.BytesIO()
     torch.save(content, stream)
@@ -95,9 +92,6 @@ def safetensors_headers() -> Sequence[bytes]:
 
 def give_config_text(data: bytes, _folder: Path) -> None:
     expected_shapes.__wrapped__(config_from_text(data.decode("utf-8", "replace")))
-
-
-# Sessions.
 
 
 def status() -> Status:
