@@ -1,4 +1,4 @@
-"""The presentation in a real browser: captions, keys, the growth, a tour, a screenshot."""
+"""A recording in a real browser, opened and presented: points, timeline, captions, keys, a tour."""
 
 import io
 import threading
@@ -18,6 +18,7 @@ from tests.made_up_run import room_result
 from tests.pages import running
 from tests.test_recording import STATUS, new_writer
 from tests.waiting import wait_for
+from ttt3r_viewer.commands.open import notice_of
 from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.tour import TOUR_FILE, read_tour
@@ -196,3 +197,43 @@ def test_space_pauses_a_run_and_lets_it_go_on(show, open_ui):
     ui.press("Space")
     ui.wait_probe("the run again", phase="running", motion_going=True)
     assert [type(one) for one in run.seen_commands] == [Pause, Play]
+
+
+SEEN = 8
+
+
+@pytest.fixture
+def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
+    """What `ttt3r-view open` shows of two lanes whose run was cut off."""
+    record(tmp_path, SEEN)
+    archive = Recording.open(tmp_path)
+    store, mailbox = SceneStore(max_points=20_000), Mailbox()
+    player = Player(archive, store, mailbox)
+    viewer = Viewer(store, mailbox, port=0, notice=notice_of(archive))
+    with running(viewer, player):
+        yield open_ui(viewer)
+
+
+def test_a_session_is_seen_gone_through_and_says_what_it_needs(session):
+    ui = session
+    ui.wait_probe("all frames", phase="finished", frames_seen=SEEN, lanes=2)
+    wait_for(lambda: ui.drawn_points() == ui.probe()["points_shown"] > 2 * 32 * 24, "all points")
+    assert "A recording of pictures" in ui.text("notice")
+    assert "did not come to its end" in ui.text("status")
+    assert "frame 8 of 20" in ui.text("status")
+    assert not ui.button("Play").is_enabled()
+
+    all_points = ui.drawn_points()
+    ui.set_number("Frame", 3)
+    ui.wait_probe("the third frame", position=2, live=False)
+    wait_for(lambda: "room_0_0002.png" in ui.text("caption"), "its name")
+    wait_for(lambda: 0 < ui.drawn_points() < all_points, "the points up to it")
+    ui.choose("Show", "This frame only")
+    ui.wait_drawn(2 * 32 * 24)
+
+    ui.open_tab("Inspect")
+    ui.checkbox("Look inside").click()
+    wait_for(lambda: "needs the weights: ttt3r-view open" in ui.text("inspect-note"), "the answer")
+
+    ui.button("Restart").click()
+    ui.wait_probe("the frames again", phase="finished", frames_seen=SEEN, live=True)
