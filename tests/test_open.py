@@ -148,7 +148,7 @@ def test_torch_is_never_imported(run):
     said = subprocess.run([*words, "info", str(out)], capture_output=True, text=True, check=True)
     assert "miniature" in said.stdout
     words += ["open", str(out), "--port", "0"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(words, text=True, **pipes)
     assert process.stdout is not None
     said_so_far = ""

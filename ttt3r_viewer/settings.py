@@ -260,7 +260,7 @@ RUN_GROUPS = (InputOptions, ModelOptions, RuleOptions, OutputOptions)
 GROUPS: tuple[type[Options], ...] = (*RUN_GROUPS, PageOptions)
 _ALL = {one.name: one for group in GROUPS for one in fields(group)}
 """Every option by name."""
-_ALIASES = {alias: name for name, one in _ALL.items() for alias in one.metadata["aliases"]}
+_ALIASES = {alias: name for name, one in _ALL.items() for alias in one.metadata.get("aliases", ())}
 
 
 def settings_from(values: Mapping[str, Any]) -> Settings:

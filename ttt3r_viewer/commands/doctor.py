@@ -63,23 +63,14 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
 def findings(host: str, port: int) -> Iterator[Finding]:
     """Look at one thing after another."""
     yield Finding("program", f"ttt3r-viewer {__version__}, from {Path(__file__).parents[2]}")
-    yield python_finding()
+    yield Finding("python", f"{platform.python_version()} on {platform.platform()}")
     yield from map(package_finding, required_packages())
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        torch_findings,
-        weights_findings,
-        disk_findings,
-        memory_findings,
-    )
-    for check in checks:
-        yield from check()
+    yield from torch_findings()
+    yield from weights_findings()
+    yield from disk_findings()
+    yield from memory_findings()
     yield port_finding(host, port)
     yield Finding("browser", BROWSER)
-
-
-def python_finding() -> Finding:
-    """Which Python, on what."""
-    return Finding("python", f"{platform.python_version()} on {platform.platform()}")
 
 
 def required_packages() -> list[tuple[str, str]]:
@@ -93,13 +84,13 @@ def required_packages() -> list[tuple[str, str]]:
 def package_finding(package: tuple[str, str]) -> Finding:
     """Whether a package is there, in a version that is allowed."""
     name, allowed = package
-    mend = f'pip install "{name}{allowed}"'
+    advice = f'pip install "{name}{allowed}"'
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, "not installed", mend, fatal=True)
+        return Finding(name, "not installed", advice, fatal=True)
     if not version_fits(version, allowed):
-        return Finding(name, f"{version}, tested with {allowed}", mend)
+        return Finding(name, f"{version}, tested with {allowed}", advice)
     return Finding(name, version)
 
 
@@ -196,12 +187,10 @@ def memory_findings(memory_info: Path = Path("/proc/meminfo")) -> Iterator[Findi
     match = re.search(r"MemAvailable:\s+(\d+) kB", text)
     if match is not None:
         free = int(match[1]) * 1024
-        few = (
-            "close other programs: the released weights take 3 GB"
-            if (free < LITTLE_MEMORY_BYTES)
-            else ""
+        advice = "close other programs: the released weights take 3 GB"
+        yield Finding(
+            "memory", f"{free / 1e9:.1f} GB free", advice if free < LITTLE_MEMORY_BYTES else ""
         )
-        yield Finding("memory", f"{free / 1e9:.1f} GB free", few)
 
 
 def port_finding(host: str, port: int) -> Finding:

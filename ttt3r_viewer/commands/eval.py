@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.evaluate.datasets import DATASETS
 from ttt3r_viewer.evaluate.datasets.base import MEASURES
 from ttt3r_viewer.settings import JobOptions, NetworkOptions, RuleOptions
+from ttt3r_viewer.system.files import write_output
 from ttt3r_viewer.system.options import Options, option, option_like
 from ttt3r_viewer.system.text import printable
 
@@ -77,7 +78,8 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     skipped: dict[str, str] = {}
     code = 0
     try:
-        _run(spread, quality, speed, folder, skipped, warn)
+        outcomes = _outcomes(spread, quality, speed, warn)
+        _run(outcomes, len(quality) + len(speed), folder, skipped, warn)
     except KeyboardInterrupt:
         code = 130
     _write(folder, config, rules, sequences, lengths, skipped)
@@ -135,27 +137,23 @@ def lengths_of(text: str) -> list[str]:
 
 
 def _run(
-    spread: JobOptions,
-    quality: Sequence[Job],
-    speed: Sequence[Job],
+    outcomes: Generator[Outcome, None, None],
+    total: int,
     folder: RecordFolder,
     skipped: dict[str, str],
     warn: Echo,
 ) -> None:
-    """Do the jobs with a progress bar, and keep what each gives as it comes."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+    """Keep what each job gives as it comes, with a progress bar."""
+    from ttt3r_viewer.commands.progress import progress_bar
 
-    text = TextColumn("{task.description}", markup=False)
-    with Progress(text, BarColumn(), MofNCompleteColumn(), TimeLeft()) as progress:
-        task = progress.add_task("", total=len(quality) + len(speed))
-        with closing(_outcomes(spread, quality, speed, warn)) as outcomes:
-            for outcome in outcomes:
-                folder.add(outcome.records)
-                if outcome.trouble and skipped.get(outcome.job.sequence) != outcome.trouble:
-                    skipped[outcome.job.sequence] = outcome.trouble
-                    warn(f"{outcome.job.sequence}: {outcome.trouble}")
-                progress.update(task, advance=1, description=outcome.job.sequence)
+    with progress_bar() as progress, closing(outcomes):
+        task = progress.add_task("", total=total)
+        for outcome in outcomes:
+            folder.add(outcome.records)
+            if outcome.trouble and skipped.get(outcome.job.sequence) != outcome.trouble:
+                skipped[outcome.job.sequence] = outcome.trouble
+                warn(f"{outcome.job.sequence}: {outcome.trouble}")
+            progress.update(task, advance=1, description=outcome.job.sequence)
 
 
 def _outcomes(
@@ -200,17 +198,12 @@ def _write(
         *([f"every state was reset after {config.reset_every} frames"] * (config.reset_every > 0)),
         *(f"{one.sequence}, {one.rule}, {one.length}: {one.reason}" for one in asked if one.reason),
     ]
-    files: dict[str, Callable[[], str]] = {
-        "evaluation.md": lambda: markdown(rows, REFERENCE, skipped, notes),
-        "means.csv": lambda: means_csv(rows),
-        "records.csv": lambda: records_csv(asked),
-    }
-    from ttt3r_viewer.system.files import write_output
-
-    for name, text in files.items():
-        write_output(folder.folder / name, text().encode())
+    path = folder.folder
+    write_output(path / "evaluation.md", markdown(rows, REFERENCE, skipped, notes).encode())
+    write_output(path / "means.csv", means_csv(rows).encode())
+    write_output(path / "records.csv", records_csv(asked).encode())
     title = f"{config.dataset}, {len(sequences)} sequences, {Path(config.weights).name}"
-    plot_curves(folder.folder / "curves.png", rows, rules, title)
+    plot_curves(path / "curves.png", rows, rules, title)
 
 
 COMMAND = Command(

@@ -74,8 +74,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     Raises `SettingsError`, `RecordingError` and `OutputError`; nothing is left then, nor after
     Ctrl-C.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+    from ttt3r_viewer.commands.progress import progress_bar
 
     options = given[ExportOptions]
     format_named(options.to)
@@ -83,8 +82,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     film = given[FilmOptions].film()
     source = Source(Recording.open(options.recording), options.lane - 1, options.stride)
     path = options.output or default_target(source.recording.session_folder, source, options.to)
-    text = TextColumn("{task.description}", markup=False)
-    with Progress(text, BarColumn(), MofNCompleteColumn(), TimeLeft()) as progress:
+    with progress_bar() as progress:
         task = progress.add_task(f"writing {options.to}", total=None)
 
         def on_progress(done: int, total: int) -> None:

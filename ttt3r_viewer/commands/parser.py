@@ -113,7 +113,7 @@ def parse(prog: str, command: Command, words: Sequence[str], warn: Echo) -> tupl
     for group in command.options:
         chosen = from_file | values if group in command.config else values
         for one in fields(group):
-            if one.metadata["deprecated"] and one.name in chosen:
+            if one.metadata.get("deprecated") and one.name in chosen:
                 warn(f"{flag(one.name)} is deprecated: {one.metadata['deprecated']}")
         groups.append(group_from(group, chosen))
     return command, Given(groups, several)
@@ -153,19 +153,19 @@ def _add_option(
         keywords["action"] = argparse.BooleanOptionalAction
     else:
         name = "|".join(choices) or kind.__name__.upper()
-        keywords |= {"type": kind, "metavar": one.metadata["metavar"] or name}
+        keywords |= {"type": kind, "metavar": one.metadata.get("metavar", name)}
         keywords |= {"choices": choices} if choices else {}
         keywords |= {"nargs": "+"} if several else {}
-    if one.metadata["positional"]:
+    if one.metadata.get("positional"):
         section.add_argument(one.name, **keywords)
         return
-    names = map(flag, (one.name, *one.metadata["aliases"]))
+    names = map(flag, (one.name, *one.metadata.get("aliases", ())))
     section.add_argument(*names, dest=one.name, required=one.default is MISSING, **keywords)
 
 
 def _help(one: Field[Any]) -> str:
     text: str = one.metadata["help_text"]
-    if one.metadata["deprecated"]:
+    if one.metadata.get("deprecated"):
         text = f"deprecated: {one.metadata['deprecated']}"
     has_none = any(one.default is none for none in (None, False, MISSING)) or "(default" in text
     return text if has_none else f"{text} (default {one.default})"

@@ -116,10 +116,9 @@ def _counted(
     outcomes: Generator[RunOutcome, None, None], total: int
 ) -> Generator[RunOutcome, None, None]:
     """The same, with a progress bar over the inputs."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from ttt3r_viewer.commands.progress import progress_bar
 
-    text = TextColumn("{task.description}", markup=False)
-    with Progress(text, BarColumn(), MofNCompleteColumn()) as progress, closing(outcomes):
+    with progress_bar() as progress, closing(outcomes):
         task = progress.add_task("inputs", total=total)
         for outcome in outcomes:
             progress.advance(task)
@@ -127,23 +126,9 @@ def _counted(
 
 
 def _show_progress(worker: Worker, store: SceneStore, name: str = "") -> None:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from ttt3r_viewer.commands.progress import progress_bar
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f} frames/s"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[live]}", markup=False),
-    )
-    with Progress(*columns) as progress:
+    with progress_bar("{task.fields[rate]:.1f} frames/s", "{task.fields[live]}") as progress:
         task = progress.add_task("starting", total=None, rate=0.0, live="")
         ended = False
         while not ended:
