@@ -37,6 +37,12 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
+@pytest.fixture
+def tum(tmp_path: Path) -> tuple[str, ...]:
+    """The words for a data set in TUM's layout and a rule."""
+    return ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r")
+
+
 def tum_tree(root: Path, name: str, frames: int = 6) -> Path:
     """A sequence in TUM's layout: a camera that moves 1 cm a frame before a wall at 2 m."""
     folder = root / name
@@ -133,18 +139,17 @@ def test_tum_is_measured_and_a_second_call_goes_on(tmp_path, out, capsys, monkey
     assert len(list(out.glob("records/walking_xyz/*/*.json"))) == 6
 
 
-def test_another_setting_needs_another_folder(tmp_path, out, capsys):
+def test_another_setting_needs_another_folder(tmp_path, out, capsys, tum):
     tum_tree(tmp_path / "tum", "walk")
-    words = ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r")
-    assert evaluate(out, *words, "--frames", "3") == 0
+    assert evaluate(out, *tum, "--frames", "3") == 0
     before = (out / "records.csv").read_bytes()
     capsys.readouterr()
     assert "with size None; this one has 96: name another folder" in error_line(
-        capsys, *words_for(out, *words, "--frames", "3", "--size", "96")
+        capsys, *words_for(out, *tum, "--frames", "3", "--size", "96")
     )
     assert (out / "records.csv").read_bytes() == before
     (out / "records" / "walk" / "ttt3r" / "3.json").write_text('{"sequence": ')
-    assert "3.json: damaged" in error_line(capsys, *words_for(out, *words, "--frames", "3"))
+    assert "3.json: damaged" in error_line(capsys, *words_for(out, *tum, "--frames", "3"))
 
 
 def test_a_folder_with_something_else_is_left_alone(out, capsys):
@@ -177,29 +182,26 @@ def test_bad_and_short_sequences_are_told_and_left_out(tmp_path, out, capsys):
     assert "| 8 | ttt3r | 1 |" in text
 
 
-def test_where_nothing_could_be_measured_it_did_not_succeed(tmp_path, out, capsys):
+def test_where_nothing_could_be_measured_it_did_not_succeed(tmp_path, out, capsys, tum):
     tum_tree(tmp_path / "tum", "short", frames=4)
-    words = ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r")
-    assert evaluate(out, *words, "--frames", "8") == 2
+    assert evaluate(out, *tum, "--frames", "8") == 2
     assert "short: it has 4 frames (stride 1), not 8" in capsys.readouterr().err
 
 
-def test_a_folder_that_takes_no_records_is_one_line(tmp_path, out, capsys):
+def test_a_folder_that_takes_no_records_is_one_line(tmp_path, out, capsys, tum):
     tum_tree(tmp_path / "tum", "walk")
-    words = ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r")
-    assert evaluate(out, *words, "--frames", "2") == 0
+    assert evaluate(out, *tum, "--frames", "2") == 0
     shutil.rmtree(out / "records" / "walk")
     (out / "records" / "walk").write_text("in the way")
-    assert evaluate(out, *words, "--frames", "2") == 2
+    assert evaluate(out, *tum, "--frames", "2") == 2
     assert "free some space or name another folder" in capsys.readouterr().err
 
 
-def test_what_cannot_be_measured_says_why(tmp_path, out):
+def test_what_cannot_be_measured_says_why(tmp_path, out, tum):
     folder = tum_tree(tmp_path / "tum", "walk")
     lines = (folder / "groundtruth.txt").read_text().splitlines()[:3]
     (folder / "groundtruth.txt").write_text("\n".join(lines) + "\n")
-    words = ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r")
-    assert evaluate(out, *words, "--frames", "all", "--measures", "poses,points") == 0
+    assert evaluate(out, *tum, "--frames", "all", "--measures", "poses,points") == 0
     (row,) = table(out)
     assert (row["length"], row["frames"], row["ate_m"]) == ("all", "6", "")
     assert "poses: 2 frames have a true pose; wanted at least 3" in row["reason"]

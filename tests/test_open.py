@@ -57,24 +57,13 @@ sys.exit(main())
 def run(tmp_path_factory) -> tuple[Path, SceneSnapshot, Reconstruction]:
     """A finished run of two lanes: its output folder, and what its page showed at the end."""
     out = tmp_path_factory.mktemp("run") / "out"
-    settings = settings_from(
-        {
-            "rules": "ttt3r,constant:0.3",
-            "max_frames": FRAMES,
-            "stride": 5,
-            "reset_every": 4,
-            "output": str(out),
-        }
-    )
-    reconstruction = Reconstruction.prepare(settings)
+    settings = {"rules": "ttt3r,constant:0.3", "max_frames": FRAMES, "stride": 5, "reset_every": 4}
+    reconstruction = Reconstruction.prepare(settings_from(settings | {"output": str(out)}))
     store = reconstruction.store
     reconstruction.worker.start()
-    end = time.monotonic() + 60
-    while store.snapshot().status.phase != "finished" and time.monotonic() < end:
-        time.sleep(0.02)
+    wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     scene = store.snapshot()
     reconstruction.end()
-    assert scene.status.phase == "finished", scene.status
     return out, scene, reconstruction
 
 
@@ -176,9 +165,8 @@ def test_a_killed_run_opens_up_to_its_last_finished_frame(tmp_path):
     assert killed.returncode == -signal.SIGKILL
     with opened(tmp_path) as (store, _):
         status = store.snapshot().status
-        assert (status.phase, status.frames_done, len(store.snapshot().frames)) == (
-            "finished", 5, 5,
-        )  # fmt: skip
+        assert (status.phase, status.frames_done) == ("finished", 5)
+        assert len(store.snapshot().frames) == 5
         assert "its run did not come to its end" in status.message
     last = tmp_path / frame_file(0)
     last.write_bytes(last.read_bytes()[:-100])

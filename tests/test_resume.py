@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -151,11 +150,7 @@ def test_killed_and_resumed_from_a_torn_end_is_a_whole_run(whole, images, tmp_pa
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
     )
-    end = time.monotonic() + 120
-    while not (out / "archive").exists() or not checkpoint_files(out / "archive"):
-        assert time.monotonic() < end
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_for(lambda: list(out.glob("archive/checkpoint-*.safetensors")), "a checkpoint", 120)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert not (out / "run.json").exists()
