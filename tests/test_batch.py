@@ -61,7 +61,7 @@ def poses(out: Path) -> dict[str, str]:
         (["/a/one.mp4", "/a/two.mp4"], ["one", "two"]),
         (["/a/one.mp4", "/a/one.avi"], ["one.mp4", "one.avi"]),
         (["/a/images", "/b/images", "/c/other"], ["a_images", "b_images", "other"]),
-        (["/x/a/images", "/y/a/images"], ["x_an_images", "y_an_images"]),
+        (["/x/a/images", "/y/a/images"], ["x_a_images", "y_a_images"]),
         (["/a/One.mp4", "/b/one.mp4"], ["a_One.mp4", "b_one.mp4"]),
         (["/a_b/c.mp4", "/a/b_c.mp4", "/b/c.mov"], ["c.mp4", "b_c", "c.mov"]),
         (["/a/b_c/d", "/a_b/c/d"], ["b_c_d", "c_d"]),

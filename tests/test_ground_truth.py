@@ -182,9 +182,10 @@ def test_a_text_file_that_does_not_fit_is_refused_with_its_line(tmp_path, text, 
         (one_frame(file_path="a/"), 'frame 0 has no "file_path"'),
         (one_frame(transform_matrix=None), 'frame 0: wanted a "transform_matrix"'),
         (one_frame(transform_matrix=[[1, 0, 0, 0]] * 4), 'frame 0: wanted a "transform_matrix"'),
-        (one_frame(transform_matrix=[[10**400] * 4] * 3), 'frame 0: wanted a "transform_matrix"'),
-        (one_frame(transform_matrix=[[True] * 4] * 3), 'frame 0: wanted a "transform_matrix"'),
-        (one_frame(transform_matrix=[["1"] * 4] * 3), 'frame 0: wanted a "transform_matrix"'),
+        *(
+            (one_frame(transform_matrix=[[bad] * 4] * 3), 'frame 0: wanted a "transform_matrix"')
+            for bad in (10**400, True, "1")
+        ),
         (one_frame(transform_matrix=[[np.nan] * 4] * 3), "frame 0: wanted a finite position"),
         (one_frame(transform_matrix=[[1] * 4] * 3), "frame 0: wanted a rotation"),
         (

@@ -156,15 +156,10 @@ NOT_ON_A_TRAINING_MACHINE = (
 )
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "training.train",
-        "training.evaluate",
-        "ttt3r_viewer.commands.bench",
-        "ttt3r_viewer.bench.work",
-    ],
-)
+BENCH = ("ttt3r_viewer.commands.bench", "ttt3r_viewer.bench.work")
+
+
+@pytest.mark.parametrize("module", ["training.train", "training.evaluate", *BENCH])
 def test_training_and_bench_import_with_torch_numpy_and_safetensors_alone(module):
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({NOT_ON_A_TRAINING_MACHINE}));"

@@ -188,13 +188,8 @@ def test_pause_step_play_restart(mailbox):
 
 def test_no_queued_step_is_lost(mailbox):
     store = SceneStore()
-    for command in (
-        messages.Pause(),
-        messages.Step(),
-        messages.Step(),
-        messages.Step(),
-        messages.Pause(),
-    ):
+    pause, step = messages.Pause(), messages.Step()
+    for command in (pause, step, step, step, pause):
         mailbox.put(command)
     worker = Worker(Images(6), Pretended, store, mailbox)
     worker.start()
