@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.websocket_client import WebsocketClient
 from ttt3r_viewer.runs.reconstruction import Reconstruction
-from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.settings import settings_from
 from ttt3r_viewer.system.assets import demo_path
 from ttt3r_viewer.system.memory import keep_few_arenas
 from ttt3r_viewer.viewer.app import Viewer
@@ -85,7 +85,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         there_and_back(Path(name), given.frames)
         reconstruction = Reconstruction.prepare(
-            Settings(input=name, rules=given.rules, max_points=given.max_points)
+            settings_from({"input": name, "rules": given.rules, "max_points": given.max_points})
         )
         viewer = Viewer(reconstruction.store, reconstruction.mailbox, port=0)
         viewer.start()

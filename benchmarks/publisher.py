@@ -131,7 +131,7 @@ def main() -> int:
     low, high = np.percentile(behind, [50, 99])
     print(f"page behind the store: {low:.0f} frames, 99 %: {high:.0f}, at most {max(behind)}")
     print(f"publisher: {ticks.said()} each time")
-    for color_by in ("confidence", "frame", "picture"):
+    for color_by in ("confidence", "frame", "image"):
         viewer.controls.change(color_by=color_by)
         time.sleep(3)
     print(f"publisher while everything is recoloured: {ticks.said()}")

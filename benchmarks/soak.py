@@ -28,7 +28,7 @@ from benchmarks.program import Look, Program, choose, chromium_page, go_to, prob
 ACKNOWLEDGED_SEC = 10.0
 ATTEMPTS = 3
 """Who types a number into the slider's box while the slider moves on may have to type it again."""
-COLORS = {"Picture": "picture", "Confidence": "confidence", "Frame": "frame", "Height": "height"}
+COLORS = {"Image": "image", "Confidence": "confidence", "Frame": "frame", "Height": "height"}
 EXTENTS = ("All up to here", "This frame only")
 
 

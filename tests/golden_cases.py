@@ -5,6 +5,7 @@ with them.
 import json
 import re
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +15,14 @@ from torch import Tensor
 
 from ttt3r_viewer.model.config import ModelConfig
 from ttt3r_viewer.model.network import ReconstructionNetwork
+from ttt3r_viewer.types import Frame, SkippedFrame
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 2e-4
 """Of each array's largest magnitude, frame by frame."""
 SPECIAL = {
-    "pose_token",
-    "masked_img_token",
-    "masked_ray_map_token",
-    "pose_retriever.mem",
-    "pose_retriever.masked_token",
+    *("pose_token", "masked_img_token", "masked_ray_map_token"),
+    *("pose_retriever.mem", "pose_retriever.masked_token"),
 }
 
 
@@ -93,6 +92,25 @@ def golden_case(name: str) -> GoldenCase:
     )
     with np.load(GOLDEN / f"{name}.npz") as arrays:
         return GoldenCase(config, description["keys"], dict(arrays))
+
+
+class Repeated:
+    """A source of so many frames, of images that come again and again; some are left out."""
+
+    name = "recorded"
+
+    def __init__(self, images: np.ndarray, left_out: Sequence[int] = (), count: int = 0) -> None:
+        self.images, self.left_out, self.count = images, left_out, count or len(images)
+        self.total: int | None = self.count - len(left_out)
+
+    def __iter__(self) -> Iterator[Frame | SkippedFrame]:
+        for index in range(self.count):
+            if index not in self.left_out:
+                image = self.images[index % len(self.images)]
+                yield Frame(index, index / 30, f"{index}.png", image)
+
+    def close(self) -> None:
+        """Nothing to close."""
 
 
 def relative_error(ours: Tensor | np.ndarray, golden: np.ndarray) -> float:

@@ -7,33 +7,10 @@ from queue import Empty
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ttt3r_viewer import types
 from ttt3r_viewer.geometry import pose_from_vector, transform_points
-from ttt3r_viewer.reconstruct.messages import (
-    Inspect,
-    Mailbox,
-    Message,
-    Pause,
-    Play,
-    Query,
-    Restart,
-    SetParameter,
-    SetResetEvery,
-    SetRules,
-    Step,
-    Stop,
-)
+from ttt3r_viewer.reconstruct import messages
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import (
-    Answer,
-    Camera,
-    Crop,
-    Expectation,
-    FrameResult,
-    Inspection,
-    ParameterInfo,
-    RuleInfo,
-    Status,
-)
 
 ROOM_LOW = np.array([-2.0, -1.6, -1.5])
 ROOM_HIGH = np.array([2.0, 1.0, 4.0])
@@ -44,13 +21,13 @@ MADE_UP_RULES = ("steady", "drifting")
 """Rules that a lane of a made-up run can have; both have the one parameter `rate`."""
 
 
-def rule_info(name: str, rate: float) -> RuleInfo:
+def rule_info(name: str, rate: float) -> types.RuleInfo:
     """Describe a made-up rule as the worker describes a real one."""
-    parameter = ParameterInfo("rate", rate, 1.0, 0.0, 1.0, "Share of the new state")
-    return RuleInfo(name, name.capitalize(), f"{name}, rate {rate:g}", (parameter,))
+    parameter = types.ParameterInfo("rate", rate, 1.0, 0.0, 1.0, "Share of the new state")
+    return types.RuleInfo(name, name.capitalize(), f"{name}, rate {rate:g}", (parameter,))
 
 
-def read_rule(text: str) -> RuleInfo:
+def read_rule(text: str) -> types.RuleInfo:
     """Read `name` or `name:rate`, as `--rules` has them."""
     name, _, rate = text.partition(":")
     return rule_info(name, float(rate) if rate else 1.0)
@@ -92,10 +69,10 @@ def room_result(
     height: int = 48,
     *,
     epoch: int = 0,
-    camera: Camera | None = None,
-) -> FrameResult:
+    camera: types.Camera | None = None,
+) -> types.FrameResult:
     """Cast a ray through every pixel of a frame: walls with tiles, less sure the farther away."""
-    camera = camera or Camera(pose_at(sequence), 0.8 * width, width, height)
+    camera = camera or types.Camera(pose_at(sequence), 0.8 * width, width, height)
     focal_px = camera.focal_px
     y, x = np.mgrid[:height, :width]
     rays = np.stack(
@@ -110,13 +87,13 @@ def room_result(
     points_camera = rays * depth[..., None]
     tiles = np.floor(transform_points(camera.T_world_camera, points_camera) * 2 + 1e-6).sum(-1) % 2
     image = WALL_COLORS[axis] * (1.0 - 0.3 * tiles[..., None]) * (1.0 - 0.06 * depth[..., None])
-    return FrameResult(
+    return types.FrameResult(
         sequence=sequence,
         index=sequence,
         time_sec=sequence / 30,
         name=f"room_{epoch}_{sequence:04d}.png",
         image=image.clip(0, 255).astype(np.uint8),
-        crop=Crop((1.0, 1.0), (0, 0), image.shape[1], image.shape[0]),
+        crop=types.Crop((1.0, 1.0), (0, 0), image.shape[1], image.shape[0]),
         points_camera=points_camera.astype(np.float32),
         confidence=(1.0 + 4.0 / (0.2 + depth)).astype(np.float32),
         camera=camera,
@@ -128,7 +105,7 @@ def room_result(
 
 def made_up_inspection(
     epoch: int, lane: int, sequence: int, gain: NDArray[np.floating], *, layers: int = 2
-) -> Inspection:
+) -> types.Inspection:
     """Look into a frame of a made-up run: 3 x 4 patches, and token k looks at patch k mod 12."""
     rows, columns, state = 3, 4, len(gain)
     patches = rows * columns
@@ -140,7 +117,7 @@ def made_up_inspection(
             patch = (token + layer) % patches
             writes[layer, token, 1 + patch] = reads[layer, 1 + patch, token] = 2.0
     logit = np.linspace(-1.0, 1.0, patches)
-    return Inspection(
+    return types.Inspection(
         epoch=epoch,
         lane=lane,
         sequence=sequence,
@@ -173,12 +150,12 @@ class MadeUpRun:
         paused: bool = False,
     ) -> None:
         self.store = store
-        self.mailbox = Mailbox()
-        self.seen_commands: list[Message] = []
+        self.mailbox = messages.Mailbox()
+        self.seen_commands: list[messages.Message] = []
         self._size = (width, height)
         self._pause_sec = 1 / frames_per_second
         self._epoch = 0
-        self._status = Status(
+        self._status = types.Status(
             phase="paused" if paused else "running",
             model="made-up",
             rule="none",
@@ -200,7 +177,7 @@ class MadeUpRun:
 
     def stop(self) -> None:
         """End the thread and wait for it."""
-        self.mailbox.put(Stop())
+        self.mailbox.put(messages.Stop())
         if self._thread.is_alive():
             self._thread.join(5)
 
@@ -223,7 +200,9 @@ class MadeUpRun:
         last = done + 1 == self._status.frames_total
         self.echo(frames_done=done + 1, phase="finished" if last else self._status.phase)
 
-    def _result_of(self, lane: int, rule: RuleInfo, room: FrameResult) -> FrameResult:
+    def _result_of(
+        self, lane: int, rule: types.RuleInfo, room: types.FrameResult
+    ) -> types.FrameResult:
         """Give what a lane makes of a frame: later lanes drift away from the room."""
         reset_every, rate = self._status.reset_every, rule.parameters[0].value
         pose = drifted(room.camera.T_world_camera, 0.01 * lane * room.sequence)
@@ -237,19 +216,19 @@ class MadeUpRun:
             reset_every=reset_every,
         )
 
-    def _begin_again(self, lanes: tuple[RuleInfo, ...]) -> None:
+    def _begin_again(self, lanes: tuple[types.RuleInfo, ...]) -> None:
         self._epoch += 1
         self._status = replace(
             self._status, phase="running", frames_done=0, message="", lanes=lanes
         )
         self.store.clear(len(lanes), self._status)
 
-    def _set_parameter(self, command: SetParameter) -> None:
+    def _set_parameter(self, command: messages.SetParameter) -> None:
         lanes = list(self._status.lanes)
         lanes[command.lane] = rule_info(lanes[command.lane].name, command.value)
         self.echo(lanes=tuple(lanes))
 
-    def _look_into(self, question: Inspect) -> None:
+    def _look_into(self, question: messages.Inspect) -> None:
         scene = self.store.snapshot()
         if question.sequence >= len(scene.frames):
             return  # asked before a restart
@@ -257,19 +236,19 @@ class MadeUpRun:
         found = made_up_inspection(scene.epoch, question.lane, question.sequence, gain)
         self.store.set_inspection(found, "")
 
-    def _ask(self, question: Query) -> None:
+    def _ask(self, question: messages.Query) -> None:
         """Answer with the room itself, as every lane would remember it perfectly."""
         scene, (width, height) = self.store.snapshot(), self._size
         focal_px = height / 2 / np.tan(question.fov_y_rad / 2)
-        camera = Camera(pose_from_vector(question.pose), focal_px, width, height)
+        camera = types.Camera(pose_from_vector(question.pose), focal_px, width, height)
         done = self.frames_done - 1
         if done < 0:
-            self.store.set_answer(Answer(question.number, (), "no frame was taken yet"))
+            self.store.set_answer(types.Answer(question.number, (), "no frame was taken yet"))
             return
         room = room_result(done, width, height, camera=camera)
         numbers = (camera, room.image, room.points_camera, room.confidence, scene.epoch)
-        lanes = tuple(Expectation(lane, done, *numbers) for lane in range(len(scene.lanes)))
-        self.store.set_answer(Answer(question.number, lanes))
+        lanes = tuple(types.Expectation(lane, done, *numbers) for lane in range(len(scene.lanes)))
+        self.store.set_answer(types.Answer(question.number, lanes))
 
     def _run(self) -> None:
         while True:
@@ -281,24 +260,24 @@ class MadeUpRun:
                 continue
             self.seen_commands.append(command)
             match command:
-                case Stop():
+                case messages.Stop():
                     return
-                case Play():
+                case messages.Play():
                     self.echo(phase="running")
-                case Pause():
+                case messages.Pause():
                     self.echo(phase="paused")
-                case Inspect():
+                case messages.Inspect():
                     self._look_into(command)
-                case Query():
+                case messages.Query():
                     self._ask(command)
-                case Step():
+                case messages.Step():
                     self.add_frame()
                     self.echo(phase="paused")
-                case Restart():
+                case messages.Restart():
                     self._begin_again(self._status.lanes)
-                case SetRules(rules):
+                case messages.SetRules(rules):
                     self._begin_again(tuple(map(read_rule, rules)))
-                case SetParameter():
+                case messages.SetParameter():
                     self._set_parameter(command)
-                case SetResetEvery(frames):
+                case messages.SetResetEvery(frames):
                     self.echo(reset_every=frames)

@@ -30,6 +30,12 @@ def flat_image(level: int, height: int = 48, width: int = 64) -> NDArray[np.uint
     return np.full((height, width, 3), level, dtype=np.uint8)
 
 
+def noise_image(width: int = 160, height: int = 128, seed: int = 0) -> Image.Image:
+    """A smooth image that a seed decides."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
 def quarters_image(height: int = 48, width: int = 64) -> NDArray[np.uint8]:
     """(height, width, 3) picture whose quarters are grey 40, 100 (above), 160, 220 (below)."""
     levels = np.array([[40, 100], [160, 220]], dtype=np.uint8)

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 import viser
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
 
 PROTOCOL: Any = f"viser-v{viser.__version__}"
+PLAIN: Any = {"subprotocols": [PROTOCOL], "max_size": None, "compression": None, "proxy": None}
 CAMERA = {
     "type": "ViewerCameraMessage",
     "wxyz": [1.0, 0.0, 0.0, 0.0],
@@ -26,16 +27,12 @@ CAMERA = {
 """The first message of every browser; with it viser takes it for connected."""
 
 
-def join(port: int, path: str = "/", headers: Mapping[str, str] | None = None) -> Connection:
+def join(
+    port: int, path: str = "/", headers: Mapping[str, str] | None = None, **options: Any
+) -> ClientConnection:
     """Open a page's websocket; raises websockets' InvalidStatus where it is refused."""
-    return connect(
-        f"ws://127.0.0.1:{port}{path}",
-        subprotocols=[PROTOCOL],
-        additional_headers=headers,
-        max_size=None,
-        compression=None,
-        proxy=None,
-    )
+    url = f"ws://127.0.0.1:{port}{path}"
+    return connect(url, additional_headers=headers, **(PLAIN | options))
 
 
 def echo(socket: Connection, message: Mapping[str, Any], **changed: Any) -> None:

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.golden_cases import TOLERANCE, GoldenCase, golden_case, relative_error
+from tests.golden_cases import TOLERANCE, GoldenCase, relative_error
 from tests.test_lanes import run
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.geometry import ray_map
-from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.messages import SetResetEvery
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
@@ -25,19 +24,9 @@ from ttt3r_viewer.weights.weights_file import (
     save_weights,
 )
 
+CASE = "dpt-small"  # whose images come through the preparation as they are
 FOV_Y_RAD = math.radians(60)
 AT_START = np.eye(4)
-
-
-@pytest.fixture(scope="module")
-def case() -> GoldenCase:
-    # The pictures of this case come through the preparation as they are.
-    return golden_case("dpt-small")
-
-
-@pytest.fixture(scope="module")
-def network(case: GoldenCase) -> ReconstructionNetwork:
-    return case.network()
 
 
 @pytest.fixture
@@ -63,12 +52,9 @@ def golden_camera(case: GoldenCase) -> tuple[np.ndarray, float]:
 
 
 def assert_golden(found: Expectation, case: GoldenCase) -> None:
-    points, confidence = (
-        case.arrays["query_pts3d_in_self_view"][0],
-        case.arrays["query_conf_self"][0],
-    )
+    points = case.arrays["query_pts3d_in_self_view"][0]
     assert relative_error(found.points_camera, points) < TOLERANCE
-    assert relative_error(found.confidence, confidence) < TOLERANCE
+    assert relative_error(found.confidence, case.arrays["query_conf_self"][0]) < TOLERANCE
     image = 127.5 * (case.arrays["query_rgb"][0] + 1)
     assert np.abs(found.image - image).max() < 0.51
 

@@ -1,11 +1,9 @@
 """What the states expect, in the page: its points, its camera, its words; without a browser."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import viser
 
 from tests.made_up_run import MadeUpRun, pose_at, room_result
@@ -13,19 +11,12 @@ from tests.ticks import tick_of
 from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Answer, Camera, Expectation, Status
-from ttt3r_viewer.viewer.layers.ask_layer import AskLayer, chosen_points, lane_camera, tinted
+from ttt3r_viewer.viewer.layers.ask_layer import AskLayer, expected_points, lane_camera, tinted
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.panels.ask import expected_image, note_text, why_not
 from ttt3r_viewer.viewer.view_settings import AskSettings
 
 POINTS = 16 * 12
-
-
-@pytest.fixture
-def server() -> Iterator[viser.ViserServer]:
-    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
-    yield server
-    server.stop()
 
 
 def expectation(lane: int = 0, camera: Camera | None = None) -> Expectation:
@@ -65,14 +56,14 @@ def test_every_lane_has_its_points_and_camera_until_they_are_taken_away(server):
 
 def test_points_stand_in_the_world_and_the_least_sure_go_first():
     found = expectation()
-    points = chosen_points(found, 50, 10_000)
-    assert len(points.points_world) == POINTS // 2
-    assert points.confidence.min() >= np.median(found.confidence) - 1e-6
+    points_world, pixels = expected_points(found, 50, 10_000)
+    assert len(points_world) == POINTS // 2
+    assert found.confidence.reshape(-1)[pixels].min() >= np.median(found.confidence) - 1e-6
     low, high = np.array([-2.0, -1.6, -1.5]), np.array([2.0, 1.0, 4.0])
-    assert ((points.points_world > low - 1e-3) & (points.points_world < high + 1e-3)).all()
-    on_wall = np.minimum(np.abs(points.points_world - low), np.abs(points.points_world - high))
+    assert ((points_world > low - 1e-3) & (points_world < high + 1e-3)).all()
+    on_wall = np.minimum(np.abs(points_world - low), np.abs(points_world - high))
     assert on_wall.min(axis=1).max() < 1e-3
-    assert len(chosen_points(found, 0, 50).points_world) == 50
+    assert len(expected_points(found, 0, 50)[0]) == 50
 
 
 def test_tint_goes_from_the_image_to_one_colour():

@@ -4,13 +4,11 @@ import csv
 import io
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import viser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -22,25 +20,7 @@ from ttt3r_viewer.metrics.ground_truth import CountedPoses
 from ttt3r_viewer.metrics.trajectory import Trajectory, ate
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.panels.chart_series import (
-    LINE_POINTS,
-    MOST_MARKS,
-    SPIKE_FOOT,
-    SPIKE_TOP,
-    ChartSeries,
-    Line,
-    Mark,
-    extreme_rows,
-    make_chart,
-)
-from ttt3r_viewer.viewer.panels.charts import (
-    ChartsPanel,
-    marks_html,
-    measures_html,
-    names_of,
-    plot_bands,
-    plot_series,
-)
+from ttt3r_viewer.viewer.panels import chart_series, charts
 
 
 def run_of(lanes: int, frames: int) -> MadeUpRun:
@@ -51,8 +31,8 @@ def run_of(lanes: int, frames: int) -> MadeUpRun:
     return run
 
 
-def history_of(run: MadeUpRun, truth: CountedPoses | None = None) -> ChartSeries:
-    history = ChartSeries(truth)
+def history_of(run: MadeUpRun, truth: CountedPoses | None = None) -> chart_series.ChartSeries:
+    history = chart_series.ChartSeries(truth)
     history.update(run.store.snapshot())
     return history
 
@@ -61,28 +41,14 @@ def true_room(frames: int) -> CountedPoses:
     return CountedPoses(Path("poses.txt"), np.array([pose_at(i) for i in range(frames)]))
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[viser.ViserServer]:
-    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
-    yield server
-    server.stop()
-
-
-# Thinning.
-
-WAVES = st.integers(1, 4).flatmap(
-    lambda columns: arrays(
-        float,
-        st.tuples(st.integers(1, 300), st.just(columns)),
-        elements=st.floats(-1e6, 1e6),
-    )
-)
+SHAPES = st.tuples(st.integers(1, 300), st.integers(1, 4))
+WAVES = arrays(float, SHAPES, elements=st.floats(-1e6, 1e6))
 
 
 @given(WAVES, st.integers(10, 60))
 @settings(max_examples=60)
 def test_thinning_keeps_ends_order_and_every_extreme_within_its_limit(values, limit):
-    rows = extreme_rows(values, limit)
+    rows = chart_series.extreme_rows(values, limit)
     assert len(rows) <= max(limit, 1)
     assert (np.diff(rows) > 0).all()
     assert rows[0] == 0
@@ -96,8 +62,8 @@ def test_thinning_keeps_ends_order_and_every_extreme_within_its_limit(values, li
 def test_single_peaks_survive_in_the_stretch_where_they_are(count, places):
     values = np.zeros((count, 2))
     values[places, 1] = 1.0 + np.arange(len(places))
-    stretches = (LINE_POINTS - 2) // 4
-    rows = extreme_rows(values, LINE_POINTS)
+    stretches = (chart_series.LINE_POINTS - 2) // 4
+    rows = chart_series.extreme_rows(values, chart_series.LINE_POINTS)
     edges = np.linspace(0, count, stretches + 1).astype(int)
     for start, end in itertools.pairwise(edges):
         kept = rows[(rows >= start) & (rows < end)]
@@ -105,10 +71,7 @@ def test_single_peaks_survive_in_the_stretch_where_they_are(count, places):
 
 
 def test_few_frames_are_all_kept():
-    assert np.array_equal(extreme_rows(np.zeros((7, 3)), 20), np.arange(7))
-
-
-# Charts.
+    assert np.array_equal(chart_series.extreme_rows(np.zeros((7, 3)), 20), np.arange(7))
 
 
 def test_each_number_is_that_of_its_frame_and_lane():
@@ -117,17 +80,16 @@ def test_each_number_is_that_of_its_frame_and_lane():
     for k, lane in enumerate(run.store.snapshot().lanes):
         columns = history.lanes[k].columns
         assert columns["gain"] == [frame.gain_mean for frame in lane.frames]
-        assert columns["gain_low"] == [frame.gain_range[0] for frame in lane.frames]
-        assert columns["gain_high"] == [frame.gain_range[1] for frame in lane.frames]
+        assert columns["gain low"] == [frame.gain_range[0] for frame in lane.frames]
+        assert columns["gain high"] == [frame.gain_range[1] for frame in lane.frames]
         positions = [frame.camera.T_world_camera[:3, 3] for frame in lane.frames]
         steps = [math.dist(a, b) for a, b in itertools.pairwise(positions)]
         assert columns["step"] == pytest.approx([0, *steps])
     chart = history.chart("Gain")
     rates = [0.75 * 1.0, 0.75 * 0.8]
     for k, rate in enumerate(rates):
-        low, value, high = (
-            chart.data[1 + chart.lines.index(Line(k, part))] for part in ("low", "value", "high")
-        )
+        lines = (chart_series.Line(k, part) for part in ("low", "value", "high"))
+        low, value, high = (chart.data[1 + chart.lines.index(line)] for line in lines)
         assert value == pytest.approx(np.full(9, rate), rel=1e-6)
         assert (low < value).all()
         assert (value < high).all()
@@ -137,7 +99,7 @@ def test_each_number_is_that_of_its_frame_and_lane():
 
 def test_growing_history_is_the_history_made_at_once_and_a_restart_begins_anew():
     run = run_of(lanes=2, frames=0)
-    grown = ChartSeries(true_room(40))
+    grown = chart_series.ChartSeries(true_room(40))
     assert grown.chart("Gain").message == "no number yet"
     for _ in range(30):
         run.add_frame()
@@ -184,7 +146,7 @@ def test_lane_separation_ignores_another_world_and_scale_and_says_why_it_cannot_
     frames = 12
     store = SceneStore(points_per_frame=5)
     store.clear(2)
-    history = ChartSeries(None)
+    history = chart_series.ChartSeries(None)
     moved = drifted(np.eye(4), 0.7)
     for i in range(frames):
         room = room_result(i, 8, 6)
@@ -195,31 +157,22 @@ def test_lane_separation_ignores_another_world_and_scale_and_says_why_it_cannot_
         if i == 1:
             assert "wanted at least 3" in history.chart("Lane separation").message
     chart = history.chart("Lane separation")
-    assert chart.lines == (Line(1),)
+    assert chart.lines == (chart_series.Line(1),)
     assert np.allclose(chart.data[1], 0, atol=1e-9)
 
 
 def test_gaps_are_bridged_and_what_has_no_number_is_left_out():
     nan, inf = math.nan, math.inf
-    chart = make_chart(
-        range(1, 7),
-        {
-            Line(0): [nan, 1, nan, 3, inf, nan],
-            Line(1): [nan, nan, 5, nan, 7, nan],
-            Line(2): [nan] * 6,
-        },
-        [],
-    )
-    assert chart.lines == (Line(0), Line(1))
+    rows = ([nan, 1, nan, 3, inf, nan], [nan, nan, 5, nan, 7, nan], [nan] * 6)
+    lines = {chart_series.Line(k): row for k, row in enumerate(rows)}
+    chart = chart_series.make_chart(range(1, 7), lines, [])
+    assert chart.lines == (chart_series.Line(0), chart_series.Line(1))
     x, first, second, changes, resets = chart.data
     assert np.array_equal(x, [2, 3, 4, 5])
     assert np.array_equal(first, [1, 2, 3, 3])
     assert np.array_equal(second, [5, 5, 6, 7])
-    assert (changes == SPIKE_FOOT).all()
-    assert (resets == SPIKE_FOOT).all()
-
-
-# Marks.
+    assert (changes == chart_series.SPIKE_FOOT).all()
+    assert (resets == chart_series.SPIKE_FOOT).all()
 
 
 def test_marks_say_what_is_in_force_since_which_frame():
@@ -234,73 +187,72 @@ def test_marks_say_what_is_in_force_since_which_frame():
     run.add_frame()
     history = history_of(run)
     assert history.marks == [
-        Mark(5, "change", "lane 1: steady, rate 0.3"),
-        Mark(8, "change", "reset every 5 frames"),
-        Mark(8, "reset", ""),
-        Mark(10, "change", "no more resets"),
-        Mark(10, "reset", ""),
+        chart_series.Mark(5, "change", "lane 1: steady, rate 0.3"),
+        chart_series.Mark(8, "change", "reset every 5 frames"),
+        chart_series.Mark(8, "reset", ""),
+        chart_series.Mark(10, "change", "no more resets"),
+        chart_series.Mark(10, "reset", ""),
     ]
     x, *_, changes, resets = history.chart("Gain").data
     assert (np.diff(x) >= 0).all()
-    assert list(x[changes == SPIKE_TOP]) == [5, 8, 10]
-    assert list(x[resets == SPIKE_TOP]) == [8, 10]
-    assert "frame 10: no more resets" in marks_html(history.marks[-2:-1], 2)
-    assert "2 resets" in marks_html((), 2)
+    assert list(x[changes == chart_series.SPIKE_TOP]) == [5, 8, 10]
+    assert list(x[resets == chart_series.SPIKE_TOP]) == [8, 10]
+    assert "frame 10: no more resets" in charts.marks_html(history.marks[-2:-1], 2)
+    assert "2 resets" in charts.marks_html((), 2)
 
 
 def test_spikes_add_no_number_of_their_own_and_stay_within_the_limit():
     frames = 4000
     wave = np.sin(np.arange(frames) / 50)
-    marks = [Mark(n, kind, "") for n in range(2, frames, 7) for kind in ("change", "reset")]
-    chart = make_chart(range(1, frames + 1), {Line(0): wave}, marks)
+    marks = [
+        chart_series.Mark(n, kind, "") for n in range(2, frames, 7) for kind in ("change", "reset")
+    ]
+    chart = chart_series.make_chart(range(1, frames + 1), {chart_series.Line(0): wave}, marks)
     x, values, changes, resets = chart.data
-    assert len(x) <= LINE_POINTS + 6 * MOST_MARKS <= 1000
+    assert len(x) <= chart_series.LINE_POINTS + 6 * chart_series.MOST_MARKS <= 1000
     assert np.array_equal(values, wave[x.astype(int) - 1])
     assert (np.diff(x) >= 0).all()
     for spikes in (changes, resets):
-        at = np.flatnonzero(spikes == SPIKE_TOP)
-        assert len(at) == MOST_MARKS
+        at = np.flatnonzero(spikes == chart_series.SPIKE_TOP)
+        assert len(at) == chart_series.MOST_MARKS
         assert x[at[-1]] == marks[-1].frame
-        assert (spikes[at - 1] == SPIKE_FOOT).all()
-        assert (spikes[at + 1] == SPIKE_FOOT).all()
+        assert (spikes[at - 1] == chart_series.SPIKE_FOOT).all()
+        assert (spikes[at + 1] == chart_series.SPIKE_FOOT).all()
         assert (x[at - 1] == x[at]).all()
 
 
 def test_every_line_has_a_series_and_bands_join_the_edges_of_one_lane():
     chart = history_of(run_of(lanes=3, frames=5)).chart("Gain")
     names = ("a", "b", "c")
-    series = plot_series(chart, names)
+    series = charts.plot_series(chart, names)
     assert len(series) == len(chart.data)
     assert [one.get("label") for one in series if one.get("width") == 1.5] == list(names)
-    bands = plot_bands(chart)
+    bands = charts.plot_bands(chart)
     assert bands is not None
     for lane, band in enumerate(bands):
         high, low = (chart.lines[int(place) - 1] for place in band["series"])
-        assert (high, low) == (Line(lane, "high"), Line(lane, "low"))
-    assert plot_bands(history_of(run_of(lanes=1, frames=5)).chart("Confidence")) is None
-
-
-# The table.
+        assert (high, low) == (chart_series.Line(lane, "high"), chart_series.Line(lane, "low"))
+    assert charts.plot_bands(history_of(run_of(lanes=1, frames=5)).chart("Confidence")) is None
 
 
 def test_table_escapes_names_and_reasons_and_has_a_dash_for_every_missing_number():
     run = run_of(lanes=1, frames=2)
     history = history_of(run, replace(true_room(1), path=Path("<b>.txt")))
     row = measure_lane("<script>", history.lanes[0].measured, history.ground_truth)
-    text = measures_html([row], history.ground_truth)
+    text = charts.measures_html([row], history.ground_truth)
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert "<b>" not in text
     assert text.count("–") == 3  # noqa: RUF001
     assert "wanted at least 3" in text
-    empty = measures_html([measure_lane("a", [], None)], None)
+    empty = charts.measures_html([measure_lane("a", [], None)], None)
     assert empty.count("–") == 5  # noqa: RUF001
     assert "--poses" in empty
 
 
 def test_panel_draws_measures_and_saves_what_the_history_holds(server):
     run = run_of(lanes=2, frames=20)
-    panel = ChartsPanel(PageContext(server, ground_truth=true_room(20)))
+    panel = charts.ChartsPanel(PageContext(server, ground_truth=true_room(20)))
     snapshot = run.store.snapshot()
     panel.update(tick_of(snapshot, now_sec=0.0))
     assert panel.chart_name == "Gain"
@@ -308,7 +260,8 @@ def test_panel_draws_measures_and_saves_what_the_history_holds(server):
     name, content = panel._file("CSV")
     assert name == "comparison.csv"
     rows = list(csv.DictReader(io.StringIO(content.decode())))
-    assert [row["lane"] for row in rows] == list(names_of(snapshot)) == ["steady", "drifting-0.8"]
+    names = [row["lane"] for row in rows]
+    assert names == list(charts.names_of(snapshot)) == ["steady", "drifting-0.8"]
     assert float(rows[0]["ate_sim3_m"]) < 1e-6 < 0.01 < float(rows[1]["ate_sim3_m"])
     assert content.decode() == comparison_csv(panel._rows)
     name, content = panel._file("Markdown")
@@ -331,7 +284,7 @@ def test_panel_draws_measures_and_saves_what_the_history_holds(server):
 def test_degenerate_lanes_give_a_message_in_every_chart_and_no_exception(server):
     store = SceneStore(points_per_frame=5)
     store.clear(2)
-    panel = ChartsPanel(PageContext(server, ground_truth=true_room(3)))
+    panel = charts.ChartsPanel(PageContext(server, ground_truth=true_room(3)))
     still = room_result(0, 8, 6)
     for i in range(6):
         wild = np.full((4, 4), math.nan) if i > 3 else still.camera.T_world_camera

@@ -5,21 +5,21 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import viser
 from websockets.sync.connection import Connection
 
 from tests.made_up_run import MadeUpRun, room_result
 from tests.page_client import CAMERA, echo, join, set_value
+from tests.pages import shown
 from tests.waiting import wait_for
 from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.recording.writer import RecordingWriter
-from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.panels.inspect import InspectPanel
@@ -37,19 +37,12 @@ from ttt3r_viewer.viewer.server.client_messages import (
 
 NAN, INF = math.nan, math.inf
 POINTER = {
-    "type": "ScenePointerMessage",
-    "event_type": "click",
-    "ray_origin": [0.0, 0.0, 0.0],
-    "ray_direction": [0.0, 0.0, 1.0],
-    "screen_pos": [[0.5, 0.5]],
-    "modifier": None,
+    **{"type": "ScenePointerMessage", "event_type": "click", "modifier": None},
+    **{"ray_origin": [0.0, 0.0, 0.0], "ray_direction": [0.0, 0.0, 1.0], "screen_pos": [[0.5, 0.5]]},
 }
 ACK = {
-    "type": "FileTransferPartAck",
-    "source_component_uuid": None,
-    "transfer_uuid": "x",
-    "transferred_bytes": 1,
-    "total_bytes": 2,
+    **{"type": "FileTransferPartAck", "source_component_uuid": None, "transfer_uuid": "x"},
+    **{"transferred_bytes": 1, "total_bytes": 2},
 }
 COMMAND = {"type": "CommandTriggerMessage", "uuid": "x"}
 RENDER = {"type": "GetRenderResponseMessage", "payload": b"x", "render_uuid": "x"}
@@ -67,9 +60,6 @@ def nobody(_: str) -> None:
 
 def encoded(message: object) -> bytes:
     return msgspec.msgpack.encode(message)
-
-
-# The list.
 
 
 @pytest.mark.parametrize("message", [CAMERA, POINTER, ACK, COMMAND, RENDER])
@@ -107,28 +97,17 @@ def test_what_the_page_never_sends_is_dropped(kind):
     assert why == "a kind that the page does not use"
 
 
+NO_PLACE = ([NAN, 0, 0], [0, 0], "abc", [1e10, 0, 0], CAMERA["look_at"], [0, 0, 1 - 1e-9])
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("position", [NAN, 0, 0]),
-        ("position", [0, 0]),
-        ("position", "abc"),
-        ("position", [1e10, 0, 0]),
-        ("position", CAMERA["look_at"]),
-        ("position", [0, 0, 1 - 1e-9]),
-        ("up_direction", [0, 0, 0]),
-        ("look_at", [0, 0, None]),
-        ("up_direction", [INF, 0, 0]),
-        ("wxyz", [0, 0, 0, 0]),
-        ("wxyz", [1, 0, 0]),
-        ("fov", 0),
-        ("fov", 3.2),
-        ("fov", NAN),
-        ("fov", "1"),
-        ("fov", True),
-        ("near", -INF),
-        ("image_width", -1),
-        ("image_height", 10**9),
+        *(("position", value) for value in NO_PLACE),
+        *(("up_direction", value) for value in ([0, 0, 0], [INF, 0, 0])),
+        *(("wxyz", value) for value in ([0, 0, 0, 0], [1, 0, 0])),
+        *(("fov", value) for value in (0, 3.2, NAN, "1", True)),
+        *(("look_at", [0, 0, None]), ("near", -INF), ("image_width", -1), ("image_height", 10**9)),
     ],
 )
 def test_a_camera_that_cannot_be_is_dropped(field, value):
@@ -159,13 +138,6 @@ def test_a_camera_that_cannot_be_is_dropped(field, value):
 )
 def test_what_is_no_message_is_dropped(message, why):
     assert refusal(message, "owner", nobody).startswith(why)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[viser.ViserServer]:
-    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
-    yield server
-    server.stop()
 
 
 def test_a_value_is_of_its_widgets_type_range_and_options(server):
@@ -202,9 +174,6 @@ def test_only_a_widget_that_is_there_takes_its_value_alone(server):
     assert why(uuid=uuid, updates={"value": True}) != ""
 
 
-# A hostile client.
-
-
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[tuple[Viewer, MadeUpRun, Path]]:
     session = tmp_path / "session"
@@ -212,18 +181,9 @@ def page(tmp_path: Path) -> Iterator[tuple[Viewer, MadeUpRun, Path]]:
     writer.begin(Status())
     for sequence in range(3):
         writer.add([room_result(sequence, 16, 12)])
-    store = SceneStore(max_points=20_000, points_per_frame=200)
-    run = MadeUpRun(store, lanes=2, paused=True)
-    for _ in range(3):
-        run.add_frame()
-    exporter = Exporter(lambda: writer.archive, session)
-    viewer = Viewer(store, run.mailbox, port=0, exporter=exporter)
-    viewer.start()
-    run.start()
-    yield viewer, run, session
-    run.stop()
-    viewer.stop()
-    writer.close()
+    page = {"exporter": Exporter(lambda: writer.archive, session)}
+    with closing(writer), shown(3, page, lanes=2, paused=True) as (run, viewer):
+        yield viewer, run, session
 
 
 def hostile_messages(viewer: Viewer) -> list[bytes | str]:

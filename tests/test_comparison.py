@@ -74,6 +74,9 @@ def test_errors_are_over_the_frames_that_have_a_true_pose():
     assert np.isnan(true_poses(lane_of(wrong), CountedPoses(Path("p"), poses[:8]))[8:]).all()
 
 
+STILL = np.tile(np.eye(4), (5, 1, 1))
+
+
 def broken(poses: np.ndarray) -> np.ndarray:
     poses = poses.copy()
     poses[3, 0, 3] = np.nan
@@ -86,27 +89,10 @@ def broken(poses: np.ndarray) -> np.ndarray:
         (poses_of(5), None, "no ground truth was found or given"),
         (poses_of(5), poses_of(2), "gt.txt has a pose for 2 of 5 frames, looked up by the frame's"),
         (poses_of(2), poses_of(2), "gt.txt has a pose for 2 of 2 frames"),
-        (
-            np.tile(np.eye(4), (5, 1, 1)),
-            poses_of(5),
-            "the positions to be aligned are all the same",
-        ),
-        (
-            poses_of(5),
-            np.tile(np.eye(4), (5, 1, 1)),
-            "the positions to align with are all the same",
-        ),
+        (STILL, poses_of(5), "the positions to be aligned are all the same"),
+        (poses_of(5), STILL, "the positions to align with are all the same"),
         (broken(poses_of(5)), poses_of(5), "pose 3 of 5 is not a finite"),
         (poses_of(5)[:0], poses_of(5), "the lane has no frames"),
-    ],
-    ids=[
-        "no truth",
-        "too little truth",
-        "two frames",
-        "lane stands",
-        "truth stands",
-        "nan",
-        "none",
     ],
 )
 @pytest.mark.filterwarnings("error")
@@ -128,7 +114,7 @@ def test_what_cannot_be_measured_is_a_dash_with_its_reason(poses, truth, reason)
 
 def test_a_lane_that_stands_still_keeps_its_rigid_error():
     truth = CountedPoses(Path("p"), poses_of(5))
-    row = measure_lane("a", lane_of(np.tile(np.eye(4), (5, 1, 1))), truth)
+    row = measure_lane("a", lane_of(STILL), truth)
     assert row.ate_se3_m == pytest.approx(np.sqrt(np.sum(poses_of(5)[:, :3, 3].var(axis=0))))
 
 
@@ -219,7 +205,7 @@ def test_lanes_that_cannot_be_aligned_are_drawn_all_the_same(tmp_path):
     assert (tmp_path / "empty.png").is_file()
 
 
-def test_a_image_that_cannot_be_written_is_said_so_and_leaves_the_old_one(tmp_path):
+def test_an_image_that_cannot_be_written_is_said_so_and_leaves_the_old_one(tmp_path):
     path = tmp_path / "trajectories.png"
     path.mkdir()
     with pytest.raises(OutputError, match=r"trajectories\.png: .*name another folder"):

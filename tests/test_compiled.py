@@ -2,30 +2,19 @@
 
 import threading
 
-import pytest
 import torch
 
-from tests.golden_cases import GoldenCase, golden_case, relative_error
+from tests.golden_cases import relative_error
 from ttt3r_viewer.model.compiled import CompiledStep
-from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.rules.constant import Constant
 from ttt3r_viewer.rules.ttt3r import TTT3R
 
+CASE = "linear-small"
 RULES = (TTT3R(), Constant(0.3))
 TRACED = "aot_eager"
 """Goes through all of torch's compiler but the making of machine code, which takes minutes."""
-
-
-@pytest.fixture(scope="module")
-def case() -> GoldenCase:
-    return golden_case("linear-small")
-
-
-@pytest.fixture(scope="module")
-def network(case: GoldenCase) -> ReconstructionNetwork:
-    return case.network()
 
 
 def cameras(lanes: Lanes, frames) -> list:

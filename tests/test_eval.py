@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.refusals import error_line
 from ttt3r_viewer.cli import main
-from ttt3r_viewer.commands.eval import DATASETS, lengths_of
+from ttt3r_viewer.commands.eval import lengths_of
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.evaluate import evaluation
-from ttt3r_viewer.evaluate.evaluation import DATASET_NAMES, EvalConfig, Job, jobs_for, run_job
+from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job, jobs_for, run_job
 from ttt3r_viewer.system.jobs import RayCluster
 
 SETTING = EvalConfig(
@@ -34,6 +35,12 @@ SETTING = EvalConfig(
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
+
+
+@pytest.fixture
+def tum(tmp_path: Path) -> tuple[str, ...]:
+    """The words for a data set in TUM's layout and a rule."""
+    return ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r")
 
 
 def tum_tree(root: Path, name: str, frames: int = 6) -> Path:
@@ -57,25 +64,17 @@ def tum_tree(root: Path, name: str, frames: int = 6) -> Path:
     return folder
 
 
+def words_for(out: Path, *words: str) -> tuple[str, ...]:
+    return ("eval", "--device", "cpu", "--dtype", "float32", "--output", str(out), *words)
+
+
 def evaluate(out: Path, *words: str) -> int:
-    short = ("--device", "cpu", "--dtype", "float32", "--output", str(out))
-    return main(["eval", *short, *words])
+    return main(words_for(out, *words))
 
 
 def table(out: Path, name: str = "records.csv") -> list[dict[str, str]]:
     with (out / name).open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def error_line(capsys: pytest.CaptureFixture[str]) -> str:
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1, error
-    return error
-
-
-def test_the_command_knows_every_data_set():
-    assert DATASETS == DATASET_NAMES
 
 
 def test_lengths_are_numbers_ranges_and_all():
@@ -140,25 +139,25 @@ def test_tum_is_measured_and_a_second_call_goes_on(tmp_path, out, capsys, monkey
     assert len(list(out.glob("records/walking_xyz/*/*.json"))) == 6
 
 
-def test_another_setting_needs_another_folder(tmp_path, out, capsys):
+def test_another_setting_needs_another_folder(tmp_path, out, capsys, tum):
     tum_tree(tmp_path / "tum", "walk")
-    words = ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r")
-    assert evaluate(out, *words, "--frames", "3") == 0
+    assert evaluate(out, *tum, "--frames", "3") == 0
     before = (out / "records.csv").read_bytes()
     capsys.readouterr()
-    assert evaluate(out, *words, "--frames", "3", "--size", "96") == 2
-    assert "with size None; this one has 96: name another folder" in error_line(capsys)
+    assert "with size None; this one has 96: name another folder" in error_line(
+        capsys, *words_for(out, *tum, "--frames", "3", "--size", "96")
+    )
     assert (out / "records.csv").read_bytes() == before
     (out / "records" / "walk" / "ttt3r" / "3.json").write_text('{"sequence": ')
-    assert evaluate(out, *words, "--frames", "3") == 2
-    assert "3.json: damaged" in error_line(capsys)
+    assert "3.json: damaged" in error_line(capsys, *words_for(out, *tum, "--frames", "3"))
 
 
 def test_a_folder_with_something_else_is_left_alone(out, capsys):
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
-    assert evaluate(out, "--dataset", "synthetic", "--frames", "3") == 2
-    assert "it holds thesis.txt" in error_line(capsys)
+    assert "it holds thesis.txt" in error_line(
+        capsys, *words_for(out, "--dataset", "synthetic", "--frames", "3")
+    )
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
 
 
@@ -183,29 +182,26 @@ def test_bad_and_short_sequences_are_told_and_left_out(tmp_path, out, capsys):
     assert "| 8 | ttt3r | 1 |" in text
 
 
-def test_where_nothing_could_be_measured_it_did_not_succeed(tmp_path, out, capsys):
+def test_where_nothing_could_be_measured_it_did_not_succeed(tmp_path, out, capsys, tum):
     tum_tree(tmp_path / "tum", "short", frames=4)
-    words = ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r")
-    assert evaluate(out, *words, "--frames", "8") == 2
+    assert evaluate(out, *tum, "--frames", "8") == 2
     assert "short: it has 4 frames (stride 1), not 8" in capsys.readouterr().err
 
 
-def test_a_folder_that_takes_no_records_is_one_line(tmp_path, out, capsys):
+def test_a_folder_that_takes_no_records_is_one_line(tmp_path, out, capsys, tum):
     tum_tree(tmp_path / "tum", "walk")
-    words = ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r")
-    assert evaluate(out, *words, "--frames", "2") == 0
+    assert evaluate(out, *tum, "--frames", "2") == 0
     shutil.rmtree(out / "records" / "walk")
     (out / "records" / "walk").write_text("in the way")
-    assert evaluate(out, *words, "--frames", "2") == 2
+    assert evaluate(out, *tum, "--frames", "2") == 2
     assert "free some space or name another folder" in capsys.readouterr().err
 
 
-def test_what_cannot_be_measured_says_why(tmp_path, out):
+def test_what_cannot_be_measured_says_why(tmp_path, out, tum):
     folder = tum_tree(tmp_path / "tum", "walk")
     lines = (folder / "groundtruth.txt").read_text().splitlines()[:3]
     (folder / "groundtruth.txt").write_text("\n".join(lines) + "\n")
-    words = ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r")
-    assert evaluate(out, *words, "--frames", "all", "--measures", "poses,points") == 0
+    assert evaluate(out, *tum, "--frames", "all", "--measures", "poses,points") == 0
     (row,) = table(out)
     assert (row["length"], row["frames"], row["ate_m"]) == ("all", "6", "")
     assert "poses: 2 frames have a true pose; wanted at least 3" in row["reason"]
@@ -228,15 +224,15 @@ def test_what_cannot_be_measured_says_why(tmp_path, out):
     ],
 )
 def test_mistakes_are_one_line(out, capsys, words, wanted):
-    assert evaluate(out, *words) == 2
-    assert wanted in error_line(capsys)
+    assert wanted in error_line(capsys, *words_for(out, *words))
     assert not out.exists()
 
 
 def test_ray_that_is_not_installed_is_one_line(out, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert evaluate(out, "--dataset", "synthetic", "--frames", "3", "--ray", "local") == 2
-    assert 'Ray is not installed; pip install "ttt3r-viewer[cluster]"' in error_line(capsys)
+    assert 'Ray is not installed; pip install "ttt3r-viewer[cluster]"' in error_line(
+        capsys, *words_for(out, "--dataset", "synthetic", "--frames", "3", "--ray", "local")
+    )
     assert not out.exists()
 
 

@@ -1,4 +1,4 @@
-"""Exports of a session: every format, read back by readers that are not ours."""
+"""Exports of a recording: every format, read back by readers that are not ours; axes and pixels."""
 
 import json
 import tracemalloc
@@ -8,19 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from PIL import Image
 
-from tests.made_up_run import drifted, room_result, rule_info
+from tests.made_up_run import drifted, pose_at, room_result, rule_info
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.export.conventions import pose_from_colmap
+from ttt3r_viewer.export import conventions
 from ttt3r_viewer.export.film.film import Film
-from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.export.registry import FORMATS, default_target, export_recording
 from ttt3r_viewer.export.thinning import Thinning, chosen_points
-from ttt3r_viewer.geometry import pose_from_vector, transform_points
+from ttt3r_viewer.geometry import invert_pose, pose_from_vector, transform_points
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.writer import RecordingWriter
-from ttt3r_viewer.types import FrameResult, Status
+from ttt3r_viewer.types import Camera, Crop, FrameResult, Status
 
 FRAMES = 4
 RULES = (rule_info("steady", 1.0), rule_info("drifting", 0.8))
@@ -44,16 +47,6 @@ def make_session(folder: Path, frames: int = FRAMES, width: int = 64, height: in
     return folder
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory) -> Path:
-    return make_session(tmp_path_factory.mktemp("session"))
-
-
-@pytest.fixture
-def source(session) -> Source:
-    return Source(Recording.open(session))
-
-
 def silent(_done: int, _total: int) -> None:
     """Hears how far an export is."""
 
@@ -65,12 +58,9 @@ def small_film(name: str) -> Film | None:
 
 def world_points(source: Source) -> np.ndarray:
     """All points, as the archive has them."""
-    return np.concatenate(
-        [
-            transform_points(one.camera.T_world_camera, one.points_camera).reshape(-1, 3)
-            for one in source.frames()
-        ]
-    )
+    frames = source.frames()
+    parts = [transform_points(one.camera.T_world_camera, one.points_camera) for one in frames]
+    return np.concatenate(parts).reshape(-1, 3)
 
 
 def test_ply_in_trimesh(tmp_path, source):
@@ -145,12 +135,10 @@ def test_colmap_in_pycolmap(tmp_path, source, kind):
 def test_colmap_text_read_by_hand(tmp_path, source):
     export_recording(source, "colmap", tmp_path / "c", silent, Thinning(max_points=301))
     folder = tmp_path / "c" / "sparse" / "0"
-    lines = {
-        name: [
-            line for line in (folder / f"{name}.txt").read_text().splitlines() if line[:1] != "#"
-        ]
-        for name in ("cameras", "images", "points3D")
-    }
+    lines = {}
+    for name in ("cameras", "images", "points3D"):
+        text = (folder / f"{name}.txt").read_text()
+        lines[name] = [line for line in text.splitlines() if line[:1] != "#"]
     assert len(lines["points3D"]) == 301
     points = {int(one.split()[0]): one.split() for one in lines["points3D"]}
     cameras = {int(one.split()[0]): one.split() for one in lines["cameras"]}
@@ -195,13 +183,8 @@ def test_nerf_field_by_field(tmp_path, source):
         assert one == pytest.approx(shared)
         # As those programs see a pixel: along -z, y up, counted from the picture's corner.
         row, column = 10, 50
-        ray = np.array(
-            [
-                (column + 0.5 - one["cx"]) / one["fl_x"],
-                -(row + 0.5 - one["cy"]) / one["fl_y"],
-                -1.0,
-            ]
-        )
+        x, y = column + 0.5 - one["cx"], row + 0.5 - one["cy"]
+        ray = np.array([x / one["fl_x"], -y / one["fl_y"], -1.0])
         depth = frame.points_camera[row, column, 2]
         point = transform_points(frame.camera.T_world_camera, frame.points_camera[row, column])
         assert np.allclose(transform_points(matrix, ray * depth), point, atol=5e-3)
@@ -254,16 +237,20 @@ def test_thinning(tmp_path, source):
     everything = np.concatenate([one.confidence.ravel() for one in source.frames()])
 
     def confidences(**thinning) -> np.ndarray:
-        chosen = chosen_points(source, Thinning(**thinning), silent)
+        chosen = chosen_points(source, Thinning(**thinning), Progress(silent))
         return np.concatenate([one.confidence for one in chosen])
 
     sure = confidences(min_confidence_percentile=60.0)
     threshold = np.percentile(everything, 60.0, method="higher")
     assert np.array_equal(sure, everything[everything >= threshold])
     assert len(confidences(pixel_stride=4)) == FRAMES * 16 * 12
-    thinned = [one.pixels for one in chosen_points(source, Thinning(max_points=103), silent)]
+    thinned = [
+        one.pixels for one in chosen_points(source, Thinning(max_points=103), Progress(silent))
+    ]
     assert [len(one) for one in thinned] == [25, 26, 26, 26]
-    again = [one.pixels for one in chosen_points(source, Thinning(max_points=103), silent)]
+    again = [
+        one.pixels for one in chosen_points(source, Thinning(max_points=103), Progress(silent))
+    ]
     assert all(map(np.array_equal, thinned, again))
     with pytest.raises(SettingsError, match=r"tum has no points to be thinned; ply, glb"):
         export_recording(source, "tum", tmp_path / "t", silent, Thinning(pixel_stride=2))
@@ -288,3 +275,117 @@ def test_another_lane_every_second_frame(tmp_path, session, name):
         pose = np.loadtxt(tmp_path / "x")[1]
         wanted = lanes_of(room_result(2))[1].camera.T_world_camera
         assert np.allclose(pose[1:4], wanted[:3, 3], atol=1e-7)
+
+
+number = st.floats(-50, 50)
+poses = st.builds(
+    lambda position, rotation: pose_from_vector([*position, *rotation]),
+    st.tuples(number, number, number),
+    st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1),
+)
+
+
+def pose_from_colmap(pose: ArrayLike) -> np.ndarray:
+    return invert_pose(pose_from_vector(np.roll(pose, 3)))
+
+
+def pose_from_tum(pose: np.ndarray) -> np.ndarray:
+    return pose_from_vector(pose[[0, 1, 2, 6, 3, 4, 5]])
+
+
+def pose_from_kitti(pose: np.ndarray) -> np.ndarray:
+    return np.vstack((pose.reshape(3, 4), [0.0, 0.0, 0.0, 1.0]))
+
+
+@given(T_world_camera=poses)
+def test_every_pose_comes_back_from_every_format(T_world_camera):
+    for there, back in (
+        (conventions.colmap_pose, pose_from_colmap),
+        (conventions.tum_pose, pose_from_tum),
+        (conventions.kitti_pose, pose_from_kitti),
+        (conventions.opengl_pose, conventions.opengl_pose),
+    ):
+        assert np.allclose(back(there(T_world_camera)), T_world_camera, atol=1e-9)
+
+
+@given(T_world_camera=poses)
+def test_no_format_mirrors_the_camera(T_world_camera):
+    for pose in (
+        conventions.opengl_pose(T_world_camera),
+        conventions.T_GLTF_WORLD @ conventions.opengl_pose(T_world_camera),
+    ):
+        rotation = pose[:3, :3]
+        assert np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-9)
+        assert np.linalg.det(rotation) == pytest.approx(1)
+
+
+@given(T_world_camera=poses)
+def test_opengl_looks_the_same_way_with_its_own_axes(T_world_camera):
+    pose = conventions.opengl_pose(T_world_camera)
+    assert np.allclose(pose[:3, 3], T_world_camera[:3, 3])
+    right, up, backward = pose[:3, :3].T
+    assert np.allclose(right, T_world_camera[:3, 0])
+    assert np.allclose(up, -T_world_camera[:3, 1])
+    assert np.allclose(backward, -T_world_camera[:3, 2])
+
+
+def test_a_camera_known_by_heart():
+    # It stands one unit to the right of the first one, and looks to the right.
+    T_world_camera = np.array([[0, 0, 1, 1], [0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1.0]])
+    half = np.sqrt(0.5)
+    assert np.allclose(conventions.tum_pose(T_world_camera), [1, 0, 0, 0, half, 0, half])
+    assert np.allclose(
+        conventions.kitti_pose(T_world_camera), [0, 0, 1, 1, 0, 1, 0, 0, -1, 0, 0, 0]
+    )
+    # For COLMAP the world is one unit behind it, and turned the other way.
+    assert np.allclose(conventions.colmap_pose(T_world_camera), [half, 0, -half, 0, 0, 0, -1])
+    # An OpenGL camera looks along its own -z.
+    ahead = transform_points(conventions.opengl_pose(T_world_camera), [0.0, 0.0, -5.0])
+    assert np.allclose(ahead, [6, 0, 0])
+    # In glTF's world what was down is down, with y up, and forward is -z.
+    assert np.allclose(transform_points(conventions.T_GLTF_WORLD, [1.0, 2.0, 3.0]), [1, -2, -3])
+
+
+def test_the_first_camera_in_each_format():
+    assert np.allclose(conventions.colmap_pose(np.eye(4)), [1, 0, 0, 0, 0, 0, 0])
+    assert np.allclose(conventions.tum_pose(np.eye(4)), [0, 0, 0, 0, 0, 0, 1])
+    assert np.allclose(conventions.opengl_pose(np.eye(4)), np.diag([1, -1, -1, 1]))
+    assert np.allclose(conventions.T_OPENCV_OPENGL @ conventions.T_OPENCV_OPENGL, np.eye(4))
+
+
+def test_points_project_to_the_pixels_they_came_from():
+    result = room_result(7)
+    y, x = np.mgrid[:48, :64]
+    pixels = np.stack([x, y], -1)
+    pinhole = conventions.prepared_pinhole(result.camera)
+    assert np.allclose(pinhole.project(result.points_camera), pixels, atol=1e-3)
+    assert np.allclose(pinhole.from_corner().project(result.points_camera), pixels + 0.5, atol=1e-3)
+    homogeneous = result.points_camera @ pinhole.matrix.T
+    assert np.allclose(homogeneous[..., :2] / homogeneous[..., 2:], pixels, atol=1e-3)
+
+
+@given(scale=st.floats(0.1, 8), offset=st.tuples(st.integers(0, 90), st.integers(0, 90)), x=number)
+def test_the_original_image_sees_the_same_ray(scale, offset, x):
+    crop, camera = Crop((scale, scale), offset, 1920, 1080), Camera(pose_at(0), 300.0, 512, 384)
+    ray = np.array([x / 10, -x / 20, 2.0])
+    prepared = conventions.prepared_pinhole(camera).project(ray)[None]
+    assert np.allclose(
+        crop.to_original(prepared)[0], conventions.original_pinhole(camera, crop).project(ray)
+    )
+
+
+def test_the_field_of_view_is_that_of_nerf_programs():
+    pinhole = conventions.prepared_pinhole(Camera(np.eye(4), 256.0, 512, 512))
+    assert pinhole.fov_x_rad == pytest.approx(np.pi / 2)
+    assert pinhole.fov_y_rad == pytest.approx(np.pi / 2)
+
+
+def test_depth_in_millimetres():
+    depth = np.array([0.0, 0.0004, 1.2341, 65.535, 65.536, -1.0, np.nan, np.inf], np.float32)
+    assert conventions.depth_mm(depth).tolist() == [0, 0, 1234, conventions.LONGEST_MM, 0, 0, 0, 0]
+
+
+def test_colours_become_linear_light():
+    linear = conventions.linear_from_srgb(np.array([0, 10, 128, 255], np.uint8))
+    assert linear == pytest.approx([0, 10 / 255 / 12.92, 0.2158605, 1], abs=1e-6)
+    assert (np.diff(conventions.linear_from_srgb(np.arange(256, dtype=np.uint8))) > 0).all()

@@ -10,7 +10,7 @@ import pytest
 import trimesh
 
 from tests.made_up_run import room_result
-from tests.test_export_formats import FRAMES, make_session, silent, world_points
+from tests.test_export_formats import FRAMES, silent, world_points
 from ttt3r_viewer.export.conventions import linear_from_srgb
 from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import export_recording
@@ -18,16 +18,6 @@ from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.types import Status
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory) -> Path:
-    return make_session(tmp_path_factory.mktemp("session"))
-
-
-@pytest.fixture
-def source(session) -> Source:
-    return Source(Recording.open(session))
 
 
 def gltf_of(path: Path) -> tuple[dict, bytes]:

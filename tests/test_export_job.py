@@ -2,7 +2,6 @@
 
 import io
 import threading
-import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.made_up_run import room_result
-from tests.test_archive import STATUS, new_writer
 from tests.test_export_formats import make_session
+from tests.test_recording import STATUS, new_writer
+from tests.waiting import wait_for
 from ttt3r_viewer.export import job
 from ttt3r_viewer.export.job import Exporter, JobState, Request, free_name
 from ttt3r_viewer.export.registry import Exported
@@ -33,10 +33,7 @@ def exporter(folder) -> Exporter:
 
 def ended(exporter: Exporter) -> JobState:
     """Wait until the export has ended, and give how."""
-    end = time.monotonic() + 20
-    while exporter.state.busy:
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    wait_for(lambda: not exporter.state.busy, "its end", 20)
     return exporter.state
 
 

@@ -1,13 +1,32 @@
 """The house can be added to from outside: a newcomer's file, and the one line that names it."""
 
+import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
+
+from tests.made_up_run import MadeUpRun
+from tests.page_client import CAMERA, echo, join, set_value
+from tests.test_export_formats import make_session
+from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
+from ttt3r_viewer.evaluate.datasets import DATASETS
+from ttt3r_viewer.evaluate.datasets.base import DatasetEntry, DatasetInfo, TrueFrame, chosen
+from ttt3r_viewer.export.formats import Choices, Format
+from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.registry import FORMATS
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.rules.registry import RULES
 from ttt3r_viewer.rules.rule import UpdateRule, parameter
+from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.state import Evidence, Update
+from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, ColorMode
+from ttt3r_viewer.viewer.panels.look import LookPanel
 
 
 @dataclass(frozen=True)
@@ -40,3 +59,75 @@ def test_a_rule_is_one_file_and_one_line(tmp_path, monkeypatch):
         fading, constant = recorded.frame(place)
         assert abs(fading.gain - gain).max() < 1e-3
         assert abs(constant.gain - 0.3).max() < 1e-3
+
+
+GREY_WALLS = DatasetInfo("grey walls", "files that hold a distance", ("depth",), "2")
+
+
+@dataclass(frozen=True)
+class GreyWalls:
+    """One sequence per file below a root: a grey wall, as far away as the file says."""
+
+    root: Path
+    info: DatasetInfo = GREY_WALLS
+
+    def sequences(self, wanted: Sequence[str] | None) -> list[str]:
+        return chosen(sorted(one.name for one in self.root.iterdir()), wanted, self.info)
+
+    def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
+        depth = np.full((32, 40), float((self.root / sequence).read_text()), np.float32)
+        grey = partial(np.full, (128, 160, 3), 128, np.uint8)
+        times = range(0, 9, stride)[:most]
+        return [TrueFrame(f"{k}", k / 30, grey, read_depth=lambda: depth) for k in times]
+
+
+def test_a_data_set_is_one_file_and_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(DATASETS, "grey", DatasetEntry(GreyWalls))
+    root, out = tmp_path / "walls", tmp_path / "out"
+    root.mkdir()
+    (root / "near").write_text("1.5")
+    words = ["--root", str(root), "--rules", "ttt3r", "--device", "cpu", "--output", str(out)]
+    assert main(["eval", "--dataset", "grey", *words]) == 0
+    with (out / "records.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["sequence"], row["frames"], row["ate_m"]) == ("near", "2", "")
+    assert float(row["abs_rel_aligned"]) >= 0
+
+
+def write_names(path: Path, source: Source, _: Choices, progress: Progress) -> int:
+    """A toy format: the names of the frames."""
+    progress.expect(len(source))
+    names = [camera.name for camera in source.cameras(progress.step)]
+    path.write_text("\n".join(names))
+    return len(names)
+
+
+def test_an_export_format_is_one_file_and_one_line(tmp_path, monkeypatch, capsys):
+    names = Format(
+        "the frames' names", "names.txt", write_names, lambda source, _: 99 * len(source)
+    )
+    monkeypatch.setitem(FORMATS, "names", names)
+    folder = make_session(tmp_path, 2)
+    assert main(["export", str(folder), "--to", "names"]) == 0
+    written = (folder / "export" / "steady" / "names.txt").read_text().split()
+    assert len(written) == 2
+    assert main(["export", str(folder), "--to", "names", "--max-points", "9"]) == 2
+    assert "names has no points to be thinned" in capsys.readouterr().err
+
+
+def test_a_colour_mode_is_one_entry_that_the_page_offers_and_draws(monkeypatch):
+    grey = ColorMode("Grey", lambda batch: np.full_like(batch.colors, 99))
+    monkeypatch.setitem(COLOR_MODES, "grey", grey)
+    run = MadeUpRun(SceneStore(points_per_frame=10), paused=True)
+    run.add_frame()
+    viewer = Viewer(run.store, run.mailbox, port=0)
+    viewer.start()
+    try:
+        with join(viewer.port) as client:
+            echo(client, CAMERA)
+            set_value(client, viewer.part(LookPanel)._color, "Grey")
+            wait_for(lambda: viewer.controls.settings.color_by == "grey", "the choice")
+            nodes: Any = viewer.server.scene._handle_from_node_name
+            wait_for(lambda: (nodes["/lanes/0/live"].colors == 99).all(), "the colour")
+    finally:
+        viewer.stop()

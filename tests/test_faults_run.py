@@ -6,8 +6,9 @@ import ast
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 
 import ttt3r_viewer
-from tests.golden_cases import GoldenCase, golden_case
+from tests.golden_cases import GoldenCase, Repeated
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import RuleError
 from ttt3r_viewer.frames.source import FrameSource, open_source
@@ -30,38 +31,14 @@ from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule, first_frame
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.state import Evidence, Update
-from ttt3r_viewer.types import Frame, SkippedFrame
+from ttt3r_viewer.types import Frame
 
+CASE = "linear-small"
 COUNT = 9
 
 
-@pytest.fixture(scope="module")
-def case() -> GoldenCase:
-    return golden_case("linear-small")
-
-
-@pytest.fixture
-def network(case: GoldenCase) -> ReconstructionNetwork:
-    return case.network()
-
-
-class Recorded:
-    """The case's pictures again and again, but those at `left_out`."""
-
-    name = "recorded"
-
-    def __init__(self, images: np.ndarray, left_out: Sequence[int] = (), count: int = COUNT):
-        self.images, self.left_out, self.count = images, left_out, count
-        self.total: int | None = count - len(left_out)
-
-    def __iter__(self) -> Iterator[Frame | SkippedFrame]:
-        for index in range(self.count):
-            if index not in self.left_out:
-                image = self.images[index % len(self.images)]
-                yield Frame(index, index / 30, f"{index}.png", image)
-
-    def close(self) -> None:
-        pass
+Recorded = partial(Repeated, count=COUNT)
+"""The case's images again and again, of which some may be left out."""
 
 
 def run_of(source: FrameSource, lanes: Lanes) -> tuple[SceneStore, Worker]:
@@ -77,7 +54,11 @@ def cameras_of(store: SceneStore, lane: int = 0) -> dict[int, np.ndarray]:
     return {one.index: one.camera.T_world_camera for one in store.snapshot().lanes[lane].frames}
 
 
-# Numbers that are not finite.
+def forget(lanes: Lanes) -> None:
+    """All states but the first, so that a look inside takes the frames again."""
+    kept = lanes._recall._moments
+    for number in list(kept)[1:]:
+        del kept[number]
 
 
 def spoil(
@@ -130,10 +111,8 @@ def test_three_bad_frames_in_a_row_begin_the_state_anew_where_the_camera_was(
     lanes = Lanes(network, rules_from_text("ttt3r"))
     store, _ = run_of(Recorded(images), lanes)
     scene = store.snapshot()
-    assert [(one.index, one.segment) for one in scene.frames] == [
-        *((index, 0) for index in (0, 2)),
-        *((index, 1) for index in (6, 7, 8)),
-    ]
+    seen = [(one.index, one.segment) for one in scene.frames]
+    assert seen == [(0, 0), (2, 0), (6, 1), (7, 1), (8, 1)]
     assert scene.status.skipped == 4
     assert scene.status.last_skipped.endswith("; number 3 in a row, so the state begins anew")
     latest = scene.frames[1].camera.T_world_camera
@@ -142,9 +121,7 @@ def test_three_bad_frames_in_a_row_begin_the_state_anew_where_the_camera_was(
         assert np.abs(found.camera.T_world_camera - moved).max() < 1e-4
     # Looking into a frame behind it takes the frames before it again, through the same new start.
     monkeypatch.undo()
-    kept = lanes._recall._moments
-    for number in list(kept)[1:]:
-        del kept[number]
+    forget(lanes)
     seen = lanes.inspect(0, 4)
     assert seen.frames_replayed == 4
     assert np.abs(seen.gain - expected[2].gain).max() < 1e-4
@@ -158,9 +135,7 @@ def test_a_look_behind_six_bad_frames_in_a_row_sees_what_the_run_saw(case, netwo
     seen = store.snapshot().frames
     assert [(one.index, one.segment) for one in seen] == [(0, 0), (1, 0), (8, 2), (9, 2), (10, 2)]
     monkeypatch.undo()
-    kept = lanes._recall._moments
-    for number in list(kept)[1:]:
-        del kept[number]
+    forget(lanes)
     assert np.abs(lanes.inspect(0, 4).gain - seen[4].gain).max() < 1e-3  # kept in float16
 
 
@@ -175,9 +150,6 @@ def test_bad_frames_are_remembered_by_a_checkpoint(case, network, monkeypatch):
         np.reshape(session["moment"]["T_world_latest"], (4, 4)), lanes._moment.T_world_latest[0]
     )
     assert all(torch.isfinite(one).all() for one in tensors.values())
-
-
-# Rules that anyone may have written.
 
 
 @dataclass(frozen=True)
@@ -280,9 +252,6 @@ def test_a_lane_whose_numbers_go_bad_passes_the_frame_over_for_all(case, network
     assert "the state of lane 2, Moody, came out" in scene.status.last_skipped
 
 
-# Memory.
-
-
 def with_room_for(monkeypatch, network, pictures: int) -> list[int]:
     """Let the encoder run out of memory beyond so many pictures at once; what it was asked for."""
     encode, asked = network.encode, []
@@ -342,9 +311,6 @@ def test_the_step_is_taken_again_once_the_look_ahead_has_given_memory_back(
     assert "look-ahead" not in lanes.device_text
 
 
-# The input.
-
-
 @pytest.fixture
 def images(tmp_path: Path, case: GoldenCase) -> Path:
     folder = tmp_path / "pictures"
@@ -395,9 +361,6 @@ def test_frames_that_are_replaced_are_read_as_they_are_at_their_turn(images, net
     assert (scene.frames[4].camera.width, scene.frames[4].camera.height) == (64, 32)
     assert scene.status.skipped == 3
     assert scene.status.last_skipped.startswith("7.png: the file cannot be read (Too many levels")
-
-
-# The clock.
 
 
 def test_a_clock_that_jumps_changes_nothing(case, network, monkeypatch):

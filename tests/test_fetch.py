@@ -4,20 +4,23 @@ import builtins
 import errno
 import shutil
 import sys
-import threading
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.live_media import served as serving
+from tests.refusals import refusal
+from tests.weights_files import LINEAR
 from ttt3r_viewer.commands import weights as weights_command
-from ttt3r_viewer.errors import OutputError, ViewerError, WeightsError
-from ttt3r_viewer.model.config import PRESETS, ModelConfig
+from ttt3r_viewer.errors import OutputError, WeightsError
+from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.weights import fetch as fetch_module
 from ttt3r_viewer.weights.fetch import (
@@ -29,12 +32,8 @@ from ttt3r_viewer.weights.fetch import (
     locate,
 )
 
+refused = partial(refusal, WeightsError)
 NAME = "cut3r-512"
-SMALL = ModelConfig(
-    image_size=(32, 48), patch_size=16, encoder_width=32, encoder_depth=1, encoder_heads=2,
-    decoder_width=16, decoder_depth=1, decoder_heads=1, state_heads=2, state_size=6, memory_size=4,
-    head="linear", memory_depth=1, ray_map_depth=1, ray_map_heads=2,
-)  # fmt: skip
 
 
 @dataclass
@@ -49,35 +48,27 @@ class Served:
     asked: list[str | None] = field(default_factory=list)
     """The Range header of each request."""
 
-
-class Handler(BaseHTTPRequestHandler):
-    served: Served
-
-    def do_GET(self) -> None:
-        served = self.served
-        asked = self.headers.get("Range")
-        served.asked.append(asked)
-        if "absent" in self.path:
-            self.send_error(404)
+    def respond(self, request: BaseHTTPRequestHandler) -> None:
+        asked = request.headers.get("Range")
+        self.asked.append(asked)
+        if "absent" in request.path:
+            request.send_error(404)
             return
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and served.ranges else 0
-        total = len(served.content)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.ranges else 0
+        total = len(self.content)
         if start and start >= total:
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{total}")
-            self.end_headers()
+            request.send_response(416)
+            request.send_header("Content-Range", f"bytes */{total}")
+            request.end_headers()
             return
-        self.send_response(206 if start else 200)
+        request.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
-        if served.says_length:
-            self.send_header("Content-Length", str(total - start))
-        self.end_headers()
-        end = total if served.cut_after is None else start + served.cut_after
-        self.wfile.write(served.content[start:end])
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+            request.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        if self.says_length:
+            request.send_header("Content-Length", str(total - start))
+        request.end_headers()
+        end = total if self.cut_after is None else start + self.cut_after
+        request.wfile.write(self.content[start:end])
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +76,14 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A file as the released ones are, of a small network."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("released") / "a.pth"
-    torch.save({"model": ReconstructionNetwork(SMALL).state_dict(), "epoch": 1}, path)
+    torch.save({"model": ReconstructionNetwork(LINEAR).state_dict(), "epoch": 1}, path)
     return path.read_bytes()
 
 
 @pytest.fixture
 def served(released: bytes, monkeypatch: pytest.MonkeyPatch) -> Served:
     """Also makes the program believe that the released network is the small one."""
-    monkeypatch.setitem(PRESETS, NAME, SMALL)
+    monkeypatch.setitem(PRESETS, NAME, LINEAR)
     size = len(released)
     release = replace(RELEASES[NAME], size_bytes=size, size_about_bytes=size)
     monkeypatch.setitem(RELEASES, NAME, release)
@@ -101,26 +92,20 @@ def served(released: bytes, monkeypatch: pytest.MonkeyPatch) -> Served:
 
 @pytest.fixture
 def url(served: Served) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"served": served}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/file.pth"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(served.respond) as port:
+        yield f"http://127.0.0.1:{port}/file.pth"
+
+
+@pytest.fixture
+def closed() -> str:
+    """An address where nothing listens."""
+    with serving(lambda _: None) as port:
+        return f"http://127.0.0.1:{port}/"
 
 
 def fetch_from(url: str, folder: Path, said: list[str] | None = None) -> Path:
     lines = [] if said is None else said
     return fetch(NAME, echo=lines.append, downloader=http_download, url=url, cache_dir=folder)
-
-
-def refusal(call: Any, *arguments: Any, kind: type[ViewerError] = WeightsError) -> str:
-    """The text of the error that a call must raise; one line."""
-    with pytest.raises(kind) as caught:
-        call(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -151,11 +136,11 @@ def test_a_whole_file_arrives_after_its_licence_was_said(served, url, tmp_path):
 
 def test_cut_off_half_way_then_resumed(served, url, tmp_path):
     served.cut_after = 10_000
-    text = refusal(fetch_from, url, tmp_path)
+    text = refused(fetch_from, url, tmp_path)
     assert "cut off after 10,000 bytes" in text
     assert "run the same command again" in text
     assert files(tmp_path) == {PART: 10_000}
-    refusal(fetch_from, url, tmp_path)
+    refused(fetch_from, url, tmp_path)
     assert files(tmp_path) == {PART: 20_000}
     served.cut_after = None
     assert fetch_from(url, tmp_path).read_bytes() == served.content
@@ -165,7 +150,7 @@ def test_cut_off_half_way_then_resumed(served, url, tmp_path):
 
 def test_cut_off_where_the_server_says_no_length(served, url, tmp_path):
     served.says_length, served.cut_after = False, 5000
-    text = refusal(fetch_from, url, tmp_path)
+    text = refused(fetch_from, url, tmp_path)
     assert f"5,000 of {len(served.content):,}" in text
     served.cut_after = None
     assert fetch_from(url, tmp_path).read_bytes() == served.content
@@ -173,7 +158,7 @@ def test_cut_off_where_the_server_says_no_length(served, url, tmp_path):
 
 def test_a_server_that_cannot_resume_sends_all_again(served, url, tmp_path):
     served.ranges, served.cut_after = False, 10_000
-    refusal(fetch_from, url, tmp_path)
+    refused(fetch_from, url, tmp_path)
     served.cut_after = None
     assert fetch_from(url, tmp_path).read_bytes() == served.content
 
@@ -188,14 +173,14 @@ def test_a_part_that_is_already_whole(served, url, tmp_path):
 
 def test_a_part_that_is_longer_than_the_file(served, url, tmp_path):
     (tmp_path / PART).write_bytes(served.content + b"more")
-    assert "fetch again" in refusal(fetch_from, url, tmp_path)
+    assert "fetch again" in refused(fetch_from, url, tmp_path)
     assert files(tmp_path) == {}
 
 
 def test_a_file_of_another_size_is_not_kept(served, url, tmp_path):
     size = len(served.content)
     served.content += b"x"
-    text = refusal(fetch_from, url, tmp_path)
+    text = refused(fetch_from, url, tmp_path)
     assert f"has {size + 1:,} bytes, wanted {size:,}" in text
     assert files(tmp_path) == {}
 
@@ -203,60 +188,54 @@ def test_a_file_of_another_size_is_not_kept(served, url, tmp_path):
 def test_a_damaged_file_is_not_kept(served, url, tmp_path):
     middle = len(served.content) // 2
     served.content = served.content[:middle] + bytes(8) + served.content[middle + 8 :]
-    assert "damaged (checksum of" in refusal(fetch_from, url, tmp_path)
+    assert "damaged (checksum of" in refused(fetch_from, url, tmp_path)
     assert files(tmp_path) == {}
 
 
 def test_a_file_of_unknown_size_is_known_by_its_names(served, url, tmp_path, monkeypatch):
     monkeypatch.setitem(RELEASES, NAME, replace(RELEASES[NAME], size_bytes=None))
     assert fetch_from(url, tmp_path / "a").read_bytes() == served.content
-    monkeypatch.setitem(PRESETS, NAME, replace(SMALL, state_size=7))
-    assert "register_tokens.weight is 6x32" in refusal(fetch_from, url, tmp_path / "b")
+    monkeypatch.setitem(PRESETS, NAME, replace(LINEAR, state_size=7))
+    assert "register_tokens.weight is 6x32" in refusal(
+        WeightsError, fetch_from, url, tmp_path / "b"
+    )
     served.content = b"<!doctype html><html>too many people have fetched this file</html>"
-    assert "is a web page" in refusal(fetch_from, url, tmp_path / "b")
+    assert "is a web page" in refused(fetch_from, url, tmp_path / "b")
     assert files(tmp_path / "b") == {}
 
 
 def test_weights_of_another_known_network(served, url, tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, NAME, replace(SMALL, state_size=7))
-    monkeypatch.setitem(PRESETS, "cut3r-224", SMALL)
+    monkeypatch.setitem(PRESETS, NAME, replace(LINEAR, state_size=7))
+    monkeypatch.setitem(PRESETS, "cut3r-224", LINEAR)
     assert served.content
-    assert "another network" in refusal(fetch_from, url, tmp_path)
+    assert "another network" in refused(fetch_from, url, tmp_path)
 
 
 def test_an_existing_file_of_another_size_is_left_alone(served, url, tmp_path):
     (tmp_path / FINAL).write_bytes(b"mine")
-    assert f"delete {tmp_path / FINAL}" in refusal(fetch_from, url, tmp_path)
+    assert f"delete {tmp_path / FINAL}" in refused(fetch_from, url, tmp_path)
     assert (tmp_path / FINAL).read_bytes() == b"mine"
     assert served.asked == []
 
 
-def test_no_network(served, tmp_path):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    closed = f"http://127.0.0.1:{server.server_port}/"
-    server.server_close()
-    text = refusal(fetch_from, closed, tmp_path)
+def test_no_network(served, closed, tmp_path):
+    text = refused(fetch_from, closed, tmp_path)
     assert "check the network" in text
     assert "refused" in text
     assert files(tmp_path) == {}
     (tmp_path / PART).write_bytes(served.content[:99])
-    refusal(fetch_from, closed, tmp_path)
+    refused(fetch_from, closed, tmp_path)
     assert files(tmp_path) == {PART: 99}
 
 
 def test_addresses_that_cannot_be(served, url, tmp_path):
     assert served.content
-    assert "404" in refusal(fetch_from, url + "/absent", tmp_path)
+    assert "404" in refused(fetch_from, url + "/absent", tmp_path)
     for address in ("file:///etc/passwd", "ftp://example.org/x", "nonsense", ""):
-        assert "no web address" in refusal(fetch_from, address, tmp_path)
-    for address in (
-        "http://",
-        "http://a..b/",
-        "http://[::1",
-        "http://127.0.0.1:99999/",
-        "http://a b/",
-    ):
-        assert "check the network" in refusal(fetch_from, address, tmp_path)
+        assert "no web address" in refused(fetch_from, address, tmp_path)
+    unreachable = ("http://", "http://a..b/", "http://[::1", "http://127.0.0.1:99999/")
+    for address in (*unreachable, "http://a b/"):
+        assert "check the network" in refused(fetch_from, address, tmp_path)
 
 
 def test_too_little_disk(served, url, tmp_path, monkeypatch):
@@ -265,7 +244,7 @@ def test_too_little_disk(served, url, tmp_path, monkeypatch):
         return types.SimpleNamespace(free=len(served.content) - 1000)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    assert "too little room" in refusal(fetch_from, url, tmp_path, kind=OutputError)
+    assert "too little room" in refusal(OutputError, fetch_from, url, tmp_path)
     assert served.asked == []
     # What has arrived already needs no more room.
     (tmp_path / PART).write_bytes(served.content[:1000])
@@ -313,7 +292,9 @@ def test_without_gdown_the_error_says_how_to_get_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", no_gdown)
     monkeypatch.delitem(sys.modules, "gdown", raising=False)
-    text = refusal(gdown_download, "https://drive.google.com/uc?id=x", tmp_path / "x.part")
+    text = refusal(
+        WeightsError, gdown_download, "https://drive.google.com/uc?id=x", tmp_path / "x.part"
+    )
     assert "pip install 'ttt3r-viewer[fetch]'" in text
 
 
@@ -325,7 +306,7 @@ def test_gdown_resumes_and_hands_its_file_over(served, url, tmp_path):
         return fetch(NAME, echo=print, downloader=gdown_download, url=url, cache_dir=tmp_path)
 
     served.cut_after = 600_000
-    text = refusal(call)
+    text = refused(call)
     assert "cut off" in text
     assert "run the same command again" in text
     assert FINAL not in files(tmp_path)
@@ -336,18 +317,15 @@ def test_gdown_resumes_and_hands_its_file_over(served, url, tmp_path):
     assert files(tmp_path) == {FINAL: len(served.content)}
 
 
-def test_gdown_without_a_network(tmp_path):
+def test_gdown_without_a_network(closed, tmp_path):
     pytest.importorskip("gdown")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    closed = f"http://127.0.0.1:{server.server_port}/"
-    server.server_close()
     with pytest.raises(WeightsError, match="check the network"):
         fetch(NAME, echo=print, downloader=gdown_download, url=closed, cache_dir=tmp_path)
 
 
 def test_locate(served, url, tmp_path, monkeypatch):
     monkeypatch.setattr(fetch_module, "weights_folder", lambda: tmp_path)
-    assert "run `ttt3r-view weights fetch cut3r-512`" in refusal(locate, NAME)
+    assert "run `ttt3r-view weights fetch cut3r-512`" in refused(locate, NAME)
     said: list[str] = []
     path = weights_command.fetch(NAME, said.append, url)
     assert LICENCE_NOTE in said

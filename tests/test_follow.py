@@ -114,7 +114,7 @@ def test_a_half_written_image_is_waited_for(tmp_path, follow):
     assert taker.levels == [("slow.jpg", 120)]
 
 
-def test_a_image_that_stays_half_is_skipped_and_taken_when_it_is_mended(
+def test_an_image_that_stays_half_is_skipped_and_taken_when_it_is_mended(
     tmp_path, follow, monkeypatch
 ):
     monkeypatch.setattr(follow_module, "STILL_SEC", 0.2)

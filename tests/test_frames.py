@@ -1,8 +1,6 @@
 """Sources of frames: order, choice, what may be opened, and that nothing is read early."""
 
 import os
-import subprocess
-import sys
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -30,9 +28,6 @@ def numbered_folder(where: Path) -> Path:
 
 def numbered_video(where: Path) -> Path:
     return media.write_video(where / "clip.mp4", media.level_frames(COUNT))
-
-
-# --- order and choice ----------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(0, 10**30), unique=True), st.randoms())
@@ -96,9 +91,6 @@ def test_bad_choices_are_refused(make, tmp_path):
             open_source(str(path), fps=fps)
     with pytest.raises(InputError, match="has 12 frames, so the last is number 11, but start is 1"):
         open_at(path, start=12)
-
-
-# --- what may be opened --------------------------------------------------------------------------
 
 
 def test_other_files_of_a_folder_do_not_count(tmp_path):
@@ -176,9 +168,6 @@ def test_what_is_no_input_is_refused_with_the_kinds(tmp_path):
     refused(os.devnull, "is neither a file nor a folder")
 
 
-# --- nothing is read before its turn -------------------------------------------------------------
-
-
 def test_images_are_opened_one_by_one(tmp_path, monkeypatch):
     opened: list[str] = []
     true_open = Image.open
@@ -211,24 +200,3 @@ def test_only_chosen_video_frames_are_converted(tmp_path, monkeypatch):
     assert converted == 1
     assert len(list(running)) == 1
     assert converted == 2
-
-
-def test_opening_the_source_module_loads_no_reader():
-    code = (
-        "import sys, ttt3r_viewer.frames.source\n"
-        "print([m for m in ('av', 'PIL', 'torch', 'viser') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_images_need_no_video_reader(tmp_path):
-    media.write_images(tmp_path, ["1.png"])
-    code = (
-        "import sys; from ttt3r_viewer.frames.source import open_source\n"
-        "list(open_source(sys.argv[1]))\n"
-        "print([m for m in ('av', 'torch', 'viser') if m in sys.modules])"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

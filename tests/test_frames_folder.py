@@ -18,8 +18,6 @@ from ttt3r_viewer.frames.folder import read_image
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.types import Frame, SkippedFrame
 
-# --- pictures of every kind ----------------------------------------------------------------------
-
 
 def save(image: Image.Image, path: Path, **options: Any) -> Path:
     image.save(path, **options)
@@ -105,9 +103,6 @@ def test_every_exif_orientation_comes_out_upright(tmp_path):
         np.testing.assert_array_equal(read_image(path), upright, err_msg=str(orientation))
 
 
-# --- bad pictures --------------------------------------------------------------------------------
-
-
 def test_bad_images_are_skipped_with_a_reason_and_good_ones_kept(tmp_path):
     media.write_images(tmp_path, ["1.png", "3.png", "9.png"])
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -156,7 +151,7 @@ def test_a_named_pipe_does_not_hang_the_run(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [32 * 24 - 1, 32 * 24 // 3])
-def test_a_image_too_large_for_pillow_is_skipped(
+def test_an_image_too_large_for_pillow_is_skipped(
     limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Pillow warns above its limit and raises above twice that.
@@ -192,18 +187,13 @@ def test_no_damage_ends_the_run(suffix, cut, changes, tmp_path):
         assert item.image.shape[2] == 3
 
 
-# --- times of pictures ---------------------------------------------------------------------------
-
-
 NAMES = ["1.png", "2.png", "10.png"]
 
 
 def test_plain_folders_are_timed_by_fps(tmp_path):
     assert times_of(media.write_images(tmp_path / "numbers", NAMES), fps=4) == [0, 0.25, 0.5]
-    assert times_of(media.write_images(tmp_path / "padded", ["000012.png", "000013.png"]), 2) == [
-        0,
-        0.5,
-    ]
+    padded = media.write_images(tmp_path / "padded", ["000012.png", "000013.png"])
+    assert times_of(padded, 2) == [0, 0.5]
 
 
 def test_names_that_are_seconds_are_times(tmp_path):
@@ -211,10 +201,8 @@ def test_names_that_are_seconds_are_times(tmp_path):
     folder = media.write_images(tmp_path / "rgb", [f"{stem}.png" for stem in stems])
     assert times_of(folder) == [float(stem) for stem in stems]
     # A stride keeps the original frame's time.
-    assert [f.time_sec for f in frames_of(open_at(folder, stride=2))] == [
-        float(stems[0]),
-        float(stems[2]),
-    ]
+    strided = [frame.time_sec for frame in frames_of(open_at(folder, stride=2))]
+    assert strided == [float(stems[0]), float(stems[2])]
 
 
 @pytest.mark.parametrize(

@@ -3,34 +3,24 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from queue import SimpleQueue
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
-from tests.made_up_run import MadeUpRun
-from tests.page_client import (
-    CAMERA,
-    PROTOCOL,
-    cookie_for,
-    echo,
-    get,
-    join,
-    raw_get,
-    set_value,
-)
+from tests.page_client import CAMERA, cookie_for, echo, get, join, raw_get, set_value
+from tests.pages import running
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
-from ttt3r_viewer.commands.page import access_of
-from ttt3r_viewer.commands.parser import Parser, add_settings, settings_of
+from ttt3r_viewer.commands.parser import parse
+from ttt3r_viewer.commands.view import COMMAND, access_of
 from ttt3r_viewer.reconstruct.messages import Mailbox, Step
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.panels.export import ExportPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
@@ -43,25 +33,14 @@ TOKEN = "a-token-for-tests"
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Viewer]]:
+def start(show) -> Callable[..., Viewer]:
     """Start pages with two lanes and three frames each."""
-    started: list[tuple[Viewer, MadeUpRun]] = []
 
     def start_one(**access: Any) -> Viewer:
-        store = SceneStore(max_points=20_000, points_per_frame=200)
-        run = MadeUpRun(store, lanes=2, paused=True)
-        for _ in range(3):
-            run.add_frame()
-        viewer = Viewer(store, run.mailbox, port=0, access=access_for("127.0.0.1", **access))
-        viewer.start()
-        run.start()
-        started.append((viewer, run))
-        return viewer
+        page = {"access": access_for("127.0.0.1", **access)}
+        return show(3, page, lanes=2, paused=True)[1]
 
-    yield start_one
-    for viewer, run in started:
-        run.stop()
-        viewer.stop()
+    return start_one
 
 
 @pytest.fixture
@@ -88,9 +67,6 @@ def read_to_the_end(socket: Connection) -> int | None:
 
 def has(message: str | bytes, cloud: np.ndarray) -> bool:
     return isinstance(message, bytes) and cloud.tobytes() in message
-
-
-# Tokens and cookies.
 
 
 def test_without_a_token_nothing_comes_out_and_the_refusal_says_what_to_do(viewer):
@@ -172,9 +148,6 @@ def test_no_log_holds_the_token(start, caplog):
     assert cookie.partition("=")[2] not in said
 
 
-# Strangers.
-
-
 @pytest.mark.parametrize("token", [None, TOKEN])
 def test_other_pages_and_rebound_names_are_refused_also_on_this_machine(start, token):
     viewer = start(token=token)
@@ -187,10 +160,8 @@ def test_other_pages_and_rebound_names_are_refused_also_on_this_machine(start, t
         status, _, body = get(port, "/", {**shown, "Host": host})
         assert (status, b"open it by IP address" in body) == (403, True)
         assert get(port, "/twin", {**shown, "Host": host, "Origin": f"http://{host}"})[0] == 403
-    for request in (
-        "GET / HTTP/1.1\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n",
-    ):
+    for lines in ("", "Host: 127.0.0.1\r\nHost: evil.example\r\n"):
+        request = f"GET / HTTP/1.1\r\n{lines}\r\n"
         assert b"403 Forbidden" in raw_get(port, request.encode())
     with join(port, headers={**shown, "Origin": f"http://127.0.0.1:{port}"}) as socket:
         assert socket.recv(timeout=5)
@@ -202,14 +173,8 @@ def test_only_the_page_is_served_and_nobody_may_frame_it(start):
     assert (status, headers["Content-Encoding"]) == (200, "gzip")
     assert headers["Content-Security-Policy"] == "frame-ancestors 'self'"
     assert headers["X-Content-Type-Options"] == "nosniff"
-    for path in (
-        "/etc/passwd",
-        "/../x",
-        "/%2e%2e/x",
-        "//127.0.0.1:1/x",
-        "/x?y=http://a",
-        "/lane/1",
-    ):
+    outside = ("/etc/passwd", "/../x", "/%2e%2e/x", "//127.0.0.1:1/x", "/x?y=http://a", "/lane/1")
+    for path in outside:
         assert get(viewer.port, path)[0] == 404, path
     for path in ("/x", "/lane/1234", "/lane/-1", "/lane/1/2"):
         assert refused(viewer.port, path) == 404
@@ -222,12 +187,10 @@ def test_nobody_comes_in_around_the_gate(start):
     inner = viewer.server.get_port()
     assert inner != viewer.port
     run = viewer.part(RunPanel)
-    taken: SimpleQueue[Any] = SimpleQueue()
+    taken = Mailbox()
     run._mailbox = taken
     for headers in ({}, {"X-Ttt3r-Key": "x"}, {"X-Ttt3r-Key": "", "X-Ttt3r-Role": "owner"}):
-        with connect(
-            f"ws://127.0.0.1:{inner}", subprotocols=[PROTOCOL], additional_headers=headers
-        ) as socket:
+        with join(inner, headers=headers) as socket:
             for _ in range(20):
                 try:
                     echo(socket, CAMERA)
@@ -244,9 +207,6 @@ def test_nobody_comes_in_around_the_gate(start):
         wait_for(lambda: len(viewer.server.get_clients()) == 1, "who comes through the gate")
 
 
-# Guests.
-
-
 def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
     viewer = start(token=TOKEN, guests=True)
     assert viewer.guest_url
@@ -254,7 +214,7 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
     assert viewer.guest_url == f"{viewer.address}/?token={guest_token}"
     run, timeline = viewer.part(RunPanel), viewer.part(TimelinePanel)
     guests, start_export = viewer.part(GuestViews), viewer.part(ExportPanel)._start
-    taken: SimpleQueue[Any] = SimpleQueue()
+    taken = Mailbox()
     run._mailbox = taken
     before = viewer.controls.settings
     guest_cookie = {"Cookie": cookie_for(viewer.port, guest_token)}
@@ -328,9 +288,6 @@ def test_the_twin_panes_of_one_browser_do_not_turn_those_of_another(start):
         pane.close()
 
 
-# What goes through.
-
-
 def test_large_messages_come_through_bit_for_bit_both_ways(start):
     viewer = start()
     points = np.random.default_rng(0).random((300_000, 3)).astype(np.float32)
@@ -357,14 +314,7 @@ def test_large_messages_come_through_bit_for_bit_both_ways(start):
 
 def test_a_slow_browser_holds_up_no_other(start):
     viewer = start()
-    slow = connect(
-        f"ws://127.0.0.1:{viewer.port}",
-        subprotocols=[PROTOCOL],
-        max_size=None,
-        max_queue=1,
-        compression=None,
-        ping_interval=None,
-    )
+    slow = join(viewer.port, max_queue=1, ping_interval=None)
     echo(slow, CAMERA)  # and never reads
     clouds = np.random.default_rng(0).random((12, 200_000, 3)).astype(np.float32)
     with join(viewer.port) as fast:
@@ -403,8 +353,7 @@ def test_there_are_only_so_many_browsers(start, monkeypatch):
 
 def test_a_browser_of_another_version_is_told_so(start):
     viewer = start()
-    other: Any = "viser-v0.0.1"
-    with connect(f"ws://127.0.0.1:{viewer.port}", subprotocols=[other]) as socket:
+    with join(viewer.port, subprotocols=["viser-v0.0.1"]) as socket:
         with pytest.raises(ConnectionClosed) as caught:
             socket.recv(timeout=5)
         assert caught.value.rcvd is not None
@@ -443,18 +392,12 @@ def test_the_page_stays_up_where_viser_goes_away(start, caplog):
     assert caplog.text.count("a request could not be answered") == 1
 
 
-# The command line.
-
-
 def test_no_auth_on_every_network_warns(caplog):
     access = access_for("0.0.0.0", no_auth=True)
     viewer = Viewer(SceneStore(), Mailbox(), host="0.0.0.0", port=0, access=access)
-    viewer.start()
-    try:
+    with running(viewer):
         assert f"anyone who can reach port {viewer.port} can watch and steer" in caplog.text
         assert get(viewer.port, "/", {"Host": f"10.0.0.1:{viewer.port}"})[0] == 200
-    finally:
-        viewer.stop()
 
 
 def test_every_network_has_a_token_made_up_and_printed(monkeypatch, capsys):
@@ -476,10 +419,10 @@ def test_every_network_has_a_token_made_up_and_printed(monkeypatch, capsys):
 
 
 def test_no_auth_is_a_flag_that_leaves_the_token_away():
-    parser = Parser(prog="ttt3r-view", allow_abbrev=False)
-    add_settings(parser, with_page=True)
-    open_to_all = settings_of(parser.parse_args(["--host", "0.0.0.0", "--no-auth"]))
-    assert access_of(open_to_all) == Access()
-    guarded = settings_of(parser.parse_args(["--token", TOKEN, "--guests", "read-only"]))
+    def page(*words: str) -> PageOptions:
+        return parse("ttt3r-view", COMMAND, words, print)[1][PageOptions]
+
+    assert access_of(page("--host", "0.0.0.0", "--no-auth")) == Access()
+    guarded = page("--token", TOKEN, "--guests", "read-only")
     assert access_of(guarded).owner_token == TOKEN
     assert access_of(guarded).guest_token

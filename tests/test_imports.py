@@ -22,13 +22,13 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
         "system": {"errors"},
     },
     {
-        "settings": {"errors", "system"},
+        "settings": {"errors", "types", "system"},
         "frames": {*NOUNS, "system"},
         "model": {*NOUNS, "state"},
         "rules": {*NOUNS, "state"},
     },
     {
-        "weights": {"errors", "state", "system", "model"},
+        "weights": {"errors", "types", "state", "system", "model"},
         "scene": {*NOUNS},
         "recording": {*NOUNS, "system", "scene"},
         "metrics": {*NOUNS, "scene"},
@@ -125,12 +125,29 @@ def test_the_table_has_no_room_that_is_gone():
     assert {unit_of(path) for path in FILES} == set(MAY_IMPORT)
 
 
-def test_the_command_line_starts_without_torch_and_viser():
-    code = (
-        "import sys, ttt3r_viewer.cli; print([m for m in ('torch', 'viser') if m in sys.modules])"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import ttt3r_viewer.cli", ["torch", "viser"]),
+        ("import ttt3r_viewer.viewer.app", ["torch"]),
+        ("import ttt3r_viewer.commands.bench", ["torch"]),
+        ("import ttt3r_viewer.frames.source", ["av", "PIL", "torch", "viser"]),
+        (
+            "import ttt3r_viewer.frames.source as s, ttt3r_viewer.system.assets as a;"
+            "next(iter(s.open_source(str(a.demo_path()))))",
+            ["av", "torch", "viser"],
+        ),
+        (
+            "import ttt3r_viewer.commands.rules, ttt3r_viewer.rules.registry as r;"
+            "r.rules_from_text('ttt3r:0.5,recal3r,memix-ttsa,ddd3r-ortho')",
+            ["torch"],
+        ),
+    ],
+)
+def test_what_is_not_needed_is_not_loaded(code, absent):
+    check = f"{code}; import sys; assert not sys.modules.keys() & {set(absent)}, {absent}"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 NOT_ON_A_TRAINING_MACHINE = (
@@ -139,15 +156,10 @@ NOT_ON_A_TRAINING_MACHINE = (
 )
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "training.train",
-        "training.evaluate",
-        "ttt3r_viewer.commands.bench",
-        "ttt3r_viewer.bench.work",
-    ],
-)
+BENCH = ("ttt3r_viewer.commands.bench", "ttt3r_viewer.bench.work")
+
+
+@pytest.mark.parametrize("module", ["training.train", "training.evaluate", *BENCH])
 def test_training_and_bench_import_with_torch_numpy_and_safetensors_alone(module):
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({NOT_ON_A_TRAINING_MACHINE}));"

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.golden_cases import GoldenCase, golden_case, relative_error
+from tests.golden_cases import golden_case, relative_error
 from ttt3r_viewer.errors import ReconstructionError
-from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.history import LATEST, FrameHistory, state_bytes
 from ttt3r_viewer.reconstruct.messages import SetParameter, SetResetEvery
 from ttt3r_viewer.reconstruct.session import Lanes
@@ -14,15 +13,7 @@ from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.types import FrameResult, Status
 
-
-@pytest.fixture(scope="module")
-def case() -> GoldenCase:
-    return golden_case("linear-small")
-
-
-@pytest.fixture(scope="module")
-def network(case: GoldenCase) -> ReconstructionNetwork:
-    return case.network()
+CASE = "linear-small"
 
 
 def run(lanes: Lanes, images: np.ndarray, count: int) -> list[tuple[FrameResult, ...]]:

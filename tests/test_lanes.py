@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from tests.golden_cases import GoldenCase, golden_case, relative_error
+from tests.golden_cases import GoldenCase, relative_error
 from ttt3r_viewer.errors import ReconstructionError, RuleError
-from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.messages import SetParameter, SetResetEvery, SetRules
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.reconstruct.single import Session
@@ -15,17 +14,8 @@ from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.types import FrameResult, Status
 
+CASE = "linear-small"
 ALL = "ttt3r,constant:0.3,ttsa3r,ddd3r-ortho"
-
-
-@pytest.fixture(scope="module")
-def case() -> GoldenCase:
-    return golden_case("linear-small")
-
-
-@pytest.fixture(scope="module")
-def network(case: GoldenCase) -> ReconstructionNetwork:
-    return case.network()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The log: in the session's folder, of bounded size, without passwords, and never in the way."""
+"""The log: in the run's folder, bounded, never in the way; and no password shows anywhere."""
 
 import logging
 import os
@@ -6,14 +6,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.media import write_images
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import OutputError
+from ttt3r_viewer.settings import settings_from
 from ttt3r_viewer.system import logs
 from ttt3r_viewer.system.logs import LOG_FILES, log_file, log_into, logging_to_terminal
+from ttt3r_viewer.system.text import hide_passwords
 
 log = logging.getLogger("ttt3r_viewer.tests")
 foreign = logging.getLogger("somebody.else")
@@ -23,6 +28,13 @@ foreign = logging.getLogger("somebody.else")
 def _as_in_a_command():
     with logging_to_terminal():
         yield
+
+
+def handler_of(folder: Path) -> Any:
+    """The handler that writes the file in a folder."""
+    handlers = logging.getLogger().handlers
+    (found,) = (one for one in handlers if str(folder) in getattr(one, "baseFilename", ""))
+    return found
 
 
 def text_of(folder: Path) -> str:
@@ -91,23 +103,16 @@ def test_names_that_are_no_text_do_not_end_it(tmp_path):
     log_into(tmp_path, "info", fresh=False)
     # Straight to the file: what pytest captures of a log it cannot send to another process.
     said = {"name": log.name, "levelno": logging.INFO, "levelname": "INFO"}
-    (handler,) = (
-        one
-        for one in logging.getLogger().handlers
-        if getattr(one, "baseFilename", "").startswith(str(tmp_path))
-    )
-    handler.handle(logging.makeLogRecord(said | {"msg": "caf\udce9 and 📷"}))
+    handler_of(tmp_path).handle(logging.makeLogRecord(said | {"msg": "caf\udce9 and 📷"}))
     assert "caf\\udce9 and 📷" in text_of(tmp_path)
 
 
 def test_a_log_that_cannot_be_written_disturbs_nobody(tmp_path, capsys):
     log_into(tmp_path, "info", fresh=False)
-    (handler,) = (one for one in logging.getLogger().handlers if one.level == logging.NOTSET
-                  and getattr(one, "baseFilename", "").startswith(str(tmp_path)))  # fmt: skip
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
-    handler.stream = full.open("w")  # pyright: ignore[reportAttributeAccessIssue]
+    handler_of(tmp_path).stream = full.open("w")
     log.info("into the void")
     assert capsys.readouterr().err == ""
 
@@ -163,3 +168,33 @@ def test_a_mistake_of_ours_is_one_line_and_its_traceback_in_the_log(tmp_path):
     )
     assert "Traceback" in text_of(out)
     assert 'raise ZeroDivisionError("ours")' in text_of(out) or "in wrong" in text_of(out)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://me:pw@host:554/a?b=1", "rtsp://***@host:554/a?b=1"),
+        ("rtsp://me@host/a", "rtsp://***@host/a"),
+        ("rtsp://me:p@w/x?y#z@host/a", "rtsp://***@host/a"),
+        ("http://host/a@2x.jpg", "http://host/a@2x.jpg"),
+        ("http://host:80/a?User=me&pwd=pw&size=3", "http://host:80/a?User=***&pwd=***&size=3"),
+        ("http://h/?access_token=pw#t", "http://h/?access_token=***"),
+        ("error: two, http://a:b@c/ and udp://d:1", "error: two, http://***@c/ and udp://d:1"),
+        ("a folder/with@sign:here", "a folder/with@sign:here"),
+    ],
+)
+def test_what_is_shown_of_an_address(text, shown):
+    assert hide_passwords(text) == shown
+    assert hide_passwords(shown) == shown
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20))
+def test_no_password_survives(password):
+    marked = f"<{password}>"
+    assert marked not in hide_passwords(f"rtsp://me:{marked}@host/path")
+
+
+def test_recorded_settings_hold_no_password():
+    settings = settings_from({"input": "rtsp://me:pw@host/a", "output": "out"})
+    assert settings.input.input == "rtsp://me:pw@host/a"
+    assert settings.as_dict()["input"] == "rtsp://***@host/a"

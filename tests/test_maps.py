@@ -32,9 +32,6 @@ def history_of(rows: np.ndarray, columns: int = 8) -> maps.GainHistory:
     return history
 
 
-# Scale and colours.
-
-
 @given(NUMBERS)
 def test_scale_leaves_out_two_percent_and_one_at_most_at_either_end(values):
     low, high = maps.robust_scale(values)
@@ -61,12 +58,9 @@ def test_colours_go_from_one_end_to_the_other_and_nan_has_its_own():
     assert tuple(colors[0, 3]) == maps.NO_VALUE
 
 
-# Pictures.
-
-
 def test_state_image_has_every_token_in_its_place_and_marks_the_picked():
     values = np.arange(10, dtype=np.float32)
-    image = maps.state_picture(values, 4, "gain", token=5, lit=[0])
+    image = maps.state_image(values, 4, "gain", token=5, lit=[0])
     assert image.shape[1] == maps.WIDTH_PX
     side = maps.STATE_PX // 4
 
@@ -79,7 +73,7 @@ def test_state_image_has_every_token_in_its_place_and_marks_the_picked():
     assert at(2, 3) == maps.NO_VALUE
     assert tuple(image[side, side]) == maps.TOKEN_COLOR
     assert tuple(image[0, 0]) == maps.PATCH_COLOR
-    other = maps.state_picture(values, 4, "gain", token=6)
+    other = maps.state_image(values, 4, "gain", token=6)
     assert (other != image).any()
     again = np.asarray(Image.open(io.BytesIO(maps.png(image))))
     assert np.array_equal(again, image)
@@ -99,9 +93,6 @@ def test_overlay_leaves_the_image_where_nothing_is_known_or_nothing_is_laid_over
     half = maps.overlay_image(room, values, 0.5, "unit", patches=(3, 4))
     blend = (plain[5, 5].astype(float) + covered[5, 5]) / 2
     assert np.abs(half[5, 5] - blend).max() <= 1
-
-
-# History.
 
 
 @given(st.integers(1, 70), st.integers(1, 5), st.integers(0, 99))
@@ -134,7 +125,7 @@ def test_a_history_grown_frame_by_frame_is_that_of_whole_stretches():
 def test_history_image_fits_and_marks_token_and_frame(state):
     history = history_of(gains(50, state), maps.HISTORY_COLUMNS)
     first, last = (
-        maps.history_picture(history, by_mean=False, token=0, position=p, unit="gain")
+        maps.history_image(history, by_mean=False, token=0, position=p, unit="gain")
         for p in (0, 49)
     )
     assert first.shape == last.shape
@@ -147,7 +138,7 @@ def test_history_image_fits_and_marks_token_and_frame(state):
 
     assert marked(first)[0] < 10
     assert marked(last)[-1] > maps.WIDTH_PX - 10
-    ordered = maps.history_picture(history, by_mean=True, token=0, position=0, unit="gain")
+    ordered = maps.history_image(history, by_mean=True, token=0, position=0, unit="gain")
     assert (ordered != first).any()
 
 
@@ -175,15 +166,13 @@ def test_histogram_counts_every_token():
     assert (x[0], y[0], y[-1]) == (0.1, 0.0, 0.0)
 
 
-# Values of the maps.
-
-
 def test_state_modes_by_hand():
     rows = np.array([[0.5, 1.0], [0.25, 0.5], [1.0, 0.0]], np.float16)
     found = made_up_inspection(0, 0, 1, rows[1])
 
     def values(mode, position):
-        return views.state_values(mode, rows, position, 0.4, found).tolist()
+        gains = views.GainsSoFar(rows, position, 0.4)
+        return views.STATE_MAPS[mode].values(gains, found).tolist()
 
     assert values("gain", 1) == [0.25, 0.5]
     assert values("mean gain", 1) == [0.375, 0.75]
@@ -221,9 +210,6 @@ def test_what_is_picked_stays_within_what_there_is():
     wild = InspectSettings(token=99, layer=-3, row=7, column=-1)
     kept = views.picked_within(wild, found)
     assert (kept.token, kept.layer, kept.row, kept.column) == (15, 0, 2, 0)
-
-
-# Points and clicks.
 
 
 def test_every_point_belongs_to_the_patch_of_its_pixel():
@@ -269,25 +255,18 @@ def test_a_click_on_the_image_of_a_camera_finds_its_patch_and_distance():
             assert inspect_layer.patch_on_image(origin, origin - target, camera, 0.4, 3, 4) is None
     side = R_world_camera[:, 0]
     assert inspect_layer.patch_on_image(center, side, camera, 0.4, 3, 4) is None
-    assert (
-        inspect_layer.patch_on_image(
-            center + 9 * side, camera.T_world_camera[:3, 2], camera, 0.4, 3, 4
-        )
-        is None
-    )
-
-
-# Questions and texts.
+    beside, ahead = center + 9 * side, R_world_camera[:, 2]
+    assert inspect_layer.patch_on_image(beside, ahead, camera, 0.4, 3, 4) is None
 
 
 def test_questions_wait_for_the_answer_and_are_never_asked_twice():
     store = SceneStore(points_per_frame=10)
     for k in range(3):
         store.add(room_result(k))
-    questions = views.Questions()
+    schedule = views.InspectionSchedule()
 
     def ask(position, now):
-        return questions.ask(store.snapshot(), 0, position, now)
+        return schedule.due(store.snapshot(), 0, position, now)
 
     assert ask(-1, 0.0) is None
     assert ask(1, 0.0) == Inspect(0, 1)

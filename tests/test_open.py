@@ -1,4 +1,4 @@
-"""A recorded session shown again: what the run showed, without its network, and honest about it."""
+"""A recording shown again: what the run showed, without its network, and honest about it."""
 
 import json
 import re
@@ -12,37 +12,29 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.test_archive import STATUS, frame, write, writer_in
+from tests.refusals import error_line
+from tests.test_recording import STATUS, frame, write, writer_in
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
-from ttt3r_viewer.commands.info import session_facts
+from ttt3r_viewer.commands.info import recording_info
 from ttt3r_viewer.commands.open import notice_of, true_poses
-from ttt3r_viewer.reconstruct.messages import (
-    Inspect,
-    Mailbox,
-    Pause,
-    Play,
-    Query,
-    Restart,
-    SetParameter,
-    SetResetEvery,
-    SetRules,
-    Step,
-)
+from ttt3r_viewer.reconstruct import messages
+from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.recording.format import PREVIEW_POINTS
 from ttt3r_viewer.recording.reader import DESCRIPTION_FILE, Recording, frame_file
 from ttt3r_viewer.recording.writer import RecordingWriter
-from ttt3r_viewer.runs import player as replay_module
+from ttt3r_viewer.runs import player as player_module
 from ttt3r_viewer.runs.loading import recorded_lanes
-from ttt3r_viewer.runs.player import Looker, Replay, rerun_command
+from ttt3r_viewer.runs.player import Player, rerun_command
 from ttt3r_viewer.runs.reconstruction import PAGE_POINTS, Reconstruction
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
-from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.settings import NetworkOptions, settings_from
 from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 
@@ -51,47 +43,42 @@ WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None  # whoever imports it gets an ImportError
 from ttt3r_viewer.__main__ import main
-from ttt3r_viewer.runs.player import Replay
-say = Replay._say
-def say_and_print(self):
-    say(self)
+from ttt3r_viewer.runs.player import Player
+publish = Player._publish
+def publish_and_print(self, **changes):
+    publish(self, **changes)
     print(self._status.phase, self._status.frames_done, flush=True)
-Replay._say = say_and_print
+Player._publish = publish_and_print
 sys.exit(main())
 """
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SceneSnapshot, Reconstruction]:
+def run(tmp_path_factory) -> tuple[Path, SceneSnapshot, Reconstruction]:
     """A finished run of two lanes: its output folder, and what its page showed at the end."""
     out = tmp_path_factory.mktemp("run") / "out"
-    settings = Settings(
-        rules="ttt3r,constant:0.3", max_frames=FRAMES, stride=5, reset_every=4, output=str(out)
-    )
-    reconstruction = Reconstruction.prepare(settings)
+    settings = {"rules": "ttt3r,constant:0.3", "max_frames": FRAMES, "stride": 5, "reset_every": 4}
+    reconstruction = Reconstruction.prepare(settings_from(settings | {"output": str(out)}))
     store = reconstruction.store
     reconstruction.worker.start()
-    end = time.monotonic() + 60
-    while store.snapshot().status.phase != "finished" and time.monotonic() < end:
-        time.sleep(0.02)
+    wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     scene = store.snapshot()
     reconstruction.end()
-    assert scene.status.phase == "finished", scene.status
     return out, scene, reconstruction
 
 
 @contextmanager
 def opened(
-    path: Path, make_looker: Callable[[Recording], Looker] | None = None
-) -> Iterator[tuple[SceneStore, Mailbox]]:
-    store, mailbox = SceneStore(PAGE_POINTS, one_per_voxel=True), Mailbox()
+    path: Path, make_lanes: Callable[[Recording], Any] | None = None
+) -> Iterator[tuple[SceneStore, messages.Mailbox]]:
+    store, mailbox = SceneStore(PAGE_POINTS, one_per_voxel=True), messages.Mailbox()
     archive = Recording.open(path)
-    replay = Replay(archive, store, mailbox, make_looker and partial(make_looker, archive))
-    replay.start()
+    player = Player(archive, store, mailbox, make_lanes and partial(make_lanes, archive))
+    player.start()
     wait_for(lambda: store.snapshot().status.phase in ("finished", "failed"), "all frames")
     yield store, mailbox
-    replay.stop()
-    assert not replay._thread.is_alive()
+    player.stop()
+    assert not player._thread.is_alive()
 
 
 def assert_same_numbers(a: FrameSummary, b: FrameSummary) -> None:
@@ -118,7 +105,7 @@ def test_every_frame_lane_and_chart_is_that_of_the_run(run):
     assert note == ""
     with opened(out) as (store, _):
         after = store.snapshot()
-    assert after.status == replace(before.status, message="", cannot_ask=replay_module.CANNOT_ASK)
+    assert after.status == replace(before.status, message="", cannot_ask=player_module.CANNOT_ASK)
     assert [len(lane.frames) for lane in after.lanes] == [FRAMES, FRAMES]
     for old, new in zip(before.lanes, after.lanes, strict=True):
         for a, b in zip(old.frames, new.frames, strict=True):
@@ -149,12 +136,9 @@ def test_torch_is_never_imported(run):
     words = [sys.executable, "-c", WITHOUT_TORCH]
     said = subprocess.run([*words, "info", str(out)], capture_output=True, text=True, check=True)
     assert "miniature" in said.stdout
-    process = subprocess.Popen(
-        [*words, "open", str(out), "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    words += ["open", str(out), "--port", "0"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(words, text=True, **pipes)
     assert process.stdout is not None
     said_so_far = ""
     for line in process.stdout:
@@ -172,7 +156,7 @@ def test_torch_is_never_imported(run):
 def test_a_killed_run_opens_up_to_its_last_finished_frame(tmp_path):
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from tests.test_archive import frame, writer_in\n"
+        "from tests.test_recording import frame, writer_in\n"
         "writer = writer_in(Path(sys.argv[1]))\n"
         "for sequence in range(5): writer.add(frame(sequence))\n"
         "os.kill(os.getpid(), 9)"
@@ -181,9 +165,8 @@ def test_a_killed_run_opens_up_to_its_last_finished_frame(tmp_path):
     assert killed.returncode == -signal.SIGKILL
     with opened(tmp_path) as (store, _):
         status = store.snapshot().status
-        assert (status.phase, status.frames_done, len(store.snapshot().frames)) == (
-            "finished", 5, 5,
-        )  # fmt: skip
+        assert (status.phase, status.frames_done) == ("finished", 5)
+        assert len(store.snapshot().frames) == 5
         assert "its run did not come to its end" in status.message
     last = tmp_path / frame_file(0)
     last.write_bytes(last.read_bytes()[:-100])
@@ -209,7 +192,7 @@ def test_a_frame_whose_preview_is_damaged_is_left_out_and_named(tmp_path):
 
 
 def test_of_a_large_session_previews_come_first_and_the_newest_frame_in_full(tmp_path, monkeypatch):
-    monkeypatch.setattr(replay_module, "FULL_BYTES", 0)
+    monkeypatch.setattr(player_module, "FULL_BYTES", 0)
     monkeypatch.setattr("ttt3r_viewer.recording.format.PREVIEW_POINTS", 20)
     assert PREVIEW_POINTS > 20
     write(tmp_path, 5)
@@ -228,12 +211,15 @@ def test_of_a_large_session_previews_come_first_and_the_newest_frame_in_full(tmp
 @pytest.mark.parametrize(
     ("command", "answer"),
     [
-        (Play(), "no frames to come; start a run: ttt3r-view --input 'a b.mp4' --weights x"),
-        (Pause(), "no frames to come"),
-        (Step(), "no frames to come"),
-        (SetParameter(0, "rate", 0.5), "start a run to change rules"),
-        (SetResetEvery(3), "start a run to change rules"),
-        (SetRules(("steady",)), "start a run to change rules"),
+        (
+            messages.Play(),
+            "no frames to come; start a run: ttt3r-view --input 'a b.mp4' --weights x",
+        ),
+        (messages.Pause(), "no frames to come"),
+        (messages.Step(), "no frames to come"),
+        (messages.SetParameter(0, "rate", 0.5), "start a run to change rules"),
+        (messages.SetResetEvery(3), "start a run to change rules"),
+        (messages.SetRules(("steady",)), "start a run to change rules"),
     ],
 )
 def test_what_a_run_would_do_is_answered(tmp_path, command, answer):
@@ -254,15 +240,15 @@ def test_what_a_run_would_do_is_answered(tmp_path, command, answer):
 def test_looking_inside_says_what_it_needs_and_restart_reads_again(tmp_path):
     write(tmp_path, 3)
     with opened(tmp_path) as (store, mailbox):
-        mailbox.put(Inspect(1, 2))
+        mailbox.put(messages.Inspect(1, 2))
         wait_for(lambda: store.snapshot().inspection_note, "the answer")
         note = store.snapshot().inspection_note
         assert f"needs the weights: ttt3r-view open {tmp_path} --weights FILE" in note
         assert store.snapshot().inspection is None
-        mailbox.put(Play())
+        mailbox.put(messages.Play())
         wait_for(lambda: store.snapshot().status.message, "an answer")
         epoch = store.snapshot().epoch
-        mailbox.put(Restart())
+        mailbox.put(messages.Restart())
         wait_for(lambda: store.snapshot().epoch == epoch + 1, "the new reading")
         wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
         scene = store.snapshot()
@@ -273,7 +259,7 @@ def test_a_session_has_no_state_to_ask_and_says_so(tmp_path):
     write(tmp_path, 2)
     with opened(tmp_path) as (store, mailbox):
         assert "needs a live run" in store.snapshot().status.cannot_ask
-        mailbox.put(Query(4, (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.0))
+        mailbox.put(messages.Query(4, (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), 1.0))
         wait_for(lambda: store.snapshot().answer, "the answer")
         answer = store.snapshot().answer
         assert answer is not None
@@ -285,7 +271,7 @@ def test_a_session_that_goes_while_it_is_open_fails_in_one_line(tmp_path):
     write(tmp_path, 2)
     with opened(tmp_path) as (store, mailbox):
         (tmp_path / frame_file(0)).unlink()
-        mailbox.put(Restart())
+        mailbox.put(messages.Restart())
         wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
         message = store.snapshot().status.message
         assert "no frame could be read" in message
@@ -312,30 +298,24 @@ def test_true_poses_that_are_gone_are_said_and_the_others_found(tmp_path):
     assert rerun_command({}) == "ttt3r-view"
 
 
-def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert main(words) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
-
-
 @pytest.mark.parametrize("command", ["open", "info"])
 def test_what_is_no_session_is_one_line(tmp_path, capsys, command):
-    assert "no such folder" in complaint(capsys, command, str(tmp_path / "none"))
-    assert "wanted a folder that a run's --output named" in complaint(
+    assert "no such folder" in error_line(capsys, command, str(tmp_path / "none"))
+    assert "wanted a folder that a run's --output named" in error_line(
         capsys, command, str(tmp_path)
     )
     write(tmp_path / "a", 1)
     (tmp_path / "a" / frame_file(0)).write_bytes(b"")
-    assert "a session without a frame" in complaint(capsys, command, str(tmp_path / "a"))
+    assert "a recording without a frame" in error_line(capsys, command, str(tmp_path / "a"))
     described = tmp_path / "a" / DESCRIPTION_FILE
     described.write_text(json.dumps(json.loads(described.read_text()) | {"version": 2}))
-    assert "format version 2" in complaint(capsys, command, str(tmp_path / "a"))
-    assert "required: DIR" in complaint(capsys, command)
+    assert "format version 2" in error_line(capsys, command, str(tmp_path / "a"))
+    assert "required: DIR" in error_line(capsys, command)
 
 
-def look(store: SceneStore, mailbox: Mailbox, question: Inspect) -> tuple[Inspection | None, str]:
+def look(
+    store: SceneStore, mailbox: messages.Mailbox, question: messages.Inspect
+) -> tuple[Inspection | None, str]:
     """Ask, and wait for what is found or why it is not."""
     store.set_inspection(None, "")
     mailbox.put(question)
@@ -350,8 +330,8 @@ def look(store: SceneStore, mailbox: Mailbox, question: Inspect) -> tuple[Inspec
     return store.snapshot().inspection, store.snapshot().inspection_note
 
 
-def miniature(archive: Recording) -> Looker:
-    return recorded_lanes(archive, Settings())
+def miniature(archive: Recording) -> Lanes:
+    return recorded_lanes(archive, NetworkOptions())
 
 
 def test_with_weights_every_frame_is_looked_into_as_the_run_took_it(run):
@@ -359,7 +339,7 @@ def test_with_weights_every_frame_is_looked_into_as_the_run_took_it(run):
     with opened(out, miniature) as (store, mailbox):
         for lane in (0, 1):
             for sequence in (5, 0, 3):
-                found, note = look(store, mailbox, Inspect(lane, sequence))
+                found, note = look(store, mailbox, messages.Inspect(lane, sequence))
                 assert found is not None, note
                 assert (found.lane, found.sequence) == (lane, sequence)
                 assert found.epoch == store.snapshot().epoch
@@ -369,10 +349,10 @@ def test_with_weights_every_frame_is_looked_into_as_the_run_took_it(run):
                 first = (lane, sequence) == (0, 5)
                 assert found.frames_replayed == (5 if first else 0)
         assert store.snapshot().status.message == ""
-        found, note = look(store, mailbox, Inspect(0, FRAMES))
+        found, note = look(store, mailbox, messages.Inspect(0, FRAMES))
         assert found is None
         assert f"frame {FRAMES} cannot be looked into" in note
-        mailbox.put(Restart())  # still does what it did
+        mailbox.put(messages.Restart())  # still does what it did
         epoch = store.snapshot().epoch
         wait_for(lambda: store.snapshot().epoch == epoch + 1, "the new reading")
 
@@ -389,16 +369,16 @@ def test_other_weights_are_told_by_the_gains_and_by_the_state(run, tmp_path):
             return replace(found, gain=found.gain + np.float32(0.1))
 
     with opened(run[0], Other) as (store, mailbox):
-        found, _ = look(store, mailbox, Inspect(0, 2))
+        found, _ = look(store, mailbox, messages.Inspect(0, 2))
         assert found is not None
         wait_for(lambda: store.snapshot().status.message, "the warning")
         message = store.snapshot().status.message
-        assert "frame 2 gave other gains when it was taken again than were recorded" in message
+        assert "frame 2 has other gains when it is taken again than were recorded" in message
     write(tmp_path, 2)
     with opened(tmp_path, miniature) as (store, mailbox):
-        found, note = look(store, mailbox, Inspect(0, 1))
+        found, note = look(store, mailbox, messages.Inspect(0, 1))
         assert found is None
-        assert "miniature has a state of 96 tokens, and the session was recorded with 16" in note
+        assert "miniature has a state of 96 tokens, and the recording has 16" in note
 
 
 def test_a_longer_search_is_given_up_for_a_newer_question(run):
@@ -419,21 +399,21 @@ def test_a_longer_search_is_given_up_for_a_newer_question(run):
             return self.lanes.inspect(lane, sequence, on_progress)
 
     with opened(run[0], Slow) as (store, mailbox):
-        mailbox.put(Inspect(0, 1))
+        mailbox.put(messages.Inspect(0, 1))
         wait_for(lambda: "again: 0 of 9" in store.snapshot().inspection_note, "the search")
-        found, _ = look(store, mailbox, Inspect(1, 0))
+        found, _ = look(store, mailbox, messages.Inspect(1, 0))
         assert found is not None
         assert (found.lane, asked) == (1, [1, 0])
-        mailbox.put(Inspect(0, 1))  # and the end of the program ends a search
+        mailbox.put(messages.Inspect(0, 1))  # and the end of the program ends a search
         wait_for(lambda: len(asked) == 3, "the search")
 
 
 def test_open_says_what_is_wrong(tmp_path, capsys):
     write(tmp_path, 1)
-    error = complaint(capsys, "open", str(tmp_path), "--weights", str(tmp_path / "none.pth"))
+    error = error_line(capsys, "open", str(tmp_path), "--weights", str(tmp_path / "none.pth"))
     assert "none.pth" in error
-    assert "--max-points 0" in complaint(capsys, "open", str(tmp_path), "--max-points", "0")
-    assert "--host" in complaint(capsys, "open", str(tmp_path), "--host", "203.0.113.1")
+    assert "--max-points 0" in error_line(capsys, "open", str(tmp_path), "--max-points", "0")
+    assert "--host" in error_line(capsys, "open", str(tmp_path), "--host", "203.0.113.1")
 
 
 def test_info_prints_what_is_in_it(run, tmp_path, capsys):
@@ -443,7 +423,7 @@ def test_info_prints_what_is_in_it(run, tmp_path, capsys):
     said = dict(line.split(maxsplit=1) for line in text.splitlines() if not line.startswith("lane"))
     assert said["model"].startswith("miniature, on cpu")
     assert said["frames"].startswith(f"{FRAMES} of {FRAMES}, 0.00 to ")
-    assert said["pictures"] == "160 x 128, from 160 x 128"
+    assert said["images"] == "160 x 128, from 160 x 128"
     assert said["ended"] == "with its last frame"
     assert said["damage"] == "none found"
     assert "--rules ttt3r,constant:0.3" in said["settings"]
@@ -460,6 +440,6 @@ def test_info_prints_what_is_in_it(run, tmp_path, capsys):
     write(tmp_path, 3)
     path = tmp_path / frame_file(0)
     path.write_bytes(path.read_bytes()[:-9])
-    facts = dict(session_facts(tmp_path))
+    facts = dict(recording_info(tmp_path))
     assert "kept: frames 0 to 1" in facts["damage"]
     assert facts["settings"] == "--stride 2"

@@ -25,12 +25,8 @@ def built(kind: str, folder: Path) -> Path:
             )
         else:
             shutil.copy(ROOT / name, copy / name)
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(folder)],
-        cwd=copy,
-        check=True,
-        capture_output=True,
-    )
+    build = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(folder)]
+    subprocess.run(build, cwd=copy, check=True, capture_output=True)
     (made,) = folder.glob("*.whl" if kind == "wheel" else "*.tar.gz")
     return made
 
@@ -67,13 +63,9 @@ def test_an_installed_program_is_whole_and_runs_from_any_directory(kind, tmp_pat
         "from ttt3r_viewer.__main__ import main; sys.exit(main())"
     )
     words = ["run", "--input", "demo:walk", "--max-frames", "2", "--output", "out"]
+    command, env = [sys.executable, "-c", code, *words], os.environ | {"PYTHONPATH": str(place)}
     ran = subprocess.run(
-        [sys.executable, "-c", code, *words],
-        cwd=elsewhere,
-        env=os.environ | {"PYTHONPATH": str(place)},
-        check=True,
-        capture_output=True,
-        text=True,
+        command, cwd=elsewhere, env=env, check=True, capture_output=True, text=True
     )
     assert ran.stdout.startswith(str(place)), "another installation was found first"
     assert (elsewhere / "out" / "points.ply").stat().st_size > 100_000

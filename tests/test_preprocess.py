@@ -115,7 +115,7 @@ def test_to_original_finds_the_pixel_that_was_resampled(width, height, size):
     assert np.abs((original - seen)[inner].mean(axis=0)).max() < 0.1
 
 
-def test_a_image_that_fits_is_not_changed():
+def test_an_image_that_fits_is_not_changed():
     image = np.random.default_rng(0).integers(0, 256, (384, 512, 3), dtype=np.uint8)
     prepared = prepare_image(image, 512)
     np.testing.assert_array_equal(prepared.image, image)
@@ -143,7 +143,7 @@ def test_other_sizes_and_patches_follow_the_way_of_512():
 
 @pytest.mark.parametrize("size", [512, 224])
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (20000, 10), (10, 20000)])
-def test_a_image_with_a_side_under_one_patch_is_refused(width, height, size):
+def test_an_image_with_a_side_under_one_patch_is_refused(width, height, size):
     with pytest.raises(FrameError, match=f"{width}x{height} pixels; wanted both sides at least"):
         prepare_image(blank(width, height), size)
 

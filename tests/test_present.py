@@ -10,32 +10,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.made_up_run import MadeUpRun, look_at
-from ttt3r_viewer.commands.open import add_arguments
-from ttt3r_viewer.commands.parser import Parser, page_settings_of
+from ttt3r_viewer.commands.open import COMMAND, LookOptions
+from ttt3r_viewer.commands.parser import parse
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.film.camera_path import Orbit
 from ttt3r_viewer.recording.tour import TOUR_FILE, Keyframe, Tour, read_tour
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.cameras.guided_cameras import was_put
-from ttt3r_viewer.viewer.cameras.screenshot import LONGEST_SIDE, image_size, on_background
-from ttt3r_viewer.viewer.cameras.throttle import LONGEST_PAUSE_SEC, TURN_SEC, CameraThrottle
-from ttt3r_viewer.viewer.cameras.tour_recorder import NOT_KEPT, TourRecorder
-from ttt3r_viewer.viewer.cameras.viewpoints import (
+from ttt3r_viewer.viewer.cameras.page_views import (
     APPROACH_SEC,
     ORBIT_SEC,
-    Swing,
-    Viewpoint,
+    PageOrbit,
+    PageView,
     approached,
     tour_view,
 )
+from ttt3r_viewer.viewer.cameras.screenshot import LONGEST_SIDE, image_size, on_background
+from ttt3r_viewer.viewer.cameras.throttle import LONGEST_PAUSE_SEC, TURN_SEC, CameraThrottle
+from ttt3r_viewer.viewer.cameras.tour_recorder import NOT_KEPT, TourRecorder
 from ttt3r_viewer.viewer.panels.captions import LaneCaption, captions_html, keys_html
 from ttt3r_viewer.viewer.presentation import REPLAY_SEC, Clock, ShowSettings
 
 ORBIT = Orbit(np.array([1.0, 2.0, 3.0]), 2.0, np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0]))
-SWING = Swing(ORBIT)
+PAGE_ORBIT = PageOrbit(ORBIT)
 FOV_Y_RAD = 1.2
-START = Viewpoint(np.zeros(3), np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0]), 1.0)
+START = PageView(np.zeros(3), np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0]), 1.0)
 
 
 def keyframe(x: float, seconds: float = 2.0) -> Keyframe:
@@ -44,12 +45,12 @@ def keyframe(x: float, seconds: float = 2.0) -> Keyframe:
 
 @given(st.floats(0, 500), st.booleans())
 def test_the_orbit_keeps_its_distance_looks_at_the_middle_and_comes_back(time_sec, all_round):
-    swing = Swing(ORBIT, all_round)
-    view = swing.view(time_sec, FOV_Y_RAD)
+    page_orbit = PageOrbit(ORBIT, all_round)
+    view = page_orbit.view(time_sec, FOV_Y_RAD)
     assert np.array_equal(view.look_at, ORBIT.centre)
     distance = np.linalg.norm(view.position - ORBIT.centre)
     assert distance == pytest.approx(ORBIT.radius / math.sin(FOV_Y_RAD / 2))
-    again = swing.view(time_sec + ORBIT_SEC, FOV_Y_RAD)
+    again = page_orbit.view(time_sec + ORBIT_SEC, FOV_Y_RAD)
     np.testing.assert_allclose(again.position, view.position, atol=1e-9)
     # Up is -y: the orbit is always above the middle.
     assert view.position[1] < ORBIT.centre[1]
@@ -57,22 +58,22 @@ def test_the_orbit_keeps_its_distance_looks_at_the_middle_and_comes_back(time_se
 
 def test_the_orbit_goes_all_round_only_where_the_scene_was_seen_so():
     def behind(all_round: bool) -> float:
-        swing, times = Swing(ORBIT, all_round), np.linspace(0, ORBIT_SEC, 100)
-        return max(swing.view(t, FOV_Y_RAD).position[2] - ORBIT.centre[2] for t in times)
+        page_orbit, times = PageOrbit(ORBIT, all_round), np.linspace(0, ORBIT_SEC, 100)
+        return max(page_orbit.view(t, FOV_Y_RAD).position[2] - ORBIT.centre[2] for t in times)
 
     assert behind(True) > 0 > behind(False)
     store = SceneStore(max_points=5000)
     run = MadeUpRun(store, total=4)
     for _ in range(4):
         run.add_frame()
-    found = Swing.around(store.snapshot().lanes[0])
+    found = PageOrbit.around(store.snapshot().lanes[0])
     assert not found.all_round
     assert np.linalg.norm(found.orbit.ahead) == pytest.approx(1.0)
     assert found.orbit.radius > 0
 
 
 def test_a_view_comes_from_its_start_to_its_goal_and_stays_there():
-    goal = SWING.view(3.0, FOV_Y_RAD)
+    goal = PAGE_ORBIT.view(3.0, FOV_Y_RAD)
     np.testing.assert_allclose(approached(START, goal, 0.0).position, START.position)
     assert approached(START, goal, APPROACH_SEC) is goal
     halfway = approached(START, goal, APPROACH_SEC / 2)
@@ -93,12 +94,12 @@ def test_the_tour_passes_its_keyframes_and_looks_along_them():
 
 
 def test_only_a_place_that_was_sent_counts_as_sent():
-    sent = [SWING.view(t, FOV_Y_RAD).position for t in np.arange(0, 4, 0.04)]
+    sent = [PAGE_ORBIT.view(t, FOV_Y_RAD).position for t in np.arange(0, 4, 0.04)]
     for place in sent:
         assert was_put(place + 1e-9, ORBIT.centre, sent)
-    moved = SWING.view(1.0, FOV_Y_RAD).position + np.array([0.0, 1e-3, 0.0])
+    moved = PAGE_ORBIT.view(1.0, FOV_Y_RAD).position + np.array([0.0, 1e-3, 0.0])
     assert not was_put(moved, ORBIT.centre, sent)
-    assert not was_put(SWING.view(1.02, FOV_Y_RAD).position, ORBIT.centre, sent)
+    assert not was_put(PAGE_ORBIT.view(1.02, FOV_Y_RAD).position, ORBIT.centre, sent)
 
 
 def answered(
@@ -234,7 +235,7 @@ def test_the_captions_name_lanes_and_errors_and_hold_no_markup_of_others():
     assert "Space" in keys_html()
 
 
-def test_a_image_is_twice_the_canvas_unless_that_is_too_large():
+def test_an_image_is_twice_the_canvas_unless_that_is_too_large():
     assert image_size(800, 600) == (1600, 1200)
     width, height = image_size(6000, 3000)
     assert (width, height) == (LONGEST_SIDE, LONGEST_SIDE // 2)
@@ -245,13 +246,12 @@ def test_a_image_is_twice_the_canvas_unless_that_is_too_large():
 
 def test_open_takes_the_settings_of_the_page_from_a_file_and_flags_win(tmp_path):
     path = tmp_path / "talk.yaml"
-    path.write_text("title: Rooms\nlogo-text: Lab\npresent: true\nrule: constant\nport: 1234\n")
-    parser = Parser(prog="ttt3r-view open")
-    add_arguments(parser)
-    given_words = parser.parse_args(["session", "--config", str(path), "--port", "0"])
-    settings = page_settings_of(given_words, "max_points")
-    assert (settings.title, settings.logo_text, settings.present) == ("Rooms", "Lab", True)
-    assert (settings.port, settings.rule) == (0, "ttt3r")
+    path.write_text("title: Rooms\nlogo-text: Lab\npresent: true\nweights: cut3r-512\nport: 1234\n")
+    words = ["folder", "--config", str(path), "--port", "0"]
+    _, given = parse("ttt3r-view open", COMMAND, words, print)
+    page = given[PageOptions]
+    assert (page.title, page.logo_text, page.present, page.port) == ("Rooms", "Lab", True, 0)
+    assert given[LookOptions].weights is None, "weights of a run are not loaded unasked"
     path.write_text("titel: Rooms\n")
     with pytest.raises(SettingsError, match="did you mean title"):
-        page_settings_of(given_words)
+        parse("ttt3r-view open", COMMAND, words, print)

@@ -6,24 +6,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-import torch
 import trimesh
 
-from tests.golden_cases import GoldenCase, golden_case
 from tests.media import level_frames, write_video
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import ReconstructionError, RecordingError
 from ttt3r_viewer.frames.source import RepeatableSource, open_source
-from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.messages import Inspect, Restart, SetParameter, SetResetEvery
 from ttt3r_viewer.reconstruct.prefetch import BATCH, ends_batch
 from ttt3r_viewer.reconstruct.session import Lanes
@@ -34,24 +29,15 @@ from ttt3r_viewer.rules.registry import all_rules, rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.scene.store import SceneSnapshot
-from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.settings import settings_from
 from ttt3r_viewer.state import Evidence, Update
 from ttt3r_viewer.system.assets import asset_path, demo_path
 from ttt3r_viewer.types import FrameResult
 from ttt3r_viewer.weights.fingerprint import fingerprint
 
+CASE = "linear-small"
 FRAMES = 23
 WORDS = ("run", "--rules", "ttt3r,filt3r", "--reset-every", "6", "--checkpoint-every", "4")
-
-
-@pytest.fixture(scope="module")
-def case() -> GoldenCase:
-    return golden_case("linear-small")
-
-
-@pytest.fixture(scope="module")
-def network(case: GoldenCase) -> ReconstructionNetwork:
-    return case.network()
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +48,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(path, folder / f"{number:03}.jpg")
     (folder / "005.jpg").write_bytes(b"no picture")
     return folder
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -172,11 +150,7 @@ def test_killed_and_resumed_from_a_torn_end_is_a_whole_run(whole, images, tmp_pa
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
     )
-    end = time.monotonic() + 120
-    while not (out / "archive").exists() or not checkpoint_files(out / "archive"):
-        assert time.monotonic() < end
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_for(lambda: list(out.glob("archive/checkpoint-*.safetensors")), "a checkpoint", 120)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert not (out / "run.json").exists()
@@ -420,16 +394,9 @@ def test_a_second_run_into_the_same_folder_is_refused_and_harms_nothing(images, 
 
 
 def in_the_page(images: Path, out: Path, **more: Any) -> Reconstruction:
-    return Reconstruction.prepare(
-        Settings(
-            input=str(images),
-            output=str(out),
-            rules="ttt3r,filt3r",
-            reset_every=6,
-            checkpoint_every=4,
-            **more,
-        )
-    )
+    run = {"rules": "ttt3r,filt3r", "reset_every": 6, "checkpoint_every": 4}
+    places = {"input": str(images), "output": str(out)}
+    return Reconstruction.prepare(settings_from(places | run | more))
 
 
 def wait_until_finished(run: Reconstruction, epoch: int = 0) -> SceneSnapshot:

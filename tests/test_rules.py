@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.golden_cases import GOLDEN, golden_case, relative_error
+from tests.golden_cases import GOLDEN, relative_error
 from ttt3r_viewer.model.decoder import image_residual
 from ttt3r_viewer.model.layers import CrossKeys, pair_logit_mean, query_entropy
 from ttt3r_viewer.model.network import ReconstructionNetwork
@@ -26,18 +26,12 @@ from ttt3r_viewer.rules.ttsa3r import TTSA3R
 from ttt3r_viewer.rules.ttt3r import TTT3R
 from ttt3r_viewer.state import Evidence, Proposal, TokenState, Update
 
+CASE = "linear-small"
+PLAIN = ("ttsa3r", "filt3r", "recal3r", "ddd3r-const", "ddd3r-brake", "ddd3r-ortho")
 GOLDEN_RULES: dict[str, UpdateRule] = {
-    "ttsa3r": make_rule("ttsa3r"),
-    "filt3r": make_rule("filt3r"),
+    **{name: make_rule(name) for name in (*PLAIN, "memix-cut", "memix-ttt", "memix-ttsa")},
     "filt3r-tau1": make_rule("filt3r", tau_q=1.0),
-    "recal3r": make_rule("recal3r"),
-    "ddd3r-const": make_rule("ddd3r-const"),
-    "ddd3r-brake": make_rule("ddd3r-brake"),
     "ddd3r-brake-tau1": make_rule("ddd3r-brake", tau=1.0),
-    "ddd3r-ortho": make_rule("ddd3r-ortho"),
-    "memix-cut": make_rule("memix-cut"),
-    "memix-ttt": make_rule("memix-ttt"),
-    "memix-ttsa": make_rule("memix-ttsa"),
 }
 CONTINUOUS = sorted(set(GOLDEN_RULES) - {"recal3r"})
 READS_MEMORY_AFTER_RESET = {"ttsa3r", "memix-cut", "memix-ttt", "memix-ttsa"}
@@ -61,11 +55,6 @@ RESET_STEP = 5
 def golden() -> dict[str, np.ndarray]:
     with np.load(GOLDEN / "rules-linear-small.npz") as arrays:
         return dict(arrays)
-
-
-@pytest.fixture(scope="module")
-def network() -> ReconstructionNetwork:
-    return golden_case("linear-small").network()
 
 
 @pytest.fixture(params=GOLDEN_RULES)
@@ -161,21 +150,12 @@ def run(
 
 @pytest.mark.parametrize("name", CONTINUOUS)
 @torch.inference_mode()
-def test_state_after_twelve_frames_is_the_published_one(golden, network, name):
-    state, _ = run(network, GOLDEN_RULES[name], images_of(golden))
+def test_state_after_twelve_frames_and_after_a_reset_is_the_published_one(golden, network, name):
+    rule, images = GOLDEN_RULES[name], images_of(golden)
+    state, _ = run(network, rule, images)
     assert relative_error(state.tokens[0], golden[f"{name}/state_after_last"]) < 5e-4
-
-
-@pytest.mark.parametrize("name", CONTINUOUS)
-@torch.inference_mode()
-def test_state_after_a_reset_is_the_published_one(golden, network, name):
-    state, _ = run(
-        network,
-        GOLDEN_RULES[name],
-        images_of(golden)[:8],
-        reset_after=4,
-        fresh_after_reset=name not in READS_MEMORY_AFTER_RESET,
-    )
+    fresh = name not in READS_MEMORY_AFTER_RESET
+    state, _ = run(network, rule, images[:8], reset_after=4, fresh_after_reset=fresh)
     after = golden[f"{name}/after_reset/state_after_last"]
     assert relative_error(state.tokens[0], after) < 5e-4
 
@@ -198,9 +178,8 @@ def test_recal3r_step_by_step(golden, network):
         for field in ("state_logit_mean", "state_entropy", "image_residual"):
             ours, theirs = (getattr(one, field) for one in (proposal.evidence, recorded))
             assert relative_error(ours, theirs.numpy()) < 1e-4, (step, field)
-        assert (
-            np.abs(memory.pressure[0].numpy() - golden["recal3r/code_pressure"][step]).max() < 1e-5
-        )
+        pressure = golden["recal3r/code_pressure"][step]
+        assert np.abs(memory.pressure[0].numpy() - pressure).max() < 1e-5
         assert recorded.state_entropy is not None
         if recorded.state_entropy.sort().values.diff().min() > 2e-5:
             assert np.abs(update.gain[0].numpy() - golden["recal3r/gain"][step]).max() < 1e-5
@@ -311,7 +290,10 @@ def updates(rule: UpdateRule, stream: Sequence[Evidence | None]) -> list[Update]
     return out
 
 
-@pytest.mark.parametrize("rule", [make_rule(name) for name in RULES], ids=RULES)
+EVERY_RULE = pytest.mark.parametrize("rule", [make_rule(name) for name in RULES], ids=RULES)
+
+
+@EVERY_RULE
 def test_entries_of_a_batch_do_not_know_each_other(rule):
     stream = [None if seed == 4 else made_up_evidence(seed) for seed in range(8)]
     together = updates(rule, stream)
@@ -324,7 +306,7 @@ def test_entries_of_a_batch_do_not_know_each_other(rule):
                 assert torch.allclose(both.tokens[entry], one.tokens[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("rule", [make_rule(name) for name in RULES], ids=RULES)
+@EVERY_RULE
 def test_gains_are_shares_and_a_standing_image_does_not_end_the_run(rule):
     still = made_up_evidence(0)
     still = replace(still, state=still.candidate)
@@ -336,20 +318,16 @@ def test_gains_are_shares_and_a_standing_image_does_not_end_the_run(rule):
 
 
 @pytest.mark.parametrize("rule", [TTSA3R(), make_rule("memix-ttsa")], ids=str)
-def test_a_image_of_another_size_counts_as_changed(rule):
+def test_an_image_of_another_size_counts_as_changed(rule):
     small, large = made_up_evidence(0), made_up_evidence(1, patch=9)
     _, after = updates(rule, [small, large])
     assert after.gain.isfinite().all()
     # Every patch at 1 - cos = 1: what a picture with all features at right angles gives.
     still = made_up_evidence(0, patch=9)
     features = torch.eye(12)[:9].expand(3, -1, -1)
-    _, square = updates(
-        rule,
-        [
-            replace(still, candidate=small.candidate, image_features=features),
-            replace(large, image_features=features.roll(3, dims=-1)),
-        ],
-    )
+    before = replace(still, candidate=small.candidate, image_features=features)
+    turned = replace(large, image_features=features.roll(3, dims=-1))
+    _, square = updates(rule, [before, turned])
     assert torch.allclose(after.gain, square.gain, atol=1e-6)
 
 

@@ -1,11 +1,9 @@
 """The rules panel without a browser: widgets from parameters, and when messages are sent."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import viser
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,32 +11,14 @@ from tests.made_up_run import rule_info
 from tests.ticks import status_tick
 from ttt3r_viewer.reconstruct.messages import (
     Mailbox,
-    Message,
     Restart,
     SetParameter,
-    SetResetEvery,
     SetRules,
 )
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.panels.rules import (
-    RESET_EVERY,
-    RulesPanel,
-    WidgetRange,
-    clamped,
-    coalesce,
-    rule_text,
-    rules_wanted,
-    widget_range,
-)
+from ttt3r_viewer.viewer.panels import rules as panels
 from ttt3r_viewer.viewer.view_settings import ViewControls
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[viser.ViserServer]:
-    server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
-    yield server
-    server.stop()
 
 
 def parameter(low: float, high: float, whole: bool = False, value: float = 1.0) -> ParameterInfo:
@@ -46,22 +26,22 @@ def parameter(low: float, high: float, whole: bool = False, value: float = 1.0) 
 
 
 def test_a_widget_comes_from_its_parameter():
-    assert widget_range(parameter(0, 1)) == WidgetRange(True, 0, 1, 0.01)
-    assert widget_range(parameter(0, 2)) == WidgetRange(True, 0, 2, 0.02)
-    assert widget_range(parameter(0.1, 10)).step == 0.05
-    assert widget_range(parameter(0.01, 10)).step == 0.01
-    assert widget_range(parameter(1, 12, whole=True)) == WidgetRange(True, 1, 12, 1)
-    assert widget_range(RESET_EVERY) == WidgetRange(False, 0, None, 1)
-    assert widget_range(parameter(-math.inf, 3)) == WidgetRange(False, None, 3, 0.01)
-    assert not widget_range(parameter(0, 1e6)).slider
-    assert clamped(parameter(0, 1), 7.0) == 1
-    assert clamped(parameter(0, 9, whole=True), 2.6) == 3
-    assert clamped(RESET_EVERY, -4) == 0
+    assert panels.widget_range(parameter(0, 1)) == panels.WidgetRange(True, 0, 1, 0.01)
+    assert panels.widget_range(parameter(0, 2)) == panels.WidgetRange(True, 0, 2, 0.02)
+    assert panels.widget_range(parameter(0.1, 10)).step == 0.05
+    assert panels.widget_range(parameter(0.01, 10)).step == 0.01
+    assert panels.widget_range(parameter(1, 12, whole=True)) == panels.WidgetRange(True, 1, 12, 1)
+    assert panels.widget_range(panels.RESET_EVERY) == panels.WidgetRange(False, 0, None, 1)
+    assert panels.widget_range(parameter(-math.inf, 3)) == panels.WidgetRange(False, None, 3, 0.01)
+    assert not panels.widget_range(parameter(0, 1e6)).slider
+    assert panels.clamped(parameter(0, 1), 7.0) == 1
+    assert panels.clamped(parameter(0, 9, whole=True), 2.6) == 3
+    assert panels.clamped(panels.RESET_EVERY, -4) == 0
 
 
 @given(st.floats(-100, 100), st.floats(1e-3, 900))
 def test_slider_steps_are_round_and_about_a_hundredth_of_the_range(low, span):
-    step = widget_range(parameter(low, low + span)).step
+    step = panels.widget_range(parameter(low, low + span)).step
     assert span / 1e5 < step <= span / 100 * (1 + 1e-6)
     digits = step / 10 ** math.floor(math.log10(step) + 1e-9)
     assert min(abs(digits - each) for each in (1, 2, 5)) < 1e-6
@@ -71,48 +51,28 @@ def test_rules_are_written_as_the_command_line_takes_them_and_kept_where_they_st
     plain = rule_info("steady", 1.0)
     slow = rule_info("steady", 0.3)
     two = RuleInfo("two", "Two", "", (parameter(0, 9), replace(parameter(0, 9, value=2), name="q")))
-    assert (rule_text(plain), rule_text(slow), rule_text(two)) == (
-        "steady",
-        "steady:0.3",
-        "two:q=2",
-    )
-    wanted = rules_wanted(("steady", "steady", "none", "two"), (slow, plain))
+    texts = [panels.rule_text(one) for one in (plain, slow, two)]
+    assert texts == ["steady", "steady:0.3", "two:q=2"]
+    wanted = panels.chosen_rules(("steady", "steady", "none", "two"), (slow, plain))
     assert wanted == ("steady:0.3", "steady", "two")
-    assert rules_wanted(("two", "none"), (slow,)) == ("two",)
-
-
-def test_only_the_last_of_the_commands_that_replace_each_other_is_kept():
-    messages: list[Message] = [
-        SetParameter(0, "rate", 0.1),
-        SetParameter(1, "rate", 0.2),
-        SetResetEvery(1),
-        SetParameter(0, "rate", 0.3),
-        SetResetEvery(12),
-        Restart(),
-    ]
-    assert coalesce(messages) == [
-        SetParameter(1, "rate", 0.2),
-        SetParameter(0, "rate", 0.3),
-        SetResetEvery(12),
-        Restart(),
-    ]
+    assert panels.chosen_rules(("two", "none"), (slow,)) == ("two",)
 
 
 def test_values_are_sent_once_they_are_quiet_and_always_before_a_restart(server):
     mailbox = Mailbox()
     controls = ViewControls()
     controls.change(live=False)
-    panel = RulesPanel(PageContext(server, controls, mailbox))
+    panel = panels.RulesPanel(PageContext(server, controls, mailbox))
     status = Status(lanes=(rule_info("steady", 1.0),), known_rules=(rule_info("steady", 1.0),))
     for tick, rate in enumerate((0.5, 0.4, 0.3)):
-        panel._ask(SetParameter(0, "rate", rate))
+        panel._send(SetParameter(0, "rate", rate))
         panel.update(status_tick(status, 0.1 * tick))
     assert mailbox.empty()
     panel.update(status_tick(status, 0.9))
     assert mailbox.get_nowait() == SetParameter(0, "rate", 0.3)
-    panel._begin_again(SetRules(("steady",)))
-    panel._ask(SetParameter(0, "rate", 0.2))
-    panel._begin_again(Restart())
+    panel._restart(SetRules(("steady",)))
+    panel._send(SetParameter(0, "rate", 0.2))
+    panel._restart(Restart())
     panel.update(status_tick(status, 1.0))
     sent = [mailbox.get_nowait() for _ in range(3)]
     assert sent == [SetRules(("steady",)), SetParameter(0, "rate", 0.2), Restart()]
@@ -122,25 +82,19 @@ def test_values_are_sent_once_they_are_quiet_and_always_before_a_restart(server)
 
 def test_widgets_show_what_is_in_force_and_are_made_anew_for_other_lanes_only(server):
     mailbox = Mailbox()
-    panel = RulesPanel(PageContext(server, mailbox=mailbox))
+    panel = panels.RulesPanel(PageContext(server, mailbox=mailbox))
     known = (rule_info("steady", 1.0), rule_info("drifting", 1.0))
     panel.update(status_tick(Status(lanes=known[:1], known_rules=known), 0.0))
     folder = panel._lanes[0]
     handle = folder._rows[0]._handle
-    assert (handle.value, panel._choices[0].value, panel._choices[1].value) == (
-        1.0,
-        "steady",
-        "none",
-    )
-    panel.update(
-        status_tick(
-            Status(lanes=(rule_info("steady", 0.3),), known_rules=known, reset_every=7), 100.0
-        )
-    )
+    assert handle.value == 1.0
+    assert [choice.value for choice in panel._choices[:2]] == ["steady", "none"]
+    status = Status(lanes=(rule_info("steady", 0.3),), known_rules=known, reset_every=7)
+    panel.update(status_tick(status, 100.0))
     assert panel._lanes[0] is folder
     assert (handle.value, panel._reset._handle.value) == (0.3, 7)
     # A value that a person wants is not pulled back before the run had time to obey.
-    folder._rows[0]._asked = (0.9, 200.0)
+    folder._rows[0]._chosen = (0.9, 200.0)
     folder._rows[0]._known = handle.value = 0.9
     status = Status(lanes=(rule_info("steady", 0.3),), known_rules=known, frames_per_second=10)
     panel.update(status_tick(status, 201.0))

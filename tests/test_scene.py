@@ -15,20 +15,8 @@ from viser.transforms import SO3
 
 from tests.made_up_run import ROOM_HIGH, ROOM_LOW, pose_at, room_result
 from ttt3r_viewer.geometry import invert_pose, quaternion_wxyz_from_matrix, transform_points
+from ttt3r_viewer.scene import budget
 from ttt3r_viewer.scene import store as store_module
-from ttt3r_viewer.scene.budget import (
-    CONFIDENCE_BINS,
-    FIRST_FRAMES_PER_CHUNK,
-    MAX_CHUNKS,
-    VOXEL_SHARE,
-    confidence_bin,
-    confidence_edges,
-    first_voxel_side,
-    frames_per_chunk_for,
-    points_per_frame_within,
-    random_subset,
-    shrink_image,
-)
 from ttt3r_viewer.scene.store import LaneScene, SceneStore, thin_points
 from ttt3r_viewer.scene.voxels import VoxelGrid
 from ttt3r_viewer.types import FrameResult, Status
@@ -72,45 +60,48 @@ def test_quaternion_of_a_half_turn_is_its_axis(axis):
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=40), st.integers(1, 2000))
 def test_halving_fits_the_budget_and_no_halving_was_needless(counts, max_points):
-    share = points_per_frame_within(counts, 256, max_points)
+    share = budget.points_per_frame_within(counts, 256, max_points)
     assert sum(min(count, share) for count in counts) <= max_points
     assert share == 256 or sum(min(c, max(2 * share, 1)) for c in counts) > max_points
 
 
 def test_chunks_double_and_never_exceed_their_number():
-    size = FIRST_FRAMES_PER_CHUNK
+    size = budget.FIRST_FRAMES_PER_CHUNK
     for count in range(1, 3000):
-        before, size = size, frames_per_chunk_for(count, size, MAX_CHUNKS)
+        before, size = size, budget.frames_per_chunk_for(count, size, budget.MAX_CHUNKS)
         assert size in (before, 2 * before)
-        assert -(-count // size) <= MAX_CHUNKS
+        assert -(-count // size) <= budget.MAX_CHUNKS
 
 
 def test_bins_hold_equal_shares_of_the_samples():
     confidence = np.random.default_rng(1).exponential(size=10_000).astype(np.float32)
-    bins = confidence_bin(confidence, confidence_edges(confidence))
-    assert np.bincount(bins, minlength=CONFIDENCE_BINS).tolist() == [1000] * CONFIDENCE_BINS
+    bins = budget.confidence_bin(confidence, budget.confidence_edges(confidence))
+    count = budget.CONFIDENCE_BINS
+    assert np.bincount(bins, minlength=count).tolist() == [1000] * count
     assert confidence[bins == 0].max() < confidence[bins == 9].min()
 
 
 def test_equal_confidence_everywhere_hides_nothing():
     confidence = np.full(100, 3.0, np.float32)
-    assert set(confidence_bin(confidence, confidence_edges(confidence))) == {CONFIDENCE_BINS - 1}
+    assert set(budget.confidence_bin(confidence, budget.confidence_edges(confidence))) == {
+        budget.CONFIDENCE_BINS - 1
+    }
 
 
 def test_prefix_of_a_random_subset_is_a_fair_sample():
     candidates = np.arange(10_000)
-    chosen = random_subset(candidates, 4000, np.random.default_rng(2))
+    chosen = budget.random_subset(candidates, 4000, np.random.default_rng(2))
     assert len(set(chosen.tolist())) == 4000
     assert chosen[:500].mean() == pytest.approx(5000, rel=0.1)
 
 
 def test_shrunken_image_keeps_its_mean_and_aspect():
     image = np.random.default_rng(3).integers(0, 256, (384, 512, 3), dtype=np.uint8)
-    small = shrink_image(image, 128)
+    small = budget.shrink_image(image, 128)
     assert small.shape == (96, 128, 3)
     assert small.mean() == pytest.approx(image.mean(), abs=1)
-    assert shrink_image(image[:2, :300], 128).shape == (1, 150, 3)
-    assert np.array_equal(shrink_image(image[:5, :7], 128), image[:5, :7])
+    assert budget.shrink_image(image[:2, :300], 128).shape == (1, 150, 3)
+    assert np.array_equal(budget.shrink_image(image[:5, :7], 128), image[:5, :7])
 
 
 def test_kept_points_lie_where_the_camera_saw_them():
@@ -189,7 +180,7 @@ def test_percentiles_follow_every_doubling_and_the_end():
     snapshot = store.snapshot()
     assert snapshot.layout.frames_scale == 6
     everything = np.concatenate([frame.points.confidence for frame in snapshot.frames])
-    assert np.allclose(snapshot.layout.confidence_edges, confidence_edges(everything))
+    assert np.allclose(snapshot.layout.confidence_edges, budget.confidence_edges(everything))
 
 
 def test_median_depth_and_height_describe_the_room():
@@ -217,10 +208,8 @@ def test_clear_begins_a_new_epoch_and_keeps_the_status_or_takes_another_with_it(
     assert after.status.model == "m"
     assert len(before.frames) == 5
     store.clear(2, Status(phase="starting"))
-    assert (store.snapshot().epoch, store.snapshot().status) == (
-        after.epoch + 1,
-        Status(phase="starting"),
-    )
+    assert store.snapshot().epoch == after.epoch + 1
+    assert store.snapshot().status == Status(phase="starting")
 
 
 def test_snapshots_never_change_while_another_thread_adds():
@@ -250,9 +239,6 @@ def test_result_itself_is_kept_for_the_newest_frame_only():
     for result in results:
         store.add(result)
     assert store.snapshot().latest is results[-1]
-
-
-# One point in each voxel.
 
 
 def kept_points(lane: LaneScene) -> NDArray[np.float32]:
@@ -345,26 +331,26 @@ def test_lanes_have_voxels_and_budgets_of_their_own():
 def test_side_of_a_voxel_follows_a_first_frame_that_was_seen_too_far():
     store = SceneStore(points_per_frame=400, one_per_voxel=True)
     store.add(far_off(room_result(0, 32, 24), 30))
-    assert store.snapshot().layout.voxel_side > 10 * VOXEL_SHARE
+    assert store.snapshot().layout.voxel_side > 10 * budget.VOXEL_SHARE
     for sequence in range(1, 20):
         store.add(room_result(sequence, 32, 24))
     layout = store.snapshot().layout
-    assert layout.voxel_side < 2 * VOXEL_SHARE * layout.median_depth
+    assert layout.voxel_side < 2 * budget.VOXEL_SHARE * layout.median_depth
     assert VoxelGrid(layout.voxel_side).admit(kept_points(store.snapshot().lanes[0])).all()
 
 
 @given(st.floats(1e-6, 1e6), st.floats(1e-6, 1e6))
 def test_halved_side_is_what_is_wanted_or_less_than_twice_it(depth, other_depth):
-    side = first_voxel_side(other_depth)
-    finer = first_voxel_side(depth, no_coarser_than=side)
-    assert finer == side or finer < 2.001 * VOXEL_SHARE * depth
-    assert finer > 0.999 * min(side, VOXEL_SHARE * depth)
+    side = budget.first_voxel_side(other_depth)
+    finer = budget.first_voxel_side(depth, no_coarser_than=side)
+    assert finer == side or finer < 2.001 * budget.VOXEL_SHARE * depth
+    assert finer > 0.999 * min(side, budget.VOXEL_SHARE * depth)
     assert math.log2(side / finer).is_integer()
 
 
 @pytest.mark.parametrize("depth", [0.0, -1.0, np.nan, np.inf])
 def test_depth_that_means_nothing_gives_a_side_even_so(depth):
-    assert first_voxel_side(depth) == VOXEL_SHARE
+    assert budget.first_voxel_side(depth) == budget.VOXEL_SHARE
 
 
 def test_poses_that_are_not_finite_keep_no_points_and_end_nothing():
@@ -395,7 +381,9 @@ def test_percentiles_are_of_the_kept_points_where_early_frames_have_most(monkeyp
     frames = store.snapshot().frames
     assert len(frames[0].points) > 10 * len(frames[7].points)
     everything = np.concatenate([frame.points.confidence for frame in frames])
-    shares = np.bincount(confidence_bin(everything, store.snapshot().layout.confidence_edges))
+    shares = np.bincount(
+        budget.confidence_bin(everything, store.snapshot().layout.confidence_edges)
+    )
     assert shares / len(everything) == pytest.approx(0.1, abs=0.04)
 
 

@@ -1,27 +1,35 @@
 """Settings: flags win over the file, the file over defaults; what is refused says why."""
 
+import importlib
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from ttt3r_viewer.cli import main
-from ttt3r_viewer.commands.parser import Parser, add_settings, settings_of
+from tests.refusals import error_line, refusal
+from ttt3r_viewer.cli import COMMANDS, main
+from ttt3r_viewer.commands.parser import parse
+from ttt3r_viewer.commands.view import COMMAND
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.settings import Settings, flag, read_config, settings_from
+from ttt3r_viewer.settings import (
+    GROUPS,
+    Settings,
+    read_config,
+    recorded_settings,
+    settings_from,
+)
+from ttt3r_viewer.system.options import flag
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 def parsed(*words: str) -> Settings:
-    parser = Parser(prog="ttt3r-view", allow_abbrev=False)
-    add_settings(parser, with_page=True)
-    return settings_of(parser.parse_args(words))
+    return parse("ttt3r-view", COMMAND, words, print)[1].settings
 
 
 def test_every_setting_has_a_flag_that_sets_it():
     examples = {
-        "input": "x", "weights": "w", "rule": "constant", "rate": 0.5, "reset_every": 3,
+        "input": "x", "weights": "w", "rules": "ttt3r,constant:0.3", "reset_every": 3,
         "size": 64, "start": 1, "stride": 2, "max_frames": 9, "fps": 12.5, "device": "cpu",
         "dtype": "bfloat16", "max_points": 1000, "output": "o", "overwrite": True,
         "host": "0.0.0.0", "port": 0, "open_browser": True, "poses": "p",
@@ -30,22 +38,41 @@ def test_every_setting_has_a_flag_that_sets_it():
         "checkpoint_every": 7, "compile": "on", "log_level": "debug",
         "token": "sixteen-letters_", "guests": "read-only",
     }  # fmt: skip
-    assert parsed("--rules", "ttt3r,constant:0.3").rules == "ttt3r,constant:0.3"
-    assert parsed("--resume", "--output", "o").resume
-    assert not parsed("--no-auth").auth
-    assert {*examples, "rules", "resume", "auth"} == {one.name for one in fields(Settings)}
+    assert parsed("--rules", "constant", "--rate", "0.3").rules.rules == "constant:0.3"
+    assert parsed("--resume", "--output", "o").output.resume
+    assert not parsed("--no-auth").page.auth
+    known = {one.name for group in GROUPS for one in fields(group)}
+    assert {*examples, "rate", "resume", "auth"} == known
     words: list[str] = []
     for name, value in examples.items():
         words += [flag(name)] if value is True else [flag(name), str(value)]
-    assert parsed(*words) == Settings(**examples)
+    assert parsed(*words) == settings_from(examples)
+
+
+def test_no_option_stands_in_two_groups():
+    names = [one.name for group in GROUPS for one in fields(group)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "view"])
+def test_every_flag_of_every_command_is_derived_from_an_option(name):
+    command = importlib.import_module(f"ttt3r_viewer.commands.{name}").COMMAND
+    for part in (command, *command.parts.values()):
+        names = [one.name for group in part.options for one in fields(group)]
+        assert len(names) == len(set(names)), "a flag of two options"
+        assert all("help_text" in one.metadata for group in part.options for one in fields(group))
+        assert set(part.config) <= set(part.options)
+        assert set(part.several) <= set(names)
+        assert part.execute is not None or part.parts
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("stride: 3\nreset-every: 50\nopen_browser: true\n")
     settings = parsed("--config", str(path), "--stride", "5", "--no-open-browser")
-    assert (settings.stride, settings.reset_every, settings.open_browser) == (5, 50, False)
-    assert settings.fps == Settings().fps
+    assert (settings.input.stride, settings.rules.reset_every) == (5, 50)
+    assert not settings.page.open_browser
+    assert settings.input.fps == Settings().input.fps
 
 
 def test_paths_begin_at_home_where_no_shell_says_so(tmp_path, monkeypatch):
@@ -54,18 +81,42 @@ def test_paths_begin_at_home_where_no_shell_says_so(tmp_path, monkeypatch):
     path.write_text("poses: ~/true.txt\n")
     settings = parsed("--config", str(path), "--input=~/frames", "--output=~/out")
     wanted = [str(tmp_path / name) for name in ("frames", "out", "true.txt")]
-    assert [settings.input, settings.output, settings.poses] == wanted
+    assert [settings.input.input, settings.output.output, settings.input.poses] == wanted
 
 
 def test_settings_survive_a_round_trip():
-    settings = parsed("--rule", "constant", "--rate", "0.3", "--max-frames", "7")
+    settings = parsed("--rules", "constant:0.3", "--max-frames", "7")
     assert settings_from(settings.as_dict()) == settings
 
 
 def test_the_token_is_nowhere_in_what_is_recorded():
     settings = parsed("--token", "s3cret-s3cret-s3cret")
     assert "s3cret" not in str(settings.as_dict())
-    assert settings_from(settings.as_dict()).token is None
+    assert settings_from(settings.as_dict()).page.token is None
+
+
+@pytest.mark.parametrize(
+    ("recorded", "rules"),
+    [
+        ({"rule": "ttt3r", "rate": None, "rules": None}, "ttt3r"),
+        ({"rule": "constant", "rate": 0.3, "rules": None}, "constant:0.3"),
+        ({"rule": "ttt3r", "rate": None, "rules": "ttt3r,filt3r"}, "ttt3r,filt3r"),
+        ({"rules": "constant:1.0", "of_a_later_version": 1}, "constant:1.0"),
+        ({}, "ttt3r"),
+    ],
+)
+def test_recordings_of_other_versions_still_say_their_rules(recorded, rules):
+    assert recorded_settings(recorded).rules.rules == rules
+
+
+def test_the_old_flags_of_rules_mean_the_same_and_the_rate_is_deprecated(tmp_path, capsys):
+    path = tmp_path / "old.yaml"
+    path.write_text("rule: constant\nrate: 0.3\n")
+    for words in (["--config", str(path)], ["--rule", "constant", "--rate", "0.3"]):
+        assert parsed(*words) == parsed("--rules", "constant:0.3")
+        assert "--rate is deprecated: use --rules constant:RATE" in capsys.readouterr().out
+    assert parsed("--rule", "filt3r") == parsed("--rules", "filt3r")
+    assert parsed("--config", str(path), "--rate", "0.5").rules.rules == "constant:0.5"
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
@@ -81,17 +132,17 @@ def test_the_shipped_configurations_are_settings(path):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--rules", "ttt3r", "--rule", "constant"], "--rules ttt3r beside --rule or --rate"),
-        (["--rules", "ttt3r", "--rate", "0.5"], "--rules ttt3r beside --rule or --rate"),
+        (["--rules", "ttt3r", "--rate", "0.5"], "--rate 0.5 with --rules ttt3r, which computes"),
+        (["--rules", "a,b", "--rate", "0.5"], "use --rules constant:RATE, or leave --rate out"),
         (["--rules", ""], "--rules is empty"),
         (["--rule", "constant", "--rate", "1.5"], "--rate 1.5: take a rate from 0 to 1"),
-        (["--rate", "0.5"], "--rate 0.5 with --rule ttt3r, which computes its own"),
+        (["--rate", "0.5"], "--rate 0.5 with --rules ttt3r, which computes its own"),
         (["--stride", "0"], "--stride 0: take a number above 0"),
         (["--start", "-1"], "--start -1: take 0 or more"),
         (["--archive-gb", "-1"], "--archive-gb -1.0: take 0 or more"),
         (["--archive-gb", "nan"], "--archive-gb nan: take 0 or more"),
         (["--checkpoint-every", "-1"], "--checkpoint-every -1: take 0 or more"),
-        (["--resume"], "--resume goes on with the session in --output DIR: name that"),
+        (["--resume"], "--resume continues the recording in --output DIR: name that"),
         (["--resume", "--output", "o", "--overwrite"], "give neither --overwrite nor"),
         (["--token", ""], "--token of 0 letters: take 16 or more letters, digits, - and _"),
         (["--token", "too-short"], "--token of 9 letters: take 16 or more"),
@@ -107,10 +158,7 @@ def test_the_shipped_configurations_are_settings(path):
     ],
 )
 def test_what_is_refused_says_why(words, text):
-    with pytest.raises(SettingsError) as caught:
-        parsed(*words)
-    assert text in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert text in refusal(SettingsError, parsed, *words)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +166,7 @@ def test_what_is_refused_says_why(words, text):
     [
         ("--seq_path", "--input"),
         ("--model_path", "--weights"),
-        ("--model_update_type", "--rule"),
+        ("--model_update_type", "--rules"),
         ("--frame_interval=2", "--stride"),
         ("--reset_interval", "--reset-every"),
         ("--vis_threshold", "percentile"),
@@ -136,6 +184,7 @@ def test_the_names_of_the_published_demos_point_to_ours(old, new, command, capsy
         ("strid: 2", "unknown setting strid: did you mean stride?"),
         ("stride: two", "--stride 'two': wanted a whole number"),
         ("stride: true", "--stride True: wanted a whole number"),
+        ("rule: ttt3r\nrules: filt3r", "the setting rules stands there twice: give it once"),
         ("rule: cut3r", "unknown rule 'cut3r': take one of ttt3r, constant"),
         ("- 1", "a list; give `name: value` lines"),
         ("a: [", "not YAML"),
@@ -145,10 +194,7 @@ def test_the_names_of_the_published_demos_point_to_ours(old, new, command, capsy
 def test_a_bad_file_is_one_line(tmp_path, capsys, text, message):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
-    assert main(["--config", str(path)]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
+    assert message in error_line(capsys, "--config", str(path))
 
 
 def test_a_file_that_is_not_there(tmp_path, capsys):

@@ -4,9 +4,12 @@ Each is a real file. Where a pickle is one that runs code in Python's own unpick
 test lets it do so: its canary is a file that would appear.
 """
 
+import argparse
 import contextlib
 import copyreg
+import importlib
 import io
+import operator
 import os
 import pickle
 import stat
@@ -15,15 +18,20 @@ import time
 import tracemalloc
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch._utils import _rebuild_parameter
 
+from tests.refusals import error_line, refusal
+from tests.weights_files import LINEAR, zipped
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import WeightsError
-from ttt3r_viewer.model.config import ModelConfig
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.weights.config_text import config_to_text
 from ttt3r_viewer.weights.load import load_network
@@ -37,6 +45,41 @@ EXTENSION = 0x5A5A
 
 def text(words: str) -> bytes:
     return b"X" + struct.pack("<I", len(words)) + words.encode()
+
+
+class Trap:
+    """Pickles as a call of `function` with `arguments`, with state and items behind it."""
+
+    def __init__(self, function: Any, *arguments: Any, extra: tuple[Any, ...] = ()) -> None:
+        self.parts = (function, arguments, *extra)
+
+    def __reduce__(self) -> Any:
+        return self.parts
+
+    def __call__(self) -> None:
+        """Never called: pickle wants something callable where a trap stands for a function."""
+
+
+def dumped(canary: Path) -> dict[str, bytes]:
+    """Pickles that make the canary, as Python's own pickler writes them."""
+    shell = f"touch {canary}"
+    code = f"open({str(canary)!r}, 'w')"
+    evaluate = Trap(getattr, Trap(importlib.import_module, "builtins"), "eval")
+    call = operator.methodcaller("system", shell)
+    pickles = {
+        "builtins.eval": Trap(eval, code),
+        "open": Trap(open, str(canary), "w"),
+        "getattr chain": Trap(evaluate, code),
+        "methodcaller": Trap(call, Trap(importlib.import_module, "os")),
+        "partial": Trap(partial(os.system, shell)),
+        "map": Trap(list, Trap(map, os.system, [shell])),
+        "in a container": [{"deep": (Trap(os.system, shell),)}],
+        "in the state of another": Trap(argparse.Namespace, extra=({"x": Trap(eval, code)},)),
+        "in an OrderedDict": OrderedDict(a=Trap(eval, code)),
+        "as an OrderedDict's argument": Trap(OrderedDict, Trap(map, eval, [code])),
+        "as a tensor's hooks": Trap(_rebuild_parameter, torch.zeros(1), True, Trap(eval, code)),
+    }
+    return {name: pickle.dumps(value, 2) for name, value in pickles.items()}
 
 
 def running(canary: Path) -> dict[str, bytes]:
@@ -70,6 +113,7 @@ def running(canary: Path) -> dict[str, bytes]:
         + word + b"\x85R.",
         "exec of source": b"cbuiltins\nexec\n" + text(f"import os; os.system({shell!r})")
         + b"\x85R.",
+        "allowed name, more dots": b"\x80\x04\x8c\x05torch\x8c\x09os.system\x93" + word + b"\x85R.",
         "dotted name": b"\x80\x04\x8c\x09posixpath\x8c\x09os.system\x93" + word + b"\x85R.",
         "beside a state dict": b"}(" + text("model") + b"}" + text("args") + b"cos\nsystem\n"
         + word + b"\x85Ru.",
@@ -77,6 +121,7 @@ def running(canary: Path) -> dict[str, bytes]:
         "behind a second STOP": b"cos\nsystem\n" + word + b"\x85R.N.",
         "a pickle in a pickle": b"cpickle\nloads\nB" + struct.pack("<I", len(inner)) + inner
         + b"\x85R.",
+        **dumped(canary),
     }  # fmt: skip
 
 
@@ -115,25 +160,16 @@ def resting(canary: Path) -> dict[str, bytes]:
     }  # fmt: skip
 
 
-def archive(path: Path, pickled: bytes, **more: bytes) -> Path:
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("a/data.pkl", pickled)
-        for name, content in more.items():
-            file.writestr(f"a/data/{name.lstrip('_')}", content)
-    return path
+def archive(path: Path, pickled: bytes) -> Path:
+    return zipped(path, [("a/data.pkl", pickled)])
 
 
 def refused(path: Path, canary: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """The one line that both ways in give; the canary stays away and no file appears."""
     before = sorted(path.parent.rglob("*"))
     began = time.process_time()
-    assert main(["weights", "info", str(path)]) == 2
-    line = capsys.readouterr().err
-    assert line.startswith("error: ")
-    assert line.count("\n") == 1
-    with pytest.raises(WeightsError) as caught:
-        load_network(path, device="cpu")
-    assert "\n" not in str(caught.value)
+    line = error_line(capsys, "weights", "info", str(path))
+    refusal(WeightsError, partial(load_network, path, device="cpu"))
     assert not canary.exists()
     assert sorted(path.parent.rglob("*")) == before
     assert time.process_time() - began < 20
@@ -161,6 +197,8 @@ def test_what_runs_elsewhere_does_not_run_here(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     data = running(canary)[name]
+    read_pickle(data, "x")
+    assert not canary.exists()
     refused(archive(canary.with_name("a.pth"), data), canary, capsys)
     # The twin: so that the test can fail.
     with warnings.catch_warnings():
@@ -183,30 +221,13 @@ def test_a_bare_pickle_is_refused_by_any_name(canary, suffix, capsys):
         refused(path, canary, capsys)
 
 
-SMALL = ModelConfig(
-    image_size=(32, 32), patch_size=16, encoder_width=16, encoder_depth=1, encoder_heads=2,
-    decoder_width=16, decoder_depth=2, decoder_heads=2, state_heads=2, state_size=4,
-    memory_size=4, head="linear", memory_depth=1, ray_map_depth=1, ray_map_heads=2,
-)  # fmt: skip
-
-
-class Trap:
-    """Pickles as a call of `os.system`."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
-        return os.system, (f"touch {self.canary}",)
-
-
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_right_weights_with_a_trap_beside_them_load_without_it(canary, protocol, capsys):
-    network = ReconstructionNetwork(SMALL)
+    network = ReconstructionNetwork(LINEAR)
     content = {
-        "args": Trap(canary),
+        "args": Trap(os.system, f"touch {canary}"),
         "model": network.state_dict(),
-        CONFIG_KEY: config_to_text(SMALL),
+        CONFIG_KEY: config_to_text(LINEAR),
         "licence": "free\n\x1b[2Jerror: nothing",
     }
     path = canary.with_name("a.pth")
@@ -221,8 +242,6 @@ def test_right_weights_with_a_trap_beside_them_load_without_it(canary, protocol,
     assert not canary.exists()
 
 
-# Tricks with the zip around the pickle.
-
 TENSOR = torch.arange(6.0).reshape(2, 3)
 
 
@@ -231,18 +250,6 @@ def honest() -> dict[str, bytes]:
     torch.save({"model": {"w": TENSOR}}, stream)
     with zipfile.ZipFile(stream) as file:
         return {name.partition("/")[2]: file.read(name) for name in file.namelist()}
-
-
-def zipped(path: Path, members: list[tuple[str, bytes]], **options: int) -> Path:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # double names are wanted here
-        with zipfile.ZipFile(path, "w", options.get("kind", zipfile.ZIP_STORED)) as file:
-            for name, content in members:
-                info = zipfile.ZipInfo(name)
-                info.compress_type = file.compression
-                info.external_attr = options.get("mode", 0) << 16
-                file.writestr(info, content)
-    return path
 
 
 def in_directory(path: Path, name: str, offset: int, code: str, value: int) -> None:

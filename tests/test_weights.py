@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.refusals import refusal
+from tests.weights_files import LINEAR
 from ttt3r_viewer.commands import weights as weights_command
-from ttt3r_viewer.commands.parser import Parser
+from ttt3r_viewer.commands.parser import parse
 from ttt3r_viewer.errors import InputError, OutputError, WeightsError
 from ttt3r_viewer.model.config import PRESETS, ModelConfig
 from ttt3r_viewer.model.network import ReconstructionNetwork
@@ -32,17 +35,8 @@ from ttt3r_viewer.weights.weights_file import (
     save_weights,
 )
 
-LINEAR = ModelConfig(
-    image_size=(32, 48), patch_size=16, encoder_width=16, encoder_depth=1, encoder_heads=2,
-    decoder_width=8, decoder_depth=1, decoder_heads=1, state_heads=2, state_size=6, memory_size=4,
-    head="linear", memory_depth=1, ray_map_depth=1, ray_map_heads=2,
-)  # fmt: skip
-DPT = dataclasses.replace(LINEAR, head="dpt", decoder_depth=4, encoder_width=32)
-
-
-def network_of(config: ModelConfig) -> ReconstructionNetwork:
-    """Of other weights each time."""
-    return ReconstructionNetwork(config)
+refused = partial(refusal, WeightsError)
+DPT = dataclasses.replace(LINEAR, head="dpt", decoder_depth=4)
 
 
 def meta_network_of(config: ModelConfig) -> ReconstructionNetwork:
@@ -52,25 +46,17 @@ def meta_network_of(config: ModelConfig) -> ReconstructionNetwork:
 
 @pytest.fixture(scope="module")
 def dpt_state() -> dict[str, Tensor]:
-    return network_of(DPT).state_dict()
+    return ReconstructionNetwork(DPT).state_dict()
 
 
 @pytest.fixture
 def linear_state() -> dict[str, Tensor]:
-    return network_of(LINEAR).state_dict()
+    return ReconstructionNetwork(LINEAR).state_dict()
 
 
 def assert_same(a: Any, b: Any) -> None:
     assert a.keys() == b.keys()
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
-
-
-def refusal(call: Any, *arguments: Any, kind: type[Exception] = WeightsError) -> str:
-    """The text of the error that a call must raise; one line."""
-    with pytest.raises(kind) as caught:
-        call(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_the_content_decides_what_a_file_is(tmp_path, linear_state):
@@ -84,7 +70,7 @@ def test_the_content_decides_what_a_file_is(tmp_path, linear_state):
 
 
 @pytest.mark.parametrize(
-    ("kind", "make_network"), [("safetensors", network_of), ("pth", meta_network_of)]
+    ("kind", "make_network"), [("safetensors", ReconstructionNetwork), ("pth", meta_network_of)]
 )
 def test_what_is_saved_loads_strictly_with_every_alias(tmp_path, dpt_state, kind, make_network):
     path, network = tmp_path / "net", make_network(DPT)
@@ -116,7 +102,7 @@ def test_training_goes_on_after_loading_without_a_copy(tmp_path, linear_state):
 
 def test_a_network_keeps_its_dtype(linear_state):
     half = {name: tensor.half() for name, tensor in linear_state.items()}
-    for network in (network_of(LINEAR), meta_network_of(LINEAR)):
+    for network in (ReconstructionNetwork(LINEAR), meta_network_of(LINEAR)):
         load_into(network, half)
         assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
         assert_same(network.state_dict(), {name: tensor.float() for name, tensor in half.items()})
@@ -136,7 +122,7 @@ def test_a_config_survives_as_text(config):
         ({"image_size": [32, -1]}, "image_size = -1"), ({"head": "other"}, "head = other"),
         ({"head": ["dpt"]}, "head = "), ({"rope_base": 0}, "rope_base = 0"),
         ({"rope_base": float("nan")}, "rope_base = nan"), ({"extra": 1}, "unknown fields .'extra'"),
-        ({"encoder_heads": 3}, "encoder width 16 with 3 heads"), ({"patch_size": None}, "None"),
+        ({"encoder_heads": 3}, "encoder width 32 with 3 heads"), ({"patch_size": None}, "None"),
     ],
 )  # fmt: skip
 def test_wrong_configs_are_refused(change, text):
@@ -149,13 +135,13 @@ def test_wrong_configs_are_refused(change, text):
     "text", ["", "[]", "{}", "nonsense", "[" * 9000, "1" * 9000, "{" + " " * 9**6]
 )
 def test_config_texts_that_are_none(text):
-    refusal(config_from_text, text)
+    refused(config_from_text, text)
 
 
 def test_a_missing_field_is_named():
     fields = dataclasses.asdict(LINEAR)
     del fields["rope_base"]
-    assert "lacks ['rope_base']" in refusal(config_from_text, json.dumps(fields))
+    assert "lacks ['rope_base']" in refused(config_from_text, json.dumps(fields))
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
@@ -164,18 +150,23 @@ def test_presets_are_recognised_by_names_and_shapes(preset):
     assert recognise_config(tensors, {}) == PRESETS[preset]
 
 
-def test_released_sizes():
-    assert len(expected_shapes(PRESETS["cut3r-512"])) == 1248
-    assert count_parameters(PRESETS["cut3r-512"]) == 793_307_858
-    assert len(expected_shapes(PRESETS["cut3r-224"])) == 1056
-    assert count_parameters(PRESETS["cut3r-224"]) == 748_443_655
+@pytest.mark.parametrize(
+    ("preset", "parameters", "names"),
+    [("cut3r-512", 793_307_858, 1_248), ("cut3r-224", 748_443_655, 1_056)],
+)
+def test_released_sizes(preset, parameters, names):
+    config = PRESETS[preset]
+    assert (count_parameters(config), len(expected_shapes(config))) == (parameters, names)
+    network = meta_network_of(config)
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+    assert len(network.state_dict()) == names
 
 
 def test_an_unknown_network_is_compared_with_the_nearest():
     tensors = dict(meta_network_of(PRESETS["cut3r-224"]).state_dict())
     tensors["pose_token"] = torch.zeros(1, 1, 640)
     del tensors["enc_norm.bias"]
-    text = refusal(recognise_config, tensors, {})
+    text = refused(recognise_config, tensors, {})
     assert "nearest, cut3r-224" in text
     assert "1 missing (enc_norm.bias)" in text
     assert "1 of another shape (pose_token is 1x1x640, wanted 1x1x768)" in text
@@ -184,23 +175,25 @@ def test_an_unknown_network_is_compared_with_the_nearest():
 
 def test_weights_that_contradict_their_config(linear_state):
     wider = dataclasses.replace(LINEAR, state_size=7)
-    text = refusal(recognise_config, linear_state, {CONFIG_KEY: config_to_text(wider)}, "a.pth")
+    text = refusal(
+        WeightsError, recognise_config, linear_state, {CONFIG_KEY: config_to_text(wider)}, "a.pth"
+    )
     assert "a.pth differ from the config" in text
-    assert "register_tokens.weight is 6x16, wanted 7x16" in text
+    assert "register_tokens.weight is 6x32, wanted 7x32" in text
 
 
 def test_one_error_lists_every_kind_of_misfit(linear_state):
-    network = network_of(LINEAR)
+    network = ReconstructionNetwork(LINEAR)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     tensors = {name: tensor for name, tensor in linear_state.items() if "enc_blocks.0" not in name}
     tensors["extra\nname"] = torch.zeros(1)
     tensors["pose_token"] = torch.zeros(2)
-    tensors["decoder_embed.bias"] = torch.zeros(8, dtype=torch.int64)
-    text = refusal(load_into, network, tensors, "net.pth")
+    tensors["decoder_embed.bias"] = torch.zeros(16, dtype=torch.int64)
+    text = refused(load_into, network, tensors, "net.pth")
     assert "net.pth do not fit" in text
     assert "12 missing (enc_blocks.0.norm1.weight, enc_blocks.0.norm1.bias" in text
     assert "1 unexpected ('extra\\nname')" in text
-    assert "pose_token is 2, wanted 1x1x8" in text
+    assert "pose_token is 2, wanted 1x1x16" in text
     assert "decoder_embed.bias is torch.int64" in text
     assert_same(network.state_dict(), before)
 
@@ -209,27 +202,31 @@ def test_one_error_lists_every_kind_of_misfit(linear_state):
 def test_values_that_are_no_numbers_are_named(linear_state, value):
     check_finite(linear_state)
     linear_state["enc_norm.bias"][3] = value
-    for call in (check_finite, lambda tensors: load_into(network_of(LINEAR), tensors)):
-        text = refusal(call, linear_state)
+    for call in (check_finite, lambda tensors: load_into(ReconstructionNetwork(LINEAR), tensors)):
+        text = refused(call, linear_state)
         assert "NaN or infinite values in 1 tensors (enc_norm.bias)" in text
 
 
 def test_values_too_large_for_the_networks_dtype(linear_state):
     tensors = {name: tensor.double() for name, tensor in linear_state.items()}
     tensors["enc_norm.bias"][0] = 1e300
-    assert "enc_norm.bias" in refusal(load_into, network_of(LINEAR), tensors)
+    assert "enc_norm.bias" in refusal(
+        WeightsError, load_into, ReconstructionNetwork(LINEAR), tensors
+    )
 
 
 def test_aliases_that_differ_are_refused(dpt_state):
     name = "downstream_head.dpt_self.scratch.layer3_rn.weight"
     tensors = dpt_state | {name: dpt_state[name] + 1}
-    assert "layer3_rn.weight and" in refusal(load_into, network_of(DPT), tensors)
+    assert "layer3_rn.weight and" in refusal(
+        WeightsError, load_into, ReconstructionNetwork(DPT), tensors
+    )
 
 
 def test_paths_that_are_no_weights_file(tmp_path):
-    text = refusal(read_weights, tmp_path / "none.pth")
+    text = refused(read_weights, tmp_path / "none.pth")
     assert all(name in text for name in ("none.pth", "miniature", "cut3r-512", "cut3r-224"))
-    assert "is a folder" in refusal(read_weights, tmp_path)
+    assert "is a folder" in refused(read_weights, tmp_path)
     contents = {
         b"": "is empty",
         b"hello, this is text": "is no weights file",
@@ -243,11 +240,11 @@ def test_paths_that_are_no_weights_file(tmp_path):
     for content, expected in contents.items():
         path = tmp_path / "file"
         path.write_bytes(content)
-        assert expected in refusal(read_weights, path)
+        assert expected in refused(read_weights, path)
     legacy = tmp_path / "legacy.pth"
     torch.save({"a": torch.zeros(1)}, legacy, _use_new_zipfile_serialization=False)
-    assert "bare pickle" in refusal(read_weights, legacy)
-    assert "no weights file" in refusal(read_weights, legacy / "inside")
+    assert "bare pickle" in refused(read_weights, legacy)
+    assert "no weights file" in refused(read_weights, legacy / "inside")
 
 
 def test_safetensors_cut_anywhere_are_refused(tmp_path, linear_state):
@@ -256,7 +253,7 @@ def test_safetensors_cut_anywhere_are_refused(tmp_path, linear_state):
     data = path.read_bytes()
     for cut in [*range(40), *range(40, len(data), 997), len(data) - 1]:
         path.write_bytes(data[:cut])
-        refusal(read_weights, path)
+        refused(read_weights, path)
 
 
 TINY = safetensors.torch.save({"a": torch.arange(6.0), "b": torch.ones(2, 3)}, {"k": "v"})
@@ -279,8 +276,8 @@ def test_flipped_bytes_of_safetensors_give_tensors_or_one_line(tmp_path_factory,
     try:
         checkpoint = read_weights(path)
         recognise_config(checkpoint.tensors, checkpoint.metadata)
-    except WeightsError as refused:
-        outcome = str(refused)
+    except WeightsError as error:
+        outcome = str(error)
     assert outcome
     assert "\n" not in outcome
 
@@ -295,28 +292,23 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, linear_sta
         raise OSError("No space left on device")
 
     monkeypatch.setattr(weights, "save_file", save_half)
-    assert "No space left" in refusal(save_weights, path, linear_state, LINEAR, kind=OutputError)
+    assert "No space left" in refusal(OutputError, save_weights, path, linear_state, LINEAR)
     assert path.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_saving_into_a_folder_that_is_not_there(tmp_path, linear_state):
     path = tmp_path / "none" / "net.safetensors"
-    assert str(path) in refusal(save_weights, path, linear_state, LINEAR, kind=OutputError)
-
-
-def parse(*words: str) -> argparse.Namespace:
-    parser = Parser()
-    weights_command.add_arguments(parser)
-    return parser.parse_args(words)
+    assert str(path) in refusal(OutputError, save_weights, path, linear_state, LINEAR)
 
 
 def run(*words: str) -> str:
-    """What a `weights` command says."""
-    said: list[str] = []
-    arguments = parse(*words)
-    arguments.handler(arguments, said.append)
-    return "\n".join(said)
+    """What a `weights` command prints."""
+    lines: list[str] = []
+    command, given = parse("ttt3r-view weights", weights_command.COMMAND, words, lines.append)
+    assert command.execute is not None
+    assert command.execute(given, lines.append, lines.append) == 0
+    return "\n".join(lines)
 
 
 def test_info_of_a_networks_file(tmp_path, linear_state):
@@ -336,7 +328,7 @@ def test_info_of_a_networks_file(tmp_path, linear_state):
 def test_info_of_the_miniature_says_what_it_is_for(tmp_path):
     path = tmp_path / "net.safetensors"
     config = PRESETS["miniature"]
-    save_weights(path, network_of(config).half().state_dict(), config)
+    save_weights(path, ReconstructionNetwork(config).half().state_dict(), config)
     text = run("info", str(path))
     assert "network     miniature" in text
     assert "float16" in text
@@ -355,22 +347,22 @@ def test_convert_from_a_released_kind_of_file(tmp_path, monkeypatch, linear_stat
     assert "CC BY-NC-SA 4.0" in converted.metadata["licence"]
     assert converted.metadata["epoch"] == "4"
 
-    assert "exists" in refusal(run, "convert", str(src), str(dst), kind=OutputError)
+    assert "exists" in refusal(OutputError, run, "convert", str(src), str(dst))
     run("convert", str(src), str(dst), "--overwrite", "--dtype", "bfloat16")
     assert {tensor.dtype for tensor in read_weights(dst).tensors.values()} == {torch.bfloat16}
     run("convert", str(dst), str(dst), "--overwrite", "--dtype", "float32")
     assert {tensor.dtype for tensor in read_weights(dst).tensors.values()} == {torch.float32}
-    assert "does not end in" in refusal(run, "convert", str(src), "out.pth", kind=OutputError)
+    assert "does not end in" in refusal(OutputError, run, "convert", str(src), "out.pth")
 
 
 def test_convert_refuses_what_float16_cannot_hold(tmp_path, linear_state):
     linear_state["enc_norm.bias"][0] = 1e6
     src, dst = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     save_weights(src, linear_state, LINEAR)
-    text = refusal(run, "convert", str(src), str(dst), "--dtype", "float16")
+    text = refused(run, "convert", str(src), str(dst), "--dtype", "float16")
     assert "as float16" in text
     assert not dst.exists()
 
 
 def test_assets_are_found_or_named():
-    assert "none.safetensors" in refusal(asset_path, "none.safetensors", kind=InputError)
+    assert "none.safetensors" in refusal(InputError, asset_path, "none.safetensors")

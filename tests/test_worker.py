@@ -9,34 +9,14 @@ import numpy as np
 import pytest
 
 from tests.waiting import wait_for
+from ttt3r_viewer import types
 from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, WeightsError
 from ttt3r_viewer.frames.preprocess import PreparedImage
-from ttt3r_viewer.reconstruct.messages import (
-    Adjustment,
-    Inspect,
-    Mailbox,
-    Pause,
-    Play,
-    Query,
-    Restart,
-    SetParameter,
-    SetRules,
-    Step,
-)
+from ttt3r_viewer.reconstruct import messages
 from ttt3r_viewer.reconstruct.prefetch import EncodedFrame, Prefetcher, PreparedFrame
 from ttt3r_viewer.reconstruct.rate import FrameRate
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.types import (
-    Camera,
-    Crop,
-    Expectation,
-    Frame,
-    FrameResult,
-    Inspection,
-    SkippedFrame,
-    Status,
-)
 
 
 class Images:
@@ -49,13 +29,13 @@ class Images:
         self.unreadable = unreadable
         self.closed = False
 
-    def __iter__(self) -> Iterator[Frame | SkippedFrame]:
+    def __iter__(self) -> Iterator[types.Frame | types.SkippedFrame]:
         for index in range(self.total or 0):
             if index in self.unreadable:
-                yield SkippedFrame(index, f"{index}.png", "cut off")
+                yield types.SkippedFrame(index, f"{index}.png", "cut off")
             else:
                 image = np.full((12, 16, 3), index, np.uint8)
-                yield Frame(index, index / 30, f"{index}.png", image)
+                yield types.Frame(index, index / 30, f"{index}.png", image)
 
     def close(self) -> None:
         self.closed = True
@@ -71,7 +51,7 @@ class Pretended:
         self.entered = threading.Event()
         self.rules = ("pretended",)
         self.device_text = "nowhere"
-        self.adjusted: list[Adjustment] = []
+        self.adjusted: list[messages.Adjustment] = []
         self.inspected: list[int] = []
         self.asked: list[np.ndarray] = []
         self.no_memory = False
@@ -81,17 +61,17 @@ class Pretended:
     def restart(self) -> None:
         self.done = 0
 
-    def describe(self, status: Status) -> Status:
+    def describe(self, status: types.Status) -> types.Status:
         return replace(status, rule="pretended")
 
-    def adjust(self, command: Adjustment) -> None:
-        if isinstance(command, SetParameter) and command.value > 1:
+    def adjust(self, command: messages.Adjustment) -> None:
+        if isinstance(command, messages.SetParameter) and command.value > 1:
             raise RuleError(f"a rate of {command.value}")
-        if isinstance(command, SetRules):
+        if isinstance(command, messages.SetRules):
             self.rules = command.rules
         self.adjusted.append(command)
 
-    def inspect(self, lane: int, sequence: int, on_progress=None) -> Inspection:
+    def inspect(self, lane: int, sequence: int, on_progress=None) -> types.Inspection:
         if sequence >= self.done:
             raise ReconstructionError(f"frame {sequence} cannot be looked into")
         assert on_progress is not None
@@ -99,7 +79,7 @@ class Pretended:
         self.told = self.store.snapshot().inspection_note if self.store else ""
         self.inspected.append(sequence)
         one, maps = np.ones(1, np.float32), np.ones((1, 1, 1), np.float16)
-        return Inspection(0, lane, sequence, 1, 1, 1, one, one, one, one, one, maps, maps, 1)
+        return types.Inspection(0, lane, sequence, 1, 1, 1, one, one, one, one, one, maps, maps, 1)
 
     def ends_batch(self, taken: int) -> bool:
         return taken > 0
@@ -110,30 +90,30 @@ class Pretended:
     def restore(self, tensors: Any, session: Mapping[str, Any], frames: Any) -> None:  # noqa: ARG002
         self.done = session["done"]
 
-    def ask(self, T_world_camera: np.ndarray, fov_y_rad: float) -> tuple[Expectation, ...]:
+    def ask(self, T_world_camera: np.ndarray, fov_y_rad: float) -> tuple[types.Expectation, ...]:
         self.asked.append(T_world_camera)
         if self.no_memory:
             raise ReconstructionError("out of memory")
-        camera = Camera(T_world_camera, 1 / fov_y_rad, 1, 1)
+        camera = types.Camera(T_world_camera, 1 / fov_y_rad, 1, 1)
         points, confidence = np.ones((1, 1, 3), np.float32), np.ones((1, 1), np.float32)
         image = np.zeros((1, 1, 3), np.uint8)
-        return (Expectation(0, self.done - 1, camera, image, points, confidence),)
+        return (types.Expectation(0, self.done - 1, camera, image, points, confidence),)
 
-    def prefetch(self, source: Iterable[Frame | SkippedFrame]) -> Prefetcher:
+    def prefetch(self, source: Iterable[types.Frame | types.SkippedFrame]) -> Prefetcher:
         return Prefetcher(source, self.prepare, self.encode)
 
-    def prepare(self, frame: Frame) -> PreparedFrame:
+    def prepare(self, frame: types.Frame) -> PreparedFrame:
         if frame.index in self.refuse:
             raise FrameError(f"{frame.name} is too small")
         height, width = frame.image.shape[:2]
-        image = PreparedImage(frame.image, Crop((1.0, 1.0), (0, 0), width, height))
+        image = PreparedImage(frame.image, types.Crop((1.0, 1.0), (0, 0), width, height))
         return PreparedFrame(frame.index, frame.time_sec, frame.name, image, 0.0)
 
     def encode(self, frames: Sequence[PreparedFrame]) -> list[EncodedFrame]:
         tokens: Any = None
         return [EncodedFrame(frame, tokens, 0.0) for frame in frames]
 
-    def take(self, encoded: EncodedFrame) -> tuple[FrameResult, ...]:
+    def take(self, encoded: EncodedFrame) -> tuple[types.FrameResult, ...]:
         self.entered.set()
         self.gate.wait(10)
         frame, picture = encoded.prepared, encoded.prepared.image
@@ -144,7 +124,7 @@ class Pretended:
         T_world_camera[0, 3] = self.done
         self.done += 1
         height, width = picture.image.shape[:2]
-        result = FrameResult(
+        result = types.FrameResult(
             sequence=self.done - 1,
             index=frame.index,
             time_sec=frame.time_sec,
@@ -153,7 +133,7 @@ class Pretended:
             crop=picture.crop,
             points_camera=np.ones((height, width, 3), np.float32),
             confidence=np.full((height, width), 2, np.float32),
-            camera=Camera(T_world_camera, 20.0, width, height),
+            camera=types.Camera(T_world_camera, 20.0, width, height),
             gain=np.ones(4, np.float32),
             segment=0,
             compute_sec=0.001,
@@ -162,8 +142,8 @@ class Pretended:
 
 
 @pytest.fixture
-def mailbox() -> Mailbox:
-    return Mailbox()
+def mailbox() -> messages.Mailbox:
+    return messages.Mailbox()
 
 
 def test_all_frames_reach_the_scene_and_bad_ones_are_counted(mailbox):
@@ -181,7 +161,7 @@ def test_all_frames_reach_the_scene_and_bad_ones_are_counted(mailbox):
 
 def test_pause_step_play_restart(mailbox):
     store = SceneStore()
-    mailbox.put(Pause())
+    mailbox.put(messages.Pause())
     worker = Worker(Images(6), Pretended, store, mailbox)
     worker.start()
 
@@ -191,14 +171,14 @@ def test_pause_step_play_restart(mailbox):
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
     assert seen() == 0
     for count in (1, 2):
-        mailbox.put(Step())
+        mailbox.put(messages.Step())
         wait_for(lambda count=count: seen() == count, f"{count} frames")
         wait_for(lambda: store.snapshot().status.phase == "paused", "the pause after a step")
-    mailbox.put(Play())
+    mailbox.put(messages.Play())
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     assert seen() == 6
     epoch = store.snapshot().epoch
-    mailbox.put(Restart())
+    mailbox.put(messages.Restart())
     wait_for(lambda: store.snapshot().epoch > epoch, "the second run")
     wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
     assert seen() == 6
@@ -208,7 +188,8 @@ def test_pause_step_play_restart(mailbox):
 
 def test_no_queued_step_is_lost(mailbox):
     store = SceneStore()
-    for command in (Pause(), Step(), Step(), Step(), Pause()):
+    pause, step = messages.Pause(), messages.Step()
+    for command in (pause, step, step, step, pause):
         mailbox.put(command)
     worker = Worker(Images(6), Pretended, store, mailbox)
     worker.start()
@@ -224,13 +205,17 @@ def test_restart_plays_whatever_was_asked_before_it(mailbox):
     worker = Worker(Images(3, unreadable=(1,)), Pretended, store, mailbox)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
-    for command in (Pause(), Step(), Restart()):  # there is nothing to pause any more
+    for command in (
+        messages.Pause(),
+        messages.Step(),
+        messages.Restart(),
+    ):  # there is nothing to pause any more
         mailbox.put(command)
     wait_for(lambda: store.snapshot().epoch == 2, "the new run")
     wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
     assert len(store.snapshot().frames) == 2
     assert store.snapshot().status.skipped == 1  # not two: the new run counts anew
-    mailbox.put(Pause())
+    mailbox.put(messages.Pause())
     assert worker.stop(5)
 
 
@@ -241,7 +226,7 @@ def test_an_error_is_shown_and_restart_tries_again(mailbox):
     wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
     assert store.snapshot().status.message == "a mistake of ours"
     assert len(store.snapshot().frames) == 2
-    mailbox.put(Restart())
+    mailbox.put(messages.Restart())
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     assert len(store.snapshot().frames) == 4
     assert worker.stop(5)
@@ -296,15 +281,15 @@ def test_frame_rate_tends_to_the_true_rate():
 
 def test_adjustments_reach_the_session_and_a_refused_one_is_said(mailbox):
     store, session = SceneStore(), Pretended()
-    mailbox.put(Pause())
+    mailbox.put(messages.Pause())
     worker = Worker(Images(6), lambda: session, store, mailbox)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
-    mailbox.put(SetParameter(0, "rate", 2.0))
+    mailbox.put(messages.SetParameter(0, "rate", 2.0))
     wait_for(lambda: store.snapshot().status.message == "a rate of 2.0", "the refusal")
-    mailbox.put(SetParameter(0, "rate", 0.5))
+    mailbox.put(messages.SetParameter(0, "rate", 0.5))
     wait_for(lambda: store.snapshot().status.message == "", "the better one")
-    assert session.adjusted == [SetParameter(0, "rate", 0.5)]
+    assert session.adjusted == [messages.SetParameter(0, "rate", 0.5)]
     assert store.snapshot().status.phase == "paused"
     assert worker.stop(10)
 
@@ -315,7 +300,7 @@ def test_other_lanes_begin_again_at_the_first_frame_also_after_the_end(mailbox):
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     assert len(store.snapshot().lanes) == 1
-    mailbox.put(SetRules(("one", "two", "three")))
+    mailbox.put(messages.SetRules(("one", "two", "three")))
     wait_for(lambda: len(store.snapshot().lanes) == 3, "three lanes")
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end again")
     assert [len(lane.frames) for lane in store.snapshot().lanes] == [4, 4, 4]
@@ -325,18 +310,18 @@ def test_other_lanes_begin_again_at_the_first_frame_also_after_the_end(mailbox):
 def test_questions_are_answered_while_running_paused_and_finished(mailbox):
     store, session = SceneStore(), Pretended()
     session.store = store
-    mailbox.put(Pause())
+    mailbox.put(messages.Pause())
     worker = Worker(Images(4), lambda: session, store, mailbox)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
-    mailbox.put(Inspect(0, 0))
+    mailbox.put(messages.Inspect(0, 0))
     wait_for(lambda: "frame 0 cannot" in store.snapshot().inspection_note, "the refusal")
     assert store.snapshot().inspection is None
     for _ in range(2):
-        mailbox.put(Step())
+        mailbox.put(messages.Step())
     wait_for(lambda: len(store.snapshot().frames) == 2, "two frames")
     for sequence in (0, 0, 1):
-        mailbox.put(Inspect(0, sequence))
+        mailbox.put(messages.Inspect(0, sequence))
 
     def found(sequence: int) -> bool:
         inspection = store.snapshot().inspection
@@ -347,12 +332,12 @@ def test_questions_are_answered_while_running_paused_and_finished(mailbox):
     inspection = store.snapshot().inspection
     assert inspection is not None
     assert inspection.epoch == store.snapshot().epoch
-    mailbox.put(Play())
+    mailbox.put(messages.Play())
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
-    mailbox.put(Inspect(0, 3))
+    mailbox.put(messages.Inspect(0, 3))
     wait_for(lambda: found(3), "an answer after the end")
     assert store.snapshot().inspection_note == ""
-    mailbox.put(Restart())
+    mailbox.put(messages.Restart())
     wait_for(lambda: store.snapshot().inspection is None, "the old run's answer to go")
     assert worker.stop(10)
 
@@ -362,30 +347,30 @@ ASKED_POSE = (1.0, 2.0, 3.0, 1.0, 0.0, 0.0, 0.0)
 
 def test_the_states_are_asked_while_running_paused_finished_and_failed(mailbox):
     store, session = SceneStore(), Pretended()
-    mailbox.put(Pause())
+    mailbox.put(messages.Pause())
     worker = Worker(Images(4), lambda: session, store, mailbox)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
-    mailbox.put(Step())
+    mailbox.put(messages.Step())
     wait_for(lambda: len(store.snapshot().frames) == 1, "a frame")
 
     def answered(number: int) -> bool:
         answer = store.snapshot().answer
         return answer is not None and answer.number == number
 
-    def found() -> Expectation:
+    def found() -> types.Expectation:
         answer = store.snapshot().answer
         assert answer is not None
         assert answer.note == ""
         return answer.lanes[0]
 
-    mailbox.put(Query(1, ASKED_POSE, 1.0))
+    mailbox.put(messages.Query(1, ASKED_POSE, 1.0))
     wait_for(lambda: answered(1), "an answer while paused")
     assert found().sequence == 0
     assert found().epoch == store.snapshot().epoch
     assert (found().camera.T_world_camera[:3, 3] == ASKED_POSE[:3]).all()
     session.no_memory = True
-    mailbox.put(Query(2, ASKED_POSE, 1.0))
+    mailbox.put(messages.Query(2, ASKED_POSE, 1.0))
     wait_for(lambda: answered(2), "the refusal")
     answer = store.snapshot().answer
     assert answer is not None
@@ -394,26 +379,26 @@ def test_the_states_are_asked_while_running_paused_finished_and_failed(mailbox):
     session.no_memory = False
     session.gate.clear()
     session.entered.clear()
-    mailbox.put(Play())
+    mailbox.put(messages.Play())
     assert session.entered.wait(10)  # in the middle of a frame
     before = len(session.asked)
     for number in (3, 4, 5):
-        mailbox.put(Query(number, ASKED_POSE, 1.0))
+        mailbox.put(messages.Query(number, ASKED_POSE, 1.0))
     session.gate.set()
     wait_for(lambda: answered(5), "the latest question's answer")
     assert len(session.asked) == before + 1
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
-    mailbox.put(Query(6, ASKED_POSE, 1.0))
+    mailbox.put(messages.Query(6, ASKED_POSE, 1.0))
     wait_for(lambda: answered(6), "an answer after the end")
     assert found().sequence == 3
-    mailbox.put(Restart())
+    mailbox.put(messages.Restart())
     wait_for(lambda: store.snapshot().answer is None, "the old run's answer to go")
     assert worker.stop(10)
 
 
 def test_a_run_that_has_failed_can_still_be_asked(mailbox):
     class Exhausted(Pretended):
-        def take(self, encoded: EncodedFrame) -> tuple[FrameResult, ...]:
+        def take(self, encoded: EncodedFrame) -> tuple[types.FrameResult, ...]:
             if self.done == 2:
                 raise ReconstructionError("out of memory on cpu")
             return super().take(encoded)
@@ -422,7 +407,7 @@ def test_a_run_that_has_failed_can_still_be_asked(mailbox):
     worker = Worker(Images(4), lambda: session, store, mailbox)
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
-    mailbox.put(Query(1, ASKED_POSE, 1.0))
+    mailbox.put(messages.Query(1, ASKED_POSE, 1.0))
     wait_for(lambda: store.snapshot().answer is not None, "the answer")
     answer = store.snapshot().answer
     assert answer is not None

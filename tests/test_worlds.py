@@ -161,17 +161,13 @@ def test_sequences_begin_with_a_view_of_the_room():
 
 def test_the_skirting_lies_along_the_foot_of_walls_alone():
     worlds = draw_worlds(range(400, 412), 2)
-    plain, pink = (
-        render_worlds(
-            dataclasses.replace(
-                worlds, skirting=np.array([[height_m, 0.9, 0.2, 0.5]] * 12, np.float32)
-            ),
-            HEIGHT,
-            WIDTH,
-            device="cpu",
-        )
-        for height_m in (-1.0, 0.1)
-    )
+
+    def rendered(height_m: float) -> Clip:
+        skirting = np.array([[height_m, 0.9, 0.2, 0.5]] * 12, np.float32)
+        other = dataclasses.replace(worlds, skirting=skirting)
+        return render_worlds(other, HEIGHT, WIDTH, device="cpu")
+
+    plain, pink = rendered(-1.0), rendered(0.1)
     assert torch.equal(plain.depth, pink.depth)
     changed = ((plain.images - pink.images).abs().amax(dim=-1) > 0.2).flatten(0, 1)
     assert 0.0005 < changed.float().mean() < 0.2

@@ -193,9 +193,9 @@ def recipe_from(path: Path) -> Recipe:
         if path.suffix == ".json":
             given = json.loads(path.read_text(encoding="utf-8"))
         else:
-            from ttt3r_viewer.plain_yaml import read_plain_yaml
+            from ttt3r_viewer.system.yaml_file import read_yaml
 
-            given = read_plain_yaml(path)
+            given = read_yaml(path)
     except (SettingsError, OSError, ValueError) as error:
         raise SettingsError(f"{path}: not a readable YAML or JSON file ({error})") from error
     values = _known(Recipe, given, path)

@@ -176,6 +176,7 @@ def initialise(network: ReconstructionNetwork) -> None:
                     module.weight *= 0.1
     if isinstance(network.downstream_head, DptHead):
         for dense in (network.downstream_head.dpt_self, network.downstream_head.dpt_cross):
+            assert dense.last_layer.bias is not None
             with torch.no_grad():
                 dense.last_layer.bias[2] = 1.0
     memory = network.pose_retriever

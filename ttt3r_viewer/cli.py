@@ -1,4 +1,4 @@
-"""The command line: frames -> model -> rule -> scene (`wiring.py`) -> viewer.
+"""The command line: frames -> model -> rule -> scene (`runs/reconstruction.py`) -> viewer.
 
 The first word names the command, `commands/<word>.py`; none is `view`. A command is imported when
 it is asked for, so that the page and the help come at once.
@@ -6,7 +6,6 @@ it is asked for, so that the page and the help come at once.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import io
 import logging
@@ -14,11 +13,12 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ttt3r_viewer.commands.parser import Parser, refuse_old_names
+from ttt3r_viewer.commands.parser import Command, parse
 from ttt3r_viewer.errors import ViewerError, in_a_line
 from ttt3r_viewer.reconstruct.worker import Worker
-from ttt3r_viewer.runs.player import Replay
+from ttt3r_viewer.runs.player import Player
 from ttt3r_viewer.system.logs import log_file, logging_to_terminal
 from ttt3r_viewer.system.memory import keep_few_arenas
 from ttt3r_viewer.system.signals import sigterm_is_ctrl_c
@@ -31,7 +31,7 @@ COMMANDS = {
     "compare": "several rules on the same frames, without a browser: table, plot, poses",
     "open": "show what --output left again, without weights or input",
     "info": "print what it holds",
-    "export": "write a session as PLY, GLB, COLMAP, NeRF, TUM, KITTI, depth maps",
+    "export": "write a recording as PLY, GLB, COLMAP, NeRF, TUM, KITTI, depth maps",
     "rules": "list the rules with paper, formula and parameters",
     "weights": "look at, convert or fetch weights files",
     "eval": "rules on a data set, at growing numbers of frames: tables and curves",
@@ -63,7 +63,7 @@ def leaves_work_behind() -> bool:
     Neither is waited for; and Python would crash if it took its interpreter away from under them,
     so a process that has such a thread ends with `os._exit`.
     """
-    busy = {*Worker.THREADS, Replay.THREAD}
+    busy = {*Worker.THREADS, Player.THREAD}
     return any(thread.name in busy for thread in threading.enumerate())
 
 
@@ -91,18 +91,13 @@ def _guarded(words: list[str]) -> int:
 def _command(words: list[str]) -> int:
     """Find the command, read its flags, execute it."""
     name = words.pop(0) if words and words[0] in COMMANDS else "view"
-    command = importlib.import_module(f"ttt3r_viewer.commands.{name}")
-    refuse_old_names(words)
-    parser = Parser(
-        prog="ttt3r-view" if name == "view" else f"ttt3r-view {name}",
-        description=command.DESCRIPTION,
-        allow_abbrev=False,
-    )
+    command: Command = importlib.import_module(f"ttt3r_viewer.commands.{name}").COMMAND
+    prog = f"ttt3r-view {name}"
     if name == "view":
-        parser.epilog = _help()
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    command.add_arguments(parser)
-    return command.execute(parser.parse_args(words), _echo, _warn)
+        prog, command = "ttt3r-view", replace(command, epilog=_help())
+    command, given = parse(prog, command, words, _warn)
+    assert command.execute is not None
+    return command.execute(given, _echo, _warn)
 
 
 def _help() -> str:

@@ -14,21 +14,12 @@ from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playw
 
 from tests.made_up_run import MadeUpRun
 from tests.waiting import wait_for
-from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 
 CHROMIUM_FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--use-angle=swiftshader"),
+    *("--enable-unsafe-swiftshader", "--ignore-gpu-blocklist", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--disable-dev-shm-usage",
 ]
 FRAMES = 6
@@ -102,6 +93,15 @@ class Ui:
     def checkbox(self, label: str) -> Locator:
         return self.page.get_by_label(label, exact=True)
 
+    def open_tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name).click()
+        self.settle()
+
+    def typed(self, box: Locator, value: float) -> None:
+        """Type into a number's box."""
+        box.fill(str(value))
+        box.press("Enter")
+
     def text(self, test_id: str) -> str:
         """The text of `status`, `error`, `notice` or `caption`."""
         return self.page.get_by_test_id(test_id).inner_text()
@@ -114,8 +114,7 @@ class Ui:
         shown = {"Frame": ("position", value - 1), "Hide least sure (%)": ("percentile", value)}
         box = self.row(label).locator("input:not([type=hidden])").first
         for _ in range(5):
-            box.fill(str(value))
-            box.press("Enter")
+            self.typed(box, value)
             end = time.monotonic() + 3
             while time.monotonic() < end:
                 self.settle()
@@ -206,29 +205,17 @@ def open_ui(
 
 
 @pytest.fixture
-def at_tab(open_ui: Callable[[Viewer], Ui]) -> Iterator[Callable[[str], tuple[MadeUpRun, Ui]]]:
+def at_tab(show, open_ui: Callable[[Viewer], Ui]) -> Callable[[str], tuple[MadeUpRun, Ui]]:
     """Begin a paused run of two lanes and six frames, and open its page at a tab."""
-    begun: list[tuple[MadeUpRun, Viewer]] = []
 
     def begin(tab: str) -> tuple[MadeUpRun, Ui]:
-        store = SceneStore(max_points=20_000, points_per_frame=200)
-        run = MadeUpRun(store, lanes=2, paused=True)
-        viewer = Viewer(store, run.mailbox, port=0)
-        begun.append((run, viewer))
-        viewer.start()
-        run.start()
-        for _ in range(FRAMES):
-            run.add_frame()
+        run, viewer = show(FRAMES, lanes=2, paused=True)
         ui = open_ui(viewer)
         ui.wait_probe("all frames", frames_seen=FRAMES)
-        ui.page.get_by_role("tab", name=tab).click()
-        ui.settle()
+        ui.open_tab(tab)
         return run, ui
 
-    yield begin
-    for run, viewer in begun:
-        run.stop()
-        viewer.stop()
+    return begin
 
 
 @pytest.hookimpl(hookwrapper=True)

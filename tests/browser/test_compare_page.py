@@ -1,7 +1,7 @@
 """Two lanes in a real browser: sliders that act while it runs, charts, the table, other lanes."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,7 @@ from tests.browser.conftest import Ui
 from tests.made_up_run import MadeUpRun, pose_at
 from tests.waiting import wait_for
 from ttt3r_viewer.metrics.ground_truth import CountedPoses
-from ttt3r_viewer.reconstruct.messages import (
-    Message,
-    Restart,
-    SetParameter,
-    SetResetEvery,
-    SetRules,
-)
-from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.reconstruct.messages import Restart, SetParameter, SetResetEvery, SetRules
 from ttt3r_viewer.viewer.app import Viewer
 
 pytestmark = pytest.mark.browser
@@ -32,32 +25,12 @@ LEGEND = """() => [...document.querySelectorAll('.u-legend .u-series')]
     .map((row) => row.querySelector('.u-label').textContent)"""
 
 
-class Pair:
-    """A made-up run of two lanes, the truth that the first follows, and the page."""
-
-    def __init__(self) -> None:
-        self.store = SceneStore(max_points=20_000, points_per_frame=100)
-        self.run = MadeUpRun(self.store, lanes=2, total=None, frames_per_second=10)
-        truth = CountedPoses(Path("poses.txt"), np.array([pose_at(i) for i in range(2000)]))
-        self.viewer = Viewer(self.store, self.run.mailbox, port=0, ground_truth=truth)
-        self.viewer.start()
-        self.run.start()
-
-    def close(self) -> None:
-        self.run.stop()
-        self.viewer.stop()
-
-    def was_told(self, command: Message) -> bool:
-        return command in self.run.seen_commands
-
-
 @pytest.fixture
-def pair(open_ui: Callable[[Viewer], Ui]) -> Iterator[tuple[Pair, Ui]]:
-    begun = Pair()
-    try:
-        yield begun, open_ui(begun.viewer)
-    finally:
-        begun.close()
+def pair(show, open_ui: Callable[[Viewer], Ui]) -> tuple[MadeUpRun, Ui]:
+    """A made-up run of two lanes, and its page, which has the truth that the first follows."""
+    truth = CountedPoses(Path("poses.txt"), np.array([pose_at(i) for i in range(2000)]))
+    run, viewer = show(page={"ground_truth": truth}, lanes=2, total=None, frames_per_second=10)
+    return run, open_ui(viewer)
 
 
 def type_number(ui: Ui, label: str, value: float, arrived: Callable[[], bool]) -> None:
@@ -71,23 +44,18 @@ def type_number(ui: Ui, label: str, value: float, arrived: Callable[[], bool]) -
     wait_for(attempt, f"{label} = {value}")
 
 
-def open_tab(ui: Ui, name: str) -> None:
-    ui.page.get_by_role("tab", name=name).click()
-    ui.settle()
-
-
 def test_rate_moved_while_frames_arrive_is_marked_and_the_table_is_saved(pair, tmp_path):
     begun, ui = pair
     wait_for(lambda: ui.probe().get("frames_seen", 0) >= 5, "five frames")
     assert ui.probe()["rules"] == ["steady, rate 1", "drifting, rate 0.8"]
-    open_tab(ui, "Rules")
+    ui.open_tab("Rules")
     told = SetParameter(0, "rate", 0.3)
-    type_number(ui, "rate", 0.3, lambda: begun.was_told(told))
+    type_number(ui, "rate", 0.3, lambda: told in begun.seen_commands)
     state = ui.wait_probe("the mark", marks=1)
     assert state["rules"] == ["steady, rate 0.3", "drifting, rate 0.8"]
     assert ui.text("rule-0") == "steady, rate 0.3"
 
-    open_tab(ui, "Charts")
+    ui.open_tab("Charts")
     expect(ui.page.get_by_test_id("marks")).to_contain_text("lane 1: steady, rate 0.3")
     wait_for(lambda: len(ui.page.evaluate(PLOT_DATA)) == 9, "x, two lanes with bands, two marks")
     x, *_, changes, resets = ui.page.evaluate(PLOT_DATA)
@@ -102,31 +70,32 @@ def test_rate_moved_while_frames_arrive_is_marked_and_the_table_is_saved(pair, t
 
     wait_for(lambda: "drifting-0.8" in ui.text("measures"), "the table")
     assert "poses.txt" in ui.text("measures")
-    with ui.page.expect_download() as download:
-        ui.button("CSV").click()
-    saved = tmp_path / download.value.suggested_filename
-    download.value.save_as(saved)
-    assert saved.name == "comparison.csv"
-    rows = list(csv.DictReader(saved.open(encoding="utf-8")))
+
+    def saved(button: str) -> Path:
+        with ui.page.expect_download() as download:
+            ui.button(button).click()
+        path = tmp_path / download.value.suggested_filename
+        download.value.save_as(path)
+        return path
+
+    table = saved("CSV")
+    assert table.name == "comparison.csv"
+    rows = list(csv.DictReader(table.open(encoding="utf-8")))
     assert [row["lane"] for row in rows] == ["steady-0.3", "drifting-0.8"]
     assert float(rows[0]["ate_sim3_m"]) < float(rows[1]["ate_sim3_m"])
-    with ui.page.expect_download() as download:
-        ui.button("Markdown").click()
-    saved = tmp_path / download.value.suggested_filename
-    download.value.save_as(saved)
-    assert saved.read_text(encoding="utf-8").startswith("| lane |")
+    assert saved("Markdown").read_text(encoding="utf-8").startswith("| lane |")
 
 
 def test_resets_are_set_restarted_and_two_other_lanes_begun(pair):
     begun, ui = pair
     wait_for(lambda: ui.probe().get("frames_seen", 0) >= 2, "two frames")
-    open_tab(ui, "Rules")
+    ui.open_tab("Rules")
     box = ui.page.get_by_label("Reset every", exact=True)
 
     def attempt() -> bool:
         box.fill("4")
         ui.page.wait_for_timeout(700)
-        return begun.was_told(SetResetEvery(4))
+        return SetResetEvery(4) in begun.seen_commands
 
     wait_for(attempt, "the interval")
     wait_for(lambda: begun.store.snapshot().frames[-1].segment > 0, "a reset")
@@ -135,7 +104,7 @@ def test_resets_are_set_restarted_and_two_other_lanes_begun(pair):
     ui.wait_probe("the growth", replaying=True, live=False)
     ui.button("Restart with these").click()
     ui.wait_probe("the newest frame", replaying=False, live=True)
-    wait_for(lambda: begun.was_told(Restart()), "the restart")
+    wait_for(lambda: Restart() in begun.seen_commands, "the restart")
     wait_for(lambda: begun.store.snapshot().epoch > epoch, "an empty scene")
     ui.wait_probe("no change since the restart", marks=0)
 
@@ -143,10 +112,12 @@ def test_resets_are_set_restarted_and_two_other_lanes_begun(pair):
     ui.choose("Rule 2", "steady")
     ui.choose("Rule 3", "steady")
     ui.button("Start these lanes").click()
-    wait_for(lambda: begun.was_told(SetRules(("drifting", "steady", "steady"))), "three lanes")
+    wait_for(
+        lambda: SetRules(("drifting", "steady", "steady")) in begun.seen_commands, "three lanes"
+    )
     ui.wait_probe("three lanes", lanes=3)
     expect(ui.page.get_by_test_id("rule-2")).to_be_visible()
-    open_tab(ui, "Charts")
+    ui.open_tab("Charts")
     # Of two lanes with one rule each has a name of its own.
     names = ["frame", "drifting", "steady", "steady_2"]
     wait_for(lambda: ui.page.evaluate(LEGEND) == names, "the legend")

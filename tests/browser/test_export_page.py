@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.browser.conftest import DRAWN_POINTS, Ui
-from tests.made_up_run import MadeUpRun
+from tests.pages import running
 from tests.test_export_formats import FRAMES, make_session, silent
 from tests.test_export_job import Held
 from tests.waiting import wait_for
@@ -21,7 +21,7 @@ from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import export_recording
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
-from ttt3r_viewer.runs.player import Replay
+from ttt3r_viewer.runs.player import Player
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 
@@ -36,17 +36,13 @@ def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[tuple[U
     archive = Recording.open(make_session(tmp_path / "session"))
     exporter = Exporter(lambda: archive, tmp_path / "session")
     store, mailbox = SceneStore(max_points=5_000), Mailbox()
-    replay = Replay(archive, store, mailbox)
+    player = Player(archive, store, mailbox)
     viewer = Viewer(store, mailbox, port=0, exporter=exporter)
-    viewer.start()
-    replay.start()
-    ui = open_ui(viewer)
-    ui.wait_probe("all frames", phase="finished", frames_seen=FRAMES)
-    ui.page.get_by_role("tab", name="Export").click()
-    ui.settle()
-    yield ui, exporter
-    replay.stop()
-    viewer.stop()
+    with running(viewer, player):
+        ui = open_ui(viewer)
+        ui.wait_probe("all frames", phase="finished", frames_seen=FRAMES)
+        ui.open_tab("Export")
+        yield ui, exporter
 
 
 def download(ui: Ui) -> tuple[str, bytes]:
@@ -99,16 +95,11 @@ def test_an_export_shows_how_far_it_is_and_is_cancelled(session):
     expect(ui.button("Cancel")).not_to_be_visible()
 
 
-def test_a_run_without_an_archive_says_why_it_cannot(open_ui):
-    store = SceneStore(max_points=5_000)
-    run = MadeUpRun(store, paused=True)
-    viewer = Viewer(store, run.mailbox, port=0)
-    viewer.start()
-    ui = open_ui(viewer)
+def test_a_run_without_an_archive_says_why_it_cannot(show, open_ui):
+    ui = open_ui(show(paused=True)[1])
     ui.page.get_by_role("tab", name="Export").click()
     wait_for(lambda: "keeps no frames on disk" in ui.text("export-why"), "the reason")
     expect(ui.button("Export")).not_to_be_visible()
-    viewer.stop()
 
 
 def test_the_page_opens_from_disk_and_plays_the_growth(browser, tmp_path):

@@ -1,18 +1,17 @@
 """The page through the gate: a link with a token, a guest, hostile names, another page."""
 
-import http.server
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page
 
 from tests.browser.conftest import DRAWN_POINTS, SCENE_READY
-from tests.made_up_run import MadeUpRun, room_result
+from tests.live_media import served
+from tests.made_up_run import room_result
 from tests.waiting import wait_for
-from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.server.access import access_for
 
@@ -25,23 +24,9 @@ CAMERA = "window.__viserMutable.camera.position.toArray()"
 
 
 @pytest.fixture
-def viewer() -> Iterator[Viewer]:
-    store = SceneStore(max_points=20_000, points_per_frame=200)
-    run = MadeUpRun(store, lanes=2, paused=True)
-    for _ in range(4):
-        run.add_frame()
-    viewer = Viewer(
-        store,
-        run.mailbox,
-        port=0,
-        notice=HOSTILE,
-        access=access_for("127.0.0.1", token=TOKEN, guests=True),
-    )
-    viewer.start()
-    run.start()
-    yield viewer
-    run.stop()
-    viewer.stop()
+def viewer(show) -> Viewer:
+    access = access_for("127.0.0.1", token=TOKEN, guests=True)
+    return show(4, {"notice": HOSTILE, "access": access}, lanes=2, paused=True)[1]
 
 
 @pytest.fixture
@@ -167,22 +152,17 @@ def test_a_guests_own_timeline_moves_nobody_elses(viewer, new_context, tmp_path)
 
 
 def test_another_page_reaches_nothing_and_a_link_in_it_works_for_who_is_in(viewer, new_context):
-    class Other(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(f'<a href="{viewer.address}/?fixedDpr=1">go</a>'.encode())
+    def respond(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "text/html")
+        request.end_headers()
+        request.wfile.write(f'<a href="{viewer.address}/?fixedDpr=1">go</a>'.encode())
 
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    other = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other)
-    threading.Thread(target=other.serve_forever, daemon=True).start()
-    try:
+    with served(respond) as other:
         context = new_context()
         opened(context.new_page(), f"{viewer.url}&fixedDpr=1")
         page = context.new_page()
-        page.goto(f"http://localhost:{other.server_address[1]}/")
+        page.goto(f"http://localhost:{other}/")
         # Both the gate and viser's own port behind it.
         for port in (viewer.port, viewer.server.get_port()):
             script = f"""() => new Promise((done) => {{
@@ -193,18 +173,13 @@ def test_another_page_reaches_nothing_and_a_link_in_it_works_for_who_is_in(viewe
             assert page.evaluate(script) == "closed"
         page.get_by_text("go").click()
         page.wait_for_function(SCENE_READY, timeout=30_000)
-    finally:
-        other.shutdown()
-        other.server_close()
 
 
-def test_names_from_input_stay_text_everywhere(new_context, tmp_path):
-    store = SceneStore(max_points=20_000, points_per_frame=200)
-    run = MadeUpRun(store, lanes=2, paused=True)
+def test_names_from_input_stay_text_everywhere(show, new_context, tmp_path):
+    run, viewer = show(0, {"notice": HOSTILE, "title": HOSTILE}, lanes=2, paused=True)
+    store = run.store
     for sequence in range(3):
         store.add(*(replace(room_result(sequence), name=HOSTILE) for _ in range(2)))
-    viewer = Viewer(store, run.mailbox, port=0, notice=HOSTILE, title=HOSTILE)
-    viewer.start()
     status = store.snapshot().status
     store.set_status(
         replace(
@@ -219,21 +194,17 @@ def test_names_from_input_stay_text_everywhere(new_context, tmp_path):
         )
     )
     viewer.report(HOSTILE)
-    try:
-        page = opened(new_context().new_page(), f"{viewer.url}/?fixedDpr=1")
-        page.evaluate("window.broken = 0")
-        wait_for(lambda: HOSTILE in page.get_by_test_id("status").inner_text(), "the status")
-        for test_id in ("notice", "error", "caption", "lane-0"):
-            wait_for(
-                lambda test_id=test_id: HOSTILE in page.get_by_test_id(test_id).inner_text(),
-                f"the name in {test_id}",
-            )
-        for tab in ("Rules", "Charts", "Inspect", "Ask", "Export"):
-            page.get_by_role("tab", name=tab).click()
-            page.wait_for_timeout(500)
-        page.screenshot(path=tmp_path / "hostile.png")
-        assert page.evaluate("window.broken") == 0
-        assert page.locator("img[src=x]").count() == 0
-        assert page.locator("a[href^=javascript]").count() == 0
-    finally:
-        viewer.stop()
+    page = opened(new_context().new_page(), f"{viewer.url}/?fixedDpr=1")
+    page.evaluate("window.broken = 0")
+    for test_id in ("status", "notice", "error", "caption", "lane-0"):
+        wait_for(
+            lambda test_id=test_id: HOSTILE in page.get_by_test_id(test_id).inner_text(),
+            f"the name in {test_id}",
+        )
+    for tab in ("Rules", "Charts", "Inspect", "Ask", "Export"):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(500)
+    page.screenshot(path=tmp_path / "hostile.png")
+    assert page.evaluate("window.broken") == 0
+    assert page.locator("img[src=x]").count() == 0
+    assert page.locator("a[href^=javascript]").count() == 0

@@ -1,7 +1,8 @@
-"""The tab "Inspect" in a real browser: pick, click, save, and nothing at all while it is off."""
+"""Inspect and Ask in a real browser: pick, click, save, ask; and nothing while they are off."""
 
 import csv
 import io
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,10 @@ from PIL import Image
 from playwright.sync_api import Locator, TimeoutError, expect
 
 from tests.browser.conftest import FRAMES, Ui
-from tests.made_up_run import MadeUpRun
+from tests.made_up_run import MadeUpRun, pose_at
 from tests.waiting import wait_for
-from ttt3r_viewer.reconstruct.messages import Inspect
+from ttt3r_viewer.geometry import pose_from_vector
+from ttt3r_viewer.reconstruct.messages import Inspect, Query
 
 pytestmark = pytest.mark.browser
 
@@ -36,9 +38,7 @@ def look_inside(ui: Ui) -> None:
 
 def fill(ui: Ui, label: str, value: int) -> None:
     """Type into a number box."""
-    box = ui.page.get_by_label(label, exact=True)
-    box.fill(str(value))
-    box.press("Enter")
+    ui.typed(ui.page.get_by_label(label, exact=True), value)
     ui.settle()
 
 
@@ -101,15 +101,15 @@ def test_picked_token_and_layer_change_the_overlay_and_the_points(still):
     before = shown_images(ui)
     fill(ui, "Token", 7)
     ui.wait_probe("the token", "inspect", token=7)
-    wait_for(
-        lambda: sum(a != b for a, b in zip(before, shown_images(ui), strict=True)) >= 2,
-        "other pictures",
-    )
+
+    def changed() -> int:
+        return sum(a != b for a, b in zip(before, shown_images(ui), strict=True))
+
+    wait_for(lambda: changed() >= 2, "other images")
     assert "Token 7:" in ui.text("token")
     before = shown_images(ui)
     box = ui.row("Layer").locator("input:not([type=hidden])").first
-    box.fill("2")
-    box.press("Enter")
+    ui.typed(box, 2)
     ui.wait_probe("the layer", "inspect", layer=2)
     wait_for(lambda: shown_images(ui) != before, "the other layer's picture")
     ui.choose("Frame's points", "Patch alignment")
@@ -122,11 +122,8 @@ def test_a_click_on_a_point_lists_its_tokens(still):
     fill(ui, "Patch row", 2)
     ui.wait_probe("the row", "inspect", patch=[2, 0])
     wait_for(lambda: "row 2, column 0" in ui.text("tokens"), "its tokens")
-    camera = run.store.snapshot().frames[-1].camera.T_world_camera
-    ui.client.camera.position = tuple(camera[:3, 3])
-    ui.client.camera.look_at = tuple(camera[:3, 3] + camera[:3, 2])
-    wait_for(lambda: np.allclose(ui.client.camera.position, camera[:3, 3], atol=1e-3), "the view")
-    ui.page.wait_for_timeout(500)
+    stand_at(ui, run.store.snapshot().frames[-1].camera.T_world_camera)
+    ui.page.wait_for_timeout(200)
     # From the frame's own camera, what is a little left of the middle is in column 1.
     ui.page.mouse.click(380, 300)
     ui.wait_probe("the patch that was clicked", "inspect", patch=[1, 1])
@@ -187,3 +184,93 @@ def test_a_frame_that_moved_the_state_is_gone_to(still):
     ui.wait_probe("its inside", "inspect", sequence=2)
     assert questions(run)[-1] == Inspect(0, 2)
     assert "Looked into frame 3" in ui.text("inspect-note")
+
+
+PIXELS = 16 * 12
+EXPECTED_NODES = [f"/lanes/{k}/expected_{what}" for k in (0, 1) for what in ("points", "camera")]
+
+
+@pytest.fixture
+def at_ask(at_tab: Callable[[str], tuple[MadeUpRun, Ui]]) -> tuple[MadeUpRun, Ui]:
+    """A paused run of two lanes and six frames, and its page at the tab "Ask"."""
+    return at_tab("Ask")
+
+
+def queries(run: MadeUpRun) -> list[Query]:
+    return [command for command in run.seen_commands if isinstance(command, Query)]
+
+
+def stand_at(ui: Ui, pose: np.ndarray, aside: float = 0.0) -> None:
+    """Bring the browser to a pose (4, 4), moved along the page's x axis."""
+    position = pose[:3, 3] + [aside, 0, 0]
+    ui.client.camera.position = tuple(position)
+    ui.client.camera.look_at = tuple(position + pose[:3, 2])
+    wait_for(lambda: np.allclose(ui.client.camera.position, position, atol=1e-3), "the view")
+    ui.page.wait_for_timeout(300)
+
+
+def press(ui: Ui, run: MadeUpRun) -> Query:
+    """Press the button, again where the page dropped the message; give the latest question."""
+    before = len(queries(run))
+    for _ in range(5):
+        ui.button("Look from here").click()
+        ui.page.wait_for_timeout(1000)
+        if len(queries(run)) > before:
+            break
+    assert len(queries(run)) > before
+    return queries(run)[-1]
+
+
+def test_the_view_is_asked_about_and_the_answer_stands_there_until_it_is_removed(at_ask):
+    run, ui = at_ask
+    assert queries(run) == []
+    assert "not an observation" in ui.text("ask-note")
+    stand_at(ui, pose_at(3))
+    question = press(ui, run)
+    assert np.abs(pose_from_vector(question.pose) - pose_at(3)).max() < 1e-3
+    assert question.fov_y_rad == pytest.approx(ui.client.camera.fov)
+    ui.wait_probe("the answer", "ask", number=question.number, points=[PIXELS, PIXELS])
+    wait_for(lambda: all(map(ui.visible, EXPECTED_NODES)), "points and camera of both lanes")
+    assert f"after frame {FRAMES}" in ui.text("ask-note")
+    expect(ui.page.get_by_text("drifting, rate 0.8: confidence")).to_be_visible()
+
+    box = ui.row("Hide unsure (%)").locator("input:not([type=hidden])").first
+    ui.typed(box, 50)
+    ui.wait_probe("half of the points", "ask", points=[PIXELS // 2, PIXELS // 2])
+    ui.settle()
+    ui.button("Remove").click()
+    ui.wait_probe("nothing", "ask", number=None, points=[])
+    wait_for(lambda: not any(map(ui.visible, EXPECTED_NODES)), "all to go")
+    expect(ui.button("Remove")).not_to_be_visible()
+
+
+def test_lanes_side_by_side_are_asked_about_the_same_camera_and_a_wide_view_is_limited(at_ask):
+    run, ui = at_ask
+    ui.open_tab("View")
+    ui.choose("Arrange", "Side by side")
+    ui.wait_probe("the lanes apart", arrangement="side by side")
+    root = ui.viewer.server.scene._handle_from_node_name["/lanes/1"]
+    wait_for(lambda: root.position[0] > 0, "the second lane's place")
+    ui.open_tab("Ask")
+    ui.client.camera.fov = math.radians(130)
+    stand_at(ui, pose_at(3), aside=root.position[0])
+    question = press(ui, run)
+    assert np.abs(pose_from_vector(question.pose) - pose_at(3)).max() < 1e-3
+    assert question.fov_y_rad == pytest.approx(math.radians(100))
+    ui.wait_probe("the answer", "ask", number=question.number)
+    assert "limited from 130°" in ui.text("ask-note")
+
+
+def test_what_cannot_be_asked_is_greyed_out_with_its_reason(at_ask):
+    run, ui = at_ask
+    run.echo(cannot_ask="these weights were never trained for it")
+    wait_for(lambda: "Greyed out: these weights were never" in ui.text("ask-note"), "the reason")
+    expect(ui.button("Look from here")).to_be_disabled()
+    ui.page.mouse.click(200, 300)
+    ui.page.keyboard.press("v")
+    ui.page.wait_for_timeout(500)
+    assert queries(run) == []
+    run.echo(cannot_ask="")
+    expect(ui.button("Look from here")).to_be_enabled()
+    ui.page.keyboard.press("v")
+    wait_for(lambda: len(queries(run)) == 1, "the key's question")

@@ -1,4 +1,4 @@
-"""The presentation in a real browser: captions, keys, the growth, a tour, a screenshot."""
+"""A recording in a real browser, opened and presented: points, timeline, captions, keys, a tour."""
 
 import io
 import threading
@@ -14,13 +14,15 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Ui
-from tests.made_up_run import MadeUpRun, room_result
-from tests.test_archive import STATUS, new_writer
+from tests.made_up_run import room_result
+from tests.pages import running
+from tests.test_recording import STATUS, new_writer
 from tests.waiting import wait_for
+from ttt3r_viewer.commands.open import notice_of
 from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.tour import TOUR_FILE, read_tour
-from ttt3r_viewer.runs.player import Replay
+from ttt3r_viewer.runs.player import Player
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.presentation import Presentation
@@ -51,10 +53,11 @@ def camera_places(client: viser.ClientHandle) -> Iterator[list[np.ndarray]]:
         thread.join()
 
 
-def record(folder: Path) -> None:
+def record(folder: Path, frames: int = FRAMES) -> None:
+    """Leave what a run of 20 frames and two lanes leaves that was cut off after so many."""
     writer = new_writer(folder)
     writer.begin(replace(STATUS, frames_total=FRAMES))
-    for sequence in range(FRAMES):
+    for sequence in range(frames):
         room = room_result(sequence, 32, 24)
         writer.add([replace(room, rule=f"rule {lane}") for lane in range(2)])
 
@@ -63,18 +66,13 @@ def record(folder: Path) -> None:
 def presented(folder: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
     """What `ttt3r-view open DIR --present` shows."""
     store, mailbox = SceneStore(max_points=8_000), Mailbox()
-    replay = Replay(Recording.open(folder), store, mailbox)
+    player = Player(Recording.open(folder), store, mailbox)
     presentation = Presentation(True, "A <talk>", "The lab", folder)
     viewer = Viewer(store, mailbox, port=0, presentation=presentation)
-    viewer.start()
-    replay.start()
-    try:
+    with running(viewer, player):
         ui = open_ui(viewer)
         ui.wait_probe("all frames", phase="finished", frames_seen=FRAMES)
         yield ui
-    finally:
-        replay.stop()
-        viewer.stop()
 
 
 def test_a_session_is_presented_with_captions_and_keys_alone(tmp_path, open_ui):
@@ -188,12 +186,9 @@ def test_a_tour_is_recorded_kept_and_replayed_when_the_session_is_opened_again(t
         assert not (tmp_path / TOUR_FILE).exists()
 
 
-def test_space_pauses_a_run_and_lets_it_go_on(open_ui):
-    store = SceneStore(max_points=5_000)
-    run = MadeUpRun(store, total=None, frames_per_second=5)
-    viewer = Viewer(store, run.mailbox, port=0, presentation=Presentation(True))
-    viewer.start()
-    run.start()
+def test_space_pauses_a_run_and_lets_it_go_on(show, open_ui):
+    page = {"presentation": Presentation(True)}
+    run, viewer = show(page=page, total=None, frames_per_second=5)
     ui = open_ui(viewer)
     ui.wait_probe("the run", phase="running")
     ui.press("Space")
@@ -202,5 +197,43 @@ def test_space_pauses_a_run_and_lets_it_go_on(open_ui):
     ui.press("Space")
     ui.wait_probe("the run again", phase="running", motion_going=True)
     assert [type(one) for one in run.seen_commands] == [Pause, Play]
-    run.stop()
-    viewer.stop()
+
+
+SEEN = 8
+
+
+@pytest.fixture
+def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
+    """What `ttt3r-view open` shows of two lanes whose run was cut off."""
+    record(tmp_path, SEEN)
+    archive = Recording.open(tmp_path)
+    store, mailbox = SceneStore(max_points=20_000), Mailbox()
+    player = Player(archive, store, mailbox)
+    viewer = Viewer(store, mailbox, port=0, notice=notice_of(archive))
+    with running(viewer, player):
+        yield open_ui(viewer)
+
+
+def test_a_session_is_seen_gone_through_and_says_what_it_needs(session):
+    ui = session
+    ui.wait_probe("all frames", phase="finished", frames_seen=SEEN, lanes=2)
+    wait_for(lambda: ui.drawn_points() == ui.probe()["points_shown"] > 2 * 32 * 24, "all points")
+    assert "A recording of pictures" in ui.text("notice")
+    assert "did not come to its end" in ui.text("status")
+    assert "frame 8 of 20" in ui.text("status")
+    assert not ui.button("Play").is_enabled()
+
+    all_points = ui.drawn_points()
+    ui.set_number("Frame", 3)
+    ui.wait_probe("the third frame", position=2, live=False)
+    wait_for(lambda: "room_0_0002.png" in ui.text("caption"), "its name")
+    wait_for(lambda: 0 < ui.drawn_points() < all_points, "the points up to it")
+    ui.choose("Show", "This frame only")
+    ui.wait_drawn(2 * 32 * 24)
+
+    ui.open_tab("Inspect")
+    ui.checkbox("Look inside").click()
+    wait_for(lambda: "needs the weights: ttt3r-view open" in ui.text("inspect-note"), "the answer")
+
+    ui.button("Restart").click()
+    ui.wait_probe("the frames again", phase="finished", frames_seen=SEEN, live=True)

@@ -1,6 +1,7 @@
-"""The page in a real browser, fed by a made-up run: it grows, obeys and says what is wrong."""
+"""The page in a real browser, fed by a made-up run, and by the shipped miniature on the demo."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -8,8 +9,11 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Ui
 from tests.made_up_run import MadeUpRun
 from tests.waiting import wait_for
+from ttt3r_viewer.commands.view import MINIATURE_NOTICE
 from ttt3r_viewer.reconstruct.messages import Pause, Play, Restart, Step
-from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.runs.reconstruction import Reconstruction
+from ttt3r_viewer.settings import settings_from
+from ttt3r_viewer.system.assets import asset_path
 from ttt3r_viewer.viewer.app import Viewer
 
 pytestmark = pytest.mark.browser
@@ -18,55 +22,25 @@ FRAME_POINTS = 16 * 12
 NOTICE = "Made-up rooms only <b>&</b> never a photo."
 
 
-class Show:
-    """A made-up run and the viewer that shows it."""
-
-    def __init__(self, *, total: int | None = 30, paused: bool = False) -> None:
-        self.store = SceneStore(max_points=20_000, points_per_frame=200)
-        self.run = MadeUpRun(self.store, total=total, frames_per_second=10, paused=paused)
-        self.viewer = Viewer(self.store, self.run.mailbox, port=0, notice=NOTICE)
-        self.viewer.start()
-        self.run.start()
-
-    def close(self) -> None:
-        self.run.stop()
-        self.viewer.stop()
-
-
 @pytest.fixture
-def show() -> Iterator[Callable[..., Show]]:
-    shows: list[Show] = []
-
-    def begin(**options: object) -> Show:
-        shows.append(Show(**options))  # pyright: ignore[reportArgumentType]
-        return shows[-1]
-
-    yield begin
-    for each in shows:
-        each.close()
-
-
-@pytest.fixture
-def still(show: Callable[..., Show], open_ui: Callable[[Viewer], Ui]) -> tuple[Show, Ui]:
+def still(show, open_ui: Callable[[Viewer], Ui]) -> tuple[MadeUpRun, Ui]:
     """A paused run of twelve frames that are all in the page."""
-    begun = show(paused=True)
-    for _ in range(12):
-        begun.run.add_frame()
-    ui = open_ui(begun.viewer)
+    run, viewer = show(12, frames_per_second=10, paused=True)
+    ui = open_ui(viewer)
     ui.wait_drawn(13 * FRAME_POINTS)
-    return begun, ui
+    return run, ui
 
 
 def test_points_grow_and_pause_stops_growth_and_step_adds_one(show, open_ui):
-    begun = show(total=None)
-    ui = open_ui(begun.viewer)
+    begun, viewer = show(page={"notice": NOTICE}, total=None, frames_per_second=10)
+    ui = open_ui(viewer)
     wait_for(lambda: ui.probe().get("frames_seen", 0) >= 3, "three frames")
     before = ui.drawn_points()
     wait_for(lambda: ui.drawn_points() > before + 3 * FRAME_POINTS, "more points")
     ui.button("Pause").click()
     ui.wait_probe("the pause", phase="paused")
-    assert begun.run.seen_commands == [Pause()]
-    seen = begun.run.frames_done
+    assert begun.seen_commands == [Pause()]
+    seen = begun.frames_done
     expect(ui.button("Play")).to_be_visible()
     ui.wait_drawn((seen + 1) * FRAME_POINTS)
     ui.button("Step").click()
@@ -74,8 +48,8 @@ def test_points_grow_and_pause_stops_growth_and_step_adds_one(show, open_ui):
     ui.wait_drawn((seen + 2) * FRAME_POINTS)
     ui.settle()
     ui.page.keyboard.press("Space")
-    wait_for(lambda: begun.run.frames_done > seen + 1, "the run to go on")
-    assert begun.run.seen_commands == [Pause(), Step(), Play()]
+    wait_for(lambda: begun.frames_done > seen + 1, "the run to go on")
+    assert begun.seen_commands == [Pause(), Step(), Play()]
     ui.wait_probe("the run", phase="running")
     text = ui.text("status")
     for fact in ("Running", "made-up", "none", "cpu", "of ?", "10.0 frames/s"):
@@ -109,7 +83,7 @@ def test_timeline_shows_all_up_to_a_frame_or_that_frame_only(still):
     ui.wait_drawn(FRAME_POINTS)
     ui.choose("Show", "All up to here")
     ui.wait_drawn(6 * FRAME_POINTS)
-    begun.run.add_frame()
+    begun.add_frame()
     ui.wait_probe("a new frame that leaves the view alone", frames_seen=13, position=5)
     ui.wait_drawn(6 * FRAME_POINTS)
     ui.checkbox("Live").click()
@@ -147,7 +121,7 @@ def test_cameras_colours_and_followed_view_obey_their_widgets(still):
 
 def test_failure_is_shown_as_text_and_a_restart_empties_the_scene(still):
     begun, ui = still
-    begun.run.echo(phase="failed", message="Out of memory: lower --size <b>now</b> {1+1}")
+    begun.echo(phase="failed", message="Out of memory: lower --size <b>now</b> {1+1}")
     ui.wait_probe("the failure", phase="failed")
     expect(ui.page.get_by_test_id("error")).to_contain_text(
         "Out of memory: lower --size <b>now</b> {1+1}"
@@ -156,12 +130,12 @@ def test_failure_is_shown_as_text_and_a_restart_empties_the_scene(still):
     ui.set_number("Frame", 3)
     ui.wait_drawn(3 * FRAME_POINTS)
     ui.button("Restart").click()
-    wait_for(lambda: begun.run.seen_commands == [Restart()], "the restart")
+    wait_for(lambda: begun.seen_commands == [Restart()], "the restart")
     ui.wait_probe("the run", phase="running", live=True)
     expect(ui.page.get_by_test_id("error")).not_to_be_visible()
     caption = ui.text("caption")
     assert "room_1_" in caption or "no frame yet" in caption
-    begun.run.mailbox.put(Pause())
+    begun.mailbox.put(Pause())
     ui.wait_probe("the pause", phase="paused")
     begun.store.clear()
     ui.wait_drawn(0)
@@ -169,22 +143,84 @@ def test_failure_is_shown_as_text_and_a_restart_empties_the_scene(still):
 
 
 def test_late_browser_sees_the_same_scene_and_settings(still, open_ui):
-    begun, ui = still
+    _, ui = still
     ui.set_number("Hide least sure", 30)
     shown = ui.wait_probe("the percentile", percentile=30)["points_shown"]
     ui.wait_drawn(shown)
-    late = open_ui(begun.viewer)
+    late = open_ui(ui.viewer)
     late.wait_drawn(shown)
     assert sorted(late.chunk_nodes()) == sorted(ui.chunk_nodes())
     assert late.probe() == ui.probe()
 
 
 def test_five_hundred_frames_stay_within_the_node_limit(show, open_ui):
-    begun = show(total=500, paused=True)
-    ui = open_ui(begun.viewer)
+    begun, viewer = show(total=500, paused=True)
+    ui = open_ui(viewer)
     for _ in range(500):
-        begun.run.add_frame()
+        begun.add_frame()
     ui.wait_probe("the end", phase="finished", frames_seen=500)
     ui.wait_drawn(begun.store.snapshot().point_count + FRAME_POINTS)
     script = "() => Object.values(window.__viserMutable.nodeRefFromName).filter((n) => n).length"
     assert ui.page.evaluate(script) <= 250
+
+
+FEW_POINTS = 12_000
+"""What a browser without a GPU draws fast enough for a test."""
+
+
+@pytest.fixture
+def view(open_ui: Callable[[Viewer], Ui]) -> Iterator[Callable[[dict[str, Any]], Ui]]:
+    """What `ttt3r-view` does with some settings, and its page in a browser."""
+    opened: list[tuple[Reconstruction, Viewer]] = []
+
+    def begin(settings: dict[str, Any]) -> Ui:
+        reconstruction = Reconstruction.prepare(settings_from(settings))
+        viewer = Viewer(
+            reconstruction.store, reconstruction.mailbox, port=0, notice=MINIATURE_NOTICE
+        )
+        viewer.start()
+        reconstruction.worker.start()
+        opened.append((reconstruction, viewer))
+        return open_ui(viewer)
+
+    yield begin
+    for reconstruction, viewer in opened:
+        assert reconstruction.worker.stop(30)
+        viewer.stop()
+
+
+def test_the_demo_is_reconstructed_before_your_eyes(view):
+    ui = view({"max_frames": 12, "stride": 5, "max_points": FEW_POINTS})
+    state = ui.wait_probe("the end of the demo", phase="finished", frames_done=12)
+    assert 0 < state["points"] <= FEW_POINTS
+    # The newest frame is drawn densely, once it stays the newest.
+    wait_for(lambda: ui.drawn_points() == ui.probe()["points_shown"] > 160 * 128, "all points")
+    status = ui.text("status")
+    for part in ("miniature", "TTT3R", "cpu ", "frame 12 of 12", "frames/s"):
+        assert part in status, status
+    assert "never seen a photo" in ui.text("notice")
+
+    all_points = ui.drawn_points()
+    ui.set_number("Hide least sure (%)", 50)
+    ui.wait_probe("the percentile", percentile=50)
+    wait_for(lambda: 0 < ui.probe()["points_shown"] < all_points, "fewer points")
+    wait_for(lambda: ui.drawn_points() == ui.probe()["points_shown"], "them in the browser")
+    ui.set_number("Hide least sure (%)", 0)
+    ui.wait_drawn(all_points)
+
+    ui.button("Restart").click()
+    wait_for(lambda: ui.probe()["frames_done"] < 12, "the start")
+    ui.wait_probe("the second end", phase="finished", frames_done=12)
+
+
+def test_weights_that_are_cut_off_are_said_in_the_page_and_restart_mends(view, tmp_path):
+    whole = asset_path("miniature.safetensors").read_bytes()
+    weights = tmp_path / "cut.safetensors"
+    weights.write_bytes(whole[:100_000])
+    ui = view({"weights": str(weights), "max_frames": 3, "max_points": FEW_POINTS})
+    ui.wait_probe("the failure", phase="failed")
+    wait_for(lambda: "cut.safetensors" in ui.text("error"), "the error's text")
+    weights.write_bytes(whole)
+    ui.settle()
+    ui.button("Restart").click()
+    ui.wait_probe("the end", phase="finished", frames_done=3)

@@ -1,7 +1,6 @@
 """Give damaged and hostile files to every reader of the program, and say what none may do.
 
     python -m tests.fuzz --minutes 30 [--targets pickle,yaml] [--seed 0] [--output fuzz]
-                              [--engine mutation|atheris]
 
 Any bytes must give a valid object or a `ViewerError` of one line; any other error, more than 10 s
 or 768 MiB (of pictures and films 2 GiB), a started program, an opened connection or a written file
@@ -10,19 +9,14 @@ format, JSON values), and where a target has them programs and texts that hypoth
 target has its share of the time in a process of its own, whose memory is limited; one that dies or
 hangs is a finding too, and the target goes on in a new one. A finding is saved below `--output` as
 `TARGET-NUMBER.bin`, shrunk, and the same with `.txt` says what it did and which seed found it.
-
-`--engine atheris` takes the libFuzzer of the package `atheris`, which follows the coverage of our
-code, where it is installed; `--output` then holds the inputs at which it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import json
 import random
-import re
 import resource
 import selectors
 import subprocess
@@ -32,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,7 +34,6 @@ if TYPE_CHECKING:
 
     from tests.fuzz.targets import Target
 
-_LIBFUZZER_DONE = re.compile(r"Done (\d+) runs in (\d+) second")
 STALLED_SEC = 60.0
 """Without a word from a worker, which says something every second: it hangs in C."""
 STARTING_SEC = 600.0
@@ -66,11 +59,10 @@ def main() -> None:
     parser.add_argument("--targets", help="names with commas (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("fuzz"), help="where findings go")
-    parser.add_argument("--engine", choices=("mutation", "atheris"), default="mutation")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        work(given.worker, given.seed, given.minutes * 60, given.output, given.engine)
+        work(given.worker, given.seed, given.minutes * 60, given.output)
         return
     from tests.fuzz.targets import TARGETS
 
@@ -81,7 +73,7 @@ def main() -> None:
     tallies = {}
     for name in names:
         share_sec = given.minutes * 60 / len(names)
-        tally = tallies[name] = run(name, given.seed, share_sec, given.output, given.engine)
+        tally = tallies[name] = run(name, given.seed, share_sec, given.output)
         print(f"{name:20} {tally.inputs:9,} inputs {tally.seconds:7.0f} s", flush=True)
         for wrong, count in tally.findings.most_common():
             print(f"    {count:6} x {wrong}", flush=True)
@@ -92,14 +84,14 @@ def main() -> None:
     sys.exit(1 if found else 0)
 
 
-def run(name: str, seed: int, seconds: float, output: Path, engine: str) -> Tally:
+def run(name: str, seed: int, seconds: float, output: Path) -> Tally:
     """Attack one target for so long, in worker after worker where they die."""
     tally = Tally()
     end = time.monotonic() + seconds
     worker = 0
     while (left := end - time.monotonic()) > 1 or not worker:
         words = ["--worker", name, "--seed", str(seed + 1000 * worker), "--output", str(output)]
-        words += ["--minutes", str(left / 60), "--engine", engine]
+        words += ["--minutes", str(left / 60)]
         command = [sys.executable, "-m", "tests.fuzz.__main__", *words]
         with (
             (output / f"{name}.log").open("a") as log,  # libraries in C complain there
@@ -112,19 +104,7 @@ def run(name: str, seed: int, seconds: float, output: Path, engine: str) -> Tall
                 _current(output, name).rename(output / f"{name}-died-{seed + 1000 * worker}.bin")
         _current(output, name).unlink(missing_ok=True)
         worker += 1
-        if engine == "atheris":
-            _add_libfuzzer(output, name, tally)
     return tally
-
-
-def _add_libfuzzer(output: Path, name: str, tally: Tally) -> None:
-    """Take in what libFuzzer wrote when it ended, and what was saved."""
-    log = (output / f"{name}.log").read_text(encoding="utf-8", errors="replace")
-    for runs, seconds in _LIBFUZZER_DONE.findall(log)[-1:]:
-        tally.inputs += int(runs)
-        tally.seconds += float(seconds)
-    for saved in output.glob(f"{name}-*.txt"):
-        tally.findings[saved.read_text(encoding="utf-8").partition("\n")[0]] += 1
 
 
 def _listen(process: subprocess.Popen[str], tally: Tally) -> str:
@@ -155,11 +135,8 @@ def _current(output: Path, name: str) -> Path:
     return output / f".{name}.current"
 
 
-def work(name: str, seed: int, seconds: float, output: Path, engine: str) -> None:
+def work(name: str, seed: int, seconds: float, output: Path) -> None:
     """Attack one target in this process, and say every second how far it is."""
-    if engine == "atheris":
-        _follow_coverage(name, seconds, output)
-        return
     import torch
 
     from tests.fuzz.judge import judge, shrunk, warm_up
@@ -220,12 +197,7 @@ def made(strategy: SearchStrategy[bytes], seed: int, count: int) -> list[bytes]:
         database=None,
         deadline=None,
         phases=[hypothesis.Phase.generate],
-        suppress_health_check=[
-            hypothesis.HealthCheck.too_slow,
-            hypothesis.HealthCheck.data_too_large,
-            hypothesis.HealthCheck.filter_too_much,
-            hypothesis.HealthCheck.large_base_example,
-        ],
+        suppress_health_check=list(hypothesis.HealthCheck),
     )
     @hypothesis.given(strategy)
     def collect(data: bytes) -> None:
@@ -247,32 +219,6 @@ def _limit_memory() -> None:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         most = pages * resource.getpagesize() + ADDRESS_SPACE
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-
-
-def _follow_coverage(name: str, seconds: float, output: Path) -> None:
-    """Let libFuzzer choose the inputs by what they reach in our code; it ends this process."""
-    # Optional, and not for every system; so it is imported without a name that checkers look up.
-    atheris = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=["ttt3r_viewer"]):
-        from tests.fuzz.targets import TARGETS
-    from tests.fuzz.judge import judge
-
-    corpus = output / f"{name}-corpus"
-    corpus.mkdir(parents=True, exist_ok=True)
-    for number, data in enumerate(TARGETS[name].seeds()):
-        (corpus / f"seed-{number}").write_bytes(data)
-    folder = Path(mkdtemp())
-    known: set[str] = set()
-
-    def one_input(data: bytes) -> None:
-        wrong = judge(TARGETS[name], data, folder)
-        if wrong and wrong not in known:
-            known.add(wrong)
-            _save(output, name, data, wrong, 0)
-
-    options = [f"-max_total_time={int(seconds)}", "-rss_limit_mb=4096", "-max_len=65536"]
-    atheris.Setup([sys.argv[0], str(corpus), *options], one_input)
-    atheris.Fuzz()
 
 
 if __name__ == "__main__":

@@ -19,26 +19,19 @@ LIMIT_SEC = 10.0
 """For one input; a machine that is busy otherwise makes many times of the usual 10 ms."""
 SHRINKING_STEPS = 400
 _FORBIDDEN = (
+    *("os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.spawn"),
+    *("os.startfile", "subprocess.Popen", "pty.spawn", "socket.connect", "socket.bind"),
     *(
-        "os.system",
-        "os.exec",
-        "os.posix_spawn",
-        "os.fork",
-        "os.forkpty",
-        "os.spawn",
-        "os.startfile",
+        "socket.getaddrinfo",
+        "socket.sendto",
+        "pickle.find_class",
+        "ctypes.dlopen",
+        "webbrowser.open",
+        "os.kill",
     ),
-    *("subprocess.Popen", "pty.spawn", "socket.connect", "socket.bind", "socket.getaddrinfo"),
-    *("socket.sendto", "pickle.find_class", "ctypes.dlopen", "webbrowser.open", "os.kill"),
 )
 _WRITING = (
-    "os.remove",
-    "os.rename",
-    "os.mkdir",
-    "os.rmdir",
-    "os.link",
-    "os.symlink",
-    "os.truncate",
+    *("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"),
 )
 
 
@@ -138,7 +131,7 @@ def _raise_too_long(_signal: int, _frame: FrameType | None) -> None:
 def _place_of(error: BaseException) -> str:
     """The innermost place of ours that an error came through."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = ("ttt3r_viewer", "fuzz_sessions", "fuzz_media")
+    ours = ("ttt3r_viewer", "tests/fuzz/recordings", "tests/fuzz/media")
     own = [one for one in frames if any(place in one.filename for place in ours)]
     if not own:
         return "no code of ours"

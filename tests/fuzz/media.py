@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,7 +41,11 @@ def made_by(write: Callable[[Path], object], name: str) -> bytes:
         return path.read_bytes()
 
 
-# Poses and data sets.
+def put(data: bytes, folder: Path, name: str) -> Path:
+    """The bytes in a file of that name."""
+    path = folder / name
+    path.write_bytes(data)
+    return path
 
 
 def pose_files() -> Sequence[bytes]:
@@ -48,17 +53,11 @@ def pose_files() -> Sequence[bytes]:
     return tum, b"1 0 0 0 0 1 0 0 0 0 1 0\n" * 3
 
 
-def use_poses(path: Path) -> None:
-    poses = read_ground_truth(path)
+def give_poses(data: bytes, folder: Path, name: str = "poses.txt") -> None:
+    poses = read_ground_truth(put(data, folder, name))
     assert np.isfinite(poses.T_world_camera).all()
     for index in range(3):
         poses.pose_of(index, float(index), f"images/{index}.png")
-
-
-def give_poses(data: bytes, folder: Path) -> None:
-    path = folder / "poses.txt"
-    path.write_bytes(data)
-    use_poses(path)
 
 
 def transforms() -> Sequence[bytes]:
@@ -69,9 +68,7 @@ def transforms() -> Sequence[bytes]:
 
 
 def give_transforms(data: bytes, folder: Path) -> None:
-    path = folder / "transforms.json"
-    path.write_bytes(data)
-    use_poses(path)
+    give_poses(data, folder, "transforms.json")
 
 
 def data_texts() -> Sequence[bytes]:
@@ -102,28 +99,27 @@ def give_data_text(data: bytes, folder: Path) -> None:
                  "scannet/scan/pose/0.txt", "scannet/scan/intrinsic/intrinsic_depth.txt",
                  "timestamps.txt"):  # fmt: skip
         (folder / name).write_bytes(data)
-    errors: list[ViewerError] = []
-    for name in ("tum", "kitti", "7scenes", "scannet"):
-        try:
-            dataset = DATASETS[name](folder / name)
-            for sequence in dataset.sequences(None):
-                for frame in dataset.open(sequence, 1, 3):
-                    assert np.isfinite(frame.time_sec)
-                    if frame.read_depth is not None:
-                        frame.read_depth()
-        except ViewerError as error:
-            errors.append(error)
+
+    def read_dataset(name: str) -> None:
+        dataset = DATASETS[name].make(folder / name)
+        for sequence in dataset.sequences(None):
+            for frame in dataset.open(sequence, 1, 3):
+                assert np.isfinite(frame.time_sec)
+                if frame.read_depth is not None:
+                    frame.read_depth()
+
     for read in (
+        *(partial(read_dataset, name) for name in ("tum", "kitti", "7scenes", "scannet")),
         lambda: read_matrix(folder / "scannet/scan/pose/0.txt", 4, 4),
         lambda: read_lines(folder / "timestamps.txt"),
         lambda: image_times(folder, images, 30.0),
     ):
+        said = ""
         try:
             read()
         except ViewerError as error:
-            errors.append(error)
-    for error in errors:
-        assert "\n" not in str(error), "an error of several lines"
+            said = str(error)
+        assert "\n" not in said, "an error of several lines"
 
 
 def data_binaries() -> Sequence[bytes]:
@@ -135,8 +131,7 @@ def data_binaries() -> Sequence[bytes]:
 
 
 def give_data_binary(data: bytes, folder: Path) -> None:
-    path = folder / "a.png"
-    path.write_bytes(data)
+    path = put(data, folder, "a.png")
     for read in (read_cam, read_dpt, lambda path: read_depth_png(path, 1000.0, (0, 65535))):
         with suppress(ViewerError):
             value = read(path)
@@ -145,9 +140,6 @@ def give_data_binary(data: bytes, folder: Path) -> None:
             else:
                 assert value.ndim == 2
                 assert value.size
-
-
-# Pictures and films.
 
 
 def images() -> Sequence[bytes]:
@@ -171,8 +163,7 @@ def images() -> Sequence[bytes]:
 
 
 def give_image(data: bytes, folder: Path) -> None:
-    path = folder / "a.png"
-    path.write_bytes(data)
+    path = put(data, folder, "a.png")
     is_still_image(path)
     image = read_image(path)
     assert image.dtype == np.uint8
@@ -194,8 +185,7 @@ def videos() -> Sequence[bytes]:
 
 
 def give_video(data: bytes, folder: Path) -> None:
-    path = folder / "a.mp4"
-    path.write_bytes(data)
+    path = put(data, folder, "a.mp4")
     # Closed even where it is not read to its end, or the next inputs would want for memory.
     with closing(cast("Generator[Frame | SkippedFrame]", iter(open_source(str(path))))) as items:
         for item in islice(items, FRAMES_TAKEN):
@@ -203,9 +193,6 @@ def give_video(data: bytes, folder: Path) -> None:
                 assert item.image.ndim == 3
                 assert item.image.shape[2] == 3
                 assert np.isfinite(item.time_sec)
-
-
-# Settings.
 
 
 def configs() -> Sequence[bytes]:
@@ -218,11 +205,9 @@ def configs() -> Sequence[bytes]:
 
 
 def give_yaml(data: bytes, folder: Path) -> None:
-    path = folder / "a.yaml"
-    path.write_bytes(data)
-    settings = settings_from(read_config(path))
+    settings = settings_from(read_config(put(data, folder, "a.yaml")))
     settings.as_dict()
-    rules_from_text(settings.lanes)
+    rules_from_text(settings.rules.rules)
 
 
 def give_rules(data: bytes, _folder: Path) -> None:

@@ -3,10 +3,9 @@
 import io
 import json
 import struct
-import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -16,20 +15,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from tests.fuzz.media import made_by, put
 from tests.made_up_run import room_result, rule_info
+from tests.weights_files import zipped
 from ttt3r_viewer.commands.open import notice_of
 from ttt3r_viewer.commands.weights import info
 from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.reconstruct.resume import best_checkpoint
-from ttt3r_viewer.recording.checkpoint import (
-    CHECK_KEY,
-    KEY,
-    Checkpoint,
-    Checkpoints,
-    Progress,
-)
+from ttt3r_viewer.recording import checkpoint
 from ttt3r_viewer.recording.format import PREFIX_BYTES, encode_record, read_prefix
 from ttt3r_viewer.recording.reader import Recording, frame_file
 from ttt3r_viewer.recording.refill import refill
@@ -44,38 +39,9 @@ from ttt3r_viewer.weights.weights_file import expected_shapes, save_weights
 RUN = 7
 
 
-def made_by(write: Callable[[Path], object], name: str) -> bytes:
-    """What `write` leaves in a file of that name."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        write(path)
-        return path.read_bytes()
-
-
-# Weights.
-
-
-@cache
-def miniature_like() -> dict[str, torch.Tensor]:
-    """The names and shapes of a small network, whose numbers are all one."""
-    return {
-        name: torch.ones(shape) for name, shape in expected_shapes(PRESETS["miniature"]).items()
-    }
-
-
 def saved(content: object) -> bytes:
     stream = io.BytesIO()
     torch.save(content, stream)
-    return stream.getvalue()
-
-
-def zip_of(members: dict[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # two members of one name are wanted here
-        with zipfile.ZipFile(stream, "w") as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
     return stream.getvalue()
 
 
@@ -96,13 +62,12 @@ def pickles() -> Sequence[bytes]:
 
 
 def give_weights(data: bytes, folder: Path, name: str) -> None:
-    path = folder / name
-    path.write_bytes(data)
-    info(path)
+    info(put(data, folder, name))
 
 
 def give_pickle(data: bytes, folder: Path) -> None:
-    give_weights(zip_of({"a/data.pkl": data, "a/data/0": bytes(24)}), folder, "a.pth")
+    members = {"a/data.pkl": data, "a/data/0": bytes(24)}
+    info(zipped(folder / "a.pth", members.items()))
 
 
 def safetensors() -> Sequence[bytes]:
@@ -127,9 +92,6 @@ def safetensors_headers() -> Sequence[bytes]:
 
 def give_config_text(data: bytes, _folder: Path) -> None:
     expected_shapes.__wrapped__(config_from_text(data.decode("utf-8", "replace")))
-
-
-# Sessions.
 
 
 def status() -> Status:
@@ -224,8 +186,8 @@ def give_record_header(data: bytes, folder: Path) -> None:
 def valid_checkpoint() -> bytes:
     tensors = {"0.state": torch.ones(2, 3), "0.rule": torch.zeros(4)}
     with TemporaryDirectory() as folder:
-        progress = Progress(RUN, 3, 0, "", 2)
-        Checkpoints(1).write(Path(folder), progress, tensors, {"lanes": [{"a": 1}]})
+        progress = checkpoint.Progress(RUN, 3, 0, "", 2)
+        checkpoint.Checkpoints(1).write(Path(folder), progress, tensors, {"lanes": [{"a": 1}]})
         (path,) = Path(folder).iterdir()
         return path.read_bytes()
 
@@ -233,13 +195,11 @@ def valid_checkpoint() -> bytes:
 def checkpoint_text() -> bytes:
     data = valid_checkpoint()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return header["__metadata__"][KEY].encode()
+    return header["__metadata__"][checkpoint.KEY].encode()
 
 
 def give_checkpoint(data: bytes, folder: Path) -> None:
-    path = folder / "checkpoint-00000003.safetensors"
-    path.write_bytes(data)
-    found = Checkpoint.read(path)
+    found = checkpoint.Checkpoint.read(put(data, folder, "checkpoint-00000003.safetensors"))
     found.tensors()
     place = folder / "whole"
     if not place.exists():
@@ -258,7 +218,10 @@ def give_checkpoint_text(data: bytes, folder: Path) -> None:
     start = 8 + int.from_bytes(good[:8], "little")
     header = json.loads(good[8:start])
     text = data.decode("utf-8", "replace")
-    header["__metadata__"] |= {KEY: text, CHECK_KEY: f"{zlib.crc32(text.encode()):08x}"}
+    header["__metadata__"] |= {
+        checkpoint.KEY: text,
+        checkpoint.CHECK_KEY: f"{zlib.crc32(text.encode()):08x}",
+    }
     head = json.dumps(header).encode()
     give_checkpoint(struct.pack("<Q", len(head)) + head + good[start:], folder)
 
@@ -271,9 +234,7 @@ def tours() -> Sequence[bytes]:
 
 
 def give_tour(data: bytes, folder: Path) -> None:
-    path = folder / "tour.json"
-    path.write_bytes(data)
-    tour = read_tour(path)
+    tour = read_tour(put(data, folder, "tour.json"))
     for time_sec in np.linspace(0, tour.duration_sec, 5):
         view = tour.at(float(time_sec))
         assert np.isfinite(view.T_world_camera).all()

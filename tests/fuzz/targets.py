@@ -6,6 +6,7 @@ the program uses it, so that an invalid value is found where it does harm.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -37,6 +38,7 @@ class Target:
 _PICKLE_WORDS = (b"cos\nsystem\n", b"R", b"b", b"\x81", b"\x92", b"\x93", b"(", b"o", b"Q", b"P0\n",
                  b"\x8c\x02os\x8c\x06system\x93", b"\x82\x01", b"\x95" + b"\xff" * 8, b"}", b"]",
                  b"r\xff\xff\xff\xff", b"u", b"e", b"0", b"2", b".", b"t", b"\x85")  # fmt: skip
+_HEADER_WORDS = (b"F8_E4M3", b"BOOL", b"U64", b"F4")
 _ZIP_WORDS = (b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"../",
               b"data.pkl", b"/data/0", b"\xff" * 4, b"\x00" * 8)  # fmt: skip
 _JSON_WORDS = (b"{", b"}", b"[", b"]", b'"', b":", b",", b"null", b"NaN", b"Infinity", b"-1",
@@ -48,6 +50,12 @@ _TEXT_WORDS = (b"nan", b"inf", b"1e999", b"#", b"\x00", b"\xff", b"-0", b"\n\n",
 _YAML_WORDS = (b"&a ", b"*a", b"<<: ", b"!!python/object/apply:os.system ['touch x']", b"? ",
                b"- ", b"!!timestamp ", b"[" * 3000, b"{", b"\t", b"|", b">", b"---\n")  # fmt: skip
 
+
+def _json(read: Callable[[bytes, Path], object], *seeds: Callable[[], bytes]) -> Target:
+    return Target(read, lambda: [seed() for seed in seeds], _JSON_WORDS, is_json=True)
+
+
+_CONFIGS = [partial(lambda one: config_to_text(one).encode(), one) for one in PRESETS.values()]
 TARGETS: dict[str, Target] = {
     "pickle": Target(
         sessions.give_pickle, sessions.pickles, _PICKLE_WORDS, mutation.pickle_programs()
@@ -59,41 +67,22 @@ TARGETS: dict[str, Target] = {
         lambda d, f: sessions.give_weights(d, f, "a.safetensors"), sessions.safetensors, _JSON_WORDS
     ),
     "safetensors-header": Target(
-        sessions.safetensors_json,
-        sessions.safetensors_headers,
-        (b"F8_E4M3", b"BOOL", b"U64", b"F4"),
-        is_json=True,
+        sessions.safetensors_json, sessions.safetensors_headers, _HEADER_WORDS, is_json=True
     ),
-    "network-config": Target(
-        sessions.give_config_text,
-        lambda: [config_to_text(one).encode() for one in PRESETS.values()],
-        _JSON_WORDS,
-        is_json=True,
-    ),
-    "archive-json": Target(
-        sessions.give_archive_json,
-        lambda: [sessions.valid_session()["archive.json"]],
-        _JSON_WORDS,
-        is_json=True,
+    "network-config": _json(sessions.give_config_text, *_CONFIGS),
+    "archive-json": _json(
+        sessions.give_archive_json, lambda: sessions.valid_session()["archive.json"]
     ),
     "records": Target(
         sessions.give_records, lambda: [sessions.valid_session()[frame_file(0)]], (b"T3FRAME1",)
     ),
-    "record-header": Target(
-        sessions.give_record_header,
-        lambda: [sessions.header_of(sessions.valid_record())],
-        _JSON_WORDS,
-        is_json=True,
+    "record-header": _json(
+        sessions.give_record_header, lambda: sessions.header_of(sessions.valid_record())
     ),
     "checkpoint": Target(
         sessions.give_checkpoint, lambda: [sessions.valid_checkpoint()], _JSON_WORDS
     ),
-    "checkpoint-text": Target(
-        sessions.give_checkpoint_text,
-        lambda: [sessions.checkpoint_text()],
-        _JSON_WORDS,
-        is_json=True,
-    ),
+    "checkpoint-text": _json(sessions.give_checkpoint_text, sessions.checkpoint_text),
     "tour": Target(sessions.give_tour, sessions.tours, _JSON_WORDS, is_json=True),
     "poses": Target(media.give_poses, media.pose_files, _TEXT_WORDS, mutation.pose_texts()),
     "transforms": Target(media.give_transforms, media.transforms, _JSON_WORDS, is_json=True),

@@ -2,82 +2,75 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from ttt3r_viewer.bench.report import as_json, table
 from ttt3r_viewer.bench.turns import measure
 from ttt3r_viewer.bench.variant import MADE_UP, Variant, Way
-from ttt3r_viewer.commands.parser import Echo
+from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.rules.registry import MOST_LANES, rule_from_text
-from ttt3r_viewer.settings import Settings, choices_of
+from ttt3r_viewer.settings import NetworkOptions, RuleOptions
 from ttt3r_viewer.system.files import write_json
+from ttt3r_viewer.system.options import Options, option, option_like
+from ttt3r_viewer.types import DeviceName, DtypeName
 from ttt3r_viewer.weights.fetch import locate
 
-DESCRIPTION = (
-    "Measure what a frame costs, stage by stage, on made-up frames: each variant in a process of "
-    "its own, taking turns. --rule, --dtype and --lanes take several values with commas; every "
-    "combination is a variant."
-)
-_CHOICES = {one.name: choices_of(one)[1] for one in fields(Settings)}
+_DTYPES = get_args(DtypeName)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `bench`."""
-    add = parser.add_argument
-    add("--preset", choices=tuple(PRESETS), help="sizes of the network (default cut3r-512)")
-    add("--weights", metavar="FILE|NAME", help="real weights (default: made-up ones)")
-    add("--frames", type=int, default=4, metavar="N", help="of each variant's turn (default 4)")
-    add("--rounds", type=int, default=3, metavar="N", help="turns of each variant (default 3)")
-    add("--lanes", default="1", metavar="N[,N]", help="lanes under one rule (default 1)")
-    add("--rule", default="ttt3r", metavar="RULE[,RULE]", help="update rule (default ttt3r)")
-    add("--device", choices=_CHOICES["device"], default="auto", help="where (default auto)")
-    add(
-        "--dtype",
-        default="auto",
-        metavar="DTYPE[,DTYPE]",
-        help=f"{', '.join(_CHOICES['dtype'])} (default auto)",
+@dataclass(frozen=True)
+class BenchOptions(Options):
+    """What is measured."""
+
+    preset: str | None = option(
+        None, "sizes of the network (default cut3r-512)", choices=tuple(PRESETS)
     )
-    add(
-        "--reference",
-        action="store_true",
-        help="also the plain way: float32, all maps, attention written out, frame by frame",
+    weights: str | None = option_like(
+        NetworkOptions, "weights", default=None, help_text="real weights (default: made-up ones)"
     )
-    add("--compile", action="store_true", help="also with the recurrent step compiled")
-    add("--profile", action="store_true", help="also one frame's operators by time")
-    add("--json", type=Path, metavar="FILE", help="write every number")
-    add("--overwrite", action="store_true", help="replace FILE")
+    frames: int = option(4, "of each variant's turn", metavar="N", above=0)
+    rounds: int = option(3, "turns of each variant", metavar="N", above=0)
+    lanes: str = option("1", "lanes under one rule", metavar="N[,N]")
+    rules: str = option_like(RuleOptions, "rules", help_text="update rules, one for each variant")
+    device: DeviceName = option_like(NetworkOptions, "device")
+    dtype: str = option("auto", ", ".join(_DTYPES), metavar="DTYPE[,DTYPE]")
+    reference: bool = option(
+        False, "also the plain way: float32, all maps, attention written out, frame by frame"
+    )
+    compile: bool = option(False, "also with the recurrent step compiled")
+    profile: bool = option(False, "also one frame's operators by time")
+    json: Path | None = option(None, "write every number", metavar="FILE")
+    overwrite: bool = option(False, "replace FILE")
 
 
-def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
+def execute(given: Given, echo: Echo, warn: Echo) -> int:
     """Measure and report; `echo` takes the results, `warn` how far it is.
 
     Raises `SettingsError`, `RuleError`, `WeightsError` or `OutputError` before anything is started,
-    and `ReconstructionError` where a variant cannot go on.
+    and `ReconstructionError` where a variant fails.
     """
-    variants = variants_of(given)
-    if given.json is not None:
-        check_free(given.json, overwrite=given.overwrite)
-    runs = measure(variants, given.rounds, profile=given.profile, echo=warn)
+    options = given[BenchOptions]
+    variants = variants_of(options)
+    if options.json is not None:
+        check_free(options.json, overwrite=options.overwrite)
+    runs = measure(variants, options.rounds, profile=options.profile, echo=warn)
     for run in runs:
         if run.finished.profile:
             echo(f"{run.name}, one frame:\n{run.finished.profile}")
     echo(table(runs))
-    if given.json is not None:
-        write_json(given.json, as_json(runs, given.rounds))
-        echo(f"wrote {given.json}")
+    if options.json is not None:
+        write_json(options.json, as_json(runs, options.rounds))
+        echo(f"wrote {options.json}")
     return 0
 
 
-def variants_of(given: argparse.Namespace) -> list[Variant]:
+def variants_of(given: BenchOptions) -> list[Variant]:
     """Every combination of rules, dtypes and lanes; then a plain one for each rule and count."""
-    for name in ("frames", "rounds"):
-        if getattr(given, name) < 1:
-            raise SettingsError(f"--{name} {getattr(given, name)}: take 1 or more")
     if given.weights is not None and given.preset is not None:
         raise SettingsError(
             f"--preset {given.preset} with --weights {given.weights}, which has sizes of its own: "
@@ -85,12 +78,12 @@ def variants_of(given: argparse.Namespace) -> list[Variant]:
         )
     if given.weights is not None:
         locate(given.weights)
-    rules, lanes = given.rule.split(","), [_lane_count(one) for one in given.lanes.split(",")]
+    rules, lanes = given.rules.split(","), [_lane_count(one) for one in given.lanes.split(",")]
     for rule in rules:
         rule_from_text(rule)
     dtypes = given.dtype.split(",")
-    if unknown := [dtype for dtype in dtypes if dtype not in _CHOICES["dtype"]]:
-        raise SettingsError(f"--dtype {','.join(unknown)}: take of {', '.join(_CHOICES['dtype'])}")
+    if unknown := [dtype for dtype in dtypes if dtype not in _DTYPES]:
+        raise SettingsError(f"--dtype {','.join(unknown)}: take of {', '.join(_DTYPES)}")
 
     def variant(way: Way, rule: str, count: int, dtype: str) -> Variant:
         return Variant(
@@ -122,3 +115,12 @@ def _lane_count(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= MOST_LANES:
         raise SettingsError(f"--lanes {text}: take 1 to {MOST_LANES}, several with commas")
     return int(text)
+
+
+COMMAND = Command(
+    "Measure what a frame costs, stage by stage, on made-up frames: each variant in a process of "
+    "its own, taking turns. --rules, --dtype and --lanes take several values with commas; every "
+    "combination is a variant.",
+    (BenchOptions,),
+    execute,
+)

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import replace
+from dataclasses import dataclass
 
-from ttt3r_viewer.commands.parser import Echo, add_settings, settings_of
+from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.commands.run import to_the_end
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.runs.reconstruction import Reconstruction
-
-DESCRIPTION = (
-    "Run several rules on the same frames and measure them: comparison.md, comparison.csv, "
-    "trajectories.png and poses_<lane>.txt."
-)
-COMPARED_RULES = "ttt3r,constant:1.0,constant:0.3"
-"""Where no rules are named: the paper's, CUT3R, and a plain slow rate."""
+from ttt3r_viewer.settings import InputOptions, ModelOptions, OutputOptions, RuleOptions
+from ttt3r_viewer.system.options import option_like
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A flag for every setting but those of the page."""
-    add_settings(parser, with_page=False)
+@dataclass(frozen=True)
+class ComparedRules(RuleOptions):
+    """How the state is updated: by default as the paper, as CUT3R, and at a plain slow rate."""
+
+    rules: str = option_like(RuleOptions, "rules", default="ttt3r,constant:1.0,constant:0.3")
 
 
-def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
+def execute(given: Given, echo: Echo, warn: Echo) -> int:
     """Run the rules and write how they compare, also after Ctrl-C."""
-    settings = settings_of(given)
-    if settings.output is None:
+    if given[OutputOptions].output is None:
         raise SettingsError("compare has nowhere to write: give --output DIR")
-    if settings.rules is None and settings == replace(settings, rule="ttt3r", rate=None):
-        settings = replace(settings, rules=COMPARED_RULES)
-    reconstruction = Reconstruction.prepare_comparison(settings)
+    reconstruction = Reconstruction.prepare_comparison(given.settings)
     return to_the_end(reconstruction, echo, warn)
+
+
+_GROUPS = (InputOptions, ModelOptions, ComparedRules, OutputOptions)
+COMMAND = Command(
+    "Run several rules on the same frames and measure them: comparison.md, comparison.csv, "
+    "trajectories.png and poses_<lane>.txt.",
+    _GROUPS,
+    execute,
+    config=_GROUPS,
+)

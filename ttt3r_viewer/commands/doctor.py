@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.metadata
 import os
@@ -10,19 +9,16 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ttt3r_viewer import __version__
-from ttt3r_viewer.commands.parser import Echo
+from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import ViewerError, ViewerServerError, WeightsError
-from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.settings import PageOptions
+from ttt3r_viewer.system.options import Options, option_like
 
-DESCRIPTION = (
-    "Say what this machine has (versions, device, number formats, ports, weights, disk), and what "
-    "to do about what is missing. The exit code is 1 where something keeps it from running."
-)
 DISTRIBUTION = "ttt3r-viewer"
 LITTLE_DISK_BYTES = 2 * 10**9
 LITTLE_MEMORY_BYTES = 4 * 10**9
@@ -44,17 +40,18 @@ class Finding:
     """The program cannot run like this."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The address that the page would be served at."""
-    default = Settings()
-    parser.add_argument("--host", default=default.host, help="address to try")
-    parser.add_argument("--port", type=int, default=default.port, help="port to try")
+@dataclass(frozen=True)
+class AddressOptions(Options):
+    """Where the page would be served."""
+
+    host: str = option_like(PageOptions, "host", help_text="address to try")
+    port: int = option_like(PageOptions, "port", help_text="port to try")
 
 
-def execute(given: argparse.Namespace, echo: Echo, _warn: Echo) -> int:
+def execute(given: Given, echo: Echo, _warn: Echo) -> int:
     """Look at everything; one line per finding, its advice below."""
-    fatal = False
-    for finding in findings(given.host, given.port):
+    fatal, page = False, given[AddressOptions]
+    for finding in findings(page.host, page.port):
         mark = "!!" if finding.fatal else "! " if finding.advice else "  "
         echo(f"{mark} {finding.topic:<11} {finding.text}")
         if finding.advice:
@@ -66,23 +63,14 @@ def execute(given: argparse.Namespace, echo: Echo, _warn: Echo) -> int:
 def findings(host: str, port: int) -> Iterator[Finding]:
     """Look at one thing after another."""
     yield Finding("program", f"ttt3r-viewer {__version__}, from {Path(__file__).parents[2]}")
-    yield python_finding()
+    yield Finding("python", f"{platform.python_version()} on {platform.platform()}")
     yield from map(package_finding, required_packages())
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        torch_findings,
-        weights_findings,
-        disk_findings,
-        memory_findings,
-    )
-    for check in checks:
-        yield from check()
+    yield from torch_findings()
+    yield from weights_findings()
+    yield from disk_findings()
+    yield from memory_findings()
     yield port_finding(host, port)
     yield Finding("browser", BROWSER)
-
-
-def python_finding() -> Finding:
-    """Which Python, on what."""
-    return Finding("python", f"{platform.python_version()} on {platform.platform()}")
 
 
 def required_packages() -> list[tuple[str, str]]:
@@ -96,13 +84,13 @@ def required_packages() -> list[tuple[str, str]]:
 def package_finding(package: tuple[str, str]) -> Finding:
     """Whether a package is there, in a version that is allowed."""
     name, allowed = package
-    mend = f'pip install "{name}{allowed}"'
+    advice = f'pip install "{name}{allowed}"'
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, "not installed", mend, fatal=True)
+        return Finding(name, "not installed", advice, fatal=True)
     if not version_fits(version, allowed):
-        return Finding(name, f"{version}, tested with {allowed}", mend)
+        return Finding(name, f"{version}, tested with {allowed}", advice)
     return Finding(name, version)
 
 
@@ -199,12 +187,10 @@ def memory_findings(memory_info: Path = Path("/proc/meminfo")) -> Iterator[Findi
     match = re.search(r"MemAvailable:\s+(\d+) kB", text)
     if match is not None:
         free = int(match[1]) * 1024
-        few = (
-            "close other programs: the released weights take 3 GB"
-            if (free < LITTLE_MEMORY_BYTES)
-            else ""
+        advice = "close other programs: the released weights take 3 GB"
+        yield Finding(
+            "memory", f"{free / 1e9:.1f} GB free", advice if free < LITTLE_MEMORY_BYTES else ""
         )
-        yield Finding("memory", f"{free / 1e9:.1f} GB free", few)
 
 
 def port_finding(host: str, port: int) -> Finding:
@@ -218,3 +204,11 @@ def port_finding(host: str, port: int) -> Finding:
     if port and found != port:
         return Finding("page", f"port {port} of {host} is busy: {found} would be taken instead")
     return Finding("page", f"can be served at {host}:{found}")
+
+
+COMMAND = Command(
+    "Say what this machine has (versions, device, number formats, ports, weights, disk), and what "
+    "to do about what is missing. The exit code is 1 where something keeps it from running.",
+    (AddressOptions,),
+    execute,
+)

@@ -2,131 +2,118 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttt3r_viewer import __version__
-from ttt3r_viewer.commands.parser import Echo
+from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.evaluate.datasets import DATASETS
+from ttt3r_viewer.evaluate.datasets.base import MEASURES
+from ttt3r_viewer.settings import JobOptions, NetworkOptions, RuleOptions
+from ttt3r_viewer.system.files import write_output
+from ttt3r_viewer.system.options import Options, option, option_like
 from ttt3r_viewer.system.text import printable
 
 if TYPE_CHECKING:
     from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job, Outcome
     from ttt3r_viewer.evaluate.records import RecordFolder
 
-DESCRIPTION = (
-    "Measure rules on a data set at growing numbers of frames: camera poses, depth, points, and "
-    "with --speed frame rate and memory. A second call goes on where the first one ended."
-)
-DATASETS = ("tum", "scannet", "sintel", "kitti", "bonn", "7scenes", "synthetic")
-RULES = "ttt3r,constant:1.0"
 REFERENCE = "constant"
 """What ratios are to: the constant rate 1, which is CUT3R, as it is written shortest."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `eval`."""
-    add = parser.add_argument
-    add("--dataset", required=True, choices=DATASETS, metavar="|".join(DATASETS))
-    add("--root", type=Path, metavar="PATH", help="where the data set lies, as published")
-    add("--sequences", metavar="NAME,...", help="some of its sequences (default: all)")
-    add(
-        "--frames",
-        metavar="N,...",
-        help="numbers of frames to measure at, as 50,100 or 50:1000:50, and all "
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions(Options):
+    """What is measured, on what."""
+
+    dataset: str = option(MISSING, "which data set", choices=tuple(DATASETS))
+    root: Path | None = option(None, "where the data set lies, as published", metavar="PATH")
+    sequences: str | None = option(None, "some of its sequences (default: all)", metavar="NAME,...")
+    frames: str | None = option(
+        None,
+        "numbers of frames to measure at, as 50,100 or 50:1000:50, and all "
         "(default: the data set's)",
+        metavar="N,...",
     )
-    add("--stride", type=int, metavar="N", help="take every N-th frame (default: 1)")
-    add("--rules", default=RULES, metavar="RULE,...", help=f"default {RULES}")
-    add("--measures", metavar="poses,depth,points", help="default: the data set's")
-    add("--output", type=Path, metavar="DIR", help="default: evaluation-DATASET")
-    add("--weights", default="miniature", metavar="FILE|NAME", help="default miniature")
-    add("--size", type=int, metavar="PIXELS", help="long side (default: the network's own)")
-    add("--reset-every", type=int, default=0, metavar="N", help="reset after N frames; 0: never")
-    add("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
-    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
-    add("--jobs", type=int, default=1, metavar="N", help="sequences at once, in processes here")
-    add(
-        "--ray",
-        metavar="ADDRESS|local",
-        help="spread sequences over a Ray cluster, one GPU each; local starts one of --jobs here",
+    stride: int | None = option(None, "take every N-th frame (default: 1)", metavar="N", above=0)
+    measures: str | None = option(
+        None, "some of them (default: the data set's)", metavar=",".join(MEASURES)
     )
-    add("--speed", action="store_true", help="also measure frame rate and memory, rule by rule")
+    output: Path | None = option(
+        None, "folder for records, tables and curves (default: evaluation-DATASET)", metavar="DIR"
+    )
+    speed: bool = option(False, "also measure frame rate and memory, rule by rule")
 
 
-def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
+@dataclass(frozen=True)
+class EvalRules(RuleOptions):
+    """How the state is updated: each rule is measured."""
+
+    rules: str = option_like(RuleOptions, "rules", default="ttt3r,constant:1.0")
+
+
+def execute(given: Given, echo: Echo, warn: Echo) -> int:
     """Measure what is not measured yet, and write tables and curves, also after Ctrl-C."""
     from ttt3r_viewer.evaluate.evaluation import jobs_for
     from ttt3r_viewer.evaluate.records import RecordFolder
     from ttt3r_viewer.rules.registry import rule_from_text, text_of
     from ttt3r_viewer.system.jobs import need_ray
 
-    for name in ("jobs", "stride", "size"):
-        value = getattr(given, name)
-        if value is not None and value < 1:
-            raise SettingsError(f"--{name} {value}: take a number above 0")
-    if given.reset_every < 0:
-        raise SettingsError(f"--reset-every {given.reset_every}: take 0 or more")
-    if given.ray is not None:
-        need_ray(given.ray)
-    rules = list(dict.fromkeys(text_of(rule_from_text(one)) for one in given.rules.split(",")))
-    setting, sequences, lengths = _plan(given)
-    output = given.output or Path(f"evaluation-{given.dataset}")
-    folder = RecordFolder(output, setting.on_disk())
+    options, spread = given[EvalOptions], given[JobOptions]
+    if spread.ray is not None:
+        need_ray(spread.ray)
+    texts = given[RuleOptions].rules.split(",")
+    rules = list(dict.fromkeys(text_of(rule_from_text(one)) for one in texts))
+    config, sequences, lengths = _plan(given)
+    output = options.output or Path(f"evaluation-{options.dataset}")
+    folder = RecordFolder(output, config.on_disk())
     there = set(folder.records)
-    quality = jobs_for(setting, sequences, rules, lengths, there, speed=False)
-    speed = jobs_for(setting, sequences, rules, lengths, there, speed=True) if given.speed else []
+    quality = jobs_for(config, sequences, rules, lengths, there, speed=False)
+    speed = jobs_for(config, sequences, rules, lengths, there, speed=True) if options.speed else []
     skipped: dict[str, str] = {}
     code = 0
     try:
-        _run(given, quality, speed, folder, skipped, warn)
+        outcomes = _outcomes(spread, quality, speed, warn)
+        _run(outcomes, len(quality) + len(speed), folder, skipped, warn)
     except KeyboardInterrupt:
         code = 130
-    _write(folder, setting, rules, sequences, lengths, skipped)
+    _write(folder, config, rules, sequences, lengths, skipped)
     echo(f"wrote {len(folder.records)} records and their tables to {printable(str(output))}")
-    # Each sequence's trouble has been told; where nothing else came of it, all was in vain.
+    # Each sequence's trouble has been shown; where nothing else came of it, all was in vain.
     return code or (0 if folder.records else 2)
 
 
-def _plan(given: argparse.Namespace) -> tuple[EvalConfig, list[str], list[str]]:
+def _plan(given: Given) -> tuple[EvalConfig, list[str], list[str]]:
     """What is fixed, which sequences, and which lengths. Raises `ViewerError`s."""
-    from ttt3r_viewer.evaluate.datasets.base import MEASURES
-    from ttt3r_viewer.evaluate.evaluation import SYNTHETIC, EvalConfig, open_dataset
+    from ttt3r_viewer.evaluate.evaluation import EvalConfig, open_dataset
 
-    if (given.root is None) != (given.dataset == SYNTHETIC):
-        raise SettingsError(
-            f"--dataset {given.dataset}: its rooms are made, leave --root out"
-            if given.root
-            else f"--dataset {given.dataset}: say where it lies with --root PATH"
-        )
-    root = str(given.root.absolute()) if given.root else ""
-    dataset = open_dataset(given.dataset, root, given.weights)
-    wanted = given.measures.split(",") if given.measures else dataset.facts.measures
-    if unknown := [one for one in wanted if one not in MEASURES]:
+    options, network = given[EvalOptions], given[NetworkOptions]
+    root = str(options.root.absolute()) if options.root else ""
+    dataset = open_dataset(options.dataset, root, network.weights)
+    measures = options.measures.split(",") if options.measures else dataset.info.measures
+    if unknown := [one for one in measures if one not in MEASURES]:
         raise SettingsError(f"--measures {unknown[0]}: take some of {', '.join(MEASURES)}")
-    setting = EvalConfig(
-        dataset=given.dataset,
+    config = EvalConfig(
+        dataset=options.dataset,
         root=root,
-        weights=given.weights,
-        device=given.device,
-        dtype=given.dtype,
-        size=given.size,
-        reset_every=given.reset_every,
-        stride=given.stride or dataset.facts.stride,
-        measures=tuple(one for one in MEASURES if one in wanted),
+        weights=network.weights,
+        device=network.device,
+        dtype=network.dtype,
+        size=network.size,
+        reset_every=given[RuleOptions].reset_every,
+        stride=options.stride or dataset.info.stride,
+        measures=tuple(one for one in MEASURES if one in measures),
     )
-    lengths = lengths_of(given.frames or dataset.facts.lengths)
-    if "all" in lengths and dataset.facts.endless:
-        raise SettingsError(f"--frames all: {dataset.facts.title} have no end; say a number")
-    return (
-        setting,
-        dataset.sequences(given.sequences.split(",") if given.sequences else None),
-        lengths,
-    )
+    lengths = lengths_of(options.frames or dataset.info.lengths)
+    if "all" in lengths and dataset.info.endless:
+        raise SettingsError(f"--frames all: {dataset.info.title} have no end; say a number")
+    names = options.sequences.split(",") if options.sequences else None
+    return config, dataset.sequences(names), lengths
 
 
 def lengths_of(text: str) -> list[str]:
@@ -150,48 +137,44 @@ def lengths_of(text: str) -> list[str]:
 
 
 def _run(
-    given: argparse.Namespace,
-    quality: Sequence[Job],
-    speed: Sequence[Job],
+    outcomes: Generator[Outcome, None, None],
+    total: int,
     folder: RecordFolder,
     skipped: dict[str, str],
     warn: Echo,
 ) -> None:
-    """Do the jobs with a progress bar, and keep what each gives as it comes."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+    """Keep what each job gives as it comes, with a progress bar."""
+    from ttt3r_viewer.commands.progress import progress_bar
 
-    text = TextColumn("{task.description}", markup=False)
-    with Progress(text, BarColumn(), MofNCompleteColumn(), TimeLeft()) as progress:
-        task = progress.add_task(given.dataset, total=len(quality) + len(speed))
-        with closing(_outcomes(given, quality, speed, warn)) as outcomes:
-            for outcome in outcomes:
-                folder.add(outcome.records)
-                if outcome.trouble and skipped.get(outcome.job.sequence) != outcome.trouble:
-                    skipped[outcome.job.sequence] = outcome.trouble
-                    warn(f"{outcome.job.sequence}: {outcome.trouble}")
-                progress.update(task, advance=1, description=outcome.job.sequence)
+    with progress_bar() as progress, closing(outcomes):
+        task = progress.add_task("", total=total)
+        for outcome in outcomes:
+            folder.add(outcome.records)
+            if outcome.trouble and skipped.get(outcome.job.sequence) != outcome.trouble:
+                skipped[outcome.job.sequence] = outcome.trouble
+                warn(f"{outcome.job.sequence}: {outcome.trouble}")
+            progress.update(task, advance=1, description=outcome.job.sequence)
 
 
 def _outcomes(
-    given: argparse.Namespace, quality: Sequence[Job], speed: Sequence[Job], warn: Echo
+    spread: JobOptions, quality: Sequence[Job], speed: Sequence[Job], warn: Echo
 ) -> Generator[Outcome, None, None]:
     """Outcomes of all jobs, those for speed one after the other once the rest is done."""
     from ttt3r_viewer.evaluate.evaluation import lost_job, run_job
     from ttt3r_viewer.system.jobs import in_processes, joined_cluster
 
-    if given.ray is None:
-        yield from in_processes(run_job, quality, given.jobs, lost=lost_job)
+    if spread.ray is None:
+        yield from in_processes(run_job, quality, spread.jobs, lost=lost_job)
         yield from in_processes(run_job, speed, 1, lost=lost_job, fresh=True)
     elif quality or speed:
-        with joined_cluster(given.ray, given.jobs, warn) as cluster:
+        with joined_cluster(spread.ray, spread.jobs, warn) as cluster:
             yield from cluster.run(run_job, quality, lost=lost_job)
             yield from cluster.run(run_job, speed, lost=lost_job, one_by_one=True)
 
 
 def _write(
     folder: RecordFolder,
-    setting: EvalConfig,
+    config: EvalConfig,
     rules: Sequence[str],
     sequences: Sequence[str],
     lengths: Sequence[str],
@@ -209,23 +192,23 @@ def _write(
     rows = means(asked, rules, REFERENCE)
     devices = Counter(record.device for record in asked)
     notes = [
-        f"{setting.dataset}: {len(sequences)} sequences, stride {setting.stride}; weights "
-        f"{Path(setting.weights).name}; ttt3r-viewer {__version__}",
+        f"{config.dataset}: {len(sequences)} sequences, stride {config.stride}; weights "
+        f"{Path(config.weights).name}; ttt3r-viewer {__version__}",
         f"device: {', '.join(devices) or 'none'}",
-        *(
-            [f"every state was reset after {setting.reset_every} frames"]
-            * (setting.reset_every > 0)
-        ),
+        *([f"every state was reset after {config.reset_every} frames"] * (config.reset_every > 0)),
         *(f"{one.sequence}, {one.rule}, {one.length}: {one.reason}" for one in asked if one.reason),
     ]
-    files: dict[str, Callable[[], str]] = {
-        "evaluation.md": lambda: markdown(rows, REFERENCE, skipped, notes),
-        "means.csv": lambda: means_csv(rows),
-        "records.csv": lambda: records_csv(asked),
-    }
-    from ttt3r_viewer.system.files import write_output
+    path = folder.folder
+    write_output(path / "evaluation.md", markdown(rows, REFERENCE, skipped, notes).encode())
+    write_output(path / "means.csv", means_csv(rows).encode())
+    write_output(path / "records.csv", records_csv(asked).encode())
+    title = f"{config.dataset}, {len(sequences)} sequences, {Path(config.weights).name}"
+    plot_curves(path / "curves.png", rows, rules, title)
 
-    for name, text in files.items():
-        write_output(folder.folder / name, text().encode())
-    title = f"{setting.dataset}, {len(sequences)} sequences, {Path(setting.weights).name}"
-    plot_curves(folder.folder / "curves.png", rows, rules, title)
+
+COMMAND = Command(
+    "Measure rules on a data set at growing numbers of frames: camera poses, depth, points, and "
+    "with --speed frame rate and memory. A second call continues where the first one ended.",
+    (EvalOptions, NetworkOptions, EvalRules, JobOptions),
+    execute,
+)

@@ -1,21 +1,18 @@
-"""`ttt3r-view export`: a session on disk, written as what other programs open."""
+"""`ttt3r-view export`: a recording, written as what other programs open."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from ttt3r_viewer.commands.parser import Echo
-from ttt3r_viewer.export.film.film import Film, size_from_text
+from ttt3r_viewer.commands.parser import Command, Echo, Given
+from ttt3r_viewer.export.film.film import CameraPath, Film, size_from_text
 from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.export.registry import FORMATS, default_target, export_recording, format_named
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.recording.reader import Recording
+from ttt3r_viewer.system.options import Options, option
 
-DESCRIPTION = (
-    "Write a session, the folder that a run's --output named, as what other programs open. It "
-    "needs no weights and no GPU."
-)
 _NAME_WIDTH = max(map(len, FORMATS))
 EPILOG = "\n".join(
     (
@@ -27,74 +24,84 @@ EPILOG = "\n".join(
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `export`."""
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add = parser.add_argument
-    add("session", type=Path, metavar="DIR", help="folder of the session")
-    add("--to", required=True, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
-    add("--output", type=Path, metavar="PATH", help="file or folder (default: in DIR/export)")
-    add("--lane", type=int, default=1, metavar="N", help="which of several rules (default 1)")
-    add("--stride", type=int, default=1, metavar="N", help="take every N-th frame (default 1)")
-    add("--pixel-stride", type=int, default=1, metavar="N", help="every N-th pixel of both sides")
-    add(
-        "--min-confidence-percentile",
-        type=float,
-        default=0.0,
-        metavar="P",
-        help="leave out the P %% of all points that are least sure (default 0)",
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Options):
+    """What is written."""
+
+    recording: Path = option(MISSING, "folder of the recording", metavar="DIR", positional=True)
+    to: str = option(MISSING, f"one of {', '.join(FORMATS)}", metavar="FORMAT")
+    output: Path | None = option(None, "file or folder (default: in DIR/export)", metavar="PATH")
+    lane: int = option(1, "which of several rules", metavar="N")
+    stride: int = option(1, "take every N-th frame", metavar="N")
+    pixel_stride: int = option(1, "every N-th pixel of both sides", metavar="N")
+    min_confidence_percentile: float = option(
+        0.0, "leave out the P %% of all points that are least sure", metavar="P"
     )
-    add("--max-points", type=int, metavar="N", help="at most so many points (see formats)")
-    add("--overwrite", action="store_true", help="replace what an earlier export wrote there")
-    film = Film()
-    group = parser.add_argument_group("films (mp4, gif; of these viser and html take --seconds)")
-    add = group.add_argument
-    add("--path", default=film.path, help="orbit, follow or keyframes (default orbit)")
-    add("--tour", type=Path, metavar="FILE", help="keyframes (default: DIR/tour.json)")
-    add("--size", default=f"{film.width}x{film.height}", metavar="WxH", help="default %(default)s")
-    add("--fps", type=int, default=film.fps, metavar="N", help="default %(default)s")
-    add("--seconds", type=float, metavar="S", help="default: the tour's, or 10")
-    add("--no-growth", action="store_true", help="the whole cloud from the start")
-    add("--point-size", type=int, metavar="PX", help="default: 2 at 720 rows")
+    max_points: int | None = option(None, "at most so many points (see formats)", metavar="N")
+    overwrite: bool = option(False, "replace what an earlier export wrote there")
 
 
-def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
+@dataclass(frozen=True)
+class FilmOptions(Options):
+    """Films (mp4, gif; of these viser and html take --seconds)."""
+
+    path: CameraPath = option(Film.path, "how the camera moves")
+    tour: Path | None = option(None, "keyframes (default: DIR/tour.json)", metavar="FILE")
+    size: str = option(f"{Film.width}x{Film.height}", "width and height in pixels", metavar="WxH")
+    fps: int = option(Film.fps, "images per second", metavar="N")
+    seconds: float | None = option(None, "default: the tour's, or 10", metavar="S")
+    growth: bool = option(True, "the cloud grows with the frames; else it is whole from the start")
+    point_size: int | None = option(None, "default: 2 at 720 rows", metavar="PX")
+
+    def film(self) -> Film:
+        """Raises `SettingsError`."""
+        width, height = size_from_text(self.size)
+        return Film(
+            path=self.path,
+            width=width,
+            height=height,
+            fps=self.fps,
+            seconds=self.seconds,
+            grow=self.growth,
+            point_px=self.point_size,
+            tour=self.tour,
+        )
+
+
+def execute(given: Given, echo: Echo, warn: Echo) -> int:
     """Export with a progress bar; `echo` takes the result, `warn` what was left out.
 
     Raises `SettingsError`, `RecordingError` and `OutputError`; nothing is left then, nor after
     Ctrl-C.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+    from ttt3r_viewer.commands.progress import progress_bar
 
-    format_named(given.to)
-    thinning = Thinning(given.pixel_stride, given.min_confidence_percentile, given.max_points)
-    width, height = size_from_text(given.size)
-    film = Film(
-        path=given.path,
-        width=width,
-        height=height,
-        fps=given.fps,
-        seconds=given.seconds,
-        grow=not given.no_growth,
-        point_px=given.point_size,
-        tour=given.tour,
-    )
-    source = Source(Recording.open(given.session), given.lane - 1, given.stride)
-    path = given.output or default_target(source.recording.session_folder, source, given.to)
-    text = TextColumn("{task.description}", markup=False)
-    with Progress(text, BarColumn(), MofNCompleteColumn(), TimeLeft()) as progress:
-        task = progress.add_task(f"writing {given.to}", total=None)
+    options = given[ExportOptions]
+    format_named(options.to)
+    thinning = Thinning(options.pixel_stride, options.min_confidence_percentile, options.max_points)
+    film = given[FilmOptions].film()
+    source = Source(Recording.open(options.recording), options.lane - 1, options.stride)
+    path = options.output or default_target(source.recording.session_folder, source, options.to)
+    with progress_bar() as progress:
+        task = progress.add_task(f"writing {options.to}", total=None)
 
         def on_progress(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
         done = export_recording(
-            *(source, given.to, path, on_progress, thinning, film), overwrite=given.overwrite
+            source, options.to, path, on_progress, thinning, film, overwrite=options.overwrite
         )
     if done.note:
         warn(done.note)
     size = f"{done.bytes_written / 1e6:.3g} MB"
     echo(f"wrote {done.count} {done.unit}, {size}, to {done.path}")
     return 0
+
+
+COMMAND = Command(
+    "Write a recording, the folder that a run's --output named, as what other programs open. It "
+    "needs no weights and no GPU.",
+    (ExportOptions, FilmOptions),
+    execute,
+    EPILOG,
+)

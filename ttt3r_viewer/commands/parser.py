@@ -1,24 +1,35 @@
-"""What every command's flags share: errors of one line, and a flag for each setting."""
+"""Makes the flags of every command from its option groups, and the groups from the flags."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import Field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.settings import Settings, choices_of, flag, read_config, settings_from
+from ttt3r_viewer.settings import (
+    InputOptions,
+    ModelOptions,
+    OutputOptions,
+    PageOptions,
+    RuleOptions,
+    Settings,
+    by_known_name,
+    read_config,
+    settings_from,
+)
+from ttt3r_viewer.system.options import Group, Options, flag, group_from, kind_of
 
 Echo = Callable[[str], None]
-"""Takes a line for the person."""
+"""Takes a line for the user."""
 
 OLD_NAMES = {
     "--seq_path": "--input",
     "--model_path": "--weights",
-    "--model_update_type": "--rule",
+    "--model_update_type": "--rules",
     "--frame_interval": "--stride",
     "--reset_interval": "--reset-every",
     "--vis_threshold": "the slider 'Hide least sure (%)' in the page, a percentile",
@@ -26,82 +37,135 @@ OLD_NAMES = {
 """Flags of the published demos; each gets an error that names ours."""
 
 
+class Given:
+    """The option groups of a command, as they were given."""
+
+    def __init__(self, groups: Iterable[Options], several: Mapping[str, list[str]]) -> None:
+        self._groups = tuple(groups)
+        self._several = several
+
+    def __getitem__(self, kind: type[Group]) -> Group:
+        """The group of that class; its defaults where the command does not take it."""
+        return next((one for one in self._groups if isinstance(one, kind)), None) or kind()
+
+    def all_of(self, name: str) -> list[str]:
+        """Every value of a flag that takes several."""
+        return self._several.get(name, [])
+
+    @property
+    def settings(self) -> Settings:
+        """The groups of a run and its page."""
+        return Settings(
+            input=self[InputOptions],
+            model=self[ModelOptions],
+            rules=self[RuleOptions],
+            output=self[OutputOptions],
+            page=self[PageOptions],
+        )
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: what it does, and which options it takes."""
+
+    description: str
+    options: tuple[type[Options], ...] = ()
+    execute: Callable[[Given, Echo, Echo], int] | None = None
+    """Returns the exit code and raises a `ViewerError` of one line. The first function takes a line
+    of the answer, the second a remark beside it. None where the parts execute.
+    """
+    epilog: str = ""
+    config: tuple[type[Options], ...] = ()
+    """Those of `options` that a YAML file, `--config`, may fill; it may have other settings too."""
+    several: tuple[str, ...] = ()
+    """Options that take several values; the groups hold the first."""
+    parts: Mapping[str, Command] = field(default_factory=dict)
+    """Sub-commands by name."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what came and how to mend it."""
+        """Raise what came and how to correct it."""
         raise SettingsError(f"{message}; {self.prog} --help lists what there is")
 
 
-def add_settings(
-    parser: argparse.ArgumentParser, *, with_page: bool, several_inputs: bool = False
-) -> None:
-    """Add a flag for every setting that a command with or without a page has, and `--config`.
-
-    With `several_inputs` the value of `--input` is a list.
+def parse(prog: str, command: Command, words: Sequence[str], warn: Echo) -> tuple[Command, Given]:
+    """The command or sub-command, and its options from flags, then the configuration file, then
+    defaults. Raises `SettingsError`.
     """
-    parser.argument_default = argparse.SUPPRESS
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="YAML with any of these settings"
-    )
+    for old in (word.partition("=")[0] for word in words):
+        if old in OLD_NAMES:
+            raise SettingsError(f"{old} is not a flag here: what it did is now {OLD_NAMES[old]}")
+    parser = Parser(prog=prog, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"ttt3r-viewer {__version__}")
-    for one in fields(Settings):
-        if with_page or not one.metadata["view_only"]:
-            several = several_inputs and one.name == "input"
-            _add_setting(parser, one, **({"nargs": "+"} if several else {}))
+    _add_command(parser, command)
+    values = vars(parser.parse_args(words))
+    command = values.pop("command")
+    several = {name: values[name] for name in command.several if name in values}
+    values |= {name: given[0] for name, given in several.items()}
+    from_file: dict[str, Any] = {}
+    if "config" in values:
+        from_file = by_known_name(read_config(values.pop("config")))
+        settings_from(from_file)  # also what this command does not use is checked
+    groups: list[Options] = []
+    for group in command.options:
+        chosen = from_file | values if group in command.config else values
+        for one in fields(group):
+            if one.metadata.get("deprecated") and one.name in chosen:
+                warn(f"{flag(one.name)} is deprecated: {one.metadata['deprecated']}")
+        groups.append(group_from(group, chosen))
+    return command, Given(groups, several)
 
 
-def add_page_settings(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for every setting of the page alone, and `--config`."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="YAML with any of the page's settings; those of a run in it are passed over",
-    )
-    for one in fields(Settings):
-        if one.metadata["view_only"]:
-            _add_setting(parser, one)
+def _add_command(parser: argparse.ArgumentParser, command: Command) -> None:
+    parser.description = command.description
+    if command.epilog:
+        parser.epilog = command.epilog
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.set_defaults(command=command)
+    if command.config:
+        parser.add_argument(
+            "--config",
+            type=Path,
+            default=argparse.SUPPRESS,
+            metavar="FILE",
+            help="YAML with any settings of a run and its page; flags win",
+        )
+    for group in command.options:
+        title = (group.__doc__ or "").partition(".")[0]
+        section = parser.add_argument_group(title[:1].lower() + title[1:])
+        for one in fields(group):
+            _add_option(section, group, one, several=one.name in command.several)
+    if command.parts:
+        parts = parser.add_subparsers(dest="part", required=True, metavar="COMMAND")
+        for name, part in command.parts.items():
+            _add_command(parts.add_parser(name, help=part.description, allow_abbrev=False), part)
 
 
-def _add_setting(parser: argparse.ArgumentParser, one: Field[Any], **more: Any) -> None:
-    kind, choices = choices_of(one)
-    keywords: dict[str, Any] = {"help": _help(one.metadata["help"], one.default), **more}
+def _add_option(
+    section: argparse._ArgumentGroup, group: type[Options], one: Field[Any], *, several: bool
+) -> None:
+    kind, choices = kind_of(group, one)
+    keywords: dict[str, Any] = {"help": _help(one), "default": argparse.SUPPRESS}
     if kind is bool:
         keywords["action"] = argparse.BooleanOptionalAction
     else:
-        keywords |= {"type": kind, "metavar": one.metadata["metavar"] or kind.__name__.upper()}
-        if choices:
-            keywords |= {"choices": choices, "metavar": "|".join(choices)}
-    parser.add_argument(flag(one.name), default=argparse.SUPPRESS, **keywords)
+        name = "|".join(choices) or kind.__name__.upper()
+        keywords |= {"type": kind, "metavar": one.metadata.get("metavar", name)}
+        keywords |= {"choices": choices} if choices else {}
+        keywords |= {"nargs": "+"} if several else {}
+    if one.metadata.get("positional"):
+        section.add_argument(one.name, **keywords)
+        return
+    names = map(flag, (one.name, *one.metadata.get("aliases", ())))
+    section.add_argument(*names, dest=one.name, required=one.default is MISSING, **keywords)
 
 
-def _help(text: str, default: Any) -> str:
-    return text if default is None or default is False else f"{text} (default {default})"
-
-
-def settings_of(given: argparse.Namespace) -> Settings:
-    """Settings from flags, then the configuration file, then defaults."""
-    flags = dict(vars(given))
-    config = flags.pop("config", None)
-    return settings_from((read_config(config) if config else {}) | flags)
-
-
-def page_settings_of(given: argparse.Namespace, *more: str) -> Settings:
-    """Settings of the page, and those named in `more`, from flags, then the configuration file,
-    then defaults; all others are defaults.
-    """
-    values = read_config(given.config) if given.config else {}
-    settings_from(values)  # a misspelt name is an error here too
-    names = {*more, *(one.name for one in fields(Settings) if one.metadata["view_only"])}
-    chosen = {name: value for name, value in (values | vars(given)).items() if name in names}
-    return settings_from(chosen)
-
-
-def refuse_old_names(words: Sequence[str]) -> None:
-    """Raise `SettingsError` at a flag of the published demos."""
-    for word in words:
-        old = word.partition("=")[0]
-        if old in OLD_NAMES:
-            raise SettingsError(f"{old} is not a flag here: what it did is now {OLD_NAMES[old]}")
+def _help(one: Field[Any]) -> str:
+    text: str = one.metadata["help_text"]
+    if one.metadata.get("deprecated"):
+        text = f"deprecated: {one.metadata['deprecated']}"
+    has_none = any(one.default is none for none in (None, False, MISSING)) or "(default" in text
+    return text if has_none else f"{text} (default {one.default})"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import textwrap
 
-from ttt3r_viewer.commands.parser import Echo
+from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.rules.registry import all_rules
 from ttt3r_viewer.rules.rule import UpdateRule, parameters_of
 from ttt3r_viewer.state import EvidenceKind
 
-DESCRIPTION = "List the update rules: paper, formula, evidence, cost, parameters."
 WIDTH = 100
 LABEL_WIDTH = 12
 EVIDENCE: dict[EvidenceKind, str] = {
@@ -25,11 +23,7 @@ EVIDENCE: dict[EvidenceKind, str] = {
 """What each kind of evidence is, in words; every rule also sees the state and its proposal."""
 
 
-def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """It takes none."""
-
-
-def execute(_given: argparse.Namespace, echo: Echo, _warn: Echo) -> int:
+def execute(_given: Given, echo: Echo, _warn: Echo) -> int:
     """List them."""
     list_rules(echo)
     return 0
@@ -39,7 +33,7 @@ def list_rules(echo: Echo) -> None:
     """Say what rules there are, one block per rule, then what is wrong with those of others."""
     rules, errors = all_rules()
     echo("S is the state, C what the network proposes: S + gain (C - S), per token.")
-    echo("Take one with --rule NAME, several with --rules NAME,NAME:VALUE,NAME:KEY=VALUE.")
+    echo("Take one with --rules NAME, several with --rules NAME,NAME:VALUE,NAME:KEY=VALUE.")
     for name, rule in rules.items():
         echo("")
         for line in _lines(name, rule):
@@ -72,3 +66,8 @@ def _wrapped(label: str, text: str) -> list[str]:
         subsequent_indent=" " * (LABEL_WIDTH + 1),
         break_on_hyphens=False,
     )
+
+
+COMMAND = Command(
+    "List the update rules: paper, formula, evidence, cost, parameters.", execute=execute
+)

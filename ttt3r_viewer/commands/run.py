@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ttt3r_viewer.commands.parser import Echo, add_settings, settings_of
+from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.runs.batch import (
@@ -23,62 +22,36 @@ from ttt3r_viewer.runs.batch import (
 from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.runs.resuming import SessionFinishedError
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.settings import RUN_GROUPS, JobOptions
 from ttt3r_viewer.system.jobs import in_processes, joined_cluster, need_ray
 from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.types import Status
 
-DESCRIPTION = (
-    "Reconstruct without a browser: poses_tum.txt, intrinsics.json, points.ply and run.json. "
-    "Several inputs each get a folder of their own in --output, and runs.csv lists them."
-)
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A flag for every setting but those of the page, and how several inputs are spread."""
-    add_settings(parser, with_page=False, several_inputs=True)
-    add = parser.add_argument
-    add("--jobs", type=int, default=1, metavar="N", help="inputs at once, in processes here")
-    add(
-        "--ray",
-        default=None,
-        metavar="ADDRESS|local",
-        help="spread inputs over a Ray cluster, one GPU each; local starts one of --jobs here",
-    )
-
-
-def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
+def execute(given: Given, echo: Echo, warn: Echo) -> int:
     """Reconstruct and write the results, also after Ctrl-C."""
-    jobs, ray = (vars(given).pop(name) for name in ("jobs", "ray"))
-    inputs: list[str] = vars(given).pop("input", [])
-    if jobs < 1:
-        raise SettingsError(f"--jobs {jobs}: take a number above 0")
-    if len(inputs) < 2 and (jobs > 1 or ray is not None):
-        raise SettingsError("--jobs and --ray spread several inputs: name them behind --input")
-    if inputs:
-        given.input = inputs[0]
-    settings = settings_of(given)
-    if len(inputs) > 1:
-        return _several(plan(settings, inputs), jobs, ray, echo, warn)
-    if settings.output is None:
+    spread, inputs, settings = given[JobOptions], given.all_of("input"), given.settings
+    if len(inputs) < 2 and (spread.jobs > 1 or spread.ray is not None):
+        raise SettingsError("--jobs and --ray spread several inputs: name them after --input")
+    if settings.output.output is None:
         raise SettingsError("run has nowhere to write: give --output DIR")
+    if len(inputs) > 1:
+        return _several(plan(settings, inputs), spread, echo, warn)
     try:
         reconstruction = Reconstruction.prepare(settings, ends_by_itself=True)
-    except SessionFinishedError as told:
-        echo(str(told))
+    except SessionFinishedError as finished:
+        echo(str(finished))
         return 0
     return to_the_end(reconstruction, echo, warn)
 
 
-def _several(
-    jobs: Sequence[RunJob], processes: int, ray: str | None, echo: Echo, warn: Echo
-) -> int:
-    """Do all jobs, tell how each ended, and write the table after each; the exit code."""
-    if ray is not None:
-        need_ray(ray)
+def _several(jobs: Sequence[RunJob], spread: JobOptions, echo: Echo, warn: Echo) -> int:
+    """Do all jobs, report how each ended, and write the table after each; the exit code."""
+    if spread.ray is not None:
+        need_ray(spread.ray)
     ended: dict[Path, RunOutcome] = {}
 
-    def take(outcome: RunOutcome) -> None:
-        """Tell how a job ended, and write it down."""
+    def add(outcome: RunOutcome) -> None:
         name, folder = outcome.job.session.name, outcome.job.session
         ended[folder] = outcome
         for line in filter(None, (*outcome.remarks, outcome.trouble)):
@@ -92,15 +65,15 @@ def _several(
 
     write_table(jobs, ended)
     for outcome in unreadable(jobs):
-        take(outcome)
+        add(outcome)
     readable = [job for job in jobs if job.session not in ended]
     interrupted = False
     try:
-        with closing(_outcomes(readable, processes, ray, warn)) as outcomes:
+        with closing(_outcomes(readable, spread, warn)) as outcomes:
             for outcome in outcomes:
-                take(outcome)
+                add(outcome)
                 # A machine of a cluster may be stopped, which is not this command's end.
-                interrupted = outcome.interrupted and ray is None
+                interrupted = outcome.interrupted and spread.ray is None
                 if interrupted:
                     break
     except KeyboardInterrupt:
@@ -111,14 +84,14 @@ def _several(
 
 
 def _outcomes(
-    jobs: Sequence[RunJob], processes: int, ray: str | None, warn: Echo
+    jobs: Sequence[RunJob], spread: JobOptions, warn: Echo
 ) -> Generator[RunOutcome, None, None]:
     """Outcomes as they come; one process is this one, and shows each run's progress."""
-    if ray is not None:
-        with joined_cluster(ray, processes, warn) as cluster:
+    if spread.ray is not None:
+        with joined_cluster(spread.ray, spread.jobs, warn) as cluster:
             yield from _counted(cluster.run(run_one, jobs, lost=lost_job), len(jobs))
-    elif processes > 1:
-        yield from _counted(in_processes(run_one, jobs, processes, lost=lost_job), len(jobs))
+    elif spread.jobs > 1:
+        yield from _counted(in_processes(run_one, jobs, spread.jobs, lost=lost_job), len(jobs))
     else:
         for job in jobs:
             yield run_one(job, functools.partial(_show_progress, name=job.session.name))
@@ -133,7 +106,7 @@ def to_the_end(reconstruction: Reconstruction, echo: Echo, warn: Echo) -> int:
         warn(line)
     if ending.error is not None:
         raise ending.error
-    folder = reconstruction.settings.output
+    folder = reconstruction.output.output
     done = f"{ending.written} frames to {folder}"
     echo(f"wrote {printable(done if ending.written else 'nothing: no frame was finished')}")
     return 130 if ending.interrupted else 0
@@ -143,10 +116,9 @@ def _counted(
     outcomes: Generator[RunOutcome, None, None], total: int
 ) -> Generator[RunOutcome, None, None]:
     """The same, with a progress bar over the inputs."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from ttt3r_viewer.commands.progress import progress_bar
 
-    text = TextColumn("{task.description}", markup=False)
-    with Progress(text, BarColumn(), MofNCompleteColumn()) as progress, closing(outcomes):
+    with progress_bar() as progress, closing(outcomes):
         task = progress.add_task("inputs", total=total)
         for outcome in outcomes:
             progress.advance(task)
@@ -154,23 +126,9 @@ def _counted(
 
 
 def _show_progress(worker: Worker, store: SceneStore, name: str = "") -> None:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from ttt3r_viewer.commands.progress import progress_bar
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f} frames/s"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[live]}", markup=False),
-    )
-    with Progress(*columns) as progress:
+    with progress_bar("{task.fields[rate]:.1f} frames/s", "{task.fields[live]}") as progress:
         task = progress.add_task("starting", total=None, rate=0.0, live="")
         ended = False
         while not ended:
@@ -191,3 +149,13 @@ def live_text(status: Status) -> str:
     if status.lag_sec is None:
         return ""
     return f"lag {status.lag_sec:.2f} s, {status.dropped:,} dropped {status.message}".rstrip()
+
+
+COMMAND = Command(
+    "Reconstruct without a browser: poses_tum.txt, intrinsics.json, points.ply and run.json. "
+    "Several inputs each get a folder of their own in --output, and runs.csv lists them.",
+    (*RUN_GROUPS, JobOptions),
+    execute,
+    config=RUN_GROUPS,
+    several=("input",),
+)

@@ -2,63 +2,68 @@
 
 from __future__ import annotations
 
-import argparse
+import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ttt3r_viewer.commands.page import announce, viewer_of
-from ttt3r_viewer.commands.parser import Echo, add_settings, settings_of
+from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.runs.resuming import SessionFinishedError
+from ttt3r_viewer.settings import GROUPS, PageOptions
 from ttt3r_viewer.system.signals import no_interruption
+from ttt3r_viewer.system.text import Unmasked
 
-DESCRIPTION = "Watch TTT3R reconstruct a folder of images, a video or a demo, live in the browser."
+if TYPE_CHECKING:
+    from ttt3r_viewer.export.job import Exporter
+    from ttt3r_viewer.metrics.ground_truth import GroundTruth
+    from ttt3r_viewer.reconstruct.messages import Mailbox
+    from ttt3r_viewer.scene.store import SceneStore
+    from ttt3r_viewer.viewer.app import Viewer
+    from ttt3r_viewer.viewer.server.access import Access
+
 MINIATURE_NOTICE = (
     "This is the miniature: a small network trained on procedural rooms, to show how the program "
     "works. It has never seen a photo; real footage wants the released weights "
     "(ttt3r-view weights fetch cut3r-512)."
 )
+PAGE_TITLE = "ttt3r-viewer"
+"""Of a page that `--title` gives no other."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A flag for every setting."""
-    add_settings(parser, with_page=True)
-
-
-def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
+def execute(given: Given, echo: Echo, warn: Echo) -> int:
     """Reconstruct in the background and serve the page until Ctrl-C."""
     from ttt3r_viewer.viewer.server.address import free_port
     from ttt3r_viewer.weights.fetch import locate
 
-    settings = settings_of(given)
+    settings = given.settings
     # What can be known to fail is refused before anything is loaded.
-    locate(settings.weights)
-    free_port(settings.host, settings.port)
+    locate(settings.model.weights)
+    free_port(settings.page.host, settings.page.port)
     try:
         reconstruction = Reconstruction.prepare(settings)
-    except SessionFinishedError as told:
-        echo(str(told))
+    except SessionFinishedError as finished:
+        echo(str(finished))
         return 0
     viewer = None
     try:
         from ttt3r_viewer.export.job import Exporter
 
         archive = reconstruction.archive
-        folder = None if settings.output is None else Path(settings.output)
-        exporter = None if archive is None else Exporter(lambda: archive.archive, folder)
-        notice = MINIATURE_NOTICE if settings.weights == "miniature" else ""
+        folder = None if settings.output.output is None else Path(settings.output.output)
+        notice = MINIATURE_NOTICE if settings.model.weights == "miniature" else ""
         viewer = viewer_of(
-            settings,
+            settings.page,
             reconstruction.store,
             reconstruction.mailbox,
             notice=notice,
             ground_truth=reconstruction.ground_truth,
-            exporter=exporter,
-            session=folder,
+            exporter=None if archive is None else Exporter(lambda: archive.archive, folder),
+            folder=folder,
         )
         viewer.start()
         # The thread imports torch, which would slow down what this one has imported till here.
         reconstruction.worker.start()
-        announce(viewer, echo, reconstruction.note, notice, open_browser=settings.open_browser)
+        announce(viewer, echo, reconstruction.note, notice, open_browser=settings.page.open_browser)
         reconstruction.watch(warn, viewer.report)
     except KeyboardInterrupt:
         pass  # the way to end it
@@ -70,3 +75,62 @@ def execute(given: argparse.Namespace, echo: Echo, warn: Echo) -> int:
                 if viewer is not None:
                     viewer.stop()
     return 0
+
+
+def viewer_of(
+    page: PageOptions,
+    store: SceneStore,
+    mailbox: Mailbox,
+    *,
+    notice: str,
+    ground_truth: GroundTruth | None,
+    exporter: Exporter | None,
+    folder: Path | None,
+) -> Viewer:
+    """Make a page, not started; `folder` is where its tour is kept."""
+    from ttt3r_viewer.viewer.app import Viewer
+    from ttt3r_viewer.viewer.presentation import Presentation
+
+    return Viewer(
+        store,
+        mailbox,
+        host=page.host,
+        port=page.port,
+        access=access_of(page),
+        title=page.title or PAGE_TITLE,
+        notice=notice,
+        ground_truth=ground_truth,
+        exporter=exporter,
+        presentation=Presentation(page.present, page.title or "", page.logo_text or "", folder),
+    )
+
+
+def announce(viewer: Viewer, echo: Echo, *remarks: str, open_browser: bool) -> None:
+    """Print the remarks that are not empty and where the page is; open it where that is asked for.
+
+    The links hold the tokens that open the page, which are shown nowhere else.
+    """
+    for remark in filter(None, (*remarks, viewer.port_note)):
+        echo(remark)
+    if viewer.guest_url is not None:
+        echo(Unmasked(f"guests, who only look, open {viewer.guest_url}"))
+    echo(Unmasked(f"open {viewer.url} in a browser; Ctrl-C ends"))
+    if open_browser:
+        webbrowser.open(viewer.url)
+
+
+def access_of(page: PageOptions) -> Access:
+    """Choose who may open the page; a token that is needed and not given is made up."""
+    from ttt3r_viewer.viewer.server.access import access_for
+
+    return access_for(
+        page.host, token=page.token, no_auth=not page.auth, guests=page.guests == "read-only"
+    )
+
+
+COMMAND = Command(
+    "Watch TTT3R reconstruct a folder of images, a video or a demo, live in the browser.",
+    GROUPS,
+    execute,
+    config=GROUPS,
+)

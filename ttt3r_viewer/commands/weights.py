@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
+from dataclasses import MISSING, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
-from ttt3r_viewer.commands.parser import Echo, Parser
+from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import OutputError
+from ttt3r_viewer.system.options import Options, option
 from ttt3r_viewer.weights.fetch import LICENCE_NOTE, RELEASES, http_download, locate
 from ttt3r_viewer.weights.fetch import fetch as fetch_release
 
@@ -18,48 +19,46 @@ if TYPE_CHECKING:
 
     from ttt3r_viewer.model.config import ModelConfig
 
-DtypeName = Literal["float32", "bfloat16", "float16"]
-DESCRIPTION = "Look at, convert or fetch a network's weights."
+FileDtype = Literal["float32", "bfloat16", "float16"]
 MINIATURE_NOTE = (
     "the miniature: trained on procedural rooms only, it shows how the program works; real footage "
     "wants the released weights (`ttt3r-view weights fetch cut3r-512`)"
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The subcommands; each sets `handler(arguments, say)` as a default."""
-    commands = parser.add_subparsers(
-        dest="weights_command", required=True, metavar="COMMAND", parser_class=Parser
+@dataclass(frozen=True, kw_only=True)
+class FileOptions(Options):
+    """Which weights."""
+
+    file: str = option(
+        MISSING,
+        f"a weights file, or miniature, {', '.join(RELEASES)}",
+        metavar="FILE",
+        positional=True,
     )
-    file_help = f"a weights file, or miniature, {', '.join(RELEASES)}"
 
-    info_parser = commands.add_parser("info", help="say what a weights file holds")
-    info_parser.add_argument("file", metavar="FILE", help=file_help)
-    info_parser.set_defaults(handler=_handle_info)
 
-    convert_parser = commands.add_parser("convert", help="write weights as safetensors")
-    convert_parser.add_argument("file", metavar="FILE", help=file_help)
-    convert_parser.add_argument("out", metavar="OUT.safetensors", type=Path)
-    convert_parser.add_argument(
-        "--dtype", choices=get_args(DtypeName), help="what to keep numbers in (default: as in FILE)"
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions(Options):
+    """What is written."""
+
+    out: Path = option(MISSING, "where", metavar="OUT.safetensors", positional=True)
+    dtype: FileDtype | None = option(None, "what to keep numbers in (default: as in FILE)")
+    overwrite: bool = option(False, "replace an existing OUT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchOptions(Options):
+    """Which weights, and where they come from."""
+
+    name: str = option(
+        MISSING,
+        " or ".join(RELEASES),
+        metavar="NAME",
+        choices=tuple(RELEASES),
+        positional=True,
     )
-    convert_parser.add_argument("--overwrite", action="store_true", help="replace an existing OUT")
-    convert_parser.set_defaults(handler=_handle_convert)
-
-    fetch_parser = commands.add_parser(
-        "fetch", help="bring released weights into the cache folder", description=LICENCE_NOTE
-    )
-    fetch_parser.add_argument(
-        "name", metavar="NAME", choices=tuple(RELEASES), help=" or ".join(RELEASES)
-    )
-    fetch_parser.add_argument("--url", help="a mirror that has the released file (http or https)")
-    fetch_parser.set_defaults(handler=_handle_fetch)
-
-
-def execute(given: argparse.Namespace, echo: Echo, _warn: Echo) -> int:
-    """Do what the subcommand says. Raises `WeightsError` and `OutputError`."""
-    given.handler(given, echo)
-    return 0
+    url: str | None = option(None, "a mirror that has the released file (http or https)")
 
 
 def info(path: Path) -> str:
@@ -100,7 +99,7 @@ def info(path: Path) -> str:
 
 
 def convert(
-    src: Path, dst: Path, dtype: DtypeName | None = None, *, overwrite: bool = False
+    src: Path, dst: Path, dtype: FileDtype | None = None, *, overwrite: bool = False
 ) -> None:
     """Write `src` as safetensors that carry their config, in `dtype` or as they are.
 
@@ -171,14 +170,36 @@ def _licence(config: ModelConfig, metadata: dict[str, str]) -> str:
     return LICENCE_NOTE if _network_name(config) in RELEASES else "the file does not say"
 
 
-def _handle_info(arguments: argparse.Namespace, echo: Echo) -> None:
-    echo(info(locate(arguments.file)))
+def _info(given: Given, echo: Echo, _warn: Echo) -> int:
+    echo(info(locate(given[FileOptions].file)))
+    return 0
 
 
-def _handle_convert(arguments: argparse.Namespace, echo: Echo) -> None:
-    convert(locate(arguments.file), arguments.out, arguments.dtype, overwrite=arguments.overwrite)
-    echo(f"wrote {arguments.out} ({arguments.out.stat().st_size:,} bytes)")
+def _convert(given: Given, echo: Echo, _warn: Echo) -> int:
+    chosen = given[ConvertOptions]
+    path = locate(given[FileOptions].file)
+    convert(path, chosen.out, chosen.dtype, overwrite=chosen.overwrite)
+    echo(f"wrote {chosen.out} ({chosen.out.stat().st_size:,} bytes)")
+    return 0
 
 
-def _handle_fetch(arguments: argparse.Namespace, echo: Echo) -> None:
-    echo(f"ready: {fetch(arguments.name, echo, arguments.url)}")
+def _fetch(given: Given, echo: Echo, _warn: Echo) -> int:
+    chosen = given[FetchOptions]
+    echo(f"ready: {fetch(chosen.name, echo, chosen.url)}")
+    return 0
+
+
+COMMAND = Command(
+    "Look at, convert or fetch a network's weights.",
+    parts={
+        "info": Command("Print what a weights file holds.", (FileOptions,), _info),
+        "convert": Command(
+            "Write weights as safetensors.", (FileOptions, ConvertOptions), _convert
+        ),
+        "fetch": Command(
+            f"Bring released weights into the cache folder. {LICENCE_NOTE}",
+            (FetchOptions,),
+            _fetch,
+        ),
+    },
+)

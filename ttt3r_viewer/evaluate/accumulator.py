@@ -1,4 +1,4 @@
-"""What one rule said along a sequence, kept as far as it is measured."""
+"""One rule's results along a sequence, kept as far as they are measured."""
 
 from __future__ import annotations
 

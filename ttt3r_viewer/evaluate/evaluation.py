@@ -5,12 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ttt3r_viewer import __version__
-from ttt3r_viewer.errors import EvaluationError, FrameError, InputError, ReconstructionError
+from ttt3r_viewer.errors import (
+    EvaluationError,
+    FrameError,
+    InputError,
+    ReconstructionError,
+    SettingsError,
+)
 from ttt3r_viewer.evaluate.accumulator import Accumulator
 from ttt3r_viewer.evaluate.datasets import DATASETS
 from ttt3r_viewer.evaluate.datasets.base import Dataset, Measure, TrueFrame
@@ -21,13 +27,11 @@ from ttt3r_viewer.reconstruct.history import FrameHistory
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import MOST_LANES, rule_from_text
 from ttt3r_viewer.system.machine import device_peak_bytes, host_peak_bytes, waiter
-from ttt3r_viewer.types import Frame, FrameResult
+from ttt3r_viewer.types import DeviceName, DtypeName, Frame, FrameResult
 from ttt3r_viewer.weights.fetch import locate
-from ttt3r_viewer.weights.load import DeviceName, DtypeName, load_network, share_cpu
+from ttt3r_viewer.weights.load import load_network, share_cpu
 from ttt3r_viewer.weights.weights_file import read_weights
 
-SYNTHETIC = "synthetic"
-DATASET_NAMES = (*DATASETS, SYNTHETIC)
 WARM_UP_FRAMES = 2
 """They are left out of the frame rate: the first calls prepare what all later ones use."""
 
@@ -51,25 +55,16 @@ class EvalConfig:
         """What decides the numbers: not the device, but the weights by name and content."""
         with locate(self.weights).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {
-            "dataset": self.dataset,
-            "root": self.root,
-            "weights": self.weights,
-            "weights_sha256": digest,
-            "dtype": self.dtype,
-            "size": self.size,
-            "reset_every": self.reset_every,
-            "stride": self.stride,
-            "measures": list(self.measures),
-            "program": __version__,
-        }
+        values = asdict(self) | {"measures": list(self.measures)}
+        del values["device"]
+        return values | {"weights_sha256": digest, "program": __version__}
 
 
 @dataclass(frozen=True)
 class Job:
     """Some rules over one sequence, to be measured at some lengths; travels between processes."""
 
-    setting: EvalConfig
+    config: EvalConfig
     sequence: str
     rules: tuple[str, ...]
     """One to four, which are lanes of one run; one alone where `speed`."""
@@ -80,7 +75,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job."""
+    """The result of a job."""
 
     job: Job
     records: tuple[Record, ...]
@@ -89,7 +84,7 @@ class Outcome:
 
 
 def jobs_for(
-    setting: EvalConfig,
+    config: EvalConfig,
     sequences: Sequence[str],
     rules: Sequence[str],
     lengths: Sequence[str],
@@ -110,7 +105,7 @@ def jobs_for(
                 groups.setdefault(lacking, []).append(rule)
         lanes = 1 if speed else MOST_LANES
         jobs += [
-            Job(setting, sequence, tuple(group[first : first + lanes]), lacking, speed)
+            Job(config, sequence, tuple(group[first : first + lanes]), lacking, speed)
             for lacking, group in groups.items()
             for first in range(0, len(group), lanes)
         ]
@@ -121,7 +116,7 @@ def run_job(job: Job) -> Outcome:
     """Do a job. What is wrong with its sequence, or too much for its memory, is `trouble`."""
     records: list[Record] = []
     try:
-        for record in _speed(job) if job.speed else _quality(job):
+        for record in _records(job):
             records.append(record)  # one by one: what came before an error is kept
     except (EvaluationError, InputError, FrameError, ReconstructionError) as error:
         return Outcome(job, tuple(records), str(error))
@@ -142,17 +137,23 @@ def network_for(weights: str, device: DeviceName, dtype: DtypeName) -> Reconstru
 
 
 def open_dataset(name: str, root: str, weights: str) -> Dataset:
-    """The data set of that name; the synthetic one is rendered at the size of the weights."""
-    if name != SYNTHETIC:
-        return DATASETS[name](Path(root))
-    from ttt3r_viewer.evaluate.datasets.synthetic import SyntheticRooms
+    """Open a data set in the folder `root` or, if it is generated, at the size of the weights.
 
-    return SyntheticRooms(*_image_size(weights))
+    Raises `SettingsError` where a folder is missing, or is given in vain.
+    """
+    entry = DATASETS[name]
+    if entry.generated == bool(root):
+        raise SettingsError(
+            f"--dataset {name}: its rooms are made, leave --root out"
+            if root
+            else f"--dataset {name}: say where it lies with --root PATH"
+        )
+    return entry.make(*_image_size(weights)) if entry.generated else entry.make(Path(root))
 
 
 @functools.lru_cache(maxsize=1)
 def _image_size(weights: str) -> tuple[int, int]:
-    """Height and width of a network's pictures, in pixels; no network is made for it."""
+    """Height and width of a network's images, in pixels; no network is made for it."""
     return read_weights(locate(weights)).config().image_size
 
 
@@ -165,124 +166,105 @@ def accumulated(
 
     `sample` chooses the pixels of a frame that are measured, the same for all lanes.
     """
-    accounts = [Accumulator() for _ in lanes.rules]
+    accumulators = [Accumulator() for _ in lanes.rules]
     for number, frame in enumerate(frames):
         results = lanes.process(_frame(number, frame))
         truth = sample(frame, results[0])
-        for account, result in zip(accounts, results, strict=True):
-            account.add(result, frame.T_world_camera, truth)
-        yield accounts
+        for accumulator, result in zip(accumulators, results, strict=True):
+            accumulator.add(result, frame.T_world_camera, truth)
+        yield accumulators
 
 
-def _quality(job: Job) -> Iterator[Record]:
+def _records(job: Job) -> Iterator[Record]:
     """One pass for all lengths: the loop is causal, so that the first n frames are a run of n."""
-    setting = job.setting
-    dataset, frames = _open(job)
-    network, lanes = _lanes(job)
-    sample = functools.partial(_sample, setting, dataset)
-    for done, accounts in enumerate(accumulated(lanes, frames, sample), start=1):
-        for length in _reached(job.lengths, done, len(frames)):
-            for rule, account in zip(job.rules, accounts, strict=True):
-                numbers, reason = account.measures(setting.measures)
+    config = job.config
+    dataset = open_dataset(config.dataset, config.root, config.weights)
+    most = None if ALL in job.lengths else int(job.lengths[-1])
+    frames = dataset.open(job.sequence, config.stride, most)
+    if not frames:
+        raise EvaluationError("it has no frames")
+    network = network_for(config.weights, config.device, config.dtype)
+    lanes = Lanes(
+        network,
+        [rule_from_text(rule) for rule in job.rules],
+        size=config.size,
+        reset_every=config.reset_every,
+        # No frame is looked into again, so that nothing is kept for it.
+        recall=FrameHistory(moment_bytes=0, image_bytes=0),
+    )
+    measured = _speed(lanes, frames) if job.speed else _quality(config, dataset, lanes, frames)
+    for done, measure in enumerate(measured, start=1):
+        for length in job.lengths:
+            if done != (len(frames) if length == ALL else int(length)):
+                continue
+            for rule, (numbers, reason) in zip(job.rules, measure(), strict=True):
                 yield Record(
                     sequence=job.sequence,
                     rule=rule,
                     length=length,
                     frames=done,
-                    speed=False,
+                    speed=job.speed,
                     numbers=numbers,
-                    device=_device(network),
+                    device=f"{network.device} {str(network.dtype).removeprefix('torch.')}",
                     reason=reason,
                 )
-    _tell_of_too_short(job, len(frames))
+    beyond = [one for one in job.lengths if one != ALL and int(one) > len(frames)]
+    if beyond:
+        some = beyond[0] if len(beyond) == 1 else f"{beyond[0]} to {beyond[-1]}"
+        raise EvaluationError(f"it has {len(frames)} frames (stride {config.stride}), not {some}")
 
 
-def _speed(job: Job) -> Iterator[Record]:
+Measured = list[tuple[dict[str, float], str]]
+"""Per lane its numbers by measure, and why some are missing."""
+
+
+def _quality(
+    config: EvalConfig, dataset: Dataset, lanes: Lanes, frames: Sequence[TrueFrame]
+) -> Iterator[Callable[[], Measured]]:
+    """After each frame, what measures all frames so far."""
+
+    def sample(frame: TrueFrame, result: FrameResult) -> TrueSample | None:
+        if frame.read_depth is None or not {"depth", "points"} & set(config.measures):
+            return None
+        height, width = result.image.shape[:2]
+        return sample_truth(
+            frame.read_depth(),
+            result.crop,
+            (height, width),
+            result.sequence,
+            farthest_m=dataset.info.farthest_m,
+            intrinsics=frame.intrinsics if "points" in config.measures else None,
+            T_world_camera=frame.T_world_camera,
+        )
+
+    for accumulators in accumulated(lanes, frames, sample):
+        yield lambda these=accumulators: [one.measures(config.measures) for one in these]
+
+
+def _speed(lanes: Lanes, frames: Sequence[TrueFrame]) -> Iterator[Callable[[], Measured]]:
     """One rule alone: frames per second without reading files, and the most memory so far."""
     import torch
 
-    _, frames = _open(job)
-    network, lanes = _lanes(job)
-    wait = waiter(network.device)
-    if network.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(network.device)
+    device = lanes.network.device
+    wait = waiter(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     seconds: list[float] = []
+
+    def measure() -> Measured:
+        measured = seconds[WARM_UP_FRAMES:]
+        peak = device_peak_bytes(device) or host_peak_bytes()
+        numbers = {"fps": len(measured) / sum(measured)} if measured else {}
+        numbers |= {"peak_memory_mb": peak / 1e6} if peak else {}
+        return [(numbers, "" if measured else f"no rate of {len(seconds)} frames")]
+
     for number, frame in enumerate(frames):
         image = _frame(number, frame)
         wait()
         (result,) = lanes.process(image)
         seconds.append(result.compute_sec)
-        for length in _reached(job.lengths, number + 1, len(frames)):
-            measured = seconds[WARM_UP_FRAMES:]
-            peak = device_peak_bytes(network.device) or host_peak_bytes()
-            numbers = {"fps": len(measured) / sum(measured)} if measured else {}
-            numbers |= {"peak_memory_mb": peak / 1e6} if peak else {}
-            yield Record(
-                sequence=job.sequence,
-                rule=job.rules[0],
-                length=length,
-                frames=number + 1,
-                speed=True,
-                numbers=numbers,
-                device=_device(network),
-                reason="" if measured else f"no rate of {number + 1} frames",
-            )
-    _tell_of_too_short(job, len(frames))
-
-
-def _open(job: Job) -> tuple[Dataset, Sequence[TrueFrame]]:
-    setting = job.setting
-    dataset = open_dataset(setting.dataset, setting.root, setting.weights)
-    most = None if ALL in job.lengths else int(job.lengths[-1])
-    frames = dataset.open(job.sequence, setting.stride, most)
-    if not frames:
-        raise EvaluationError("it has no frames")
-    return dataset, frames
-
-
-def _lanes(job: Job) -> tuple[ReconstructionNetwork, Lanes]:
-    setting = job.setting
-    network = network_for(setting.weights, setting.device, setting.dtype)
-    rules = [rule_from_text(rule) for rule in job.rules]
-    # No frame is looked into again, so that nothing is kept for it.
-    recall = FrameHistory(moment_bytes=0, image_bytes=0)
-    return network, Lanes(
-        network, rules, size=setting.size, reset_every=setting.reset_every, recall=recall
-    )
+        yield measure
 
 
 def _frame(number: int, frame: TrueFrame) -> Frame:
-    return Frame(number, frame.time_sec, frame.name, frame.read_picture())
-
-
-def _sample(
-    setting: EvalConfig, dataset: Dataset, frame: TrueFrame, result: FrameResult
-) -> TrueSample | None:
-    if frame.read_depth is None or not {"depth", "points"} & set(setting.measures):
-        return None
-    height, width = result.image.shape[:2]
-    return sample_truth(
-        frame.read_depth(),
-        result.crop,
-        (height, width),
-        result.sequence,
-        farthest_m=dataset.facts.farthest_m,
-        intrinsics=frame.intrinsics if "points" in setting.measures else None,
-        T_world_camera=frame.T_world_camera,
-    )
-
-
-def _reached(lengths: Sequence[str], done: int, total: int) -> list[str]:
-    """The lengths that are complete with this frame."""
-    return [one for one in lengths if (total if one == ALL else int(one)) == done]
-
-
-def _tell_of_too_short(job: Job, total: int) -> None:
-    beyond = [one for one in job.lengths if one != ALL and int(one) > total]
-    if beyond:
-        some = beyond[0] if len(beyond) == 1 else f"{beyond[0]} to {beyond[-1]}"
-        raise EvaluationError(f"it has {total} frames (stride {job.setting.stride}), not {some}")
-
-
-def _device(network: ReconstructionNetwork) -> str:
-    return f"{network.device} {str(network.dtype).removeprefix('torch.')}"
+    return Frame(number, frame.time_sec, frame.name, frame.read_image())

@@ -114,7 +114,7 @@ def _save(figure: Figure, path: Path, dpi: float) -> None:
 def _aligned(
     positions: NDArray[np.float64], target: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], str]:
-    """The positions brought to the target, and what the legend is to say about it."""
+    """The positions brought to the target, and what the legend adds to its name."""
     assert positions.shape == target.shape, (positions.shape, target.shape)
     both = np.isfinite(positions).all(axis=1) & np.isfinite(target).all(axis=1)
     if both.sum() < FEWEST_POSES:

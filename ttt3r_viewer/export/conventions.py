@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from ttt3r_viewer.geometry import invert_pose, pose_from_vector, quaternion_wxyz_from_matrix
+from ttt3r_viewer.geometry import invert_pose, quaternion_wxyz_from_matrix
 from ttt3r_viewer.types import Camera, Crop
 
 T_OPENCV_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -113,11 +113,6 @@ def colmap_pose(T_world_camera: ArrayLike) -> NDArray[np.float64]:
     return np.concatenate((quaternion, T_camera_world[:3, 3]))
 
 
-def pose_from_colmap(pose: ArrayLike) -> NDArray[np.float64]:
-    """Give T_world_camera (4, 4) of COLMAP's seven numbers."""
-    return invert_pose(pose_from_vector(np.roll(np.asarray(pose, np.float64), 3)))
-
-
 def tum_pose(T_world_camera: ArrayLike) -> NDArray[np.float64]:
     """Give TUM's `tx ty tz qx qy qz qw` (7,)."""
     transform = np.asarray(T_world_camera, np.float64)
@@ -125,21 +120,9 @@ def tum_pose(T_world_camera: ArrayLike) -> NDArray[np.float64]:
     return np.array([*transform[:3, 3], x, y, z, w])
 
 
-def pose_from_tum(pose: ArrayLike) -> NDArray[np.float64]:
-    """Give T_world_camera (4, 4) of TUM's seven numbers."""
-    tx, ty, tz, x, y, z, w = np.asarray(pose, np.float64)
-    return pose_from_vector([tx, ty, tz, w, x, y, z])
-
-
 def kitti_pose(T_world_camera: ArrayLike) -> NDArray[np.float64]:
     """Give KITTI's twelve numbers: the upper three rows of the pose, row by row."""
     return np.asarray(T_world_camera, np.float64)[:3].reshape(12)
-
-
-def pose_from_kitti(pose: ArrayLike) -> NDArray[np.float64]:
-    """Give T_world_camera (4, 4) of KITTI's twelve numbers."""
-    rows = np.asarray(pose, np.float64).reshape(3, 4)
-    return np.vstack((rows, [0.0, 0.0, 0.0, 1.0]))
 
 
 def depth_mm(depth: ArrayLike) -> NDArray[np.uint16]:

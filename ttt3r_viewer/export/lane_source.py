@@ -14,7 +14,27 @@ from ttt3r_viewer.scene.seen import NO_POINTS, FrameSummary
 from ttt3r_viewer.types import FrameResult
 
 T = TypeVar("T")
+OnProgress = Callable[[int, int], None]
+"""Takes how many steps are done, and of how many; what it raises ends the export."""
 NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
+
+
+class Progress:
+    """Counts the steps of an export for an `OnProgress`."""
+
+    def __init__(self, on_progress: OnProgress) -> None:
+        self._on_progress = on_progress
+        self._done = self._total = 0
+
+    def expect(self, steps: int) -> None:
+        """So many steps are to come, beside those that were expected before."""
+        self._total += steps
+        self._on_progress(self._done, self._total)
+
+    def step(self) -> None:
+        """One step is done."""
+        self._done += 1
+        self._on_progress(self._done, self._total)
 
 
 class Source:
@@ -46,14 +66,14 @@ class Source:
         """How many frames there are, damaged ones included."""
         return len(self.sequences)
 
-    def cameras(self) -> Iterator[FrameSummary]:
-        """Every frame without its points and image."""
-        for summary in self._each(lambda sequence: self.recording.seen(sequence)[self.lane]):
+    def cameras(self, step: Callable[[], object] = lambda: None) -> Iterator[FrameSummary]:
+        """Every frame without its points and image; `step` is called after each, damaged or not."""
+        for summary in self._each(lambda sequence: self.recording.seen(sequence)[self.lane], step):
             yield replace(summary, points=NO_POINTS, image=NO_IMAGE)
 
-    def frames(self) -> Iterator[FrameResult]:
-        """Every frame in full, one at a time."""
-        return self._each(lambda sequence: self.recording.lane(sequence, self.lane))
+    def frames(self, step: Callable[[], object] = lambda: None) -> Iterator[FrameResult]:
+        """Every frame in full, one at a time; `step` as in `cameras`."""
+        return self._each(lambda sequence: self.recording.lane(sequence, self.lane), step)
 
     def leave_out(self, note: str) -> None:
         """Say once why a frame is not in the export."""
@@ -64,7 +84,7 @@ class Source:
         """How many pixels the frames have, all together."""
         return sum(one.camera.width * one.camera.height for one in self.cameras())
 
-    def _each(self, read: Callable[[int], T]) -> Iterator[T]:
+    def _each(self, read: Callable[[int], T], step: Callable[[], object]) -> Iterator[T]:
         """What `read` gives for every frame; a damaged one is left out."""
         for sequence in self.sequences:
             try:
@@ -74,9 +94,10 @@ class Source:
                 if not len(self.recording):
                     raise
                 self.leave_out(str(error))
+            step()
 
     def _count_lanes(self) -> int:
-        for lanes in self._each(self.recording.seen):
+        for lanes in self._each(self.recording.seen, lambda: None):
             return len(lanes)
         why = f" ({'; '.join(self.notes)})" if self.notes else ""
         raise RecordingError(f"{self.recording.path}: no frame to export{why}; run it again")

@@ -9,12 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.types import FrameResult
-
-OnProgress = Callable[[int, int], None]
-"""Takes how many steps are done, and of how many; what it raises ends the export."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +81,15 @@ def usable(result: FrameResult, threshold: float) -> NDArray[np.bool_]:
     return finite & (result.confidence >= threshold)
 
 
-def chosen_points(
-    source: Source, thinning: Thinning, on_progress: OnProgress
-) -> Iterator[ChosenPoints]:
+def chosen_points(source: Source, thinning: Thinning, progress: Progress) -> Iterator[ChosenPoints]:
     """Give every frame of a source with its chosen points, one at a time.
 
-    `on_progress` is called for every frame, twice where a percentile has to be found first.
+    It is a step each, and two where a percentile has to be found first.
     """
     total, most = len(source), thinning.max_points
-    steps = _Steps(on_progress, total * (2 if thinning.min_confidence_percentile > 0 else 1))
-    threshold = confidence_threshold(source, thinning.min_confidence_percentile, steps.one)
-    for number, result in enumerate(source.frames()):
+    progress.expect(total * (2 if thinning.min_confidence_percentile > 0 else 1))
+    threshold = confidence_threshold(source, thinning.min_confidence_percentile, progress.step)
+    for number, result in enumerate(source.frames(progress.step)):
         grid = np.zeros(result.confidence.shape, np.bool_)
         grid[:: thinning.pixel_stride, :: thinning.pixel_stride] = True
         pixels = np.flatnonzero(usable(result, threshold) & grid)
@@ -104,8 +99,6 @@ def chosen_points(
                 random = np.random.default_rng(result.sequence)
                 pixels = np.sort(random.choice(pixels, share, replace=False))
         yield ChosenPoints(result, pixels)
-        steps.one()
-    steps.all()
 
 
 def confidence_threshold(source: Source, percentile: float, step: Callable[[], None]) -> float:
@@ -117,10 +110,9 @@ def confidence_threshold(source: Source, percentile: float, step: Callable[[], N
     if percentile <= 0:
         return -np.inf
     counts = np.zeros(1 << 16, np.int64)
-    for result in source.frames():
+    for result in source.frames(step):
         confidence = result.confidence[usable(result, -np.inf)].astype(np.float16)
         counts += np.bincount(confidence.view(np.uint16), minlength=1 << 16)
-        step()
     values = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     present = np.flatnonzero(counts)
     if not len(present):
@@ -128,20 +120,3 @@ def confidence_threshold(source: Source, percentile: float, step: Callable[[], N
     present = present[np.argsort(values[present], kind="stable")]
     below = np.cumsum(counts[present])
     return float(values[present[np.searchsorted(below, percentile / 100 * below[-1], "right")]])
-
-
-class _Steps:
-    """Counts steps for a `OnProgress`."""
-
-    def __init__(self, on_progress: OnProgress, total: int) -> None:
-        self._on_progress, self._total, self._done = on_progress, total, 0
-        on_progress(0, total)
-
-    def one(self) -> None:
-        self._done += 1
-        self._on_progress(self._done, self._total)
-
-    def all(self) -> None:
-        """Damaged frames took no step."""
-        if self._done != self._total:
-            self._on_progress(self._total, self._total)

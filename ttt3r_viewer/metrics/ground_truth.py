@@ -6,6 +6,7 @@ unit stay as they are in the file. A file that does not fit its form is an error
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import re
@@ -28,7 +29,6 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")
 _ROUNDED = 1e-2
 """Rotations this near to proper ones are taken for ones that were written with few digits."""
-_MEND = "mend the file, or name another one"
 _OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -42,7 +42,7 @@ class TimedPoses:
     T_world_camera: NDArray[np.float64]
     """(n, 4, 4)."""
     key: ClassVar[str] = f"time, within {TOLERANCE_SEC:g} s"
-    """What a frame's pose is looked up by, for people."""
+    """What a frame's pose is looked up by, in words."""
 
     def pose_of(self, index: int, time_sec: float, name: str) -> NDArray[np.float64] | None:  # noqa: ARG002
         """The (4, 4) pose nearest to `time_sec`, or None where it is further than the tolerance."""
@@ -69,11 +69,11 @@ class CountedPoses:
 
 @dataclass(frozen=True, eq=False)
 class NamedPoses:
-    """Poses of named pictures, from a transforms.json."""
+    """Poses of named images, from a transforms.json."""
 
     path: Path
     names: Sequence[str]
-    """Last part of each picture's path, with or without a suffix; no two are the same."""
+    """Last part of each image's path, with or without a suffix; no two are the same."""
     T_world_camera: NDArray[np.float64]
     """(n, 4, 4)."""
     key: ClassVar[str] = "file name, with or without its suffix"
@@ -88,13 +88,13 @@ class NamedPoses:
                 shared.add(stem)
         for stem in shared:
             del row_of[stem]
-        # A whole name goes before another picture's stem.
+        # A whole name goes before another image's stem.
         row_of.update((name, row) for row, name in enumerate(self.names))
         object.__setattr__(self, "_row_of", row_of)
 
     def pose_of(self, index: int, time_sec: float, name: str) -> NDArray[np.float64] | None:  # noqa: ARG002
-        """The (4, 4) pose of the picture with this file name, else with this name but for the
-        suffix, or None where there is none or several pictures would do.
+        """The (4, 4) pose of the image with this file name, else with this name but for the
+        suffix, or None where there is none or several images would do.
         """
         last = _last_part(name)
         row = self._row_of.get(last, self._row_of.get(_SUFFIX.sub("", last)))
@@ -107,8 +107,8 @@ GroundTruth = TimedPoses | CountedPoses | NamedPoses
 def find_ground_truth(input_path: Path) -> Path | None:
     """The file of true poses beside or inside an input, or None.
 
-    Looks for `FILE_NAMES` in a folder of pictures (of a glob pattern, the one it lies in) and in
-    the folder above it; for one file, a video or a picture, in the file's folder alone.
+    Looks for `FILE_NAMES` in a folder of images (of a glob pattern, the one it lies in) and in
+    the folder above it; for one file, a video or an image, in the file's folder alone.
     """
     # The absolute path has a folder above it where the given one, such as ".", shows none.
     path = input_path.absolute()
@@ -140,93 +140,84 @@ def read_ground_truth(path: Path) -> GroundTruth:
         raise EvaluationError(
             f"{path} cannot be read ({system_words(error)}); wanted a file of true poses"
         ) from error
-    if path.suffix.lower() == ".json":
-        return _read_transforms(path, text)
-    lines = [(number, line.split()) for number, line in enumerate(text.split("\n"), start=1)]
-    lines = [(number, fields) for number, fields in lines if fields and fields[0][0] != "#"]
+    try:
+        return _transforms(path, text) if path.suffix.lower() == ".json" else _lines(path, text)
+    except EvaluationError as error:
+        raise EvaluationError(f"{path} {error}: correct the file, or name another one") from error
+
+
+def _lines(path: Path, text: str) -> TimedPoses | CountedPoses:
+    """Poses of a TUM or a KITTI file; its errors begin with the line."""
+    lines = [(f"line {number}", line.split()) for number, line in enumerate(text.split("\n"), 1)]
+    lines = [(place, fields) for place, fields in lines if fields and fields[0][0] != "#"]
     width = len(lines[0][1]) if lines else 0
     if width not in (8, 12):
-        number = lines[0][0] if lines else 1
         raise EvaluationError(
-            f"{path} line {number} holds {width} fields; wanted 8 (TUM: time tx ty tz qx qy qz qw)"
-            f" or 12 (KITTI: a 3 x 4 matrix by rows): {_MEND}"
+            f"{lines[0][0] if lines else 'line 1'} holds {width} fields; wanted 8 (TUM: time tx ty"
+            " tz qx qy qz qw) or 12 (KITTI: a 3 x 4 matrix by rows)"
         )
-    numbers = _numbers(path, lines, width)
-    lines_of_rows = [number for number, _ in lines]
+    for place, fields in lines:
+        if len(fields) != width or not all(_NUMBER.fullmatch(one) for one in fields):
+            shown = _short(" ".join(fields))
+            raise EvaluationError(f"{place} is '{shown}'; wanted {width} finite numbers")
+    # Whether they are finite is judged with the poses.
+    numbers = np.array([[float(one) for one in fields] for _, fields in lines])
+    places = [place for place, _ in lines]
     if width == 8:
-        return _timed(path, numbers, lines_of_rows)
+        return _timed(path, numbers, places)
     T_world_camera = np.broadcast_to(np.eye(4), (len(numbers), 4, 4)).copy()
     T_world_camera[:, :3] = numbers.reshape(-1, 3, 4)
-    places = [f"line {number}" for number in lines_of_rows]
-    return CountedPoses(path, _rigid(path, places, T_world_camera))
+    return CountedPoses(path, _rigid(places, T_world_camera))
 
 
-def _numbers(path: Path, lines: list[tuple[int, list[str]]], width: int) -> NDArray[np.float64]:
-    """(lines, width) numbers; whether they are finite is judged with the poses."""
-    for number, fields in lines:
-        if len(fields) != width or not all(_NUMBER.fullmatch(one) for one in fields):
-            raise EvaluationError(
-                f"{path} line {number} is '{_short(' '.join(fields))}'; wanted {width} finite"
-                f" numbers: {_MEND}"
-            )
-    return np.array([[float(one) for one in fields] for _, fields in lines])
-
-
-def _timed(path: Path, numbers: NDArray[np.float64], lines: list[int]) -> TimedPoses:
+def _timed(path: Path, numbers: NDArray[np.float64], places: Sequence[str]) -> TimedPoses:
     """Poses of the eight columns of a TUM file, put in order of time."""
     times_sec, vectors = numbers[:, 0], numbers[:, [1, 2, 3, 7, 4, 5, 6]]
-    for number, time_sec, vector in zip(lines, times_sec, vectors, strict=True):
+    for place, time_sec, vector in zip(places, times_sec, vectors, strict=True):
         if not np.isfinite(time_sec):
-            raise EvaluationError(f"{path} line {number}: wanted a finite time: {_MEND}")
+            raise EvaluationError(f"{place}: wanted a finite time")
         if not abs(np.linalg.norm(vector[3:].clip(-2, 2)) - 1) <= _ROUNDED:
-            raise EvaluationError(
-                f"{path} line {number}: wanted a quaternion qx qy qz qw of length 1: {_MEND}"
-            )
+            raise EvaluationError(f"{place}: wanted a quaternion qx qy qz qw of length 1")
     order = np.argsort(times_sec, kind="stable")
     twice = np.flatnonzero(np.diff(times_sec[order]) == 0)
     if twice.size:
+        first, second = order[twice[0] : twice[0] + 2].tolist()
         raise EvaluationError(
-            f"{path} line {lines[order[twice[0] + 1]]} has the time of line"
-            f" {lines[order[twice[0]]]}; wanted one pose for each time: {_MEND}"
+            f"{places[second]} has the time of {places[first]}; wanted one pose for each time"
         )
-    T_world_camera = np.array([pose_from_vector(vector) for vector in vectors])
-    T_world_camera = _rigid(path, [f"line {number}" for number in lines], T_world_camera)
+    T_world_camera = _rigid(places, np.array([pose_from_vector(vector) for vector in vectors]))
     return TimedPoses(path, times_sec[order], T_world_camera[order])
 
 
-def _read_transforms(path: Path, text: str) -> NamedPoses:
+def _transforms(path: Path, text: str) -> NamedPoses:
     """Poses of the `frames` of a transforms.json, turned from OpenGL's camera axes to OpenCV's."""
     try:
         document: Any = json.loads(text)
     except json.JSONDecodeError as error:
-        raise EvaluationError(
-            f"{path} line {error.lineno} is no JSON ({error.msg}): {_MEND}"
-        ) from error
+        raise EvaluationError(f"line {error.lineno} is no JSON ({error.msg})") from error
     except (ValueError, RecursionError) as error:
-        raise EvaluationError(f"{path} is no JSON that can be read: {_MEND}") from error
+        raise EvaluationError("is no JSON that can be read") from error
     frames = document.get("frames") if isinstance(document, dict) else None
     if not isinstance(frames, list) or not frames:
-        raise EvaluationError(f'{path} has no list "frames" with a picture in it: {_MEND}')
-    names, matrices = [], []
+        raise EvaluationError('has no list "frames" with an image in it')
+    row_of: dict[str, int] = {}
+    matrices = []
     for number, frame in enumerate(frames):
         file_path = frame.get("file_path") if isinstance(frame, dict) else None
-        if not isinstance(file_path, str) or not _last_part(file_path):
-            raise EvaluationError(f'{path} frame {number} has no "file_path": {_MEND}')
-        names.append(_last_part(file_path))
-        matrices.append(_matrix(path, number, frame.get("transform_matrix")))
-    first_row: dict[str, int] = {}
-    for number, name in enumerate(names):
-        if first_row.setdefault(name, number) != number:
+        if not isinstance(file_path, str) or not (name := _last_part(file_path)):
+            raise EvaluationError(f'frame {number} has no "file_path"')
+        matrices.append(_matrix(number, frame.get("transform_matrix")))
+        if row_of.setdefault(name, number) != number:
             raise EvaluationError(
-                f"{path} frame {number} is named {_short(name)} like frame {first_row[name]};"
-                f" wanted different file names: {_MEND}"
+                f"frame {number} is named {_short(name)} like frame {row_of[name]}; wanted"
+                " different file names"
             )
-    places = [f"frame {number}" for number in range(len(names))]
-    T_world_camera = _rigid(path, places, np.array(matrices)) @ _OPENCV_FROM_OPENGL
-    return NamedPoses(path, tuple(names), T_world_camera)
+    places = [f"frame {number}" for number in range(len(frames))]
+    T_world_camera = _rigid(places, np.array(matrices)) @ _OPENCV_FROM_OPENGL
+    return NamedPoses(path, tuple(row_of), T_world_camera)
 
 
-def _matrix(path: Path, number: int, value: Any) -> NDArray[np.float64]:
+def _matrix(number: int, value: Any) -> NDArray[np.float64]:
     """The 4 x 4 matrix that the JSON value is, or a 3 x 4 one with the last row added."""
     last_row = [0, 0, 0, 1]
     rows = value if isinstance(value, list) else []
@@ -237,21 +228,16 @@ def _matrix(path: Path, number: int, value: Any) -> NDArray[np.float64]:
         and all(type(one) in (int, float) for row in rows for one in row)
         and rows[3] == last_row
     ):
-        try:
+        # An integer may lie beyond all floats; the message below is the right one then too.
+        with contextlib.suppress(OverflowError):
             return np.array(rows, dtype=np.float64)
-        except OverflowError:
-            # An integer beyond all floats; the message below is the right one.
-            pass
     raise EvaluationError(
-        f'{path} frame {number}: wanted a "transform_matrix" of 4 x 4 numbers with the last row'
-        f" 0 0 0 1: {_MEND}"
+        f'frame {number}: wanted a "transform_matrix" of 4 x 4 numbers with the last row 0 0 0 1'
     )
 
 
-def _rigid(
-    path: Path, places: Sequence[str], T_world_camera: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The (n, 4, 4) poses with their rotations made exact; `places` say where each one stands.
+def _rigid(places: Sequence[str], T_world_camera: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The (n, 4, 4) poses with their rotations made exact; `places` are where each one stands.
 
     Raises `EvaluationError` where a number is not finite, a position is out of range, or a rotation
     is none to the digits that such files have.
@@ -262,7 +248,7 @@ def _rigid(
         (rotation, "a rotation matrix, without scale or mirroring"),
     ):
         if not fits.all():
-            raise EvaluationError(f"{path} {places[int(fits.argmin())]}: wanted {wanted}: {_MEND}")
+            raise EvaluationError(f"{places[int(fits.argmin())]}: wanted {wanted}")
     left, _, right = np.linalg.svd(T_world_camera[:, :3, :3])
     exact = T_world_camera.copy()
     exact[:, :3, :3] = left @ right

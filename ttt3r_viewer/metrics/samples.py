@@ -19,7 +19,7 @@ class TrueSample:
     """Some pixels of one frame with their true depth."""
 
     rows: NDArray[np.intp]
-    """(n,) of the picture that the network saw."""
+    """(n,) of the image that the network saw."""
     columns: NDArray[np.intp]
     depth_m: NDArray[np.float32]
     """(n,) along the camera's z axis."""
@@ -38,10 +38,10 @@ def sample_truth(
     T_world_camera: NDArray[np.float64] | None = None,
     most: int = PIXELS_PER_FRAME,
 ) -> TrueSample:
-    """Draw pixels from a true depth map (rows, columns), and find each in the prepared picture.
+    """Draw pixels from a true depth map (rows, columns), and find each in the prepared image.
 
-    The map covers the original picture, at any resolution; each of its pixels goes to the nearest
-    one of the prepared picture of `shape` (height, width), those outside the crop are left out.
+    The map covers the original image, at any resolution; each of its pixels goes to the nearest
+    one of the prepared image of `shape` (height, width), those outside the crop are left out.
     `number` seeds the draw, so that all rules and all lengths of a run measure the same pixels.
     """
     with np.errstate(invalid="ignore"):
@@ -67,7 +67,7 @@ def sample_truth(
 def _prepared(
     places: NDArray[np.intp], true_size: int, original_size: int, crop: Crop, axis: int
 ) -> NDArray[np.intp]:
-    """Rows (axis 1) or columns (axis 0) of the prepared picture, perhaps outside of it."""
+    """Rows (axis 1) or columns (axis 0) of the prepared image, perhaps outside of it."""
     # Resizes keep the outer edges in place, and those lie half a pixel before the centres.
     resized = (places + 0.5) * (original_size / true_size) * crop.scale_xy[axis]
     return np.floor(resized - crop.offset_xy[axis]).astype(np.intp)

@@ -56,7 +56,7 @@ class RunJob:
     @property
     def session(self) -> Path:
         """The folder of its session."""
-        return Path(self.settings.output or "")
+        return Path(self.settings.output.output or "")
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,7 @@ def plan(settings: Settings, inputs: Sequence[str]) -> list[RunJob]:
     Raises `SettingsError`, `OutputError`, `WeightsError` and `RuleError` for what would fail in
     every job, or leave it unclear which session is whose.
     """
-    if settings.output is None:
-        raise SettingsError("run has nowhere to write: give --output DIR")
-    folder = Path(settings.output).absolute()
+    folder = Path(settings.output.output or "").absolute()
     _refuse_unclear(settings, inputs)
     for name in (REPORT, archive_format.FOLDER):
         if (folder / name).exists():
@@ -92,19 +90,25 @@ def plan(settings: Settings, inputs: Sequence[str]) -> list[RunJob]:
                 f"--output {folder}: it is the session of one input; name another folder, in which "
                 "each input gets a folder of its own"
             )
-    rules_from_text(settings.lanes)
-    locate(settings.weights)
-    if Path(settings.weights).is_file():  # and no known name: workers may be elsewhere
-        settings = replace(settings, weights=str(Path(settings.weights).absolute()))
+    rules_from_text(settings.rules.rules)
+    model, output = settings.model, settings.output
+    locate(model.weights)
+    if Path(model.weights).is_file():  # and no known name: workers may be elsewhere
+        model = replace(model, weights=str(Path(model.weights).absolute()))
     jobs = [
         RunJob(
-            replace(settings, input=_absolute(one), output=str(folder / name)),
+            replace(
+                settings,
+                input=replace(settings.input, input=_absolute(one)),
+                model=model,
+                output=replace(output, output=str(folder / name)),
+            ),
             str(folder / TABLE),
         )
         for one, name in zip(inputs, session_names(inputs), strict=True)
     ]
     there = [job.session.name for job in jobs if _holds_something(job.session)]
-    if there and not (settings.resume or settings.overwrite):
+    if there and not (output.resume or output.overwrite):
         raise OutputError(
             f"--output {folder}: {len(there)} of {len(jobs)} sessions are there already (as "
             f"{there[0]}); give --resume, which leaves what is finished and goes on with the rest, "
@@ -146,7 +150,7 @@ def unreadable(jobs: Iterable[RunJob]) -> list[RunOutcome]:
     found: list[RunOutcome] = []
     for job in jobs:
         try:
-            source_of(job.settings).close()
+            source_of(job.settings.input).close()
         except ViewerError as error:
             found.append(RunOutcome(job, trouble=in_a_line(error)))
     return found
@@ -155,7 +159,7 @@ def unreadable(jobs: Iterable[RunJob]) -> list[RunOutcome]:
 def run_one(job: RunJob, watch: Watch | None = None) -> RunOutcome:
     """Do a job. Whatever is wrong with it is `trouble`, so that it costs no other job anything."""
     # The log of the job before, in the same process, is closed with it.
-    log_into(None, job.settings.log_level, fresh=False)
+    log_into(None, job.settings.output.log_level, fresh=False)
     if not Path(job.table).is_file():
         return RunOutcome(
             job,
@@ -210,12 +214,12 @@ def write_table(jobs: Sequence[RunJob], ended: Mapping[Path, RunOutcome]) -> int
 def _row(job: RunJob, outcome: RunOutcome | None) -> dict[str, Any]:
     trouble = "" if outcome is None else outcome.trouble
     row = {
-        "input": hide_passwords(job.settings.input or ""),
+        "input": hide_passwords(job.settings.input.input or ""),
         "session": job.session.name,
         "state": "failed" if trouble else "not begun",
         "trouble": trouble,
     }
-    if job.settings.overwrite and (outcome is None or not outcome.frames):
+    if job.settings.output.overwrite and (outcome is None or not outcome.frames):
         return row  # what is there is of an earlier run
     try:
         report = json.loads((job.session / REPORT).read_bytes())
@@ -238,7 +242,7 @@ def _refuse_unclear(settings: Settings, inputs: Sequence[str]) -> None:
     for one in inputs:
         if not one.strip():
             raise SettingsError("--input: one of them is an empty text; leave it out")
-        if settings.follow or is_live(one):
+        if settings.input.follow or is_live(one):
             raise SettingsError(
                 f"--input {hide_passwords(one)} is live and does not end: give it a run of its own"
             )

@@ -14,7 +14,7 @@ from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.runs.resuming import identity_of
-from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.settings import NetworkOptions, RuleOptions, Settings
 
 if TYPE_CHECKING:
     from ttt3r_viewer.model.network import ReconstructionNetwork
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from ttt3r_viewer.reconstruct.session import Lanes
 
 
-def recorded_lanes(archive: Recording, settings: Settings) -> Lanes:
-    """A session with weights, device and dtype of `settings` that looks into recorded frames.
+def recorded_lanes(archive: Recording, options: NetworkOptions) -> Lanes:
+    """Lanes with the weights of `options` that look into recorded frames.
 
     Raises a `ViewerError` where the weights cannot be used, or are not those of the frames.
     """
     from ttt3r_viewer.reconstruct.session import Lanes
 
-    network = _network_of(settings)
+    network = _network_of(options)
     sequences = archive.sequences
     tokens = len(archive.seen(sequences[0])[0].gain)
     if tokens != network.config.state_size:
         raise WeightsError(
-            f"{settings.weights} has a state of {network.config.state_size} tokens, and the "
-            f"session was recorded with {tokens}: give the weights of its run "
+            f"{options.weights} has a state of {network.config.state_size} tokens, and the "
+            f"recording has {tokens}: give the weights of its run "
             f"({archive.description.status.model})"
         )
-    lanes = Lanes(network, rules_from_text(settings.lanes), recall=_recall_beside(archive))
+    lanes = Lanes(network, rules_from_text(RuleOptions.rules), recall=_recall_beside(archive))
     lanes.remember(archive, sequences)
     return lanes
 
@@ -55,24 +55,24 @@ def make_lanes(
 
     if checkpoints is not None:
         checkpoints.identity = identity_of(settings)
-    network = _network_of(settings)
-    compiles = settings.compile == "on" or (
-        settings.compile == "auto" and network.device.type == "cuda"
+    network = _network_of(settings.model)
+    compiles = settings.model.compile == "on" or (
+        settings.model.compile == "auto" and network.device.type == "cuda"
     )
     return Lanes(
         network,
         rules,
-        size=settings.size,
-        reset_every=settings.reset_every,
+        size=settings.model.size,
+        reset_every=settings.rules.reset_every,
         recall=_recall_beside(archive),
         step=CompiledStep(network) if compiles else None,
     )
 
 
-def _network_of(settings: Settings) -> ReconstructionNetwork:
+def _network_of(options: NetworkOptions) -> ReconstructionNetwork:
     from ttt3r_viewer.weights.load import load_network, share_cpu
 
-    network = load_network(settings.weights, device=settings.device, dtype=settings.dtype)
+    network = load_network(options.weights, device=options.device, dtype=options.dtype)
     share_cpu(network)
     return network
 

@@ -35,7 +35,7 @@ from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.runs.loading import make_lanes
 from ttt3r_viewer.runs.resuming import find_session, hint_of
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
-from ttt3r_viewer.settings import Settings
+from ttt3r_viewer.settings import InputOptions, OutputOptions, Settings
 from ttt3r_viewer.system.assets import with_demos
 from ttt3r_viewer.system.files import FolderLock, claim_folder, is_folder
 from ttt3r_viewer.system.logs import LOG_FILES, log_into
@@ -90,7 +90,9 @@ class Ending:
 class Reconstruction:
     """The arrow's first four parts, wired: source, worker with its session to be, store."""
 
-    settings: Settings
+    output: OutputOptions
+    recorded: dict[str, Any]
+    """All settings as plain values by name, which run.json holds."""
     store: SceneStore
     mailbox: Mailbox
     worker: Worker
@@ -116,12 +118,12 @@ class Reconstruction:
     @staticmethod
     def prepare(settings: Settings, *, ends_by_itself: bool = False) -> Reconstruction:
         """Open the input and claim the output folder for `run`'s results; nothing is loaded yet."""
-        store = SceneStore(settings.max_points or PAGE_POINTS, one_per_voxel=True)
+        store = SceneStore(settings.output.max_points or PAGE_POINTS, one_per_voxel=True)
         if ends_by_itself:
             # A file is for whoever works on with it, and wants what was seen as often as it was.
-            store = SceneStore(settings.max_points or FILE_POINTS, FILE_POINTS)
-        rules = rules_from_text(settings.lanes)
-        files = (*OWN_FILES, *INSPECT_FILES) if settings.inspect else OWN_FILES
+            store = SceneStore(settings.output.max_points or FILE_POINTS, FILE_POINTS)
+        rules = rules_from_text(settings.rules.rules)
+        files = (*OWN_FILES, *INSPECT_FILES) if settings.output.inspect else OWN_FILES
         results = Results(files, write_results)
         wired = Reconstruction._wire(
             settings,
@@ -129,10 +131,10 @@ class Reconstruction:
             results,
             store,
             ends_by_itself=ends_by_itself,
-            archived=settings.archive_gb > 0,
+            archived=settings.output.archive_gb > 0,
         )
         if not ends_by_itself:
-            wired.ground_truth, note = find_poses(settings)
+            wired.ground_truth, note = find_poses(settings.input)
             wired.note = "; ".join(filter(None, (wired.note, note)))
         return wired
 
@@ -141,10 +143,10 @@ class Reconstruction:
         """The same for `compare`, which keeps no points, and no archive."""
         from ttt3r_viewer.runs.comparing import comparison_files, write_comparison
 
-        if settings.resume:
+        if settings.output.resume:
             raise SettingsError("--resume: a comparison keeps no session to go on with")
-        rules = rules_from_text(settings.lanes)
-        ground_truth, note = find_poses(settings)
+        rules = rules_from_text(settings.rules.rules)
+        ground_truth, note = find_poses(settings.input)
         results = Results(
             comparison_files([describe(rule) for rule in rules]),
             functools.partial(write_comparison, ground_truth=ground_truth),
@@ -164,16 +166,18 @@ class Reconstruction:
         ends_by_itself: bool,
         archived: bool = False,
     ) -> Reconstruction:
-        source = source_of(settings)
+        source = source_of(settings.input)
         files = (*results.files, *archive_format.OWN_FILES) if archived else results.files
         lock, resumption, note = _claim(settings, files, source)
-        settings = replace(settings, resume=False)  # the session is as one that was never cut
+        # A resumed run is recorded as one that was never cut off.
+        output = replace(settings.output, resume=False)
+        settings = replace(settings, output=output)
         archive = _archive_of(settings, source.name) if archived else None
         checkpoints = None
-        if archived and settings.output and settings.checkpoint_every:
+        if archived and output.output and output.checkpoint_every:
             # What is live does not come again.
             repeatable = isinstance(source, RepeatableSource)
-            checkpoints = Checkpoints(settings.checkpoint_every) if repeatable else None
+            checkpoints = Checkpoints(output.checkpoint_every) if repeatable else None
         mailbox = Mailbox()
         worker = Worker(
             source,
@@ -181,7 +185,9 @@ class Reconstruction:
             store,
             mailbox,
             status=Status(
-                model=settings.weights, rule=", ".join(map(str, rules)), device=settings.device
+                model=settings.model.weights,
+                rule=", ".join(map(str, rules)),
+                device=settings.model.device,
             ),
             ends_by_itself=ends_by_itself,
             archive=archive,
@@ -189,7 +195,14 @@ class Reconstruction:
             resumption=resumption,
         )
         return Reconstruction(
-            *(settings, store, mailbox, worker, results, time.perf_counter(), archive),
+            output=output,
+            recorded=settings.as_dict(),
+            store=store,
+            mailbox=mailbox,
+            worker=worker,
+            results=results,
+            started=time.perf_counter(),
+            archive=archive,
             checkpoints=checkpoints,
             note=note,
             resumed_behind=0 if resumption is None else resumption.frames,
@@ -266,7 +279,7 @@ class Reconstruction:
     def write(self, scene: SceneSnapshot) -> None:
         """Write a scene's results where they were asked for, if it is not there already."""
         new = scene.epoch != self.written_epoch or len(scene.frames) != self.written
-        if self.settings.output is None or not scene.frames or not new:
+        if self.output.output is None or not scene.frames or not new:
             return
         if len(scene.frames) <= self.resumed_behind and scene.status.phase != "finished":
             return  # the folder has these results already, or those of more frames
@@ -276,19 +289,19 @@ class Reconstruction:
             "compute_sec": float(np.sum(compute_sec)),
             "compute_sec_per_frame": float(np.mean(compute_sec)),
         }
-        self.results.write(Path(self.settings.output), scene, self.settings.as_dict(), timing)
+        self.results.write(Path(self.output.output), scene, self.recorded, timing)
         self.written, self.written_epoch = len(scene.frames), scene.epoch
 
 
-def source_of(settings: Settings) -> FrameSource:
-    """Open the input that the settings name. Raises `InputError`."""
+def source_of(options: InputOptions) -> FrameSource:
+    """Open the input. Raises `InputError`."""
     return open_source(
-        with_demos(settings.input),
-        start=settings.start,
-        stride=settings.stride,
-        max_frames=settings.max_frames,
-        fps=settings.fps,
-        follow=settings.follow,
+        with_demos(options.input),
+        start=options.start,
+        stride=options.stride,
+        max_frames=options.max_frames,
+        fps=options.fps,
+        follow=options.follow,
     )
 
 
@@ -298,18 +311,19 @@ def _claim(
     """Make the output folder ready and ours; what `--resume` goes on with there, and a line about
     it.
     """
-    if settings.output is None:
-        log_into(None, settings.log_level, fresh=False)
+    output = settings.output
+    if output.output is None:
+        log_into(None, output.log_level, fresh=False)
         return None, None, ""
-    folder, overwrite = Path(settings.output), settings.overwrite or settings.resume
+    folder, overwrite = Path(output.output), output.overwrite or output.resume
     lock = None
     try:
         lock = FolderLock(folder) if is_folder(folder) else None
-        found, note = find_session(settings, source) if settings.resume else (None, "")
+        found, note = find_session(settings, source) if output.resume else (None, "")
         hint = "" if overwrite else hint_of(folder)
         claim_folder(folder, files, overwrite=overwrite, hint=hint, logs=LOG_FILES)
         lock = lock or FolderLock(folder)
-        log_into(folder, settings.log_level, fresh=settings.overwrite)
+        log_into(folder, output.log_level, fresh=output.overwrite)
     except ViewerError:
         source.close()  # a camera would stay open
         if lock is not None:
@@ -318,15 +332,15 @@ def _claim(
     return lock, found, note
 
 
-def find_poses(settings: Settings) -> tuple[GroundTruth | None, str]:
+def find_poses(options: InputOptions) -> tuple[GroundTruth | None, str]:
     """The true cameras: those of `--poses`, else those that lie beside the input, if any; and why a
     file that lies there is not used.
 
     Raises `EvaluationError` for a file that was named.
     """
-    if settings.poses is not None:
-        return read_ground_truth(Path(settings.poses)), ""
-    path = find_ground_truth(Path(with_demos(settings.input)))
+    if options.poses is not None:
+        return read_ground_truth(Path(options.poses)), ""
+    path = find_ground_truth(Path(with_demos(options.input)))
     if path is None:
         return None, ""
     try:
@@ -337,10 +351,11 @@ def find_poses(settings: Settings) -> tuple[GroundTruth | None, str]:
 
 def _archive_of(settings: Settings, source: str) -> RecordingWriter:
     """In the output folder, or else a temporary one of limited size; nothing is made yet."""
-    folder = None if settings.output is None else Path(settings.output) / archive_format.FOLDER
+    output = settings.output
+    folder = None if output.output is None else Path(output.output) / archive_format.FOLDER
     return RecordingWriter(
         folder,
         source=source,
         settings=settings.as_dict(),
-        max_bytes=round(settings.archive_gb * 1e9) if folder is None else None,
+        max_bytes=round(output.archive_gb * 1e9) if folder is None else None,
     )

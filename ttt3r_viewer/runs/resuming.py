@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ from ttt3r_viewer.reconstruct.resume import Resumption, best_checkpoint
 from ttt3r_viewer.recording.checkpoint import Checkpoint, checkpoint_files
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.rules.registry import rules_from_text, text_of
-from ttt3r_viewer.settings import Settings, flag
+from ttt3r_viewer.settings import Settings, recorded_settings
 from ttt3r_viewer.system.assets import DEMO_PREFIX, DEMOS
 from ttt3r_viewer.system.logs import LOG_FILES
+from ttt3r_viewer.system.options import flag
 from ttt3r_viewer.weights.fetch import locate
 from ttt3r_viewer.weights.fingerprint import fingerprint
 
@@ -33,7 +33,7 @@ def identity_of(settings: Settings) -> dict[str, Any]:
     Size and dtype are compared when the network is loaded, which may choose them. Raises
     `WeightsError` and `RuleError`.
     """
-    return _asked_for(settings) | {"weights": fingerprint(locate(settings.weights))}
+    return _asked_for(settings) | {"weights": fingerprint(locate(settings.model.weights))}
 
 
 def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | None, str]:
@@ -43,7 +43,7 @@ def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | 
     something else, or a session that is damaged; `SettingsError` where the session is of another
     run than is asked for; `InputError` where the input is live.
     """
-    folder = Path(settings.output or "")
+    folder = Path(settings.output.output or "")
     if not folder.exists() or (folder.is_dir() and _is_empty(folder)):
         return None, f"{folder} holds no session yet: the run begins at its first frame"
     archive = Recording.open(folder)
@@ -98,26 +98,25 @@ def _read(path: Path) -> Checkpoint | RecordingError:
 
 def _recorded(archive: Recording) -> Settings:
     """The settings that a session was recorded with. Raises `RecordingError`."""
-    known = {one.name for one in fields(Settings)}
     values = archive.description.settings
     if "input" not in values:
         raise RecordingError(
             f"{archive.path}: it has no checkpoint and does not say its settings ({archive.note}); "
             "give --overwrite in place of --resume to run it again"
         )
-    return Settings(**{name: value for name, value in values.items() if name in known})
+    return recorded_settings(values)
 
 
 def _asked_for(settings: Settings) -> dict[str, Any]:
-    given = settings.input or f"{DEMO_PREFIX}{DEMOS[0]}"
+    given = settings.input.input or f"{DEMO_PREFIX}{DEMOS[0]}"
     is_demo = given.startswith(DEMO_PREFIX)
     return {
         "input": given if is_demo else str(Path(given).expanduser().absolute()),
-        "start": settings.start,
-        "stride": settings.stride,
-        "fps": float(settings.fps),
-        "rules": ",".join(map(text_of, rules_from_text(settings.lanes))),
-        "reset_every": settings.reset_every,
+        "start": settings.input.start,
+        "stride": settings.input.stride,
+        "fps": float(settings.input.fps),
+        "rules": ",".join(map(text_of, rules_from_text(settings.rules.rules))),
+        "reset_every": settings.rules.reset_every,
     }
 
 

@@ -52,7 +52,11 @@ def _garish(
     texel = np.where(is_image[:, None], rng.uniform(0.9, 2.0, (count, 1)) * fitting, texel)
     # Like the grain of real materials, the fine layer has nearly one size wherever it is seen.
     fine = 0.006 * np.exp(rng.uniform(-0.1, 0.1, (count, 1)))
-    colour = _colours(rng, count, is_shell)[:, None] * rng.uniform(0.75, 1.2, (count, 6, 1))
+    # Ground colours are pale and greyish for walls, anything for things.
+    value = np.where(is_shell, rng.uniform(0.35, 0.85, count), rng.uniform(0.15, 0.85, count))
+    hue = rng.normal(0.0, 1.0, (count, 3)) * np.where(is_shell, 0.07, 0.2)[:, None]
+    colour = np.clip(value[:, None] + hue, 0.06, 0.95)[:, None]
+    colour = colour * rng.uniform(0.75, 1.2, (count, 6, 1))
     floor = np.clip(rng.uniform(0.15, 0.7) * rng.uniform(0.7, 1.3, (count, 3)), 0.08, 0.9)
     colour[:, FLOOR] = np.where(is_shell[:, None], floor, colour[:, FLOOR])
     contrast = _contrasts(rng, is_image, is_shell)
@@ -112,7 +116,8 @@ def draw_skirting(rng: np.random.Generator) -> NDArray[np.float32]:
     return np.append(rng.uniform(0.09, 0.11), colour).astype(np.float32)
 
 
-_COARSE = dict.fromkeys(("picture", "window", "door", "rug", "books", "drawers"), "image")
+_IMAGES = ("picture", "window", "door", "rug", "books", "drawers")
+_COARSE: dict[str, str] = dict.fromkeys(_IMAGES, "image")
 _COARSE["lamp"] = "lamp"
 
 
@@ -134,14 +139,6 @@ def _styles(room: Room) -> tuple[NDArray[np.str_], Array]:
         style[own] = [_COARSE.get(name, "thing") for name in room.styles[kind]]
         size[own] = [sizes[kind](row) for row in rows]
     return style, size
-
-
-def _colours(rng: np.random.Generator, count: int, is_shell: NDArray[np.bool_]) -> Array:
-    """Ground colours: pale and greyish for walls, anything for things; (count, 3)."""
-    value = np.where(is_shell, rng.uniform(0.35, 0.85, count), rng.uniform(0.15, 0.85, count))
-    spread = np.where(is_shell, 0.07, 0.2)
-    hue = rng.normal(0.0, 1.0, (count, 3)) * spread[:, None]
-    return np.clip(value[:, None] + hue, 0.06, 0.95)
 
 
 def _share_within_rooms(rng: np.random.Generator, room: Room, columns: tuple[NDArray, ...]) -> None:

@@ -94,10 +94,6 @@ class Room:
         """Add a vertical solid cylinder that stands on `base`, where the list has room left."""
         self._add("cylinders", (base[0], base[1], radius, base[2], base[2] + height), style)
 
-    def inside(self, points: Array) -> NDArray[np.bool_]:
-        """Whether points (count, 3) lie in a room or doorway, solids or not; (count,)."""
-        return self.wall_clearance(points) > 0
-
     def wall_clearance(self, points: Array) -> Array:
         """A lower bound of the distance to walls, floor and ceiling; negative outside; (count,)."""
         low = np.array([space.low for space in self.spaces])
@@ -223,8 +219,8 @@ def _wall_place(
     inward[1 - along] = -1.0 if upper else 1.0
     run = np.zeros((3, 3))
     run[:, along] = np.array([-half_width, 0, half_width])
-    behind = place + run - 0.04 * inward + np.array([0, 0, 1.2])
-    if room.inside(behind).any():
+    beyond = place + run - 0.04 * inward + np.array([0, 0, 1.2])
+    if (room.wall_clearance(beyond) > 0).any():
         return None
     return place, math.atan2(inward[1], inward[0]) - math.pi / 2
 

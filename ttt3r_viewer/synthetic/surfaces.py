@@ -188,7 +188,7 @@ def foliage(rng: Random) -> Image:
     return np.clip(shade, -0.8, 0.7) * np.array([1, 0.9, 0.8])
 
 
-def _frame(image: Image, width: int, colour: Image) -> None:
+def _frame(image: Image, width: int, colour: Image | float) -> None:
     """Paint a border, in place."""
     image[:width], image[-width:], image[:, :width], image[:, -width:] = (colour,) * 4
 
@@ -196,7 +196,7 @@ def _frame(image: Image, width: int, colour: Image) -> None:
 def door(rng: Random) -> Image:
     """A panelled or smooth door with its handle."""
     value = 0.06 * fractal_noise(rng, 1.1, stretch=20) * rng.choice([0.2, 1.0])
-    _frame(value, 6, np.float32(rng.uniform(-0.3, 0.1)))
+    _frame(value, 6, rng.uniform(-0.3, 0.1))
     down, across = int(rng.integers(1, 5)), int(rng.integers(1, 3))
     for i in range(down if rng.random() < 0.75 else 0):
         for j in range(across):

@@ -17,6 +17,7 @@ from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer import html
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
 from ttt3r_viewer.viewer.context import PageContext
@@ -33,7 +34,7 @@ from ttt3r_viewer.viewer.panels.rules import RulesPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.presentation import Presentation
-from ttt3r_viewer.viewer.publisher import Publisher, probe_html
+from ttt3r_viewer.viewer.publisher import Publisher
 from ttt3r_viewer.viewer.server.access import Access, access_for, is_loopback
 from ttt3r_viewer.viewer.server.address import free_port
 from ttt3r_viewer.viewer.server.gate import INNER_HOST, Gate
@@ -150,7 +151,7 @@ class Viewer:
             guest_widgets=guests.widget,
         )
         parts = self._build(self._server, self._twin, guests)
-        probe = self._server.gui.add_html(probe_html({}))
+        probe = self._server.gui.add_html(html.probe({}))
         self._publisher = Publisher(self._store, self.controls, parts, probe)
         self._publisher.start()
         # Last, so that nobody sees half a page.

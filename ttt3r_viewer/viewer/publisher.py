@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import json
 import logging
 import threading
 import time
@@ -13,6 +11,7 @@ import viser
 
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer import html
 from ttt3r_viewer.viewer.tick import GeometryMeter, Part, Tick, shown_position
 from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import assign_changed
@@ -90,7 +89,7 @@ class Publisher:
                 if trouble != self._trouble:
                     logger.exception(trouble)
         self._trouble = trouble
-        assign_changed(self.probe, content=probe_html(state))
+        assign_changed(self.probe, content=html.probe(state))
 
 
 def state_of(tick: Tick) -> dict[str, object]:
@@ -116,9 +115,3 @@ def state_of(tick: Tick) -> dict[str, object]:
         "motion_going": settings.show.motion_clock.going,
         "replaying": settings.show.replaying,
     }
-
-
-def probe_html(state: dict[str, object]) -> str:
-    """Wrap a state as JSON in an element that is not displayed."""
-    text = html.escape(json.dumps(state))
-    return f'<pre data-testid="probe" style="display:none">{text}</pre>'

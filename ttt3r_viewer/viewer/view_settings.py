@@ -6,15 +6,12 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, DEFAULT_COLOR_MODE
 from ttt3r_viewer.viewer.presentation import ShowSettings
 
-ColorBy = Literal["picture", "confidence", "frame", "height", "lane"]
 Extent = Literal["all", "one"]
 Arrangement = Literal["overlay", "side by side", "blink"]
-StateMode = Literal["gain", "mean gain", "gain change", "age", "state change", "from start"]
-ImageMode = Literal["alignment", "confidence", "token", "support", "none"]
-PointMap = Literal["none", "alignment", "support"]
-ExpectedColor = Literal["picture", "confidence"]
+ExpectedColor = Literal["image", "confidence"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +23,8 @@ class InspectSettings:
     lane: int = 0
     difference: bool = False
     """Gains are those of lane 1 less those of lane 2."""
-    mode: StateMode = "gain"
-    """What the state map shows."""
+    mode: str = "gain"
+    """Name of the state map."""
     threshold: float = 0.5
     """Of the gain, for the age and the share of tokens above it."""
     token: int = 0
@@ -36,11 +33,11 @@ class InspectSettings:
     row: int = 0
     column: int = 0
     """The picked patch."""
-    image: ImageMode = "alignment"
-    """What is laid over the picture."""
+    image: str = "alignment"
+    """Name of the patch map over the image."""
     opacity: float = 0.6
-    points: PointMap = "none"
-    """What the points of the shown frame are coloured by."""
+    points: str = "none"
+    """Name of the patch map that colours the points of the shown frame."""
     by_mean: bool = False
     """The history's tokens are in the order of their mean gain."""
 
@@ -55,7 +52,7 @@ class AskSettings:
     """This share of each lane's points is hidden: those with the lowest confidence."""
     tint: float = 0.5
     """How far the points take on the colour that tells them from what was observed."""
-    color_by: ExpectedColor = "picture"
+    color_by: ExpectedColor = "image"
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,8 @@ class ViewSettings:
     """All frames up to the shown one, or that one only."""
     hidden_bins: int = 0
     """How many of the least confident tenths are hidden."""
-    color_by: ColorBy = "picture"
+    color_by: str = DEFAULT_COLOR_MODE
+    """One of `COLOR_MODES`."""
     point_size: float | None = None
     """Side of a point in the scene's unit; None follows the scene's size."""
     show_cameras: bool = True
@@ -90,9 +88,10 @@ class ViewSettings:
     def within(self, lane_count: int) -> ViewSettings:
         """Give what holds for so many lanes: with one, nothing that only several can have."""
         if lane_count == 1:
+            compares_lanes = COLOR_MODES[self.color_by].compares_lanes
             return replace(
                 self,
-                color_by="picture" if self.color_by == "lane" else self.color_by,
+                color_by=DEFAULT_COLOR_MODE if compares_lanes else self.color_by,
                 arrangement="overlay",
                 hidden_lanes=frozenset(),
                 blink_lane=0,

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import assert_never
 
 import torch
 
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.system.machine import is_out_of_memory
+from ttt3r_viewer.types import DeviceName, DtypeName
 from ttt3r_viewer.weights.fetch import locate
 from ttt3r_viewer.weights.weights_file import load_into, read_weights, why_no_queries
 
 SMALL_NETWORK = 50_000_000
 """Parameters; the miniature has 10 million, the released networks 790 million."""
 _BFLOAT16_FLAGS = frozenset(("amx_bf16", "avx512_bf16"))
-DeviceName = Literal["auto", "cuda", "mps", "cpu"]
-DtypeName = Literal["auto", "float32", "bfloat16"]
 
 
 def choose_device(name: DeviceName) -> torch.device:

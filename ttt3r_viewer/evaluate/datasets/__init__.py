@@ -1,29 +1,25 @@
-"""Data sets where they lie, as published; one file each behind `base.Dataset`."""
+"""Data sets where they lie, as published, by the name that `--dataset` takes.
+
+A new data set is one file here, which satisfies `base.Dataset`, and one line in `DATASETS`, to
+which other packages may add theirs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
-from ttt3r_viewer.evaluate.datasets.base import Dataset
+from ttt3r_viewer.evaluate.datasets.base import DatasetEntry
 from ttt3r_viewer.evaluate.datasets.kitti import kitti
 from ttt3r_viewer.evaluate.datasets.scannet import ScanNet
 from ttt3r_viewer.evaluate.datasets.seven_scenes import SevenScenes
 from ttt3r_viewer.evaluate.datasets.sintel import Sintel
-from ttt3r_viewer.evaluate.datasets.tum import BONN_FACTS, TumFolders
+from ttt3r_viewer.evaluate.datasets.synthetic import SyntheticRooms
+from ttt3r_viewer.evaluate.datasets.tum import TumFolders, bonn
 
-
-def bonn(root: Path) -> Dataset:
-    """Bonn RGB-D Dynamic, which has TUM's layout."""
-    return TumFolders(root, BONN_FACTS)
-
-
-DATASETS: dict[str, Callable[[Path], Dataset]] = {
-    "tum": TumFolders,
-    "scannet": ScanNet,
-    "sintel": Sintel,
-    "kitti": kitti,
-    "bonn": bonn,
-    "7scenes": SevenScenes,
+DATASETS: dict[str, DatasetEntry] = {
+    "tum": DatasetEntry(TumFolders),
+    "scannet": DatasetEntry(ScanNet),
+    "sintel": DatasetEntry(Sintel),
+    "kitti": DatasetEntry(kitti),
+    "bonn": DatasetEntry(bonn),
+    "7scenes": DatasetEntry(SevenScenes),
+    "synthetic": DatasetEntry(SyntheticRooms, generated=True),
 }
-"""By the name that `--dataset` takes."""

@@ -1,9 +1,9 @@
-"""What a data set is to the evaluation: named sequences of pictures with what is true of them."""
+"""What a data set is to the evaluation: named sequences of images with what is true of them."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -18,31 +18,31 @@ MEASURES: tuple[Measure, ...] = ("poses", "depth", "points")
 
 @dataclass(frozen=True, eq=False)
 class TrueFrame:
-    """One picture of a sequence and what the data set says about it; None where it says nothing."""
+    """One image of a sequence and what the data set says about it; None where it says nothing."""
 
     name: str
     time_sec: float
-    read_picture: Callable[[], NDArray[np.uint8]]
+    read_image: Callable[[], NDArray[np.uint8]]
     """Gives (height, width, 3) RGB. Raises `FrameError`."""
     T_world_camera: NDArray[np.float64] | None = None
     """(4, 4) OpenCV axes; the world and its unit are the data set's."""
     read_depth: Callable[[], NDArray[np.float32]] | None = None
     """Gives (rows, columns) along the camera's z axis in metres, NaN where it is not known; it
-    covers what the picture covers, at any resolution. Raises `FrameError`.
+    covers what the image covers, at any resolution. Raises `FrameError`.
     """
     intrinsics: NDArray[np.float64] | None = None
     """(3, 3), in pixels of the depth map; the centre of its first pixel is (0, 0)."""
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetInfo:
     """What is fixed for a data set."""
 
     title: str
     layout: str
     """What must lie where, in one line for error texts."""
     measures: tuple[Measure, ...]
-    """What the papers measure on it, and we do unless told otherwise."""
+    """What the papers measure on it, and `eval` by default."""
     lengths: str
     """Numbers of frames, as `--frames` takes them."""
     stride: int = 1
@@ -53,10 +53,10 @@ class Facts:
 
 
 class Dataset(Protocol):
-    """A data set where it lies."""
+    """An opened data set."""
 
     @property
-    def facts(self) -> Facts:
+    def info(self) -> DatasetInfo:
         """What is fixed for it."""
         ...
 
@@ -69,20 +69,31 @@ class Dataset(Protocol):
         ...
 
     def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
-        """Every `stride`-th frame of a sequence, at most `most`; no picture is read yet.
+        """Every `stride`-th frame of a sequence, at most `most`; no image is read yet.
 
         Raises `InputError` or `EvaluationError` where its files do not fit.
         """
         ...
 
 
-def chosen(known: Sequence[str], wanted: Sequence[str] | None, facts: Facts) -> list[str]:
+@dataclass(frozen=True)
+class DatasetEntry:
+    """How a data set is opened."""
+
+    make: Callable[..., Dataset]
+    """Called with the folder where it lies or, if it is generated, with the height and width in
+    pixels that the network takes.
+    """
+    generated: bool = False
+
+
+def chosen(known: Sequence[str], wanted: Sequence[str] | None, info: DatasetInfo) -> list[str]:
     """The wanted ones of the known sequences, in the order asked for. Raises as `sequences` does.
 
     A name's last part is enough where just one sequence ends in it.
     """
     if not known:
-        raise InputError(f"--root holds no sequence of {facts.title}; wanted {facts.layout}")
+        raise InputError(f"--root holds no sequence of {info.title}; wanted {info.layout}")
     if wanted is None:
         return list(known)
     found = []
@@ -95,11 +106,6 @@ def chosen(known: Sequence[str], wanted: Sequence[str] | None, facts: Facts) -> 
             raise SettingsError(f"--sequences: {name} {what}; {hint}")
         found += ends
     return list(dict.fromkeys(found))
-
-
-def thinned(frames: Iterable[TrueFrame], stride: int, most: int | None) -> tuple[TrueFrame, ...]:
-    """Every `stride`-th of the frames, at most `most`."""
-    return tuple(frames)[::stride][:most]
 
 
 def _some(names: Sequence[str], most: int = 4) -> str:

@@ -20,24 +20,24 @@ from pathlib import Path
 import numpy as np
 
 from ttt3r_viewer.errors import EvaluationError, in_a_line
-from ttt3r_viewer.evaluate.datasets.base import Dataset, Facts, TrueFrame, chosen
+from ttt3r_viewer.evaluate.datasets.base import Dataset, DatasetInfo, TrueFrame, chosen
 from ttt3r_viewer.evaluate.datasets.reading import (
     depth_reader,
     read_lines,
-    read_picture,
+    read_named_image,
     subfolders,
 )
 from ttt3r_viewer.frames.folder import list_folder, natural_key
 from ttt3r_viewer.metrics.ground_truth import CountedPoses, read_ground_truth
 
-DEPTH_FACTS = Facts(
+DEPTH_INFO = DatasetInfo(
     "KITTI depth",
     "val_selection_cropped with image/ and groundtruth_depth/, or odometry with sequences/ and "
     "poses/",
     ("depth",),
     "all",
 )
-ODOMETRY_FACTS = Facts("KITTI odometry", DEPTH_FACTS.layout, ("poses",), "50:1000:50")
+ODOMETRY_INFO = DatasetInfo("KITTI odometry", DEPTH_INFO.layout, ("poses",), "50:1000:50")
 _IMAGE = re.compile(r"(?P<drive>.+_sync)_image_(?P<number>\d+)_(?P<camera>image_0\d)\.png")
 _FPS = 10.0
 
@@ -47,12 +47,12 @@ def kitti(root: Path) -> Dataset:
     if (root / "sequences").is_dir():
         return KittiOdometry(root)
     inner = [root, root / "val_selection_cropped", root / "depth_selection/val_selection_cropped"]
-    there = (place for place in inner if any((place / one).is_dir() for one in _IMAGES))
+    there = (place for place in inner if any((place / one).is_dir() for one in _DEPTH_OF))
     return KittiDepth(next(there, root))
 
 
-_IMAGES = {"image": "groundtruth_depth", "image_gathered": "groundtruth_depth_gathered"}
-"""Folders of pictures, each with that of its depth."""
+_DEPTH_OF = {"image": "groundtruth_depth", "image_gathered": "groundtruth_depth_gathered"}
+"""Folders of images, each with that of its depth."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,16 @@ class KittiDepth:
     """The validation selection of depth prediction."""
 
     root: Path
-    facts: Facts = DEPTH_FACTS
+    info: DatasetInfo = DEPTH_INFO
 
     def sequences(self, wanted: Sequence[str] | None) -> list[str]:
         """One per drive and camera."""
-        known = dict.fromkeys(name for name, _, _ in self._pictures())
-        return chosen(sorted(known), wanted, self.facts)
+        known = dict.fromkeys(name for name, _, _ in self._images())
+        return chosen(sorted(known), wanted, self.info)
 
     def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
-        """The pictures of a drive in order of their numbers, with depth where it is known."""
-        own = [(number, path) for name, number, path in self._pictures() if name == sequence]
+        """The images of a drive in order of their numbers, with depth where it is known."""
+        own = [(number, path) for name, number, path in self._images() if name == sequence]
         frames = []
         for number, path in sorted(own)[::stride][:most]:
             depth = _depth_of(path)
@@ -77,14 +77,14 @@ class KittiDepth:
                 TrueFrame(
                     name=path.name,
                     time_sec=number / _FPS,
-                    read_picture=partial(read_picture, path),
+                    read_image=partial(read_named_image, path),
                     read_depth=depth_reader(depth, 256.0) if depth.exists() else None,
                 )
             )
         return tuple(frames)
 
-    def _pictures(self) -> Iterator[tuple[str, int, Path]]:
-        """Sequence, number and file of every picture."""
+    def _images(self) -> Iterator[tuple[str, int, Path]]:
+        """Sequence, number and file of every image."""
         images = self.root / "image"
         gathered = self.root / "image_gathered"
         folders = [images] if images.is_dir() else []
@@ -98,12 +98,12 @@ class KittiDepth:
 
 
 def _depth_of(image: Path) -> Path:
-    """The depth that belongs to a picture; in gathered copies it may have the picture's name."""
+    """The depth that belongs to an image; in gathered copies it may have the image's name."""
     gathered = image.parent.parent.name == "image_gathered"
     if gathered:
-        folder = image.parents[2] / _IMAGES["image_gathered"] / image.parent.name
+        folder = image.parents[2] / _DEPTH_OF["image_gathered"] / image.parent.name
     else:
-        folder = image.parents[1] / _IMAGES["image"]
+        folder = image.parents[1] / _DEPTH_OF["image"]
     official = re.sub(r"_sync_image_", "_sync_groundtruth_depth_", image.name)
     same = folder / image.name
     return same if gathered and same.exists() else folder / official
@@ -114,7 +114,7 @@ class KittiOdometry:
     """The odometry sequences that have poses."""
 
     root: Path
-    facts: Facts = ODOMETRY_FACTS
+    info: DatasetInfo = ODOMETRY_INFO
 
     def sequences(self, wanted: Sequence[str] | None) -> list[str]:
         """Numbers of the sequences that have poses."""
@@ -123,10 +123,10 @@ class KittiOdometry:
             for folder in subfolders(self.root / "sequences")
             if self._poses(folder.name).exists()
         ]
-        return chosen(sorted(known, key=natural_key), wanted, self.facts)
+        return chosen(sorted(known, key=natural_key), wanted, self.info)
 
     def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
-        """Pictures of the left colour camera, or of the left grey one where that is all."""
+        """Images of the left colour camera, or of the left grey one where that is all."""
         folder = self.root / "sequences" / sequence
         colour = folder / "image_2"
         images = colour if colour.is_dir() else folder / "image_0"
@@ -146,12 +146,12 @@ class KittiOdometry:
             if not np.isfinite(times).all():
                 raise EvaluationError(f"{times_file}: a time that is not finite; fetch it again")
         if len(times) != len(names):
-            raise EvaluationError(f"{times_file}: {len(times)} times for {len(names)} pictures")
+            raise EvaluationError(f"{times_file}: {len(times)} times for {len(names)} images")
         return tuple(
             TrueFrame(
                 name=names[index],
                 time_sec=times[index],
-                read_picture=partial(read_picture, images / names[index]),
+                read_image=partial(read_named_image, images / names[index]),
                 T_world_camera=poses.pose_of(index, times[index], names[index]),
             )
             for index in range(0, len(names), stride)[:most]

@@ -14,8 +14,8 @@ from ttt3r_viewer.errors import EvaluationError, FrameError, InputError, in_a_li
 from ttt3r_viewer.frames.folder import read_image, read_numbers
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Decode a picture to (height, width, 3) RGB. Raises `FrameError` that names it."""
+def read_named_image(path: Path) -> NDArray[np.uint8]:
+    """Decode an image to (height, width, 3) RGB. Raises `FrameError` that names it."""
     try:
         return read_image(path)
     except FrameError as error:
@@ -36,7 +36,7 @@ def read_depth_png(
             f"{path}: the depth cannot be read ({error}); fetch the file again"
         ) from error
     if mode not in ("I", "I;16", "I;16B") or values.ndim != 2:
-        raise FrameError(f"{path}: a picture of mode {mode}; wanted depth as 16-bit grey PNG")
+        raise FrameError(f"{path}: an image of mode {mode}; wanted depth as 16-bit grey PNG")
     depth = values.astype(np.float32) / np.float32(per_metre)
     depth[np.isin(values, unknown)] = np.nan
     return depth

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame, chosen
+from ttt3r_viewer.evaluate.datasets.base import DatasetInfo, TrueFrame, chosen
 from ttt3r_viewer.evaluate.datasets.reading import (
     depth_reader,
     folders_with,
     read_matrix,
-    read_picture,
+    read_named_image,
 )
 from ttt3r_viewer.frames.folder import list_folder
 from ttt3r_viewer.metrics.trajectory import faulty_poses
 
-FACTS = Facts(
+INFO = DatasetInfo(
     "ScanNet",
     "folders with color/, depth/, pose/ and intrinsic/, as its SensReader exports them",
     ("poses",),
@@ -37,14 +37,14 @@ class ScanNet:
     """Exported scans below a root."""
 
     root: Path
-    facts: Facts = FACTS
+    info: DatasetInfo = INFO
 
     def sequences(self, wanted: Sequence[str] | None) -> list[str]:
         """Folders that hold an exported scan."""
-        return chosen(folders_with(self.root, "color", "pose"), wanted, self.facts)
+        return chosen(folders_with(self.root, "color", "pose"), wanted, self.info)
 
     def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
-        """Pictures by number; one whose pose was lost has none."""
+        """Images by number; one whose pose was lost has none."""
         folder = self.root / sequence
         intrinsics_file = folder / "intrinsic" / "intrinsic_depth.txt"
         intrinsics = (
@@ -61,7 +61,7 @@ class ScanNet:
                 TrueFrame(
                     name=name,
                     time_sec=number / _FPS,
-                    read_picture=partial(read_picture, folder / "color" / name),
+                    read_image=partial(read_named_image, folder / "color" / name),
                     T_world_camera=None if faulty_poses(pose[np.newaxis])[0] else pose,
                     read_depth=depth_reader(depth, 1000.0) if depth.exists() else None,
                     intrinsics=intrinsics,

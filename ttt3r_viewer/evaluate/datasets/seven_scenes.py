@@ -16,19 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame, chosen
+from ttt3r_viewer.evaluate.datasets.base import DatasetInfo, TrueFrame, chosen
 from ttt3r_viewer.evaluate.datasets.reading import (
     depth_reader,
     holds,
     read_lines,
     read_matrix,
-    read_picture,
+    read_named_image,
     subfolders,
 )
 from ttt3r_viewer.frames.folder import list_folder
 from ttt3r_viewer.metrics.trajectory import faulty_poses
 
-FACTS = Facts(
+INFO = DatasetInfo(
     "7-Scenes",
     "scene folders with TestSplit.txt and seq-NN/frame-NNNNNN.color.png, .depth.png, .pose.txt",
     ("poses", "points"),
@@ -44,7 +44,7 @@ class SevenScenes:
     """The test sequences of every scene below a root."""
 
     root: Path
-    facts: Facts = FACTS
+    info: DatasetInfo = INFO
 
     def sequences(self, wanted: Sequence[str] | None) -> list[str]:
         """`scene/seq-NN` for each line of the scenes' TestSplit.txt."""
@@ -55,7 +55,7 @@ class SevenScenes:
                 numbers = (re.search(r"[0-9]{1,9}", line[0]) for line in lines)
                 names = [f"seq-{int(number[0]):02d}" for number in numbers if number]
                 known += [f"{scene.name}/{name}" for name in names if (scene / name).is_dir()]
-        return chosen(sorted(known), wanted, self.facts)
+        return chosen(sorted(known), wanted, self.info)
 
     def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
         """Frames by number."""
@@ -70,7 +70,7 @@ class SevenScenes:
                 TrueFrame(
                     name=name,
                     time_sec=place * stride / _FPS,
-                    read_picture=partial(read_picture, folder / name),
+                    read_image=partial(read_named_image, folder / name),
                     T_world_camera=None if faulty_poses(pose[np.newaxis])[0] else pose,
                     read_depth=(
                         depth_reader(depth, 1000.0, (0, 65535)) if depth.exists() else None

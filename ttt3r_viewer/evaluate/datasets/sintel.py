@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError, FrameError
-from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame, chosen
-from ttt3r_viewer.evaluate.datasets.reading import read_picture, subfolders
+from ttt3r_viewer.evaluate.datasets.base import DatasetInfo, TrueFrame, chosen
+from ttt3r_viewer.evaluate.datasets.reading import read_named_image, subfolders
 from ttt3r_viewer.frames.folder import list_folder
 from ttt3r_viewer.geometry import invert_pose
 
 TAG = np.float32(202021.25)
-FACTS = Facts(
+INFO = DatasetInfo(
     "MPI Sintel",
     "training/final, training/camdata_left and training/depth, or a folder with these three",
     ("poses", "depth"),
@@ -38,7 +38,7 @@ class Sintel:
     """The training part, final pass."""
 
     root: Path
-    facts: Facts = FACTS
+    info: DatasetInfo = INFO
 
     def sequences(self, wanted: Sequence[str] | None) -> list[str]:
         """Folders of `final` that have cameras."""
@@ -47,10 +47,10 @@ class Sintel:
             for folder in (subfolders(self._part / "final") if self._part_is_there else [])
             if (self._part / "camdata_left" / folder.name).is_dir()
         ]
-        return chosen(known, wanted, self.facts)
+        return chosen(known, wanted, self.info)
 
     def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
-        """Pictures by number, all with pose, depth and intrinsics."""
+        """Images by number, all with pose, depth and intrinsics."""
         folder = self._part / "final" / sequence
         frames = []
         for place, name in enumerate(list_folder(folder)[::stride][:most]):
@@ -61,7 +61,7 @@ class Sintel:
                 TrueFrame(
                     name=name,
                     time_sec=place * stride / _FPS,
-                    read_picture=partial(read_picture, folder / name),
+                    read_image=partial(read_named_image, folder / name),
                     T_world_camera=pose,
                     read_depth=partial(read_dpt, depth) if depth.exists() else None,
                     intrinsics=intrinsics,

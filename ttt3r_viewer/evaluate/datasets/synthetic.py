@@ -1,4 +1,7 @@
-"""The procedural rooms as a data set for `ttt3r-view eval`: nothing is read from disk."""
+"""The procedural rooms as a data set for `ttt3r-view eval`: nothing is read from disk.
+
+torch is imported when rooms are asked for, so that the command line can list the data sets.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame
-from ttt3r_viewer.synthetic.scenes import TEST_SEEDS, render_clips
+from ttt3r_viewer.evaluate.datasets.base import DatasetInfo, TrueFrame
 
 FIRST_ROOM, ROOMS = 1000, 8
 """Those that are taken where none are named."""
-FACTS = Facts(
+INFO = DatasetInfo(
     "procedural rooms",
     "nothing: rooms are made by seed",
     ("poses", "depth", "points"),
@@ -32,7 +33,7 @@ class SyntheticRooms:
     height: int
     width: int
     """Pixels that are rendered: best what the network takes."""
-    facts: Facts = FACTS
+    info: DatasetInfo = INFO
     pace: float = 1.0
     """Speed of the camera, times its own."""
     device: str = "cpu"
@@ -40,6 +41,8 @@ class SyntheticRooms:
 
     def sequences(self, wanted: Sequence[str] | None) -> list[str]:
         """Eight rooms, or those of the wanted seeds; `1000:1024` is a range."""
+        from ttt3r_viewer.synthetic.scenes import TEST_SEEDS
+
         if wanted is None:
             return [str(FIRST_ROOM + number) for number in range(ROOMS)]
         seeds: list[int] = []
@@ -57,7 +60,11 @@ class SyntheticRooms:
 
     def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
         """Render the room; it has no end, so `most` must be said."""
-        assert most is not None, "facts.endless forbids to ask for all"
+        import torch
+
+        from ttt3r_viewer.synthetic.scenes import render_clips
+
+        assert most is not None, "info.endless forbids to ask for all"
         clip = render_clips(
             [int(sequence)],
             most,
@@ -78,7 +85,7 @@ class SyntheticRooms:
             TrueFrame(
                 name=f"room {sequence} frame {number * stride}",
                 time_sec=number * stride / FPS,
-                read_picture=partial(np.asarray, image),
+                read_image=partial(np.asarray, image),
                 T_world_camera=pose,
                 read_depth=partial(np.asarray, depth),
                 intrinsics=intrinsics,

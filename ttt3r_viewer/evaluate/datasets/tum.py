@@ -14,21 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from ttt3r_viewer.errors import EvaluationError, in_a_line
-from ttt3r_viewer.evaluate.datasets.base import Facts, TrueFrame, chosen, thinned
+from ttt3r_viewer.evaluate.datasets.base import DatasetInfo, TrueFrame, chosen
 from ttt3r_viewer.evaluate.datasets.reading import (
     depth_reader,
     folders_with,
     read_lines,
-    read_picture,
+    read_named_image,
 )
 from ttt3r_viewer.metrics.ground_truth import TimedPoses, read_ground_truth
 
 DEPTH_PER_METRE = 5000.0
 DEPTH_TOLERANCE_SEC = 0.02
-"""How far a picture's depth may be from it in time, as in the data set's own `associate.py`."""
+"""How far an image's depth may be from it in time, as in the data set's own `associate.py`."""
 _LAYOUT = "folders with rgb.txt, depth.txt and groundtruth.txt"
-TUM_FACTS = Facts("TUM RGB-D", _LAYOUT, ("poses",), "50:1000:50")
-BONN_FACTS = Facts("Bonn RGB-D Dynamic", _LAYOUT, ("depth",), "50:500:50")
+TUM_INFO = DatasetInfo("TUM RGB-D", _LAYOUT, ("poses",), "50:1000:50")
+BONN_INFO = DatasetInfo("Bonn RGB-D Dynamic", _LAYOUT, ("depth",), "50:500:50")
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class TumFolders:
     """Sequences of TUM's layout below a root."""
 
     root: Path
-    facts: Facts = TUM_FACTS
+    info: DatasetInfo = TUM_INFO
 
     def sequences(self, wanted: Sequence[str] | None) -> list[str]:
         """Folders that hold the files."""
-        return chosen(folders_with(self.root, "rgb.txt", "groundtruth.txt"), wanted, self.facts)
+        return chosen(folders_with(self.root, "rgb.txt", "groundtruth.txt"), wanted, self.info)
 
     def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
-        """Pictures in order of time, each with the depth and the pose nearest to it in time."""
+        """Images in order of time, each with the depth and the pose nearest to it in time."""
         folder = self.root / sequence
         poses = read_ground_truth(folder / "groundtruth.txt")
         if not isinstance(poses, TimedPoses):
@@ -60,12 +60,17 @@ class TumFolders:
                 TrueFrame(
                     name=path.name,
                     time_sec=time_sec,
-                    read_picture=partial(read_picture, path),
+                    read_image=partial(read_named_image, path),
                     T_world_camera=poses.pose_of(index, time_sec, path.name),
                     read_depth=depth_reader(depth[row][1], DEPTH_PER_METRE) if near else None,
                 )
             )
-        return thinned(frames, stride, most)
+        return frames[::stride][:most]
+
+
+def bonn(root: Path) -> TumFolders:
+    """Bonn RGB-D Dynamic, which has TUM's layout."""
+    return TumFolders(root, BONN_INFO)
 
 
 def _timed_files(path: Path) -> list[tuple[float, Path]]:

@@ -111,14 +111,18 @@ def along(tour: Tour, count: int) -> list[View]:
 
 def mean_up(cameras: Sequence[Camera]) -> NDArray[np.float64]:
     """What the cameras had for up, as a unit vector of the world."""
-    total = -np.sum([one.T_world_camera[:3, 1] for one in cameras], axis=0)
-    return _unit(total) if np.linalg.norm(total) > 1e-6 else np.array([0.0, -1.0, 0.0])
+    return -_mean_axis(cameras, 1)
 
 
 def mean_forward(cameras: Sequence[Camera]) -> NDArray[np.float64]:
     """Where the cameras looked, as a unit vector of the world."""
-    total = np.sum([one.T_world_camera[:3, 2] for one in cameras], axis=0)
-    return _unit(total) if np.linalg.norm(total) > 1e-6 else np.array([0.0, 0.0, 1.0])
+    return _mean_axis(cameras, 2)
+
+
+def _mean_axis(cameras: Sequence[Camera], axis: int) -> NDArray[np.float64]:
+    """The mean of one of the cameras' axes; the world's own where they cancel out."""
+    total = np.sum([one.T_world_camera[:3, axis] for one in cameras], axis=0)
+    return _unit(total) if np.linalg.norm(total) > 1e-6 else np.eye(3)[axis]
 
 
 def _smooth(rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:

@@ -26,8 +26,7 @@ from ttt3r_viewer.export.film.footage import (
 )
 from ttt3r_viewer.export.film.render import Renderer
 from ttt3r_viewer.export.formats import Choices
-from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import OnProgress
+from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.recording.tour import Tour, View
 
 GROWTH_SHARE = 0.85
@@ -37,19 +36,19 @@ GIF_FPS = 50
 GIF_COLORS = 256
 
 
-def export_mp4(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+def export_mp4(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
     """Write H.264 (yuv420p, so that all players take it); the number of images."""
-    return _export(path, source, choices, on_progress, _write_mp4)
+    return _export(path, source, choices, progress, _write_mp4)
 
 
-def export_gif(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+def export_gif(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
     """Write a GIF that runs for ever, with one palette for all images; their number.
 
     Raises `SettingsError` where it is faster than a GIF can be.
     """
     if choices.film.fps > GIF_FPS:
         raise SettingsError(f"--fps {choices.film.fps}: a GIF shows at most {GIF_FPS}; take fewer")
-    return _export(path, source, choices, on_progress, _write_gif)
+    return _export(path, source, choices, progress, _write_gif)
 
 
 def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
@@ -77,20 +76,14 @@ def _export(
     path: Path,
     source: Source,
     choices: Choices,
-    on_progress: OnProgress,
+    progress: Progress,
     write: Callable[[Path, Film, Footage, Iterator[NDArray[np.uint8]]], None],
 ) -> int:
     film = choices.film
     tour = find_tour(film, source)
     count = image_count(film, tour)
-    read = 0
-
-    def on_read(done: int, total: int) -> None:
-        nonlocal read
-        read = total
-        on_progress(done, total + count)
-
-    footage = read_footage(source, choices.thinning, on_read)
+    progress.expect(count)
+    footage = read_footage(source, choices.thinning, progress)
     views = views_of(footage, film, tour)
     renderer = Renderer(film.width, film.height, film.square_px, film.line_px)
 
@@ -99,7 +92,7 @@ def _export(
             shown = shown_at(footage, film, number, count)
             lines = footage.past_cameras(0, shown), footage.newest_camera(shown)
             yield renderer.draw(view, footage.points_of(0, shown), *lines)
-            on_progress(read + number + 1, read + count)
+            progress.step()
 
     write(path, film, footage, images())
     return count

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.export.film.render import Lines, Points
 from ttt3r_viewer.export.formats.glb import FRUSTUM_SHARE, frustum_lines
-from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import OnProgress, Thinning, chosen_points
+from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.thinning import Thinning, chosen_points
 from ttt3r_viewer.types import Camera
 
 MOST_FRUSTA = 60
@@ -53,13 +53,13 @@ class Footage:
         return Lines(ends, _colors(NOW_COLOR, len(ends)))
 
 
-def read_footage(source: Source, thinning: Thinning, on_progress: OnProgress) -> Footage:
+def read_footage(source: Source, thinning: Thinning, progress: Progress) -> Footage:
     """Read the chosen points of all frames. Raises `RecordingError` where there is none."""
     positions: list[NDArray[np.float32]] = []
     colors: list[NDArray[np.uint8]] = []
     cameras: list[Camera] = []
     depths: list[float] = []
-    for chosen in chosen_points(source, thinning, on_progress):
+    for chosen in chosen_points(source, thinning, progress):
         positions.append(chosen.points_world.astype(np.float32))
         colors.append(chosen.colors)
         cameras.append(chosen.result.camera)

@@ -19,8 +19,7 @@ from ttt3r_viewer.export.film.film import MOST_STEPS, SECONDS
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.film.render import Lines
 from ttt3r_viewer.export.formats import Choices
-from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import OnProgress
+from ttt3r_viewer.export.lane_source import Progress, Source
 
 REST_SEC = 2.0
 """The whole cloud is seen so long before the recording begins again."""
@@ -40,21 +39,17 @@ def quiet_console() -> Iterator[None]:
 
 
 def export_viser(
-    path: Path, source: Source, choices: Choices, on_progress: OnProgress, *, html: bool
+    path: Path, source: Source, choices: Choices, progress: Progress, *, html: bool
 ) -> int:
     """Write a `.viser` recording, or (`html`) a page with it in, which opens from disk.
 
     Gives the number of points.
     """
-    steps, reading = 0, 0
-
-    def on_read(done: int, total: int) -> None:
-        nonlocal steps, reading
-        steps, reading = min(total, MOST_STEPS), total
-        on_progress(done, total + steps + 1)
-
-    footage = read_footage(source, choices.thinning, on_read)
+    steps = min(len(source), MOST_STEPS)
+    progress.expect(steps + 1)
+    footage = read_footage(source, choices.thinning, progress)
     last = np.unique(np.linspace(0, len(footage.cameras), steps + 1).round().astype(int))[1:]
+    progress.expect(len(last) - steps)
     with _scene() as server:
         _set_out(server, footage)
         serializer = server.get_scene_serializer()
@@ -63,13 +58,13 @@ def export_viser(
             first = int(last[number - 1]) if number else 0
             _add_step(server, footage, number, first, int(shown))
             serializer.insert_sleep(pause_sec)
-            on_progress(reading + number + 1, reading + steps + 1)
+            progress.step()
         serializer.insert_sleep(REST_SEC)
         content = (
             serializer.as_html(dark_mode=True).encode("utf-8") if html else serializer.serialize()
         )
     path.write_bytes(content)
-    on_progress(reading + steps + 1, reading + steps + 1)
+    progress.step()
     return len(footage.points.colors)
 
 

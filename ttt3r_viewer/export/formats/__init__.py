@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ttt3r_viewer.export.film.film import Film
-from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import OnProgress, Thinning
+from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.thinning import Thinning
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Choices:
         return pixels if most is None else min(pixels, most)
 
 
-Write = Callable[[Path, Source, Choices, OnProgress], int]
+Write = Callable[[Path, Source, Choices, Progress], int]
 """Writes to an empty file or into an empty folder; gives how many things (`Format.unit`) it wrote.
-What `OnProgress` raises ends it.
+What `Progress` raises ends it.
 """
 Size = Callable[[Source, Choices], int]
 """Gives how many bytes will be written at most."""

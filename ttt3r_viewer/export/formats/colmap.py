@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -24,10 +24,16 @@ from ttt3r_viewer.export.conventions import (
     write_png,
 )
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import ChosenPoints, OnProgress, chosen_points
+from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.thinning import ChosenPoints, chosen_points
 
-PARTS = ("cameras", "images", "points3D")
+PARTS = {
+    "cameras": "CAMERA_ID MODEL WIDTH HEIGHT FX FY CX CY",
+    "images": "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, and in the next line X Y POINT3D_ID, "
+    "...",
+    "points3D": "POINT3D_ID X Y Z R G B ERROR IMAGE_ID POINT2D_INDEX",
+}
+"""Files of a model, each with the head of its text."""
 OWN = (
     *(f"sparse/0/{part}.{kind}" for part in PARTS for kind in ("bin", "txt")),
     "images/*.png",
@@ -52,7 +58,7 @@ POINT = np.dtype(
 """A point that one image sees."""
 
 
-def export_colmap(folder: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+def export_colmap(folder: Path, source: Source, choices: Choices, progress: Progress) -> int:
     """Write model and images, holding one frame at a time; the number of points.
 
     Every frame has its own PINHOLE camera, because its focal length is its own. Each point is seen
@@ -61,11 +67,10 @@ def export_colmap(folder: Path, source: Source, choices: Choices, on_progress: O
     """
     (folder / "images").mkdir()
     (folder / "sparse" / "0").mkdir(parents=True)
-    with (
-        open_model(folder / "sparse" / "0") as model,
-        (folder / "image_list.txt").open("w") as names,
-    ):
-        for chosen in chosen_points(source, choices.thinning, on_progress):
+    with ExitStack() as stack:
+        model = ModelFiles(folder / "sparse" / "0", stack)
+        names = stack.enter_context((folder / "image_list.txt").open("w"))
+        for chosen in chosen_points(source, choices.thinning, progress):
             result = chosen.result
             if result.camera.focal_px <= 0:
                 source.leave_out(f"frame {result.sequence}: it has no focal length")
@@ -74,20 +79,26 @@ def export_colmap(folder: Path, source: Source, choices: Choices, on_progress: O
             write_png(folder / "images" / name, result.image)
             names.write(f"{name}\n")
             model.add(name, chosen)
-        return model.points
+        model.finish()
+    return model.points
 
 
 class ModelFiles:
-    """Appends frames to the six files of a model, and at last says how many there are."""
+    """Appends frames to the six files of a model, and at last writes how many there are."""
 
-    def __init__(self, binary: tuple[IO[bytes], ...], text: tuple[IO[str], ...]) -> None:
-        """Both are as `PARTS`."""
-        self._binary, self._text = binary, text
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        """Open the files of `PARTS`, which `stack` closes. Raises `OSError`."""
+        self._binary: list[IO[bytes]] = []
+        self._text: list[IO[str]] = []
         self.images = self.points = 0
-        for file in binary:
-            file.write(struct.pack("<Q", 0))
-        for file, line in zip(text, _HEADS, strict=True):
-            file.write(f"# {line}\n")
+        for part, head in PARTS.items():
+            binary = stack.enter_context((folder / f"{part}.bin").open("wb"))
+            binary.write(struct.pack("<Q", 0))
+            self._binary.append(binary)
+            path = folder / f"{part}.txt"
+            text = stack.enter_context(path.open("w", encoding="ascii", newline="\n"))
+            text.write(f"# {head}\n")
+            self._text.append(text)
 
     def add(self, name: str, chosen: ChosenPoints) -> None:
         """Write a frame's camera, image and points; camera and image have the same number."""
@@ -131,27 +142,6 @@ class ModelFiles:
         numbers = " ".join(f"{number:.12g}" for number in pose)
         observations = " ".join(f"{x:g} {y:g} {point}" for x, y, point in seen.tolist())
         self._text[1].write(f"{self.images} {numbers} {self.images} {name}\n{observations}\n")
-
-
-_HEADS = (
-    "CAMERA_ID MODEL WIDTH HEIGHT FX FY CX CY",
-    "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, and in the next line X Y POINT3D_ID, ...",
-    "POINT3D_ID X Y Z R G B ERROR IMAGE_ID POINT2D_INDEX",
-)
-
-
-@contextmanager
-def open_model(folder: Path) -> Iterator[ModelFiles]:
-    """Make the files of a model; they are complete when all went well. Raises `OSError`."""
-    with ExitStack() as stack:
-        binary = [stack.enter_context((folder / f"{name}.bin").open("wb")) for name in PARTS]
-        text = [
-            stack.enter_context((folder / f"{name}.txt").open("w", encoding="ascii", newline="\n"))
-            for name in PARTS
-        ]
-        model = ModelFiles(tuple(binary), tuple(text))
-        yield model
-        model.finish()
 
 
 def colmap_bytes(source: Source, choices: Choices) -> int:

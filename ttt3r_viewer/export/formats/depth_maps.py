@@ -11,15 +11,13 @@ import numpy as np
 
 from ttt3r_viewer.export.conventions import depth_mm, image_name, prepared_pinhole, write_png
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import OnProgress
-from ttt3r_viewer.types import FrameResult
+from ttt3r_viewer.export.lane_source import Progress, Source
 
 FOLDERS = ("depth", "conf", "color", "camera")
 OWN = ("depth/*.npy", "depth/*.png", "conf/*.npy", "color/*.png", "camera/*.npz")
 
 
-def export_depth(folder: Path, source: Source, _: Choices, on_progress: OnProgress) -> int:
+def export_depth(folder: Path, source: Source, _: Choices, progress: Progress) -> int:
     """Write `depth/000000.npy` and so on, numbered as in the recording; the number of frames.
 
     `depth` (height, width) float32 is z in the camera's frame, as the network gave it, `conf`
@@ -28,27 +26,22 @@ def export_depth(folder: Path, source: Source, _: Choices, on_progress: OnProgre
     """
     for name in FOLDERS:
         (folder / name).mkdir()
-    on_progress(0, len(source))
-    done = 0
-    for result in source.frames():
-        _write_frame(folder, result)
-        done += 1
-        on_progress(done, len(source))
-    return done
-
-
-def _write_frame(folder: Path, result: FrameResult) -> None:
-    stem, image = f"{result.sequence:06d}", image_name(result.sequence)
-    depth = result.points_camera[..., 2].astype(np.float32)
-    np.save(folder / "depth" / f"{stem}.npy", depth)
-    write_png(folder / "depth" / image, depth_mm(depth))
-    np.save(folder / "conf" / f"{stem}.npy", result.confidence.astype(np.float32))
-    write_png(folder / "color" / image, result.image)
-    np.savez(
-        folder / "camera" / f"{stem}.npz",
-        pose=result.camera.T_world_camera,
-        intrinsics=prepared_pinhole(result.camera).matrix,
-    )
+    progress.expect(len(source))
+    count = 0
+    for result in source.frames(progress.step):
+        stem, image = f"{result.sequence:06d}", image_name(result.sequence)
+        depth = result.points_camera[..., 2].astype(np.float32)
+        np.save(folder / "depth" / f"{stem}.npy", depth)
+        write_png(folder / "depth" / image, depth_mm(depth))
+        np.save(folder / "conf" / f"{stem}.npy", result.confidence.astype(np.float32))
+        write_png(folder / "color" / image, result.image)
+        np.savez(
+            folder / "camera" / f"{stem}.npz",
+            pose=result.camera.T_world_camera,
+            intrinsics=prepared_pinhole(result.camera).matrix,
+        )
+        count += 1
+    return count
 
 
 DEPTH = Format(

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ttt3r_viewer.export.film.film import MOST_STEPS, Film, film_pixels
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import OnProgress
+from ttt3r_viewer.export.lane_source import Progress, Source
 
 FILM_POINTS = 1_000_000
 """16 MB in memory, and a tenth of a second for an image."""
@@ -32,11 +31,11 @@ def recording_bytes(points: int, frames: int, *, html: bool) -> int:
 
 
 def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
-    def write(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+    def write(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
         from ttt3r_viewer.export.film.encode import export_gif, export_mp4
 
         export = export_gif if target.endswith(".gif") else export_mp4
-        return export(path, source, choices, on_progress)
+        return export(path, source, choices, progress)
 
     def size(source: Source, choices: Choices) -> int:
         return round(film_pixels(choices.film, source) * bytes_per_pixel) + CONTAINER_BYTES
@@ -54,10 +53,10 @@ def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
 
 
 def _recording(summary: str, target: str, *, html: bool) -> Format:
-    def write(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+    def write(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
         from ttt3r_viewer.export.film.viser_recording import export_viser
 
-        return export_viser(path, source, choices, on_progress, html=html)
+        return export_viser(path, source, choices, progress, html=html)
 
     return Format(
         summary,

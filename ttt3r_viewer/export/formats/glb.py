@@ -18,8 +18,8 @@ from ttt3r_viewer.export.conventions import (
 )
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.formats.gltf import LINES, POINTS, TRIANGLES, Gltf
-from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import ChosenPoints, OnProgress, chosen_points
+from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.thinning import ChosenPoints, chosen_points
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.types import Camera
 
@@ -47,12 +47,12 @@ class _Parts:
     vertices: int = 0
 
 
-def export_glb(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+def export_glb(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
     """Write the chosen points; how many. The root node turns our world to glTF's, whose y is up."""
-    return _write(path, chosen_points(source, choices.thinning, on_progress), lambda _: None)
+    return _write(path, chosen_points(source, choices.thinning, progress), lambda _: None)
 
 
-def export_glb_mesh(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+def export_glb_mesh(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
     """Write a mesh of every frame's depth, without triangles over gaps; the number of vertices.
 
     Where its vertices were too many, fewer pixels are taken.
@@ -62,7 +62,7 @@ def export_glb_mesh(path: Path, source: Source, choices: Choices, on_progress: O
         stride = max(stride, math.ceil(math.sqrt(source.pixel_count() / most)))
     whole = replace(choices.thinning, pixel_stride=stride, max_points=None)
     return _write(
-        path, chosen_points(source, whole, on_progress), lambda one: triangles_of(one, stride)
+        path, chosen_points(source, whole, progress), lambda one: triangles_of(one, stride)
     )
 
 

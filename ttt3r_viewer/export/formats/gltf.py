@@ -1,7 +1,7 @@
 """The container of a binary glTF 2.0 file (Khronos, "glTF 2.0 Specification", section 4).
 
-Written here and not by trimesh, because its point clouds carry the picture's bytes as they are,
-where the standard wants linear colours.
+Written here and not by trimesh, because its point clouds carry the image's bytes as they are,
+where the standard has linear colours.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`transforms.json` and images, as instant-ngp, nerfstudio and their kin read them."""
+"""`transforms.json` and images, as instant-ngp, nerfstudio and others read them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from ttt3r_viewer.export.conventions import (
     write_png,
 )
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import OnProgress
+from ttt3r_viewer.export.lane_source import Progress, Source
 
 OWN = ("transforms.json", "images/*.png")
 AABB_SCALE = 16
 """Side of the box in which instant-ngp looks for the scene; a room and its surroundings fit."""
 
 
-def export_nerf(folder: Path, source: Source, _: Choices, on_progress: OnProgress) -> int:
+def export_nerf(folder: Path, source: Source, _: Choices, progress: Progress) -> int:
     """Write a folder to train on; the number of frames.
 
     The world is that of all our exports (y down). Each frame has its own intrinsics; those at the
@@ -34,8 +33,8 @@ def export_nerf(folder: Path, source: Source, _: Choices, on_progress: OnProgres
     (folder / "images").mkdir()
     frames: list[dict[str, Any]] = []
     cameras: list[Pinhole] = []
-    on_progress(0, len(source))
-    for done, result in enumerate(source.frames(), 1):
+    progress.expect(len(source))
+    for result in source.frames(progress.step):
         if result.camera.focal_px > 0:
             name = f"images/{image_name(result.sequence)}"
             write_png(folder / name, result.image)
@@ -50,7 +49,6 @@ def export_nerf(folder: Path, source: Source, _: Choices, on_progress: OnProgres
             )
         else:
             source.leave_out(f"frame {result.sequence}: it has no focal length")
-        on_progress(done, len(source))
     (folder / "transforms.json").write_bytes(transforms_json(cameras, frames))
     return len(frames)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import OnProgress, chosen_points
+from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.thinning import chosen_points
 from ttt3r_viewer.scene.store import FramePoints
 from ttt3r_viewer.system.files import atomic_write, output_errors
 
@@ -50,12 +50,12 @@ def write_ply(path: Path, clouds: Sequence[FramePoints]) -> int:
     return count
 
 
-def export_ply(path: Path, source: Source, choices: Choices, on_progress: OnProgress) -> int:
+def export_ply(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
     """Write a recording's points as `write_ply` does, with `frame`, holding one frame at a time."""
     count = 0
     with path.open("wb") as file:
         file.write(_header(0, _FRAME_FIELDS, fixed_length=True))
-        for chosen in chosen_points(source, choices.thinning, on_progress):
+        for chosen in chosen_points(source, choices.thinning, progress):
             vertices = np.empty(len(chosen), FRAME_VERTEX)
             vertices["x"], vertices["y"], vertices["z"] = chosen.points_world.T
             vertices["red"], vertices["green"], vertices["blue"] = chosen.colors.T

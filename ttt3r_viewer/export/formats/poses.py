@@ -16,8 +16,7 @@ from ttt3r_viewer.export.conventions import (
     tum_pose,
 )
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import OnProgress
+from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.scene.seen import FrameSummary
 
 POSES_FILE, TIMES_FILE = "poses.txt", "times.txt"
@@ -80,11 +79,9 @@ def _format(
 ) -> Format:
     """A format that needs cameras alone: a folder of these files, or one file, named ""."""
 
-    def write(path: Path, source: Source, _: Choices, on_progress: OnProgress) -> int:
-        cameras: list[FrameSummary] = []
-        for one in source.cameras():
-            cameras.append(one)
-            on_progress(len(cameras), len(source))
+    def write(path: Path, source: Source, _: Choices, progress: Progress) -> int:
+        progress.expect(len(source))
+        cameras = list(source.cameras(progress.step))
         for name, content in files.items():
             (path / name).write_bytes(content(cameras))
         return len(cameras)

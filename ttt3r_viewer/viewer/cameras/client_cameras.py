@@ -1,4 +1,4 @@
-"""Viewpoint of each browser: a first view of the scene, or one that follows the camera."""
+"""PageView of each browser: a first view of the scene, or one that follows the camera."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import viser
 
-from ttt3r_viewer.viewer.cameras.viewpoints import Viewpoint, beside, view_behind
+from ttt3r_viewer.viewer.cameras.page_views import PageView, beside, view_behind
 from ttt3r_viewer.viewer.tick import WORLD_UP, Part, Tick
 
 FOLLOW_SEC = 0.6
@@ -22,7 +22,7 @@ MAX_FITTED_SCALE = 4
 """Only the first scales of the scene refit the first view: later moves would distract."""
 
 
-def move_browser(client: viser.ClientHandle, view: Viewpoint) -> None:
+def move_browser(client: viser.ClientHandle, view: PageView) -> None:
     """Move a browser to a viewpoint."""
     with client.atomic():
         client.camera.position = view.position
@@ -37,12 +37,12 @@ class ClientCameras(Part):
 
     def __init__(self, server: viser.ViserServer) -> None:
         self._server = server
-        self._first_view = Viewpoint(np.array([0.0, -0.45, -0.75]), np.array([0.0, 0.0, 1.0]))
+        self._first_view = PageView(np.array([0.0, -0.45, -0.75]), np.array([0.0, 0.0, 1.0]))
         """The view of the first lane alone."""
         self._home = self._first_view
         self._fitted_to: tuple[int, int] | None = None
         self._span = 0.0
-        self._following: dict[int, Viewpoint] = {}
+        self._following: dict[int, PageView] = {}
         self._last_sec = 0.0
         server.initial_camera.up = tuple(WORLD_UP)
         self._set_home(self._home)
@@ -80,16 +80,16 @@ class ClientCameras(Part):
             if not motion and np.allclose(client.camera.position, before.position, atol=1e-3):
                 move_browser(client, self._home)
 
-    def _set_home(self, view: Viewpoint) -> None:
+    def _set_home(self, view: PageView) -> None:
         self._server.initial_camera.position = view.position
         self._server.initial_camera.look_at = view.look_at
 
-    def _follow(self, target: Viewpoint, share: float) -> None:
+    def _follow(self, target: PageView, share: float) -> None:
         clients = self._server.get_clients()
         for client_id, client in clients.items():
             now = self._following.get(client_id)
             if now is None:
-                now = Viewpoint(client.camera.position, client.camera.look_at)
+                now = PageView(client.camera.position, client.camera.look_at)
             self._following[client_id] = now.blended(target, share)
             move_browser(client, self._following[client_id])
         for client_id in self._following.keys() - clients.keys():

@@ -13,16 +13,16 @@ import viser
 from numpy.typing import NDArray
 
 from ttt3r_viewer.viewer.cameras.client_cameras import move_browser
-from ttt3r_viewer.viewer.cameras.throttle import TURN_SEC, CameraThrottle
-from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
-from ttt3r_viewer.viewer.cameras.viewpoints import (
+from ttt3r_viewer.viewer.cameras.page_views import (
     APPROACH_SEC,
-    Swing,
-    Viewpoint,
+    PageOrbit,
+    PageView,
     approached,
     has_ended,
     tour_view,
 )
+from ttt3r_viewer.viewer.cameras.throttle import TURN_SEC, CameraThrottle
+from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
 from ttt3r_viewer.viewer.tick import Part, Tick
 
 REFIT_SEC = 2.0
@@ -38,7 +38,7 @@ SENT_KEPT = 750
 class _Guided:
     """One browser during a motion."""
 
-    start: Viewpoint
+    start: PageView
     since_sec: float
     throttle: CameraThrottle
     answered: bool = False
@@ -60,9 +60,9 @@ class GuidedCameras(Part):
         self._home: NDArray[np.float64] | None = None
         self._motion: object = None
         self._fov_y_rad = float(server.initial_camera.fov)
-        self._fitted: Swing | None = None
+        self._fitted: PageOrbit | None = None
         self._fitted_key: object = None
-        self._orbit: Swing | None = None
+        self._orbit: PageOrbit | None = None
         """On its way to the one that was fitted last."""
         self._last_sec = 0.0
         server.on_client_connect(self._listen)
@@ -98,7 +98,7 @@ class GuidedCameras(Part):
         for client_id in self._guided.keys() - clients.keys():
             del self._guided[client_id]
 
-    def _goal(self, tick: Tick) -> Viewpoint | None:
+    def _goal(self, tick: Tick) -> PageView | None:
         """Return the motion's view; None where it has ended."""
         show, tour = tick.settings.show, self._tour.tour
         time_sec = show.motion_clock.at(tick.now_sec)
@@ -108,23 +108,23 @@ class GuidedCameras(Part):
             return tour_view(tour, time_sec - APPROACH_SEC, tick.snapshot.layout.median_depth)
         return None
 
-    def _fit_orbit(self, tick: Tick) -> Swing:
+    def _fit_orbit(self, tick: Tick) -> PageOrbit:
         """Fit the orbit to a scene that has grown a lot, and approach it smoothly."""
         key = (tick.snapshot.epoch, tick.snapshot.layout.frames_scale)
         if self._fitted is None or key != self._fitted_key:
-            self._fitted, self._fitted_key = Swing.around(tick.snapshot.lanes[0]), key
+            self._fitted, self._fitted_key = PageOrbit.around(tick.snapshot.lanes[0]), key
         goal = self._fitted.widened(tick.geometry.span)
         share = 1.0 - math.exp(-(tick.now_sec - self._last_sec) / REFIT_SEC)
         self._orbit = goal if self._orbit is None else self._orbit.blended(goal, share)
         return self._orbit
 
     def _guide(
-        self, client_id: int, client: viser.ClientHandle, goal: Viewpoint, now_sec: float
+        self, client_id: int, client: viser.ClientHandle, goal: PageView, now_sec: float
     ) -> None:
         one = self._guided.get(client_id)
         if one is None:
             at = client.camera
-            start = Viewpoint(at.position, at.look_at, at.up_direction, float(at.fov))
+            start = PageView(at.position, at.look_at, at.up_direction, float(at.fov))
             one = _Guided(start, now_sec, CameraThrottle(now_sec + TURN_SEC))
             self._guided[client_id] = one
             self._sent.append(start.position)

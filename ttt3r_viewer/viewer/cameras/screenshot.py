@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
 
 import numpy as np
 import viser
 from numpy.typing import NDArray
-from PIL import Image
+
+from ttt3r_viewer.viewer.layers.maps import png
 
 SCALE = 2
 LONGEST_SIDE = 8192
@@ -57,9 +57,8 @@ class Screenshots:
         try:
             width, height = image_size(client.camera.image_width, client.camera.image_height)
             image = client.get_render(height, width, transport_format="png", timeout=WAIT_SEC)
-            file = io.BytesIO()
-            Image.fromarray(on_background(image)).save(file, "png")
-            client.send_file_download(name, file.getvalue(), save_immediately=True)
+            file = png(on_background(image))
+            client.send_file_download(name, file, save_immediately=True)
         except (RuntimeError, TimeoutError, ValueError, MemoryError) as error:
             # The notification does not reach a browser that was closed meanwhile.
             log.warning("no screenshot: %s", error)

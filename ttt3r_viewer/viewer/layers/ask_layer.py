@@ -6,7 +6,6 @@ A lane's nodes are below its own root, so that they move, hide and blink with it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import viser
@@ -27,35 +26,25 @@ ASK_COLOR: RGB = (255, 90, 255)
 """Tint of a single lane, which has no colour of its own."""
 
 
-@dataclass(frozen=True, eq=False)
-class ExpectedPoints:
-    """Drawn points of an expectation."""
-
-    points_world: NDArray[np.float32]
-    """(n, 3)"""
-    colors: NDArray[np.uint8]
-    """(n, 3) RGB of the image."""
-    confidence: NDArray[np.float32]
-    """(n,)"""
-
-
 def lane_tint(lane: int, count: int) -> RGB:
     """Return the colour that marks what a lane expects."""
     return LANE_COLORS[lane] if count > 1 else ASK_COLOR
 
 
-def chosen_points(found: Expectation, hidden_percent: float, most: int) -> ExpectedPoints:
-    """Choose at most `most` finite points at random, without the least confident share."""
+def expected_points(
+    found: Expectation, hidden_percent: float, most: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Choose at most `most` finite points at random, without the least confident share.
+
+    Returns the points (n, 3) in the world and their pixels (n,), counted row by row.
+    """
     points, confidence = found.points_camera.reshape(-1, 3), found.confidence.reshape(-1)
     usable = np.flatnonzero(np.isfinite(points).all(axis=1) & np.isfinite(confidence))
     by_confidence = usable[np.argsort(confidence[usable], kind="stable")]
     usable = by_confidence[round(hidden_percent / 100 * len(usable)) :]
-    usable = random_subset(usable, most, np.random.default_rng(found.sequence))
-    return ExpectedPoints(
-        transform_points(found.camera.T_world_camera, points[usable]).astype(np.float32),
-        found.image.reshape(-1, 3)[usable],
-        confidence[usable],
-    )
+    pixels = random_subset(usable, most, np.random.default_rng(found.sequence))
+    points_world = transform_points(found.camera.T_world_camera, points[pixels])
+    return points_world.astype(np.float32), pixels
 
 
 def tinted(colors: NDArray[np.uint8], color: RGB, strength: float) -> NDArray[np.uint8]:
@@ -85,16 +74,14 @@ class AskLayer:
 
     def __init__(self, server: viser.ViserServer) -> None:
         self._server = server
-        self._scene: object = None
         self._nodes = Nodes()
         self.points_shown: tuple[int, ...] = ()
         """Number of drawn points of each lane."""
 
     def begin(self, scene: object) -> None:
-        """Name the lanes: where they differ from before, all nodes have gone with the old ones."""
-        if scene != self._scene:
-            self._nodes.forget()
-            self._scene, self.points_shown = scene, ()
+        """Name the lanes; where they are new, all nodes were removed with the old ones."""
+        if self._nodes.begin(scene):
+            self.points_shown = ()
 
     def clear(self) -> None:
         """Take everything out of the scene."""
@@ -114,38 +101,35 @@ class AskLayer:
         shown = []
         with self._server.atomic():
             for found in lanes:
-                points = chosen_points(found, chosen.hidden_percent, most)
                 color = lane_tint(found.lane, len(lanes))
-                self._send_points(found, points, chosen, color, point_size)
                 name = f"/lanes/{found.lane}/expected_camera"
                 # Only its edges: its image would hide the scene from a view at this camera.
                 depth = LIVE_DEPTH * median_depth
                 frustum = add_frustum(self._server, name, found.camera, depth=depth, color=color)
                 self._nodes.put(name, frustum)
-                shown.append(len(points.points_world))
+                shown.append(self._send_points(found, most, chosen, color, point_size))
         self.points_shown = tuple(shown)
 
     def _send_points(
-        self,
-        found: Expectation,
-        points: ExpectedPoints,
-        chosen: AskSettings,
-        color: RGB,
-        point_size: float,
-    ) -> None:
-        name, colors = f"/lanes/{found.lane}/expected_points", points.colors
+        self, found: Expectation, most: int, chosen: AskSettings, color: RGB, point_size: float
+    ) -> int:
+        """Draw a lane's points; return their number."""
+        points_world, pixels = expected_points(found, chosen.hidden_percent, most)
         if chosen.color_by == "confidence":
-            colors = color_map(points.confidence, robust_scale(found.confidence))
-        if not len(colors):
-            self._nodes.remove(name)
-            return
-        cloud = self._server.scene.add_point_cloud(
-            name,
-            points.points_world,
-            tinted(colors, color, chosen.tint),
-            point_size=point_size,
-            point_shape="circle",
-            point_shading="flat",
-            precision="float32",
-        )
+            confidence = found.confidence.reshape(-1)[pixels]
+            colors = color_map(confidence, robust_scale(found.confidence))
+        else:
+            colors = found.image.reshape(-1, 3)[pixels]
+        name, cloud = f"/lanes/{found.lane}/expected_points", None
+        if len(pixels):
+            cloud = self._server.scene.add_point_cloud(
+                name,
+                points_world,
+                tinted(colors, color, chosen.tint),
+                point_size=point_size,
+                point_shape="circle",
+                point_shading="flat",
+                precision="float32",
+            )
         self._nodes.put(name, cloud)
+        return len(pixels)

@@ -98,7 +98,7 @@ class ColorMode:
 
 
 COLOR_MODES: dict[str, ColorMode] = {
-    "picture": ColorMode("Picture", lambda batch: batch.colors),
+    "image": ColorMode("Image", lambda batch: batch.colors),
     "confidence": ColorMode("Confidence", _by_confidence),
     "frame": ColorMode(
         "Frame", lambda batch: apply_color_map(frame_share(batch.frames, batch.layout), PLASMA)
@@ -109,7 +109,7 @@ COLOR_MODES: dict[str, ColorMode] = {
     ),
 }
 """By the name in the view's settings. A new mode is one entry here."""
-DEFAULT_COLOR_MODE = "picture"
+DEFAULT_COLOR_MODE = "image"
 
 
 def color_modes_for(lane_count: int) -> dict[str, str]:

@@ -150,22 +150,20 @@ class InspectLayer:
     def __init__(self, server: viser.ViserServer) -> None:
         self._server = server
         self._nodes = Nodes()
-        self._scene: object = None
         self.picked_points = 0
         """Number of highlighted points."""
 
     def begin(self, scene: object) -> None:
-        """Name the lanes: where they differ from before, all nodes have gone with the old ones."""
-        if scene != self._scene:
-            self._nodes.forget()
-            self._scene, self.picked_points = scene, 0
+        """Name the lanes; where they are new, all nodes were removed with the old ones."""
+        if self._nodes.begin(scene):
+            self.picked_points = 0
 
     def clear(self) -> None:
         """Take everything out of the scene."""
         self._nodes.clear()
         self.picked_points = 0
 
-    def show_patches(
+    def show_points(
         self,
         lane: int,
         points_world: NDArray[np.floating],
@@ -174,11 +172,13 @@ class InspectLayer:
         *,
         top: Sequence[int],
         picked: int,
+        values: NDArray[np.floating] | None,
         point_size: float,
     ) -> None:
         """Highlight a frame's points (n, 3) in the token's `top` patches and the picked one.
 
-        `patches` (n,) are those of the points.
+        `patches` (n,) are those of the points. All points are coloured by the `values` (patch,) of
+        their patches, where there are any.
         """
         is_picked = patches == picked
         chosen = np.isin(patches, top) | is_picked
@@ -186,18 +186,6 @@ class InspectLayer:
         self.picked_points = int(chosen.sum())
         points = lifted(points_world[chosen], camera, 2 * LIFT)
         self._send("patches", lane, points, colors, PICKED_SIZE * point_size)
-
-    def show_map(
-        self,
-        lane: int,
-        points_world: NDArray[np.floating],
-        camera: Camera,
-        patches: NDArray[np.intp],
-        *,
-        values: NDArray[np.floating] | None,
-        point_size: float,
-    ) -> None:
-        """Colour a frame's points by the values (patch,) of their patches; None colours none."""
         if values is None:
             self._nodes.remove("map")
             return

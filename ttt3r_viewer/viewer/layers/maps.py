@@ -19,7 +19,7 @@ from ttt3r_viewer.viewer.layers.colors import VIRIDIS, apply_color_map
 
 Scale = tuple[float, float]
 Floats = NDArray[np.floating]
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 WIDTH_PX = 300
 """About as wide as the panel."""
@@ -66,7 +66,7 @@ def on_grid(values: Floats, columns: int) -> Floats:
     return grid.reshape(rows, columns)
 
 
-def color_map(values: Floats, scale: Scale) -> Picture:
+def color_map(values: Floats, scale: Scale) -> Pixels:
     """Return the colour of every value (...,) on the scale; (..., 3) RGB."""
     low, high = scale
     flat = values.reshape(-1).astype(np.float64)
@@ -84,7 +84,7 @@ def enlarge(values: NDArray, rows: int, columns: int) -> NDArray:
 
 
 def outline(
-    image: Picture, cells: Iterable[int], rows: int, columns: int, color: RGB, thick: int = 2
+    image: Pixels, cells: Iterable[int], rows: int, columns: int, color: RGB, thick: int = 2
 ) -> None:
     """Frame the given cells, counted row by row, of a grid over the image."""
     height, width = image.shape[:2]
@@ -99,48 +99,50 @@ def outline(
         image[top:bottom, right - thin : right] = color
 
 
-def with_color_bar(image: Picture, scale: Scale, unit: str) -> Picture:
+def with_color_bar(image: Pixels, scale: Scale, unit: str) -> Pixels:
     """Add a colour bar below the image, with the number at either end and the unit between."""
-    width = image.shape[1]
-    height = GAP_PX + BAR_PX + GAP_PX // 2 + TEXT_PX + GAP_PX
-    legend = Image.new("RGB", (width, height), BACKGROUND)
+    width, y = image.shape[1], GAP_PX + BAR_PX
     ramp = apply_color_map(np.linspace(0.0, 1.0, width), VIRIDIS)
+    legend, draw = _legend(width, y + GAP_PX // 2 + TEXT_PX + GAP_PX)
     legend.paste(Image.fromarray(np.repeat(ramp[None], BAR_PX, axis=0)), (0, GAP_PX))
-    draw, font = ImageDraw.Draw(legend), ImageFont.load_default(TEXT_PX)
     low, high = scale_numbers(scale)
-    y = GAP_PX + BAR_PX
-    draw.text((3, y), low, TEXT_COLOR, font)
-    draw.text((width - 3, y), high, TEXT_COLOR, font, anchor="ra")
-    draw.text((width // 2, y), unit, TEXT_COLOR, font, anchor="ma")
+    draw.text((3, y), low, TEXT_COLOR)
+    draw.text((width - 3, y), high, TEXT_COLOR, anchor="ra")
+    draw.text((width // 2, y), unit, TEXT_COLOR, anchor="ma")
     return np.concatenate([image, np.asarray(legend)])
 
 
-def beside_color_bar(image: Picture, scale: Scale, unit: str) -> Picture:
+def beside_color_bar(image: Pixels, scale: Scale, unit: str) -> Pixels:
     """Add a colour bar to the right of a narrow image, the largest number at the top."""
-    height, width = image.shape[:2]
-    legend = Image.new("RGB", (WIDTH_PX - width, height), BACKGROUND)
+    height, x = image.shape[0], GAP_PX + BAR_PX + GAP_PX
     ramp = apply_color_map(np.linspace(1.0, 0.0, height), VIRIDIS)
+    legend, draw = _legend(WIDTH_PX - image.shape[1], height)
     legend.paste(Image.fromarray(np.repeat(ramp[:, None], BAR_PX, axis=1)), (GAP_PX, 0))
-    draw, font = ImageDraw.Draw(legend), ImageFont.load_default(TEXT_PX)
     low, high = scale_numbers(scale)
-    x = GAP_PX + BAR_PX + GAP_PX
-    draw.text((x, 0), high, TEXT_COLOR, font)
-    draw.text((x, height - 3), low, TEXT_COLOR, font, anchor="ls")
+    draw.text((x, 0), high, TEXT_COLOR)
+    draw.text((x, height - 3), low, TEXT_COLOR, anchor="ls")
     words = "\n".join(textwrap.wrap(unit, 13))
-    draw.multiline_text((x, height // 2), words, TEXT_COLOR, font, anchor="lm")
+    draw.multiline_text((x, height // 2), words, TEXT_COLOR, anchor="lm")
     return np.concatenate([image, np.asarray(legend)], axis=1)
 
 
-def png(image: Picture) -> bytes:
+def _legend(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    legend = Image.new("RGB", (width, height), BACKGROUND)
+    draw = ImageDraw.Draw(legend)
+    draw.font = ImageFont.load_default(TEXT_PX)
+    return legend, draw
+
+
+def png(image: Pixels) -> bytes:
     """Encode an image as PNG."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
-def state_picture(
+def state_image(
     values: Floats, columns: int, unit: str, token: int, lit: Sequence[int] = ()
-) -> Picture:
+) -> Pixels:
     """Draw the tokens' values (state,) on their grid, with their scale.
 
     `token` is framed in its colour, and those in `lit` in the colour of the picked patch.
@@ -154,13 +156,13 @@ def state_picture(
     return beside_color_bar(image, scale, unit)
 
 
-def picture_height(aspect: float) -> int:
+def image_height(aspect: float) -> int:
     """Return the height in px of a drawn input image of this aspect, without its colour bar."""
     return round(WIDTH_PX / aspect)
 
 
 def overlay_image(
-    image: Picture,
+    image: Pixels,
     values: Floats | None,
     opacity: float,
     unit: str,
@@ -168,13 +170,13 @@ def overlay_image(
     patches: tuple[int, int],
     top: Sequence[int] = (),
     picked: int | None = None,
-) -> Picture:
+) -> Pixels:
     """Blend a map over the input image, where there is one.
 
     `patches` are the rows and columns of the patch grid, on which the cells in `top` are framed in
     the token's colour and `picked` in its own.
     """
-    height = picture_height(image.shape[1] / image.shape[0])
+    height = image_height(image.shape[1] / image.shape[0])
     wide = Image.fromarray(image).resize((WIDTH_PX, height), Image.Resampling.BILINEAR)
     result = np.array(wide)
     scale = (0.0, 1.0)
@@ -264,9 +266,9 @@ def frames_since_above(rows: NDArray[np.float16], threshold: float) -> NDArray[n
     return age
 
 
-def history_picture(
+def history_image(
     history: GainHistory, *, by_mean: bool, token: int, position: int, unit: str
-) -> Picture:
+) -> Pixels:
     """Draw tokens (downwards) over time (to the right); lines mark the token and the frame.
 
     By mean, the tokens that accept most are at the top. Where there are more tokens than rows,

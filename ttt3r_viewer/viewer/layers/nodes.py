@@ -12,6 +12,7 @@ class Nodes:
         self.handles: dict[str, Any] = {}
         """The nodes that are in the page."""
         self._keys: dict[str, object] = {}
+        self._scene: object = None
 
     def outdated(self, name: str, key: object) -> bool:
         """Whether a node must be sent to show this key; a key of None removes it."""
@@ -39,6 +40,9 @@ class Nodes:
         for name in tuple(self._keys):
             self.remove(name)
 
-    def forget(self) -> None:
-        """Drop all nodes, which were removed with a node above them."""
-        self.handles, self._keys = {}, {}
+    def begin(self, scene: object) -> bool:
+        """Name the lanes above; where they are new, all nodes were removed with the old ones."""
+        is_new = scene != self._scene
+        if is_new:
+            self._scene, self.handles, self._keys = scene, {}, {}
+        return is_new

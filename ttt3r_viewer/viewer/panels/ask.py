@@ -14,21 +14,22 @@ from ttt3r_viewer.reconstruct.messages import Query
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Answer, Expectation
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.html import block, escape
 from ttt3r_viewer.viewer.layers.ask_layer import AskLayer, lane_camera
 from ttt3r_viewer.viewer.layers.maps import (
     BACKGROUND,
     GAP_PX,
     WIDTH_PX,
-    Picture,
+    Pixels,
     color_map,
     robust_scale,
     with_color_bar,
 )
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ExpectedColor
-from ttt3r_viewer.viewer.widgets import assign_changed, escape
+from ttt3r_viewer.viewer.widgets import add_button, add_key, assign_changed, bind, clamp
 
-COLORS: dict[str, ExpectedColor] = {"Expected colour": "picture", "Confidence": "confidence"}
+COLORS: dict[str, ExpectedColor] = {"Expected colour": "image", "Confidence": "confidence"}
 FOV_Y_DEG = (20.0, 100.0)
 """Narrower and wider views are nothing that the networks were trained on."""
 DRAW_SEC = 0.1
@@ -64,35 +65,27 @@ class AskPanel(Part):
         self._imaged: Answer | None = None
         self._draw_due_sec = -math.inf
         gui = page.server.gui
-        self._button = gui.add_button(
-            "Look from here", icon=viser.Icon.MESSAGE_QUESTION, hint="Key: V", disabled=True
+        self._button = add_button(
+            gui,
+            "Look from here",
+            self._ask,
+            icon=viser.Icon.MESSAGE_QUESTION,
+            hint="Key: V",
+            disabled=True,
         )
-
-        @self._button.on_click
-        async def _(event: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._ask(event.client)
-
         self._note = gui.add_html(note_html(OFF_TEXT))
-        self._remove = gui.add_button("Remove", icon=viser.Icon.X, color="gray", visible=False)
-
-        @self._remove.on_click
-        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            controls.change_ask(removed=self._asked)
-
+        self._remove = add_button(
+            gui,
+            "Remove",
+            lambda _: controls.change_ask(removed=self._asked),
+            icon=viser.Icon.X,
+            color="gray",
+            visible=False,
+        )
         self._images = [
             gui.add_image(EMPTY, label="", format="png", visible=False) for _ in LANE_COLORS
         ]
-        self._add_looks(gui)
-        self._key = gui.add_command("Look from here", hotkey="V", disabled=True)
-
-        @self._key.on_trigger
-        async def _(event: viser.CommandEvent) -> None:
-            self._ask(event.client)
-
-    def _add_looks(self, gui: viser.GuiApi) -> None:
-        controls = self._controls
-        default = controls.settings.ask
-        self._hide = gui.add_slider(
+        hide = gui.add_slider(
             "Hide unsure (%)",
             min=0,
             max=95,
@@ -101,27 +94,16 @@ class AskPanel(Part):
             visible=False,
             hint="Hides this share of what is expected: points with the lowest confidence",
         )
-
-        @self._hide.on_update
-        async def _(event: viser.GuiEvent[viser.GuiSliderHandle[int]]) -> None:
-            if event.client is not None:
-                controls.change_ask(hidden_percent=min(max(self._hide.value, 0), 95))
-
-        self._tint = gui.add_slider(
-            "Tint", min=0.0, max=1.0, step=0.05, initial_value=default.tint, visible=False
+        bind(hide, lambda percent: controls.change_ask(hidden_percent=clamp(percent, 0, 95)))
+        default = controls.settings.ask.tint
+        tint = gui.add_slider(
+            "Tint", min=0.0, max=1.0, step=0.05, initial_value=default, visible=False
         )
-
-        @self._tint.on_update
-        async def _(event: viser.GuiEvent[viser.GuiSliderHandle[float]]) -> None:
-            if event.client is not None:
-                controls.change_ask(tint=min(max(self._tint.value, 0.0), 1.0))
-
-        self._color = gui.add_dropdown("Paint by", tuple(COLORS), visible=False)
-
-        @self._color.on_update
-        async def _(event: viser.GuiEvent[viser.GuiDropdownHandle[str]]) -> None:
-            if event.client is not None:
-                controls.change_ask(color_by=COLORS.get(self._color.value, "picture"))
+        bind(tint, lambda share: controls.change_ask(tint=clamp(share, 0.0, 1.0)))
+        color = gui.add_dropdown("Paint by", tuple(COLORS), visible=False)
+        bind(color, lambda name: controls.change_ask(color_by=COLORS.get(name, "image")))
+        self._looks = (hide, tint, color)
+        self._key = add_key(gui, "Look from here", "V", self._ask, disabled=True)
 
     def _ask(self, client: viser.ClientHandle | None) -> None:
         """Send the camera of a browser; what was shown before stays until the answer comes."""
@@ -162,7 +144,7 @@ class AskPanel(Part):
         self._layer.begin((snapshot.epoch, count))
         found = answer.lanes if answer is not None else ()
         assign_changed(self._remove, visible=bool(found) or waits)
-        for widget in (self._hide, self._tint, self._color):
+        for widget in self._looks:
             assign_changed(widget, visible=bool(found))
         self._show_images(tick, answer if found else None)
         depth = snapshot.layout.median_depth
@@ -237,13 +219,10 @@ def note_text(
 
 def note_html(text: str) -> str:
     """Show the note."""
-    return (
-        '<div data-testid="ask-note" style="font-size:0.75em;line-height:1.5;padding:0 0.75em;'
-        f'opacity:.75;overflow-wrap:anywhere">{escape(text)}</div>'
-    )
+    return block("ask-note", escape(text), style="opacity:.75")
 
 
-def expected_image(found: Expectation) -> Picture:
+def expected_image(found: Expectation) -> Pixels:
     """Draw the expected picture beside the confidence of its points, with that one's scale."""
     width = (WIDTH_PX - GAP_PX) // 2
     size = (width, max(round(width / found.camera.aspect), 1))

@@ -6,7 +6,6 @@ a fixed position is one on the whole page; and a style that it brings hides the 
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.html import BAD, colored, escape, lines
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
-from ttt3r_viewer.viewer.widgets import assign_changed, escape
+from ttt3r_viewer.viewer.widgets import assign_changed
 
 KEYS = (
     ("Space", "pause, and go on; at the end: show the growth again"),
@@ -120,9 +120,9 @@ def captions_html(
     rows = "".join(_lane_html(k, lane) for k, lane in enumerate(lanes))
     trouble = ""
     if status.phase == "failed":
-        trouble = f'<div style="color:#ff8787">{escape(status.message, 200)}</div>'
+        trouble = lines([colored(escape(status.message, 200), BAD)])
     elif status.phase in ("starting", "paused"):
-        trouble = f'<div style="color:#ffd43b">{status.phase}</div>'
+        trouble = lines([colored(status.phase, "#ffd43b")])
     return (
         f'{STYLE}<div class="ttt3r-present" data-testid="present">'
         f'<div class="ttt3r-title" data-testid="present-title">{escape(title, 120)}</div>'
@@ -149,7 +149,7 @@ def keys_html() -> str:
     """List the keys in a box in the middle of the page, over whatever is there."""
     rows = "".join(
         f'<tr><td style="padding:0.1em 1em 0.1em 0;text-align:right;font-weight:600;'
-        f'white-space:nowrap;color:#74c0fc">{html.escape(key)}</td><td>{html.escape(text)}</td></tr>'
+        f'white-space:nowrap;color:#74c0fc">{escape(key)}</td><td>{escape(text)}</td></tr>'
         for key, text in KEYS
     )
     return (

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,28 +18,54 @@ from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.metrics.running import RunningAlignment
 from ttt3r_viewer.scene.store import FrameSummary, SceneSnapshot
 
-ChartName = Literal[
-    "Gain",
-    "State change",
-    "Confidence",
-    "Step length",
-    "Lane separation",
-    "ATE so far",
-    "Rotation error",
-]
-CHART_TEXTS: dict[ChartName, str] = {
-    "Gain": "Mean gain of the state tokens, in a band from their 10th to their 90th percentile",
-    "State change": "|S now - S before| / |S before|, over all state tokens",
-    "Confidence": "Mean confidence of a frame's points",
-    "Step length": "How far the camera moved since the frame before",
-    "Lane separation": "Distance from the camera of lane 1, after Sim3 alignment of the paths",
-    "ATE so far": "Root mean square position error of all frames up to here, after Sim3 alignment",
-    "Rotation error": "Mean angle in degrees to the true rotation since the first frame",
-}
 Part = Literal["value", "low", "high"]
-Column = Literal[
-    "gain", "gain_low", "gain_high", "state_change", "confidence", "step", "ate", "rotation"
-]
+
+
+@dataclass(frozen=True)
+class ChartKind:
+    """One chart: what it shows, and from which columns."""
+
+    text: str
+    columns: tuple[str, ...] = ()
+    """Of the value, and of the lower and upper edge of its band, where there is one."""
+    needs_truth: bool = False
+    needs_lanes: bool = False
+    """Offered only where there are several."""
+
+
+FRAME_COLUMNS: dict[str, Callable[[FrameSummary], float]] = {
+    "gain": lambda frame: frame.gain_mean,
+    "gain low": lambda frame: frame.gain_range[0],
+    "gain high": lambda frame: frame.gain_range[1],
+    "state change": lambda frame: frame.state_change,
+    "confidence": lambda frame: frame.confidence_mean,
+}
+"""Numbers that a frame carries by itself; the others need the frames before it."""
+CHARTS: dict[str, ChartKind] = {
+    "Gain": ChartKind(
+        "Mean gain of the state tokens, in a band from their 10th to their 90th percentile",
+        ("gain", "gain low", "gain high"),
+    ),
+    "State change": ChartKind(
+        "|S now - S before| / |S before|, over all state tokens", ("state change",)
+    ),
+    "Confidence": ChartKind("Mean confidence of a frame's points", ("confidence",)),
+    "Step length": ChartKind("How far the camera moved since the frame before", ("step",)),
+    "Lane separation": ChartKind(
+        "Distance from the camera of lane 1, after Sim3 alignment of the paths", needs_lanes=True
+    ),
+    "ATE so far": ChartKind(
+        "Root mean square position error of all frames up to here, after Sim3 alignment",
+        ("ate",),
+        needs_truth=True,
+    ),
+    "Rotation error": ChartKind(
+        "Mean angle in degrees to the true rotation since the first frame",
+        ("rotation",),
+        needs_truth=True,
+    ),
+}
+"""By name. A new chart of numbers that a frame carries is an entry in each of these two tables."""
 
 LINE_POINTS = 600
 """The panel is about 300 pixels wide, and twice that where a chart is opened large."""
@@ -84,44 +111,31 @@ class LaneSeries:
     """The numbers of every frame of one lane, and what is measured of it against the truth."""
 
     def __init__(self, ground_truth: GroundTruth | None) -> None:
-        self.columns: dict[Column, list[float]] = {
-            "gain": [],
-            "gain_low": [],
-            "gain_high": [],
-            "state_change": [],
-            "confidence": [],
-            "step": [],
-            "ate": [],
-            "rotation": [],
-        }
+        names = (*FRAME_COLUMNS, "step", "ate", "rotation")
+        self.columns: dict[str, list[float]] = {name: [] for name in names}
         self.measured: list[LaneFrame] = []
         self._ground_truth = ground_truth
         self._running = RunningAlignment()
 
     def add(self, frame: FrameSummary) -> None:
-        """Take the next frame."""
+        """Append the next frame's numbers."""
         pose = frame.camera.T_world_camera
         before = self.measured[-1].T_world_camera if self.measured else pose
-        columns = self.columns
-        columns["gain"].append(frame.gain_mean)
-        columns["gain_low"].append(frame.gain_range[0])
-        columns["gain_high"].append(frame.gain_range[1])
-        columns["state_change"].append(frame.state_change)
-        columns["confidence"].append(frame.confidence_mean)
-        columns["step"].append(float(np.linalg.norm(pose[:3, 3] - before[:3, 3])))
+        for name, number_of in FRAME_COLUMNS.items():
+            self.columns[name].append(number_of(frame))
+        self.columns["step"].append(float(np.linalg.norm(pose[:3, 3] - before[:3, 3])))
         self.measured.append(LaneFrame.of(frame))
-        if self._ground_truth is not None:
-            true_pose = self._ground_truth.pose_of(frame.index, frame.time_sec, frame.name)
-            ate_m = rotation_deg = math.nan
-            if true_pose is not None:
-                try:
-                    self._running.add(true_pose, pose)
-                    ate_m, rotation_deg = self._running.ate_sim3_m, self._running.rotation_error_deg
-                except EvaluationError:
-                    # This one pose cannot be judged, and the table below the charts says why.
-                    pass
-            columns["ate"].append(ate_m)
-            columns["rotation"].append(rotation_deg)
+        if self._ground_truth is None:
+            return
+        true_pose = self._ground_truth.pose_of(frame.index, frame.time_sec, frame.name)
+        ate_m = rotation_deg = math.nan
+        if true_pose is not None:
+            # A pose that cannot be judged leaves a gap; the table below the charts says why.
+            with suppress(EvaluationError):
+                self._running.add(true_pose, pose)
+                ate_m, rotation_deg = self._running.ate_sim3_m, self._running.rotation_error_deg
+        self.columns["ate"].append(ate_m)
+        self.columns["rotation"].append(rotation_deg)
 
 
 class ChartSeries:
@@ -129,9 +143,9 @@ class ChartSeries:
 
     def __init__(self, ground_truth: GroundTruth | None) -> None:
         self.ground_truth = ground_truth
-        self._begin(-1, 1)
+        self._clear(-1, 1)
 
-    def _begin(self, epoch: int, lanes: int) -> None:
+    def _clear(self, epoch: int, lanes: int) -> None:
         self._epoch = epoch
         self.lanes = [LaneSeries(self.ground_truth) for _ in range(lanes)]
         self.frame_numbers: list[int] = []
@@ -140,14 +154,14 @@ class ChartSeries:
         """The latest frame of every lane."""
 
     def update(self, snapshot: SceneSnapshot) -> bool:
-        """Take what is new in the scene, all of it after a restart; whether anything was."""
-        begun = (snapshot.epoch, len(snapshot.lanes)) != (self._epoch, len(self.lanes))
-        if begun:
-            self._begin(snapshot.epoch, len(snapshot.lanes))
+        """Add what is new in the scene, all of it after a restart; return whether anything was."""
+        restarted = (snapshot.epoch, len(snapshot.lanes)) != (self._epoch, len(self.lanes))
+        if restarted:
+            self._clear(snapshot.epoch, len(snapshot.lanes))
         known = len(self.frame_numbers)
         for row in range(known, len(snapshot.frames)):
             self._add(tuple(lane.frames[row] for lane in snapshot.lanes))
-        return begun or len(snapshot.frames) > known
+        return restarted or len(snapshot.frames) > known
 
     def _add(self, frames: tuple[FrameSummary, ...]) -> None:
         number = frames[0].index + 1
@@ -159,7 +173,7 @@ class ChartSeries:
             lane.add(frame)
 
     def ate_so_far(self, position: int) -> tuple[float, ...] | None:
-        """Give every lane's ATE of all frames up to this one, from 0; NaN where it is unknown.
+        """Return every lane's ATE of all frames up to this one, from 0; NaN where it is unknown.
 
         None without true poses, and while there is no frame.
         """
@@ -168,58 +182,36 @@ class ChartSeries:
             return None
         return tuple(column[position] for column in columns)
 
-    def offered(self) -> tuple[ChartName, ...]:
-        """Give the charts that these lanes, with or without ground truth, can have."""
+    def offered(self) -> tuple[str, ...]:
+        """Return the charts that these lanes, with or without ground truth, can have."""
         return tuple(
             name
-            for name in CHART_TEXTS
-            if (name != "Lane separation" or len(self.lanes) > 1)
-            and (name not in ("ATE so far", "Rotation error") or self.ground_truth is not None)
+            for name, kind in CHARTS.items()
+            if (len(self.lanes) > 1 or not kind.needs_lanes)
+            and (self.ground_truth is not None or not kind.needs_truth)
         )
 
-    def chart(self, name: ChartName) -> Chart:
-        """Give a chart of every frame so far."""
-        try:
-            columns = self._columns(name)
-        except EvaluationError as error:
-            return Chart(message=str(error))
+    def chart(self, name: str) -> Chart:
+        """Return a chart of every frame so far."""
+        columns: dict[Line, Sequence[float] | NDArray[np.float64]] = {}
+        if name == "Lane separation":
+            first = self.lanes[0].measured
+            try:
+                for k, lane in enumerate(self.lanes[1:], start=1):
+                    columns[Line(k)] = lane_separation(first, lane.measured)
+            except EvaluationError as error:
+                return Chart(message=str(error))
+        parts: tuple[Part, ...] = ("value", "low", "high")
+        for k, lane in enumerate(self.lanes):
+            for part, column in zip(parts, CHARTS[name].columns, strict=False):
+                columns[Line(k, part)] = lane.columns[column]
         return make_chart(self.frame_numbers, columns, self.marks)
-
-    def _columns(self, name: ChartName) -> dict[Line, Sequence[float] | NDArray[np.float64]]:
-        match name:
-            case "Gain":
-                parts: dict[Part, Column] = {
-                    "value": "gain",
-                    "low": "gain_low",
-                    "high": "gain_high",
-                }
-            case "State change":
-                parts = {"value": "state_change"}
-            case "Confidence":
-                parts = {"value": "confidence"}
-            case "Step length":
-                parts = {"value": "step"}
-            case "ATE so far":
-                parts = {"value": "ate"}
-            case "Rotation error":
-                parts = {"value": "rotation"}
-            case "Lane separation":
-                first = self.lanes[0].measured
-                others = enumerate(self.lanes[1:], start=1)
-                return {Line(k): lane_separation(first, lane.measured) for k, lane in others}
-            case _:
-                assert_never(name)
-        return {
-            Line(k, part): lane.columns[column]
-            for k, lane in enumerate(self.lanes)
-            for part, column in parts.items()
-        }
 
 
 def marks_between(
     number: int, before: Sequence[FrameSummary], now: Sequence[FrameSummary]
 ) -> list[Mark]:
-    """Give the marks at frame `number`: what is in force since then, and whether a reset came."""
+    """Return the marks at frame `number`: what is in force since then, and whether a reset came."""
     several = len(now) > 1
     changes = [
         f"lane {k + 1}: {new.rule}" if several else new.rule

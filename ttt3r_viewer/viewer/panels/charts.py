@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import viser
@@ -24,25 +23,28 @@ from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.panels.chart_series import (
-    CHART_TEXTS,
-    Chart,
-    ChartName,
-    Line,
-    Mark,
-)
+from ttt3r_viewer.viewer.html import BAD, block, colored, counted, escape, header, lines, row, table
+from ttt3r_viewer.viewer.panels.chart_series import CHARTS, Chart, Line, Mark
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.widgets import assign_changed, escape
+from ttt3r_viewer.viewer.widgets import assign_changed, bind, send_file
 
 CHART_SEC = 1 / 3
 TABLE_SEC = 2.0
-"""Charts and table are made anew at most so often, and only where there are new frames."""
+"""Charts and table are made again at most this often, and only where there are new frames."""
 BUSY_SHARE = 0.05
 """Of the publisher's time that charts and table may take each, however long the run."""
 PLOT_HEIGHT = 230
 LATEST_MARKS = 5
 LEAST_SHOWN = 1e-4
 HIDDEN_IN_LEGEND = "ttt3r-no-legend"
+MEASURE_HINTS = {
+    "lane": "",
+    "ATE": "Root mean square position error after Sim3 alignment, in the true poses' unit",
+    "RPE t": "Root mean square error of the motion between consecutive frames, after Sim3 scale",
+    "RPE r": "The same of the rotation, in degrees",
+    "confid.": "Mean confidence of all frames",
+    "ms": "Milliseconds per frame, of all lanes together: they share the encoder and one batch",
+}
 EMPTY_DATA = (np.zeros(1), np.zeros(1))
 EMPTY_SERIES = (uplot.Series(label="frame"), uplot.Series(show=False))
 
@@ -65,12 +67,7 @@ class ChartsPanel(Part):
         """How many points each line of the plot has."""
 
         self._choice = gui.add_dropdown("Chart", self._history.offered())
-
-        @self._choice.on_update
-        async def _(event: viser.GuiEvent[viser.GuiDropdownHandle[ChartName]]) -> None:
-            if event.client is not None:
-                page.controls.changed.set()
-
+        bind(self._choice, lambda _: page.controls.changed.set())
         self._caption = gui.add_html("")
         self._plot = gui.add_uplot(
             EMPTY_DATA,
@@ -86,14 +83,12 @@ class ChartsPanel(Part):
         @self._save.on_click
         async def _(event: viser.GuiEvent[viser.GuiButtonGroupHandle]) -> None:
             if event.client is not None:
-                name, content = self._file(self._save.value)
-                event.client.send_file_download(name, content, save_immediately=True)
+                send_file(event.client, *self._file(self._save.value))
 
     @property
-    def chart_name(self) -> ChartName:
+    def chart_name(self) -> str:
         """The chart that is shown, of those that these lanes can have."""
-        chosen = cast(ChartName, self._choice.value)
-        return chosen if chosen in CHART_TEXTS else "Gain"
+        return self._choice.value if self._choice.value in CHARTS else "Gain"
 
     def probe(self) -> dict[str, object]:
         """Say which chart is shown, how long its lines are, and how many changes are marked."""
@@ -104,7 +99,7 @@ class ChartsPanel(Part):
         }
 
     def update(self, tick: Tick) -> None:
-        """Take in new frames, and draw what differs where it is due."""
+        """Add new frames, and draw what differs where it is due."""
         snapshot, now_sec = tick.snapshot, tick.now_sec
         self._history.update(snapshot)
         assign_changed(self._choice, options=self._history.offered())
@@ -123,7 +118,7 @@ class ChartsPanel(Part):
             self._measured = state
             self._table_due_sec = now_sec + _pause_sec(TABLE_SEC, started)
 
-    def _draw(self, name: ChartName, names: Sequence[str]) -> None:
+    def _draw(self, name: str, names: Sequence[str]) -> None:
         chart = self._history.chart(name)
         self.chart_points = len(chart.data[0]) if chart.data else 0
         assign_changed(self._caption, content=caption_html(name, chart.message))
@@ -177,7 +172,7 @@ def names_of(snapshot: SceneSnapshot) -> tuple[str, ...]:
 
 
 def plot_series(chart: Chart, names: Sequence[str]) -> tuple[uplot.Series, ...]:
-    """Give x, every line in its lane's colour, and the two kinds of marks as upright lines."""
+    """Return x, every line in its lane's colour, and the two kinds of marks as upright lines."""
     return (
         {"label": "frame"},
         *(_line_series(line, names[line.lane]) for line in chart.lines),
@@ -188,20 +183,11 @@ def plot_series(chart: Chart, names: Sequence[str]) -> tuple[uplot.Series, ...]:
 
 def _line_series(line: Line, name: str) -> uplot.Series:
     color = LANE_COLORS[line.lane]
-    if line.part == "value":
-        return {
-            "label": name,
-            "stroke": css_color(color),
-            "width": 1.5,
-            "points": {"show": False},
-        }
-    return {
-        "label": f"{name} {line.part}",
-        "stroke": f"rgba{(*color, 0.4)}",
-        "width": 0.5,
-        "points": {"show": False},
-        "class": HIDDEN_IN_LEGEND,
-    }
+    series: uplot.Series = {"label": name, "stroke": css_color(color), "width": 1.5}
+    if line.part != "value":
+        series = {"label": f"{name} {line.part}", "stroke": f"rgba{(*color, 0.4)}", "width": 0.5}
+        series["class"] = HIDDEN_IN_LEGEND
+    return {**series, "points": {"show": False}}
 
 
 def _mark_series(label: str, stroke: str, dash: tuple[float, float]) -> uplot.Series:
@@ -230,26 +216,19 @@ def plot_bands(chart: Chart) -> tuple[uplot.Band, ...] | None:
     return tuple(bands) or None
 
 
-def caption_html(name: ChartName, message: str) -> str:
+def caption_html(name: str, message: str) -> str:
     """Say what a chart shows, and why it shows nothing; hides the edges of bands in its legend."""
-    why = f"<div>{escape(message)}</div>" if message else ""
-    return (
-        f"<style>.uplot .u-legend .{HIDDEN_IN_LEGEND}{{display:none}}</style>"
-        '<div data-testid="chart-caption" style="font-size:0.75em;opacity:.75;padding:0 0.75em">'
-        f"{escape(CHART_TEXTS[name])}{why}</div>"
-    )
+    hidden = f"<style>.uplot .u-legend .{HIDDEN_IN_LEGEND}{{display:none}}</style>"
+    text = lines((escape(CHARTS[name].text), escape(message)))
+    return hidden + block("chart-caption", text, style="opacity:.75")
 
 
 def marks_html(changes: Sequence[Mark], resets: int) -> str:
     """List the latest changes, newest first, and count the resets."""
-    lines = [f"┆ frame {mark.frame}: {escape(mark.text)}" for mark in reversed(changes)]
+    shown = [f"┆ frame {mark.frame}: {escape(mark.text)}" for mark in reversed(changes)]
     if resets:
-        noun = "reset" if resets == 1 else "resets"
-        lines.append(f'<span style="color:#ff8787">┆</span> {resets} {noun}')
-    return (
-        '<div data-testid="marks" style="font-size:0.75em;line-height:1.5;padding:0 0.75em;'
-        f'overflow-wrap:anywhere">{"<br>".join(lines)}</div>'
-    )
+        shown.append(f"{colored('┆', BAD)} {counted(resets, 'reset')}")
+    return block("marks", lines(shown))
 
 
 def truth_text(truth: GroundTruth | None) -> str:
@@ -262,48 +241,26 @@ def truth_text(truth: GroundTruth | None) -> str:
 
 def measures_html(rows: Sequence[LaneMeasures], truth: GroundTruth | None) -> str:
     """Make the table of lanes, the line on the ground truth, and why numbers are missing."""
-    headings = ("lane", "ATE", "RPE t", "RPE r", "confid.", "ms")
-    hints = (
-        "",
-        "Root mean square position error after Sim3 alignment, in the true poses' unit",
-        "Root mean square error of the motion between consecutive frames, after Sim3 scale",
-        "The same of the rotation, in degrees",
-        "Mean confidence of all frames",
-        "Milliseconds per frame, of all lanes together: they share the encoder and one batch",
-    )
-    head = "".join(
-        f'<th title="{escape(hint)}" style="text-align:{"right" if k else "left"};'
-        f'font-weight:normal;opacity:.65;padding:0 0.3em">{name}</th>'
-        for k, (name, hint) in enumerate(zip(headings, hints, strict=True))
-    )
-    body = "".join(_row_html(lane, row) for lane, row in enumerate(rows))
     reasons = dict.fromkeys(row.reason for row in rows if row.reason and truth is not None)
-    notes = "".join(f"<div>{escape(text)}</div>" for text in (truth_text(truth), *reasons))
-    return (
-        '<div data-testid="measures" style="font-size:0.75em;line-height:1.6;padding:0.4em 0.75em">'
-        '<table style="width:100%;border-collapse:collapse">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        f'<div style="opacity:.75;overflow-wrap:anywhere">{notes}</div></div>'
+    notes = lines(escape(text) for text in (truth_text(truth), *reasons))
+    content = table(
+        header(MEASURE_HINTS, align="right"), (_row_html(k, one) for k, one in enumerate(rows))
     )
+    content += f'<div style="opacity:.75">{notes}</div>'
+    return block("measures", content, style="line-height:1.6;padding:0.4em 0.75em")
 
 
-def _row_html(lane: int, row: LaneMeasures) -> str:
+def _row_html(lane: int, measures: LaneMeasures) -> str:
+    name = f"{colored('●', css_color(LANE_COLORS[lane]))} {escape(measures.lane, 60)}"
     numbers = (
-        _number(row.ate_sim3_m),
-        _number(row.rpe_translation_m),
-        _number(row.rpe_rotation_deg),
-        _number(row.mean_confidence),
-        MISSING if math.isnan(row.sec_per_frame) else f"{1000 * row.sec_per_frame:.0f}",
+        measures.ate_sim3_m,
+        measures.rpe_translation_m,
+        measures.rpe_rotation_deg,
+        measures.mean_confidence,
     )
-    cells = "".join(
-        f'<td style="text-align:right;padding:0 0.3em;white-space:nowrap">{number}</td>'
-        for number in numbers
-    )
-    color = css_color(LANE_COLORS[lane])
-    return (
-        f'<tr><td style="overflow-wrap:anywhere;padding:0 0.3em"><span style="color:{color}">●'
-        f"</span> {escape(row.lane, 60)}</td>{cells}</tr>"
-    )
+    sec = measures.sec_per_frame
+    time_ms = MISSING if math.isnan(sec) else f"{1000 * sec:.0f}"
+    return row((name, *map(_number, numbers), time_ms), align="right")
 
 
 def _number(number: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import get_args
 
 import viser
@@ -12,8 +13,9 @@ from ttt3r_viewer.export.job import DOWNLOAD_BYTES, JobState, Request, too_large
 from ttt3r_viewer.export.registry import FORMATS, format_named
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.html import BAD, block, escape, lines
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.widgets import assign_changed, escape
+from ttt3r_viewer.viewer.widgets import add_button, assign_changed, send_file
 
 SIZES = ("1280x720", "640x360", "1920x1080", "720x1280")
 NOT_ARCHIVED = (
@@ -49,35 +51,30 @@ class ExportPanel(Part):
             "Without least sure (%)", 0, min=0, max=99, step=1, visible=shown
         )
         self._max_points = gui.add_number(
-            *("Most points", 0), min=0, step=1000, visible=shown, hint="0: what the format takes"
+            "Most points", 0, min=0, step=1000, visible=shown, hint="0: what the format takes"
         )
         self._path = gui.add_dropdown("Camera", get_args(CameraPath), visible=False)
         self._size = gui.add_dropdown("Picture size", SIZES, visible=False)
         self._seconds = gui.add_number(
-            *("Length (s)", 0.0), min=0.0, step=1.0, visible=False, hint="0: the tour's, or 10 s"
+            "Length (s)", 0.0, min=0.0, step=1.0, visible=False, hint="0: the tour's, or 10 s"
         )
         self._grow = gui.add_checkbox("The cloud grows", True, visible=False)
-        self._start = gui.add_button("Export", icon=viser.Icon.PACKAGE_EXPORT, visible=shown)
-
-        @self._start.on_click
-        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._begin()
-
-        self._cancel = gui.add_button("Cancel", icon=viser.Icon.X, color="gray", visible=False)
-
-        @self._cancel.on_click
-        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            if self._exporter is not None:
-                self._exporter.cancel()
-
+        self._start = add_button(
+            gui, "Export", lambda _: self._begin(), icon=viser.Icon.PACKAGE_EXPORT, visible=shown
+        )
+        self._cancel = add_button(
+            gui,
+            "Cancel",
+            lambda _: exporter.cancel() if exporter else None,
+            icon=viser.Icon.X,
+            color="gray",
+            visible=False,
+        )
         self._progress = gui.add_progress_bar(0.0, visible=False)
         self._state = gui.add_html("", visible=shown)
-        self._download = gui.add_button("Download", icon=viser.Icon.DOWNLOAD, visible=False)
-
-        @self._download.on_click
-        async def _(event: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            if event.client is not None:
-                self._fetch(event.client)
+        self._download = add_button(
+            gui, "Download", self._fetch, icon=viser.Icon.DOWNLOAD, visible=False
+        )
 
     def _begin(self) -> None:
         if self._exporter is None:
@@ -87,12 +84,9 @@ class ExportPanel(Part):
         except SettingsError as error:
             self._refusal = str(error)
 
-    def _fetch(self, client: viser.ClientHandle) -> None:
-        def send(name: str, content: bytes) -> None:
-            client.send_file_download(name, content, save_immediately=True)
-
-        if self._exporter is not None:
-            self._refusal = self._exporter.fetch(send)
+    def _fetch(self, client: viser.ClientHandle | None) -> None:
+        if self._exporter is not None and client is not None:
+            self._refusal = self._exporter.fetch(partial(send_file, client))
 
     def _request(self) -> Request:
         """Read the widgets that mean something to the format. Raises `SettingsError`."""
@@ -138,31 +132,19 @@ class ExportPanel(Part):
 
 def state_html(state: JobState, refusal: str, *, temporary: bool) -> str:
     """Say what an export does or did, where its result lies, and what is in the way."""
-    lines = [
-        PHASE_WORDS[state.phase].format(name=state.name, done=state.done, total=state.total),
-        *_result_lines(state, temporary=temporary),
-        state.message,
-        refusal,
-    ]
-    bad = state.phase == "failed" or bool(refusal)
-    return text_html("export-state", "\n".join(filter(None, lines)), bad=bad)
-
-
-def _result_lines(state: JobState, *, temporary: bool) -> list[str]:
+    texts = [PHASE_WORDS[state.phase].format(name=state.name, done=state.done, total=state.total)]
     result = state.result
-    if result is None or state.busy:
-        return []
-    size = f"{result.bytes_written / 1e6:.3g} MB"
-    until = " until the program ends" if temporary else ""
-    lines = [f"{result.count:,} {result.unit}, {size}, at {result.path}{until}"]
-    return [*lines, too_large(result)] if result.bytes_written > DOWNLOAD_BYTES else lines
+    if result is not None and not state.busy:
+        until = " until the program ends" if temporary else ""
+        size = f"{result.bytes_written / 1e6:.3g} MB"
+        texts.append(f"{result.count:,} {result.unit}, {size}, at {result.path}{until}")
+        if result.bytes_written > DOWNLOAD_BYTES:
+            texts.append(too_large(result))
+    bad = state.phase == "failed" or bool(refusal)
+    return text_html("export-state", *texts, state.message, refusal, bad=bad)
 
 
-def text_html(name: str, text: str, *, bad: bool = False) -> str:
-    """Put plain text in an element that a test finds by this name; red where it is bad news."""
-    color = "color:#ff8787;" if bad else ""
-    return (
-        f'<div data-testid="{name}" style="font-size:0.8em;line-height:1.5;'
-        f'padding:0.25em 0.75em 0.5em;{color}overflow-wrap:anywhere;white-space:pre-line">'
-        f"{escape(text)}</div>"
-    )
+def text_html(name: str, *texts: str, bad: bool = False) -> str:
+    """Put the plain texts that are not empty below each other; red where they are bad news."""
+    style = f"padding:0.25em 0.75em 0.5em;{f'color:{BAD}' if bad else ''}"
+    return block(name, lines(map(escape, texts)), size="0.8em", style=style)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import viser
-
-from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
+from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.html import block, escape, lane_dot
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import Arrangement
-from ttt3r_viewer.viewer.widgets import assign_changed, escape
+from ttt3r_viewer.viewer.widgets import add_key, assign_changed, bind, clamp, label_of
 
 ARRANGEMENTS: dict[str, Arrangement] = {
     "Overlay": "overlay",
@@ -25,14 +22,6 @@ TWIN_LINK = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class _LaneRow:
-    """The widgets of one lane."""
-
-    legend: viser.GuiHtmlHandle
-    shown: viser.GuiCheckboxHandle
-
-
 class LanesPanel(Part):
     """Widgets of the lanes, for two and more of them."""
 
@@ -42,17 +31,19 @@ class LanesPanel(Part):
         self._lane_count = 1
         self._folder = gui.add_folder("Lanes", visible=False)
         with self._folder:
-            self._rows = [self._add_row(gui, k) for k in range(len(LANE_COLORS))]
+            self._rows = []
+            for lane in range(len(LANE_COLORS)):
+                legend = gui.add_html("", visible=False)
+                shown = gui.add_checkbox(f"Lane {lane + 1}", True, visible=False)
+                bind(shown, lambda on, lane=lane: self._show_lane(lane, on))
+                self._rows.append((legend, shown))
             self._arrangement = gui.add_dropdown(
                 "Arrange", tuple(ARRANGEMENTS), hint="Key B flips between the first two"
             )
-
-            @self._arrangement.on_update
-            async def _(event: viser.GuiEvent[viser.GuiDropdownHandle[str]]) -> None:
-                if event.client is not None:
-                    chosen = ARRANGEMENTS.get(self._arrangement.value, "overlay")
-                    controls.change(arrangement=chosen)
-
+            bind(
+                self._arrangement,
+                lambda name: controls.change(arrangement=ARRANGEMENTS.get(name, "overlay")),
+            )
             self._spacing = gui.add_slider(
                 "Spacing",
                 min=0.0,
@@ -62,33 +53,22 @@ class LanesPanel(Part):
                 visible=False,
                 hint="Distance between neighbours as a share of the scene's width",
             )
-
-            @self._spacing.on_update
-            async def _(event: viser.GuiEvent[viser.GuiSliderHandle[float]]) -> None:
-                if event.client is not None:
-                    controls.change(spacing=min(max(self._spacing.value, 0.0), MAX_SPACING))
-
+            bind(
+                self._spacing, lambda share: controls.change(spacing=clamp(share, 0.0, MAX_SPACING))
+            )
             self._twin = gui.add_html("")
-
-        self._blink = gui.add_command(
-            "Blink", hotkey="B", description="Flip between the first two lanes", disabled=True
+        self._blink = add_key(
+            gui,
+            "Blink",
+            "B",
+            lambda _: self._flip(),
+            description="Flip between the first two lanes",
+            disabled=True,
         )
 
-        @self._blink.on_trigger
-        async def _(_: viser.CommandEvent) -> None:
-            self._flip()
-
-    def _add_row(self, gui: viser.GuiApi, lane: int) -> _LaneRow:
-        legend = gui.add_html("", visible=False)
-        shown = gui.add_checkbox(f"Lane {lane + 1}", True, visible=False)
-
-        @shown.on_update
-        async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
-            if event.client is not None:
-                others = self._controls.settings.hidden_lanes - {lane}
-                self._controls.change(hidden_lanes=others if shown.value else others | {lane})
-
-        return _LaneRow(legend, shown)
+    def _show_lane(self, lane: int, shown: bool) -> None:
+        others = self._controls.settings.hidden_lanes - {lane}
+        self._controls.change(hidden_lanes=others if shown else others | {lane})
 
     def _flip(self) -> None:
         """Show one lane at a time, then the other of the first two that are switched on."""
@@ -101,32 +81,25 @@ class LanesPanel(Part):
 
     def update(self, tick: Tick) -> None:
         """Offer what this number of lanes can have, and show what a key changed."""
-        settings, visible = tick.settings, tick.visible_lanes
         count = self._lane_count = tick.lane_count
         assign_changed(self._folder, visible=count > 1)
         assign_changed(self._blink, disabled=count < 2)
-        for k, row in enumerate(self._rows):
-            assign_changed(row.legend, visible=k < count)
-            assign_changed(row.shown, visible=k < count)
+        for k, (legend, shown) in enumerate(self._rows):
+            assign_changed(legend, visible=k < count)
+            assign_changed(shown, visible=k < count)
             if k < count > 1:
-                text = legend_html(k, tick.lane_names[k], k in visible)
-                assign_changed(row.legend, content=text)
+                text = legend_html(k, tick.lane_names[k], k in tick.visible_lanes)
+                assign_changed(legend, content=text)
         assign_changed(self._twin, content=TWIN_LINK if count > 1 else "")
-        assign_changed(self._spacing, visible=settings.arrangement == "side by side")
-        # A widget that a person has just changed is ahead of older settings.
-        if settings is self._controls.settings:
-            names = {arrangement: name for name, arrangement in ARRANGEMENTS.items()}
-            assign_changed(self._arrangement, value=names[settings.arrangement])
+        assign_changed(self._spacing, visible=tick.settings.arrangement == "side by side")
+        # A widget that a user has just changed is ahead of older settings.
+        if tick.settings is self._controls.settings:
+            label = label_of(ARRANGEMENTS, tick.settings.arrangement)
+            assign_changed(self._arrangement, value=label)
 
 
 def legend_html(lane: int, name: str, visible: bool) -> str:
     """Name a lane after a dot in its colour; pale where it is not drawn now."""
-    dot = (
-        "display:inline-block;width:0.7em;height:0.7em;border-radius:50%;margin-right:0.5em;"
-        f"background:{css_color(LANE_COLORS[lane])}"
-    )
-    return (
-        f'<div data-testid="lane-{lane}" style="font-size:0.8em;padding:0 0.75em;'
-        f'overflow-wrap:anywhere;opacity:{1.0 if visible else 0.45}">'
-        f'<span style="{dot}"></span>{escape(name, 120)}</div>'
-    )
+    content = f"{lane_dot(lane)}{escape(name, 120)}"
+    style = f"opacity:{1.0 if visible else 0.45}"
+    return block(f"lane-{lane}", content, size="0.8em", style=style)

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import math
 
-import viser
-
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.layers.colors import (
+    COLOR_MODES,
+    DEFAULT_COLOR_MODE,
+    color_modes_for,
+)
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.view_settings import ColorBy
-from ttt3r_viewer.viewer.widgets import assign_changed
-
-COLORS: dict[str, ColorBy] = {
-    "Picture": "picture",
-    "Confidence": "confidence",
-    "Frame": "frame",
-    "Height": "height",
-}
-LANE_COLOR: dict[str, ColorBy] = {"Lane": "lane"}
-"""Offered where there are several."""
+from ttt3r_viewer.viewer.widgets import add_key, assign_changed, bind, clamp
 
 BIN_PERCENT = 100 // CONFIDENCE_BINS
 
@@ -32,7 +25,7 @@ class LookPanel(Part):
         self._controls = controls
         self._fitted_size = 0.0
         with gui.add_folder("Look"):
-            self._hide = gui.add_slider(
+            hide = gui.add_slider(
                 "Hide least sure (%)",
                 min=0,
                 max=100 - BIN_PERCENT,
@@ -40,21 +33,9 @@ class LookPanel(Part):
                 initial_value=0,
                 hint="Hides this share of all points: those with the lowest confidence",
             )
-
-            @self._hide.on_update
-            async def _(event: viser.GuiEvent[viser.GuiSliderHandle[int]]) -> None:
-                if event.client is not None:
-                    hidden = round(self._hide.value / BIN_PERCENT)
-                    controls.change(hidden_bins=min(max(hidden, 0), CONFIDENCE_BINS - 1))
-
-            self._color = gui.add_dropdown("Colour by", tuple(COLORS))
-
-            @self._color.on_update
-            async def _(event: viser.GuiEvent[viser.GuiDropdownHandle[str]]) -> None:
-                if event.client is not None:
-                    known = COLORS | LANE_COLOR
-                    controls.change(color_by=known.get(self._color.value, "picture"))
-
+            bind(hide, self._hide)
+            self._color = gui.add_dropdown("Colour by", tuple(color_modes_for(1).values()))
+            bind(self._color, lambda label: controls.change(color_by=color_mode_of(label)))
             self._size = gui.add_slider(
                 "Point size (m)",
                 min=0.001,
@@ -63,45 +44,29 @@ class LookPanel(Part):
                 initial_value=0.01,
                 hint="In metres where the weights are metric, else in the scene's own unit",
             )
-
-            @self._size.on_update
-            async def _(event: viser.GuiEvent[viser.GuiSliderHandle[float]]) -> None:
-                if event.client is not None:
-                    size = min(max(self._size.value, self._size.min), self._size.max)
-                    controls.change(point_size=size)
-
-            self._add_switches(gui)
-
-        follow = gui.add_command("Follow camera", hotkey="F")
-
-        @follow.on_trigger
-        async def _(_: viser.CommandEvent) -> None:
-            self._set_follow(not controls.settings.follow_camera)
-
-    def _add_switches(self, gui: viser.GuiApi) -> None:
-        controls = self._controls
-        self._cameras = gui.add_checkbox("Cameras", True)
-
-        @self._cameras.on_update
-        async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
-            if event.client is not None:
-                controls.change(show_cameras=self._cameras.value)
-
-        self._path = gui.add_checkbox("Path", True)
-
-        @self._path.on_update
-        async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
-            if event.client is not None:
-                controls.change(show_path=self._path.value)
-
-        self._follow = gui.add_checkbox(
-            "Follow camera", False, hint="Fly behind the shown camera. Key: F"
+            bind(
+                self._size,
+                lambda size: controls.change(
+                    point_size=clamp(size, self._size.min, self._size.max)
+                ),
+            )
+            bind(gui.add_checkbox("Cameras", True), lambda on: controls.change(show_cameras=on))
+            self._path = gui.add_checkbox("Path", True)
+            bind(self._path, lambda on: controls.change(show_path=on))
+            self._follow = gui.add_checkbox(
+                "Follow camera", False, hint="Fly behind the shown camera. Key: F"
+            )
+            bind(self._follow, self._set_follow)
+        add_key(
+            gui,
+            "Follow camera",
+            "F",
+            lambda _: self._set_follow(not controls.settings.follow_camera),
         )
 
-        @self._follow.on_update
-        async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
-            if event.client is not None:
-                self._set_follow(self._follow.value)
+    def _hide(self, percent: float) -> None:
+        bins = round(percent / BIN_PERCENT)
+        self._controls.change(hidden_bins=min(max(bins, 0), CONFIDENCE_BINS - 1))
 
     def _set_follow(self, follow: bool) -> None:
         """Follow the camera or not; another motion of the view ends with it."""
@@ -110,15 +75,14 @@ class LookPanel(Part):
 
     def update(self, tick: Tick) -> None:
         """Fit the size slider to the scene until a user moves it; show what the key F changed."""
-        settings, automatic_size = tick.settings, tick.geometry.point_size
-        offered = COLORS | LANE_COLOR if tick.lane_count > 1 else COLORS
-        assign_changed(self._color, options=tuple(offered))
-        if settings is self._controls.settings:
-            color_by = tick.drawn.color_by
-            names = {value: name for name, value in offered.items()}
-            assign_changed(self._color, value=names[color_by])
-        assign_changed(self._follow, value=settings.follow_camera)
-        if settings.point_size is None and automatic_size != self._fitted_size:
+        modes = color_modes_for(tick.lane_count)
+        assign_changed(self._color, options=tuple(modes.values()))
+        # A widget that a user has just changed is ahead of older settings.
+        if tick.settings is self._controls.settings:
+            assign_changed(self._color, value=modes[tick.drawn.color_by])
+        assign_changed(self._follow, value=tick.settings.follow_camera)
+        automatic_size = tick.geometry.point_size
+        if tick.settings.point_size is None and automatic_size != self._fitted_size:
             self._fitted_size = automatic_size
             step = automatic_size / 10
             assign_changed(
@@ -129,3 +93,10 @@ class LookPanel(Part):
                 precision=max(0, 1 - math.floor(math.log10(step))),
                 value=automatic_size,
             )
+
+
+def color_mode_of(label: str) -> str:
+    """Return the colour mode that a dropdown shows under this label."""
+    return next(
+        (name for name, mode in COLOR_MODES.items() if mode.label == label), DEFAULT_COLOR_MODE
+    )

@@ -5,22 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import viser
-from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.reconstruct.messages import Pause, Play
 from ttt3r_viewer.recording.tour import Keyframe
+from ttt3r_viewer.viewer.cameras.page_views import has_ended
 from ttt3r_viewer.viewer.cameras.screenshot import Screenshots
-from ttt3r_viewer.viewer.cameras.viewpoints import has_ended
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.html import BAD, block, colored, counted, escape, lines, muted
 from ttt3r_viewer.viewer.presentation import Motion, ShowSettings
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.widgets import assign_changed, escape
+from ttt3r_viewer.viewer.widgets import add_button, add_key, assign_changed, bind, clamp
 
 SECONDS = 4.0
 """From one view of a tour to the next."""
@@ -51,99 +50,71 @@ class PresentPanel(Part):
             page.controls.change(show=show)
 
     def _add_buttons(self, gui: viser.GuiApi) -> None:
-        present = gui.add_button("Present", icon=viser.Icon.PRESENTATION, hint="Key: H; keys: ?")
-
-        @present.on_click
-        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._flip("presenting")
-
+        add_button(
+            gui,
+            "Present",
+            lambda _: self._flip("presenting"),
+            icon=viser.Icon.PRESENTATION,
+            hint="Key: H; keys: ?",
+        )
         self._orbit = gui.add_checkbox("Orbit", False, hint="Slowly round the scene. Key: O")
-
-        @self._orbit.on_update
-        async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
-            if event.client is not None and self._orbit.value != self._is_on("orbit"):
-                self._toggle_motion("orbit")
-
-        grow = gui.add_button("Show growth", icon=viser.Icon.PLAYER_TRACK_NEXT, hint="Key: G")
-
-        @grow.on_click
-        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._grow()
-
-        image = gui.add_button("Screenshot (2x)", icon=viser.Icon.CAMERA, hint="Key: P")
-
-        @image.on_click
-        async def _(event: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._take_image(event.client)
+        bind(self._orbit, self._set_orbit)
+        icon = viser.Icon.PLAYER_TRACK_NEXT
+        add_button(gui, "Show growth", lambda _: self._grow(), icon=icon, hint="Key: G")
+        icon = viser.Icon.CAMERA
+        add_button(gui, "Screenshot (2x)", self._take_image, icon=icon, hint="Key: P")
 
     def _add_tour(self, gui: viser.GuiApi) -> None:
+        tour = self._tour
         self._tour_text = gui.add_html("")
-        add = gui.add_button("Add this view", icon=viser.Icon.PLUS, hint="Key: M")
-
-        @add.on_click
-        async def _(event: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._add_view(event.client)
-
-        self._remove = gui.add_button("Remove last", icon=viser.Icon.MINUS, color="gray")
-
-        @self._remove.on_click
-        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._change_tour(self._tour.remove_last)
-
-        self._clear = gui.add_button("Clear", icon=viser.Icon.X, color="gray")
-
-        @self._clear.on_click
-        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._change_tour(self._tour.clear)
-
-        seconds = gui.add_number(
-            *("Seconds per view", SECONDS), min=0.5, max=60.0, step=0.5, hint="For all views"
+        add_button(gui, "Add this view", self._add_view, icon=viser.Icon.PLUS, hint="Key: M")
+        self._remove = add_button(
+            gui,
+            "Remove last",
+            lambda _: self._change_tour(tour.remove_last),
+            icon=viser.Icon.MINUS,
+            color="gray",
         )
-        self._seconds = seconds
-
-        @seconds.on_update
-        async def _(event: viser.GuiEvent[viser.GuiNumberHandle[float]]) -> None:
-            if event.client is not None:
-                self._change_tour(lambda: self._tour.pace(self._pace_sec))
-
-        self._play = gui.add_button("Play tour", icon=viser.Icon.ROUTE, hint="Key: T")
-
-        @self._play.on_click
-        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._toggle_motion("tour")
+        self._clear = add_button(
+            gui, "Clear", lambda _: self._change_tour(tour.clear), icon=viser.Icon.X, color="gray"
+        )
+        self._seconds = gui.add_number(
+            "Seconds per view", SECONDS, min=0.5, max=60.0, step=0.5, hint="For all views"
+        )
+        bind(self._seconds, lambda _: self._change_tour(lambda: tour.pace(self._pace_sec)))
+        self._play = add_button(
+            gui,
+            "Play tour",
+            lambda _: self._toggle_motion("tour"),
+            icon=viser.Icon.ROUTE,
+            hint="Key: T",
+        )
 
     def _add_keys(self, gui: viser.GuiApi) -> None:
-        toggle = gui.add_command("Pause or go on", hotkey="space", icon=viser.Icon.PLAYER_PLAY)
-
-        @toggle.on_trigger
-        async def _(_: viser.CommandEvent) -> None:
-            self._pause_or_go_on()
-
-        self._on_key(gui, "Orbit", "O", lambda _: self._toggle_motion("orbit"))
-        self._on_key(gui, "Play or stop the tour", "T", lambda _: self._toggle_motion("tour"))
-        self._on_key(gui, "Show growth", "G", lambda _: self._grow())
-        self._on_key(gui, "Captions or panel", "H", lambda _: self._flip("presenting"))
-        self._on_key(gui, "Add this view to the tour", "M", self._add_view)
-        self._on_key(gui, "Lanes side by side", "C", lambda _: self._set_apart())
-        self._on_key(gui, "Screenshot", "P", self._take_image)
+        add_key(
+            gui,
+            "Pause or go on",
+            "space",
+            lambda _: self._pause_or_go_on(),
+            icon=viser.Icon.PLAYER_PLAY,
+        )
+        add_key(gui, "Orbit", "O", lambda _: self._toggle_motion("orbit"))
+        add_key(gui, "Play or stop the tour", "T", lambda _: self._toggle_motion("tour"))
+        add_key(gui, "Show growth", "G", lambda _: self._grow())
+        add_key(gui, "Captions or panel", "H", lambda _: self._flip("presenting"))
+        add_key(gui, "Add this view to the tour", "M", self._add_view)
+        add_key(gui, "Lanes side by side", "C", lambda _: self._set_apart())
+        add_key(gui, "Screenshot", "P", self._take_image)
         # viser's types know letters only; its page takes what the key writes, wherever that is.
-        self._on_key(gui, "Show the keys", "?", lambda _: self._flip("keys_shown"), shift=True)
-
-    def _on_key(
-        self, gui: viser.GuiApi, label: str, key: Any, act: Any, *, shift: bool = False
-    ) -> None:
-        command = gui.add_command(label, hotkey=key, modifier="shift" if shift else None)
-
-        @command.on_trigger
-        async def _(event: viser.CommandEvent) -> None:
-            act(event.client)
+        add_key(gui, "Show the keys", "?", lambda _: self._flip("keys_shown"), modifier="shift")
 
     @property
     def _pace_sec(self) -> float:
-        return min(max(float(self._seconds.value), 0.5), 60.0)
+        return clamp(float(self._seconds.value), 0.5, 60.0)
 
-    def _is_on(self, motion: Motion) -> bool:
-        return self._controls.settings.show.motion == motion
+    def _set_orbit(self, on: bool) -> None:
+        if on != (self._controls.settings.show.motion == "orbit"):
+            self._toggle_motion("orbit")
 
     def _flip(self, name: str) -> None:
         show = self._controls.settings.show
@@ -197,10 +168,10 @@ class PresentPanel(Part):
     def _add_view(self, client: viser.ClientHandle | None) -> None:
         if client is not None:
             camera = client.camera
-            pose = pose_of(camera.position, camera.wxyz)
-            self._change_tour(
-                lambda: self._tour.add(Keyframe(pose, float(camera.fov), self._pace_sec))
-            )
+            # viser's cameras are OpenCV's too.
+            pose = pose_from_vector(np.concatenate((camera.position, camera.wxyz)))
+            keyframe = Keyframe(pose, float(camera.fov), self._pace_sec)
+            self._change_tour(lambda: self._tour.add(keyframe))
 
     def _change_tour(self, change: Callable[[], None]) -> None:
         try:
@@ -237,18 +208,8 @@ class PresentPanel(Part):
             assign_changed(self._orbit, value=show.motion == "orbit")
 
 
-def pose_of(position: NDArray[np.float64], wxyz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give a browser's camera as T_world_camera (4, 4); viser's cameras are OpenCV's too."""
-    return pose_from_vector(np.concatenate((position, wxyz)))
-
-
 def tour_html(views: int, length_sec: float, refusal: str, note: str) -> str:
     """Say how long the tour is, why a view was not taken, and where the tour is kept."""
-    noun = "view" if views == 1 else "views"
-    lines = [f"{views} {noun}, {length_sec:.3g} s" if views else "no view yet"]
-    lines += [f'<span style="color:#ff8787">{escape(refusal)}</span>'] if refusal else []
-    lines += [f'<span style="opacity:.75">{escape(note)}</span>'] if note else []
-    return (
-        '<div data-testid="tour" style="font-size:0.8em;line-height:1.5;padding:0.25em 0.75em;'
-        f'overflow-wrap:anywhere">{"<br>".join(lines)}</div>'
-    )
+    length = f"{counted(views, 'view')}, {length_sec:.3g} s" if views else "no view yet"
+    content = lines((length, colored(escape(refusal), BAD), muted(escape(note))))
+    return block("tour", content, size="0.8em", style="padding:0.25em 0.75em")

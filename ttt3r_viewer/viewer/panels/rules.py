@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from queue import Empty
+from typing import Any
 
 import viser
 
-from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
+from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.reconstruct.messages import (
     Mailbox,
     Message,
@@ -22,14 +21,15 @@ from ttt3r_viewer.reconstruct.messages import (
 )
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.html import block, escape, lane_dot, muted
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.widgets import assign_changed, escape
+from ttt3r_viewer.viewer.widgets import add_button, assign_changed, bind
 
 QUIET_SEC = 0.3
 """A value is sent when no other has followed for so long: not each digit of a number being typed.
 """
 HOLD_SEC = 1.5
-"""A widget that a person moved shows their value for so long, and two frames more, before it goes
+"""A widget that a user moved shows their value for so long, and two frames more, before it goes
 back to what is in force.
 """
 WIDEST_SLIDER = 1000.0
@@ -37,6 +37,7 @@ SLIDER_STEPS = 100
 OPEN_PARAMETERS = 4
 """The folder of a rule with more parameters than this is closed at first."""
 NO_LANE = "none"
+NO_RULES: tuple[str, ...] = (NO_LANE,)
 RESET_EVERY = ParameterInfo(
     name="Reset every",
     value=0,
@@ -71,7 +72,7 @@ def widget_range(info: ParameterInfo) -> WidgetRange:
 
 
 def _round_step(most: float, low: float) -> float:
-    """Give the largest 1, 2 or 5 times a power of ten below `most` of which `low` is a multiple."""
+    """Return the largest 1, 2 or 5 times a power of ten up to `most` that divides `low`."""
     exponent = math.floor(math.log10(most))
     steps = [float(f"{digit}e{exponent - k}") for k in range(3) for digit in (5, 2, 1)]
     fitting = [step for step in steps if step <= most * (1 + 1e-9)]
@@ -95,8 +96,8 @@ def rule_text(info: RuleInfo) -> str:
     return ":".join(pieces)
 
 
-def rules_wanted(chosen: Sequence[str], now: Sequence[RuleInfo]) -> tuple[str, ...]:
-    """Give the lanes for these names; a lane that keeps its rule keeps its parameters too."""
+def chosen_rules(chosen: Sequence[str], now: Sequence[RuleInfo]) -> tuple[str, ...]:
+    """Return the lanes for these names; a lane that keeps its rule keeps its parameters too."""
     texts = []
     for lane, name in enumerate(chosen):
         kept = lane < len(now) and now[lane].name == name
@@ -105,67 +106,42 @@ def rules_wanted(chosen: Sequence[str], now: Sequence[RuleInfo]) -> tuple[str, .
     return tuple(texts)
 
 
-def coalesce(messages: Iterable[Message]) -> list[Message]:
-    """Keep the last of the messages that replace each other, in the order of those last ones."""
-    latest: dict[tuple[object, ...], Message] = {}
-    for command in messages:
-        match command:
-            case SetParameter(lane, name, _):
-                key: tuple[object, ...] = (SetParameter, lane, name)
-            case _:
-                key = (type(command),)
-        latest.pop(key, None)
-        latest[key] = command
-    return list(latest.values())
-
-
 class _ParameterRow:
-    """The widget of one parameter; `ask` is told the value that a person wants."""
+    """The widget of one parameter; `send` is given the value that a user chose."""
 
-    def __init__(self, gui: viser.GuiApi, info: ParameterInfo, ask: Callable[[float], None]):
+    def __init__(
+        self, gui: viser.GuiApi, info: ParameterInfo, send: Callable[[float], None]
+    ) -> None:
         self._info = info
-        self._asked = (info.value, -math.inf)
-        """The value that a person wants, and when (`time.monotonic`) they said so."""
+        self._send = send
+        self._chosen = (info.value, -math.inf)
+        """The value that a user chose, and when (`time.monotonic`)."""
         span, number = widget_range(info), (round if info.whole else float)
-        low = None if span.low is None else number(span.low)
-        high = None if span.high is None else number(span.high)
-        self._handle: viser.GuiSliderHandle[float] | viser.GuiNumberHandle[float]
-        if span.slider and low is not None and high is not None:
-            self._handle = gui.add_slider(
-                info.name,
-                min=low,
-                max=high,
-                step=number(span.step),
-                initial_value=number(clamped(info, info.value)),
-                hint=info.help,
-            )
-        else:
-            self._handle = gui.add_number(
-                info.name,
-                number(clamped(info, info.value)),
-                min=low,
-                max=high,
-                step=number(span.step),
-                hint=info.help,
-            )
+        options: dict[str, Any] = {
+            "min": None if span.low is None else number(span.low),
+            "max": None if span.high is None else number(span.high),
+            "step": number(span.step),
+            "hint": info.help,
+        }
+        add = gui.add_slider if span.slider else gui.add_number
+        self._handle = add(info.name, initial_value=number(clamped(info, info.value)), **options)
         self._known = self._handle.value
+        bind(self._handle, self._choose)
 
-        @self._handle.on_update
-        async def _(event: viser.GuiEvent) -> None:
-            typed = self._handle.value
-            if event.client is not None and math.isfinite(typed):
-                value = clamped(self._info, typed)
-                self._asked = (value, time.monotonic())
-                self._known = typed
-                ask(value)
+    def _choose(self, typed: float) -> None:
+        if math.isfinite(typed):
+            value = clamped(self._info, typed)
+            self._chosen = (value, time.monotonic())
+            self._known = typed
+            self._send(value)
 
     def follow(self, info: ParameterInfo, now_sec: float, hold_sec: float) -> None:
-        """Show the value in force, unless a person's own is still on its way."""
-        value, asked_sec = self._asked
+        """Show the value in force, unless a user's own is still on its way."""
+        value, chosen_sec = self._chosen
         self._info = info
         if self._handle.value != self._known:
             return  # The callback of a newer value is about to run.
-        if value != info.value and now_sec - asked_sec < hold_sec:
+        if value != info.value and now_sec - chosen_sec < hold_sec:
             return
         self._known = round(info.value) if info.whole else float(info.value)
         assign_changed(self._handle, value=self._known)
@@ -175,25 +151,20 @@ class _LaneFolder:
     """One lane's folder: its colour and rule, and a widget for each parameter."""
 
     def __init__(
-        self, gui: viser.GuiApi, lane: int, rule: RuleInfo, ask: Callable[[Message], None]
-    ):
+        self, gui: viser.GuiApi, lane: int, rule: RuleInfo, send: Callable[[Message], None]
+    ) -> None:
         self._lane = lane
         few = len(rule.parameters) <= OPEN_PARAMETERS
-        title = f"Lane {lane + 1}: {rule.title}"
-        self._folder = gui.add_folder(title, expand_by_default=few)
+        self._folder = gui.add_folder(f"Lane {lane + 1}: {rule.title}", expand_by_default=few)
+        self.remove = self._folder.remove
         with self._folder:
             self._text = gui.add_html(lane_html(lane, rule))
             self._rows = [
-                _ParameterRow(gui, one, functools.partial(self._want, ask, one.name))
+                _ParameterRow(
+                    gui, one, lambda value, name=one.name: send(SetParameter(lane, name, value))
+                )
                 for one in rule.parameters
             ]
-
-    def remove(self) -> None:
-        """Take the folder with all its widgets out of the page."""
-        self._folder.remove()
-
-    def _want(self, ask: Callable[[Message], None], name: str, value: float) -> None:
-        ask(SetParameter(self._lane, name, value))
 
     def follow(self, rule: RuleInfo, now_sec: float, hold_sec: float) -> None:
         """Show the rule in force, of the same name and with the same parameters as before."""
@@ -203,70 +174,73 @@ class _LaneFolder:
 
 
 class RulesPanel(Part):
-    """Widgets of the rules; the publisher alone sends the commands."""
+    """Widgets of the rules; the publisher alone sends the messages."""
 
     def __init__(self, page: PageContext) -> None:
         gui = self._gui = page.server.gui
         self._controls = page.controls
         self._mailbox = page.mailbox
-        self._asked = Mailbox()
-        """What callbacks have asked for since the last `update`."""
-        self._waiting: list[Message] = []
-        self._asked_sec = -math.inf
+        self._chosen = Mailbox()
+        """What users chose and the run was not sent yet."""
+        self._is_new = self._restarts = False
+        """Whether something was chosen since the last tick, and whether it is a restart."""
+        self._chosen_sec = -math.inf
         self._shape: object = None
         """Which widgets the lanes' folders hold now."""
         self._status = Status()
-        self._hint = gui.add_html(quiet_html("The rules show here once the network is loaded."))
-        # A container of their own keeps the folders above what follows when they are made anew.
+        hint = muted("The rules show here once the network is loaded.")
+        self._hint = gui.add_html(block("rules-hint", hint))
+        # A container of their own keeps the folders above what follows when they are replaced.
         self._holder = gui.add_folder(None)
         self._lanes: list[_LaneFolder] = []
         self._reset = _ParameterRow(
-            gui, RESET_EVERY, lambda value: self._ask(SetResetEvery(int(value)))
+            gui, RESET_EVERY, lambda value: self._send(SetResetEvery(int(value)))
         )
-        self._restart = gui.add_button(
+        add_button(
+            gui,
             "Restart with these",
+            lambda _: self._restart(Restart()),
             icon=viser.Icon.REFRESH,
             hint="Begin again at the first frame with the parameters as they are set now",
         )
-
-        @self._restart.on_click
-        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            self._begin_again(Restart())
-
-        self._add_editor(gui)
-
-    def _add_editor(self, gui: viser.GuiApi) -> None:
         self._editor = gui.add_folder("Other lanes", visible=False)
         with self._editor:
-            options = [(NO_LANE,)] * len(LANE_COLORS)
             self._choices = [
-                gui.add_dropdown(f"Rule {k + 1}", each) for k, each in enumerate(options)
+                gui.add_dropdown(f"Rule {k + 1}", NO_RULES) for k in range(len(LANE_COLORS))
             ]
-            start = gui.add_button(
+            add_button(
+                gui,
                 "Start these lanes",
+                lambda _: self._start_lanes(),
                 icon=viser.Icon.PLAYER_PLAY,
                 hint="Begin again with one lane for each of these rules",
             )
 
-            @start.on_click
-            async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-                known = {rule.name for rule in self._status.known_rules}
-                chosen = [each.value if each.value in known else NO_LANE for each in self._choices]
-                if rules := rules_wanted(chosen, self._status.lanes):
-                    self._begin_again(SetRules(rules))
+    def _start_lanes(self) -> None:
+        known = {rule.name for rule in self._status.known_rules}
+        chosen = [each.value if each.value in known else NO_LANE for each in self._choices]
+        if rules := chosen_rules(chosen, self._status.lanes):
+            self._restart(SetRules(rules))
 
-    def _ask(self, command: Message) -> None:
-        self._asked.put(command)
+    def _send(self, message: Message) -> None:
+        self._chosen.put(message)
+        self._is_new = True
         self._controls.changed.set()
 
-    def _begin_again(self, command: Restart | SetRules) -> None:
-        self._ask(command)
+    def _restart(self, message: Restart | SetRules) -> None:
+        self._restarts = True
+        self._send(message)
         self._controls.stand_at(live=True, position=0)
 
     def update(self, tick: Tick) -> None:
-        """Show what is in force and send what was asked for."""
+        """Show what is in force and send what was chosen, once it is quiet."""
         status, now_sec = tick.snapshot.status, tick.now_sec
-        self._send(now_sec)
+        if self._is_new:
+            self._is_new, self._chosen_sec = False, now_sec
+        if self._restarts or now_sec - self._chosen_sec >= QUIET_SEC:
+            self._restarts = False
+            while not self._chosen.empty():
+                self._mailbox.put(self._chosen.get_nowait())
         self._status = status
         rules = [(one.name, [replace(p, value=0) for p in one.parameters]) for one in status.lanes]
         shape = (rules, [rule.name for rule in status.known_rules])
@@ -281,54 +255,22 @@ class RulesPanel(Part):
         assign_changed(self._hint, visible=not status.lanes)
         assign_changed(self._editor, visible=bool(status.known_rules))
 
-    def _send(self, now_sec: float) -> None:
-        """Pass on what callbacks asked for, the last of each, once they are quiet."""
-        while True:
-            try:
-                self._waiting.append(self._asked.get_nowait())
-            except Empty:
-                break
-            self._asked_sec = now_sec
-        begin = any(isinstance(each, Restart | SetRules) for each in self._waiting)
-        if self._waiting and (begin or now_sec - self._asked_sec >= QUIET_SEC):
-            for command in coalesce(self._waiting):
-                self._mailbox.put(command)
-            self._waiting = []
-
     def _rebuild(self, status: Status) -> None:
-        """Make the folders of these lanes in place of the former ones."""
+        """Replace the lanes' folders by those of the lanes that there are now."""
         for folder in self._lanes:
             folder.remove()
         with self._holder:
             self._lanes = [
-                _LaneFolder(self._gui, k, rule, self._ask) for k, rule in enumerate(status.lanes)
+                _LaneFolder(self._gui, k, rule, self._send) for k, rule in enumerate(status.lanes)
             ]
-        if not status.known_rules:
-            return
         names = tuple(rule.name for rule in status.known_rules)
-        for k, choice in enumerate(self._choices):
-            assign_changed(choice, options=names if k == 0 else (NO_LANE, *names))
-            if k < len(status.lanes):
-                assign_changed(choice, value=status.lanes[k].name)
-            else:
-                assign_changed(choice, value=NO_LANE)
+        for k, choice in enumerate(self._choices if names else ()):
+            assign_changed(choice, options=names if k == 0 else (*NO_RULES, *names))
+            lane_rule = status.lanes[k].name if k < len(status.lanes) else NO_LANE
+            assign_changed(choice, value=lane_rule)
 
 
 def lane_html(lane: int, rule: RuleInfo) -> str:
     """Say what is in force in a lane, after a dot in its colour."""
-    dot = (
-        "display:inline-block;width:0.7em;height:0.7em;border-radius:50%;margin-right:0.5em;"
-        f"background:{css_color(LANE_COLORS[lane])}"
-    )
-    return (
-        f'<div data-testid="rule-{lane}" style="font-size:0.8em;padding:0 0.75em 0.4em;'
-        f'overflow-wrap:anywhere"><span style="{dot}"></span>{escape(rule.text, 200)}</div>'
-    )
-
-
-def quiet_html(text: str) -> str:
-    """Put a plain text in small, pale letters."""
-    return (
-        '<div style="font-size:0.75em;opacity:.75;padding:0 0.75em 0.4em;'
-        f'overflow-wrap:anywhere">{escape(text)}</div>'
-    )
+    content = f"{lane_dot(lane)}{escape(rule.text, 200)}"
+    return block(f"rule-{lane}", content, size="0.8em", style="padding-bottom:0.4em")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import viser
-
 from ttt3r_viewer.scene.store import FrameSummary
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.html import block, escape
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import Extent
-from ttt3r_viewer.viewer.widgets import assign_changed, escape
+from ttt3r_viewer.viewer.widgets import add_key, assign_changed, bind
 
 FOLLOW_SEC = 2.0
-"""While frames come, the slider is moved on at most this often: who types a frame's number into its
-box would otherwise type into one that changes under the hand."""
+"""While frames come, the slider is moved on at most this often: a user who types a frame's number
+into its box would otherwise type into one that changes."""
 EXTENTS: dict[str, Extent] = {"All up to here": "all", "This frame only": "one"}
 
 
@@ -31,47 +30,21 @@ class TimelinePanel(Part):
             self._slider = gui.add_slider(
                 "Frame", min=1, max=2, step=1, initial_value=1, disabled=True, hint="Keys: J, K"
             )
-
-            @self._slider.on_update
-            async def _(event: viser.GuiEvent[viser.GuiSliderHandle[int]]) -> None:
-                if event.client is not None:
-                    self._go_to(int(self._slider.value) - 1)
-
+            bind(self._slider, lambda number: self._go_to(int(number) - 1))
             self._caption = gui.add_html(caption_html(None))
             self._live = gui.add_checkbox("Live", True, hint="Stay at the newest frame. Key: L")
-
-            @self._live.on_update
-            async def _(event: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
-                if event.client is not None:
-                    self._set_live(self._live.value)
-
-            self._extent = gui.add_dropdown("Show", tuple(EXTENTS))
-
-            @self._extent.on_update
-            async def _(event: viser.GuiEvent[viser.GuiDropdownHandle[str]]) -> None:
-                if event.client is not None:
-                    self._controls.change(extent=EXTENTS.get(self._extent.value, "all"))
-
-        self._add_hotkeys(gui)
-
-    def _add_hotkeys(self, gui: viser.GuiApi) -> None:
-        back = gui.add_command("One frame back", hotkey="J")
-
-        @back.on_trigger
-        async def _(_: viser.CommandEvent) -> None:
-            self._go_to(self._position() - 1)
-
-        forward = gui.add_command("One frame forward", hotkey="K")
-
-        @forward.on_trigger
-        async def _(_: viser.CommandEvent) -> None:
-            self._go_to(self._position() + 1)
-
-        live = gui.add_command("Live", hotkey="L", description="Stay at the newest frame")
-
-        @live.on_trigger
-        async def _(_: viser.CommandEvent) -> None:
-            self._set_live(not self._controls.settings.live)
+            bind(self._live, self._set_live)
+            extent = gui.add_dropdown("Show", tuple(EXTENTS))
+            bind(extent, lambda name: page.controls.change(extent=EXTENTS.get(name, "all")))
+        add_key(gui, "One frame back", "J", lambda _: self._go_to(self._position() - 1))
+        add_key(gui, "One frame forward", "K", lambda _: self._go_to(self._position() + 1))
+        add_key(
+            gui,
+            "Live",
+            "L",
+            lambda _: self._set_live(not page.controls.settings.live),
+            description="Stay at the newest frame",
+        )
 
     def _position(self) -> int:
         settings = self._controls.settings
@@ -86,44 +59,33 @@ class TimelinePanel(Part):
     def _set_live(self, live: bool) -> None:
         self._controls.stand_at(live=live, position=max(self._position(), 0))
 
-    @property
-    def _at(self) -> tuple[int, int]:
-        return int(self._slider.max), int(self._slider.value)
-
-    def _move(self, end: int, value: int) -> None:
-        assign_changed(self._slider, max=end)
-        assign_changed(self._slider, value=value)
-
     def update(self, tick: Tick) -> None:
         """Stretch the slider over the seen frames and put it where the page stands."""
         frames, settings = tick.snapshot.frames, tick.settings
-        position, now_sec = tick.position, tick.now_sec
-        self._frame_count, self._shown = len(frames), position
+        self._frame_count, self._shown = len(frames), tick.position
+        end, value = max(len(frames), 2), max(tick.position + 1, 1)
+        due = tick.now_sec >= self._follow_due_sec
         assign_changed(self._slider, disabled=len(frames) < 2)
-        end, value = max(len(frames), 2), max(position + 1, 1)
         if settings.live or not frames:
-            if now_sec >= self._follow_due_sec and (end, value) != self._at:
-                self._follow_due_sec = now_sec + FOLLOW_SEC
-                self._move(end, value)
-        # While a person drags, the slider is ahead of these settings and must not be pulled back.
+            if due and (end, value) != (self._slider.max, self._slider.value):
+                self._follow_due_sec = tick.now_sec + FOLLOW_SEC
+                assign_changed(self._slider, max=end, value=value)
+        # While a user drags, the slider is ahead of these settings and must not be pulled back.
         elif settings is self._controls.settings and self._slider.value != value:
-            self._move(end, value)
-        elif now_sec >= self._follow_due_sec:
-            self._follow_due_sec = now_sec + FOLLOW_SEC
+            assign_changed(self._slider, max=end, value=value)
+        elif due:
+            self._follow_due_sec = tick.now_sec + FOLLOW_SEC
             assign_changed(self._slider, max=end)
         assign_changed(self._live, value=settings.live)
-        assign_changed(self._caption, content=caption_html(frames[position] if frames else None))
+        shown = frames[tick.position] if frames else None
+        assign_changed(self._caption, content=caption_html(shown))
 
 
 def caption_html(frame: FrameSummary | None) -> str:
-    """Name the shown frame with its time and its segment where there was a reset."""
+    """Name the shown frame with its time, and its segment where there was a reset."""
     if frame is None:
-        text = "no frame yet"
-    else:
-        text = f"{escape(frame.name, 80)} · {frame.time_sec:.2f} s"
-        if frame.segment:
-            text += f" · after reset {frame.segment}"
-    return (
-        '<div data-testid="caption" style="font-size:0.75em;opacity:.75;padding:0 0.75em;'
-        f'overflow-wrap:anywhere">{text}</div>'
-    )
+        return block("caption", "no frame yet", style="opacity:.75")
+    text = f"{escape(frame.name, 80)} · {frame.time_sec:.2f} s"
+    if frame.segment:
+        text += f" · after reset {frame.segment}"
+    return block("caption", text, style="opacity:.75")

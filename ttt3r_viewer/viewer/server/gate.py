@@ -16,6 +16,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from queue import SimpleQueue
 from urllib.parse import parse_qsl, urlencode
 
 import viser
@@ -52,6 +53,7 @@ SOCKET_PATH = re.compile(r"/(lane/\d{1,2})?")
 FILE_PATH = re.compile(r"/[A-Za-z0-9._/-]*")
 CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1008, 1009, 1011, 1012, 1013})
 """Codes of a closed websocket that may be passed on."""
+NO_TOKEN = "This page needs a token: open the link that the program printed in its terminal."
 HTML = "text/html; charset=utf-8"
 FIXED_HEADERS = {
     "Cache-Control": "no-store",
@@ -66,9 +68,6 @@ _wire = logging.getLogger(f"{__name__}.wire")
 # websockets would log every request with its token, and a traceback for each that is refused.
 _wire.setLevel(logging.CRITICAL + 1)
 
-MakeHtml = Callable[[], bytes]
-"""Returns a page; empty while there is no such page."""
-
 
 class Gate:
     """Serves viser's page to the browsers that may see it."""
@@ -80,10 +79,12 @@ class Gate:
         *,
         host: str,
         port: int,
-        pages: Mapping[str, MakeHtml],
+        pages: Mapping[str, Callable[[], bytes]],
         guest_widgets: Widgets,
     ) -> None:
-        """`port` is a free one; `pages` are our own by path; guests may change `guest_widgets`."""
+        """`port` is a free one. `pages` make our own by path, empty while there is no such page.
+        Guests may change `guest_widgets`.
+        """
         self._access = access
         self._host = host
         self.port = port
@@ -123,21 +124,19 @@ class Gate:
 
     def _open(self) -> OSError | None:
         """Start to serve; return the error where that fails."""
-        ready = threading.Event()
-        errors: list[OSError] = []
+        opened: SimpleQueue[OSError | None] = SimpleQueue()
 
         def run() -> None:
             try:
-                asyncio.run(self._serve(ready))
+                asyncio.run(self._serve(opened))
             except OSError as error:
-                errors.append(error)
+                opened.put(error)
             finally:
-                ready.set()
+                opened.put(None)
 
         self._thread = threading.Thread(target=run, name="page-gate", daemon=True)
         self._thread.start()
-        ready.wait()
-        return errors[0] if errors else None
+        return opened.get()
 
     def stop(self) -> None:
         """Close the port and all connections, and end the thread."""
@@ -147,7 +146,7 @@ class Gate:
         if self._thread is not None:
             self._thread.join(STOP_SEC)
 
-    async def _serve(self, ready: threading.Event) -> None:
+    async def _serve(self, opened: SimpleQueue[OSError | None]) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         server = await serve(
             self._pass_through,
@@ -165,13 +164,11 @@ class Gate:
             close_timeout=CLOSE_SEC,
             logger=_wire,
         )
-        ready.set()
+        opened.put(None)
         await self._stopping.wait()
         server.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(server.wait_closed(), CLOSE_SEC)
-
-    # Requests.
 
     async def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Respond to a request; None opens a websocket."""
@@ -195,7 +192,11 @@ class Gate:
                 remote = connection.remote_address
                 return self._log_in(tokens[0], rest, str(remote[0]) if remote else "")
         if self._client(request) is None:
-            return _no_token(request)
+            if "cross-site" not in request.headers.get_all("Sec-Fetch-Site"):
+                return _text(403, NO_TOKEN)
+            # After a click in another page browsers withhold the cookie; a refresh sends it.
+            refresh = f'<!doctype html><meta http-equiv="refresh" content="0"><p>{NO_TOKEN}</p>'
+            return _response(403, refresh.encode(), {"Content-Type": HTML})
         if websocket:
             if self.clients >= MAX_CLIENTS:
                 return _text(503, f"{MAX_CLIENTS} browsers are connected already: close one.")
@@ -269,8 +270,6 @@ class Gate:
             kept = ("Content-Type", "Content-Encoding")
             headers = {name: answer.headers[name] for name in kept if name in answer.headers}
             return _response(200, answer.read(), headers)
-
-    # Websockets.
 
     async def _pass_through(self, browser: ServerConnection) -> None:
         """Connect a browser with viser until one of them closes."""
@@ -347,16 +346,6 @@ class Gate:
 async def _to_browser(inner: ClientConnection, browser: ServerConnection) -> None:
     async for message in inner:
         await browser.send(message)
-
-
-def _no_token(request: Request) -> Response:
-    """Explain how to log in."""
-    text = "This page needs a token: open the link that the program printed in its terminal."
-    if "cross-site" in request.headers.get_all("Sec-Fetch-Site"):
-        # After a click in another page browsers withhold the cookie; after a refresh they send it.
-        refresh = f'<!doctype html><meta http-equiv="refresh" content="0"><p>{text}</p>'
-        return _response(403, refresh.encode(), {"Content-Type": HTML})
-    return _text(403, text)
 
 
 def _text(status: int, line: str, headers: Mapping[str, str] | None = None) -> Response:

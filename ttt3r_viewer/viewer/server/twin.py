@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from pathlib import Path
 
 import viser
 from viser import _messages
 
 from ttt3r_viewer.viewer.cameras.client_cameras import move_browser
-from ttt3r_viewer.viewer.cameras.viewpoints import Viewpoint
+from ttt3r_viewer.viewer.cameras.page_views import PageView
 from ttt3r_viewer.viewer.layers.lane_layer import DRIFT_NODE, SHARED_LANES
 from ttt3r_viewer.viewer.server.clients import PANE_PATH, client_of
 from ttt3r_viewer.viewer.tick import Part, Tick
@@ -24,34 +25,8 @@ SAME_VIEW = 1e-4
 REPEATS = 3
 """Ticks in a row that resend a pane's own messages, which may come before everybody's."""
 
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>ttt3r-viewer: twin view</title>
-<style>
-  body {{ margin: 0; display: flex; height: 100vh; background: #1a1b1e; color: #ccc;
-         font: 14px system-ui, sans-serif; }}
-  section {{ flex: 1; display: flex; flex-direction: column; border-right: 1px solid #333; }}
-  select {{ margin: 6px; padding: 4px; background: #25262b; color: inherit;
-           border: 1px solid #444; }}
-  iframe {{ flex: 1; border: 0; }}
-</style>
-<section><select id="left" aria-label="Lane on the left">{options}</select>
-<iframe></iframe></section>
-<section><select id="right" aria-label="Lane on the right">{options}</select>
-<iframe></iframe></section>
-<script>
-  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  ["left", "right"].forEach((side, lane) => {{
-    const select = document.getElementById(side), pane = select.nextElementSibling;
-    const show = () => {{
-      pane.src = `/?websocket=${{scheme}}//${{location.host}}{path}${{select.value}}`;
-    }};
-    select.selectedIndex = Math.min(lane, select.options.length - 1);
-    select.onchange = show;
-    show();
-  }});
-</script>
-</html>
-"""
+PAGE = Path(__file__).with_name("twin.html")
+"""Template of the page of two panes."""
 
 
 @dataclass
@@ -71,8 +46,8 @@ class TwinView(Part):
         self._server = server
         self._panes: dict[int, _Pane] = {}
         """By client; entries come and go on viser's loop."""
-        self._views: dict[str, Viewpoint] = {}
-        """Viewpoint of each browser session's panes."""
+        self._views: dict[str, PageView] = {}
+        """PageView of each browser session's panes."""
         self._names: tuple[str, ...] = ()
         server.on_client_connect(self._connect)
         server.on_client_disconnect(self._disconnect)
@@ -115,7 +90,7 @@ class TwinView(Part):
         pane = self._panes.get(moved)
         if pane is None:
             return
-        view = Viewpoint(camera.position, camera.look_at, camera.up_direction)
+        view = PageView(camera.position, camera.look_at, camera.up_direction)
         known = self._views.get(pane.session)
         if known is not None and view.is_close(known, SAME_VIEW):
             return
@@ -133,7 +108,8 @@ class TwinView(Part):
             f'<option value="{lane}">{html.escape(name)}</option>'
             for lane, name in enumerate(self._names)
         )
-        return PAGE.format(options=options, path=PANE_PATH).encode()
+        page = PAGE.read_text("utf-8")
+        return page.replace("@PATH@", PANE_PATH).replace("@OPTIONS@", options).encode()
 
 
 def _show_only(client: viser.ClientHandle, lane: int, lanes: int) -> None:

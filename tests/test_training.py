@@ -16,9 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.test_eval import SETTING
 from tests.trainable import needs_muon
+from tests.weights_files import LINEAR
+from training import blend, evaluate
 from training import curves as loss_curves
-from training import evaluate
+from training import losses as criteria
 from training import train as training
 from training.auxiliary import Auxiliary, alone_losses, correspondence
 from training.clips import (
@@ -33,56 +36,28 @@ from training.clips import (
 )
 from training.curves import StepBar
 from training.evaluate import RoomRecord, single_frame_depth_errors, summaries
-from training.losses import (
-    RAY_EVERY,
-    clip_losses,
-    confidence_loss,
-    quaternion_from_rotation,
-    ray_errors,
-    ray_losses,
-    relative_depth_error,
-    steps_of,
-    targets_of,
-    unroll,
-)
 from training.recipe import NETWORKS, Recipe, Stage, recipe_from
 from training.state import initialise, new_train_state, start_from
 from training.workers import Workers
 from ttt3r_viewer.errors import SettingsError, WeightsError
 from ttt3r_viewer.evaluate.accumulator import pose_measures
-from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job, network_for, run_job
+from ttt3r_viewer.evaluate.evaluation import Job, network_for, run_job
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.metrics.trajectory import Trajectory
-from ttt3r_viewer.model.config import ModelConfig
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.state import Prediction
 from ttt3r_viewer.synthetic.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Clip, render_clips
 from ttt3r_viewer.weights.load import load_network
 from ttt3r_viewer.weights.weights_file import (
+    CONFIG_KEY,
     read_weights,
     recognise_config,
     save_weights,
     why_no_queries,
 )
 
-TINY = ModelConfig(
-    image_size=(32, 48),
-    patch_size=16,
-    encoder_width=32,
-    encoder_depth=1,
-    encoder_heads=2,
-    decoder_width=32,
-    decoder_depth=2,
-    decoder_heads=2,
-    state_heads=2,
-    state_size=8,
-    memory_size=4,
-    head="linear",
-    memory_depth=1,
-    ray_map_depth=1,
-    ray_map_heads=2,
-)
+TINY = dataclasses.replace(LINEAR, decoder_width=32, decoder_depth=2, decoder_heads=2, state_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +65,14 @@ def clip() -> Clip:
     return render_clips([7, 8], 3, *TINY.image_size, device="cpu", stride=4)
 
 
+def frames_of(clip: Clip, places: list[int]) -> Clip:
+    """A copy of the frames that stand there."""
+    fields = ("images", "depth", "T_world_camera")
+    return dataclasses.replace(clip, **{name: getattr(clip, name)[:, places] for name in fields})
+
+
 def test_true_points_of_two_frames_are_one_world(clip):
-    truth = targets_of(clip)
+    truth = criteria.targets_of(clip)
     R, t = clip.T_world_camera[:, 2, :3, :3], clip.T_world_camera[:, 2, :3, 3]
     moved = torch.einsum("bij,bhwj->bhwi", R, truth.points_self[:, 2]) + t[:, None, None]
     assert torch.allclose(moved, truth.points_world[:, 2], atol=1e-4)
@@ -107,7 +88,7 @@ def test_quaternions_agree_with_the_numpy_ones():
         torch.tensor([[1.0, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64)
     )
     for rotation in torch.cat((R, half_turns)):
-        ours = quaternion_from_rotation(rotation).numpy()
+        ours = criteria.quaternion_from_rotation(rotation).numpy()
         assert abs(ours @ quaternion_wxyz_from_matrix(rotation.numpy())) == pytest.approx(1)
         assert ours[0] >= 0
 
@@ -119,11 +100,11 @@ def test_a_cameras_steps_are_those_of_its_poses_in_any_world():
     t = torch.randn(6, 3, generator=random, dtype=torch.float64)
     (world, *R), (far, *t) = R, t
     R, t = torch.stack(R), torch.stack(t)
-    offset, turn = steps_of(t, quaternion_from_rotation(R))
+    offset, turn = criteria.steps_of(t, criteria.quaternion_from_rotation(R))
     assert torch.allclose(offset, torch.einsum("kji,kj->ki", R[:-1], t[1:] - t[:-1]))
-    relative = quaternion_from_rotation(R[:-1].mT @ R[1:])
+    relative = criteria.quaternion_from_rotation(R[:-1].mT @ R[1:])
     assert torch.allclose((turn * relative).sum(-1).abs(), torch.ones(4, dtype=torch.float64))
-    elsewhere = steps_of(t @ world.mT + far, quaternion_from_rotation(world @ R))
+    elsewhere = criteria.steps_of(t @ world.mT + far, criteria.quaternion_from_rotation(world @ R))
     assert torch.allclose(elsewhere[0], offset)
     assert torch.allclose((elsewhere[1] * turn).sum(-1).abs(), torch.ones(4, dtype=torch.float64))
 
@@ -132,76 +113,51 @@ def test_the_truth_has_no_error_and_confidence_pays_where_it_is_right():
     truth = torch.rand(2, 1, 4, 4, 3) + 1
     distance = torch.ones(2)
     sure, unsure = torch.full((2, 1, 4, 4), 5.0), torch.full((2, 1, 4, 4), 1.5)
-    right = [confidence_loss(truth, c, truth, distance) for c in (sure, unsure)]
-    wrong = [confidence_loss(truth + 1, c, truth, distance) for c in (sure, unsure)]
+    right = [criteria.confidence_loss(truth, c, truth, distance) for c in (sure, unsure)]
+    wrong = [criteria.confidence_loss(truth + 1, c, truth, distance) for c in (sure, unsure)]
     assert right[0] < right[1] < wrong[1] < wrong[0]
-    assert relative_depth_error(truth * 1.1, truth).flatten().tolist() == pytest.approx([0.1] * 2)
+    assert criteria.relative_depth_error(truth * 1.1, truth).flatten().tolist() == pytest.approx(
+        [0.1] * 2
+    )
 
 
 def test_directions_are_compared_whatever_the_distance_and_in_radians():
     truth = torch.rand(2, 1, 8, 8, 3, dtype=torch.float64) + torch.tensor([0.0, 0.0, 2.0])
     farther = truth * (1 + torch.rand(2, 1, 8, 8, 1, dtype=torch.float64))
-    assert ray_errors(list(farther.unbind(1)), truth).abs().max() < 1e-12
+    assert criteria.ray_errors(list(farther.unbind(1)), truth).abs().max() < 1e-12
     ahead = torch.tensor([0.0, 0.0, 3.0]).expand(1, 1, 8, 8, 3)
     aside = torch.tensor([0.0, 2 * math.sin(0.1), 2 * math.cos(0.1)]).expand(1, 8, 8, 3)
-    errors = ray_errors([aside], ahead)
-    assert errors.shape == (1, 1, 8 // RAY_EVERY, 8 // RAY_EVERY, 3)
+    errors = criteria.ray_errors([aside], ahead)
+    assert errors.shape == (1, 1, 8 // criteria.RAY_EVERY, 8 // criteria.RAY_EVERY, 3)
     assert errors.norm(dim=-1).mean().item() == pytest.approx(0.1, rel=1e-3)
 
 
 def test_a_lens_taken_for_another_leaves_the_shift_of_rays_of_a_camera_that_stands_still(clip):
-    still = dataclasses.replace(
-        clip,
-        images=clip.images[:, :1],
-        depth=clip.depth[:, :1],
-        T_world_camera=clip.T_world_camera[:, :1],
-    )
-    truth = targets_of(still)
+    truth = criteria.targets_of(frames_of(clip, [0]))
     wrong_lens = truth.points_self[:, 0] * torch.tensor([1.2, 1.2, 1.0])
     pose = torch.tensor([[0.0, 0, 0, 1, 0, 0, 0]]).expand(2, 7)
     confidence = torch.ones(wrong_lens.shape[:-1])
-    guess = Prediction(
-        pose=pose,
-        points_self=wrong_lens,
-        confidence_self=confidence,
-        points_world=wrong_lens,
-        confidence_world=confidence,
-    )
-    losses = ray_losses([guess], truth)
+    both = {"points_self": wrong_lens, "points_world": wrong_lens}
+    guess = Prediction(pose, confidence_self=confidence, confidence_world=confidence, **both)
+    losses = criteria.ray_losses([guess], truth)
     assert losses["rays"] > 0.02
     assert losses["world_rays"] == pytest.approx(losses["rays"], rel=1e-3)
     assert losses["ray_shift"] < 1e-4
 
 
 def test_patches_are_found_again_where_the_camera_stands_still(clip):
-    still = dataclasses.replace(
-        clip,
-        images=clip.images[:, [0, 0]],
-        depth=clip.depth[:, [0, 0]],
-        T_world_camera=clip.T_world_camera[:, [0, 0]],
-    )
-    found = correspondence(targets_of(still), 1, still.focal_px, TINY.patch_size)
+    still = frames_of(clip, [0, 0])
+    found = correspondence(criteria.targets_of(still), 1, still.focal_px, TINY.patch_size)
     assert found.visible.all()
     assert found.patch.tolist() == [list(range(6))] * 2
 
 
 def test_what_is_behind_the_first_camera_is_not_found(clip):
-    turned = clip.T_world_camera[:, [0, 0]].clone()
-    turned[:, 1, :3, :3] = torch.diag(torch.tensor([-1.0, 1, -1]))
-    half_turn = dataclasses.replace(
-        clip, images=clip.images[:, :2], depth=clip.depth[:, :2], T_world_camera=turned
-    )
-    found = correspondence(targets_of(half_turn), 1, clip.focal_px, TINY.patch_size)
+    half_turn = frames_of(clip, [0, 1])
+    half_turn.T_world_camera[:, 1] = half_turn.T_world_camera[:, 0]
+    half_turn.T_world_camera[:, 1, :3, :3] = torch.diag(torch.tensor([-1.0, 1, -1]))
+    found = correspondence(criteria.targets_of(half_turn), 1, clip.focal_px, TINY.patch_size)
     assert not found.visible.any()
-
-
-def first_frames(clip: Clip) -> Clip:
-    return dataclasses.replace(
-        clip,
-        images=clip.images[:, :1],
-        depth=clip.depth[:, :1],
-        T_world_camera=clip.T_world_camera[:, :1],
-    )
 
 
 def test_single_images_are_of_rooms_of_their_own():
@@ -221,14 +177,14 @@ def test_every_loss_reaches_the_weights(clip):
     torch.manual_seed(0)
     network, auxiliary = ReconstructionNetwork(TINY), Auxiliary(TINY)
     initialise(network)
-    steps = unroll(
+    steps = criteria.unroll(
         network, clip.images, outputs=frozenset(("self", "world")), keep_gradient_frames=4
     )
-    truth = targets_of(clip)
+    truth = criteria.targets_of(clip)
     losses = (
-        clip_losses(steps, truth)
+        criteria.clip_losses(steps, truth)
         | auxiliary.losses(steps, truth, clip.focal_px)[0]
-        | alone_losses(network, auxiliary, first_frames(clip))
+        | alone_losses(network, auxiliary, frames_of(clip, [0]))
     )
     assert set(losses) == {
         *("self", "world", "translation", "quaternion", "step_translation", "step_quaternion"),
@@ -270,7 +226,7 @@ def test_a_varied_clip_is_the_same_world_from_its_own_first_camera(clip):
     twice = Clip(*(torch.cat([getattr(clip, one.name)] * 8) for one in dataclasses.fields(Clip)))
     other = varied(twice, np.random.default_rng(0))
     assert torch.allclose(other.T_world_camera[:, 0], torch.eye(4).expand(16, 4, 4))
-    truth, before = targets_of(other), targets_of(twice)
+    truth, before = criteria.targets_of(other), criteria.targets_of(twice)
     orders, exchanges = set(), set()
     for number in range(16):
         turned = not torch.equal(other.depth[number], twice.depth[number])
@@ -417,20 +373,12 @@ def test_batches_are_the_same_after_an_interruption():
 @needs_muon
 def test_more_processes_than_clips_in_a_batch_are_refused(tmp_path):
     workers = Workers(rank=0, size=2)
+    run = {"device": "cpu", "renderers": 0, "resume": False, "minutes": 1, "workers": workers}
     for batch, singles, lacks in ((1, 0, "clips"), (2, 1, "single pictures")):
         stage = Stage("lone", 1, 1, batch, 1e-3, {"self": 1.0}, singles=singles)
-        with pytest.raises(
-            SettingsError, match=f"--processes 2: stage 'lone' has batches of fewer {lacks}"
-        ):
-            training.train(
-                Recipe(stages=(stage,)),
-                tmp_path / "new",
-                device="cpu",
-                renderers=0,
-                resume=False,
-                minutes=1,
-                workers=workers,
-            )
+        said = f"--processes 2: stage 'lone' has batches of fewer {lacks}"
+        with pytest.raises(SettingsError, match=said):
+            training.train(Recipe(stages=(stage,)), tmp_path / "new", **run)
     assert not (tmp_path / "new").exists()
 
 
@@ -514,16 +462,9 @@ def test_a_stage_of_read_outs_alone_leaves_the_network_as_it_is(tmp_path, monkey
     before = new_train_state(recipe, torch.device("cpu"))
     after = new_train_state(recipe, torch.device("cpu"))
     after.load(tmp_path / "last.pt")
-    same = {
-        part: all(
-            torch.equal(one, other)
-            for one, other in zip(
-                getattr(before, part).parameters(), getattr(after, part).parameters(), strict=True
-            )
-        )
-        for part in ("network", "average")
-    }
-    assert same == {"network": True, "average": True}
+    for part in ("network", "average"):
+        parameters = (getattr(state, part).parameters() for state in (before, after))
+        assert all(torch.equal(*pair) for pair in zip(*parameters, strict=True)), part
     assert not torch.equal(before.auxiliary.store.weight, after.auxiliary.store.weight)
     assert not torch.equal(before.auxiliary.lens.weight, after.auxiliary.lens.weight)
     following = dataclasses.replace(lone, name="all", steps=1, learns="all")
@@ -586,17 +527,8 @@ def test_summaries_pair_rooms_with_the_constant_rate_1():
 
 def test_the_evaluation_writes_a_record_for_every_room_rule_and_length(tmp_path, capsys):
     path = tmp_path / "out.json"
-    words = [
-        "--rooms",
-        "2",
-        "--frames",
-        "1,4",
-        "--rules",
-        "constant:1.0,ttt3r",
-        "--json",
-        str(path),
-    ]
-    assert evaluate.main(words) == 0
+    words = ["--rooms", "2", "--frames", "1,4", "--rules", "constant:1.0,ttt3r"]
+    assert evaluate.main([*words, "--json", str(path)]) == 0
     report = json.loads(path.read_text())
     assert len(report["records"]) == 2 * 2 * 2
     keys = {(one["room"], one["rule"], one["frames"]) for one in report["records"]}
@@ -616,17 +548,7 @@ def test_the_evaluation_of_weights_and_that_of_data_sets_measure_a_room_alike():
     (ours,) = evaluate.measure_rooms(
         network, rules_from_text("ttt3r"), [1003], [5], on_progress=lambda _: None
     )
-    setting = EvalConfig(
-        dataset="synthetic",
-        root="",
-        weights="miniature",
-        device="cpu",
-        dtype="float32",
-        size=None,
-        reset_every=0,
-        stride=1,
-        measures=("poses", "depth"),
-    )
+    setting = SETTING
     outcome = run_job(Job(setting, "1003", ("ttt3r",), ("5",)))
     assert not outcome.trouble
     theirs = outcome.records[0].numbers
@@ -648,12 +570,19 @@ def test_a_report_that_cannot_be_written_is_refused_before_rooms_are_measured(
     assert "room 1000" not in told.err
 
 
-def test_a_stride_is_a_faster_camera_on_the_same_path(tmp_path):
-    def measured(*words: str) -> list[dict[str, float]]:
+@pytest.fixture
+def measured(tmp_path):
+    """Measure two rooms: the records of the report."""
+
+    def measure(*words: str) -> list[dict[str, float]]:
         rooms = ("--rooms", "2", "--rules", "constant:1.0", "--json", str(tmp_path / "out.json"))
         assert evaluate.main([*rooms, *words]) == 0
         return json.loads((tmp_path / "out.json").read_text())["records"]
 
+    return measure
+
+
+def test_a_stride_is_a_faster_camera_on_the_same_path(measured):
     slow, fast = measured("--frames", "13"), measured("--frames", "5", "--stride", "3")
     for each, all_frames in zip(fast, slow, strict=True):
         # A chord is at most as long as its arc, and the other way round in angles too.
@@ -662,16 +591,11 @@ def test_a_stride_is_a_faster_camera_on_the_same_path(tmp_path):
         assert each["true_turn_deg"] > 1.5 * all_frames["true_turn_deg"]
 
 
-def test_a_slower_pace_is_a_shorter_path(tmp_path, capsys):
-    def measured(pace: str) -> list[dict[str, float]]:
-        rooms = ("--rooms", "2", "--rules", "constant:1.0", "--frames", "9")
-        assert evaluate.main([*rooms, "--pace", pace, "--json", str(tmp_path / "out.json")]) == 0
-        report = json.loads((tmp_path / "out.json").read_text())
-        assert report["pace"] == float(pace)
-        return report["records"]
-
-    for slow, usual in zip(measured("0.25"), measured("1"), strict=True):
+def test_a_slower_pace_is_a_shorter_path(measured, tmp_path, capsys):
+    walks = (measured("--frames", "9", "--pace", pace) for pace in ("1", "0.25"))
+    for usual, slow in zip(*walks, strict=True):
         assert 0 < slow["path_length_m"] < 0.6 * usual["path_length_m"]
+    assert json.loads((tmp_path / "out.json").read_text())["pace"] == 0.25
     for wrong in ("0", "nan", "-1", "5"):
         assert evaluate.main(["--rooms", "1", "--frames", "1", "--pace", wrong]) == 2
         assert "--pace" in capsys.readouterr().err
@@ -687,3 +611,40 @@ def test_loss_curves_are_drawn_from_what_training_wrote(tmp_path, capsys):
     assert (tmp_path / "made.png").read_bytes().startswith(b"\x89PNG")
     assert loss_curves.main([str(tmp_path / "nowhere.csv"), "x"]) == 2
     assert "give the curves.csv of a training" in capsys.readouterr().err
+
+
+def written(path, config=LINEAR, **metadata):
+    """A weights file in float16, and its tensors."""
+    state = {k: v.half() for k, v in ReconstructionNetwork(config).state_dict().items()}
+    save_weights(path, state, config, metadata)
+    return state
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_blend_lies_on_the_straight_line_between_two_files(tmp_path, share):
+    before = written(tmp_path / "before", stage="first")
+    after = written(tmp_path / "after", stage="second")
+    paths = [str(tmp_path / name) for name in ("before", "after", "out")]
+    assert blend.main([*paths, "--share", str(share)]) == 0
+    made = read_weights(tmp_path / "out")
+    assert made.tensors.keys() == before.keys()
+    for name, tensor in made.tensors.items():
+        wanted = (1 - share) * before[name].double() + share * after[name].double()
+        assert tensor.dtype == torch.float16
+        assert torch.allclose(tensor.double(), wanted, rtol=1e-3, atol=1e-6)
+    assert made.config() == LINEAR
+    assert made.metadata.keys() == {"stage", "blend", "format", CONFIG_KEY}
+    assert (made.metadata["stage"], made.metadata["blend"]) == ("second", f"{share:g}")
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [("0.5", "of networks of two sizes"), ("1.5", "--share 1.5: "), ("nan", "nan")],
+)
+def test_a_blend_of_what_does_not_belong_together_is_refused(tmp_path, capsys, share, told):
+    written(tmp_path / "before")
+    written(tmp_path / "after", dataclasses.replace(LINEAR, state_size=7))
+    paths = [str(tmp_path / name) for name in ("before", "after", "out")]
+    assert blend.main([*paths, "--share", share]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

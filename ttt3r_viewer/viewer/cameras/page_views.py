@@ -17,7 +17,7 @@ from ttt3r_viewer.viewer.tick import WORLD_UP
 ORBIT_SEC = 48.0
 """Duration of one orbit: slow enough to speak over."""
 SWING_RAD = math.radians(50)
-"""Swing to the left and to the right of a scene that was seen from one side."""
+"""PageOrbit to the left and to the right of a scene that was seen from one side."""
 SIDE_SWING_RAD = math.radians(18)
 """The same for lanes side by side: seen from the side one would hide the other."""
 ONE_SIDED = 0.5
@@ -33,7 +33,7 @@ LINGER_SEC = 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Viewpoint:
+class PageView:
     """Camera of a browser: its place, the point that it looks at and orbits around, what is up."""
 
     position: NDArray[np.float64]
@@ -45,24 +45,24 @@ class Viewpoint:
     fov_y_rad: float | None = None
     """None keeps the browser's own."""
 
-    def moved(self, by_world: NDArray[np.float64]) -> Viewpoint:
+    def moved(self, by_world: NDArray[np.float64]) -> PageView:
         """Return the same view from a place moved by (3,)."""
         return replace(self, position=self.position + by_world, look_at=self.look_at + by_world)
 
-    def is_close(self, other: Viewpoint, atol: float) -> bool:
+    def is_close(self, other: PageView, atol: float) -> bool:
         """Whether both look from the same place in the same way, fields of view aside."""
         mine = (self.position, self.look_at, self.up)
         theirs = (other.position, other.look_at, other.up)
         return all(np.allclose(a, b, atol=atol) for a, b in zip(mine, theirs, strict=True))
 
-    def blended(self, goal: Viewpoint, share: float) -> Viewpoint:
+    def blended(self, goal: PageView, share: float) -> PageView:
         """Return the view at this share of the way to another."""
         up = self.up + share * (goal.up - self.up)
         length = float(np.linalg.norm(up))
         fov_y_rad = goal.fov_y_rad
         if self.fov_y_rad is not None and fov_y_rad is not None:
             fov_y_rad = self.fov_y_rad + share * (fov_y_rad - self.fov_y_rad)
-        return Viewpoint(
+        return PageView(
             self.position + share * (goal.position - self.position),
             self.look_at + share * (goal.look_at - self.look_at),
             up / length if length > 1e-6 else goal.up,
@@ -70,14 +70,14 @@ class Viewpoint:
         )
 
 
-def view_behind(camera: Camera, median_depth: float, back: float, up: float) -> Viewpoint:
+def view_behind(camera: Camera, median_depth: float, back: float, up: float) -> PageView:
     """Return the view from behind and above a camera, in shares of the scene's median depth."""
     forward, center = camera.T_world_camera[:3, 2:].T
     position = center + median_depth * (up * WORLD_UP - back * forward)
-    return Viewpoint(position, center + median_depth * 0.9 * forward)
+    return PageView(position, center + median_depth * 0.9 * forward)
 
 
-def beside(first: Viewpoint, span: float, back: float, aside: float) -> Viewpoint:
+def beside(first: PageView, span: float, back: float, aside: float) -> PageView:
     """Return the view of lanes side by side over `span` along x, given that of the first lane.
 
     `back` and `aside` are shares of the span: farther from the scene, and along x.
@@ -88,17 +88,17 @@ def beside(first: Viewpoint, span: float, back: float, aside: float) -> Viewpoin
 
 
 @dataclass(frozen=True, eq=False)
-class Swing:
+class PageOrbit:
     """The page's orbit: the film's, or a swing where the scene was seen from one side only."""
 
     orbit: Orbit
     all_round: bool = True
     """The scene was seen from all sides."""
     swing_rad: float = SWING_RAD
-    """Swing to either side, where it was not."""
+    """PageOrbit to either side, where it was not."""
 
     @classmethod
-    def around(cls, lane: LaneScene) -> Swing:
+    def around(cls, lane: LaneScene) -> PageOrbit:
         """Fit the orbit to a lane's points; it begins behind the first camera."""
         chosen = np.linspace(0, len(lane.frames) - 1, FOCUS_FRAMES).astype(int)
         frames = [lane.frames[k] for k in sorted(set(chosen.tolist()))]
@@ -109,38 +109,38 @@ class Swing:
         all_round = float(np.linalg.norm(looks.mean(axis=0))) < ONE_SIDED
         return cls(Orbit.around(points, looks[0], WORLD_UP), all_round)
 
-    def widened(self, span: float) -> Swing:
+    def widened(self, span: float) -> PageOrbit:
         """Return the orbit of lanes side by side over `span`, given that of the first lane."""
         if not span:
             return self
         centre = self.orbit.centre + np.array([span / 2, 0.0, 0.0])
         orbit = replace(self.orbit, centre=centre, radius=self.orbit.radius + ORBIT_SPAN * span)
-        return Swing(orbit, all_round=False, swing_rad=SIDE_SWING_RAD)
+        return PageOrbit(orbit, all_round=False, swing_rad=SIDE_SWING_RAD)
 
-    def blended(self, goal: Swing, share: float) -> Swing:
+    def blended(self, goal: PageOrbit, share: float) -> PageOrbit:
         """Return another orbit with its centre and radius at this share of the way to it."""
         here, there = self.orbit, goal.orbit
         centre = here.centre + share * (there.centre - here.centre)
         radius = here.radius + share * (there.radius - here.radius)
         return replace(goal, orbit=replace(there, centre=centre, radius=radius))
 
-    def view(self, time_sec: float, fov_y_rad: float) -> Viewpoint:
+    def view(self, time_sec: float, fov_y_rad: float) -> PageView:
         """Return the view at a time; it repeats after `ORBIT_SEC`."""
         turn_rad = 2 * math.pi * time_sec / ORBIT_SEC
         angle_rad = turn_rad if self.all_round else self.swing_rad * math.sin(turn_rad)
         position = self.orbit.position(angle_rad, fov_y_rad)
-        return Viewpoint(position, self.orbit.centre, self.orbit.up, fov_y_rad)
+        return PageView(position, self.orbit.centre, self.orbit.up, fov_y_rad)
 
 
-def tour_view(tour: Tour, time_sec: float, distance: float) -> Viewpoint:
+def tour_view(tour: Tour, time_sec: float, distance: float) -> PageView:
     """Return a tour's view at a time; it looks at a point `distance` away."""
     view = tour.at(time_sec)
     _, down, forward = view.T_world_camera[:3, :3].T
     position = view.T_world_camera[:3, 3]
-    return Viewpoint(position, position + distance * forward, -down, view.fov_y_rad)
+    return PageView(position, position + distance * forward, -down, view.fov_y_rad)
 
 
-def approached(start: Viewpoint, goal: Viewpoint, time_sec: float) -> Viewpoint:
+def approached(start: PageView, goal: PageView, time_sec: float) -> PageView:
     """Return the view on its way from a start, at rest, to a goal that may move."""
     u = min(max(time_sec / APPROACH_SEC, 0.0), 1.0)
     return goal if u == 1.0 else start.blended(goal, u * u * (3 - 2 * u))

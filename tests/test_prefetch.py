@@ -3,48 +3,37 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.test_worker import Pretended
 from tests.waiting import wait_for
-from ttt3r_viewer.errors import FrameError
-from ttt3r_viewer.frames.preprocess import PreparedImage
 from ttt3r_viewer.reconstruct.prefetch import (
     BackgroundIterator,
     EncodedFrame,
     Prefetcher,
     PreparedFrame,
 )
-from ttt3r_viewer.types import Crop, Frame, SkippedFrame
+from ttt3r_viewer.types import Frame, SkippedFrame
 
 
 def threads(name: str) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == name]
 
 
-class Encoder:
+class Encoder(Pretended):
     """Notes the batches it was asked for; may be held up."""
 
-    def __init__(self) -> None:
+    def __init__(self, refuse: tuple[int, ...] = ()) -> None:
+        super().__init__(refuse)
         self.batches: list[list[int]] = []
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def prepare(self, frame: Frame) -> PreparedFrame:
-        if frame.name == "small":
-            raise FrameError("small is too small")
-        height, width = frame.image.shape[:2]
-        image = PreparedImage(frame.image, Crop((1.0, 1.0), (0, 0), width, height))
-        return PreparedFrame(frame.index, frame.time_sec, frame.name, image, 0.0)
 
     def encode(self, frames: Sequence[PreparedFrame]) -> list[EncodedFrame]:
         assert len({frame.image.image.shape for frame in frames}) == 1
         self.gate.wait(10)
         self.batches.append([frame.index for frame in frames])
-        tokens: Any = None
-        return [EncodedFrame(frame, tokens, 0.0) for frame in frames]
+        return super().encode(frames)
 
 
 def frames(count: int, *, wide: range = range(0)) -> Iterator[Frame]:
@@ -62,16 +51,14 @@ def test_order_is_kept_where_shapes_change_and_frames_are_skipped():
         for frame in frames(20, wide=range(5, 9)):
             if frame.index == 6:
                 yield SkippedFrame(6, "6", "cut off")
-            elif frame.index == 11:
-                yield Frame(11, 0.0, "small", frame.image)
             else:
                 yield frame
 
-    encoder = Encoder()
+    encoder = Encoder(refuse=(11,))
     out = list(Prefetcher(mixed(), encoder.prepare, encoder.encode))
     assert [index_of(item) for item in out] == list(range(20))
     skipped = {item.index: item.reason for item in out if isinstance(item, SkippedFrame)}
-    assert skipped == {6: "cut off", 11: "small is too small"}
+    assert skipped == {6: "cut off", 11: "11 is too small"}
     encoded = [index for batch in encoder.batches for index in batch]
     assert encoded == [index for index in range(20) if index not in skipped]
 

@@ -77,23 +77,18 @@ def write(folder: Path, count: int) -> None:
 
 def assert_close(read: FrameResult, written: FrameResult) -> None:
     """All is equal but for rounding to float16."""
-    for name in ("sequence", "index", "time_sec", "name", "crop", "segment", "compute_sec"):
-        assert getattr(read, name) == getattr(written, name), name
-    for name in ("rule", "reset_every", "state_change"):
+    same = ("sequence", "index", "time_sec", "name", "crop", "segment", "compute_sec")
+    for name in (*same, "rule", "reset_every", "state_change"):
         assert getattr(read, name) == getattr(written, name), name
     assert np.array_equal(read.image, written.image)
     assert np.array_equal(read.camera.T_world_camera, written.camera.T_world_camera)
-    assert (read.camera.focal_px, read.camera.width) == (
-        written.camera.focal_px,
-        written.camera.width,
-    )
+    assert read.camera.focal_px == written.camera.focal_px
+    assert read.camera.width == written.camera.width
     for name in ("points_camera", "confidence", "gain"):
         a, b = getattr(read, name), getattr(written, name)
         assert a.dtype == np.float32
         assert np.allclose(a, b, rtol=2**-11, atol=2**-25, equal_nan=True), name
 
-
-# Rounding.
 
 floats32 = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
@@ -160,14 +155,9 @@ def test_a_record_gives_back_what_every_lane_made_of_the_frame(data, lanes, name
         assert_close(read, written)
 
 
-# The whole archive.
-
-
 def test_a_preview_is_a_thinning_with_the_numbers_of_the_full_frame(tmp_path):
-    results = tuple(
-        replace(one, gain=np.linspace(0.1, 1.0, 7, dtype=np.float32) / 3)
-        for one in (room_result(4, 160, 120), room_result(4, 160, 120))
-    )
+    gain = np.linspace(0.1, 1.0, 7, dtype=np.float32) / 3
+    results = tuple(replace(room_result(4, 160, 120), gain=gain) for _ in range(2))
     results[1].points_camera[::2] = np.nan
     writer = writer_in(tmp_path)
     writer.add(results)
@@ -322,9 +312,6 @@ def test_words_for_numbers():
     assert in_words((0, 1, 2, 5, 7, 8)) == "frames 0 to 2, 5 and 7 to 8"
 
 
-# The writer.
-
-
 class Full:
     """A file whose disk takes so many bytes and no more."""
 
@@ -410,13 +397,11 @@ def test_a_temporary_archive_keeps_to_its_limit_and_goes_with_the_writer(tempora
 def test_a_temporary_archive_goes_with_the_program(temporary):
     code = (
         "import tempfile, sys; tempfile.tempdir = sys.argv[1]\n"
-        "from tests.test_archive import frame, writer_in\n"
+        "from tests.test_recording import frame, writer_in\n"
         "writer = writer_in(None); writer.add(frame(0)); print(len(writer.archive))"
     )
-    out = subprocess.run(
-        [sys.executable, "-c", code, str(temporary)], capture_output=True, text=True, check=True
-    )
-    assert out.stdout == "1\n"
+    words = [sys.executable, "-c", code, str(temporary)]
+    assert subprocess.run(words, capture_output=True, check=True).stdout == b"1\n"
     assert list(temporary.iterdir()) == []
 
 
@@ -487,7 +472,7 @@ def test_readers_see_whole_frames_while_the_writer_goes_on(tmp_path):
 def test_a_killed_process_leaves_all_its_finished_frames(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
-        "from tests.test_archive import frame, writer_in\n"
+        "from tests.test_recording import frame, writer_in\n"
         "writer = writer_in(Path(sys.argv[1]))\n"
         "for sequence in range(10**6):\n"
         "    writer.add(frame(sequence)); print(sequence, flush=True)"
@@ -525,9 +510,6 @@ def test_memory_does_not_grow_with_the_frames(tmp_path):
     assert grown < 200 * 1000, "bytes for 200 frames"
     assert peak < 200 * 1000 + 10 * len(encode_record(results, 0))
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) > 200 * 20_000
-
-
-# The worker.
 
 
 def test_the_worker_archives_every_frame_and_a_restart_begins_anew(tmp_path):

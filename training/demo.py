@@ -1,4 +1,4 @@
-"""Render a demo sequence: `python -m ttt3r_viewer.synthetic.demo --out DIR --seed 2080`.
+"""Render a demo sequence: `python -m training.demo --out DIR --seed 2080`.
 
 Writes numbered JPEGs, and `poses_tum.txt` with the true cameras (camera to world, OpenCV axes; the
 world is the first camera). The room is of the test seeds, so that no model has been trained or
@@ -22,9 +22,7 @@ FPS = 30.0
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ttt3r_viewer.synthetic.demo", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m training.demo", description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=2080)
     parser.add_argument("--motion", default="loop")

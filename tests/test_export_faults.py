@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.made_up_run import room_result
+from tests.refusals import error_line
 from tests.test_export_formats import FRAMES, make_session, silent, small_film
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import OutputError, RecordingError, SettingsError
@@ -20,16 +21,6 @@ from ttt3r_viewer.export.registry import FORMATS, export_recording
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.recording.reader import Recording, frame_file
 from ttt3r_viewer.system import files as target
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory) -> Path:
-    return make_session(tmp_path_factory.mktemp("session"))
-
-
-@pytest.fixture
-def source(session) -> Source:
-    return Source(Recording.open(session))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -202,15 +193,11 @@ def test_the_command_writes_into_the_session(tmp_path, capsys):
     ],
 )
 def test_wrong_words_are_one_line(session, words, said, capsys):
-    assert main(["export", str(session), *words]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys, "export", str(session), *words)
 
 
 def test_a_folder_that_is_no_session(tmp_path, capsys):
-    assert main(["export", str(tmp_path), "--to", "ply"]) == 2
-    assert "wanted a folder" in capsys.readouterr().err
+    assert "wanted a folder" in error_line(capsys, "export", str(tmp_path), "--to", "ply")
 
 
 def test_the_help_lists_the_formats(capsys):

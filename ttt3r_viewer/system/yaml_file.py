@@ -1,18 +1,16 @@
-"""Reads the YAML of settings: values by name, without what YAML has beyond that.
+"""Reads YAML as plain values.
 
 Anchors, aliases and merge keys let a few lines stand for more values than fit in memory, and of two
-values under one name YAML's reader keeps the last without a word; so all of these are refused.
+values under one name YAML's reader silently keeps the last; so all of these are refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
-from yaml.composer import ComposerError
-from yaml.constructor import ConstructorError
 
 from ttt3r_viewer.errors import SettingsError, in_a_line, system_words
 
@@ -22,7 +20,7 @@ DEEPEST = 16
 _LONGEST_REASON = 200
 
 
-def read_plain_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
     """What the first document of a file says, as plain values.
 
     Raises `SettingsError` without the file's name in it: not readable, too long, not YAML, or more
@@ -51,31 +49,26 @@ class _PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
-            raise ComposerError(
-                None,
-                None,
-                f"*{event.anchor} stands for another value: write it out",
-                event.start_mark,
-            )
+            _refuse(event, f"*{event.anchor} stands for another value: write it out")
         self._depth += 1
         if self._depth > DEEPEST:
-            raise ComposerError(
-                None, None, f"nested deeper than {DEEPEST} levels", event.start_mark
-            )
+            _refuse(event, f"nested deeper than {DEEPEST} levels")
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
+        names: set[str] = set()
         for key, _ in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else None
-            if name is None or key.tag == "tag:yaml.org,2002:merge":
-                what = "a name that is no text" if name is None else "<< merges another mapping"
-                raise ConstructorError(None, None, f"{what}: write `name: value`", key.start_mark)
-            if name in seen:
-                raise ConstructorError(
-                    None, None, f"{name[:40]} stands there twice: give it once", key.start_mark
-                )
-            seen.add(name)
+            if not isinstance(key, yaml.ScalarNode):
+                _refuse(key, "a name that is no text: write `name: value`")
+            if key.tag == "tag:yaml.org,2002:merge":
+                _refuse(key, "<< merges another mapping: write `name: value`")
+            if key.value in names:
+                _refuse(key, f"{key.value[:40]} stands there twice: give it once")
+            names.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _refuse(where: yaml.Event | yaml.Node, why: str) -> NoReturn:
+    raise yaml.MarkedYAMLError(problem=why, problem_mark=where.start_mark)

@@ -8,8 +8,8 @@ import yaml
 
 from training.recipe import recipe_from
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.plain_yaml import DEEPEST, LONGEST, read_plain_yaml
 from ttt3r_viewer.settings import read_config, settings_from
+from ttt3r_viewer.system.yaml_file import DEEPEST, LONGEST, read_yaml
 
 
 def laughs(levels: int) -> str:
@@ -35,7 +35,7 @@ BAD = {
     "nested lists": ("input: " + "[" * 5000, f"nested deeper than {DEEPEST} levels"),
     "nested mappings": ("{a: " * 5000, f"nested deeper than {DEEPEST} levels"),
     "nested by dashes": ("- " * 5000 + "x", f"nested deeper than {DEEPEST} levels"),
-    "double": ("stride: 2\nrate: 1\nstride: 3", "stride stands there twice: give it once"),
+    "double": ("stride: 2\nstart: 1\nstride: 3", "stride stands there twice: give it once"),
     "double but for the dash": ("reset-every: 2\nreset_every: 3", "stands there twice"),
     "list as a name": ("? [a]\n: 1", "a name that is no text"),
     "mapping as a name": ("? {a: 1}\n: 1", "a name that is no text"),
@@ -53,8 +53,8 @@ BAD = {
     "tag of Python's names": ("input: !!python/name:os.system", "not YAML"),
     "own tag": ("input: !x y", "not YAML"),
     "long whole number": ("stride: " + "9" * 5000, "not YAML|stride: a number of"),
-    "long number in hexadecimal": ("rate: 0x" + "f" * 5000, "--rate: a number of 20000 bits"),
-    "large whole number": ("rate: " + "9" * 400, "--rate: a number of 1329 bits"),
+    "long number in hexadecimal": ("fps: 0x" + "f" * 5000, "--fps: a number of 20000 bits"),
+    "large whole number": ("fps: " + "9" * 400, "--fps: a number of 1329 bits"),
     "large whole number in a text": ("input: 0x" + "f" * 5000, "--input: a number of"),
     "large number in a list": ("input: [0x" + "f" * 5000 + "]", "wanted a text"),
     "not a number": ("rule: constant\nrate: .nan", "--rate nan: take a rate"),
@@ -101,7 +101,7 @@ def test_the_bombs_are_bombs():
 def test_plain_values_come_back(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("\ufeffa: 1\nb: [x, {c: 2.5}]\n'd': ~\n", encoding="utf-8")
-    assert read_plain_yaml(path) == {"a": 1, "b": ["x", {"c": 2.5}], "d": None}
+    assert read_yaml(path) == {"a": 1, "b": ["x", {"c": 2.5}], "d": None}
 
 
 def test_an_endless_file_is_not_read_to_its_end():

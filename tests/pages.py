@@ -1,0 +1,44 @@
+"""Pages of made-up runs, started and stopped together."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from tests.made_up_run import MadeUpRun
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.app import Viewer
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Startable(Protocol):
+    """What a test starts and stops."""
+
+    def start(self) -> Any: ...
+    def stop(self) -> Any: ...
+
+
+@contextmanager
+def running(*parts: Startable) -> Iterator[None]:
+    """Start the parts one after another, and stop them in the opposite order."""
+    for part in parts:
+        part.start()
+    try:
+        yield
+    finally:
+        for part in reversed(parts):
+            part.stop()
+
+
+@contextmanager
+def shown(
+    frames: int = 0, page: Mapping[str, Any] = NOTHING, **run: Any
+) -> Iterator[tuple[MadeUpRun, Viewer]]:
+    """A made-up run with so many frames, and its viewer; both take options."""
+    made_up = MadeUpRun(SceneStore(max_points=20_000, points_per_frame=200), **run)
+    for _ in range(frames):
+        made_up.add_frame()
+    viewer = Viewer(made_up.store, made_up.mailbox, port=0, **page)
+    with running(viewer, made_up):
+        yield made_up, viewer

@@ -1,0 +1,33 @@
+"""Small networks, and files of weights around any pickle."""
+
+import warnings
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from ttt3r_viewer.model.config import ModelConfig
+
+LINEAR = ModelConfig(
+    image_size=(32, 48), patch_size=16, encoder_width=32, encoder_depth=1, encoder_heads=2,
+    decoder_width=16, decoder_depth=1, decoder_heads=1, state_heads=2, state_size=6, memory_size=4,
+    head="linear", memory_depth=1, ray_map_depth=1, ray_map_heads=2,
+)  # fmt: skip
+"""A network that is made and saved in no time."""
+
+
+def zipped(
+    path: Path,
+    members: Iterable[tuple[str, bytes | str]],
+    *,
+    kind: int = zipfile.ZIP_STORED,
+    mode: int = 0,
+) -> Path:
+    """A zip of these members, even of two of one name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        with zipfile.ZipFile(path, "w", kind) as file:
+            for name, content in members:
+                info = zipfile.ZipInfo(name)
+                info.compress_type, info.external_attr = kind, mode << 16
+                file.writestr(info, content)
+    return path

@@ -1,0 +1,102 @@
+"""The page's small HTML, from which panels compose their texts; foreign text needs `escape`."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Mapping
+
+from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB, css_color
+
+BAD = "#ff8787"
+WARNING = "#e8910c"
+
+
+def escape(text: str, limit: int = 600) -> str:
+    """Make text of unknown origin safe inside HTML, and no longer than `limit` characters."""
+    shortened = text if len(text) <= limit else text[: limit - 1] + "…"
+    return html.escape(shortened, quote=True)
+
+
+def block(test_id: str, content: str, *, size: str = "0.75em", style: str = "") -> str:
+    """Wrap HTML in the panel's small type; `style` overrides what all blocks share."""
+    return (
+        f'<div data-testid="{test_id}" style="font-size:{size};line-height:1.5;padding:0 0.75em;'
+        f'overflow-wrap:anywhere;{style}">{content}</div>'
+    )
+
+
+def muted(content: str) -> str:
+    """Show HTML in a paler colour; nothing where there is none."""
+    return f'<span style="opacity:.7">{content}</span>' if content else ""
+
+
+def colored(content: str, color: str) -> str:
+    """Show HTML in a colour; nothing where there is none."""
+    return f'<span style="color:{color}">{content}</span>' if content else ""
+
+
+def lines(contents: Iterable[str]) -> str:
+    """Stack the pieces of HTML that are not empty."""
+    return "".join(f"<div>{content}</div>" for content in contents if content)
+
+
+def lane_dot(lane: int) -> str:
+    """Draw a dot in a lane's colour, before the lane's name."""
+    return (
+        '<span style="display:inline-block;width:0.7em;height:0.7em;border-radius:50%;'
+        f'margin-right:0.5em;background:{css_color(LANE_COLORS[lane])}"></span>'
+    )
+
+
+def square(color: RGB) -> str:
+    """Draw a square in a colour, as the legend of what has that colour elsewhere."""
+    return colored("■", css_color(color))
+
+
+def header(hints: Mapping[str, str], *, span: int = 1, align: str = "left") -> str:
+    """Make a table's head: a pale name, with a hint, over each `span` columns."""
+    cells = "".join(
+        f'<th colspan="{span}" title="{escape(hint)}" style="text-align:{align if k else "left"};'
+        f'font-weight:normal;opacity:.65;padding:0 0.3em">{name}</th>'
+        for k, (name, hint) in enumerate(hints.items())
+    )
+    return f"<tr>{cells}</tr>"
+
+
+def row(cells: Iterable[str], *, align: str = "left") -> str:
+    """Make a table's row of HTML; all cells but the first are aligned, and not broken."""
+    first = "text-align:left;overflow-wrap:anywhere;padding:0 0.3em"
+    others = f"text-align:{align};white-space:nowrap;padding:0 0.3em"
+    made = (
+        f'<td style="{others if k else first}">{content}</td>' for k, content in enumerate(cells)
+    )
+    return f"<tr>{''.join(made)}</tr>"
+
+
+def table(head: str, body: Iterable[str]) -> str:
+    """Make a table as wide as the panel from its rows."""
+    return (
+        '<table style="width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums">'
+        f"<thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+    )
+
+
+def box(test_id: str, rgb: str, content: str) -> str:
+    """Put HTML in a box with a bar in a colour, given as `red,green,blue`."""
+    style = (
+        "margin:0.25em 0.75em 0.75em;padding:0.4em 0.75em;"
+        f"border-left:4px solid rgb({rgb});border-radius:4px;background:rgba({rgb},.15)"
+    )
+    return block(test_id, content, size="0.8em", style=style)
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number before its noun, which takes an s unless there is one."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def probe(state: dict[str, object]) -> str:
+    """Wrap a state as JSON in an element that is not displayed, for programs that read the page."""
+    text = html.escape(json.dumps(state))
+    return f'<pre data-testid="probe" style="display:none">{text}</pre>'
