@@ -19,7 +19,7 @@ from PIL import Image
 from tests.test_eval import SETTING
 from tests.trainable import needs_muon
 from tests.weights_files import LINEAR
-from training import blend, evaluate
+from training import bars, blend, evaluate, parts
 from training import curves as loss_curves
 from training import losses as criteria
 from training import train as training
@@ -434,6 +434,53 @@ def test_a_stage_that_weighs_single_images_must_have_some(tmp_path):
     )
     with pytest.raises(SettingsError, match=r"stage 'lone': alone: .* give singles"):
         recipe_from(path)
+
+
+def test_edges_are_compared_whatever_the_scale():
+    truth = torch.rand(2, 1, 16, 16, 3) + 1
+    right = list(truth.unbind(1))
+    assert criteria.edge_loss(right, truth) == 0
+    assert criteria.edge_loss([one * 1.7 for one in right], truth) < 1e-6
+    flat = torch.ones_like(truth)
+    step = flat.clone()
+    step[:, :, :, 8:] = 2.0
+    assert criteria.edge_loss(list(flat.unbind(1)), step) > 0.1
+
+
+def test_edges_of_depth_are_found_with_a_band_around_them():
+    depth = torch.full((1, 20, 20), 2.0)
+    depth[:, :, 10:] = 3.0
+    band = bars.edge_band(depth)
+    assert band[0].any(dim=0).nonzero().flatten().tolist() == list(range(7, 13))
+    assert not bars.edge_band(torch.full((1, 20, 20), 2.0)).any()
+
+
+def test_the_bars_of_a_network_are_numbers_with_intervals():
+    torch.manual_seed(0)
+    network = ReconstructionNetwork(NETWORKS["toy"])
+    initialise(network)
+    found = bars.measure(network, range(500_000, 500_004), 5)
+    assert {"depth", "edges", "rotation_16", "ate", "offset"} == set(found)
+    for middle, low, high in found.values():
+        assert low <= middle <= high
+    with pytest.raises(WeightsError, match="no part-00"):
+        parts.join(Path("/nowhere"), Path("/nowhere/else"))
+
+
+@needs_muon
+def test_training_can_start_from_weights_of_another_size(capsys):
+    before = Path(__file__).parent.parent / "assets" / "miniature.safetensors"
+    state = new_train_state(Recipe(preset="miniature2"), torch.device("cpu"))
+    start_from(state, before)
+    given, own = read_weights(before).tensors, state.network.state_dict()
+    assert torch.equal(own["dec_norm.weight"], given["dec_norm.weight"].float())
+    tokens = own["register_tokens.weight"]
+    old = given["register_tokens.weight"].float()
+    # The corners of the grid of patches stay corners, and the spare tokens come after it.
+    corners = [(0, 0), (15, 9), (176, 70), (191, 79), (192, 80), (239, 95)]
+    for now, then in corners:
+        assert torch.allclose(tokens[now], old[then], atol=1e-5), now
+    assert "downstream_head start again" in capsys.readouterr().out
 
 
 @needs_muon

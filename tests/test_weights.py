@@ -108,6 +108,15 @@ def test_a_network_keeps_its_dtype(linear_state):
         assert_same(network.state_dict(), {name: tensor.float() for name, tensor in half.items()})
 
 
+def test_a_config_written_before_heads_had_sizes_has_the_released_ones():
+    fields = json.loads(config_to_text(DPT))
+    small = dataclasses.replace(DPT, dpt_channels=(8, 8, 16, 16), dpt_fused=8, dpt_last=4)
+    assert config_from_text(config_to_text(small)) == small
+    for name in ("dpt_channels", "dpt_fused", "dpt_last"):
+        del fields[name]
+    assert config_from_text(json.dumps(fields)).dpt_channels == (96, 192, 384, 768)
+
+
 @pytest.mark.parametrize("config", [LINEAR, DPT, *PRESETS.values()])
 def test_a_config_survives_as_text(config):
     assert config_from_text(config_to_text(config)) == config
