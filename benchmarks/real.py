@@ -21,8 +21,8 @@ import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 
+from training.evaluate import pose_measures
 from ttt3r_viewer.errors import EvaluationError
-from ttt3r_viewer.evaluate.accumulator import pose_measures
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.geometry import umeyama
 from ttt3r_viewer.metrics.ground_truth import find_ground_truth, read_ground_truth

@@ -108,10 +108,11 @@ def test_words_for_what_is_shown_what_waits_and_what_cannot_be():
 
 def test_nothing_can_be_asked_before_the_network_and_a_frame_are_there():
     store = SceneStore()
-    assert why_not(store.snapshot(), -1) == "the network is not loaded yet"
+    assert why_not(tick_of(store)) == "the network is not loaded yet"
     store.set_status(Status(cannot_ask=""))
-    assert why_not(store.snapshot(), -1) == "no frame was taken yet"
-    assert why_not(store.snapshot(), 0) == ""
+    assert why_not(tick_of(store)) == "no frame was taken yet"
+    store.add(room_result(0))
+    assert why_not(tick_of(store)) == ""
 
 
 def test_image_and_confidence_stand_side_by_side():

@@ -1,4 +1,4 @@
-"""`run` with several inputs: a session each, one table, and none that costs another anything."""
+"""`run` with several inputs: a recording each, one table, and none that costs another anything."""
 
 import csv
 import itertools
@@ -25,9 +25,9 @@ from ttt3r_viewer.runs.batch import (
     TABLE,
     RunJob,
     RunOutcome,
+    folder_names,
     plan,
     run_one,
-    session_names,
     write_table,
 )
 from ttt3r_viewer.runs.reconstruction import Reconstruction
@@ -73,11 +73,11 @@ def poses(out: Path) -> dict[str, str]:
         (["/a/archive.mp4", "/a/log.txt"], ["archive_2", "log"]),
     ],
 )
-def test_sessions_have_the_shortest_names_that_differ(inputs, wanted):
-    assert session_names(inputs) == wanted
+def test_recordings_have_the_shortest_names_that_differ(inputs, wanted):
+    assert folder_names(inputs) == wanted
 
 
-def test_every_input_becomes_the_session_that_it_is_alone(tmp_path, capsys):
+def test_every_input_becomes_the_recording_that_it_is_alone(tmp_path, capsys):
     write_video(tmp_path / "clip.mp4", level_frames(4))
     inputs = [*DEMO_INPUTS, str(tmp_path / "clip.mp4")]
     assert run(tmp_path / "all", inputs) == 0
@@ -138,7 +138,7 @@ def test_resume_leaves_what_is_finished_and_goes_on_with_the_rest(tmp_path, caps
     before = (out / "demo-loop" / "run.json").read_bytes()
     (out / "demo-walk" / "run.json").unlink()
     assert run(out, DEMO_INPUTS) == 2
-    assert "2 of 2 sessions are there already (as demo-loop); give --resume" in (
+    assert "2 of 2 recordings are there already (as demo-loop); give --resume" in (
         capsys.readouterr().err
     )
     assert run(out, [*DEMO_INPUTS, "demo:hand-held"], "--resume") == 0
@@ -154,7 +154,7 @@ def test_resume_leaves_what_is_finished_and_goes_on_with_the_rest(tmp_path, caps
         (("demo:loop", "rtsp://me:secret@here/"), (), "rtsp://***@here/ is live"),
         (("a", "b"), ("--follow",), "--input a is live"),
         (("a", "./a"), (), "it is given 2 times"),
-        (("s/1.png", "s/2.PNG"), (), "2 pictures, each of which would be a run of one frame"),
+        (("s/1.png", "s/2.PNG"), (), "2 images, each of which would be a run of one frame"),
         (("a", ""), (), "one of them is an empty text"),
         (("~nobody-of-that-name/x", "b"), (), "--input ~nobody-of-that-name/x: "),
         (DEMO_INPUTS, ("--rules", "tttr"), "did you mean ttt3r?"),
@@ -177,10 +177,10 @@ def test_no_output_is_one_line(capsys):
     assert "run has nowhere to write: give --output DIR" in capsys.readouterr().err
 
 
-def test_the_session_of_one_input_takes_no_others_in(tmp_path, capsys):
+def test_the_recording_of_one_input_takes_no_others_in(tmp_path, capsys):
     assert run(tmp_path / "one", ["demo:loop"]) == 0
     assert run(tmp_path / "one", DEMO_INPUTS, "--overwrite") == 2
-    assert "it is the session of one input; name another folder" in capsys.readouterr().err
+    assert "it is the recording of one input; name another folder" in capsys.readouterr().err
 
 
 def test_a_page_takes_one_input(capsys):
@@ -200,7 +200,7 @@ def test_a_plan_is_made_of_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     jobs = plan(settings_from({"output": "out"}), ["a.mp4", "demo:walk"])
     assert [job.settings.input.input for job in jobs] == [str(tmp_path / "a.mp4"), "demo:walk"]
-    assert [job.session for job in jobs] == [tmp_path / "out" / "a", tmp_path / "out" / "demo-walk"]
+    assert [job.folder for job in jobs] == [tmp_path / "out" / "a", tmp_path / "out" / "demo-walk"]
     with pytest.raises(SettingsError, match="given 2 times"):
         plan(settings_from({"output": "out"}), ["a.mp4", str(tmp_path / "a.mp4")])
 
@@ -210,14 +210,14 @@ def test_what_only_looks_like_images_is_run(tmp_path):
     plan(settings_from({"output": str(tmp_path / "out")}), ["s/one.gif", "s/two.gif"])
 
 
-def test_an_overwritten_session_counts_once_it_is_run_again(tmp_path):
+def test_an_overwritten_recording_counts_once_it_is_run_again(tmp_path):
     out = tmp_path / "out"
     assert run(out, DEMO_INPUTS) == 0
     settings = settings_from({"output": str(out), "overwrite": True})
     jobs = plan(settings, DEMO_INPUTS)
     assert write_table(jobs, {}) == 0
     assert set(states(out).values()) == {"not begun"}
-    done = {jobs[0].session: RunOutcome(jobs[0], frames=3)}
+    done = {jobs[0].folder: RunOutcome(jobs[0], frames=3)}
     assert write_table(jobs, done) == 1
     assert states(out) == {"demo-loop": "finished", "demo-walk": "not begun"}
 
@@ -285,7 +285,7 @@ def children_of(program: subprocess.Popen[bytes]) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signals", [1, 2])
-def test_sigterm_ends_all_processes_with_their_sessions_whole(tmp_path, signals):
+def test_sigterm_ends_all_processes_with_their_recordings_whole(tmp_path, signals):
     out = tmp_path / "out"
     program = begun(out)
     try:
@@ -315,7 +315,7 @@ def test_a_process_that_dies_costs_its_own_input_alone(tmp_path):
         program.kill()
     (dead,) = (row for row in table(out).values() if row["state"] == "failed")
     assert "its process ended before its time" in dead["trouble"]
-    assert "--resume goes on with it" in dead["trouble"]
+    assert "--resume continues it" in dead["trouble"]
 
 
 @pytest.mark.slow

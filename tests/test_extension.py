@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tests.made_up_run import MadeUpRun
+from tests.made_up_run import MadeUpRun, room_result
 from tests.page_client import CAMERA, echo, join, set_value
 from tests.test_export_formats import make_session
 from tests.waiting import wait_for
@@ -19,14 +19,19 @@ from ttt3r_viewer.evaluate.datasets.base import DatasetEntry, DatasetInfo, TrueF
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.export.registry import FORMATS
+from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.rules.registry import RULES
 from ttt3r_viewer.rules.rule import UpdateRule, parameter
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.state import Evidence, Update
-from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.app import PANELS, PanelPlace, Viewer
+from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.html import block
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, ColorMode
 from ttt3r_viewer.viewer.panels.look import LookPanel
+from ttt3r_viewer.viewer.tick import Part, Tick
+from ttt3r_viewer.viewer.widgets import assign_changed
 
 
 @dataclass(frozen=True)
@@ -129,5 +134,33 @@ def test_a_colour_mode_is_one_entry_that_the_page_offers_and_draws(monkeypatch):
             wait_for(lambda: viewer.controls.settings.color_by == "grey", "the choice")
             nodes: Any = viewer.server.scene._handle_from_node_name
             wait_for(lambda: (nodes["/lanes/0/live"].colors == 99).all(), "the colour")
+    finally:
+        viewer.stop()
+
+
+class FrameCounter(Part):
+    """A toy panel: says how many frames there are."""
+
+    def __init__(self, page: PageContext) -> None:
+        self.text = page.server.gui.add_html("")
+
+    def update(self, tick: Tick) -> None:
+        """Say it."""
+        assign_changed(self.text, content=block("toy", f"{len(tick.snapshot.frames)} frames"))
+
+    def probe(self) -> dict[str, object]:
+        """Say it to programs."""
+        return {"toy": self.text.content}
+
+
+def test_a_panel_is_one_file_and_one_line():
+    store = SceneStore()
+    panels = (*PANELS, PanelPlace("Toy", FrameCounter))
+    viewer = Viewer(store, Mailbox(), port=0, panels=panels)
+    viewer.start()
+    try:
+        store.add(room_result(0, 16, 12))
+        counter = viewer.part(FrameCounter)
+        wait_for(lambda: "1 frames" in counter.text.content, "the toy panel to follow the scene")
     finally:
         viewer.stop()

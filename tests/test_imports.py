@@ -22,13 +22,13 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
         "system": {"errors"},
     },
     {
-        "settings": {"errors", "types", "system"},
+        "settings": {"errors", "system"},
         "frames": {*NOUNS, "system"},
         "model": {*NOUNS, "state"},
         "rules": {*NOUNS, "state"},
     },
     {
-        "weights": {"errors", "types", "state", "system", "model"},
+        "weights": {"errors", "state", "system", "model"},
         "scene": {*NOUNS},
         "recording": {*NOUNS, "system", "scene"},
         "metrics": {*NOUNS, "scene"},

@@ -35,12 +35,11 @@ from training.clips import (
     varied,
 )
 from training.curves import StepBar
-from training.evaluate import RoomRecord, single_frame_depth_errors, summaries
+from training.evaluate import RoomRecord, pose_measures, single_frame_depth_errors, summaries
 from training.recipe import NETWORKS, Recipe, Stage, recipe_from
 from training.state import initialise, new_train_state, start_from
 from training.workers import Workers
 from ttt3r_viewer.errors import SettingsError, WeightsError
-from ttt3r_viewer.evaluate.accumulator import pose_measures
 from ttt3r_viewer.evaluate.evaluation import Job, network_for, run_job
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.metrics.trajectory import Trajectory

@@ -605,18 +605,9 @@ def test_values_are_told_again_because_a_browser_may_show_what_it_never_said(use
     assert told() == {"a box": True, "a slider": 4, "a list": "a"}
 
 
-def test_made_up_run_obeys_commands_as_the_worker_does():
+def test_made_up_lanes_drift_obey_and_finish():
     store = SceneStore()
-    run = MadeUpRun(store, total=5, frames_per_second=100)
-    run.start()
-    wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
-    assert len(store.snapshot().frames) == 5
-    run.stop()
-
-
-def test_made_up_lanes_drift_and_take_other_rules():
-    store = SceneStore()
-    run = MadeUpRun(store, lanes=2, paused=True)
+    run = MadeUpRun(store, lanes=2, total=5, frames_per_second=100, paused=True)
     run.start()
     for command in (SetParameter(1, "rate", 0.3), SetResetEvery(2), Step(), Step(), Step()):
         run.mailbox.put(command)
@@ -632,14 +623,15 @@ def test_made_up_lanes_drift_and_take_other_rules():
     wait_for(lambda: len(store.snapshot().lanes) == 3, "three lanes")
     assert store.snapshot().status.lanes[0].text == "steady, rate 0.5"
     assert run.seen_commands[-1] == SetRules(("steady:0.5", "drifting", "steady"))
+    wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
+    assert len(store.snapshot().frames) == 5
     run.stop()
 
 
 def test_buttons_say_what_is_wanted_and_restart_goes_live():
     mailbox = Mailbox()
     viewer = Viewer(SceneStore(), mailbox, port=0)
-    viewer.start()
-    try:
+    with running(viewer):
         run_panel = viewer.part(RunPanel)
         said = []
         for phase in ("running", "paused", "finished", "failed"):
@@ -652,8 +644,6 @@ def test_buttons_say_what_is_wanted_and_restart_goes_live():
         run_panel._restart()
         assert type(mailbox.get()).__name__ == "Restart"
         assert viewer.controls.settings.live
-    finally:
-        viewer.stop()
 
 
 def test_a_running_page_is_sent_a_bounded_stream(server, monkeypatch):

@@ -146,6 +146,22 @@ def mailbox() -> messages.Mailbox:
     return messages.Mailbox()
 
 
+@pytest.fixture
+def begin(mailbox):
+    """Begin a worker on so many images, which ends with the test; gives its store."""
+    workers: list[Worker] = []
+
+    def begin_one(count: int, session: Any = None, unreadable: tuple[int, ...] = ()) -> SceneStore:
+        store, session = SceneStore(), session or Pretended()
+        workers.append(Worker(Images(count, unreadable), lambda: session, store, mailbox))
+        workers[-1].start()
+        return store
+
+    yield begin_one
+    for worker in workers:
+        assert worker.stop(10)
+
+
 def test_all_frames_reach_the_scene_and_bad_ones_are_counted(mailbox):
     store, source = SceneStore(), Images(10, unreadable=(3,))
     worker = Worker(source, lambda: Pretended(refuse=(5,)), store, mailbox, ends_by_itself=True)
@@ -200,36 +216,28 @@ def test_no_queued_step_is_lost(mailbox):
     assert store.snapshot().status.phase == "stopped"
 
 
-def test_restart_plays_whatever_was_asked_before_it(mailbox):
-    store = SceneStore()
-    worker = Worker(Images(3, unreadable=(1,)), Pretended, store, mailbox)
-    worker.start()
+def test_restart_plays_whatever_was_asked_before_it(begin, mailbox):
+    store = begin(3, unreadable=(1,))
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
-    for command in (
-        messages.Pause(),
-        messages.Step(),
-        messages.Restart(),
-    ):  # there is nothing to pause any more
+    # There is nothing to pause any more.
+    for command in (messages.Pause(), messages.Step(), messages.Restart()):
         mailbox.put(command)
     wait_for(lambda: store.snapshot().epoch == 2, "the new run")
     wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
     assert len(store.snapshot().frames) == 2
     assert store.snapshot().status.skipped == 1  # not two: the new run counts anew
     mailbox.put(messages.Pause())
-    assert worker.stop(5)
 
 
-def test_an_error_is_shown_and_restart_tries_again(mailbox):
-    store, session = SceneStore(), Pretended(fail_at=2)
-    worker = Worker(Images(4), lambda: session, store, mailbox)
-    worker.start()
+def test_an_error_is_shown_and_restart_tries_again(begin, mailbox):
+    session = Pretended(fail_at=2)
+    store = begin(4, session)
     wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
     assert store.snapshot().status.message == "a mistake of ours"
     assert len(store.snapshot().frames) == 2
     mailbox.put(messages.Restart())
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     assert len(store.snapshot().frames) == 4
-    assert worker.stop(5)
 
 
 def test_weights_that_cannot_be_read_end_a_headless_run(mailbox):
@@ -279,11 +287,10 @@ def test_frame_rate_tends_to_the_true_rate():
     assert rate.per_second == pytest.approx(20, rel=0.05)
 
 
-def test_adjustments_reach_the_session_and_a_refused_one_is_said(mailbox):
-    store, session = SceneStore(), Pretended()
+def test_adjustments_reach_the_session_and_a_refused_one_is_said(begin, mailbox):
+    session = Pretended()
     mailbox.put(messages.Pause())
-    worker = Worker(Images(6), lambda: session, store, mailbox)
-    worker.start()
+    store = begin(6, session)
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
     mailbox.put(messages.SetParameter(0, "rate", 2.0))
     wait_for(lambda: store.snapshot().status.message == "a rate of 2.0", "the refusal")
@@ -291,28 +298,23 @@ def test_adjustments_reach_the_session_and_a_refused_one_is_said(mailbox):
     wait_for(lambda: store.snapshot().status.message == "", "the better one")
     assert session.adjusted == [messages.SetParameter(0, "rate", 0.5)]
     assert store.snapshot().status.phase == "paused"
-    assert worker.stop(10)
 
 
-def test_other_lanes_begin_again_at_the_first_frame_also_after_the_end(mailbox):
-    store, session = SceneStore(), Pretended()
-    worker = Worker(Images(4), lambda: session, store, mailbox)
-    worker.start()
+def test_other_lanes_begin_again_at_the_first_frame_also_after_the_end(begin, mailbox):
+    session = Pretended()
+    store = begin(4, session)
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     assert len(store.snapshot().lanes) == 1
     mailbox.put(messages.SetRules(("one", "two", "three")))
     wait_for(lambda: len(store.snapshot().lanes) == 3, "three lanes")
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end again")
     assert [len(lane.frames) for lane in store.snapshot().lanes] == [4, 4, 4]
-    assert worker.stop(10)
 
 
-def test_questions_are_answered_while_running_paused_and_finished(mailbox):
-    store, session = SceneStore(), Pretended()
-    session.store = store
+def test_questions_are_answered_while_running_paused_and_finished(begin, mailbox):
+    session = Pretended()
     mailbox.put(messages.Pause())
-    worker = Worker(Images(4), lambda: session, store, mailbox)
-    worker.start()
+    store = session.store = begin(4, session)
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
     mailbox.put(messages.Inspect(0, 0))
     wait_for(lambda: "frame 0 cannot" in store.snapshot().inspection_note, "the refusal")
@@ -339,17 +341,15 @@ def test_questions_are_answered_while_running_paused_and_finished(mailbox):
     assert store.snapshot().inspection_note == ""
     mailbox.put(messages.Restart())
     wait_for(lambda: store.snapshot().inspection is None, "the old run's answer to go")
-    assert worker.stop(10)
 
 
 ASKED_POSE = (1.0, 2.0, 3.0, 1.0, 0.0, 0.0, 0.0)
 
 
-def test_the_states_are_asked_while_running_paused_finished_and_failed(mailbox):
-    store, session = SceneStore(), Pretended()
+def test_the_states_are_asked_while_running_paused_finished_and_failed(begin, mailbox):
+    session = Pretended()
     mailbox.put(messages.Pause())
-    worker = Worker(Images(4), lambda: session, store, mailbox)
-    worker.start()
+    store = begin(4, session)
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
     mailbox.put(messages.Step())
     wait_for(lambda: len(store.snapshot().frames) == 1, "a frame")
@@ -393,19 +393,17 @@ def test_the_states_are_asked_while_running_paused_finished_and_failed(mailbox):
     assert found().sequence == 3
     mailbox.put(messages.Restart())
     wait_for(lambda: store.snapshot().answer is None, "the old run's answer to go")
-    assert worker.stop(10)
 
 
-def test_a_run_that_has_failed_can_still_be_asked(mailbox):
+def test_a_run_that_has_failed_can_still_be_asked(begin, mailbox):
     class Exhausted(Pretended):
         def take(self, encoded: EncodedFrame) -> tuple[types.FrameResult, ...]:
             if self.done == 2:
                 raise ReconstructionError("out of memory on cpu")
             return super().take(encoded)
 
-    store, session = SceneStore(), Exhausted()
-    worker = Worker(Images(4), lambda: session, store, mailbox)
-    worker.start()
+    session = Exhausted()
+    store = begin(4, session)
     wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
     mailbox.put(messages.Query(1, ASKED_POSE, 1.0))
     wait_for(lambda: store.snapshot().answer is not None, "the answer")
@@ -413,4 +411,3 @@ def test_a_run_that_has_failed_can_still_be_asked(mailbox):
     assert answer is not None
     assert [one.sequence for one in answer.lanes] == [1]
     assert store.snapshot().status.phase == "failed"
-    assert worker.stop(10)

@@ -27,8 +27,9 @@ from torch import Tensor
 
 from training import exit_code
 from training.losses import relative_depth_error, targets_of
-from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.errors import EvaluationError, SettingsError
 from ttt3r_viewer.metrics.statistics import median_interval
+from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, Trajectory, ate, rpe
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.rules.registry import rule_from_text, text_of
 from ttt3r_viewer.rules.rule import UpdateRule
@@ -36,6 +37,7 @@ from ttt3r_viewer.synthetic.scenes import TEST_SEEDS, VALIDATION_SEEDS, render_c
 from ttt3r_viewer.system.files import write_json
 
 if TYPE_CHECKING:
+    from ttt3r_viewer.evaluate.accumulator import Accumulator
     from ttt3r_viewer.evaluate.datasets.base import TrueFrame
     from ttt3r_viewer.metrics.samples import TrueSample
     from ttt3r_viewer.types import FrameResult
@@ -138,11 +140,54 @@ def measure_rooms(
             for done, accounts in enumerate(accumulated(lanes, frames, every_fourth), start=1):
                 if done in lengths:
                     for row, rule, account in zip(rows, some, accounts, strict=True):
-                        numbers: dict[str, Any] = account.unaligned() | account.cameras()
-                        row.append(RoomRecord(seed, text_of(rule), done, **numbers))
+                        row.append(RoomRecord(seed, text_of(rule), done, **room_measures(account)))
             found += [record for row in rows for record in row]
         on_progress(seed)
     return found
+
+
+def room_measures(account: Accumulator) -> dict[str, Any]:
+    """What `RoomRecord` holds of a run; every frame has a true pose and depth."""
+    depth = [np.median(np.abs(z - true) / true) for true, z in account.depth]
+    point = [
+        np.median(np.linalg.norm(seen - true, axis=1) / np.linalg.norm(true - T[:3, 3], axis=1))
+        for (true, seen), (_, T, _) in zip(account.points, account.poses, strict=True)
+    ]
+    cameras = {}
+    if len(account.poses) >= FEWEST_POSES:
+        cameras = pose_measures(*account.trajectories())
+    return {
+        "depth_error": float(np.median(depth)),
+        "world_point_error": float(np.median(point)),
+        "mean_gain": float(np.mean(account.gains)),
+        **cameras,
+    }
+
+
+def pose_measures(truth: Trajectory, estimate: Trajectory) -> dict[str, float | None]:
+    """Errors of cameras, also as shares of the path and of not moving; None where there is none.
+
+    Relative errors take the estimate's metres at their word.
+    """
+    path_m = truth.length_m
+    se3_m = ate(truth, estimate, with_scale=False).rmse_m
+    relative = rpe(truth, estimate, with_scale=False)
+    try:
+        sim3_m = ate(truth, estimate, with_scale=True).rmse_m
+    except EvaluationError:  # one of the two stands still, so there is no scale
+        sim3_m = None
+    return {
+        "path_length_m": path_m,
+        "true_turn_deg": relative.true_turn_deg,
+        "ate_sim3_m": sim3_m,
+        "ate_sim3_share": sim3_m / path_m if sim3_m is not None and path_m > 0 else None,
+        "ate_se3_m": se3_m,
+        "ate_se3_share": se3_m / path_m if path_m > 0 else None,
+        "rpe_rotation_deg": relative.rotation_rmse_deg,
+        "rpe_rotation_over_still": relative.rotation_over_still,
+        "rpe_translation_m": relative.translation_rmse_m,
+        "rpe_translation_over_still": relative.translation_over_still,
+    }
 
 
 def every_fourth(frame: TrueFrame, result: FrameResult) -> TrueSample:

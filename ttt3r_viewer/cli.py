@@ -17,8 +17,6 @@ from dataclasses import replace
 
 from ttt3r_viewer.commands.parser import Command, parse
 from ttt3r_viewer.errors import ViewerError, in_a_line
-from ttt3r_viewer.reconstruct.worker import Worker
-from ttt3r_viewer.runs.player import Player
 from ttt3r_viewer.system.logs import log_file, logging_to_terminal
 from ttt3r_viewer.system.memory import keep_few_arenas
 from ttt3r_viewer.system.signals import sigterm_is_ctrl_c
@@ -63,7 +61,10 @@ def leaves_work_behind() -> bool:
     Neither is waited for; and Python would crash if it took its interpreter away from under them,
     so a process that has such a thread ends with `os._exit`.
     """
-    busy = {*Worker.THREADS, Player.THREAD}
+    # A module that is not there yet has no thread, and after Ctrl-C none is imported any more.
+    worker = getattr(sys.modules.get("ttt3r_viewer.reconstruct.worker"), "Worker", None)
+    player = getattr(sys.modules.get("ttt3r_viewer.runs.player"), "Player", None)
+    busy = {*getattr(worker, "THREADS", ()), getattr(player, "THREAD", None)}
     return any(thread.name in busy for thread in threading.enumerate())
 
 

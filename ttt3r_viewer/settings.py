@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.system.options import Options, group_from, option, shown
+from ttt3r_viewer.system.options import DeviceName, DtypeName, Options, group_from, option, shown
 from ttt3r_viewer.system.text import hide_passwords
-from ttt3r_viewer.types import DeviceName, DtypeName
 
 SHORTEST_TOKEN = 16
 TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST_TOKEN},256}}")

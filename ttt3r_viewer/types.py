@@ -13,10 +13,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-DeviceName = Literal["auto", "cuda", "mps", "cpu"]
-DtypeName = Literal["auto", "float32", "bfloat16"]
-"""What a network can be asked to run on, and to compute in."""
-
 
 @dataclass(frozen=True, eq=False)
 class Frame:

@@ -19,7 +19,7 @@ from PIL import Image
 from tests.media import level_frames, write_video
 from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.evaluate.datasets import DATASETS
-from ttt3r_viewer.evaluate.datasets.reading import read_depth_png, read_lines, read_matrix
+from ttt3r_viewer.evaluate.datasets.base import read_depth_png, read_lines, read_matrix
 from ttt3r_viewer.evaluate.datasets.sintel import TAG, read_cam, read_dpt
 from ttt3r_viewer.frames.folder import is_still_image, read_image
 from ttt3r_viewer.frames.source import open_source

@@ -16,8 +16,7 @@ from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.rules.registry import MOST_LANES, rule_from_text
 from ttt3r_viewer.settings import NetworkOptions, RuleOptions
 from ttt3r_viewer.system.files import write_json
-from ttt3r_viewer.system.options import Options, option, option_like
-from ttt3r_viewer.types import DeviceName, DtypeName
+from ttt3r_viewer.system.options import DeviceName, DtypeName, Options, option, option_like
 from ttt3r_viewer.weights.fetch import locate
 
 _DTYPES = get_args(DtypeName)

@@ -21,9 +21,8 @@ from ttt3r_viewer.runs.player import Player, open_command, rerun_command
 from ttt3r_viewer.runs.reconstruction import PAGE_POINTS, find_poses
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import InputOptions, NetworkOptions, OutputOptions, PageOptions
-from ttt3r_viewer.system.options import Options, option, option_like
+from ttt3r_viewer.system.options import DeviceName, DtypeName, Options, option, option_like
 from ttt3r_viewer.system.text import printable
-from ttt3r_viewer.types import DeviceName, DtypeName
 
 
 @dataclass(frozen=True, kw_only=True)

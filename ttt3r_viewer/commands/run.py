@@ -52,7 +52,7 @@ def _several(jobs: Sequence[RunJob], spread: JobOptions, echo: Echo, warn: Echo)
     ended: dict[Path, RunOutcome] = {}
 
     def add(outcome: RunOutcome) -> None:
-        name, folder = outcome.job.session.name, outcome.job.session
+        name, folder = outcome.job.folder.name, outcome.job.folder
         ended[folder] = outcome
         for line in filter(None, (*outcome.remarks, outcome.trouble)):
             warn(f"{name}: {line}")
@@ -66,7 +66,7 @@ def _several(jobs: Sequence[RunJob], spread: JobOptions, echo: Echo, warn: Echo)
     write_table(jobs, ended)
     for outcome in unreadable(jobs):
         add(outcome)
-    readable = [job for job in jobs if job.session not in ended]
+    readable = [job for job in jobs if job.folder not in ended]
     interrupted = False
     try:
         with closing(_outcomes(readable, spread, warn)) as outcomes:
@@ -94,7 +94,7 @@ def _outcomes(
         yield from _counted(in_processes(run_one, jobs, spread.jobs, lost=lost_job), len(jobs))
     else:
         for job in jobs:
-            yield run_one(job, functools.partial(_show_progress, name=job.session.name))
+            yield run_one(job, functools.partial(_show_progress, name=job.folder.name))
 
 
 def to_the_end(reconstruction: Reconstruction, echo: Echo, warn: Echo) -> int:

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
-from ttt3r_viewer.runs.reconstruction import Reconstruction
-from ttt3r_viewer.runs.resuming import SessionFinishedError
 from ttt3r_viewer.settings import GROUPS, PageOptions
 from ttt3r_viewer.system.signals import no_interruption
 from ttt3r_viewer.system.text import Unmasked
@@ -32,6 +30,9 @@ PAGE_TITLE = "ttt3r-viewer"
 
 def execute(given: Given, echo: Echo, warn: Echo) -> int:
     """Reconstruct in the background and serve the page until Ctrl-C."""
+    from ttt3r_viewer.export.job import Exporter
+    from ttt3r_viewer.runs.reconstruction import Reconstruction
+    from ttt3r_viewer.runs.resuming import SessionFinishedError
     from ttt3r_viewer.viewer.server.address import free_port
     from ttt3r_viewer.weights.fetch import locate
 
@@ -46,8 +47,6 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
         return 0
     viewer = None
     try:
-        from ttt3r_viewer.export.job import Exporter
-
         archive = reconstruction.archive
         folder = None if settings.output.output is None else Path(settings.output.output)
         notice = MINIATURE_NOTICE if settings.model.weights == "miniature" else ""

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Literal
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.system.options import Options, option
-from ttt3r_viewer.weights.fetch import LICENCE_NOTE, RELEASES, http_download, locate
+from ttt3r_viewer.weights.fetch import LICENCE_NOTE, MINIATURE, RELEASES, http_download, locate
 from ttt3r_viewer.weights.fetch import fetch as fetch_release
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ttt3r_viewer.model.config import ModelConfig
 
+KNOWN = (MINIATURE, *RELEASES)
+LICENCE_KEY = "licence"
+LONGEST_LICENCE = 1000
 FileDtype = Literal["float32", "bfloat16", "float16"]
 MINIATURE_NOTE = (
     "the miniature: trained on procedural rooms only, it shows how the program works; real footage "
@@ -30,19 +31,14 @@ MINIATURE_NOTE = (
 class FileOptions(Options):
     """Which weights."""
 
-    file: str = option(
-        MISSING,
-        f"a weights file, or miniature, {', '.join(RELEASES)}",
-        metavar="FILE",
-        positional=True,
-    )
+    file: str = option(MISSING, f"a file, or {', '.join(KNOWN)}", metavar="FILE", positional=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertOptions(Options):
-    """What is written."""
+class ConvertOptions(FileOptions):
+    """What is written of which weights."""
 
-    out: Path = option(MISSING, "where", metavar="OUT.safetensors", positional=True)
+    out: Path = option(MISSING, "the new file", metavar="OUT.safetensors", positional=True)
     dtype: FileDtype | None = option(None, "what to keep numbers in (default: as in FILE)")
     overwrite: bool = option(False, "replace an existing OUT")
 
@@ -51,92 +47,75 @@ class ConvertOptions(Options):
 class FetchOptions(Options):
     """Which weights, and where they come from."""
 
-    name: str = option(
-        MISSING,
-        " or ".join(RELEASES),
-        metavar="NAME",
-        choices=tuple(RELEASES),
-        positional=True,
-    )
+    name: str = option(MISSING, "the release", choices=tuple(RELEASES), positional=True)
     url: str | None = option(None, "a mirror that has the released file (http or https)")
 
 
 def info(path: Path) -> str:
     """What a weights file holds, as lines: network, sizes, numbers, licence.
 
-    Errors: `WeightsError` where the file cannot be used, by its names, shapes or values.
+    Raises `WeightsError` where the file cannot be used, by its names, shapes or values.
     """
+    from ttt3r_viewer.weights import weights_file
     from ttt3r_viewer.weights.config_text import config_to_text
-    from ttt3r_viewer.weights.weights_file import (
-        CONFIG_KEY,
-        check_finite,
-        count_parameters,
-        read_weights,
-    )
 
-    checkpoint = read_weights(path)
-    config = checkpoint.config()
-    check_finite(checkpoint.tensors, str(path))
-    dtypes = Counter(
-        str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.tensors.values()
-    )
+    weights = weights_file.read_weights(path)
+    config, metadata = weights.config(), weights.metadata
+    weights_file.check_finite(weights.tensors, str(path))
+    dtypes = Counter(str(one.dtype).removeprefix("torch.") for one in weights.tensors.values())
+    count = weights_file.count_parameters(config)
     lines = [
-        f"file        {path} ({checkpoint.kind}, {path.stat().st_size:,} bytes)",
+        f"file        {path} ({weights.kind}, {path.stat().st_size:,} bytes)",
         f"network     {_network_name(config)}",
-        f"parameters  {count_parameters(config):,} in {len(checkpoint.tensors):,} names",
+        f"parameters  {count:,} in {len(weights.tensors):,} names",
         f"numbers     {', '.join(dtypes)}; all finite",
         f"config      {config_to_text(config)}",
-        f"licence     {' '.join(_licence(config, checkpoint.metadata).split())[:_LONGEST]}",
+        f"licence     {' '.join(_licence(config, metadata).split())[:LONGEST_LICENCE]}",
     ]
     lines += [
         f"metadata    {key!r}: {value[:200]!r}"
-        for key, value in sorted(checkpoint.metadata.items())
-        if key not in (CONFIG_KEY, _LICENCE_KEY)
+        for key, value in sorted(metadata.items())
+        if key not in (weights_file.CONFIG_KEY, LICENCE_KEY)
     ]
-    if _network_name(config) == "miniature":
+    if _network_name(config) == MINIATURE:
         lines.append(f"note        {MINIATURE_NOTE}")
     return "\n".join(lines)
 
 
-def convert(
-    src: Path, dst: Path, dtype: FileDtype | None = None, *, overwrite: bool = False
-) -> None:
-    """Write `src` as safetensors that carry their config, in `dtype` or as they are.
+def convert(given: Given, echo: Echo, _warn: Echo) -> int:
+    """Write weights as safetensors that carry their config, in another dtype or as they are.
 
-    Errors: `WeightsError` where `src` cannot be used, or has values too large for `dtype`;
-    `OutputError` where `dst` exists, is no .safetensors, or cannot be written.
+    Raises `WeightsError` where the weights cannot be used, or have values too large for the dtype;
+    `OutputError` where the new file exists, is no .safetensors, or cannot be written.
     """
     import torch
 
-    from ttt3r_viewer.weights.weights_file import (
-        CONFIG_KEY,
-        check_finite,
-        read_weights,
-        save_weights,
-    )
+    from ttt3r_viewer.weights import weights_file
 
-    if dst.suffix != ".safetensors":
+    options = given[ConvertOptions]
+    path, out, dtype = locate(options.file), options.out, options.dtype
+    if out.suffix != ".safetensors":
         raise OutputError(
-            f"{dst} does not end in .safetensors, which is what is written: name it so"
+            f"{out} does not end in .safetensors, which is what is written: name it so"
         )
-    if dst.exists() and not overwrite:
-        raise OutputError(f"{dst} exists: give another name, or --overwrite")
-    checkpoint = read_weights(src)
-    config = checkpoint.config()
-    check_finite(checkpoint.tensors, str(src))
-    tensors: dict[str, Tensor] = checkpoint.tensors
+    if out.exists() and not options.overwrite:
+        raise OutputError(f"{out} exists: give another name, or --overwrite")
+    weights = weights_file.read_weights(path)
+    config, tensors = weights.config(), weights.tensors
+    weights_file.check_finite(tensors, str(path))
     if dtype is not None:
-        wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-        tensors = {name: tensor.to(wanted[dtype]) for name, tensor in tensors.items()}
-        check_finite(tensors, f"as {dtype}, the weights of {src}")
-    remarks = {key: value for key, value in checkpoint.metadata.items() if key != CONFIG_KEY}
-    save_weights(dst, tensors, config, {_LICENCE_KEY: _licence(config, remarks), **remarks})
+        tensors = {name: one.to(getattr(torch, dtype)) for name, one in tensors.items()}
+        weights_file.check_finite(tensors, f"as {dtype}, the weights of {path}")
+    kept = {key: text for key, text in weights.metadata.items() if key != weights_file.CONFIG_KEY}
+    weights_file.save_weights(out, tensors, config, {LICENCE_KEY: _licence(config, kept), **kept})
+    echo(f"wrote {out} ({out.stat().st_size:,} bytes)")
+    return 0
 
 
 def fetch(name: str, echo: Echo, url: str | None = None) -> Path:
     """Bring released weights into the cache folder, with a progress bar; the file's path.
 
-    Errors: those of `model.fetch.fetch`.
+    Raises what `weights.fetch.fetch` raises.
     """
     if url is None:
         return fetch_release(name, echo=echo)
@@ -152,10 +131,6 @@ def fetch(name: str, echo: Echo, url: str | None = None) -> Path:
         return fetch_release(name, echo=echo, downloader=downloader, url=url)
 
 
-_LICENCE_KEY = "licence"
-_LONGEST = 1000
-
-
 def _network_name(config: ModelConfig) -> str:
     from ttt3r_viewer.model.config import PRESETS
 
@@ -165,8 +140,8 @@ def _network_name(config: ModelConfig) -> str:
 
 def _licence(config: ModelConfig, metadata: dict[str, str]) -> str:
     """What the file says of itself, or what is known of the released weights."""
-    if _LICENCE_KEY in metadata:
-        return metadata[_LICENCE_KEY]
+    if LICENCE_KEY in metadata:
+        return metadata[LICENCE_KEY]
     return LICENCE_NOTE if _network_name(config) in RELEASES else "the file does not say"
 
 
@@ -175,17 +150,9 @@ def _info(given: Given, echo: Echo, _warn: Echo) -> int:
     return 0
 
 
-def _convert(given: Given, echo: Echo, _warn: Echo) -> int:
-    chosen = given[ConvertOptions]
-    path = locate(given[FileOptions].file)
-    convert(path, chosen.out, chosen.dtype, overwrite=chosen.overwrite)
-    echo(f"wrote {chosen.out} ({chosen.out.stat().st_size:,} bytes)")
-    return 0
-
-
 def _fetch(given: Given, echo: Echo, _warn: Echo) -> int:
-    chosen = given[FetchOptions]
-    echo(f"ready: {fetch(chosen.name, echo, chosen.url)}")
+    options = given[FetchOptions]
+    echo(f"ready: {fetch(options.name, echo, options.url)}")
     return 0
 
 
@@ -193,9 +160,7 @@ COMMAND = Command(
     "Look at, convert or fetch a network's weights.",
     parts={
         "info": Command("Print what a weights file holds.", (FileOptions,), _info),
-        "convert": Command(
-            "Write weights as safetensors.", (FileOptions, ConvertOptions), _convert
-        ),
+        "convert": Command("Write weights as safetensors.", (ConvertOptions,), convert),
         "fetch": Command(
             f"Bring released weights into the cache folder. {LICENCE_NOTE}",
             (FetchOptions,),

@@ -27,7 +27,8 @@ from ttt3r_viewer.reconstruct.history import FrameHistory
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import MOST_LANES, rule_from_text
 from ttt3r_viewer.system.machine import device_peak_bytes, host_peak_bytes, waiter
-from ttt3r_viewer.types import DeviceName, DtypeName, Frame, FrameResult
+from ttt3r_viewer.system.options import DeviceName, DtypeName
+from ttt3r_viewer.types import Frame, FrameResult
 from ttt3r_viewer.weights.fetch import locate
 from ttt3r_viewer.weights.load import load_network, share_cpu
 from ttt3r_viewer.weights.weights_file import read_weights

@@ -22,9 +22,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from ttt3r_viewer.geometry import invert_pose, quaternion_wxyz_from_matrix
+from ttt3r_viewer.geometry import invert_pose, quaternion_wxyz_from_matrix, transform_points
 from ttt3r_viewer.types import Camera, Crop
 
+FRUSTUM_SHARE = 0.08
+"""Depth of the frusta as a share of the scene's median depth."""
+_FRUSTUM_LINES = ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1))
 T_OPENCV_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 """Half a turn about x; it is its own inverse."""
 T_GLTF_WORLD = T_OPENCV_OPENGL
@@ -150,3 +153,14 @@ def write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Non
     """Write RGB bytes (height, width, 3), or one channel of 16 bits (height, width)."""
     # Level 1 takes a third of the usual time and about a tenth more room.
     Image.fromarray(pixels).save(path, format="PNG", compress_level=1)
+
+
+def frustum_lines(camera: Camera, depth: float) -> NDArray[np.float32]:
+    """Give the ends (16, 3), in the world, of the lines from a camera to its image's corners."""
+    pinhole = prepared_pinhole(camera).from_corner()
+    corners_xy = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (pinhole.width, pinhole.height)
+    at_depth = (corners_xy - (pinhole.cx, pinhole.cy)) / (pinhole.fx, pinhole.fy) * depth
+    corners = np.zeros((5, 3))
+    corners[1:, :2], corners[1:, 2] = at_depth, depth
+    world = transform_points(camera.T_world_camera, corners)
+    return world[np.array(_FRUSTUM_LINES).ravel()].astype(np.float32)

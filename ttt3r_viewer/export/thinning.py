@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.types import FrameResult
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.export.lane_source import Progress, Source
 
 
 @dataclass(frozen=True)

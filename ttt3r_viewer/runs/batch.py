@@ -1,4 +1,4 @@
-"""`run` with several inputs: a session for each in one folder, and one table of them all."""
+"""`run` with several inputs: a recording of each in one folder, and one table of them all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,14 @@ from ttt3r_viewer.weights.fetch import locate
 
 TABLE = "runs.csv"
 COLUMNS = (
-    *("input", "session", "state", "frames", "skipped", "frames_per_second", "seconds", "device"),
+    "input",
+    "session",
+    "state",
+    "frames",
+    "skipped",
+    "frames_per_second",
+    "seconds",
+    "device",
     "trouble",
 )
 _NO_NAME = re.compile(r"[*?\[\]:/\\]")
@@ -45,30 +52,30 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunJob:
-    """One input, to be reconstructed into its own session; travels between processes."""
+    """One input, to be reconstructed into its own folder; travels between processes."""
 
     settings: Settings
-    """`input` is the one, absolute, and `output` the folder of its session."""
+    """The input is absolute, and the output the folder of its recording."""
     table: str
     """A file that is there before any job begins, by which a process knows that it sees the folder
-    of all sessions."""
+    of all recordings."""
 
     @property
-    def session(self) -> Path:
-        """The folder of its session."""
+    def folder(self) -> Path:
+        """The folder of its recording."""
         return Path(self.settings.output.output or "")
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What came of a job; the rest is in its session."""
+    """What came of a job; the rest is in its recording."""
 
     job: RunJob
     frames: int = 0
     """Whose results are there."""
     remarks: tuple[str, ...] = ()
     trouble: str = ""
-    """Why the session is not whole, in one line; empty where it is, or was interrupted."""
+    """Why the recording is not whole, in one line; empty where it is, or was interrupted."""
     interrupted: bool = False
 
 
@@ -80,15 +87,15 @@ def plan(settings: Settings, inputs: Sequence[str]) -> list[RunJob]:
     """A job for each input, in the folders `--output`/NAME; nothing is written yet.
 
     Raises `SettingsError`, `OutputError`, `WeightsError` and `RuleError` for what would fail in
-    every job, or leave it unclear which session is whose.
+    every job, or leave it unclear which recording is whose.
     """
     folder = Path(settings.output.output or "").absolute()
     _refuse_unclear(settings, inputs)
     for name in (REPORT, archive_format.FOLDER):
         if (folder / name).exists():
             raise OutputError(
-                f"--output {folder}: it is the session of one input; name another folder, in which "
-                "each input gets a folder of its own"
+                f"--output {folder}: it is the recording of one input; name another folder, in "
+                "which each input gets a folder of its own"
             )
     rules_from_text(settings.rules.rules)
     model, output = settings.model, settings.output
@@ -105,19 +112,19 @@ def plan(settings: Settings, inputs: Sequence[str]) -> list[RunJob]:
             ),
             str(folder / TABLE),
         )
-        for one, name in zip(inputs, session_names(inputs), strict=True)
+        for one, name in zip(inputs, folder_names(inputs), strict=True)
     ]
-    there = [job.session.name for job in jobs if _holds_something(job.session)]
+    there = [job.folder.name for job in jobs if _holds_something(job.folder)]
     if there and not (output.resume or output.overwrite):
         raise OutputError(
-            f"--output {folder}: {len(there)} of {len(jobs)} sessions are there already (as "
-            f"{there[0]}); give --resume, which leaves what is finished and goes on with the rest, "
+            f"--output {folder}: {len(there)} of {len(jobs)} recordings are there already (as "
+            f"{there[0]}); give --resume, which leaves what is finished and continues the rest, "
             "or --overwrite, or name another folder"
         )
     return jobs
 
 
-def session_names(inputs: Sequence[str]) -> list[str]:
+def folder_names(inputs: Sequence[str]) -> list[str]:
     """A folder's name for each input: its own without suffix, longer where that is another's too.
 
     No two are the same, also where upper and lower case are.
@@ -170,8 +177,8 @@ def run_one(job: RunJob, watch: Watch | None = None) -> RunOutcome:
         with sigterm_is_ctrl_c():
             reconstruction = Reconstruction.prepare(job.settings, ends_by_itself=True)
             ending = reconstruction.run(watch or _wait)
-    except SessionFinishedError as told:
-        return RunOutcome(job, remarks=(str(told),))
+    except SessionFinishedError as finished:
+        return RunOutcome(job, remarks=(str(finished),))
     except ViewerError as error:
         return RunOutcome(job, trouble=in_a_line(error))
     except KeyboardInterrupt:
@@ -187,16 +194,16 @@ def run_one(job: RunJob, watch: Watch | None = None) -> RunOutcome:
 
 def lost_job(job: RunJob, why: str) -> RunOutcome:
     """What is left of a job whose process has died."""
-    return RunOutcome(job, trouble=f"{why}; --resume goes on with it")
+    return RunOutcome(job, trouble=f"{why}; --resume continues it")
 
 
 def write_table(jobs: Sequence[RunJob], ended: Mapping[Path, RunOutcome]) -> int:
-    """Write runs.csv from what the sessions hold and how jobs have `ended`, by session; how many
+    """Write runs.csv from what the recordings hold and how jobs have `ended`, by folder; how many
     are finished.
 
     Raises `OutputError`.
     """
-    rows = [_row(job, ended.get(job.session)) for job in jobs]
+    rows = [_row(job, ended.get(job.folder)) for job in jobs]
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     table.writeheader()
@@ -215,14 +222,14 @@ def _row(job: RunJob, outcome: RunOutcome | None) -> dict[str, Any]:
     trouble = "" if outcome is None else outcome.trouble
     row = {
         "input": hide_passwords(job.settings.input.input or ""),
-        "session": job.session.name,
+        "session": job.folder.name,
         "state": "failed" if trouble else "not begun",
         "trouble": trouble,
     }
     if job.settings.output.overwrite and (outcome is None or not outcome.frames):
         return row  # what is there is of an earlier run
     try:
-        report = json.loads((job.session / REPORT).read_bytes())
+        report = json.loads((job.folder / REPORT).read_bytes())
         status, timing = report["status"], report["timing"]
         row |= {
             "state": "failed" if trouble else status["phase"],
@@ -233,7 +240,7 @@ def _row(job: RunJob, outcome: RunOutcome | None) -> dict[str, Any]:
             "device": status["device"],
         }
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
-        if not trouble and _holds_something(job.session):
+        if not trouble and _holds_something(job.folder):
             row["state"] = "cut off"
     return row
 
@@ -253,7 +260,7 @@ def _refuse_unclear(settings: Settings, inputs: Sequence[str]) -> None:
     folders = {one.parent for one in paths}
     if len(folders) == 1 and all(map(_is_one_image, paths)):
         raise SettingsError(
-            f"--input: {len(paths)} pictures, each of which would be a run of one frame; name "
+            f"--input: {len(paths)} images, each of which would be a run of one frame; name "
             f"their folder ({paths[0].parent}), or put the pattern in quotes"
         )
 
@@ -295,7 +302,7 @@ def _holds_something(folder: Path) -> bool:
     try:
         return folder.is_dir() and not {one.name for one in folder.iterdir()} <= set(LOG_FILES)
     except OSError:
-        return True  # whoever wants to write there is told why not
+        return True  # whoever writes there is shown why it cannot be
 
 
 def _wait(worker: Worker, store: SceneStore) -> None:  # noqa: ARG001

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttt3r_viewer.synthetic import shading, textures
-from ttt3r_viewer.synthetic.materials import draw_lights, draw_materials, draw_skirting
+from ttt3r_viewer.synthetic.homes import draw_room
+from ttt3r_viewer.synthetic.lights import draw_lights, draw_skirting
+from ttt3r_viewer.synthetic.materials import draw_materials
 from ttt3r_viewer.synthetic.raycast import FIRST, OBJECTS, Solids, Viewpoint, keep
-from ttt3r_viewer.synthetic.rooms import FLAT, KINDS, MAX_SPACES, Room, draw_room
+from ttt3r_viewer.synthetic.rooms import FLAT, KINDS, MAX_SPACES, Room
 from ttt3r_viewer.synthetic.shading import Shot
 from ttt3r_viewer.synthetic.trajectories import draw_path
 

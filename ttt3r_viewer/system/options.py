@@ -15,6 +15,9 @@ from typing import Any, Literal, TypeVar
 
 from ttt3r_viewer.errors import SettingsError
 
+DeviceName = Literal["auto", "cuda", "mps", "cpu"]
+DtypeName = Literal["auto", "float32", "bfloat16"]
+"""What a network can be asked to run on, and to compute in."""
 _MOST_WHOLE = 1 << 53
 """Larger whole numbers are no settings, and not all of them are floats."""
 _LONGEST_SHOWN = 80

@@ -1,12 +1,11 @@
 """The page: a viser server, its panels and layers, and the thread that keeps them up to date."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import viser
@@ -83,7 +82,7 @@ PANELS: tuple[PanelPlace, ...] = (
 
 
 class Viewer:
-    """Shows a scene in the browser and puts what people ask for on the command queue."""
+    """Shows a scene in the browser, and leaves what users ask for in the mailbox."""
 
     def __init__(
         self,
@@ -104,20 +103,16 @@ class Viewer:
 
         Port 0 means any free one. `notice` is plain text, shown in a box below the buttons.
         Against `ground_truth` the charts and the table measure every lane. `exporter` writes what
-        the Export tab asks for; None where there is no archive. It is closed with the page.
+        the Export tab asks for; None where there is no recording. It is closed with the page.
         `presentation` says how the page is shown to a room, and where its tour is kept. `access`
         says who may come in; None: everyone on this machine, and elsewhere who has a made-up token.
         `panels` are those of the page, such as `(*PANELS, PanelPlace("Mine", MyPanel))`.
         """
         self._store = store
-        self._mailbox = mailbox
         self._host = host
         self._wanted_port = port
         self._title = title
-        self._notice = notice
-        self._ground_truth = ground_truth
         self._exporter = exporter
-        self._presentation = presentation or Presentation()
         self._panels = tuple(panels)
         self.access = access_for(host) if access is None else access
         self._server: viser.ViserServer | None = None
@@ -125,6 +120,16 @@ class Viewer:
         self._publisher: Publisher | None = None
         self._twin: TwinView | None = None
         self.controls = ViewControls()
+        self._page = partial(
+            PageContext,
+            controls=self.controls,
+            mailbox=mailbox,
+            notice=notice,
+            ground_truth=ground_truth,
+            exporter=exporter,
+            presentation=presentation or Presentation(),
+        )
+        """Makes the page's context for a server."""
         self.port_note = ""
         """Says which port was taken where the wanted one was busy; empty otherwise."""
 
@@ -186,7 +191,7 @@ class Viewer:
         self._publisher.report = text
 
     def part(self, kind: type[P]) -> P:
-        """Give the page's part of this class."""
+        """Return the page's part of this class."""
         assert self._publisher is not None, "the viewer has not been started"
         return next(part for part in self._publisher.parts if isinstance(part, kind))
 
@@ -236,15 +241,7 @@ class Viewer:
             brand_color=(42, 130, 218),
         )
         server.scene.set_up_direction("-y")
-        page = PageContext(
-            server=server,
-            controls=self.controls,
-            mailbox=self._mailbox,
-            notice=self._notice,
-            ground_truth=self._ground_truth,
-            exporter=self._exporter,
-            presentation=self._presentation,
-        )
+        page = self._page(server)
         return [
             LaneLayer(server),  # first: what panels draw in the scene lies below its nodes
             *build_panels(page, self._panels),

@@ -1,19 +1,20 @@
 """What a panel is made with: the server, where its choices go, and what several panels share."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import viser
 
-from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 from ttt3r_viewer.viewer.presentation import Presentation
 from ttt3r_viewer.viewer.view_settings import ViewControls
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.export.job import Exporter
 
 
 @dataclass(eq=False)

@@ -1,7 +1,5 @@
 """The page's small HTML, from which panels compose their texts; foreign text needs `escape`."""
 
-from __future__ import annotations
-
 import html
 import json
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """The publisher: the one thread that brings the page to what the store and the settings say."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

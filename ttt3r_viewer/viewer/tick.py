@@ -1,7 +1,5 @@
 """One tick of the page: what every part is updated from, measured before any part is drawn."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Small helpers of every part of the page: to make widgets, to read them and to assign them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 

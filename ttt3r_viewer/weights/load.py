@@ -11,7 +11,7 @@ import torch
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.system.machine import is_out_of_memory
-from ttt3r_viewer.types import DeviceName, DtypeName
+from ttt3r_viewer.system.options import DeviceName, DtypeName
 from ttt3r_viewer.weights.fetch import locate
 from ttt3r_viewer.weights.weights_file import load_into, read_weights, why_no_queries
 

@@ -14,17 +14,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ttt3r_viewer.errors import EvaluationError, in_a_line
-from ttt3r_viewer.evaluate.datasets.base import Dataset, DatasetInfo, TrueFrame, chosen
-from ttt3r_viewer.evaluate.datasets.reading import (
+from ttt3r_viewer.evaluate.datasets.base import (
+    Dataset,
+    DatasetInfo,
+    TrueFrame,
+    chosen,
     depth_reader,
+    image_frame,
     read_lines,
-    read_named_image,
     subfolders,
 )
 from ttt3r_viewer.frames.folder import list_folder, natural_key
@@ -70,18 +72,10 @@ class KittiDepth:
     def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
         """The images of a drive in order of their numbers, with depth where it is known."""
         own = [(number, path) for name, number, path in self._images() if name == sequence]
-        frames = []
-        for number, path in sorted(own)[::stride][:most]:
-            depth = _depth_of(path)
-            frames.append(
-                TrueFrame(
-                    name=path.name,
-                    time_sec=number / _FPS,
-                    read_image=partial(read_named_image, path),
-                    read_depth=depth_reader(depth, 256.0) if depth.exists() else None,
-                )
-            )
-        return tuple(frames)
+        return [
+            image_frame(path, number / _FPS, read_depth=depth_reader(_depth_of(path), 256.0))
+            for number, path in sorted(own)[::stride][:most]
+        ]
 
     def _images(self) -> Iterator[tuple[str, int, Path]]:
         """Sequence, number and file of every image."""
@@ -147,15 +141,14 @@ class KittiOdometry:
                 raise EvaluationError(f"{times_file}: a time that is not finite; fetch it again")
         if len(times) != len(names):
             raise EvaluationError(f"{times_file}: {len(times)} times for {len(names)} images")
-        return tuple(
-            TrueFrame(
-                name=names[index],
-                time_sec=times[index],
-                read_image=partial(read_named_image, images / names[index]),
+        return [
+            image_frame(
+                images / names[index],
+                times[index],
                 T_world_camera=poses.pose_of(index, times[index], names[index]),
             )
             for index in range(0, len(names), stride)[:most]
-        )
+        ]
 
     def _poses(self, sequence: str) -> Path:
         return self.root / "poses" / f"{sequence}.txt"

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from ttt3r_viewer.evaluate.datasets.base import DatasetInfo, TrueFrame, chosen
-from ttt3r_viewer.evaluate.datasets.reading import (
+from ttt3r_viewer.evaluate.datasets.base import (
+    DatasetInfo,
+    TrueFrame,
+    chosen,
     depth_reader,
     folders_with,
+    image_frame,
     read_matrix,
-    read_named_image,
+    read_pose,
 )
 from ttt3r_viewer.frames.folder import list_folder
-from ttt3r_viewer.metrics.trajectory import faulty_poses
 
 INFO = DatasetInfo(
     "ScanNet",
@@ -46,25 +45,19 @@ class ScanNet:
     def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
         """Images by number; one whose pose was lost has none."""
         folder = self.root / sequence
-        intrinsics_file = folder / "intrinsic" / "intrinsic_depth.txt"
-        intrinsics = (
-            read_matrix(intrinsics_file, 4, 4)[:3, :3] if intrinsics_file.exists() else None
-        )
-        names = list_folder(folder / "color")[::stride][:most]
-        frames = []
-        for name in names:
+        file = folder / "intrinsic" / "intrinsic_depth.txt"
+        intrinsics = read_matrix(file, 4, 4)[:3, :3] if file.exists() else None
+        frames: list[TrueFrame] = []
+        for name in list_folder(folder / "color")[::stride][:most]:
             stem = Path(name).stem
-            pose = read_matrix(folder / "pose" / f"{stem}.txt", 4, 4)
-            depth = folder / "depth" / f"{stem}.png"
             number = int(stem) if stem.isdecimal() else len(frames) * stride
             frames.append(
-                TrueFrame(
-                    name=name,
-                    time_sec=number / _FPS,
-                    read_image=partial(read_named_image, folder / "color" / name),
-                    T_world_camera=None if faulty_poses(pose[np.newaxis])[0] else pose,
-                    read_depth=depth_reader(depth, 1000.0) if depth.exists() else None,
+                image_frame(
+                    folder / "color" / name,
+                    number / _FPS,
+                    T_world_camera=read_pose(folder / "pose" / f"{stem}.txt"),
+                    read_depth=depth_reader(folder / "depth" / f"{stem}.png", 1000.0),
                     intrinsics=intrinsics,
                 )
             )
-        return tuple(frames)
+        return frames

@@ -11,22 +11,22 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ttt3r_viewer.evaluate.datasets.base import DatasetInfo, TrueFrame, chosen
-from ttt3r_viewer.evaluate.datasets.reading import (
+from ttt3r_viewer.evaluate.datasets.base import (
+    DatasetInfo,
+    TrueFrame,
+    chosen,
     depth_reader,
     holds,
+    image_frame,
     read_lines,
-    read_matrix,
-    read_named_image,
+    read_pose,
     subfolders,
 )
 from ttt3r_viewer.frames.folder import list_folder
-from ttt3r_viewer.metrics.trajectory import faulty_poses
 
 INFO = DatasetInfo(
     "7-Scenes",
@@ -61,21 +61,14 @@ class SevenScenes:
         """Frames by number."""
         folder = self.root / sequence
         images = [name for name in list_folder(folder) if name.endswith(_COLOR)]
-        frames = []
-        for place, name in enumerate(images[::stride][:most]):
-            stem = name.removesuffix(_COLOR)
-            pose = read_matrix(folder / f"{stem}.pose.txt", 4, 4)
-            depth = folder / f"{stem}.depth.png"
-            frames.append(
-                TrueFrame(
-                    name=name,
-                    time_sec=place * stride / _FPS,
-                    read_image=partial(read_named_image, folder / name),
-                    T_world_camera=None if faulty_poses(pose[np.newaxis])[0] else pose,
-                    read_depth=(
-                        depth_reader(depth, 1000.0, (0, 65535)) if depth.exists() else None
-                    ),
-                    intrinsics=INTRINSICS,
-                )
+        stems = [name.removesuffix(_COLOR) for name in images[::stride][:most]]
+        return [
+            image_frame(
+                folder / f"{stem}{_COLOR}",
+                place * stride / _FPS,
+                T_world_camera=read_pose(folder / f"{stem}.pose.txt"),
+                read_depth=depth_reader(folder / f"{stem}.depth.png", 1000.0, (0, 65535)),
+                intrinsics=INTRINSICS,
             )
-        return tuple(frames)
+            for place, stem in enumerate(stems)
+        ]

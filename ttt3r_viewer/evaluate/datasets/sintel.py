@@ -17,8 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError, FrameError
-from ttt3r_viewer.evaluate.datasets.base import DatasetInfo, TrueFrame, chosen
-from ttt3r_viewer.evaluate.datasets.reading import read_named_image, subfolders
+from ttt3r_viewer.evaluate.datasets.base import (
+    DatasetInfo,
+    TrueFrame,
+    chosen,
+    image_frame,
+    subfolders,
+)
 from ttt3r_viewer.frames.folder import list_folder
 from ttt3r_viewer.geometry import invert_pose
 
@@ -44,7 +49,7 @@ class Sintel:
         """Folders of `final` that have cameras."""
         known = [
             folder.name
-            for folder in (subfolders(self._part / "final") if self._part_is_there else [])
+            for folder in subfolders(self._part / "final", needed=False)
             if (self._part / "camdata_left" / folder.name).is_dir()
         ]
         return chosen(known, wanted, self.info)
@@ -58,25 +63,20 @@ class Sintel:
             intrinsics, pose = read_cam(self._part / "camdata_left" / sequence / f"{stem}.cam")
             depth = self._part / "depth" / sequence / f"{stem}.dpt"
             frames.append(
-                TrueFrame(
-                    name=name,
-                    time_sec=place * stride / _FPS,
-                    read_image=partial(read_named_image, folder / name),
+                image_frame(
+                    folder / name,
+                    place * stride / _FPS,
                     T_world_camera=pose,
                     read_depth=partial(read_dpt, depth) if depth.exists() else None,
                     intrinsics=intrinsics,
                 )
             )
-        return tuple(frames)
+        return frames
 
     @property
     def _part(self) -> Path:
         inside = self.root / "training"
         return inside if inside.is_dir() else self.root
-
-    @property
-    def _part_is_there(self) -> bool:
-        return (self._part / "final").is_dir()
 
 
 def read_cam(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

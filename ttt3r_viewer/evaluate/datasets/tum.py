@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from ttt3r_viewer.errors import EvaluationError, in_a_line
-from ttt3r_viewer.evaluate.datasets.base import DatasetInfo, TrueFrame, chosen
-from ttt3r_viewer.evaluate.datasets.reading import (
-    depth_reader,
+from ttt3r_viewer.evaluate.datasets.base import (
+    DatasetInfo,
+    TrueFrame,
+    chosen,
     folders_with,
+    image_frame,
+    read_depth_png,
     read_lines,
-    read_named_image,
 )
 from ttt3r_viewer.metrics.ground_truth import TimedPoses, read_ground_truth
 
@@ -57,12 +59,13 @@ class TumFolders:
             row = int(np.abs(depth_times - time_sec).argmin()) if depth else -1
             near = row >= 0 and abs(depth_times[row] - time_sec) <= DEPTH_TOLERANCE_SEC
             frames.append(
-                TrueFrame(
-                    name=path.name,
-                    time_sec=time_sec,
-                    read_image=partial(read_named_image, path),
+                image_frame(
+                    path,
+                    time_sec,
                     T_world_camera=poses.pose_of(index, time_sec, path.name),
-                    read_depth=depth_reader(depth[row][1], DEPTH_PER_METRE) if near else None,
+                    read_depth=(
+                        partial(read_depth_png, depth[row][1], DEPTH_PER_METRE) if near else None
+                    ),
                 )
             )
         return frames[::stride][:most]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -26,8 +26,10 @@ from ttt3r_viewer.export.film.footage import (
 )
 from ttt3r_viewer.export.film.render import Renderer
 from ttt3r_viewer.export.formats import Choices
-from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.recording.tour import Tour, View
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.export.lane_source import Progress, Source
 
 GROWTH_SHARE = 0.85
 """The cloud is whole after this share of the film; then there is time to look at it."""

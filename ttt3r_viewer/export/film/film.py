@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.export.lane_source import Source
 from ttt3r_viewer.recording.tour import TOUR_FILE, Tour, read_tour
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.export.lane_source import Source
 
 CameraPath = Literal["orbit", "follow", "keyframes"]
 LONGEST_SIDE_PX, SHORTEST_SIDE_PX = 8192, 16

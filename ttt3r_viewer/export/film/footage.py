@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import RecordingError
+from ttt3r_viewer.export.conventions import FRUSTUM_SHARE, frustum_lines
 from ttt3r_viewer.export.film.render import Lines, Points
-from ttt3r_viewer.export.formats.glb import FRUSTUM_SHARE, frustum_lines
-from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.export.thinning import Thinning, chosen_points
 from ttt3r_viewer.types import Camera
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.export.lane_source import Progress, Source
 
 MOST_FRUSTA = 60
 PATH_COLOR, FRUSTUM_COLOR, NOW_COLOR = (245, 190, 70), (110, 150, 200), (255, 90, 70)

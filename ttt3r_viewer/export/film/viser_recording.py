@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rich
@@ -19,7 +20,9 @@ from ttt3r_viewer.export.film.film import MOST_STEPS, SECONDS
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.film.render import Lines
 from ttt3r_viewer.export.formats import Choices
-from ttt3r_viewer.export.lane_source import Progress, Source
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.export.lane_source import Progress, Source
 
 REST_SEC = 2.0
 """The whole cloud is seen so long before the recording begins again."""

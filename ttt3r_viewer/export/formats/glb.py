@@ -11,26 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.export.conventions import (
+    FRUSTUM_SHARE,
     T_GLTF_WORLD,
+    frustum_lines,
     linear_from_srgb,
     opengl_pose,
-    prepared_pinhole,
 )
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.formats.gltf import LINES, POINTS, TRIANGLES, Gltf
 from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.export.thinning import ChosenPoints, chosen_points
-from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.types import Camera
 
 MAX_POINTS = 2_000_000
 """What a browser or Blender shows with ease; more are taken when asked for."""
 DEEPEST_RATIO = 1.1
 """A triangle whose corners' depths differ by more spans a gap between surfaces."""
-FRUSTUM_SHARE = 0.08
-"""Depth of the frusta as a share of the scene's median depth."""
 FRUSTUM_COLOR = (0.05, 0.3, 0.8, 1.0)
-_FRUSTUM_LINES = ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1))
 
 
 @dataclass(eq=False)
@@ -87,17 +84,6 @@ def triangles_of(chosen: ChosenPoints, stride: int) -> NDArray[np.uint32]:
     depth = chosen.points_camera[:, 2][triangles]
     whole = (depth.min(axis=1) > 0) & (depth.max(axis=1) <= DEEPEST_RATIO * depth.min(axis=1))
     return triangles[whole].astype(np.uint32)
-
-
-def frustum_lines(camera: Camera, depth: float) -> NDArray[np.float32]:
-    """Give the ends (16, 3), in the world, of the lines from a camera to its image's corners."""
-    pinhole = prepared_pinhole(camera).from_corner()
-    corners_xy = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (pinhole.width, pinhole.height)
-    at_depth = (corners_xy - (pinhole.cx, pinhole.cy)) / (pinhole.fx, pinhole.fy) * depth
-    corners = np.zeros((5, 3))
-    corners[1:, :2], corners[1:, 2] = at_depth, depth
-    world = transform_points(camera.T_world_camera, corners)
-    return world[np.array(_FRUSTUM_LINES).ravel()].astype(np.float32)
 
 
 def _write(

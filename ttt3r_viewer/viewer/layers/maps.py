@@ -58,14 +58,6 @@ def scale_numbers(scale: Scale) -> tuple[str, str]:
     return f"{low:.3g}", f"{high:.3g}"
 
 
-def on_grid(values: Floats, columns: int) -> Floats:
-    """Lay values (n,) out row by row, `columns` wide, and fill the last row with NaN."""
-    rows = -(-len(values) // columns)
-    grid = np.full(rows * columns, np.nan, np.float32)
-    grid[: len(values)] = values
-    return grid.reshape(rows, columns)
-
-
 def color_map(values: Floats, scale: Scale) -> Pixels:
     """Return the colour of every value (...,) on the scale; (..., 3) RGB."""
     low, high = scale
@@ -90,13 +82,12 @@ def outline(
     height, width = image.shape[:2]
     for cell in cells:
         row, column = divmod(int(cell), columns)
-        top, bottom = row * height // rows, (row + 1) * height // rows
-        left, right = column * width // columns, (column + 1) * width // columns
-        thin = max(min(thick, (bottom - top) // 3, (right - left) // 3), 1)
-        image[top : top + thin, left:right] = color
-        image[bottom - thin : bottom, left:right] = color
-        image[top:bottom, left : left + thin] = color
-        image[top:bottom, right - thin : right] = color
+        down = slice(row * height // rows, (row + 1) * height // rows)
+        across = slice(column * width // columns, (column + 1) * width // columns)
+        box = image[down, across]
+        thin = max(min(thick, box.shape[0] // 3, box.shape[1] // 3), 1)
+        for edge in (box[:thin], box[-thin:], box[:, :thin], box[:, -thin:]):
+            edge[:] = color
 
 
 def with_color_bar(image: Pixels, scale: Scale, unit: str) -> Pixels:
@@ -147,8 +138,9 @@ def state_image(
 
     `token` is framed in its colour, and those in `lit` in the colour of the picked patch.
     """
-    grid = on_grid(values, columns)
-    rows, scale = len(grid), robust_scale(values)
+    rows, scale = -(-len(values) // columns), robust_scale(values)
+    grid = np.full((rows, columns), np.nan, np.float32)
+    grid.flat[: len(values)] = values
     cell = max(STATE_PX // max(columns, rows), 1)
     image = enlarge(color_map(grid, scale), rows * cell, columns * cell)
     outline(image, lit, rows, columns, PATCH_COLOR)

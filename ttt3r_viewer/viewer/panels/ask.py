@@ -1,9 +1,6 @@
 """The tab "Ask": what the state of every lane expects to see from where a browser looks."""
 
-from __future__ import annotations
-
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import viser
@@ -11,7 +8,6 @@ from PIL import Image
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.reconstruct.messages import Query
-from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Answer, Expectation
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import block, escape
@@ -38,15 +34,6 @@ OFF_TEXT = f"Asks each lane's state what is to be seen from where you look now. 
 EMPTY = np.full((8, WIDTH_PX, 3), BACKGROUND, np.uint8)
 
 
-@dataclass(frozen=True, eq=False)
-class _Page:
-    """What the page shows as the publisher last saw it."""
-
-    epoch: int
-    lanes: tuple[tuple[float, float], ...]
-    """Of each lane that is drawn: where its root stands on the x axis, and its shown camera."""
-
-
 class AskPanel(Part):
     """The tab and what it draws in the scene."""
 
@@ -54,7 +41,8 @@ class AskPanel(Part):
         controls = self._controls = page.controls
         self._mailbox = page.mailbox
         self._layer = AskLayer(page.server)
-        self._page = _Page(0, ())
+        self._tick: Tick | None = None
+        """The latest one."""
         self._asked = 0
         """Number of the latest question."""
         self._asked_epoch = -1
@@ -107,31 +95,26 @@ class AskPanel(Part):
 
     def _ask(self, client: viser.ClientHandle | None) -> None:
         """Send the camera of a browser; what was shown before stays until the answer comes."""
-        if client is None or self._button.disabled:
+        tick = self._tick
+        if client is None or tick is None or why_not(tick):
             return
-        camera, page = client.camera, self._page
-        fov_deg = math.degrees(camera.fov)
-        limited = min(max(fov_deg, FOV_Y_DEG[0]), FOV_Y_DEG[1])
+        camera, fov_deg = client.camera, math.degrees(client.camera.fov)
+        limited = clamp(fov_deg, *FOV_Y_DEG)
         self._limited_from = fov_deg if limited != fov_deg else None
-        self._asked, self._asked_epoch = self._asked + 1, page.epoch
-        pose = lane_camera(camera.position, camera.wxyz, camera.look_at, page.lanes)
+        self._asked, self._asked_epoch = self._asked + 1, tick.snapshot.epoch
+        places = []
+        for k in tick.visible_lanes:
+            shown = tick.snapshot.lanes[k].frames[tick.position].camera
+            places.append((tick.geometry.offsets[k], float(shown.T_world_camera[0, 3])))
+        pose = lane_camera(camera.position, camera.wxyz, camera.look_at, places)
         self._mailbox.put(Query(self._asked, pose, math.radians(limited)))
         self._controls.changed.set()
 
     def update(self, tick: Tick) -> None:
         """Offer the question where it can be asked, and show the answer until it is taken away."""
-        snapshot, position, now_sec = tick.snapshot, tick.position, tick.now_sec
-        offsets, point_size = tick.geometry.offsets, tick.geometry.point_size
-        count, chosen = tick.lane_count, tick.drawn.ask
-        if position >= 0:
-            self._page = _Page(
-                snapshot.epoch,
-                tuple(
-                    (offsets[k], snapshot.lanes[k].frames[position].camera.T_world_camera[0, 3])
-                    for k in tick.visible_lanes
-                ),
-            )
-        cannot = why_not(snapshot, position)
+        self._tick = tick
+        snapshot, chosen, point_size = tick.snapshot, tick.drawn.ask, tick.geometry.point_size
+        cannot = why_not(tick)
         assign_changed(self._button, disabled=bool(cannot))
         assign_changed(self._key, disabled=bool(cannot))
         answer = snapshot.answer
@@ -141,7 +124,7 @@ class AskPanel(Part):
         waits = self._asked_epoch == snapshot.epoch and self._asked > max(answered, chosen.removed)
         self._text = note_text(answer, cannot, waits=waits, limited_from=self._limited_from)
         assign_changed(self._note, content=note_html(self._text))
-        self._layer.begin((snapshot.epoch, count))
+        self._layer.begin((snapshot.epoch, tick.lane_count))
         found = answer.lanes if answer is not None else ()
         assign_changed(self._remove, visible=bool(found) or waits)
         for widget in self._looks:
@@ -149,8 +132,8 @@ class AskPanel(Part):
         self._show_images(tick, answer if found else None)
         depth = snapshot.layout.median_depth
         key = (snapshot.epoch, answer.number, chosen, point_size, depth) if answer else None
-        if key != self._drawn and now_sec >= self._draw_due_sec:
-            self._drawn, self._draw_due_sec = key, now_sec + DRAW_SEC
+        if key != self._drawn and tick.now_sec >= self._draw_due_sec:
+            self._drawn, self._draw_due_sec = key, tick.now_sec + DRAW_SEC
             if found:
                 self._layer.show(found, chosen, point_size=point_size, median_depth=depth)
             else:
@@ -184,11 +167,11 @@ class AskPanel(Part):
         return {"ask": state}
 
 
-def why_not(snapshot: SceneSnapshot, position: int) -> str:
+def why_not(tick: Tick) -> str:
     """Say why nothing can be asked now; empty where it can."""
-    if snapshot.status.cannot_ask:
-        return snapshot.status.cannot_ask
-    return "no frame was taken yet" if position < 0 else ""
+    if tick.snapshot.status.cannot_ask:
+        return tick.snapshot.status.cannot_ask
+    return "no frame was taken yet" if tick.position < 0 else ""
 
 
 def note_text(
@@ -205,12 +188,8 @@ def note_text(
         return f"No answer: {answer.note}."
     found: Expectation = answer.lanes[0]
     fov_deg = math.degrees(found.camera.fov_y_rad)
-    limited = ""
-    if limited_from is not None:
-        low, high = FOV_Y_DEG
-        limited = (
-            f", limited from {limited_from:.0f}° to what networks know, {low:.0f}° to {high:.0f}°"
-        )
+    known = "what networks know, {:.0f}° to {:.0f}°".format(*FOV_Y_DEG)
+    limited = "" if limited_from is None else f", limited from {limited_from:.0f}° to {known}"
     return (
         f"{WHAT_IT_IS} Asked of the state after frame {found.sequence + 1}; "
         f"vertical field of view {fov_deg:.0f}°{limited}."

@@ -4,8 +4,6 @@ viser puts what `add_html` takes inside the panel. Nothing around it is transfor
 a fixed position is one on the whole page; and a style that it brings hides the panel itself.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,10 +1,8 @@
 """What the charts plot: a number for every lane and frame, thinned so that peaks survive."""
 
-from __future__ import annotations
-
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +16,7 @@ from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.metrics.running import RunningAlignment
 from ttt3r_viewer.scene.store import FrameSummary, SceneSnapshot
 
-Part = Literal["value", "low", "high"]
+LinePart = Literal["value", "low", "high"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class Line:
     """Which lane a plotted line belongs to, and whether it is an edge of its band."""
 
     lane: int
-    part: Part = "value"
+    part: LinePart = "value"
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +199,7 @@ class ChartSeries:
                     columns[Line(k)] = lane_separation(first, lane.measured)
             except EvaluationError as error:
                 return Chart(message=str(error))
-        parts: tuple[Part, ...] = ("value", "low", "high")
+        parts: tuple[LinePart, ...] = ("value", "low", "high")
         for k, lane in enumerate(self.lanes):
             for part, column in zip(parts, CHARTS[name].columns, strict=False):
                 columns[Line(k, part)] = lane.columns[column]
@@ -229,7 +227,7 @@ def marks_between(
 
 def make_chart(
     frame_numbers: Sequence[int],
-    columns: dict[Line, Sequence[float] | NDArray[np.float64]],
+    columns: Mapping[Line, Sequence[float] | NDArray[np.float64]],
     marks: Sequence[Mark],
 ) -> Chart:
     """Thin the columns and add the marks' spikes.

@@ -1,7 +1,5 @@
 """The charts: one number per lane and frame, and the table that compares the lanes."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Sequence

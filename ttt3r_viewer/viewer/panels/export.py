@@ -1,7 +1,5 @@
 """The exports: a format and what is taken, how far it is, and the result as a download."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import get_args
 

@@ -1,7 +1,5 @@
 """The tab "Inspect": looks into what the rule did with the shown frame, while its switch is on."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What the tab "Inspect" shows: the numbers of its maps, its texts and tables, what it asks for."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The widgets of the tab "Inspect", from top to bottom; most replace one of the settings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The lanes: which are shown, and whether on each other, side by side or in turn."""
 
-from __future__ import annotations
-
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import block, escape, lane_dot

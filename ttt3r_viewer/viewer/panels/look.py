@@ -1,7 +1,5 @@
 """The look: what is hidden, how points are coloured and sized, and what else is drawn."""
 
-from __future__ import annotations
-
 import math
 
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS

@@ -1,7 +1,5 @@
 """The presentation: captions in place of the panel, what moves by itself, the tour, pictures."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The rules: their parameters while the run goes on, the reset interval, and other lanes."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The run: what it does now, how far it is, and the buttons that steer it."""
 
-from __future__ import annotations
-
 import viser
 
 from ttt3r_viewer.reconstruct.messages import Pause, Play, Restart, Step

@@ -1,7 +1,5 @@
 """The timeline: which of the seen frames is shown, and whether with all before it."""
 
-from __future__ import annotations
-
 from ttt3r_viewer.scene.store import FrameSummary
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import block, escape

@@ -305,8 +305,12 @@ class Gate:
             self.clients -= 1
 
     async def _relay(self, browser: ServerConnection, inner: ClientConnection, role: Role) -> None:
+        async def to_browser() -> None:
+            async for message in inner:
+                await browser.send(message)
+
         ways = [
-            asyncio.create_task(_to_browser(inner, browser)),
+            asyncio.create_task(to_browser()),
             asyncio.create_task(self._to_viser(browser, inner, role)),
         ]
         try:
@@ -341,11 +345,6 @@ class Gate:
             if role == "owner" and not logged:
                 logged = True
                 logger.debug("a browser's message was dropped: %s", why)
-
-
-async def _to_browser(inner: ClientConnection, browser: ServerConnection) -> None:
-    async for message in inner:
-        await browser.send(message)
 
 
 def _text(status: int, line: str, headers: Mapping[str, str] | None = None) -> Response:
