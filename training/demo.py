@@ -1,8 +1,8 @@
 """Render a demo sequence: `python -m training.demo --out DIR --seed 2080`.
 
-Writes numbered JPEGs, and `poses_tum.txt` with the true cameras (camera to world, OpenCV axes; the
-world is the first camera). The room is of the test seeds, so that no model has been trained or
-chosen on it.
+Writes numbered JPEGs, with `--depth-every N` their depth as 16-bit PNGs in millimetres, and
+`poses_tum.txt` with the true cameras (camera to world, OpenCV axes; the world is the first camera).
+The room is of the test seeds, so that no model has been trained or chosen on it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=2080)
     parser.add_argument("--motion", default="loop")
     parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--width", type=int, default=160)
-    parser.add_argument("--height", type=int, default=128)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--height", type=int, default=192)
+    parser.add_argument("--quality", type=int, default=80, help="of the JPEGs")
+    parser.add_argument("--depth-every", type=int, help="also write the depth of every N-th pixel")
     parser.add_argument("--step-scale", type=float, default=1.0)
     given = parser.parse_args(arguments)
     clip = render_clips(
@@ -46,7 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
     for number, (image, pose) in enumerate(
         zip(images, clip.T_world_camera[0].double().numpy(), strict=True)
     ):
-        Image.fromarray(image).save(given.out / f"{number:04d}.jpg", quality=90)
+        Image.fromarray(image).save(given.out / f"{number:04d}.jpg", quality=given.quality)
+        if every := given.depth_every:
+            depth_mm = clip.depth[0, number, every // 2 :: every, every // 2 :: every] * 1000
+            (given.out / "depth").mkdir(exist_ok=True)
+            path = given.out / "depth" / f"{number:04d}.png"
+            Image.fromarray(depth_mm.round().numpy().astype(np.uint16)).save(path)
         w, x, y, z = quaternion_wxyz_from_matrix(pose[:3, :3])
         numbers = np.array([*pose[:3, 3], x, y, z, w])
         lines.append(f"{number / FPS:.6f} " + " ".join(f"{value:.7g}" for value in numbers))
