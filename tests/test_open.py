@@ -31,10 +31,10 @@ from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.runs import player as player_module
 from ttt3r_viewer.runs.loading import recorded_lanes
 from ttt3r_viewer.runs.player import Player, rerun_command
-from ttt3r_viewer.runs.reconstruction import PAGE_POINTS, Reconstruction
+from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
-from ttt3r_viewer.settings import NetworkOptions, settings_from
+from ttt3r_viewer.settings import PAGE_POINTS, NetworkOptions, settings_from
 from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 

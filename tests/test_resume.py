@@ -199,7 +199,7 @@ def test_what_differs_is_named_and_nothing_is_changed(whole, images, tmp_path, c
     error = complaint(capsys, [*resume, "--weights", str(other)])
     assert f"another --weights (then {fingerprint(asset_path('miniature.safetensors'))}" in error
     error = complaint(capsys, ["compare", "--resume", "--output", str(out)])
-    assert "a comparison keeps no session" in error
+    assert "a comparison keeps no recording" in error
     assert files_of(out) == before
 
 

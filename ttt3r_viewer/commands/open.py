@@ -18,9 +18,15 @@ from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs.loading import recorded_lanes
 from ttt3r_viewer.runs.player import Player, open_command, rerun_command
-from ttt3r_viewer.runs.reconstruction import PAGE_POINTS, find_poses
+from ttt3r_viewer.runs.reconstruction import find_poses
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.settings import InputOptions, NetworkOptions, OutputOptions, PageOptions
+from ttt3r_viewer.settings import (
+    PAGE_POINTS,
+    InputOptions,
+    NetworkOptions,
+    OutputOptions,
+    PageOptions,
+)
 from ttt3r_viewer.system.options import DeviceName, DtypeName, Options, option, option_like
 from ttt3r_viewer.system.text import printable
 

@@ -34,7 +34,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     from ttt3r_viewer.runs.reconstruction import Reconstruction
     from ttt3r_viewer.runs.resuming import SessionFinishedError
     from ttt3r_viewer.viewer.server.address import free_port
-    from ttt3r_viewer.weights.fetch import locate
+    from ttt3r_viewer.weights.fetch import MINIATURE, locate
 
     settings = given.settings
     # What can be known to fail is refused before anything is loaded.
@@ -49,7 +49,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     try:
         archive = reconstruction.archive
         folder = None if settings.output.output is None else Path(settings.output.output)
-        notice = MINIATURE_NOTICE if settings.model.weights == "miniature" else ""
+        notice = MINIATURE_NOTICE if settings.model.weights == MINIATURE else ""
         viewer = viewer_of(
             settings.page,
             reconstruction.store,

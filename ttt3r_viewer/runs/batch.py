@@ -33,7 +33,7 @@ from ttt3r_viewer.system.text import hide_passwords, printable
 from ttt3r_viewer.weights.fetch import locate
 
 TABLE = "runs.csv"
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "input",
     "session",
     "state",

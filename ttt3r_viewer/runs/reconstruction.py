@@ -35,7 +35,13 @@ from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.runs.loading import make_lanes
 from ttt3r_viewer.runs.resuming import find_session, hint_of
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
-from ttt3r_viewer.settings import InputOptions, OutputOptions, Settings
+from ttt3r_viewer.settings import (
+    FILE_POINTS,
+    PAGE_POINTS,
+    InputOptions,
+    OutputOptions,
+    Settings,
+)
 from ttt3r_viewer.system.assets import with_demos
 from ttt3r_viewer.system.files import FolderLock, claim_folder, is_folder
 from ttt3r_viewer.system.logs import LOG_FILES, log_into
@@ -44,10 +50,6 @@ from ttt3r_viewer.types import Status
 
 STOP_SEC = 1.0
 """After Ctrl-C a frame in progress gets so long."""
-PAGE_POINTS = 600_000
-"""More than this a browser without a GPU does not draw at a tolerable rate."""
-FILE_POINTS = 10_000_000
-"""What points.ply of `run` may hold: about 200 MB on disk, and up to 600 MB of memory."""
 
 
 class Write(Protocol):
@@ -144,7 +146,7 @@ class Reconstruction:
         from ttt3r_viewer.runs.comparing import comparison_files, write_comparison
 
         if settings.output.resume:
-            raise SettingsError("--resume: a comparison keeps no session to go on with")
+            raise SettingsError("--resume: a comparison keeps no recording to continue")
         rules = rules_from_text(settings.rules.rules)
         ground_truth, note = find_poses(settings.input)
         results = Results(
