@@ -376,7 +376,7 @@ def test_weights_info_of_the_miniature(capsys):
     assert main(["weights", "info", "miniature"]) == 0
     text = capsys.readouterr().out
     assert "procedural rooms" in text
-    assert "real footage wants the released weights" in text.lower()
+    assert "real footage needs the released weights" in text.lower()
 
 
 def test_compare_measures_every_lane(out, capsys):

@@ -35,9 +35,9 @@ _HOME = {
     "Camera": "types",
     "Frame": "types",
     "FrameResult": "types",
-    "Session": "reconstruct.session",
+    "Session": "reconstruct.single",
     "ViewerError": "errors",
-    "load_network": "model.load",
+    "load_network": "weights.load",
     "make_rule": "rules.registry",
 }
 

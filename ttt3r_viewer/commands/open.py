@@ -1,6 +1,6 @@
-"""`ttt3r-view open`: show what `--output` left behind in the browser again, without torch.
+"""`ttt3r-view open`: show what `--output` left in the browser again, without torch.
 
-With `--weights` the network is loaded when a person first looks into a frame.
+With `--weights` the network is loaded when a user first looks into a frame.
 """
 
 from __future__ import annotations

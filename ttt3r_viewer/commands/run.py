@@ -145,7 +145,7 @@ def _show_progress(worker: Worker, store: SceneStore, name: str = "") -> None:
 
 
 def live_text(status: Status) -> str:
-    """How far a live input is behind, and what is wrong with it; empty for other inputs."""
+    """How late a live input is, and what is wrong with it; empty for other inputs."""
     if status.lag_sec is None:
         return ""
     return f"lag {status.lag_sec:.2f} s, {status.dropped:,} dropped {status.message}".rstrip()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MINIATURE_NOTICE = (
     "This is the miniature: a small network trained on procedural rooms, to show how the program "
-    "works. It has never seen a photo; real footage wants the released weights "
+    "works. It has never seen a photo; real footage needs the released weights "
     "(ttt3r-view weights fetch cut3r-512)."
 )
 PAGE_TITLE = "ttt3r-viewer"
