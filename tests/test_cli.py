@@ -432,7 +432,7 @@ def test_run_with_several_rules_writes_a_folder_for_each(out):
     words = ["run", "--rules", "ttt3r,constant:0.3", "--max-frames", "3", "--output", str(out)]
     assert main(words) == 0
     assert {path.name for path in out.iterdir()} == {
-        *("run.json", "ttt3r", "constant-0.3", "archive", "log.txt"),
+        *("run.json", "ttt3r", "constant-0.3", "archive", "log.txt")
     }
     assert len(np.loadtxt(out / "constant-0.3" / "poses_tum.txt")) == 3
 

@@ -130,9 +130,7 @@ def test_a_video_without_images_or_frames_is_refused(tmp_path):
     refused(path, r"noise.mp4 (is neither an image nor a video|has no )")
 
 
-def test_a_start_beyond_the_end_of_an_undeclared_video_is_an_error_at_its_end(
-    tmp_path,
-):
+def test_a_start_beyond_the_end_of_an_undeclared_video_is_an_error_at_its_end(tmp_path):
     path = media.write_video(tmp_path / "clip.mkv", media.level_frames(3))
     source = open_at(path, start=3)
     with pytest.raises(InputError, match=r"clip.mkv has 3 frames, .* but start is 3"):

@@ -12,14 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.live_media import (
-    DrivenFeed,
-    first_words,
-    jpeg,
-    levels,
-    send_multipart,
-    served,
-)
+from tests.live_media import DrivenFeed, first_words, jpeg, levels, send_multipart, served
 from tests.media import frame_index, level_frames, write_video
 from tests.test_worker import Pretended
 from tests.waiting import wait_for

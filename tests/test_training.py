@@ -18,14 +18,7 @@ from training import curves as loss_curves
 from training import losses as criteria
 from training import train as training
 from training.auxiliary import Auxiliary, alone_losses, correspondence
-from training.clips import (
-    ClipPlan,
-    batches_from,
-    draw_strides,
-    page_seeds,
-    render_page,
-    varied,
-)
+from training.clips import ClipPlan, batches_from, draw_strides, page_seeds, render_page, varied
 from training.curves import StepBar
 from training.evaluate import RoomRecord, pose_measures, single_frame_depth_errors, summaries
 from training.recipe import Recipe, Stage, recipe_from

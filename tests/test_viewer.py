@@ -21,13 +21,7 @@ from tests.ticks import tick_of
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.metrics.palette import LANE_COLORS
-from ttt3r_viewer.reconstruct.messages import (
-    Mailbox,
-    SetParameter,
-    SetResetEvery,
-    SetRules,
-    Step,
-)
+from ttt3r_viewer.reconstruct.messages import Mailbox, SetParameter, SetResetEvery, SetRules, Step
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
 from ttt3r_viewer.scene.store import SceneStore
@@ -41,11 +35,7 @@ from ttt3r_viewer.viewer.layers.chunks import batch_of, chunk_clouds, make_cloud
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
 from ttt3r_viewer.viewer.panels.run import RunPanel, error_html, notice_html, status_html
-from ttt3r_viewer.viewer.panels.timeline import (
-    FOLLOW_SEC,
-    TimelinePanel,
-    caption_html,
-)
+from ttt3r_viewer.viewer.panels.timeline import FOLLOW_SEC, TimelinePanel, caption_html
 from ttt3r_viewer.viewer.server.address import free_port
 from ttt3r_viewer.viewer.tick import GeometryMeter, lane_name, scene_width
 from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
