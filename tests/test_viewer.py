@@ -338,10 +338,7 @@ def translation(x: float) -> np.ndarray:
 def lanes_store(count: int, frames: int) -> SceneStore:
     """Give what a made-up run of so many lanes leaves behind."""
     store = SceneStore(max_points=100_000, points_per_frame=100)
-    run = MadeUpRun(store, lanes=count, total=None, paused=True)
-    for _ in range(frames):
-        run.add_frame()
-    return store
+    return MadeUpRun(store, lanes=count, total=None, paused=True).gone(frames).store
 
 
 def test_every_lane_is_below_its_root_and_hiding_one_hides_its_points(server):
