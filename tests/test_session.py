@@ -13,8 +13,7 @@ from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.model.rope import rotation
 from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play, Step
 from ttt3r_viewer.reconstruct.prefetch import EncodedFrame
-from ttt3r_viewer.reconstruct.session import Lanes
-from ttt3r_viewer.reconstruct.single import Session
+from ttt3r_viewer.reconstruct.session import Lanes, Session
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.rules.constant import Constant
 from ttt3r_viewer.rules.ttt3r import TTT3R

@@ -14,8 +14,7 @@ from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, Weig
 from ttt3r_viewer.frames.preprocess import PreparedImage
 from ttt3r_viewer.reconstruct import messages
 from ttt3r_viewer.reconstruct.prefetch import EncodedFrame, Prefetcher, PreparedFrame
-from ttt3r_viewer.reconstruct.rate import FrameRate
-from ttt3r_viewer.reconstruct.worker import Worker
+from ttt3r_viewer.reconstruct.worker import FrameRate, Worker
 from ttt3r_viewer.scene.store import SceneStore
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ttt3r_viewer.errors import ViewerError
-    from ttt3r_viewer.reconstruct.single import Session
+    from ttt3r_viewer.reconstruct.session import Session
     from ttt3r_viewer.rules.registry import make_rule
     from ttt3r_viewer.types import Camera, Frame, FrameResult
     from ttt3r_viewer.weights.load import load_network

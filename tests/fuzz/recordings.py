@@ -23,7 +23,6 @@ from ttt3r_viewer.commands.weights import info
 from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.model.config import PRESETS
-from ttt3r_viewer.reconstruct.resume import best_checkpoint
 from ttt3r_viewer.recording import checkpoint
 from ttt3r_viewer.recording.format import PREFIX_BYTES, encode_record, read_prefix
 from ttt3r_viewer.recording.reader import Recording, frame_file
@@ -31,6 +30,8 @@ from ttt3r_viewer.recording.refill import refill
 from ttt3r_viewer.recording.tour import Keyframe, Tour, read_tour, write_tour
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.runs.player import ending, rerun_command
+from ttt3r_viewer.runs.resuming import best_checkpoint
+from ttt3r_viewer.runs.resuming import best_checkpoint
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.weights.config_text import config_from_text

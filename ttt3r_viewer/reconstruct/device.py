@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ttt3r_viewer.errors import ReconstructionError
+from ttt3r_viewer.weights.load import is_out_of_memory
 
 _own = threading.local()
 """Each thread's CUDA stream, once it has asked for one."""
@@ -51,3 +56,67 @@ def own_stream(device: torch.device) -> Iterator[None]:
     with torch.cuda.stream(stream):
         yield
         stream.synchronize()
+
+
+log = logging.getLogger(__name__)
+Made = TypeVar("Made")
+
+
+class LowMemoryError(ReconstructionError):
+    """Memory ran out, and the text says what to lower."""
+
+
+class AdaptiveBatch:
+    """How many pictures are encoded at once: `most`, and half of that each time memory runs out.
+
+    Several threads may use it: what one of them gives up, all of them have.
+    """
+
+    def __init__(self, device: torch.device, most: int) -> None:
+        self._device, self._most = device, most
+        self.batch = most
+        """How many now; at least one."""
+
+    @property
+    def note(self) -> str:
+        """How many there are, where memory has run out; empty otherwise."""
+        return "" if self.batch == self._most else f"look-ahead {self.batch} for want of memory"
+
+    def restart(self) -> None:
+        """Try the whole number again: other rules may take less."""
+        self.batch = self._most
+
+    def sparing(self, work: Callable[[int], Made]) -> Made:
+        """What `work` makes, which is told how many pictures to take and is tried again with half.
+
+        Raises `LowMemoryError` where one picture is too much.
+        """
+        while True:
+            batch = self.batch
+            try:
+                return work(batch)
+            except LowMemoryError:
+                if batch == 1:
+                    raise
+            # Behind the handler, whose traceback would hold on to the tensors.
+            self.batch = min(self.batch, batch // 2)
+            log.warning("out of memory: encoding %d pictures at once from now on", self.batch)
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            elif self._device.type == "mps":
+                torch.mps.empty_cache()
+
+
+@contextmanager
+def memory_errors_named(where: str, advice: str) -> Iterator[None]:
+    """Turn every way in which torch runs out of memory into one error.
+
+    `where` is the device and what was computed there, `advice` what can be lowered. Raises
+    `LowMemoryError`.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise LowMemoryError(f"out of memory on {where}: {advice}") from error

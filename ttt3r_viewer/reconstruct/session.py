@@ -23,9 +23,19 @@ from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.geometry import focal_from_points
 from ttt3r_viewer.model.compiled import CompiledStep
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.asking import ask
-from ttt3r_viewer.reconstruct.device import all_as_numpy, own_stream
-from ttt3r_viewer.reconstruct.history import FrameHistory, KeptFrame
+from ttt3r_viewer.reconstruct.device import (
+    AdaptiveBatch,
+    all_as_numpy,
+    memory_errors_named,
+    own_stream,
+)
+from ttt3r_viewer.reconstruct.history import (
+    FrameHistory,
+    KeptFrame,
+    RecordedFrames,
+    StepSettings,
+    recorded_rules,
+)
 from ttt3r_viewer.reconstruct.loop import (
     MOST_BAD,
     StepResult,
@@ -43,11 +53,9 @@ from ttt3r_viewer.reconstruct.prefetch import (
     PreparedFrame,
     ends_batch,
 )
-from ttt3r_viewer.reconstruct.queries import inspect
-from ttt3r_viewer.reconstruct.recorded import RecordedFrames, StepSettings, recorded_rules
+from ttt3r_viewer.reconstruct.queries import ask, inspect
 from ttt3r_viewer.reconstruct.state_dict import pack, unpack
-from ttt3r_viewer.reconstruct.thrift import AdaptiveBatch, memory_errors_named
-from ttt3r_viewer.rules.registry import MOST_LANES, catalogue, describe, rule_from_text, text_of
+from ttt3r_viewer.rules.registry import catalogue, describe, rule_from_text, text_of
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.types import (
     Camera,
@@ -60,6 +68,7 @@ from ttt3r_viewer.types import (
 )
 from ttt3r_viewer.weights.load import gains_from_batches
 
+MOST_LANES = 4
 _text_of = lru_cache(text_of)
 
 
@@ -394,3 +403,36 @@ def _checked_count(rules: tuple[UpdateRule, ...]) -> tuple[UpdateRule, ...]:
     if not 1 <= len(rules) <= MOST_LANES:
         raise RuleError(f"{len(rules)} lanes: take 1 to {MOST_LANES}")
     return rules
+
+
+class Session:
+    """Pictures in, numpy out, under one rule.
+
+    `size` is the long side in pixels that pictures are prepared to (default: the network's own).
+    `reset_every` n > 0 puts the state back to its start after every n-th frame, and chains the
+    poses.
+    """
+
+    def __init__(
+        self,
+        network: ReconstructionNetwork,
+        rule: UpdateRule,
+        *,
+        size: int | None = None,
+        reset_every: int = 0,
+    ) -> None:
+        self._lanes = Lanes(network, (rule,), size=size, reset_every=reset_every)
+
+    def restart(self) -> None:
+        """Forget everything that was seen."""
+        self._lanes.restart()
+
+    def process(self, image: NDArray[np.uint8] | Frame) -> FrameResult:
+        """Take the next picture, (height, width, 3) uint8 RGB of any size, or a `Frame`.
+
+        Raises `FrameError` where the picture cannot be prepared or the network's numbers for it are
+        not finite (the state is as before; behind three such in a row as at the start),
+        `ReconstructionError` where memory runs out or no number was ever finite, and `RuleError`
+        where the rule fails.
+        """
+        return self._lanes.process(image)[0]

@@ -11,11 +11,14 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal, Protocol, assert_never
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ttt3r_viewer.errors import FrameError, InputError, ViewerError, in_a_line
 from ttt3r_viewer.frames import live
 from ttt3r_viewer.frames.source import FrameSource
+from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.reconstruct import prefetch as ahead
-from ttt3r_viewer.reconstruct.answers import Answers, Questions
 from ttt3r_viewer.reconstruct.messages import (
     Adjustment,
     Inspect,
@@ -31,13 +34,95 @@ from ttt3r_viewer.reconstruct.messages import (
     Step,
     Stop,
 )
-from ttt3r_viewer.reconstruct.rate import FrameRate
-from ttt3r_viewer.reconstruct.resume import Resumable, Resumption
 from ttt3r_viewer.recording.checkpoint import Checkpoints, Saves
 from ttt3r_viewer.recording.writer import RecordingWriter
+from ttt3r_viewer.runs.resuming import Resumable, Resumption
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.system.text import printable
-from ttt3r_viewer.types import Frame, FrameResult, SkippedFrame, Status, Waiting
+from ttt3r_viewer.types import (
+    Answer,
+    Expectation,
+    Frame,
+    FrameResult,
+    Inspection,
+    SkippedFrame,
+    Status,
+    Waiting,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Answers(Protocol):
+    """What is needed of `Lanes`."""
+
+    def inspect(
+        self, lane: int, sequence: int, on_progress: Callable[[int, int], object] | None = None
+    ) -> Inspection:
+        """Look into one lane's step; `tell` hears how many of how many frames are done."""
+        ...
+
+    def ask(self, T_world_camera: NDArray[np.float64], fov_y_rad: float) -> tuple[Expectation, ...]:
+        """What every lane's state expects a camera to see."""
+        ...
+
+
+class Questions:
+    """The latest question of each kind, until it is answered into the scene.
+
+    What goes wrong is said in place of an answer, and the run goes on.
+    """
+
+    def __init__(self, store: SceneStore) -> None:
+        self._store = store
+        self._inspect: Inspect | None = None
+        self._query: Query | None = None
+
+    def put(self, question: Inspect | Query) -> None:
+        """Take a question; one of its kind that waits is given up."""
+        if isinstance(question, Query):
+            self._query = question
+        else:
+            self._inspect = question
+
+    def answer(self, session: Answers | None) -> None:
+        """Answer what waits; without a session, as before the network is loaded, nothing can be."""
+        inspect, self._inspect = self._inspect, None
+        query, self._query = self._query, None
+        if inspect is not None and session is not None:
+            self._look_into(session, inspect)
+        if query is not None and session is not None:
+            self._store.set_answer(self._ask(session, query))
+
+    def _look_into(self, session: Answers, question: Inspect) -> None:
+        def on_progress(done: int, total: int) -> None:
+            self._store.set_inspection(None, f"taking frames again: {done} of {total}")
+
+        try:
+            found = session.inspect(question.lane, question.sequence, on_progress)
+        except Exception as error:
+            if not isinstance(error, ViewerError):
+                log.exception("the frame could not be looked into")
+            self._store.set_inspection(None, reason(error))
+        else:
+            epoch = self._store.snapshot().epoch
+            self._store.set_inspection(replace(found, epoch=epoch), "")
+
+    def _ask(self, session: Answers, question: Query) -> Answer:
+        try:
+            found = session.ask(pose_from_vector(question.pose), question.fov_y_rad)
+        except Exception as error:
+            if not isinstance(error, ViewerError):
+                log.exception("the states could not be asked")
+            return Answer(question.number, note=reason(error))
+        epoch = self._store.snapshot().epoch
+        return Answer(question.number, tuple(replace(one, epoch=epoch) for one in found))
+
+
+def reason(error: Exception) -> str:
+    """Say in a line why there is no answer."""
+    return printable(in_a_line(error))
+
 
 log = logging.getLogger(__name__)
 
@@ -408,3 +493,22 @@ class Worker:
         )
         if self._archive is not None and changes.get("phase") in ENDED:
             self._archive.finish(self._status)
+
+
+RATE_WINDOW_SEC = 2.0
+"""The frame rate is the mean over about so long."""
+
+
+class FrameRate:
+    """Frames per second of the time spent running, smoothed."""
+
+    def __init__(self) -> None:
+        self.per_second = 0.0
+
+    def add(self, seconds: float) -> None:
+        """One more frame, which took so long."""
+        now = 1 / max(seconds, 1e-6)
+        share = min(1.0, max(seconds / RATE_WINDOW_SEC, 0.02))
+        self.per_second = (
+            now if self.per_second == 0 else (1 / ((1 - share) / self.per_second + share / now))
+        )

@@ -25,7 +25,6 @@ from ttt3r_viewer.metrics.ground_truth import (
     read_ground_truth,
 )
 from ttt3r_viewer.reconstruct.messages import Mailbox
-from ttt3r_viewer.reconstruct.resume import Resumption
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording import reader as archive_format
 from ttt3r_viewer.recording.checkpoint import Checkpoints
@@ -33,7 +32,7 @@ from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import describe, rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.runs.loading import make_lanes
-from ttt3r_viewer.runs.resuming import find_session, hint_of
+from ttt3r_viewer.runs.resuming import Resumption, find_session, hint_of
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import (
     FILE_POINTS,
