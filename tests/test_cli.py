@@ -55,7 +55,7 @@ def test_output_holds_every_frame_in_full_and_replaces_it_only_where_told(out, c
     assert main([*words, "3"]) == 0
     archive = Recording.open(out)
     assert (archive.sequences, archive.note) == ((0, 1, 2), "")
-    assert archive.description.status.phase == "finished"
+    assert archive.manifest.status.phase == "finished"
     first, second = archive.frame(2)
     assert first.rule != second.rule
     assert first.points_camera.shape == (*first.image.shape[:2], 3)

@@ -37,7 +37,7 @@ def scene() -> SceneStore:
     store, session = SceneStore(), Pretended()
     for frame in Images(3):
         assert isinstance(frame, Frame)
-        store.add(*session.take(session.encode([session.prepare(frame)])[0]))
+        store.add(*session.step(session.encode([session.prepare(frame)])[0]))
     return store
 
 
@@ -171,7 +171,7 @@ def test_several_lanes_get_a_folder_each(tmp_path):
     store.set_status(Status(lanes=(rule("constant", 1.0), rule("ttt3r", 1.0))))
     for frame in Images(3):
         assert isinstance(frame, Frame)
-        store.add(*session.take(session.encode([session.prepare(frame)])[0]))
+        store.add(*session.step(session.encode([session.prepare(frame)])[0]))
     write_results(tmp_path, store.snapshot(), {}, {})
     there = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
     per_lane = sorted(set(OWN_FILES) - {"run.json"})

@@ -43,7 +43,7 @@ def make_session(folder: Path, frames: int = FRAMES, width: int = 64, height: in
     status = Status(phase="finished", model="made-up", lanes=RULES)
     writer.begin(status)
     for sequence in range(frames):
-        writer.add(lanes_of(room_result(sequence, width, height)))
+        writer.add(*lanes_of(room_result(sequence, width, height)))
     writer.finish(status)
     writer.close()
     return folder

@@ -184,8 +184,8 @@ def test_an_older_frame_alone_is_full_where_the_archive_has_it(server, tmp_path,
     writer = RecordingWriter(tmp_path, source="", settings={})
     writer.begin(Status())
     for sequence in (0, 1, 2):
-        writer.add([room_result(sequence, 16, 12)])
-    store.set_recording(writer.archive)
+        writer.add(room_result(sequence, 16, 12))
+    store.set_recording(writer.recording)
     places = {1: 16 * 12, 4: 10, 2: 16 * 12, 5: 16 * 12}
     for position, expected in places.items():
         only = ViewSettings(live=False, position=position, extent="one")

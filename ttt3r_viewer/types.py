@@ -40,6 +40,9 @@ class SkippedFrame:
     reason: str
     """One line that says what is wrong with it."""
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Waiting:

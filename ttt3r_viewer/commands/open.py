@@ -116,7 +116,7 @@ def when_recorded(started: str) -> str:
 
 def notice_of(recording: Recording, weights: str | None = None) -> str:
     """What the page shows, what needs a run, and with what frames are taken again."""
-    manifest = recording.description
+    manifest = recording.manifest
     when = f", recorded {when_recorded(manifest.started)}" if manifest.started else ""
     inside = f"needs the weights: {open_command(recording)}."
     if weights is not None:
@@ -135,7 +135,7 @@ def true_poses(recording: Recording) -> tuple[GroundTruth | None, str]:
 
     Nothing is looked for where the recording does not say what its input was.
     """
-    recorded = recording.description.settings
+    recorded = recording.manifest.settings
     if "input" not in recorded:
         return None, ""
     try:

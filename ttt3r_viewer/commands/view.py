@@ -56,7 +56,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
             reconstruction.mailbox,
             notice=notice,
             ground_truth=reconstruction.ground_truth,
-            exporter=None if archive is None else Exporter(lambda: archive.archive, folder),
+            exporter=None if archive is None else Exporter(lambda: archive.recording, folder),
             folder=folder,
         )
         viewer.start()

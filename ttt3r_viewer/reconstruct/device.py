@@ -1,4 +1,4 @@
-"""The way between the host and a GPU: copies back, and a stream for work that runs beside."""
+"""The device: copies to the host, a stream per thread, and what is done when memory runs out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttt3r_viewer.errors import ReconstructionError
-from ttt3r_viewer.weights.load import is_out_of_memory
+from ttt3r_viewer.system.machine import is_out_of_memory
 
 _own = threading.local()
-"""Each thread's CUDA stream, once it has asked for one."""
+"""Each thread's CUDA stream, once it has used one."""
 
 
 def as_numpy(values: Tensor | None) -> NDArray[np.float32]:
@@ -67,29 +67,29 @@ class LowMemoryError(ReconstructionError):
 
 
 class AdaptiveBatch:
-    """How many pictures are encoded at once: `most`, and half of that each time memory runs out.
+    """Number of images encoded at once: `most`, and half of that each time memory runs out.
 
-    Several threads may use it: what one of them gives up, all of them have.
+    Several threads may use it: memory that one of them gives up serves all.
     """
 
     def __init__(self, device: torch.device, most: int) -> None:
         self._device, self._most = device, most
         self.batch = most
-        """How many now; at least one."""
+        """The number now, at least one."""
 
     @property
     def note(self) -> str:
-        """How many there are, where memory has run out; empty otherwise."""
-        return "" if self.batch == self._most else f"look-ahead {self.batch} for want of memory"
+        """The reduced number, where memory has run out; empty otherwise."""
+        return "" if self.batch == self._most else f"prefetch reduced to {self.batch} (low memory)"
 
     def restart(self) -> None:
         """Try the whole number again: other rules may take less."""
         self.batch = self._most
 
     def sparing(self, work: Callable[[int], Made]) -> Made:
-        """What `work` makes, which is told how many pictures to take and is tried again with half.
+        """Run `work`, which is given how many images to encode, again with half while it fails.
 
-        Raises `LowMemoryError` where one picture is too much.
+        Raises `LowMemoryError` where one image is too much.
         """
         while True:
             batch = self.batch
@@ -98,9 +98,9 @@ class AdaptiveBatch:
             except LowMemoryError:
                 if batch == 1:
                     raise
-            # Behind the handler, whose traceback would hold on to the tensors.
+            # After the handler, whose traceback would hold on to the tensors.
             self.batch = min(self.batch, batch // 2)
-            log.warning("out of memory: encoding %d pictures at once from now on", self.batch)
+            log.warning("out of memory: encoding %d images at once from now on", self.batch)
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
             elif self._device.type == "mps":

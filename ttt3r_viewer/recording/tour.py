@@ -1,4 +1,4 @@
-"""A tour: views that a camera flies through, kept as `tour.json` beside a session's archive."""
+"""A tour: views that a camera flies through, kept as `tour.json` beside a recording."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix
 from ttt3r_viewer.system.files import write_output
 
 TOUR_FILE = "tour.json"
-"""Its name in a session's folder."""
+"""Its name in an output folder."""
 FORMAT = "ttt3r-viewer tour"
 VERSION = 1
 FARTHEST = 1e12
@@ -31,7 +31,7 @@ STILL = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a picture is taken from: square pixels, the centre in the middle."""
+    """A viewpoint: square pixels, the principal point in the middle."""
 
     T_world_camera: NDArray[np.float64]
     """(4, 4) rigid transform; OpenCV axes."""

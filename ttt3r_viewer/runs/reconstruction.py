@@ -173,12 +173,12 @@ class Reconstruction:
         # A resumed run is recorded as one that was never cut off.
         output = replace(settings.output, resume=False)
         settings = replace(settings, output=output)
-        archive = _archive_of(settings, source.name) if archived else None
+        archive = _archive_of(settings, source.name, store) if archived else None
         checkpoints = None
-        if archived and output.output and output.checkpoint_every:
-            # What is live does not come again.
-            repeatable = isinstance(source, RepeatableSource)
-            checkpoints = Checkpoints(output.checkpoint_every) if repeatable else None
+        # What is live does not come again.
+        repeatable = isinstance(source, RepeatableSource)
+        if archive is not None and output.output and output.checkpoint_every and repeatable:
+            checkpoints = Checkpoints(output.checkpoint_every, archive)
         mailbox = Mailbox()
         worker = Worker(
             source,
@@ -191,9 +191,8 @@ class Reconstruction:
                 device=settings.model.device,
             ),
             ends_by_itself=ends_by_itself,
-            archive=archive,
-            checkpoints=checkpoints,
-            resumption=resumption,
+            sinks=[sink for sink in (archive, checkpoints) if sink is not None],
+            resume=None if resumption is None else functools.partial(resumption.resume, store),
         )
         return Reconstruction(
             output=output,
@@ -350,7 +349,7 @@ def find_poses(options: InputOptions) -> tuple[GroundTruth | None, str]:
         return None, f"no true poses: {error}"
 
 
-def _archive_of(settings: Settings, source: str) -> RecordingWriter:
+def _archive_of(settings: Settings, source: str, store: SceneStore) -> RecordingWriter:
     """In the output folder, or else a temporary one of limited size; nothing is made yet."""
     output = settings.output
     folder = None if output.output is None else Path(output.output) / archive_format.FOLDER
@@ -359,4 +358,5 @@ def _archive_of(settings: Settings, source: str) -> RecordingWriter:
         source=source,
         settings=settings.as_dict(),
         max_bytes=round(output.archive_gb * 1e9) if folder is None else None,
+        on_recording=store.set_recording,
     )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ttt3r_viewer.errors import InputError, RecordingError, SettingsError, ViewerError
 from ttt3r_viewer.frames.source import FrameSource, RepeatableSource
-from ttt3r_viewer.reconstruct.prefetch import PreparedFrame
 from ttt3r_viewer.recording.checkpoint import Checkpoint, checkpoint_files
 from ttt3r_viewer.recording.reader import Recording, in_words
 from ttt3r_viewer.recording.refill import refill
-from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import rules_from_text, text_of
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import Settings, recorded_settings
@@ -27,7 +25,8 @@ from ttt3r_viewer.weights.fetch import locate
 from ttt3r_viewer.weights.fingerprint import fingerprint
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from ttt3r_viewer.reconstruct.session import Lanes
+    from ttt3r_viewer.reconstruct.worker import Sink
 
 REPORT = "run.json"
 """Written with a run's last results."""
@@ -95,7 +94,7 @@ def hint_of(folder: Path) -> str:
 
 
 def _is_finished(folder: Path, archive: Recording) -> bool:
-    said = archive.description
+    said = archive.manifest
     return said.status.phase == "finished" and (folder / REPORT).exists()
 
 
@@ -108,7 +107,7 @@ def _read(path: Path) -> Checkpoint | RecordingError:
 
 def _recorded(archive: Recording) -> Settings:
     """The settings that a session was recorded with. Raises `RecordingError`."""
-    values = archive.description.settings
+    values = archive.manifest.settings
     if "input" not in values:
         raise RecordingError(
             f"{archive.path}: it has no checkpoint and does not say its settings ({archive.note}); "
@@ -144,51 +143,33 @@ def _compare(folder: Path, recorded: Mapping[str, Any], given: Mapping[str, Any]
         )
 
 
-class Resumable(Protocol):
-    """What is needed of `Lanes`."""
-
-    def describe(self, status: Status) -> Status:
-        """The same status with the rules and the device that are in use."""
-        ...
-
-    def prepare(self, frame: Frame) -> PreparedFrame:
-        """Bring a picture to the network's grid. Raises `FrameError`."""
-        ...
-
-    def restore(
-        self, tensors: Mapping[str, Tensor], session: Mapping[str, Any], frames: Recording
-    ) -> None:
-        """Go on from a checkpoint. Raises a `ViewerError`; everything is then as before."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Resumption:
-    """What a run goes on from. `archive` has all frames that the checkpoint counts."""
+    """Where a run is resumed: the recording has all frames that the checkpoint counts."""
 
-    archive: Recording
+    recording: Recording
     checkpoint: Checkpoint
     source: RepeatableSource
 
     @property
     def frames(self) -> int:
-        """So many frames have been taken."""
+        """Number of frames that were processed."""
         return self.checkpoint.progress.frames
 
-    def restore(
+    def resume(
         self,
-        session: Resumable,
-        writer: RecordingWriter,
         store: SceneStore,
+        session: Lanes,
+        sinks: Sequence[Sink],
         status: Status,
         on_progress: Callable[[str], object],
-    ) -> Status:
-        """Bring all to where the run was; the status of then. Nothing on disk is changed yet.
+    ) -> tuple[Status, Iterator[Frame | SkippedFrame]]:
+        """Bring session and sinks to where the run was; the status of then, and the frames to come.
 
-        `tell` hears how far it is. Raises what `Lanes.restore` raises, and `RecordingError` where a
-        frame is damaged.
+        Nothing on disk is changed yet. Raises what `Lanes.restore` raises, `RecordingError` where a
+        recorded frame is damaged, and `InputError` where the input is not the one of then.
         """
-        session.restore(self.checkpoint.tensors(), self.checkpoint.session, self.archive)
+        session.restore(self.checkpoint.tensors(), self.checkpoint.session, self.recording)
         progress = self.checkpoint.progress
         status = replace(
             session.describe(status),
@@ -196,32 +177,28 @@ class Resumption:
             skipped=progress.skipped,
             last_skipped=progress.last_skipped,
         )
-        writer.go_on(self.archive, progress.frames, status)
-        store.clear(self.archive.lanes)
-        store.set_recording(self.archive)
-        for done, _ in enumerate(refill(self.archive, store, frozenset(self.archive.sequences))):
+        for sink in sinks:
+            sink.begin(status, self.recording)
+        everything = frozenset(self.recording.sequences)
+        for done, _ in enumerate(refill(self.recording, store, everything)):
             on_progress(f"reading recorded frames: {done + 1} of {progress.frames}")
-        if len(self.archive) != progress.frames:
+        if len(self.recording) != progress.frames:
             raise RecordingError(
-                f"{self.archive.path}: it cannot be gone on with ({self.archive.note}); give "
+                f"{self.recording.path}: it cannot be resumed ({self.recording.note}); give "
                 "--overwrite in place of --resume to run it again"
             )
-        return status
+        return status, self._rest(session)
 
-    def rest(self, session: Resumable) -> Iterator[Frame | SkippedFrame]:
-        """The frames of the input that are to come.
-
-        Raises `InputError`, at once, where the latest frame is not the one that was recorded.
-        """
-        latest = self.archive.facts(self.frames - 1)
+    def _rest(self, session: Lanes) -> Iterator[Frame | SkippedFrame]:
+        latest = self.recording.facts(self.frames - 1)
         frames = self.source.after(latest["index"] - 1)
         first = next(frames, None)
         if not (isinstance(first, Frame) and first.index == latest["index"]) or not np.array_equal(
-            session.prepare(first).image.image, self.archive.image(self.frames - 1)
+            session.prepare(first).image, self.recording.image(self.frames - 1)
         ):
             raise InputError(
                 f"{self.source.name}: its frame {latest['index']} is not what was recorded "
-                f"({latest['name']}), so the session cannot be gone on with: give the input as it "
+                f"({latest['name']}), so the recording cannot be resumed: give the input as it "
                 "was, or --overwrite in place of --resume to run it again"
             )
         return (item for item in frames if item.index > self.checkpoint.progress.index)
@@ -240,16 +217,16 @@ def best_checkpoint(
     for one in files:
         if isinstance(one, RecordingError):
             reasons.append(str(one))
-        elif one.progress.run == archive.description.run:
-            # The archive is never asked for more frames than one beyond what it has.
+        elif one.progress.run == archive.manifest.run:
+            # The recording is never asked for more frames than one beyond what it has.
             wanted = range(min(one.progress.frames, len(there) + 1))
             missing = sorted(set(wanted) - there)
             if not missing and one.progress.frames:
                 return one
-            reasons.append(f"{one.path}: of the archive's frames it needs {in_words(missing)}")
+            reasons.append(f"{one.path}: of the recording's frames it needs {in_words(missing)}")
     if reasons:
         raise RecordingError(
-            f"{'; '.join(reasons)}: the session cannot be gone on with; give --overwrite in place "
+            f"{'; '.join(reasons)}: the recording cannot be resumed; give --overwrite in place "
             "of --resume to run it again"
         )
     return None
