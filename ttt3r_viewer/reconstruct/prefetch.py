@@ -146,10 +146,7 @@ class Prefetcher(Iterator[PreparedFrame | SkippedFrame]):
         self, source: Iterable[Frame | SkippedFrame]
     ) -> Iterator[PreparedFrame | SkippedFrame]:
         for item in source:
-            try:
-                yield self._prepare(item) if isinstance(item, Frame) else item
-            except FrameError as error:
-                yield SkippedFrame(item.index, item.name, str(error))
+            yield _prepared(item, self._prepare) if isinstance(item, Frame) else item
 
     def _encode_all(self) -> Iterator[PreparedFrame | SkippedFrame]:
         size = self._first
@@ -179,18 +176,20 @@ class OnDemand(Iterator[PreparedFrame | SkippedFrame | Waiting]):
 
     def __next__(self) -> PreparedFrame | SkippedFrame | Waiting:
         item = next(self._items)
-        if not isinstance(item, Frame):
-            return item
-        try:
-            prepared = self._prepare(item)
-        except FrameError as error:
-            return SkippedFrame(item.index, item.name, str(error))
-        (encoded,) = self._encode([prepared])
-        return encoded
+        if isinstance(item, Frame):
+            item = _prepared(item, self._prepare)
+        return self._encode([item])[0] if isinstance(item, PreparedFrame) else item
 
     def close(self) -> None:
         """Take no more of them."""
         self._items = iter(())
+
+
+def _prepared(frame: Frame, prepare: Prepare) -> PreparedFrame | SkippedFrame:
+    try:
+        return prepare(frame)
+    except FrameError as error:
+        return SkippedFrame(frame.index, frame.name, str(error))
 
 
 def _shape(item: PreparedFrame | SkippedFrame) -> tuple[int, ...] | None:

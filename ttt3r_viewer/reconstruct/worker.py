@@ -270,12 +270,10 @@ class Worker:
             self._show_live_message("")
 
     def _finish(self) -> None:
-        status = self._status
+        status, name = self._status, self._source.name
         if status.frames_done == 0:
             why = f"; the last: {status.last_skipped}" if status.skipped else ""
-            raise InputError(
-                f"{self._source.name}: none of its {status.skipped} frames could be used{why}"
-            )
+            raise InputError(f"{name}: none of its {status.skipped} frames could be used{why}")
         if isinstance(self._source, live.LiveSource):
             self._show_live_message(self._source.ending)
         self._publish(phase="finished", frames_total=status.frames_taken)
@@ -305,7 +303,10 @@ class Worker:
             try:
                 message = self._mailbox.get_nowait()
             except queue.Empty:
-                self._answer_queries()
+                queries, self._queries = self._queries, {}
+                for query in queries.values():
+                    if self._session is not None:  # before the network is loaded nobody answers
+                        answer_query(query, self._session, self._store)
                 break
             if frames_to_come or not isinstance(message, Play | Pause | Step):
                 action = self._handle(message)
@@ -344,13 +345,6 @@ class Worker:
         self._status = self._session.describe(self._status)
         self._publish(message="" if self._status.phase != "failed" else self._status.message)
         return True
-
-    def _answer_queries(self) -> None:
-        """Put the answers into the scene; before the network is loaded there are none."""
-        queries, self._queries = self._queries, {}
-        for query in queries.values():
-            if self._session is not None:
-                answer_query(query, self._session, self._store)
 
     def _publish(self, **changes: Any) -> None:
         """Change the status and show it; of an end, what is on disk comes first."""

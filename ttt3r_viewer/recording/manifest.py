@@ -11,7 +11,7 @@ from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
 
-Plain = TypeVar("Plain", str, int, dict, list)
+Plain = TypeVar("Plain", dict, list)
 T = TypeVar("T")
 FORMAT = "ttt3r-viewer archive"
 VERSION = 1
@@ -71,11 +71,11 @@ class Manifest:
                 )
             frames = values["frames"]
             return Manifest(
-                run=int(_a(str, values["run"]), 16),
+                run=int(text(values["run"]), 16),
                 source=_line(values["source"]),
-                settings=_a(dict, values["settings"]),
+                settings=values_of(values["settings"], dict),
                 status=_status(values["status"]),
-                frames=None if frames is None else _a(int, frames),
+                frames=None if frames is None else whole(frames),
                 trouble=_line(values["trouble"]),
                 started=_line(values["started"]),
                 program=_line(values["program"]),
@@ -99,7 +99,7 @@ def _status(values: Mapping[str, Any]) -> Status:
 
 def _rules(values: Sequence[Mapping[str, Any]]) -> tuple[RuleInfo, ...]:
     rules = []
-    for one in _a(list, values):
+    for one in values_of(values, list):
         parameters = tuple(_checked(ParameterInfo(**each)) for each in one["parameters"])
         rules.append(_checked(RuleInfo(**{**one, "parameters": parameters})))
     return tuple(rules)
@@ -126,16 +126,9 @@ def _checked(noun: Noun) -> Noun:
     return noun
 
 
-def _a(kind: type[Plain], value: Any) -> Plain:
-    """The value, if it is of that kind. Raises `TypeError`."""
-    if type(value) is not kind or (isinstance(value, int) and abs(value) >= _MOST_WHOLE):
-        raise TypeError(f"{repr(value)[:40]} is no {kind.__name__}")
-    return value
-
-
 def _line(value: Any) -> str:
     """A text as one line."""
-    return " ".join(_a(str, value).split())
+    return " ".join(text(value).split())
 
 
 # Values out of JSON, each checked to be of the kind that is needed. All raise `TypeError`.
@@ -159,6 +152,13 @@ def text(value: Any) -> str:
     """A text."""
     if not isinstance(value, str):
         raise TypeError(f"{_shown(value)} is no text")
+    return value
+
+
+def values_of(value: Any, kind: type[Plain]) -> Plain:
+    """An object or a list."""
+    if type(value) is not kind:
+        raise TypeError(f"{_shown(value)} is no {kind.__name__}")
     return value
 
 

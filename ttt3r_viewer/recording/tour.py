@@ -40,14 +40,11 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
-class Keyframe:
-    """A view, and when the tour comes to it. Raises `SettingsError` where it is none."""
+class Keyframe(View):
+    """A view of a tour, checked. Raises `SettingsError` where it is none."""
 
-    T_world_camera: NDArray[np.float64]
-    """(4, 4) rigid transform; OpenCV axes."""
-    fov_y_rad: float
     seconds: float
-    """How long the way from the keyframe before takes; the first one's is not used."""
+    """Time from the keyframe before to this one; the first one's is not used."""
 
     def __post_init__(self) -> None:
         pose = np.asarray(self.T_world_camera, np.float64)

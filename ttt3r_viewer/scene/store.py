@@ -24,26 +24,13 @@ from ttt3r_viewer.scene.budget import (
 )
 from ttt3r_viewer.scene.seen import (
     FIRST_IMAGE_WIDTH,
-    FramePoints,
     FrameSummary,
     summarize_frame,
-    thin_points,
 )
 from ttt3r_viewer.scene.voxels import VoxelGrid
 from ttt3r_viewer.types import Answer, FrameResult, Inspection, SkippedFrame, Status
 
 SMALLEST_IMAGE_WIDTH = 16
-
-__all__ = [
-    "FramePoints",
-    "FrameSummary",
-    "LaneScene",
-    "SceneSnapshot",
-    "SceneStore",
-    "next_layout",
-    "summarize_frame",
-    "thin_points",
-]
 
 
 class FullFrames(Protocol):
