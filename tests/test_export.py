@@ -18,7 +18,8 @@ from ttt3r_viewer.export import tokens as token_files
 from ttt3r_viewer.export.formats.ply import VERTEX, write_ply
 from ttt3r_viewer.export.results import OWN_FILES, lane_names, write_results
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.scene.store import FramePoints, LaneScene, SceneStore
+from ttt3r_viewer.scene.seen import FramePoints
+from ttt3r_viewer.scene.store import LaneScene, SceneStore
 from ttt3r_viewer.system.files import atomic_write, claim_folder
 from ttt3r_viewer.types import Crop, Frame, ParameterInfo, RuleInfo, Status
 

@@ -14,7 +14,8 @@ from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.metrics.comparison import LaneFrame, lane_separation
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.metrics.running import RunningAlignment
-from ttt3r_viewer.scene.store import FrameSummary, SceneSnapshot
+from ttt3r_viewer.scene.seen import FrameSummary
+from ttt3r_viewer.scene.store import SceneSnapshot
 
 LinePart = Literal["value", "low", "high"]
 
