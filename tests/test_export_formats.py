@@ -506,7 +506,7 @@ def test_glb_mesh_covers_the_walls_and_no_gaps(tmp_path, source):
     points[:, 32:] *= 3  # the right half of the room stands far behind the left one
     writer = RecordingWriter(tmp_path / "step", source="", settings={})
     writer.begin(Status())
-    writer.add([replace(step, points_camera=points)])
+    writer.add(replace(step, points_camera=points))
     writer.close()
     export_recording(
         Source(Recording.open(tmp_path / "step")), "glb-mesh", tmp_path / "b.glb", silent
