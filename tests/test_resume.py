@@ -122,14 +122,14 @@ def test_a_run_that_was_cut_and_resumed_is_a_whole_run(whole, images, tmp_path, 
     assert [Checkpoint.read(one).progress.frames for one in (newest, before)] == [10, 6]
     capsys.readouterr()
     assert main(words_for(images, out, "--resume")) == 0
-    assert "resumed behind 10 frames; 3 later ones are taken again" in capsys.readouterr().err
+    assert "resumed after 10 frames; 3 later ones are taken again" in capsys.readouterr().err
     assert_as_whole(out, whole)
     # The newest is damaged: the one before is taken.
     shutil.rmtree(out)
     stopped(images, out, 14)
     newest.write_bytes(newest.read_bytes()[:-1] + b"\x55")
     assert main(words_for(images, out, "--resume")) == 0
-    assert "resumed behind 6 frames; 7 later ones are taken again" in capsys.readouterr().err
+    assert "resumed after 6 frames; 7 later ones are taken again" in capsys.readouterr().err
     assert_as_whole(out, whole)
 
 
@@ -158,7 +158,7 @@ def test_killed_and_resumed_from_a_torn_end_is_a_whole_run(whole, images, tmp_pa
     last.write_bytes(last.read_bytes() + b"T3FRAME1 torn")
     assert main(words_for(images, out)) == 2
     error = capsys.readouterr().err
-    assert "or --resume, which goes on with its session of" in error
+    assert "or --resume, which continues its recording of" in error
     assert error.count("\n") == 1
     assert main(words_for(images, out, "--resume")) == 0
     assert_as_whole(out, whole)
@@ -260,7 +260,7 @@ def test_without_a_checkpoint_it_begins_again(whole, images, tmp_path, capsys):
     assert len(Recording.open(out)) == FRAMES - 1
     fresh = tmp_path / "fresh"
     assert main(words_for(images, fresh, "--resume", "--max-frames", "2")) == 0
-    assert "holds no session yet" in capsys.readouterr().err
+    assert "holds no recording yet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lanes", [*all_rules()[0], "ttt3r,constant:0.3,filt3r,recal3r"])
@@ -411,7 +411,7 @@ def wait_until_finished(run: Reconstruction, epoch: int = 0) -> SceneSnapshot:
 def test_the_page_goes_on_looks_into_what_was_before_and_restarts(whole, images, tmp_path):
     out = cut(whole, tmp_path / "out", 21, 18)
     run = in_the_page(images, out, resume=True)
-    assert run.note.startswith("resumed behind 18 frames")
+    assert run.note.startswith("resumed after 18 frames")
     run.worker.start()
     scene = wait_until_finished(run)
     assert (scene.status.phase, scene.status.message) == ("finished", "")

@@ -32,7 +32,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     """Reconstruct in the background and serve the page until Ctrl-C."""
     from ttt3r_viewer.export.job import Exporter
     from ttt3r_viewer.runs.reconstruction import Reconstruction
-    from ttt3r_viewer.runs.resuming import SessionFinishedError
+    from ttt3r_viewer.runs.resuming import RunFinishedError
     from ttt3r_viewer.viewer.server.address import free_port
     from ttt3r_viewer.weights.fetch import MINIATURE, locate
 
@@ -42,7 +42,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     free_port(settings.page.host, settings.page.port)
     try:
         reconstruction = Reconstruction.prepare(settings)
-    except SessionFinishedError as finished:
+    except RunFinishedError as finished:
         echo(str(finished))
         return 0
     viewer = None

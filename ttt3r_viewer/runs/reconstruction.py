@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -51,18 +51,9 @@ STOP_SEC = 1.0
 """After Ctrl-C a frame in progress gets so long."""
 
 
-class Write(Protocol):
-    """Puts a scene's results into a folder that has been claimed."""
-
-    def __call__(
-        self,
-        folder: Path,
-        scene: SceneSnapshot,
-        settings: dict[str, Any],
-        timing: dict[str, float],
-    ) -> None:
-        """Raises `OutputError`."""
-        ...
+Write = Callable[[Path, SceneSnapshot, dict[str, Any], dict[str, float]], None]
+"""Puts a scene's results, with settings and timing, into a folder that has been claimed. Raises
+`OutputError`."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +75,7 @@ class Ending:
     error: BaseException | None
     """What ended it before its time, or kept its results from the disk."""
     remarks: tuple[str, ...]
-    """What a person should know besides, a line each."""
+    """What the user should know besides, a line each."""
 
 
 @dataclass(eq=False)
@@ -103,13 +94,11 @@ class Reconstruction:
     """Takes every frame in full; None where none is wanted."""
     ground_truth: GroundTruth | None = None
     note: str = ""
-    """Why true poses that lie beside the input are not used, and from where a run goes on; empty
-    where there is nothing to say.
-    """
+    """Why true poses beside the input are not used, and where a run is resumed, if so."""
     checkpoints: Checkpoints | None = None
-    """From which a run that was cut off can be gone on with; None where none are written."""
+    """From which a run that was cut off can be resumed; None where none are written."""
     resumed_behind: int = 0
-    """Frames of a session that is gone on with."""
+    """Frames of the recording that is resumed."""
     lock: FolderLock | None = None
     """Of the output folder; None where there is none."""
     written: int = 0
@@ -210,7 +199,7 @@ class Reconstruction:
         )
 
     def watch(self, echo: Callable[[str], None], report: Callable[[str], None]) -> None:
-        """Until Ctrl-C: write the results whenever a run has finished, and tell what went wrong.
+        """Until Ctrl-C: write the results whenever a run has finished, and report what went wrong.
 
         `echo` takes a line for the terminal; `report` shows one in the page, or with an empty text
         takes it away.
@@ -308,7 +297,7 @@ def source_of(options: InputOptions) -> FrameSource:
 def _claim(
     settings: Settings, files: tuple[str, ...], source: FrameSource
 ) -> tuple[FolderLock | None, Resumption | None, str]:
-    """Make the output folder ready and ours; what `--resume` goes on with there, and a line about
+    """Make the output folder ready and ours; what `--resume` continues there, and a line about
     it.
     """
     output = settings.output

@@ -1,4 +1,4 @@
-"""`--resume`: which session an output folder holds, and whether it is what was asked for."""
+"""`--resume`: which recording an output folder holds, and whether it is what was asked for."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ REPORT = "run.json"
 """Written with a run's last results."""
 
 
-class SessionFinishedError(ViewerError):
-    """There is nothing to go on with: the run came to its end. No failure, but nothing is done."""
+class RunFinishedError(ViewerError):
+    """There is nothing to resume: the run came to its end. No failure, but nothing is done."""
 
 
 def identity_of(settings: Settings) -> dict[str, Any]:
-    """What a run must share with the session that it goes on with, as plain values by setting.
+    """What a run must share with the recording that it resumes, as plain values by setting.
 
     Size and dtype are compared when the network is loaded, which may choose them. Raises
     `WeightsError` and `RuleError`.
@@ -46,25 +46,25 @@ def identity_of(settings: Settings) -> dict[str, Any]:
 
 
 def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | None, str]:
-    """What `--resume` goes on with, and a line that says so; None: the run begins at its beginning.
+    """What `--resume` continues, and a line that says so; None: the run begins at its beginning.
 
-    Nothing is written. Raises `SessionFinishedError`; `RecordingError` where the folder holds
-    something else, or a session that is damaged; `SettingsError` where the session is of another
-    run than is asked for; `InputError` where the input is live.
+    Nothing is written. Raises `RunFinishedError`; `RecordingError` where the folder holds
+    something else, or a damaged recording; `SettingsError` where the recording is of another run
+    than is asked for; `InputError` where the input is live.
     """
     folder = Path(settings.output.output or "")
     if not folder.exists() or (folder.is_dir() and _is_empty(folder)):
-        return None, f"{folder} holds no session yet: the run begins at its first frame"
+        return None, f"{folder} holds no recording yet: the run begins at its first frame"
     archive = Recording.open(folder)
     if _is_finished(folder, archive):
-        raise SessionFinishedError(
-            f"{folder}: its run is finished ({len(archive)} frames), so there is nothing to go on "
-            f"with, and nothing was changed; ttt3r-view open {folder} shows it"
+        raise RunFinishedError(
+            f"{folder}: its run is finished ({len(archive)} frames), so there is nothing to "
+            f"resume, and nothing was changed; ttt3r-view open {folder} shows it"
         )
     if not isinstance(source, RepeatableSource):
         raise InputError(
-            f"{source.name} is live: what it showed is gone, so no session of it can be gone on "
-            "with; leave --resume out and name another --output"
+            f"{source.name} is live: what it showed is gone, so no recording of it can be "
+            "resumed; leave --resume out and name another --output"
         )
     checkpoint = best_checkpoint(archive, [_read(path) for path in checkpoint_files(archive.path)])
     if checkpoint is None:
@@ -74,7 +74,7 @@ def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | 
     frames = checkpoint.progress.frames
     dropped = len(archive) - frames
     again = f"; {dropped} later ones are taken again" if dropped else ""
-    return Resumption(archive, checkpoint, source), f"resumed behind {frames} frames{again}"
+    return Resumption(archive, checkpoint, source), f"resumed after {frames} frames{again}"
 
 
 def _is_empty(folder: Path) -> bool:
@@ -83,14 +83,14 @@ def _is_empty(folder: Path) -> bool:
 
 
 def hint_of(folder: Path) -> str:
-    """What the error about a folder that is not empty says where it holds a session to resume."""
+    """What the error about a folder that is not empty adds where it holds a recording to resume."""
     try:
         archive = Recording.open(folder)
     except (RecordingError, OSError):
         return ""
     if not len(archive) or _is_finished(folder, archive):
         return ""
-    return f", or --resume, which goes on with its session of {len(archive)} frames"
+    return f", or --resume, which continues its recording of {len(archive)} frames"
 
 
 def _is_finished(folder: Path, archive: Recording) -> bool:
@@ -138,7 +138,7 @@ def _compare(folder: Path, recorded: Mapping[str, Any], given: Mapping[str, Any]
     ]
     if differing:
         raise SettingsError(
-            f"--resume: the session in {folder} was begun with another {', '.join(differing)}; "
+            f"--resume: the recording in {folder} was begun with another {', '.join(differing)}; "
             "give what it was begun with, or name another --output"
         )
 
