@@ -155,7 +155,7 @@ def test_maps_and_numbers_can_be_saved_and_read_back(still):
     look_inside(ui)
     wait_for(lambda: ui.visible("/lanes/0/inspect_image"), "all maps")
     open_folder(ui, "Save", ui.button("State"))
-    for name in ("State", "Picture", "History"):
+    for name in ("State", "Image", "History"):
         file, content = save(ui, name)
         assert file == f"{name.lower()}_map.png"
         image = np.asarray(Image.open(io.BytesIO(content)))
