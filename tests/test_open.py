@@ -323,7 +323,7 @@ def look(
     def answered() -> bool:
         scene = store.snapshot()
         found, note = scene.inspection, scene.inspection_note
-        waiting = note == "" or note.startswith(("loading", "taking"))
+        waiting = note == "" or note.startswith(("loading", "replaying"))
         return found is not None or not waiting
 
     wait_for(answered, "the answer")
@@ -400,7 +400,7 @@ def test_a_longer_search_is_given_up_for_a_newer_question(run):
 
     with opened(run[0], Slow) as (store, mailbox):
         mailbox.put(messages.Inspect(0, 1))
-        wait_for(lambda: "again: 0 of 9" in store.snapshot().inspection_note, "the search")
+        wait_for(lambda: "frames: 0 of 9" in store.snapshot().inspection_note, "the search")
         found, _ = look(store, mailbox, messages.Inspect(1, 0))
         assert found is not None
         assert (found.lane, asked) == (1, [1, 0])

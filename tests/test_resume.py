@@ -230,7 +230,7 @@ def test_damage_is_one_line(whole, images, tmp_path, capsys):
     place = Recording.open(out)._places[2]
     data[place.offset : place.offset + 8] = b"xxxxxxxx"
     (out / "archive" / "frames-00000.bin").write_bytes(data)
-    assert "of the archive's frames it needs frame 2" in complaint(capsys, resume)
+    assert "of the recording's frames it needs frame 2" in complaint(capsys, resume)
     shutil.rmtree(out)
     out.mkdir()
     (out / "thesis.tex").write_text("years of work")
