@@ -29,7 +29,7 @@ from PIL import Image
 
 from ttt3r_viewer.frames.live import LiveSource
 from ttt3r_viewer.frames.source import open_source
-from ttt3r_viewer.reconstruct.prefetch import EncodedFrame, OnDemand, Prefetcher
+from ttt3r_viewer.reconstruct.prefetch import OnDemand, Prefetcher, PreparedFrame
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.weights.load import load_network, share_cpu
@@ -88,8 +88,8 @@ def lags_sec(frames: Iterator, lanes: Lanes, source: LiveSource, seconds: float)
     """Lag of every frame that is taken within so many seconds, after warming up."""
     started, lags = time.monotonic(), []
     for item in frames:
-        if isinstance(item, EncodedFrame):
-            (result, *_) = lanes.take(item)
+        if isinstance(item, PreparedFrame):
+            (result, *_) = lanes.step(item)
             if time.monotonic() - started > WARM_UP_SEC:
                 lags.append(source.age_sec(result.time_sec))
         if time.monotonic() - started > WARM_UP_SEC + seconds:

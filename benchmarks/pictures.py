@@ -66,11 +66,11 @@ def draw_inspect(out: Path) -> None:
         page.wait_for_timeout(3000)
         page.screenshot(path=out / "inspect_page.png")
         open_folder(page, "Save", "State")
-        for button in ("State", "Picture", "History"):
+        for button in ("State", "Image", "History"):
             save(page, button, out / f"inspect_{button.lower()}.png")
         again(page, lambda: choose(page, "Lay over", "Patch alignment"))
         page.wait_for_timeout(3000)
-        save(page, "Picture", out / "inspect_alignment.png")
+        save(page, "Image", out / "inspect_alignment.png")
 
 
 def draw_present(out: Path) -> None:

@@ -19,9 +19,9 @@ from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.metrics.comparison import LaneFrame, measure_lane
 from ttt3r_viewer.metrics.ground_truth import find_ground_truth, read_ground_truth
-from ttt3r_viewer.reconstruct.single import Session
+from ttt3r_viewer.reconstruct.session import Session
 from ttt3r_viewer.rules.registry import rules_from_text
-from ttt3r_viewer.scene.store import summarize_frame
+from ttt3r_viewer.scene.seen import summarize_frame
 from ttt3r_viewer.system.assets import with_demos
 from ttt3r_viewer.types import Frame, FrameResult
 from ttt3r_viewer.weights.load import load_network

@@ -191,6 +191,12 @@ class MadeUpRun:
         self._status = replace(self._status, **fields)  # pyright: ignore[reportArgumentType]
         self.store.set_status(self._status)
 
+    def gone(self, frames: int) -> "MadeUpRun":
+        """Itself, so many frames further."""
+        for _ in range(frames):
+            self.add_frame()
+        return self
+
     def add_frame(self) -> None:
         """Add the next frame, and finish after the last."""
         done = self._status.frames_done

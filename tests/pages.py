@@ -36,9 +36,7 @@ def shown(
     frames: int = 0, page: Mapping[str, Any] = NOTHING, **run: Any
 ) -> Iterator[tuple[MadeUpRun, Viewer]]:
     """A made-up run with so many frames, and its viewer; both take options."""
-    made_up = MadeUpRun(SceneStore(max_points=20_000, points_per_frame=200), **run)
-    for _ in range(frames):
-        made_up.add_frame()
+    made_up = MadeUpRun(SceneStore(max_points=20_000, points_per_frame=200), **run).gone(frames)
     viewer = Viewer(made_up.store, made_up.mailbox, port=0, **page)
     with running(viewer, made_up):
         yield made_up, viewer

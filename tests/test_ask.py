@@ -17,12 +17,7 @@ from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.system.assets import asset_path
 from ttt3r_viewer.types import Camera, Expectation, Status
 from ttt3r_viewer.weights.load import load_network
-from ttt3r_viewer.weights.weights_file import (
-    NOT_TRAINED,
-    QUERIES_KEY,
-    read_weights,
-    save_weights,
-)
+from ttt3r_viewer.weights.weights_file import NOT_TRAINED, QUERIES_KEY, read_weights, save_weights
 
 CASE = "dpt-small"  # whose images come through the preparation as they are
 FOV_Y_RAD = math.radians(60)

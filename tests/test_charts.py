@@ -25,10 +25,8 @@ from ttt3r_viewer.viewer.panels import chart_series, charts
 
 def run_of(lanes: int, frames: int) -> MadeUpRun:
     """A made-up run that has gone so far, and goes no further by itself."""
-    run = MadeUpRun(SceneStore(max_points=2000, points_per_frame=20), lanes=lanes, total=None)
-    for _ in range(frames):
-        run.add_frame()
-    return run
+    store = SceneStore(max_points=2000, points_per_frame=20)
+    return MadeUpRun(store, lanes=lanes, total=None).gone(frames)
 
 
 def history_of(run: MadeUpRun, truth: CountedPoses | None = None) -> chart_series.ChartSeries:
@@ -178,12 +176,8 @@ def test_gaps_are_bridged_and_what_has_no_number_is_left_out():
 def test_marks_say_what_is_in_force_since_which_frame():
     run = run_of(lanes=2, frames=4)
     run.echo(lanes=(rule_info("steady", 0.3), run.store.snapshot().status.lanes[1]))
-    for _ in range(3):
-        run.add_frame()
-    run.echo(reset_every=5)
-    for _ in range(2):
-        run.add_frame()
-    run.echo(reset_every=0)
+    run.gone(3).echo(reset_every=5)
+    run.gone(2).echo(reset_every=0)
     run.add_frame()
     history = history_of(run)
     assert history.marks == [

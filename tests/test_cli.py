@@ -55,7 +55,7 @@ def test_output_holds_every_frame_in_full_and_replaces_it_only_where_told(out, c
     assert main([*words, "3"]) == 0
     archive = Recording.open(out)
     assert (archive.sequences, archive.note) == ((0, 1, 2), "")
-    assert archive.description.status.phase == "finished"
+    assert archive.manifest.status.phase == "finished"
     first, second = archive.frame(2)
     assert first.rule != second.rule
     assert first.points_camera.shape == (*first.image.shape[:2], 3)
@@ -376,7 +376,7 @@ def test_weights_info_of_the_miniature(capsys):
     assert main(["weights", "info", "miniature"]) == 0
     text = capsys.readouterr().out
     assert "procedural rooms" in text
-    assert "real footage wants the released weights" in text.lower()
+    assert "real footage needs the released weights" in text.lower()
 
 
 def test_compare_measures_every_lane(out, capsys):
@@ -432,7 +432,7 @@ def test_run_with_several_rules_writes_a_folder_for_each(out):
     words = ["run", "--rules", "ttt3r,constant:0.3", "--max-frames", "3", "--output", str(out)]
     assert main(words) == 0
     assert {path.name for path in out.iterdir()} == {
-        *("run.json", "ttt3r", "constant-0.3", "archive", "log.txt"),
+        *("run.json", "ttt3r", "constant-0.3", "archive", "log.txt")
     }
     assert len(np.loadtxt(out / "constant-0.3" / "poses_tum.txt")) == 3
 

@@ -180,8 +180,8 @@ def page(tmp_path: Path) -> Iterator[tuple[Viewer, MadeUpRun, Path]]:
     writer = RecordingWriter(session / "archive", source="", settings={})
     writer.begin(Status())
     for sequence in range(3):
-        writer.add([room_result(sequence, 16, 12)])
-    page = {"exporter": Exporter(lambda: writer.archive, session)}
+        writer.add(room_result(sequence, 16, 12))
+    page = {"exporter": Exporter(lambda: writer.recording, session)}
     with closing(writer), shown(3, page, lanes=2, paused=True) as (run, viewer):
         yield viewer, run, session
 

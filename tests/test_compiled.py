@@ -25,7 +25,7 @@ def test_a_compiled_run_is_the_plain_run(case, network, monkeypatch):
     frames = case.arrays["frames"]
     expected = cameras(Lanes(network, RULES, reset_every=4), frames)
     step = CompiledStep(network, TRACED)
-    lanes = Lanes(network, RULES, reset_every=4, step=step)
+    lanes = Lanes(network, RULES, reset_every=4, compiled=step)
     got = cameras(lanes, frames[:2])
     step.wait()
     assert step.note == "compiled step"
@@ -54,7 +54,7 @@ def test_frames_do_not_wait_for_the_compiler(case, network):
         return module.forward
 
     step = CompiledStep(network, slow)
-    lanes = Lanes(network, RULES, step=step)
+    lanes = Lanes(network, RULES, compiled=step)
     cameras(lanes, frames)
     assert step.note == "compiling the step"
     gate.set()
@@ -67,7 +67,7 @@ def test_where_compiling_fails_the_plain_step_goes_on_and_the_status_says_so(cas
         raise RuntimeError("no compiler here\nand more lines")
 
     step = CompiledStep(network, broken)
-    lanes = Lanes(network, RULES, step=step)
+    lanes = Lanes(network, RULES, compiled=step)
     frames = case.arrays["frames"]
     got = cameras(lanes, frames[:3])
     step.wait()
@@ -81,7 +81,7 @@ def test_where_compiling_fails_the_plain_step_goes_on_and_the_status_says_so(cas
 
 def test_looking_inside_takes_the_plain_step(case, network):
     step = CompiledStep(network, TRACED)
-    lanes, twin = Lanes(network, RULES, step=step), Lanes(network, RULES)
+    lanes, twin = Lanes(network, RULES, compiled=step), Lanes(network, RULES)
     for frame in case.arrays["frames"][:3]:
         lanes.process(frame)
         twin.process(frame)

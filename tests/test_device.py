@@ -43,7 +43,7 @@ def test_looking_ahead_on_cuda_is_the_plain_loop():
     source = [Frame(k, float(k), str(k), image) for k, image in enumerate(frames)]
     plain, ahead = Lanes(network, (TTT3R(),)), Lanes(network, (TTT3R(),))
     expected = [plain.process(frame)[0] for frame in source]
-    got = [ahead.take(encoded)[0] for encoded in ahead.prefetch(source)]  # pyright: ignore[reportArgumentType]
+    got = [ahead.step(encoded)[0] for encoded in ahead.prefetch(source)]  # pyright: ignore[reportArgumentType]
     for ours, theirs in zip(got, expected, strict=True):
         assert relative_error(ours.points_camera, theirs.points_camera) < 1e-4
 

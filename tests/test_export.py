@@ -18,7 +18,8 @@ from ttt3r_viewer.export import tokens as token_files
 from ttt3r_viewer.export.formats.ply import VERTEX, write_ply
 from ttt3r_viewer.export.results import OWN_FILES, lane_names, write_results
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.scene.store import FramePoints, LaneScene, SceneStore
+from ttt3r_viewer.scene.seen import FramePoints
+from ttt3r_viewer.scene.store import LaneScene, SceneStore
 from ttt3r_viewer.system.files import atomic_write, claim_folder
 from ttt3r_viewer.types import Crop, Frame, ParameterInfo, RuleInfo, Status
 
@@ -37,7 +38,7 @@ def scene() -> SceneStore:
     store, session = SceneStore(), Pretended()
     for frame in Images(3):
         assert isinstance(frame, Frame)
-        store.add(*session.take(session.encode([session.prepare(frame)])[0]))
+        store.add(*session.step(session.encode([session.prepare(frame)])[0]))
     return store
 
 
@@ -171,7 +172,7 @@ def test_several_lanes_get_a_folder_each(tmp_path):
     store.set_status(Status(lanes=(rule("constant", 1.0), rule("ttt3r", 1.0))))
     for frame in Images(3):
         assert isinstance(frame, Frame)
-        store.add(*session.take(session.encode([session.prepare(frame)])[0]))
+        store.add(*session.step(session.encode([session.prepare(frame)])[0]))
     write_results(tmp_path, store.snapshot(), {}, {})
     there = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
     per_lane = sorted(set(OWN_FILES) - {"run.json"})

@@ -139,12 +139,12 @@ def test_too_large_for_a_download_says_where_it_lies(exporter, monkeypatch):
 
 def test_a_run_that_goes_on_gives_what_is_there_and_a_restart_ends_an_export(tmp_path):
     writer = new_writer(tmp_path / "run")
-    exporter = Exporter(lambda: writer.archive, None)
+    exporter = Exporter(lambda: writer.recording, None)
     exporter.start(Request("tum"))
     assert "no frame has been recorded yet" in ended(exporter).message
     writer.begin(STATUS)
     for sequence in range(3):
-        writer.add([room_result(sequence, 32, 24)])
+        writer.add(room_result(sequence, 32, 24))
     exporter.start(Request("tum"))
     result = ended(exporter).result
     assert result is not None
@@ -152,7 +152,7 @@ def test_a_run_that_goes_on_gives_what_is_there_and_a_restart_ends_an_export(tmp
     held = Held(exporter)
     exporter.start(Request("ply"))
     assert held.reached.wait(10)
-    writer.add([room_result(3, 32, 24)])
+    writer.add(room_result(3, 32, 24))
     writer.begin(STATUS)
     held.go_on.set()
     state = ended(exporter)

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tests.made_up_run import MadeUpRun, room_result
 from tests.page_client import CAMERA, echo, join, set_value
+from tests.pages import shown
 from tests.test_export_formats import make_session
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
@@ -19,19 +19,15 @@ from ttt3r_viewer.evaluate.datasets.base import DatasetEntry, DatasetInfo, TrueF
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.export.registry import FORMATS
-from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.rules.registry import RULES
 from ttt3r_viewer.rules.rule import UpdateRule, parameter
-from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.state import Evidence, Update
-from ttt3r_viewer.viewer.app import PANELS, PanelPlace, Viewer
+from ttt3r_viewer.viewer.app import PANELS, PanelPlace
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.html import block
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, ColorMode
 from ttt3r_viewer.viewer.panels.look import LookPanel
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.widgets import assign_changed
 
 
 @dataclass(frozen=True)
@@ -123,44 +119,26 @@ def test_an_export_format_is_one_file_and_one_line(tmp_path, monkeypatch, capsys
 def test_a_colour_mode_is_one_entry_that_the_page_offers_and_draws(monkeypatch):
     grey = ColorMode("Grey", lambda batch: np.full_like(batch.colors, 99))
     monkeypatch.setitem(COLOR_MODES, "grey", grey)
-    run = MadeUpRun(SceneStore(points_per_frame=10), paused=True)
-    run.add_frame()
-    viewer = Viewer(run.store, run.mailbox, port=0)
-    viewer.start()
-    try:
-        with join(viewer.port) as client:
-            echo(client, CAMERA)
-            set_value(client, viewer.part(LookPanel)._color, "Grey")
-            wait_for(lambda: viewer.controls.settings.color_by == "grey", "the choice")
-            nodes: Any = viewer.server.scene._handle_from_node_name
-            wait_for(lambda: (nodes["/lanes/0/live"].colors == 99).all(), "the colour")
-    finally:
-        viewer.stop()
+    with shown(1, paused=True) as (_, viewer), join(viewer.port) as client:
+        echo(client, CAMERA)
+        set_value(client, viewer.part(LookPanel)._color, "Grey")
+        wait_for(lambda: viewer.controls.settings.color_by == "grey", "the choice")
+        nodes: Any = viewer.server.scene._handle_from_node_name
+        wait_for(lambda: (nodes["/lanes/0/live"].colors == 99).all(), "the colour")
 
 
 class FrameCounter(Part):
     """A toy panel: says how many frames there are."""
 
-    def __init__(self, page: PageContext) -> None:
+    def __init__(self, page: PageContext):
         self.text = page.server.gui.add_html("")
 
     def update(self, tick: Tick) -> None:
-        """Say it."""
-        assign_changed(self.text, content=block("toy", f"{len(tick.snapshot.frames)} frames"))
-
-    def probe(self) -> dict[str, object]:
-        """Say it to programs."""
-        return {"toy": self.text.content}
+        self.text.content = f"{len(tick.snapshot.frames)} frames"
 
 
 def test_a_panel_is_one_file_and_one_line():
-    store = SceneStore()
     panels = (*PANELS, PanelPlace("Toy", FrameCounter))
-    viewer = Viewer(store, Mailbox(), port=0, panels=panels)
-    viewer.start()
-    try:
-        store.add(room_result(0, 16, 12))
-        counter = viewer.part(FrameCounter)
-        wait_for(lambda: "1 frames" in counter.text.content, "the toy panel to follow the scene")
-    finally:
-        viewer.stop()
+    with shown(1, {"panels": panels}, paused=True) as (_, viewer):
+        text = viewer.part(FrameCounter).text
+        wait_for(lambda: text.content == "1 frames", "the toy panel to follow the scene")

@@ -69,7 +69,7 @@ def assert_what_a_full_disk_leaves(
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
     lines = ended.stderr.splitlines()
-    assert re.search(rf"frames from \d+ on are not archived.*({why}|are free)", ended.stderr)
+    assert re.search(rf"frames from \d+ on are not recorded.*({why}|are free)", ended.stderr)
     assert lines[-1] == (f"error: {out}/points.ply: {why}; free some space or name another folder")
     report = json.loads((out / "run.json").read_text())
     assert (report["frames"], report["status"]["phase"]) == (COUNT, "finished")
@@ -77,7 +77,7 @@ def assert_what_a_full_disk_leaves(
     assert len(np.loadtxt(out / "poses_tum.txt")) == COUNT
     kept = Recording.open(out)
     assert 0 < len(kept) < COUNT
-    assert "are not archived" in kept.note
+    assert "are not recorded" in kept.note
     assert not list(out.glob(".*.part"))
 
 
@@ -119,7 +119,7 @@ def test_a_disk_that_fills_during_the_run_is_said_and_its_results_are_whole(
     monkeypatch.setattr(archive_writer.shutil, "disk_usage", shrinking)
     out = tmp_path / "out"
     assert main(["run", "--max-frames", str(COUNT), "--output", str(out)]) == 0
-    said = "frames from 5 on are not archived, only thinned ones are kept: only 0.00105 GB are free"
+    said = "frames from 5 on are not recorded, only thinned ones are kept: only 0.00105 GB are free"
     assert said in capsys.readouterr().err
     report = json.loads((out / "run.json").read_text())
     assert (report["frames"], report["missing"]) == (COUNT, [])
@@ -135,7 +135,7 @@ def test_a_disk_too_full_for_checkpoints_is_said_and_the_run_goes_on(tmp_path, m
     out = tmp_path / "out"
     words = ["run", "--max-frames", "8", "--checkpoint-every", "2", "--output", str(out)]
     assert main(words) == 0
-    assert "no checkpoint behind frame 0: No space left on device\n" in capsys.readouterr().err
+    assert "no checkpoint after frame 0: No space left on device\n" in capsys.readouterr().err
     assert len(Recording.open(out)) == 8
 
 

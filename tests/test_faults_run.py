@@ -56,7 +56,7 @@ def cameras_of(store: SceneStore, lane: int = 0) -> dict[int, np.ndarray]:
 
 def forget(lanes: Lanes) -> None:
     """All states but the first, so that a look inside takes the frames again."""
-    kept = lanes._recall._moments
+    kept = lanes._history._states
     for number in list(kept)[1:]:
         del kept[number]
 
@@ -114,7 +114,7 @@ def test_three_bad_frames_in_a_row_begin_the_state_anew_where_the_camera_was(
     seen = [(one.index, one.segment) for one in scene.frames]
     assert seen == [(0, 0), (2, 0), (6, 1), (7, 1), (8, 1)]
     assert scene.status.skipped == 4
-    assert scene.status.last_skipped.endswith("; number 3 in a row, so the state begins anew")
+    assert scene.status.last_skipped.endswith("; number 3 in a row, so the state is reset")
     latest = scene.frames[1].camera.T_world_camera
     for found, alone in zip(scene.frames[2:], expected, strict=True):
         moved = latest @ alone.camera.T_world_camera
@@ -147,7 +147,7 @@ def test_bad_frames_are_remembered_by_a_checkpoint(case, network, monkeypatch):
     tensors, session = lanes.saved()
     assert session["moment"]["bad"] == 2
     assert np.allclose(
-        np.reshape(session["moment"]["T_world_latest"], (4, 4)), lanes._moment.T_world_latest[0]
+        np.reshape(session["moment"]["T_world_latest"], (4, 4)), lanes._state.T_world_latest[0]
     )
     assert all(torch.isfinite(one).all() for one in tensors.values())
 
@@ -274,7 +274,7 @@ def test_little_memory_makes_the_look_ahead_smaller_and_is_shown(case, network, 
     store, worker = run_of(Recorded(images), Lanes(network, rules_from_text("ttt3r")))
     assert worker.error is None
     status = store.snapshot().status
-    assert status.device == f"cpu float32, look-ahead {room} for want of memory"
+    assert status.device == f"cpu float32, prefetch reduced to {room} (low memory)"
     assert asked.count(4) + asked.count(3) <= 1  # it does not run into it again and again
     found = cameras_of(store)
     assert len(found) == COUNT
@@ -304,11 +304,11 @@ def test_the_step_is_taken_again_once_the_look_ahead_has_given_memory_back(
     monkeypatch.setattr(network, "propose", tight)
     lanes = Lanes(network, rules_from_text("ttt3r"))
     found = lanes.process(case.arrays["frames"][0])
-    assert lanes.device_text.endswith("look-ahead 1 for want of memory")
+    assert lanes.device_text.endswith("prefetch reduced to 1 (low memory)")
     assert np.array_equal(found[0].points_camera, expected[0].points_camera)
     monkeypatch.undo()
     lanes.restart()
-    assert "look-ahead" not in lanes.device_text
+    assert "prefetch reduced" not in lanes.device_text
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Films and recordings: the renderer, the ways of the camera, and what other readers find."""
 
 import math
+from typing import Any
 
 import av
 import imageio.v3 as iio
@@ -160,10 +161,16 @@ def test_a_page_asks_for_nothing_from_elsewhere(tmp_path, source):
     assert 'href="http' not in page
 
 
+def test_an_unknown_way_of_the_camera_is_refused():
+    path: Any = "spiral"
+    with pytest.raises(SettingsError, match="--path spiral: take one of orbit, follow, keyframes"):
+        Film(path)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--path", "spiral"], "--path spiral: take one of orbit, follow, keyframes"),
+        (["--path", "spiral"], "--path: invalid choice: 'spiral' (choose from"),
         (["--size", "large"], "--size large: wanted width and height in pixels, such as 1280x720"),
         (["--size", "641x360"], "--size 641x360: films need even numbers; take 640x360"),
         (["--size", "8x8"], "--size 8x8: take 16 to 8192 pixels"),

@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.golden_cases import golden_case, relative_error
 from ttt3r_viewer.errors import ReconstructionError
-from ttt3r_viewer.reconstruct.history import LATEST, FrameHistory, state_bytes
+from ttt3r_viewer.reconstruct.history import LATEST, FrameHistory, bytes_of
 from ttt3r_viewer.reconstruct.messages import SetParameter, SetResetEvery
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.recording.writer import RecordingWriter
@@ -60,12 +60,12 @@ def test_the_maps_are_those_of_the_published_network():
 
 def test_an_old_frame_is_found_by_taking_the_ones_before_it_again(case, network):
     lanes = Lanes(network, rules_from_text("ttt3r,filt3r"), reset_every=7)
-    moment = lanes._moment
-    lanes._recall = FrameHistory(moment_bytes=(LATEST + 4) * state_bytes(moment))
+    moment = lanes._state
+    lanes._history = FrameHistory(state_bytes=(LATEST + 4) * bytes_of(moment))
     results = run(lanes, case.arrays["frames"], 48)
-    assert lanes._recall.moment_bytes <= (LATEST + 4) * state_bytes(moment)
-    assert len(lanes._recall.moments) > LATEST
-    old = next(k for k in range(1, 48) if k not in lanes._recall.moments)
+    assert lanes._history.state_bytes <= (LATEST + 4) * bytes_of(moment)
+    assert len(lanes._history.kept_states) > LATEST
+    old = next(k for k in range(1, 48) if k not in lanes._history.kept_states)
     told: list[tuple[int, int]] = []
     for lane in (0, 1):
         seen = lanes.inspect(lane, old, lambda done, total: told.append((done, total)))
@@ -78,9 +78,9 @@ def test_images_stay_within_their_budget_and_what_is_too_old_says_so(case, netwo
     lanes = Lanes(network, rules_from_text("ttt3r"))
     size = run(lanes, case.arrays["frames"], 1)[0][0].image.nbytes
     lanes.restart()
-    lanes._recall = FrameHistory(image_bytes=5 * size)
+    lanes._history = FrameHistory(image_bytes=5 * size)
     run(lanes, case.arrays["frames"], 12)
-    assert lanes._recall.image_bytes == 5 * size
+    assert lanes._history.image_bytes == 5 * size
     with pytest.raises(ReconstructionError, match=r"frame 3 cannot be looked into.*from 7 on"):
         lanes.inspect(0, 3)
     assert lanes.inspect(0, 7).sequence == 7
@@ -95,14 +95,14 @@ def test_older_images_come_from_the_archive_as_far_as_it_goes(case, network, tmp
     size = run(Lanes(network, rules_from_text("ttt3r")), images, 1)[0][0].image.nbytes
     writer = RecordingWriter(tmp_path, source="", settings={})
     writer.begin(Status())
-    recall = FrameHistory(image_bytes=5 * size, archive=writer)
-    lanes = Lanes(network, rules_from_text("ttt3r"), recall=recall)
+    history = FrameHistory(image_bytes=5 * size, recording=writer)
+    lanes = Lanes(network, rules_from_text("ttt3r"), history=history)
     results = []
     for k in range(20):
         results.append(lanes.process(images[k % len(images)]))
         if k < 8:  # then the disk is full
-            writer.add(results[-1])
-    assert recall.image_bytes == 5 * size
+            writer.add(*results[-1])
+    assert history.image_bytes == 5 * size
     for number in (0, 3, 7, 15, 19):
         found = lanes.inspect(0, number)
         assert np.abs(found.gain - results[number][0].gain).max() < 1e-5
@@ -110,9 +110,9 @@ def test_older_images_come_from_the_archive_as_far_as_it_goes(case, network, tmp
     with pytest.raises(ReconstructionError, match=f"frame 8 cannot be looked into: .* {kept}"):
         lanes.inspect(0, 8)
     for number in (*range(1, 8), *range(15, 18)):  # the way to 17 then leads over what is gone
-        del recall._moments[number]
+        del history._states[number]
     assert lanes.inspect(0, 6).frames_replayed == 6
-    with pytest.raises(ReconstructionError, match="frame 8, which has to be taken again before it"):
+    with pytest.raises(ReconstructionError, match="frame 8, which has to be replayed before it"):
         lanes.inspect(0, 17)
     writer.close()
 

@@ -8,8 +8,7 @@ import pytest
 from tests.golden_cases import GoldenCase, relative_error
 from ttt3r_viewer.errors import ReconstructionError, RuleError
 from ttt3r_viewer.reconstruct.messages import SetParameter, SetResetEvery, SetRules
-from ttt3r_viewer.reconstruct.session import Lanes
-from ttt3r_viewer.reconstruct.single import Session
+from ttt3r_viewer.reconstruct.session import Lanes, Session
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.types import FrameResult, Status

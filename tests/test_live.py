@@ -12,16 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.live_media import (
-    DrivenFeed,
-    first_words,
-    jpeg,
-    levels,
-    send_multipart,
-    served,
-)
+from tests.live_media import DrivenFeed, first_words, jpeg, levels, send_multipart, served
 from tests.media import frame_index, level_frames, write_video
-from tests.test_worker import Pretended
+from tests.test_worker import Pretended, worker_of
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import InputError
@@ -206,7 +199,7 @@ class Live(Pretended):
 def test_the_run_shows_lag_and_drops_and_obeys_while_nothing_comes(source, feed):
     mailbox = Mailbox()
     session, store = Live(), SceneStore()
-    worker = Worker(source, lambda: session, store, mailbox)
+    worker = worker_of(source, lambda: session, store, mailbox)
 
     def status() -> Status:
         return store.snapshot().status

@@ -26,15 +26,15 @@ from ttt3r_viewer.commands.open import notice_of, true_poses
 from ttt3r_viewer.reconstruct import messages
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.recording.format import PREVIEW_POINTS
-from ttt3r_viewer.recording.reader import DESCRIPTION_FILE, Recording, frame_file
+from ttt3r_viewer.recording.reader import MANIFEST_FILE, Recording, frame_file
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.runs import player as player_module
 from ttt3r_viewer.runs.loading import recorded_lanes
 from ttt3r_viewer.runs.player import Player, rerun_command
-from ttt3r_viewer.runs.reconstruction import PAGE_POINTS, Reconstruction
+from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
-from ttt3r_viewer.settings import NetworkOptions, settings_from
+from ttt3r_viewer.settings import PAGE_POINTS, NetworkOptions, settings_from
 from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 
@@ -158,7 +158,7 @@ def test_a_killed_run_opens_up_to_its_last_finished_frame(tmp_path):
         "import os, sys; from pathlib import Path\n"
         "from tests.test_recording import frame, writer_in\n"
         "writer = writer_in(Path(sys.argv[1]))\n"
-        "for sequence in range(5): writer.add(frame(sequence))\n"
+        "for sequence in range(5): writer.add(*frame(sequence))\n"
         "os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
@@ -226,7 +226,7 @@ def test_what_a_run_would_do_is_answered(tmp_path, command, answer):
     settings = {"input": "a b.mp4", "weights": "x"}
     writer = RecordingWriter(tmp_path, source="a b.mp4", settings=settings)
     writer.begin(STATUS)
-    writer.add(frame(0))
+    writer.add(*frame(0))
     writer.finish(replace(STATUS, phase="finished", frames_done=1))
     with opened(tmp_path) as (store, mailbox):
         before = store.snapshot()
@@ -281,11 +281,11 @@ def test_a_session_that_goes_while_it_is_open_fails_in_one_line(tmp_path):
 def test_true_poses_that_are_gone_are_said_and_the_others_found(tmp_path):
     poses = tmp_path / "true.txt"
     writer = writer_in(tmp_path / "session")
-    writer.add(frame(0))
+    writer.add(*frame(0))
     archive = Recording.open(tmp_path / "session")
 
     def with_settings(**settings: object) -> Recording:
-        return Recording(archive.path, replace(archive.description, settings=settings))
+        return Recording(archive.path, replace(archive.manifest, settings=settings))
 
     assert true_poses(archive) == (None, "")
     truth, note = true_poses(with_settings(input="gone.mp4", poses=str(poses)))
@@ -307,7 +307,7 @@ def test_what_is_no_session_is_one_line(tmp_path, capsys, command):
     write(tmp_path / "a", 1)
     (tmp_path / "a" / frame_file(0)).write_bytes(b"")
     assert "a recording without a frame" in error_line(capsys, command, str(tmp_path / "a"))
-    described = tmp_path / "a" / DESCRIPTION_FILE
+    described = tmp_path / "a" / MANIFEST_FILE
     described.write_text(json.dumps(json.loads(described.read_text()) | {"version": 2}))
     assert "format version 2" in error_line(capsys, command, str(tmp_path / "a"))
     assert "required: DIR" in error_line(capsys, command)
@@ -323,7 +323,7 @@ def look(
     def answered() -> bool:
         scene = store.snapshot()
         found, note = scene.inspection, scene.inspection_note
-        waiting = note == "" or note.startswith(("loading", "taking"))
+        waiting = note == "" or note.startswith(("loading", "replaying"))
         return found is not None or not waiting
 
     wait_for(answered, "the answer")
@@ -400,7 +400,7 @@ def test_a_longer_search_is_given_up_for_a_newer_question(run):
 
     with opened(run[0], Slow) as (store, mailbox):
         mailbox.put(messages.Inspect(0, 1))
-        wait_for(lambda: "again: 0 of 9" in store.snapshot().inspection_note, "the search")
+        wait_for(lambda: "frames: 0 of 9" in store.snapshot().inspection_note, "the search")
         found, _ = look(store, mailbox, messages.Inspect(1, 0))
         assert found is not None
         assert (found.lane, asked) == (1, [1, 0])

@@ -12,11 +12,17 @@ from pathlib import Path
 
 import pytest
 
+import ttt3r_viewer
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands import doctor
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("ttt3r_viewer", "assets", "pyproject.toml", "README.md", "LICENSE", ".gitignore")
+
+
+def test_every_public_name_is_where_it_is_looked_for():
+    for name in ttt3r_viewer.__all__:
+        assert getattr(ttt3r_viewer, name) is not None
 
 
 def built(kind: str, folder: Path) -> Path:

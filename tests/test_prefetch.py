@@ -11,7 +11,6 @@ from tests.test_worker import Pretended
 from tests.waiting import wait_for
 from ttt3r_viewer.reconstruct.prefetch import (
     BackgroundIterator,
-    EncodedFrame,
     Prefetcher,
     PreparedFrame,
 )
@@ -29,8 +28,8 @@ class Encoder(Pretended):
         super().__init__(refuse)
         self.batches: list[list[int]] = []
 
-    def encode(self, frames: Sequence[PreparedFrame]) -> list[EncodedFrame]:
-        assert len({frame.image.image.shape for frame in frames}) == 1
+    def encode(self, frames: Sequence[PreparedFrame]) -> list[PreparedFrame]:
+        assert len({frame.image.shape for frame in frames}) == 1
         self.gate.wait(10)
         self.batches.append([frame.index for frame in frames])
         return super().encode(frames)
@@ -42,8 +41,8 @@ def frames(count: int, *, wide: range = range(0)) -> Iterator[Frame]:
         yield Frame(index, index / 30, f"{index}", np.zeros((16, width, 3), np.uint8))
 
 
-def index_of(item: EncodedFrame | SkippedFrame) -> int:
-    return item.index if isinstance(item, SkippedFrame) else item.prepared.index
+def index_of(item: PreparedFrame | SkippedFrame) -> int:
+    return item.index
 
 
 def test_order_is_kept_where_shapes_change_and_frames_are_skipped():
@@ -108,7 +107,7 @@ def test_an_error_comes_after_the_frames_before_it(part):
         yield from frames(2)
         raise ValueError("source")
 
-    def encode(batch: Sequence[PreparedFrame]) -> list[EncodedFrame]:
+    def encode(batch: Sequence[PreparedFrame]) -> list[PreparedFrame]:
         if part == "encoder" and batch[-1].index == 1:
             raise ValueError("encoder")
         return encoder.encode(batch)

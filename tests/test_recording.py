@@ -19,11 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.made_up_run import room_result, rule_info
-from tests.test_worker import Images, Pretended
+from tests.test_worker import Images, Pretended, worker_of
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.reconstruct.messages import Mailbox, Restart
-from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording import writer as archive_writer
 from ttt3r_viewer.recording.format import (
     FLOAT16_MAX,
@@ -36,7 +35,7 @@ from ttt3r_viewer.recording.format import (
     stored_confidence,
     stored_points,
 )
-from ttt3r_viewer.recording.reader import DESCRIPTION_FILE, Recording, frame_file, in_words
+from ttt3r_viewer.recording.reader import MANIFEST_FILE, Recording, frame_file, in_words
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.seen import summarize_frame
 from ttt3r_viewer.scene.store import SceneStore
@@ -69,7 +68,7 @@ def frame(sequence: int, lanes: int = 2) -> tuple[FrameResult, ...]:
 def write(folder: Path, count: int) -> None:
     writer = writer_in(folder)
     for sequence in range(count):
-        writer.add(frame(sequence))
+        writer.add(*frame(sequence))
     writer.finish(replace(STATUS, phase="finished", frames_done=count))
     writer.close()
     assert writer.trouble == ""
@@ -160,7 +159,7 @@ def test_a_preview_is_a_thinning_with_the_numbers_of_the_full_frame(tmp_path):
     results = tuple(replace(room_result(4, 160, 120), gain=gain) for _ in range(2))
     results[1].points_camera[::2] = np.nan
     writer = writer_in(tmp_path)
-    writer.add(results)
+    writer.add(*results)
     frames = Recording.open(tmp_path).seen(4)
     for result, seen in zip(results, frames, strict=True):
         exact = summarize_frame(result, 10**6, 128)
@@ -183,8 +182,8 @@ def test_what_is_written_is_read_with_its_description(tmp_path):
     for path in (tmp_path, tmp_path / "archive"):
         archive = Recording.open(path)
         assert (len(archive), archive.note) == (5, "")
-    assert archive.description.settings == {"stride": 2}
-    status = archive.description.status
+    assert archive.manifest.settings == {"stride": 2}
+    status = archive.manifest.status
     assert status == replace(STATUS, phase="finished", frames_done=5)
     assert status.lanes[0].parameters[0].value == 0.5
     for sequence, results in enumerate(archive):
@@ -194,7 +193,7 @@ def test_what_is_written_is_read_with_its_description(tmp_path):
             assert np.array_equal(archive.image(sequence), written.image)
     assert archive.facts(3)["lanes"][1]["rule"] == "rule 1"
     with pytest.raises(
-        RecordingError, match=r"frame 5: not in the archive, which has frames 0 to 4"
+        RecordingError, match=r"frame 5: not in the recording, which has frames 0 to 4"
     ):
         archive.frame(5)
     with pytest.raises(RecordingError, match="it has no lane 3: there are 2"):
@@ -204,7 +203,7 @@ def test_what_is_written_is_read_with_its_description(tmp_path):
 def test_files_are_of_limited_length_and_3000_frames_are_found_quickly(tmp_path, monkeypatch):
     writer = writer_in(tmp_path)
     for sequence in range(3000):
-        writer.add(frame(0, 1) if sequence == 0 else (replace(frame(0, 1)[0], sequence=sequence),))
+        writer.add(replace(frame(0, 1)[0], sequence=sequence))
     writer.close()
     assert len(list(tmp_path.glob("frames-*.bin"))) == 12
     started = time.perf_counter()
@@ -219,7 +218,7 @@ def test_files_are_of_limited_length_and_3000_frames_are_found_quickly(tmp_path,
 def test_a_tail_torn_at_any_byte_takes_the_last_frame_only(tmp_path):
     writer = writer_in(tmp_path)
     for sequence in range(3):
-        writer.add([room_result(sequence, 3, 2)])
+        writer.add(room_result(sequence, 3, 2))
     writer.close()
     path = tmp_path / frame_file(0)
     whole = path.read_bytes()
@@ -264,9 +263,9 @@ def test_an_end_that_has_its_length_but_not_its_content_is_found_at_once(tmp_pat
         (lambda path: (path / frame_file(1)).unlink(), "missing: frames-00001.bin", "0 and 2 to 3"),
         (lambda path: (path / frame_file(3)).unlink(), "names 4 frames", "0 to 2"),
         (lambda path: (path / frame_file(1)).write_bytes(b"x" * 99), "frames-00001.bin", "0 and 2"),
-        (lambda path: (path / DESCRIPTION_FILE).unlink(), "model and settings are unknown", "0 to"),
-        (lambda path: (path / DESCRIPTION_FILE).write_text("{"), "archive.json: it is damaged", ""),
-        (lambda path: (path / DESCRIPTION_FILE).write_text("[]"), "archive.json: it is dama", ""),
+        (lambda path: (path / MANIFEST_FILE).unlink(), "model and settings are unknown", "0 to"),
+        (lambda path: (path / MANIFEST_FILE).write_text("{"), "archive.json: it is damaged", ""),
+        (lambda path: (path / MANIFEST_FILE).write_text("[]"), "archive.json: it is dama", ""),
     ],
 )
 def test_damage_in_any_file_is_named_and_the_others_are_kept(
@@ -279,7 +278,7 @@ def test_damage_in_any_file_is_named_and_the_others_are_kept(
     assert text in archive.note
     assert f"kept: frames {kept}" in archive.note
     assert len(list(archive)) == len(archive) >= 3
-    assert archive.description.status.lanes[0].name in ("steady", "rule 0")
+    assert archive.manifest.status.lanes[0].name in ("steady", "rule 0")
 
 
 def test_what_is_no_archive_or_a_newer_one_says_so(tmp_path):
@@ -289,12 +288,12 @@ def test_what_is_no_archive_or_a_newer_one_says_so(tmp_path):
         Recording.open(tmp_path / ("x" * 300))
     with pytest.raises(RecordingError, match=r"archive.json: No such file .* wanted a folder"):
         Recording.open(tmp_path)
-    (tmp_path / DESCRIPTION_FILE).write_text('{"format": "holiday"}')
-    with pytest.raises(RecordingError, match="something else than an archive"):
+    (tmp_path / MANIFEST_FILE).write_text('{"format": "holiday"}')
+    with pytest.raises(RecordingError, match="something else than a recording"):
         Recording.open(tmp_path)
     write(tmp_path, 1)
-    values = json.loads((tmp_path / DESCRIPTION_FILE).read_text())
-    (tmp_path / DESCRIPTION_FILE).write_text(json.dumps(values | {"version": 2}))
+    values = json.loads((tmp_path / MANIFEST_FILE).read_text())
+    (tmp_path / MANIFEST_FILE).write_text(json.dumps(values | {"version": 2}))
     with pytest.raises(RecordingError, match=r"format version 2.*reads up to 1: take"):
         Recording.open(tmp_path)
 
@@ -331,14 +330,14 @@ class Full:
 
 def test_a_full_disk_ends_the_archive_and_not_the_run(tmp_path, monkeypatch):
     writer = writer_in(tmp_path)
-    writer.add(frame(0))
+    writer.add(*frame(0))
     size = (tmp_path / frame_file(0)).stat().st_size
     assert writer._file is not None
     monkeypatch.setattr(writer, "_file", Full(writer._file, size // 2))
     for sequence in range(1, 4):
-        writer.add(frame(sequence))
+        writer.add(*frame(sequence))
         assert writer.trouble == (
-            "frames from 1 on are not archived, only thinned ones are kept: No space left on device"
+            "frames from 1 on are not recorded, only thinned ones are kept: No space left on device"
         )
     assert (tmp_path / frame_file(0)).stat().st_size == size
     writer.finish(replace(STATUS, phase="finished", frames_done=4))
@@ -346,7 +345,7 @@ def test_a_full_disk_ends_the_archive_and_not_the_run(tmp_path, monkeypatch):
     assert archive.note == f"{writer.trouble}; kept: frame 0"
     monkeypatch.undo()
     writer.begin(STATUS)  # a restart tries again
-    writer.add(frame(0))
+    writer.add(*frame(0))
     assert (writer.trouble, 0 in writer) == ("", True)
     writer.close()
 
@@ -354,16 +353,16 @@ def test_a_full_disk_ends_the_archive_and_not_the_run(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_made_is_trouble_and_no_error(tmp_path):
     (tmp_path / "archive").write_text("a file of mine")
     writer = writer_in(tmp_path / "archive")
-    writer.add(frame(0))
+    writer.add(*frame(0))
     assert "File exists" in writer.trouble
-    assert writer.archive is None
+    assert writer.recording is None
     assert (tmp_path / "archive").read_text() == "a file of mine"
 
 
 def test_a_disk_that_is_nearly_full_is_left_to_the_results(tmp_path, monkeypatch):
     monkeypatch.setattr(archive_writer, "RESERVE_BYTES", 2**60)
     writer = writer_in(tmp_path)
-    writer.add(frame(0))
+    writer.add(*frame(0))
     assert "are free on the disk of" in writer.trouble
 
 
@@ -377,20 +376,20 @@ def test_a_temporary_archive_keeps_to_its_limit_and_goes_with_the_writer(tempora
     size = len(encode_record(frame(0), 0))
     writer = writer_in(None, max_bytes=3 * size + size // 2)
     for sequence in range(6):
-        writer.add(frame(sequence))
+        writer.add(*frame(sequence))
     (folder,) = temporary.iterdir()
     used = sum(path.stat().st_size for path in folder.glob("frames-*.bin"))
     assert used <= 3 * size + size // 2
-    assert "frames from 3 on are not archived" in writer.trouble
+    assert "frames from 3 on are not recorded" in writer.trouble
     assert "its limit of" in writer.trouble
-    archive = writer.archive
+    archive = writer.recording
     assert archive is not None
     assert archive.sequences == (0, 1, 2)
     writer.close()
     assert list(temporary.iterdir()) == []
-    with pytest.raises(RecordingError, match="frame 0: its temporary archive has been removed"):
+    with pytest.raises(RecordingError, match="frame 0: its temporary recording has been removed"):
         archive.frame(0)
-    writer.add(frame(3))
+    writer.add(*frame(3))
     assert list(temporary.iterdir()) == []
 
 
@@ -398,7 +397,7 @@ def test_a_temporary_archive_goes_with_the_program(temporary):
     code = (
         "import tempfile, sys; tempfile.tempdir = sys.argv[1]\n"
         "from tests.test_recording import frame, writer_in\n"
-        "writer = writer_in(None); writer.add(frame(0)); print(len(writer.archive))"
+        "writer = writer_in(None); writer.add(*frame(0)); print(len(writer.recording))"
     )
     words = [sys.executable, "-c", code, str(temporary)]
     assert subprocess.run(words, capture_output=True, check=True).stdout == b"1\n"
@@ -409,8 +408,8 @@ def test_a_restart_replaces_the_frames_and_the_old_reader_says_so(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     writer = writer_in(tmp_path)
     for sequence in range(4):
-        writer.add(frame(sequence))
-    old, other_process = writer.archive, Recording.open(tmp_path)
+        writer.add(*frame(sequence))
+    old, other_process = writer.recording, Recording.open(tmp_path)
     assert old is not None
     writer.begin(STATUS)
     for reader in (lambda: old.frame(0), lambda: next(iter([*old] or [old.frame(1)]))):
@@ -418,12 +417,12 @@ def test_a_restart_replaces_the_frames_and_the_old_reader_says_so(tmp_path):
             reader()
     assert (len(old), 0 in old) == (0, False)
     assert len(Recording.open(tmp_path)) == 4  # until there is a frame to take their place
-    writer.add(tuple(replace(one, name="anew") for one in frame(0)))
+    writer.add(*(replace(one, name="anew") for one in frame(0)))
     assert len(Recording.open(tmp_path)) == 1
     with pytest.raises(RecordingError, match="another record stands in its place"):
         other_process.frame(0)
-    assert writer.archive is not None
-    assert writer.archive.frame(0)[0].name == "anew"
+    assert writer.recording is not None
+    assert writer.recording.frame(0)[0].name == "anew"
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
@@ -438,8 +437,8 @@ def test_frames_of_another_run_are_left_out(tmp_path):
 
 def test_readers_see_whole_frames_while_the_writer_goes_on(tmp_path):
     writer = writer_in(tmp_path)
-    writer.add(frame(0))
-    archive = writer.archive
+    writer.add(*frame(0))
+    archive = writer.recording
     assert archive is not None
     ended = threading.Event()
     seen: list[int] = []
@@ -459,7 +458,7 @@ def test_readers_see_whole_frames_while_the_writer_goes_on(tmp_path):
     for reader in readers:
         reader.start()
     for sequence in range(1, 60):
-        writer.add(frame(sequence))
+        writer.add(*frame(sequence))
         time.sleep(0.002)
     ended.set()
     for reader in readers:
@@ -475,7 +474,7 @@ def test_a_killed_process_leaves_all_its_finished_frames(tmp_path):
         "from tests.test_recording import frame, writer_in\n"
         "writer = writer_in(Path(sys.argv[1]))\n"
         "for sequence in range(10**6):\n"
-        "    writer.add(frame(sequence)); print(sequence, flush=True)"
+        "    writer.add(*frame(sequence)); print(sequence, flush=True)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
@@ -491,7 +490,7 @@ def test_a_killed_process_leaves_all_its_finished_frames(tmp_path):
     assert archive.sequences[: finished + 1] == tuple(range(finished + 1))
     assert len(archive) <= finished + 2  # one more may have been written and not yet told
     assert_close(archive.frame(finished)[1], frame(finished)[1])
-    assert archive.description.status.phase == "running"
+    assert archive.manifest.status.phase == "running"
 
 
 def test_memory_does_not_grow_with_the_frames(tmp_path):
@@ -500,7 +499,7 @@ def test_memory_does_not_grow_with_the_frames(tmp_path):
 
     def add(numbers: range) -> None:
         for sequence in numbers:
-            writer.add([replace(results[0], sequence=sequence)])
+            writer.add(replace(results[0], sequence=sequence))
 
     add(range(20))
     tracemalloc.start()
@@ -513,15 +512,16 @@ def test_memory_does_not_grow_with_the_frames(tmp_path):
 
 
 def test_the_worker_archives_every_frame_and_a_restart_begins_anew(tmp_path):
-    store, mailbox, writer = SceneStore(), Mailbox(), new_writer(tmp_path)
-    worker = Worker(Images(5), Pretended, store, mailbox, archive=writer)
+    store, mailbox = SceneStore(), Mailbox()
+    writer = new_writer(tmp_path, on_recording=store.set_recording)
+    worker = worker_of(Images(5), Pretended, store, mailbox, sinks=(writer,))
     worker.start()
     wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
     first = store.snapshot().recording
     assert isinstance(first, Recording)
     assert first.sequences == (0, 1, 2, 3, 4)
     assert np.array_equal(first.image(3), np.full((12, 16, 3), 3, np.uint8))
-    said = Recording.open(tmp_path).description
+    said = Recording.open(tmp_path).manifest
     assert (said.frames, said.status.phase, said.status.rule) == (5, "finished", "pretended")
     mailbox.put(Restart())
     wait_for(lambda: store.snapshot().epoch == 2, "the new run")
@@ -537,7 +537,7 @@ def test_the_worker_archives_every_frame_and_a_restart_begins_anew(tmp_path):
 def test_trouble_of_the_archive_is_said_and_the_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(archive_writer, "RESERVE_BYTES", 2**60)
     store, writer = SceneStore(), new_writer(tmp_path)
-    worker = Worker(Images(3), Pretended, store, Mailbox(), ends_by_itself=True, archive=writer)
+    worker = worker_of(Images(3), Pretended, store, Mailbox(), ends_by_itself=True, sinks=(writer,))
     worker.start()
     assert worker.join(10)
     assert worker.error is None

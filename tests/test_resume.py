@@ -122,14 +122,14 @@ def test_a_run_that_was_cut_and_resumed_is_a_whole_run(whole, images, tmp_path, 
     assert [Checkpoint.read(one).progress.frames for one in (newest, before)] == [10, 6]
     capsys.readouterr()
     assert main(words_for(images, out, "--resume")) == 0
-    assert "resumed behind 10 frames; 3 later ones are taken again" in capsys.readouterr().err
+    assert "resumed after 10 frames; 3 later ones are taken again" in capsys.readouterr().err
     assert_as_whole(out, whole)
     # The newest is damaged: the one before is taken.
     shutil.rmtree(out)
     stopped(images, out, 14)
     newest.write_bytes(newest.read_bytes()[:-1] + b"\x55")
     assert main(words_for(images, out, "--resume")) == 0
-    assert "resumed behind 6 frames; 7 later ones are taken again" in capsys.readouterr().err
+    assert "resumed after 6 frames; 7 later ones are taken again" in capsys.readouterr().err
     assert_as_whole(out, whole)
 
 
@@ -158,7 +158,7 @@ def test_killed_and_resumed_from_a_torn_end_is_a_whole_run(whole, images, tmp_pa
     last.write_bytes(last.read_bytes() + b"T3FRAME1 torn")
     assert main(words_for(images, out)) == 2
     error = capsys.readouterr().err
-    assert "or --resume, which goes on with its session of" in error
+    assert "or --resume, which continues its recording of" in error
     assert error.count("\n") == 1
     assert main(words_for(images, out, "--resume")) == 0
     assert_as_whole(out, whole)
@@ -188,7 +188,7 @@ def test_what_differs_is_named_and_nothing_is_changed(whole, images, tmp_path, c
         (["--rules", "filt3r"], "--rules (then ttt3r,filt3r, now filt3r)"),
         (["--input", str(demo_path())], "--input (then"),
         (["--start", "1", "--fps", "25"], "--start (then 0, now 1), --fps (then 30.0, now 25.0)"),
-        (["--size", "96"], "the session was recorded with size 160, and this is 96"),
+        (["--size", "96"], "the recording was made with size 160, and this is 96"),
     ):
         assert text in complaint(capsys, [*resume, *more])
         assert files_of(out) == before
@@ -199,7 +199,7 @@ def test_what_differs_is_named_and_nothing_is_changed(whole, images, tmp_path, c
     error = complaint(capsys, [*resume, "--weights", str(other)])
     assert f"another --weights (then {fingerprint(asset_path('miniature.safetensors'))}" in error
     error = complaint(capsys, ["compare", "--resume", "--output", str(out)])
-    assert "a comparison keeps no session" in error
+    assert "a comparison keeps no recording" in error
     assert files_of(out) == before
 
 
@@ -230,7 +230,7 @@ def test_damage_is_one_line(whole, images, tmp_path, capsys):
     place = Recording.open(out)._places[2]
     data[place.offset : place.offset + 8] = b"xxxxxxxx"
     (out / "archive" / "frames-00000.bin").write_bytes(data)
-    assert "of the archive's frames it needs frame 2" in complaint(capsys, resume)
+    assert "of the recording's frames it needs frame 2" in complaint(capsys, resume)
     shutil.rmtree(out)
     out.mkdir()
     (out / "thesis.tex").write_text("years of work")
@@ -260,7 +260,7 @@ def test_without_a_checkpoint_it_begins_again(whole, images, tmp_path, capsys):
     assert len(Recording.open(out)) == FRAMES - 1
     fresh = tmp_path / "fresh"
     assert main(words_for(images, fresh, "--resume", "--max-frames", "2")) == 0
-    assert "holds no session yet" in capsys.readouterr().err
+    assert "holds no recording yet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lanes", [*all_rules()[0], "ttt3r,constant:0.3,filt3r,recal3r"])
@@ -285,12 +285,11 @@ def test_lanes_go_on_bit_by_bit_from_what_was_saved(case, network, lanes, reset_
                 assert np.array_equal(getattr(a, array), getattr(b, array))
 
 
-class Recorded:
+class Recorded(Recording):
     """Frames as an archive tells of them."""
 
     def __init__(self, taken: list[tuple[FrameResult, ...]]) -> None:
         self._taken = taken
-        self.sequences = tuple(range(len(taken)))
 
     def facts(self, sequence: int) -> dict[str, Any]:
         names = ("rule", "rule_text", "reset_every", "segment")
@@ -307,7 +306,7 @@ def test_rules_that_were_changed_in_the_page_are_gone_on_with(case, network):
     resumed = Lanes(network, rules_from_text("ttt3r"))
     resumed.restore(*run.saved(), Recorded(taken))
     assert resumed.rules == run.rules
-    assert resumed._recall._taken_by[0][0] != resumed._recall._taken_by[1][0] == run.rules
+    assert resumed._history._settings[0][0] != resumed._history._settings[1][0] == run.rules
 
 
 @dataclass(frozen=True)
@@ -337,16 +336,16 @@ def test_weights_of_other_sizes_are_told_by_the_state(case, network):
     taken = [run.process(case.arrays["frames"][0])]
     tensors, session = run.saved()
     tensors["tokens"] = tensors["tokens"][:, 1:]
-    with pytest.raises(ReconstructionError, match="give the weights that it was recorded with"):
+    with pytest.raises(ReconstructionError, match="give the weights that it was made with"):
         Lanes(network, rules_from_text("ttt3r")).restore(tensors, session, Recorded(taken))
 
 
 def test_saved_tensors_are_copies_without_shared_memory(network):
     lanes = Lanes(network, rules_from_text("ttt3r,filt3r"))
-    tensors, _ = pack(lanes._moment, lanes.rules)
+    tensors, _ = pack(lanes._state, lanes.rules)
     pointers = {tensor.data_ptr() for tensor in tensors.values()}
     assert len(pointers) == len(tensors)
-    assert lanes._moment.state.tokens.data_ptr() not in pointers
+    assert lanes._state.state.tokens.data_ptr() not in pointers
 
 
 def test_batches_end_where_look_ahead_ends_them():
@@ -412,7 +411,7 @@ def wait_until_finished(run: Reconstruction, epoch: int = 0) -> SceneSnapshot:
 def test_the_page_goes_on_looks_into_what_was_before_and_restarts(whole, images, tmp_path):
     out = cut(whole, tmp_path / "out", 21, 18)
     run = in_the_page(images, out, resume=True)
-    assert run.note.startswith("resumed behind 18 frames")
+    assert run.note.startswith("resumed after 18 frames")
     run.worker.start()
     scene = wait_until_finished(run)
     assert (scene.status.phase, scene.status.message) == ("finished", "")
@@ -425,14 +424,14 @@ def test_the_page_goes_on_looks_into_what_was_before_and_restarts(whole, images,
     assert found is not None
     assert np.abs(found.gain - expected.lane(7, 1).gain).max() < 1e-2
     epoch = run.store.snapshot().epoch
-    before = Recording.open(out).description.run
+    before = Recording.open(out).manifest.run
     run.mailbox.put(Restart())
     scene = wait_until_finished(run, epoch + 1)
     assert len(scene.frames) == 22
     again = Recording.open(out)
-    assert again.description.run != before
+    assert again.manifest.run != before
     assert {Checkpoint.read(one).progress.run for one in checkpoint_files(out / "archive")} == {
-        again.description.run
+        again.manifest.run
     }
     assert run.end() == 22
 
@@ -464,7 +463,7 @@ def stays_whatever_is_pressed(run: Reconstruction, out: Path, why: str) -> None:
 def test_a_session_of_another_size_stays_whatever_is_pressed(whole, images, tmp_path):
     out = cut(whole, tmp_path / "out", 21, 18)
     run = in_the_page(images, out, resume=True, size=96)
-    stays_whatever_is_pressed(run, out, "recorded with size 160")
+    stays_whatever_is_pressed(run, out, "made with size 160")
 
 
 @pytest.mark.usefixtures("another_frame")

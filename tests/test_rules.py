@@ -24,7 +24,7 @@ from ttt3r_viewer.rules.registry import RULES, make_rule
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
 from ttt3r_viewer.rules.ttsa3r import TTSA3R
 from ttt3r_viewer.rules.ttt3r import TTT3R
-from ttt3r_viewer.state import Evidence, Proposal, TokenState, Update
+from ttt3r_viewer.state import Evidence, Prediction, Proposal, TokenState, Update
 
 CASE = "linear-small"
 PLAIN = ("ttsa3r", "filt3r", "recal3r", "ddd3r-const", "ddd3r-brake", "ddd3r-ortho")
@@ -114,8 +114,9 @@ def test_gain_is_the_published_one_from_the_same_evidence(golden, name, reset):
 
 def accepted(evidence: Evidence, update: Update) -> Tensor:
     """The state after a step, through the one place of the blend."""
-    proposal = Proposal(evidence, memory=torch.zeros(()), prediction=None)  # pyright: ignore[reportArgumentType]
-    return TokenState(evidence.state, torch.zeros(())).accept(proposal, update).tokens
+    memory = torch.zeros(1, 1, 2 * evidence.state.shape[-1])
+    proposal = Proposal(evidence, memory, Prediction(torch.zeros(1, 7)))
+    return TokenState(evidence.state, memory).accept(proposal, update).tokens
 
 
 def images_of(golden: dict[str, np.ndarray]) -> Tensor:

@@ -9,12 +9,7 @@ from hypothesis import strategies as st
 
 from tests.made_up_run import rule_info
 from tests.ticks import status_tick
-from ttt3r_viewer.reconstruct.messages import (
-    Mailbox,
-    Restart,
-    SetParameter,
-    SetRules,
-)
+from ttt3r_viewer.reconstruct.messages import Mailbox, Restart, SetParameter, SetRules
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.panels import rules as panels

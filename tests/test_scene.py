@@ -18,7 +18,8 @@ from tests.made_up_run import ROOM_HIGH, ROOM_LOW, pose_at, room_result
 from ttt3r_viewer.geometry import invert_pose, quaternion_wxyz_from_matrix, transform_points
 from ttt3r_viewer.scene import budget, voxels
 from ttt3r_viewer.scene import store as store_module
-from ttt3r_viewer.scene.store import LaneScene, SceneStore, thin_points
+from ttt3r_viewer.scene.seen import thin_points
+from ttt3r_viewer.scene.store import LaneScene, SceneStore
 from ttt3r_viewer.scene.voxels import CELL_BITS, FIRST_SLOTS, VoxelGrid
 from ttt3r_viewer.types import FrameResult, Status
 

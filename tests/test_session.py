@@ -8,18 +8,12 @@ from tests.golden_cases import Repeated, made_up_state_dict, relative_error
 from ttt3r_viewer.errors import FrameError, ReconstructionError
 from ttt3r_viewer.geometry import focal_from_points
 from ttt3r_viewer.model.config import PRESETS
-from ttt3r_viewer.model.layers import (
-    CrossKeys,
-    attend,
-    key_logit_mean,
-    query_logit_mean,
-)
+from ttt3r_viewer.model.layers import CrossKeys, attend, key_logit_mean, query_logit_mean
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.model.rope import rotation
 from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play, Step
-from ttt3r_viewer.reconstruct.prefetch import EncodedFrame
-from ttt3r_viewer.reconstruct.session import Lanes
-from ttt3r_viewer.reconstruct.single import Session
+from ttt3r_viewer.reconstruct.prefetch import PreparedFrame
+from ttt3r_viewer.reconstruct.session import Lanes, Session
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.rules.constant import Constant
 from ttt3r_viewer.rules.ttt3r import TTT3R
@@ -72,7 +66,7 @@ def test_the_live_loop_is_the_plain_loop(case, network):
     frames = case.arrays["frames"]
     plain = Lanes(network, (TTT3R(),), reset_every=4)
     ahead = plain.prefetch(Repeated(frames))
-    expected = [plain.take(ready)[0] for ready in ahead if isinstance(ready, EncodedFrame)]
+    expected = [plain.step(ready)[0] for ready in ahead if isinstance(ready, PreparedFrame)]
     store, mailbox = SceneStore(points_per_frame=10**6), Mailbox()
     for command in (Pause(), Step(), Step(), Play()):
         mailbox.put(command)
@@ -96,8 +90,8 @@ def test_frames_encoded_ahead_give_what_they_give_one_by_one(case, network):
     session = Session(network, TTT3R(), reset_every=4)
     lanes = Lanes(network, (TTT3R(),), reset_every=4)
     for ready, frame in zip(lanes.prefetch(Repeated(frames)), frames, strict=True):
-        assert isinstance(ready, EncodedFrame)
-        (ahead,), alone = lanes.take(ready), session.process(frame)
+        assert isinstance(ready, PreparedFrame)
+        (ahead,), alone = lanes.step(ready), session.process(frame)
         poses = ahead.camera.T_world_camera, alone.camera.T_world_camera
         assert np.allclose(*poses, atol=1e-4)
         assert np.allclose(ahead.gain, alone.gain, atol=1e-4)

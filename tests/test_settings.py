@@ -11,13 +11,7 @@ from ttt3r_viewer.cli import COMMANDS, main
 from ttt3r_viewer.commands.parser import parse
 from ttt3r_viewer.commands.view import COMMAND
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.settings import (
-    GROUPS,
-    Settings,
-    read_config,
-    recorded_settings,
-    settings_from,
-)
+from ttt3r_viewer.settings import GROUPS, Settings, read_config, recorded_settings, settings_from
 from ttt3r_viewer.system.options import flag
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -21,13 +21,7 @@ from tests.ticks import tick_of
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.metrics.palette import LANE_COLORS
-from ttt3r_viewer.reconstruct.messages import (
-    Mailbox,
-    SetParameter,
-    SetResetEvery,
-    SetRules,
-    Step,
-)
+from ttt3r_viewer.reconstruct.messages import Mailbox, SetParameter, SetResetEvery, SetRules, Step
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
 from ttt3r_viewer.scene.store import SceneStore
@@ -41,11 +35,7 @@ from ttt3r_viewer.viewer.layers.chunks import batch_of, chunk_clouds, make_cloud
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
 from ttt3r_viewer.viewer.panels.run import RunPanel, error_html, notice_html, status_html
-from ttt3r_viewer.viewer.panels.timeline import (
-    FOLLOW_SEC,
-    TimelinePanel,
-    caption_html,
-)
+from ttt3r_viewer.viewer.panels.timeline import FOLLOW_SEC, TimelinePanel, caption_html
 from ttt3r_viewer.viewer.server.address import free_port
 from ttt3r_viewer.viewer.tick import GeometryMeter, lane_name, scene_width
 from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
@@ -194,8 +184,8 @@ def test_an_older_frame_alone_is_full_where_the_archive_has_it(server, tmp_path,
     writer = RecordingWriter(tmp_path, source="", settings={})
     writer.begin(Status())
     for sequence in (0, 1, 2):
-        writer.add([room_result(sequence, 16, 12)])
-    store.set_recording(writer.archive)
+        writer.add(room_result(sequence, 16, 12))
+    store.set_recording(writer.recording)
     places = {1: 16 * 12, 4: 10, 2: 16 * 12, 5: 16 * 12}
     for position, expected in places.items():
         only = ViewSettings(live=False, position=position, extent="one")
@@ -348,10 +338,7 @@ def translation(x: float) -> np.ndarray:
 def lanes_store(count: int, frames: int) -> SceneStore:
     """Give what a made-up run of so many lanes leaves behind."""
     store = SceneStore(max_points=100_000, points_per_frame=100)
-    run = MadeUpRun(store, lanes=count, total=None, paused=True)
-    for _ in range(frames):
-        run.add_frame()
-    return store
+    return MadeUpRun(store, lanes=count, total=None, paused=True).gone(frames).store
 
 
 def test_every_lane_is_below_its_root_and_hiding_one_hides_its_points(server):

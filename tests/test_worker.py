@@ -11,11 +11,9 @@ import pytest
 from tests.waiting import wait_for
 from ttt3r_viewer import types
 from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, WeightsError
-from ttt3r_viewer.frames.preprocess import PreparedImage
 from ttt3r_viewer.reconstruct import messages
-from ttt3r_viewer.reconstruct.prefetch import EncodedFrame, Prefetcher, PreparedFrame
-from ttt3r_viewer.reconstruct.rate import FrameRate
-from ttt3r_viewer.reconstruct.worker import Worker
+from ttt3r_viewer.reconstruct.prefetch import Prefetcher, PreparedFrame
+from ttt3r_viewer.reconstruct.worker import Worker, smoothed_rate
 from ttt3r_viewer.scene.store import SceneStore
 
 
@@ -62,7 +60,8 @@ class Pretended:
         self.done = 0
 
     def describe(self, status: types.Status) -> types.Status:
-        return replace(status, rule="pretended")
+        lanes = tuple(types.RuleInfo(rule, rule, rule) for rule in self.rules)
+        return replace(status, rule="pretended", lanes=lanes)
 
     def adjust(self, command: messages.Adjustment) -> None:
         if isinstance(command, messages.SetParameter) and command.value > 1:
@@ -106,31 +105,29 @@ class Pretended:
         if frame.index in self.refuse:
             raise FrameError(f"{frame.name} is too small")
         height, width = frame.image.shape[:2]
-        image = PreparedImage(frame.image, types.Crop((1.0, 1.0), (0, 0), width, height))
-        return PreparedFrame(frame.index, frame.time_sec, frame.name, image, 0.0)
+        crop = types.Crop((1.0, 1.0), (0, 0), width, height)
+        return PreparedFrame(frame.index, frame.time_sec, frame.name, frame.image, crop, 0.0)
 
-    def encode(self, frames: Sequence[PreparedFrame]) -> list[EncodedFrame]:
-        tokens: Any = None
-        return [EncodedFrame(frame, tokens, 0.0) for frame in frames]
+    def encode(self, frames: Sequence[PreparedFrame]) -> list[PreparedFrame]:
+        return list(frames)
 
-    def take(self, encoded: EncodedFrame) -> tuple[types.FrameResult, ...]:
+    def step(self, frame: PreparedFrame) -> tuple[types.FrameResult, ...]:
         self.entered.set()
         self.gate.wait(10)
-        frame, picture = encoded.prepared, encoded.prepared.image
         if self.done == self.fail_at:
             self.fail_at = None
             raise ZeroDivisionError("a mistake of ours")
         T_world_camera = np.eye(4)
         T_world_camera[0, 3] = self.done
         self.done += 1
-        height, width = picture.image.shape[:2]
+        height, width = frame.image.shape[:2]
         result = types.FrameResult(
             sequence=self.done - 1,
             index=frame.index,
             time_sec=frame.time_sec,
             name=frame.name,
-            image=picture.image,
-            crop=picture.crop,
+            image=frame.image,
+            crop=frame.crop,
             points_camera=np.ones((height, width, 3), np.float32),
             confidence=np.full((height, width), 2, np.float32),
             camera=types.Camera(T_world_camera, 20.0, width, height),
@@ -139,6 +136,11 @@ class Pretended:
             compute_sec=0.001,
         )
         return (result,) * len(self.rules)
+
+
+def worker_of(source, make_session: Any, *more: Any, **options: Any) -> Worker:
+    """A worker whose session is a pretended one."""
+    return Worker(source, make_session, *more, **options)
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def begin(mailbox):
 
     def begin_one(count: int, session: Any = None, unreadable: tuple[int, ...] = ()) -> SceneStore:
         store, session = SceneStore(), session or Pretended()
-        workers.append(Worker(Images(count, unreadable), lambda: session, store, mailbox))
+        workers.append(worker_of(Images(count, unreadable), lambda: session, store, mailbox))
         workers[-1].start()
         return store
 
@@ -164,7 +166,7 @@ def begin(mailbox):
 
 def test_all_frames_reach_the_scene_and_bad_ones_are_counted(mailbox):
     store, source = SceneStore(), Images(10, unreadable=(3,))
-    worker = Worker(source, lambda: Pretended(refuse=(5,)), store, mailbox, ends_by_itself=True)
+    worker = worker_of(source, lambda: Pretended(refuse=(5,)), store, mailbox, ends_by_itself=True)
     worker.start()
     assert worker.join(10)
     status = store.snapshot().status
@@ -178,7 +180,7 @@ def test_all_frames_reach_the_scene_and_bad_ones_are_counted(mailbox):
 def test_pause_step_play_restart(mailbox):
     store = SceneStore()
     mailbox.put(messages.Pause())
-    worker = Worker(Images(6), Pretended, store, mailbox)
+    worker = worker_of(Images(6), Pretended, store, mailbox)
     worker.start()
 
     def seen() -> int:
@@ -207,7 +209,7 @@ def test_no_queued_step_is_lost(mailbox):
     pause, step = messages.Pause(), messages.Step()
     for command in (pause, step, step, step, pause):
         mailbox.put(command)
-    worker = Worker(Images(6), Pretended, store, mailbox)
+    worker = worker_of(Images(6), Pretended, store, mailbox)
     worker.start()
     wait_for(lambda: len(store.snapshot().frames) == 3, "three frames")
     wait_for(lambda: store.snapshot().status.phase == "paused", "the pause")
@@ -245,7 +247,7 @@ def test_weights_that_cannot_be_read_end_a_headless_run(mailbox):
         raise WeightsError("w.pth: cut off")
 
     store = SceneStore()
-    worker = Worker(Images(4), no_weights, store, mailbox, ends_by_itself=True)
+    worker = worker_of(Images(4), no_weights, store, mailbox, ends_by_itself=True)
     worker.start()
     assert worker.join(10)
     assert isinstance(worker.error, WeightsError)
@@ -253,7 +255,7 @@ def test_weights_that_cannot_be_read_end_a_headless_run(mailbox):
 
 def test_no_usable_frame_is_an_error(mailbox):
     store = SceneStore()
-    worker = Worker(Images(2, unreadable=(0, 1)), Pretended, store, mailbox, ends_by_itself=True)
+    worker = worker_of(Images(2, unreadable=(0, 1)), Pretended, store, mailbox, ends_by_itself=True)
     worker.start()
     assert worker.join(10)
     assert str(worker.error) == (
@@ -264,7 +266,7 @@ def test_no_usable_frame_is_an_error(mailbox):
 def test_stop_does_not_wait_for_the_rest_of_the_input(mailbox):
     store, session = SceneStore(), Pretended()
     session.gate.clear()
-    worker = Worker(Images(1000), lambda: session, store, mailbox)
+    worker = worker_of(Images(1000), lambda: session, store, mailbox)
     worker.start()
     assert session.entered.wait(10)
     assert not worker.stop(0.05)  # the frame that is being processed comes first
@@ -276,15 +278,15 @@ def test_stop_does_not_wait_for_the_rest_of_the_input(mailbox):
 
 def test_a_worker_that_never_began_is_not_waited_for_and_lets_go_of_its_source(mailbox):
     source = Images(4)
-    assert Worker(source, Pretended, SceneStore(), mailbox).stop()  # without a limit
+    assert worker_of(source, Pretended, SceneStore(), mailbox).stop()  # without a limit
     assert source.closed
 
 
 def test_frame_rate_tends_to_the_true_rate():
-    rate = FrameRate()
+    per_second = 0.0
     for seconds in [0.5] + [0.05] * 400:
-        rate.add(seconds)
-    assert rate.per_second == pytest.approx(20, rel=0.05)
+        per_second = smoothed_rate(per_second, seconds)
+    assert per_second == pytest.approx(20, rel=0.05)
 
 
 def test_adjustments_reach_the_session_and_a_refused_one_is_said(begin, mailbox):
@@ -330,7 +332,7 @@ def test_questions_are_answered_while_running_paused_and_finished(begin, mailbox
         return inspection is not None and inspection.sequence == sequence
 
     wait_for(lambda: found(1), "the latest question's answer")
-    assert session.told == "taking frames again: 0 of 2"
+    assert session.told == "replaying frames: 0 of 2"
     inspection = store.snapshot().inspection
     assert inspection is not None
     assert inspection.epoch == store.snapshot().epoch
@@ -397,10 +399,10 @@ def test_the_states_are_asked_while_running_paused_finished_and_failed(begin, ma
 
 def test_a_run_that_has_failed_can_still_be_asked(begin, mailbox):
     class Exhausted(Pretended):
-        def take(self, encoded: EncodedFrame) -> tuple[types.FrameResult, ...]:
+        def step(self, frame: PreparedFrame) -> tuple[types.FrameResult, ...]:
             if self.done == 2:
                 raise ReconstructionError("out of memory on cpu")
-            return super().take(encoded)
+            return super().step(frame)
 
     session = Exhausted()
     store = begin(4, session)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ttt3r_viewer.errors import ViewerError
-    from ttt3r_viewer.reconstruct.single import Session
+    from ttt3r_viewer.reconstruct.session import Session
     from ttt3r_viewer.rules.registry import make_rule
     from ttt3r_viewer.types import Camera, Frame, FrameResult
     from ttt3r_viewer.weights.load import load_network
@@ -35,9 +35,9 @@ _HOME = {
     "Camera": "types",
     "Frame": "types",
     "FrameResult": "types",
-    "Session": "reconstruct.session",
+    "Session": "reconstruct.single",
     "ViewerError": "errors",
-    "load_network": "model.load",
+    "load_network": "weights.load",
     "make_rule": "rules.registry",
 }
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.types import Camera
 
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Float64
 
-def transform_points(T_a_b: ArrayLike, points_b: ArrayLike) -> NDArray[np.float64]:
-    """Map points of frame b to frame a.
 
-    `T_a_b` is (4, 4); `points_b` is (..., 3) in the unit of the transform; gives (..., 3) float64.
-    """
+def transform_points(T_a_b: ArrayLike, points_b: ArrayLike) -> Float64[np.ndarray, "*points 3"]:
+    """Map points (..., 3) of frame b to frame a by `T_a_b` (4, 4), in the unit of the transform."""
     transform = np.asarray(T_a_b, dtype=np.float64)
     points = np.asarray(points_b, dtype=np.float64)
     assert transform.shape == (4, 4), transform.shape
@@ -24,8 +25,8 @@ def transform_points(T_a_b: ArrayLike, points_b: ArrayLike) -> NDArray[np.float6
     return points @ transform[:3, :3].T + transform[:3, 3]
 
 
-def invert_pose(T_a_b: ArrayLike) -> NDArray[np.float64]:
-    """Give `T_b_a` (4, 4) of a rigid `T_a_b` (4, 4), by the transpose of its rotation."""
+def invert_pose(T_a_b: ArrayLike) -> Float64[np.ndarray, "4 4"]:
+    """Give `T_b_a` of a rigid `T_a_b` (4, 4), by the transpose of its rotation."""
     transform = np.asarray(T_a_b, dtype=np.float64)
     assert transform.shape == (4, 4), transform.shape
     inverse = np.eye(4)
@@ -34,7 +35,7 @@ def invert_pose(T_a_b: ArrayLike) -> NDArray[np.float64]:
     return inverse
 
 
-def quaternion_wxyz_from_matrix(R_a_b: ArrayLike) -> NDArray[np.float64]:
+def quaternion_wxyz_from_matrix(R_a_b: ArrayLike) -> Float64[np.ndarray, 4]:
     """Give the unit quaternion (w, x, y, z) with w >= 0 of a rotation matrix (3, 3).
 
     The quaternion is the eigenvector of the largest eigenvalue of Bar-Itzhack's symmetric matrix
@@ -56,8 +57,8 @@ def quaternion_wxyz_from_matrix(R_a_b: ArrayLike) -> NDArray[np.float64]:
     return -quaternion if quaternion[0] < 0 else quaternion
 
 
-def pose_from_vector(pose: ArrayLike) -> NDArray[np.float64]:
-    """Give `T_world_camera` (4, 4) of a translation and quaternion (7,): x y z, then w x y z."""
+def pose_from_vector(pose: ArrayLike) -> Float64[np.ndarray, "4 4"]:
+    """Give `T_world_camera` of a translation and quaternion (7,): x y z, then w x y z."""
     vector = np.asarray(pose, dtype=np.float64)
     assert vector.shape == (7,), vector.shape
     w, x, y, z = vector[3:] / np.linalg.norm(vector[3:])
@@ -75,9 +76,8 @@ FARTHEST_RATIO = 1e9
 """A point that lies so many times farther to the side than ahead says nothing of a camera."""
 
 
-def focal_from_points(points_camera: NDArray[np.float32]) -> float:
-    """Give the focal length in pixels that best explains a map of self-view points (height, width,
-    3).
+def focal_from_points(points_camera: Float32[np.ndarray, "height width 3"]) -> float:
+    """Give the focal length in pixels that best explains a map of self-view points.
 
     Minimises the sum of |pixel - f (x/z, y/z)| with the principal point at (width // 2, height //
     2): a least-squares start, then ten re-weightings of Weiszfeld's. Ratios that are not finite, or
@@ -104,8 +104,8 @@ def focal_from_points(points_camera: NDArray[np.float32]) -> float:
     return max(focal_px, 0.0)
 
 
-def ray_map(camera: Camera) -> NDArray[np.float32]:
-    """Give the (height, width, 6) rays of a camera, as the network's queries take them.
+def ray_map(camera: Camera) -> Float32[np.ndarray, "height width 6"]:
+    """Give the rays of a camera, as the network's queries take them.
 
     Per pixel: the camera's centre in the world, then the world position of the point at depth 1 on
     the pixel's ray, divided by its norm. It is the position, not the direction: so the network was
@@ -131,16 +131,15 @@ class Similarity:
     """The map `x_target = scale R_target_source x_source + t_target_source`."""
 
     scale: float
-    R_target_source: NDArray[np.float64]
-    """(3, 3) proper rotation."""
-    t_target_source: NDArray[np.float64]
-    """(3,)."""
+    R_target_source: Float64[np.ndarray, "3 3"]
+    """Proper rotation."""
+    t_target_source: Float64[np.ndarray, 3]
     rotation_determined: bool
     """False where the points lie on a line or in one place: the rotation is one of many then."""
     rms: float
     """Root mean square distance of the mapped source points from their targets."""
 
-    def apply(self, points_source: ArrayLike) -> NDArray[np.float64]:
+    def apply(self, points_source: ArrayLike) -> Float64[np.ndarray, "*points 3"]:
         """Map (..., 3) points of the source's frame to the target's."""
         points = np.asarray(points_source, dtype=np.float64)
         return self.scale * points @ self.R_target_source.T + self.t_target_source
@@ -151,13 +150,13 @@ class PairMoments:
     """Count, means and summed products of pairs of points: all that an alignment needs of them."""
 
     count: int = 0
-    mean_source: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
-    mean_target: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    mean_source: Float64[np.ndarray, 3] = field(default_factory=lambda: np.zeros(3))
+    mean_target: Float64[np.ndarray, 3] = field(default_factory=lambda: np.zeros(3))
     square_source: float = 0.0
     """Sum of the squared distances from the mean."""
     square_target: float = 0.0
-    cross: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 3)))
-    """(3, 3) sum of (target - its mean) (source - its mean)^T."""
+    cross: Float64[np.ndarray, "3 3"] = field(default_factory=lambda: np.zeros((3, 3)))
+    """Sum of (target - its mean) (source - its mean)^T."""
 
     def with_pair(self, source: ArrayLike, target: ArrayLike) -> PairMoments:
         """The moments with one more pair of points (3,), without loss where they lie far out.
@@ -219,7 +218,7 @@ class PairMoments:
         )
 
 
-def _stands_still(square: float, count: int, mean: NDArray[np.float64]) -> bool:
+def _stands_still(square: float, count: int, mean: Float64[np.ndarray, 3]) -> bool:
     """Whether points with this summed squared distance from their mean differ by rounding alone."""
     return math.sqrt(square / max(count, 1)) <= 1e-12 * float(np.linalg.norm(mean))
 

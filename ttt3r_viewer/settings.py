@@ -14,9 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.system.assets import DEMO_PREFIX, DEMOS
 from ttt3r_viewer.system.options import DeviceName, DtypeName, Options, group_from, option, shown
 from ttt3r_viewer.system.text import hide_passwords
 
+PAGE_POINTS = 600_000
+"""More than this a browser without a GPU does not draw at a tolerable rate."""
+FILE_POINTS = 10_000_000
+"""What points.ply of `run` may hold: about 200 MB on disk, and up to 600 MB of memory."""
+DEMO_INPUTS = tuple(DEMO_PREFIX + name for name in DEMOS)
 SHORTEST_TOKEN = 16
 TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST_TOKEN},256}}")
 
@@ -28,7 +34,7 @@ class InputOptions(Options):
     input: str | None = option(
         None,
         "folder of images, glob, video, one image, camera:0, an address such as rtsp://..., or "
-        "demo:loop, demo:walk, demo:hand-held (default: demo:loop)",
+        f"{', '.join(DEMO_INPUTS)} (default: {DEMO_INPUTS[0]})",
         metavar="PATH",
         is_path=True,
     )
@@ -60,7 +66,9 @@ class NetworkOptions(Options):
     """Which network, and where it runs."""
 
     weights: str = option(
-        "miniature", "a file, or miniature, cut3r-512, cut3r-224", metavar="FILE|NAME"
+        "miniature",
+        "a file, or a name that `ttt3r-view weights fetch --help` lists",
+        metavar="FILE|NAME",
     )
     size: int | None = option(
         None,
@@ -136,7 +144,7 @@ class OutputOptions(Options):
     max_points: int | None = option(
         None,
         "points kept in the scene: the page keeps fewer per volume beyond, run fewer per frame "
-        "(default: 600000 in the page, 10000000 in run)",
+        f"(default: {PAGE_POINTS} in the page, {FILE_POINTS} in run)",
         metavar="N",
         above=0,
     )

@@ -1,6 +1,7 @@
 """Numpy nouns that may cross threads. None of them holds a tensor, a lock or a handle.
 
-Axis names: `height`, `width` of a picture; `state` for state tokens. Camera axes are OpenCV's
+Axis names: `height`, `width` of an image; `layer` of the decoder; `state` tokens; `image` tokens
+(the pose token is entry 0); `patch` (image tokens without it, row by row). Camera axes are OpenCV's
 (x right, y down, z forward); `T_a_b` maps points in frame b to frame a.
 """
 
@@ -8,15 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # the program needs no jaxtyping; the tests check these shapes with it
+    from jaxtyping import Float, Float16, Float32, Float64, UInt8
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of the input, decoded and turned upright."""
+    """One image of the input, decoded and turned upright."""
 
     index: int
     """Position in the whole input, from 0, counted before `--start` and `--stride`."""
@@ -24,8 +27,8 @@ class Frame:
     """When it was taken, in seconds of the input's own clock."""
     name: str
     """File name, or `video.mp4#12` for the frame of a video; for people, not for opening."""
-    image: NDArray[np.uint8]
-    """(height, width, 3) RGB."""
+    image: UInt8[np.ndarray, "height width 3"]
+    """RGB."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class SkippedFrame:
     name: str
     reason: str
     """One line that says what is wrong with it."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,8 @@ class Waiting:
 class Camera:
     """A pinhole camera with square pixels and its principal point at (width // 2, height // 2)."""
 
-    T_world_camera: NDArray[np.float64]
-    """(4, 4) rigid transform; OpenCV axes; the world is the first camera's frame."""
+    T_world_camera: Float64[np.ndarray, "4 4"]
+    """Rigid transform; OpenCV axes; the world is the first camera's frame."""
     focal_px: float
     width: int
     height: int
@@ -69,7 +75,7 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """How a prepared picture lies in its original: resized by `scale_xy`, then cut at `offset_xy`.
+    """How a prepared image lies in its original: resized by `scale_xy`, then cut at `offset_xy`.
 
     Pixel coordinates are (x, y) with the centre of the first pixel at (0, 0).
     """
@@ -77,12 +83,14 @@ class Crop:
     scale_xy: tuple[float, float]
     """Resized pixels per original pixel; rounding makes the two differ a little."""
     offset_xy: tuple[int, int]
-    """Left and upper edge of the cut, in pixels of the resized picture."""
+    """Left and upper edge of the cut, in pixels of the resized image."""
     original_width: int
     original_height: int
 
-    def to_original(self, pixels_xy: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Map (n, 2) pixel coordinates of the prepared picture to those of the original."""
+    def to_original(
+        self, pixels_xy: Float[np.ndarray, "pixel 2"]
+    ) -> Float64[np.ndarray, "pixel 2"]:
+        """Map pixel coordinates of the prepared image to those of the original."""
         # A resize keeps the outer edges in place, and those lie half a pixel before the centres.
         edge_px = 0.5
         resized_xy = np.asarray(pixels_xy, dtype=np.float64) + np.array(self.offset_xy) + edge_px
@@ -98,19 +106,17 @@ class FrameResult:
     index: int
     time_sec: float
     name: str
-    image: NDArray[np.uint8]
-    """(height, width, 3) the prepared picture that the network saw; its pixels are those of the
-    maps.
-    """
+    image: UInt8[np.ndarray, "height width 3"]
+    """The prepared image that the network saw; its pixels are those of the maps."""
     crop: Crop
-    """Where that picture lies in the original."""
-    points_camera: NDArray[np.float32]
-    """(height, width, 3) self-view points in this camera's frame; metres for metric weights."""
-    confidence: NDArray[np.float32]
-    """(height, width) the network's confidence of each point, above 1."""
+    """Where that image lies in the original."""
+    points_camera: Float32[np.ndarray, "height width 3"]
+    """Self-view points in this camera's frame; metres for metric weights."""
+    confidence: Float32[np.ndarray, "height width"]
+    """The network's confidence of each point, above 1."""
     camera: Camera
-    gain: NDArray[np.float32]
-    """(state,) how much of the proposed state each token accepted, in [0, 1]."""
+    gain: Float32[np.ndarray, " state"]
+    """How much of the proposed state each token accepted, in [0, 1]."""
     segment: int
     """How many resets came before this frame."""
     compute_sec: float
@@ -127,11 +133,7 @@ class FrameResult:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What went on inside one step of one lane, found by taking the frame again.
-
-    Axis names: `layer` of the decoder, `state` tokens, `image` tokens (the pose token is entry 0),
-    `patch` (image tokens without it, row by row).
-    """
+    """What went on inside one step of one lane, found by taking the frame again."""
 
     epoch: int
     """Which run it belongs to; the scene counts them, and the worker fills it in."""
@@ -140,27 +142,25 @@ class Inspection:
     """Which of the processed frames, from 0."""
     rows: int
     columns: int
-    """Patches along the picture's height and width."""
+    """Patches along the image's height and width."""
     state_columns: int
     """Width of the grid on which the state tokens sit."""
-    gain: NDArray[np.float32]
-    """(state,)"""
-    state_logit: NDArray[np.float32]
-    """(state,) mean pre-softmax logit over layers, heads and image tokens; TTT3R's gain is its
-    sigmoid."""
-    state_change: NDArray[np.float32]
-    """(state,) |S_t - S_{t-1}| of each token."""
-    from_start: NDArray[np.float32]
-    """(state,) |S_t - S_0| of each token, S_0 being the state before the first frame."""
-    patch_logit: NDArray[np.float32]
-    """(patch,) mean pre-softmax logit over layers, heads and state tokens: how well each patch
-    aligns with the state."""
-    writes: NDArray[np.float16]
-    """(layer, state, image) softmax of each state token over the image, mean over heads: where it
-    takes its new value from. Rows sum to 1."""
-    reads: NDArray[np.float16]
-    """(layer, image, state) softmax of each image token over the state, mean over heads: what it
-    recalls. Rows sum to 1."""
+    gain: Float32[np.ndarray, " state"]
+    state_logit: Float32[np.ndarray, " state"]
+    """Mean pre-softmax logit over layers, heads and image tokens; TTT3R's gain is its sigmoid."""
+    state_change: Float32[np.ndarray, " state"]
+    """|S_t - S_{t-1}| of each token."""
+    from_start: Float32[np.ndarray, " state"]
+    """|S_t - S_0| of each token, S_0 being the state before the first frame."""
+    patch_logit: Float32[np.ndarray, " patch"]
+    """Mean pre-softmax logit over layers, heads and state tokens: how well each patch aligns with
+    the state."""
+    writes: Float16[np.ndarray, "layer state image"]
+    """Softmax of each state token over the image, mean over heads: where it takes its new value
+    from. Rows sum to 1."""
+    reads: Float16[np.ndarray, "layer image state"]
+    """Softmax of each image token over the state, mean over heads: what it recalls. Rows sum to
+    1."""
     frames_replayed: int
     """0 where the state before the frame was kept; else how many frames were taken again first."""
 
@@ -174,12 +174,12 @@ class Expectation:
     """The latest frame that the state had taken, from 0."""
     camera: Camera
     """The camera that was asked about, in the lane's world."""
-    image: NDArray[np.uint8]
-    """(height, width, 3) RGB, as the network would have it."""
-    points_camera: NDArray[np.float32]
-    """(height, width, 3) in that camera's frame; metres for metric weights."""
-    confidence: NDArray[np.float32]
-    """(height, width) the network's confidence of each point, above 1."""
+    image: UInt8[np.ndarray, "height width 3"]
+    """RGB, as the network would have it."""
+    points_camera: Float32[np.ndarray, "height width 3"]
+    """In that camera's frame; metres for metric weights."""
+    confidence: Float32[np.ndarray, "height width"]
+    """The network's confidence of each point, above 1."""
     epoch: int = 0
     """Which run it belongs to; the scene counts them, and the worker fills it in."""
 
@@ -228,7 +228,7 @@ class Status:
 
     phase: Literal["starting", "running", "paused", "finished", "failed", "stopped"] = "starting"
     message: str = ""
-    """One line for a person: what is being waited for, or the error that ended the run."""
+    """One line for the user: what is being waited for, or the error that ended the run."""
     model: str = "-"
     rule: str = "-"
     """The rules of all lanes, in words."""

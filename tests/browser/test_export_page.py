@@ -55,7 +55,7 @@ def download(ui: Ui) -> tuple[str, bytes]:
 def test_an_export_is_chosen_started_and_downloaded(session):
     ui, _ = session
     expect(ui.button("Download")).not_to_be_visible()
-    expect(ui.page.get_by_text("Picture size")).not_to_be_visible()
+    expect(ui.page.get_by_text("Image size")).not_to_be_visible()
     ui.button("Export").click()
     wait_for(lambda: f"{FRAMES * FRAME_POINTS:,} points" in ui.text("export-state"), "the result")
     name, content = download(ui)
@@ -73,7 +73,7 @@ def test_an_export_is_chosen_started_and_downloaded(session):
         assert "colmap/sparse/0/points3D.bin" in packed.namelist()
 
     ui.choose("Format", "mp4")
-    expect(ui.page.get_by_text("Picture size")).to_be_visible()
+    expect(ui.page.get_by_text("Image size")).to_be_visible()
     ui.choose("Format", "tum")
     expect(ui.page.get_by_text("Most points")).not_to_be_visible()
 

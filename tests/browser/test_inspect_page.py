@@ -86,8 +86,7 @@ def test_nothing_is_asked_until_the_switch_is_on_nor_after_it_is_off(still):
     ui.checkbox("Look inside").click()
     ui.wait_probe("the end", "inspect", on=False, sequence=None)
     assert not ui.visible("/lanes/1/inspect_patches")
-    for _ in range(3):
-        run.add_frame()
+    run.gone(3)
     ui.wait_probe("the new frames", frames_seen=FRAMES + 4)
     ui.page.wait_for_timeout(800)
     assert len(questions(run)) == asked == 3
@@ -156,7 +155,7 @@ def test_maps_and_numbers_can_be_saved_and_read_back(still):
     look_inside(ui)
     wait_for(lambda: ui.visible("/lanes/0/inspect_image"), "all maps")
     open_folder(ui, "Save", ui.button("State"))
-    for name in ("State", "Picture", "History"):
+    for name in ("State", "Image", "History"):
         file, content = save(ui, name)
         assert file == f"{name.lower()}_map.png"
         image = np.asarray(Image.open(io.BytesIO(content)))

@@ -59,7 +59,7 @@ def record(folder: Path, frames: int = FRAMES) -> None:
     writer.begin(replace(STATUS, frames_total=FRAMES))
     for sequence in range(frames):
         room = room_result(sequence, 32, 24)
-        writer.add([replace(room, rule=f"rule {lane}") for lane in range(2)])
+        writer.add(*(replace(room, rule=f"rule {lane}") for lane in range(2)))
 
 
 @contextmanager

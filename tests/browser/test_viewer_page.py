@@ -156,8 +156,7 @@ def test_late_browser_sees_the_same_scene_and_settings(still, open_ui):
 def test_five_hundred_frames_stay_within_the_node_limit(show, open_ui):
     begun, viewer = show(total=500, paused=True)
     ui = open_ui(viewer)
-    for _ in range(500):
-        begun.add_frame()
+    begun.gone(500)
     ui.wait_probe("the end", phase="finished", frames_seen=500)
     ui.wait_drawn(begun.store.snapshot().point_count + FRAME_POINTS)
     script = "() => Object.values(window.__viserMutable.nodeRefFromName).filter((n) => n).length"

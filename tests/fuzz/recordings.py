@@ -23,7 +23,6 @@ from ttt3r_viewer.commands.weights import info
 from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.model.config import PRESETS
-from ttt3r_viewer.reconstruct.resume import best_checkpoint
 from ttt3r_viewer.recording import checkpoint
 from ttt3r_viewer.recording.format import PREFIX_BYTES, encode_record, read_prefix
 from ttt3r_viewer.recording.reader import Recording, frame_file
@@ -31,6 +30,7 @@ from ttt3r_viewer.recording.refill import refill
 from ttt3r_viewer.recording.tour import Keyframe, Tour, read_tour, write_tour
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.runs.player import ending, rerun_command
+from ttt3r_viewer.runs.resuming import best_checkpoint
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.weights.config_text import config_from_text
@@ -108,7 +108,7 @@ def valid_session() -> dict[str, bytes]:
         )
         writer.begin(status())
         for sequence in range(3):
-            writer.add((room_result(sequence, 8, 6),) * 2)
+            writer.add(*(room_result(sequence, 8, 6),) * 2)
         writer.finish(Status(phase="finished", lanes=status().lanes))
         writer.close()
         return {path.name: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
@@ -138,7 +138,7 @@ def open_session(folder: Path, files: dict[str, bytes]) -> None:
 
 def texts(archive: Recording) -> None:
     """The words that the page and the command line make of a description."""
-    said = archive.description
+    said = archive.manifest
     notice_of(archive)
     ending(archive)
     rerun_command(said.settings)
@@ -187,7 +187,7 @@ def valid_checkpoint() -> bytes:
     tensors = {"0.state": torch.ones(2, 3), "0.rule": torch.zeros(4)}
     with TemporaryDirectory() as folder:
         progress = checkpoint.Progress(RUN, 3, 0, "", 2)
-        checkpoint.Checkpoints(1).write(Path(folder), progress, tensors, {"lanes": [{"a": 1}]})
+        checkpoint.write_checkpoint(Path(folder), progress, {}, tensors, {"lanes": [{"a": 1}]})
         (path,) = Path(folder).iterdir()
         return path.read_bytes()
 
@@ -207,7 +207,7 @@ def give_checkpoint(data: bytes, folder: Path) -> None:
         for name, content in valid_session().items():
             (place / name).write_bytes(content)
     archive = Recording.open(place)
-    archive.description = replace(archive.description, run=found.progress.run)
+    archive.manifest = replace(archive.manifest, run=found.progress.run)
     if best_checkpoint(archive, [found]) is not None:
         assert 0 < found.progress.frames <= len(archive)
 

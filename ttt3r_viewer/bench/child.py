@@ -33,7 +33,7 @@ from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct import loop
 from ttt3r_viewer.reconstruct import session as lanes
-from ttt3r_viewer.reconstruct.prefetch import EncodedFrame
+from ttt3r_viewer.reconstruct.prefetch import PreparedFrame
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rule_from_text
 from ttt3r_viewer.scene.store import SceneStore
@@ -99,7 +99,7 @@ class VariantRun:
         self.lanes = (
             PlainLanes(self.network, rules)
             if variant.way == "plain"
-            else Lanes(self.network, rules, step=step)
+            else Lanes(self.network, rules, compiled=step)
         )
         self.store = SceneStore(max_points=PAGE_POINTS)
         self.store.clear(variant.lanes)
@@ -201,8 +201,8 @@ class VariantRun:
             return
         with closing(self.lanes.prefetch(source)) as frames:
             for frame in frames:
-                assert isinstance(frame, EncodedFrame), "a made-up frame cannot be skipped"
-                yield self.lanes.take(frame)
+                assert isinstance(frame, PreparedFrame), "a made-up frame cannot be skipped"
+                yield self.lanes.step(frame)
 
     def _staged(self) -> tuple[StageSeconds, ...]:
         stages = []

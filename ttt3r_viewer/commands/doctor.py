@@ -179,7 +179,7 @@ def disk_findings() -> Iterator[Finding]:
 
 
 def memory_findings(memory_info: Path = Path("/proc/meminfo")) -> Iterator[Finding]:
-    """Free memory, where Linux tells it."""
+    """Free memory, where Linux shows it."""
     try:
         text = memory_info.read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -24,7 +24,7 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
 def recording_info(path: Path) -> Iterator[tuple[str, str]]:
     """What is known of a recording, line by line. Raises `RecordingError`."""
     recording = open_recording(path)
-    manifest, status = recording.description, recording.description.status
+    manifest, status = recording.manifest, recording.manifest.status
     first, last = (recording.facts(recording.sequences[k]) for k in (0, -1))
     yield "source", manifest.source
     yield (

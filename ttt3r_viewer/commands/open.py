@@ -1,6 +1,6 @@
-"""`ttt3r-view open`: show what `--output` left behind in the browser again, without torch.
+"""`ttt3r-view open`: show what `--output` left in the browser again, without torch.
 
-With `--weights` the network is loaded when a person first looks into a frame.
+With `--weights` the network is loaded when a user first looks into a frame.
 """
 
 from __future__ import annotations
@@ -18,9 +18,15 @@ from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs.loading import recorded_lanes
 from ttt3r_viewer.runs.player import Player, open_command, rerun_command
-from ttt3r_viewer.runs.reconstruction import PAGE_POINTS, find_poses
+from ttt3r_viewer.runs.reconstruction import find_poses
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.settings import InputOptions, NetworkOptions, OutputOptions, PageOptions
+from ttt3r_viewer.settings import (
+    PAGE_POINTS,
+    InputOptions,
+    NetworkOptions,
+    OutputOptions,
+    PageOptions,
+)
 from ttt3r_viewer.system.options import DeviceName, DtypeName, Options, option, option_like
 from ttt3r_viewer.system.text import printable
 
@@ -110,7 +116,7 @@ def when_recorded(started: str) -> str:
 
 def notice_of(recording: Recording, weights: str | None = None) -> str:
     """What the page shows, what needs a run, and with what frames are taken again."""
-    manifest = recording.description
+    manifest = recording.manifest
     when = f", recorded {when_recorded(manifest.started)}" if manifest.started else ""
     inside = f"needs the weights: {open_command(recording)}."
     if weights is not None:
@@ -129,7 +135,7 @@ def true_poses(recording: Recording) -> tuple[GroundTruth | None, str]:
 
     Nothing is looked for where the recording does not say what its input was.
     """
-    recorded = recording.description.settings
+    recorded = recording.manifest.settings
     if "input" not in recorded:
         return None, ""
     try:

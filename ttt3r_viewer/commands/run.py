@@ -20,7 +20,7 @@ from ttt3r_viewer.runs.batch import (
     write_table,
 )
 from ttt3r_viewer.runs.reconstruction import Reconstruction
-from ttt3r_viewer.runs.resuming import SessionFinishedError
+from ttt3r_viewer.runs.resuming import RunFinishedError
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import RUN_GROUPS, JobOptions
 from ttt3r_viewer.system.jobs import in_processes, joined_cluster, need_ray
@@ -39,7 +39,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
         return _several(plan(settings, inputs), spread, echo, warn)
     try:
         reconstruction = Reconstruction.prepare(settings, ends_by_itself=True)
-    except SessionFinishedError as finished:
+    except RunFinishedError as finished:
         echo(str(finished))
         return 0
     return to_the_end(reconstruction, echo, warn)
@@ -145,7 +145,7 @@ def _show_progress(worker: Worker, store: SceneStore, name: str = "") -> None:
 
 
 def live_text(status: Status) -> str:
-    """How far a live input is behind, and what is wrong with it; empty for other inputs."""
+    """How late a live input is, and what is wrong with it; empty for other inputs."""
     if status.lag_sec is None:
         return ""
     return f"lag {status.lag_sec:.2f} s, {status.dropped:,} dropped {status.message}".rstrip()

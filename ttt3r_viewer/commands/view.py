@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MINIATURE_NOTICE = (
     "This is the miniature: a small network trained on procedural rooms, to show how the program "
-    "works. It has never seen a photo; real footage wants the released weights "
+    "works. It has never seen a photo; real footage needs the released weights "
     "(ttt3r-view weights fetch cut3r-512)."
 )
 PAGE_TITLE = "ttt3r-viewer"
@@ -32,9 +32,9 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     """Reconstruct in the background and serve the page until Ctrl-C."""
     from ttt3r_viewer.export.job import Exporter
     from ttt3r_viewer.runs.reconstruction import Reconstruction
-    from ttt3r_viewer.runs.resuming import SessionFinishedError
+    from ttt3r_viewer.runs.resuming import RunFinishedError
     from ttt3r_viewer.viewer.server.address import free_port
-    from ttt3r_viewer.weights.fetch import locate
+    from ttt3r_viewer.weights.fetch import MINIATURE, locate
 
     settings = given.settings
     # What can be known to fail is refused before anything is loaded.
@@ -42,21 +42,21 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     free_port(settings.page.host, settings.page.port)
     try:
         reconstruction = Reconstruction.prepare(settings)
-    except SessionFinishedError as finished:
+    except RunFinishedError as finished:
         echo(str(finished))
         return 0
     viewer = None
     try:
         archive = reconstruction.archive
         folder = None if settings.output.output is None else Path(settings.output.output)
-        notice = MINIATURE_NOTICE if settings.model.weights == "miniature" else ""
+        notice = MINIATURE_NOTICE if settings.model.weights == MINIATURE else ""
         viewer = viewer_of(
             settings.page,
             reconstruction.store,
             reconstruction.mailbox,
             notice=notice,
             ground_truth=reconstruction.ground_truth,
-            exporter=None if archive is None else Exporter(lambda: archive.archive, folder),
+            exporter=None if archive is None else Exporter(lambda: archive.recording, folder),
             folder=folder,
         )
         viewer.start()

@@ -23,7 +23,7 @@ LONGEST_LICENCE = 1000
 FileDtype = Literal["float32", "bfloat16", "float16"]
 MINIATURE_NOTE = (
     "the miniature: trained on procedural rooms only, it shows how the program works; real footage "
-    "wants the released weights (`ttt3r-view weights fetch cut3r-512`)"
+    "needs the released weights (`ttt3r-view weights fetch cut3r-512`)"
 )
 
 

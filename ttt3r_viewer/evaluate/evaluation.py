@@ -191,7 +191,7 @@ def _records(job: Job) -> Iterator[Record]:
         size=config.size,
         reset_every=config.reset_every,
         # No frame is looked into again, so that nothing is kept for it.
-        recall=FrameHistory(moment_bytes=0, image_bytes=0),
+        history=FrameHistory(state_bytes=0, image_bytes=0),
     )
     measured = _speed(lanes, frames) if job.speed else _quality(config, dataset, lanes, frames)
     for done, measure in enumerate(measured, start=1):

@@ -170,14 +170,16 @@ class Exporter:
         return replace(self.state, phase="done", message=done.note, result=done)
 
     def _send(self, result: Exported, send: Send) -> JobState:
-        if not result.path.is_dir():
-            self._on_progress(0, 1)
-            content, name = _content(result.path), result.path.name
-        else:
-            with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
-                packed = Path(folder) / "export.zip"
-                zip_folder(result.path, packed, self._on_progress)
-                content, name = _content(packed), f"{result.path.name}.zip"
+        self._on_progress(0, 1)
+        path, name = result.path, result.path.name
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
+            if path.is_dir():
+                path, name = Path(folder) / "export.zip", f"{name}.zip"
+                zip_folder(result.path, path, self._on_progress)
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise RecordingError(f"{result.path}: {error.strerror}; export it again") from error
         send(name, content)
         return replace(self.state, phase="done", result=result)
 
@@ -230,11 +232,3 @@ def zip_folder(folder: Path, packed: Path, on_progress: OnProgress) -> None:
             on_progress(number, len(files))
             packed_file.write(one, Path(folder.name) / one.relative_to(folder))
     on_progress(len(files), len(files))
-
-
-def _content(path: Path) -> bytes:
-    """Read what was exported. Raises `RecordingError` where it has gone."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RecordingError(f"{path}: {error.strerror}; export it again") from error

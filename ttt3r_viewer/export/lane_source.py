@@ -55,7 +55,7 @@ class Source:
         self.notes = [recording.note] if recording.note else []
         self.lane_count = self._count_lanes()
         if not 0 <= lane < self.lane_count:
-            known = recording.description.status.lanes
+            known = recording.manifest.status.lanes
             names = f" ({', '.join(one.text for one in known)})" if known else ""
             raise SettingsError(
                 f"--lane {lane + 1}: this recording has {self.lane_count}{names}; take 1 to "

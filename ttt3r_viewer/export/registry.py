@@ -121,7 +121,7 @@ def default_target(folder: Path, source: Source, name: str) -> Path:
     """
     base = folder / EXPORT_FOLDER
     if source.lane_count > 1:
-        known = source.recording.description.status.lanes
+        known = source.recording.manifest.status.lanes
         # A description that was damaged has rules without parameters, in words.
         whole = len(known) == source.lane_count and not any(" " in one.name for one in known)
         base /= lane_names(known)[source.lane] if whole else f"lane-{source.lane + 1}"

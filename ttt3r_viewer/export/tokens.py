@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ttt3r_viewer.metrics.text_tables import csv_text
-from ttt3r_viewer.scene.store import FrameSummary, LaneScene
+from ttt3r_viewer.scene.seen import FrameSummary
+from ttt3r_viewer.scene.store import LaneScene
 
 COLUMNS = (
     *("sequence", "index", "time_sec", "name", "rule", "segment"),

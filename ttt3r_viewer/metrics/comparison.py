@@ -19,7 +19,7 @@ from ttt3r_viewer.metrics.text_tables import (
     markdown_text,
 )
 from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, Trajectory, ate, rpe
-from ttt3r_viewer.scene.store import FrameSummary
+from ttt3r_viewer.scene.seen import FrameSummary
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from ttt3r_viewer.model.layers import (
 )
 from ttt3r_viewer.model.rope import Rotation
 from ttt3r_viewer.state import Evidence, EvidenceKind
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Watch = Callable[[CrossKeys, CrossKeys], None]
 """Takes one layer's cross-attention: of the state stream to the image, and of the image to the
@@ -50,7 +54,7 @@ LAYER_READERS: dict[EvidenceKind, Callable[[CrossKeys], Tensor]] = {
 }
 """Evidence that is a mean over layers of something read off the state stream's cross-attention."""
 RESIDUAL_FLOOR = 1e-6
-"""Keeps the residual of an all-zero picture finite (ReCal3R's own constant)."""
+"""Keeps the residual of an all-zero image finite (ReCal3R's own constant)."""
 
 
 class EvidenceCollector:
@@ -68,13 +72,16 @@ class EvidenceCollector:
             mean.add(keys)
 
     def evidence(
-        self, state: Tensor, candidate: Tensor, projected: Tensor, patches: Tensor
+        self,
+        state: Float[Tensor, "batch state width"],
+        candidate: Float[Tensor, "batch state width"],
+        projected: Float[Tensor, "batch patch width"],
+        patches: Float[Tensor, "batch patch width"],
     ) -> Evidence:
-        """What has been seen over all layers.
+        """What has been seen over all layers, except for the encoder's features.
 
-        state, candidate (batch, state, width) before and after them; projected, patches (batch,
-        patch, width) the same of the image stream, its pose token left out. The encoder's features
-        are not known here.
+        The state stream before and after them, and the same of the image stream without its pose
+        token.
         """
         means = {kind: mean.mean() for kind, mean in self.means.items()}
         wanted = self.wanted
@@ -94,11 +101,12 @@ class EvidenceCollector:
         )
 
 
-def image_residual(projected: Tensor, patches: Tensor) -> Tensor:
+def image_residual(
+    projected: Float[Tensor, "batch patch width"], patches: Float[Tensor, "batch patch width"]
+) -> Float[Tensor, " batch"]:
     """mean |projected - patches| / mean |projected| over patches.
 
-    (batch, patch, width) twice -> (batch,). ReCal3R (arXiv 2607.05356) takes from it how reliable a
-    frame is.
+    ReCal3R (arXiv 2607.05356) takes from it how reliable a frame is.
     """
     moved = (projected - patches).norm(dim=-1).mean(dim=-1)
     return moved / (projected.norm(dim=-1).mean(dim=-1) + RESIDUAL_FLOOR)
@@ -106,21 +114,19 @@ def image_residual(projected: Tensor, patches: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """What the two streams leave behind."""
+    """What the two streams give."""
 
-    pose_token: Tensor
-    """(batch, 1, width) the normed pose token."""
-    maps: list[Tensor]
-    """Image tokens (batch, rows * columns, width) after depth/2 and 3/4 depth layers, and the
-    normed last.
-    """
+    pose_token: Float[Tensor, "batch 1 width"]
+    """The normed pose token."""
+    maps: list[Float[Tensor, "batch patch width"]]
+    """Image tokens after depth/2 and 3/4 depth layers, and the normed last."""
     evidence: Evidence
     """Its candidate is the normed state after the last layer."""
 
 
 def decode(
-    state: Tensor,
-    image: Tensor,
+    state: Float[Tensor, "batch state width"],
+    image: Float[Tensor, "batch image width"],
     *,
     state_blocks: nn.ModuleList,
     image_blocks: nn.ModuleList,
@@ -133,9 +139,9 @@ def decode(
 ) -> Decoded:
     """Run both streams; layer i of each reads the same pair, and both results replace it together.
 
-    state (batch, state, width) float32; image (batch, 1 + patches, width), the pose token first.
-    The streams may differ in head count, so a rotation comes for each: (of the state tokens, of
-    the image tokens). `watch` is shown each layer's cross-attention of both streams.
+    The state is float32; of the image tokens the pose token comes first. The streams may differ in
+    head count, so a rotation comes for each: (of the state tokens, of the image tokens). `watch` is
+    shown each layer's cross-attention of both streams.
     """
     depth = len(image_blocks)
     collector, before, projected = EvidenceCollector(wanted), state, image[:, 1:]
@@ -160,6 +166,8 @@ def decode(
     )
 
 
-def with_pose_token(pose_token: Tensor, tokens: Tensor) -> Tensor:
-    """(batch, 1, width) before (batch, patches, width)."""
+def with_pose_token(
+    pose_token: Float[Tensor, "batch 1 width"], tokens: Float[Tensor, "batch patch width"]
+) -> Float[Tensor, "batch 1+patch width"]:
+    """The pose token before the patches."""
     return torch.cat((pose_token.to(tokens.dtype), tokens), dim=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -9,6 +11,9 @@ from torch import Tensor, nn
 from ttt3r_viewer.model.config import ModelConfig
 from ttt3r_viewer.model.heads import PoseHead, colours, points_and_confidence
 from ttt3r_viewer.model.layers import ModulatedBlock, as_map
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 STRIPS = 8
 """Parts in which the last layer is computed."""
@@ -22,8 +27,10 @@ def twice_as_large(x: Tensor) -> Tensor:
 class Upsample(nn.Module):
     """`twice_as_large` as a step of a Sequential."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width) -> (batch, channels, 2 height, 2 width)."""
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels 2*height 2*width"]:
+        """Double both sides."""
         return twice_as_large(x)
 
 
@@ -35,8 +42,10 @@ class ResidualUnit(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width) -> the same shape."""
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Refine a map."""
         return x + self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True))
 
 
@@ -49,8 +58,12 @@ class FusionBlock(nn.Module):
         self.resConfUnit1 = ResidualUnit(channels)  # in refinenet4 a parameter that nothing uses
         self.resConfUnit2 = ResidualUnit(channels)
 
-    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """(batch, channels, height, width) -> (batch, channels, 2 height, 2 width)."""
+    def forward(
+        self,
+        x: Float[Tensor, "batch channels height width"],
+        skip: Float[Tensor, "batch channels height width"] | None = None,
+    ) -> Float[Tensor, "batch channels 2*height 2*width"]:
+        """Fuse a map with the next finer one, if there is one."""
         if skip is not None:
             x = x + self.resConfUnit1(skip)
         return self.out_conv(twice_as_large(self.resConfUnit2(x)))
@@ -103,8 +116,10 @@ class DptMap(nn.Module):
             )
         )
 
-    def forward(self, maps: list[Tensor], rows: int, columns: int) -> Tensor:
-        """Four (batch, rows * columns, width) -> raw (batch, channels, 16 rows, 16 columns)."""
+    def forward(
+        self, maps: list[Float[Tensor, "batch patch _"]], rows: int, columns: int
+    ) -> Float[Tensor, "batch channels 16*{rows} 16*{columns}"]:
+        """Raw channels from four token maps, the encoder's first."""
         fine_to_coarse = [
             convolve(process(as_map(tokens, rows, columns)))
             for tokens, process, convolve in zip(
@@ -145,7 +160,7 @@ class DptHead(nn.Module):
         self.pose_head = PoseHead(width)
 
     def last_layers(self) -> list[nn.Module]:
-        """What writes the numbers that people see."""
+        """What writes the numbers that users see."""
         dense = (self.dpt_self, self.dpt_cross, self.dpt_rgb)
         return [*(one.last_layer for one in dense), self.pose_head]
 
@@ -160,5 +175,5 @@ class DptHead(nn.Module):
         return points_and_confidence(self.dpt_cross(maps, rows, columns))
 
     def rgb(self, maps: list[Tensor], rows: int, columns: int) -> Tensor:
-        """The picture as the network remembers it."""
+        """The image as the network remembers it."""
         return colours(self.dpt_rgb(maps, rows, columns))

@@ -4,13 +4,16 @@ linear head: one MLP per map, from the last token map alone.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ttt3r_viewer.model.config import ModelConfig
 from ttt3r_viewer.model.layers import Mlp, ModulatedBlock, unpatchify
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 OutputKind = Literal["self", "world", "rgb"]
 """Dense maps that can be asked for; the pose always comes."""
@@ -22,9 +25,10 @@ def exp_points(xyz: Tensor, *, dim: int = -1) -> Tensor:
     return xyz * (torch.expm1(distance) / distance.clamp(min=1e-8))
 
 
-def points_and_confidence(raw: Tensor, *, in_front: bool = False) -> tuple[Tensor, Tensor]:
-    """Raw (batch, 4, height, width) -> points (batch, height, width, 3), confidence (batch,
-    height, width).
+def points_and_confidence(
+    raw: Float[Tensor, "batch 4 height width"], *, in_front: bool = False
+) -> tuple[Float[Tensor, "batch height width 3"], Float[Tensor, "batch height width"]]:
+    """Raw channels to points and confidence.
 
     `in_front` first mirrors points through the origin where z is negative (the linear head's self
     view).
@@ -36,8 +40,10 @@ def points_and_confidence(raw: Tensor, *, in_front: bool = False) -> tuple[Tenso
     return exp_points(xyz, dim=1).permute(0, 2, 3, 1), 1 + confidence[:, 0].exp()
 
 
-def colours(raw: Tensor) -> Tensor:
-    """Raw (batch, 3, height, width) -> (batch, height, width, 3) in [-1, 1]."""
+def colours(
+    raw: Float[Tensor, "batch 3 height width"],
+) -> Float[Tensor, "batch height width 3"]:
+    """Raw channels to colours in [-1, 1]."""
     unit = raw.float().permute(0, 2, 3, 1).sigmoid() * (1 - 2e-6) + 1e-6
     return 2 * unit - 1
 
@@ -49,8 +55,8 @@ class PoseHead(nn.Module):
         super().__init__()
         self.mlp = Mlp(width, 4 * width, 7)
 
-    def forward(self, pose_token: Tensor) -> Tensor:
-        """(batch, width) -> (batch, 7): translation, then unit quaternion w x y z with w >= 0."""
+    def forward(self, pose_token: Float[Tensor, "batch width"]) -> Float[Tensor, "batch 7"]:
+        """Translation, then unit quaternion w x y z with w >= 0."""
         raw = self.mlp(pose_token.to(self.mlp.fc1.weight.dtype)).float()
         quaternion = nn.functional.normalize(raw[:, 3:], dim=-1)
         quaternion = torch.where(quaternion[:, :1] < 0, -quaternion, quaternion)
@@ -73,7 +79,7 @@ class LinearHead(nn.Module):
         self.cross_proj = Mlp(width, 4 * width, 4 * config.patch_size**2)
 
     def last_layers(self) -> list[nn.Module]:
-        """What writes the numbers that people see."""
+        """What writes the numbers that users see."""
         return [self.proj.fc2, self.cross_proj.fc2, self.rgb_proj.fc2, self.pose_head]
 
     def self_view(self, maps: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
@@ -89,5 +95,5 @@ class LinearHead(nn.Module):
         return points_and_confidence(raw)
 
     def rgb(self, maps: list[Tensor], rows: int, columns: int) -> Tensor:
-        """The picture as the network remembers it."""
+        """The image as the network remembers it."""
         return colours(unpatchify(self.rgb_proj(maps[-1]), rows, columns, self.patch_size))

@@ -1,19 +1,21 @@
 """Transformer parts shared by encoder, decoder, memory and heads; parameter names are the released
 ones.
-
-Shapes: x is (batch, token, width); heads are split as (batch, head, token, head_dim).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from ttt3r_viewer.model.rope import Rotation
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 WRITTEN_OUT_BELOW_TOKENS = 256
 """On a CPU, training with fewer keys than this runs faster with softmax(q k) v written out."""
@@ -23,10 +25,10 @@ ENTROPY_FLOOR = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class ImageTokens:
-    """One picture (or ray map) as the encoder leaves it."""
+    """One image (or ray map) as the encoder leaves it."""
 
-    tokens: Tensor
-    """(batch, rows * columns, encoder width), row by row."""
+    tokens: Float[Tensor, "batch patch features"]
+    """Of rows * columns patches, row by row."""
     rows: int
     columns: int
 
@@ -39,8 +41,8 @@ class PatchEmbed(nn.Module):
         self.patch_size = patch_size
         self.proj = nn.Conv2d(channels, width, patch_size, stride=patch_size)
 
-    def forward(self, x: Tensor) -> ImageTokens:
-        """(batch, channels, height, width) -> tokens; both sides are multiples of the patch."""
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> ImageTokens:
+        """Embed the patches; height and width are multiples of the patch."""
         height, width = x.shape[2:]
         assert height % self.patch_size == 0
         assert width % self.patch_size == 0
@@ -53,8 +55,12 @@ def layer_norm(width: int) -> nn.LayerNorm:
     return nn.LayerNorm(width, eps=1e-6)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k / sqrt(head_dim)) v for (batch, head, token, head_dim).
+def attend(
+    q: Float[Tensor, "batch head query head_dim"],
+    k: Float[Tensor, "batch head key head_dim"],
+    v: Float[Tensor, "batch head key head_dim"],
+) -> Float[Tensor, "batch head query head_dim"]:
+    """softmax(q k / sqrt(head_dim)) v.
 
     Fused, so that no attention map is kept; but written out where a CPU trains on short sequences,
     because the fused backward is slow there.
@@ -64,13 +70,17 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v)
 
 
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(batch, token, width) -> (batch, head, token, head_dim)."""
+def split_heads(
+    x: Float[Tensor, "batch token width"], heads: int
+) -> Float[Tensor, "batch head token head_dim"]:
+    """Give each head its channels; width is head * head_dim."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def merge_heads(x: Tensor) -> Tensor:
-    """(batch, head, token, head_dim) -> (batch, token, width)."""
+def merge_heads(
+    x: Float[Tensor, "batch head token head_dim"],
+) -> Float[Tensor, "batch token width"]:
+    """Undo `split_heads`."""
     return x.transpose(1, 2).flatten(2)
 
 
@@ -87,8 +97,8 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., out), in the dtype of the last layer."""
+    def forward(self, x: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens out"]:
+        """Map each token, in the dtype of the last layer."""
         return self.fc2(F.gelu(self.fc1(x)).to(self.fc2.weight.dtype))
 
 
@@ -101,8 +111,10 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, rotation: Rotation | None) -> Tensor:
-        """(batch, token, width) -> the same shape."""
+    def forward(
+        self, x: Float[Tensor, "batch token width"], rotation: Rotation | None
+    ) -> Float[Tensor, "batch token width"]:
+        """Let every token read all others."""
         q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
         return self.proj(merge_heads(attend(turn(q, rotation), turn(k, rotation), v)))
 
@@ -111,10 +123,8 @@ class SelfAttention(nn.Module):
 class CrossKeys:
     """Queries and keys of one cross-attention, after their positions: the halves of its logits."""
 
-    q: Tensor
-    """(batch, head, query token, head_dim)."""
-    k: Tensor
-    """(batch, head, key token, head_dim)."""
+    q: Float[Tensor, "batch head query head_dim"]
+    k: Float[Tensor, "batch head key head_dim"]
 
     @property
     def scale(self) -> float:
@@ -134,9 +144,13 @@ class CrossAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(
-        self, x: Tensor, y: Tensor, rotation_x: Rotation | None, rotation_y: Rotation | None
-    ) -> tuple[Tensor, CrossKeys]:
-        """x (batch, query, width), y (batch, key, width) -> (batch, query, width), and q and k."""
+        self,
+        x: Float[Tensor, "batch query width"],
+        y: Float[Tensor, "batch key width"],
+        rotation_x: Rotation | None,
+        rotation_y: Rotation | None,
+    ) -> tuple[Float[Tensor, "batch query width"], CrossKeys]:
+        """Let x read y; gives what was read, and q and k."""
         q = turn(split_heads(self.projq(x), self.heads), rotation_x)
         k = turn(split_heads(self.projk(y), self.heads), rotation_y)
         v = split_heads(self.projv(y), self.heads)
@@ -153,8 +167,10 @@ class EncoderBlock(nn.Module):
         self.norm2 = layer_norm(width)
         self.mlp = Mlp(width, 4 * width, width)
 
-    def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
-        """(batch, token, width) -> the same shape."""
+    def forward(
+        self, x: Float[Tensor, "batch token width"], rotation: Rotation
+    ) -> Float[Tensor, "batch token width"]:
+        """Both steps, each added to x."""
         x = x + self.attn(self.norm1(x), rotation)
         return x + self.mlp(self.norm2(x))
 
@@ -174,14 +190,12 @@ class DecoderBlock(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
-        y: Tensor,
+        x: Float[Tensor, "batch query width"],
+        y: Float[Tensor, "batch key width"],
         rotation_x: Rotation | None = None,
         rotation_y: Rotation | None = None,
-    ) -> tuple[Tensor, CrossKeys]:
-        """x (batch, query, width) reads y (batch, key, width) -> new x, and its cross-attention's q
-        and k.
-        """
+    ) -> tuple[Float[Tensor, "batch query width"], CrossKeys]:
+        """Let x read y; gives the new x, and its cross-attention's q and k."""
         x = x + self.attn(self.norm1(x), rotation_x)
         read, keys = self.cross_attn(self.norm2(x), self.norm_y(y), rotation_x, rotation_y)
         x = x + read
@@ -196,8 +210,10 @@ class ModulatedNorm(nn.Module):
         self.norm = layer_norm(width)
         self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x (batch, token, width), condition (batch, 1, width) -> LN(x) (1 + scale) + shift."""
+    def forward(
+        self, x: Float[Tensor, "batch token width"], condition: Float[Tensor, "batch 1 width"]
+    ) -> Float[Tensor, "batch token width"]:
+        """LN(x) (1 + scale) + shift."""
         shift, scale = self.mlp(condition).chunk(2, dim=-1)
         return self.norm(x) * (1 + scale) + shift
 
@@ -212,29 +228,35 @@ class ModulatedBlock(nn.Module):
         self.norm2 = ModulatedNorm(width)
         self.mlp = Mlp(width, 4 * width, width)
 
-    def forward(self, x: Tensor, condition: Tensor, rotation: Rotation) -> Tensor:
-        """x (batch, token, width), condition (batch, 1, width) -> the shape of x."""
+    def forward(
+        self,
+        x: Float[Tensor, "batch token width"],
+        condition: Float[Tensor, "batch 1 width"],
+        rotation: Rotation,
+    ) -> Float[Tensor, "batch token width"]:
+        """Both steps, each added to x."""
         x = x + self.attn(self.norm1(x, condition), rotation)
         return x + self.mlp(self.norm2(x, condition))
 
 
-def unpatchify(x: Tensor, rows: int, columns: int, patch: int) -> Tensor:
-    """(batch, rows * columns, channels * patch^2) -> (batch, channels, rows * patch, columns *
-    patch).
-    """
+def unpatchify(
+    x: Float[Tensor, "batch patch pixels"], rows: int, columns: int, side: int
+) -> Float[Tensor, "batch channels {rows}*{side} {columns}*{side}"]:
+    """Lay patches, row by row, out as an image; pixels are channels * side^2."""
     batch, tokens, _ = x.shape
     assert tokens == rows * columns
-    return F.pixel_shuffle(x.transpose(1, 2).reshape(batch, -1, rows, columns), patch)
+    return F.pixel_shuffle(x.transpose(1, 2).reshape(batch, -1, rows, columns), side)
 
 
-def as_map(tokens: Tensor, rows: int, columns: int) -> Tensor:
-    """(batch, rows * columns, width) -> (batch, width, rows, columns)."""
+def as_map(
+    tokens: Float[Tensor, "batch patch width"], rows: int, columns: int
+) -> Float[Tensor, "batch width {rows} {columns}"]:
+    """Lay tokens, row by row, out as an image with the width as its channels."""
     return tokens.transpose(1, 2).unflatten(2, (rows, columns))
 
 
-def query_logit_mean(keys: CrossKeys) -> Tensor:
-    """(batch, query) float32: pre-softmax logits q.k / sqrt(head_dim), averaged over keys and
-    heads.
+def query_logit_mean(keys: CrossKeys) -> Float[Tensor, "batch query"]:
+    """Pre-softmax logits q.k / sqrt(head_dim), averaged over keys and heads, in float32.
 
     Because the mean over keys of q.k is q.mean(k), no logit is ever built.
     """
@@ -242,14 +264,14 @@ def query_logit_mean(keys: CrossKeys) -> Tensor:
     return torch.einsum("bhqd,bhd->bq", keys.q.float(), mean_key) * (keys.scale / keys.q.shape[1])
 
 
-def key_logit_mean(keys: CrossKeys) -> Tensor:
-    """(batch, key) float32: the same logits averaged over queries and heads."""
+def key_logit_mean(keys: CrossKeys) -> Float[Tensor, "batch key"]:
+    """The same logits averaged over queries and heads."""
     mean_query = keys.q.float().mean(dim=2)
     return torch.einsum("bhkd,bhd->bk", keys.k.float(), mean_query) * (keys.scale / keys.q.shape[1])
 
 
-def pair_logit_mean(keys: CrossKeys) -> Tensor:
-    """(batch, query, key) float32: the same logits averaged over heads alone.
+def pair_logit_mean(keys: CrossKeys) -> Float[Tensor, "batch query key"]:
+    """The same logits averaged over heads alone.
 
     The sum over heads and channels is one: a single matrix product, no map per head.
     """
@@ -257,9 +279,9 @@ def pair_logit_mean(keys: CrossKeys) -> Tensor:
     return q @ k.mT * (keys.scale / keys.q.shape[1])
 
 
-def query_entropy(keys: CrossKeys) -> Tensor:
-    """(batch, query) float32 in [0, 1]: entropy of each query's softmax over the keys but the
-    first, divided by its largest possible value, averaged over heads.
+def query_entropy(keys: CrossKeys) -> Float[Tensor, "batch query"]:
+    """Entropy of each query's softmax over the keys but the first, divided by its largest possible
+    value, averaged over heads; float32 in [0, 1].
 
     The first key is the pose token, which ReCal3R (arXiv 2607.05356) leaves out. One head's map is
     held at a time.

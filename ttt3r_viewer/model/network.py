@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,9 @@ from ttt3r_viewer.model.layers import (
 from ttt3r_viewer.model.pose_memory import PoseMemory
 from ttt3r_viewer.model.rope import Rotation, grid_rotation
 from ttt3r_viewer.state import EvidenceKind, Prediction, Proposal, TokenState
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 SELF_VIEW: frozenset[OutputKind] = frozenset(("self",))
 """The usual outputs: pose and self view. World points are camera-to-world applied to the self view.
@@ -104,10 +108,8 @@ class ReconstructionNetwork(nn.Module):
                 module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
         return self.eval().requires_grad_(False)
 
-    def encode(self, images: Tensor) -> ImageTokens:
-        """Pictures (batch, 3, height, width) in [-1, 1] -> tokens; shared by every rule that runs
-        beside.
-        """
+    def encode(self, images: Float[Tensor, "batch 3 height width"]) -> ImageTokens:
+        """Images in [-1, 1] to tokens, which all lanes share."""
         embedded = self.patch_embed(images.to(self.dtype))
         return self._encode(embedded, self.enc_blocks, self.enc_norm, self.config.encoder_heads)
 
@@ -148,11 +150,15 @@ class ReconstructionNetwork(nn.Module):
         )
 
     def query(
-        self, state: TokenState, ray_map: Tensor, *, outputs: Set[OutputKind] = SELF_VIEW
+        self,
+        state: TokenState,
+        ray_map: Float[Tensor, "batch 6 height width"],
+        *,
+        outputs: Set[OutputKind] = SELF_VIEW,
     ) -> Prediction:
         """What an unseen camera would see; nothing is updated.
 
-        ray_map (batch, 6, height, width): camera centre, then the world position of the point at
+        Channels of the ray map: camera centre, then the world position of the point at
         depth 1 on the pixel's ray, divided by its norm (`geometry.ray_map`).
         """
         embedded = self.patch_embed_ray_map(ray_map.to(self.dtype))
@@ -195,7 +201,9 @@ class ReconstructionNetwork(nn.Module):
             x = block(x, rotation)
         return ImageTokens(norm(x), embedded.rows, embedded.columns)
 
-    def _pose_token(self, state: TokenState, summary: Tensor) -> Tensor:
+    def _pose_token(
+        self, state: TokenState, summary: Float[Tensor, "batch 1 features"]
+    ) -> Float[Tensor, "batch 1 width"]:
         if state.fresh:
             return self.pose_token.expand(summary.shape[0], -1, -1)
         return self.pose_retriever.read(state.memory.to(self.dtype), summary)
@@ -204,7 +212,7 @@ class ReconstructionNetwork(nn.Module):
         self,
         state: TokenState,
         image: ImageTokens,
-        pose_token: Tensor,
+        pose_token: Float[Tensor, "batch 1 width"],
         evidence: Set[EvidenceKind],
         watch: Watch | None = None,
     ) -> Decoded:
@@ -253,7 +261,7 @@ class ReconstructionNetwork(nn.Module):
             rgb=head.rgb(maps, *grid) if "rgb" in outputs else None,
         )
 
-    def _in_world(self, decoded: Decoded, image: ImageTokens) -> Tensor:
+    def _in_world(self, decoded: Decoded, image: ImageTokens) -> Float[Tensor, "batch patch width"]:
         rotation = self._rotation(image, self.config.decoder_width // self.config.decoder_heads)
         tokens = decoded.maps[-1]
         for block in self.downstream_head.final_transform:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from ttt3r_viewer.model.config import ModelConfig
 from ttt3r_viewer.model.layers import DecoderBlock
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 class PoseMemory(nn.Module):
-    """Slots of (a frame's look, its pose token), read before decoding and written after."""
+    """Slots of 2 width, (a frame's look, its pose token); read before decoding, written after."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -27,18 +32,25 @@ class PoseMemory(nn.Module):
         self.write_blocks = blocks()
         self.read_blocks = blocks()
 
-    def read(self, memory: Tensor, summary: Tensor) -> Tensor:
-        """memory (batch, slot, 2 width), summary (batch, 1, encoder width) -> pose token (batch, 1,
-        width).
-        """
+    def read(
+        self,
+        memory: Float[Tensor, "batch slot look_and_pose"],
+        summary: Float[Tensor, "batch 1 features"],
+    ) -> Float[Tensor, "batch 1 width"]:
+        """The pose token that a frame with this summary begins with."""
         key = self.proj_q(summary)
         x = torch.cat((key, self.masked_token.expand_as(key)), dim=-1)
         for block in self.read_blocks:
             x, _ = block(x, memory)
         return x[..., key.shape[-1] :]
 
-    def write(self, memory: Tensor, summary: Tensor, pose_token: Tensor) -> Tensor:
-        """The memory after this frame's summary and final pose token (batch, 1, width)."""
+    def write(
+        self,
+        memory: Float[Tensor, "batch slot look_and_pose"],
+        summary: Float[Tensor, "batch 1 features"],
+        pose_token: Float[Tensor, "batch 1 width"],
+    ) -> Float[Tensor, "batch slot look_and_pose"]:
+        """The memory after this frame's summary and final pose token."""
         y = torch.cat((self.proj_q(summary), pose_token), dim=-1)
         for block in self.write_blocks:
             memory, _ = block(memory, y)

@@ -9,33 +9,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 @dataclass(frozen=True, eq=False)
 class Rotation:
     """Cosines and sines for one set of token positions, ready for every layer."""
 
-    cos: Tensor
-    """(token, head_dim) float32."""
-    sin: Tensor
-    """(token, head_dim) float32; already negated where the pair's first channel takes the second.
-    """
+    cos: Float[Tensor, "token head_dim"]
+    """In float32."""
+    sin: Float[Tensor, "token head_dim"]
+    """In float32; already negated where the pair's first channel takes the second."""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Turn queries or keys (batch, head, token, head_dim); the dtype of x is kept."""
+    def __call__(
+        self, x: Float[Tensor, "batch head token head_dim"]
+    ) -> Float[Tensor, "batch head token head_dim"]:
+        """Turn queries or keys; the dtype of x is kept."""
         quarter = x.shape[-1] // 4
         y_first, y_second, x_first, x_second = x.split(quarter, dim=-1)
         partner = torch.cat((y_second, y_first, x_second, x_first), dim=-1)
         return torch.addcmul(x * self.cos.to(x.dtype), partner, self.sin.to(x.dtype))
 
 
-def rotation(positions_yx: Tensor, head_dim: int, base: float) -> Rotation:
-    """The rotation for integer positions (token, 2), computed in float32 whatever the network's
-    dtype.
-    """
+def rotation(positions_yx: Int[Tensor, "token 2"], head_dim: int, base: float) -> Rotation:
+    """The rotation for positions, computed in float32 whatever the network's dtype."""
     quarter = head_dim // 4
     exponent = torch.arange(quarter, device=positions_yx.device, dtype=torch.float32) / quarter
     frequency = base ** (-exponent)

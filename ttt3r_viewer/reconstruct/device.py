@@ -1,18 +1,23 @@
-"""The way between the host and a GPU: copies back, and a stream for work that runs beside."""
+"""The device: copies to the host, a stream per thread, and what is done when memory runs out."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ttt3r_viewer.errors import ReconstructionError
+from ttt3r_viewer.system.machine import is_out_of_memory
+
 _own = threading.local()
-"""Each thread's CUDA stream, once it has asked for one."""
+"""Each thread's CUDA stream, once it has used one."""
 
 
 def as_numpy(values: Tensor | None) -> NDArray[np.float32]:
@@ -51,3 +56,67 @@ def own_stream(device: torch.device) -> Iterator[None]:
     with torch.cuda.stream(stream):
         yield
         stream.synchronize()
+
+
+log = logging.getLogger(__name__)
+Made = TypeVar("Made")
+
+
+class LowMemoryError(ReconstructionError):
+    """Memory ran out, and the text says what to lower."""
+
+
+class AdaptiveBatch:
+    """Number of images encoded at once: `most`, and half of that each time memory runs out.
+
+    Several threads may use it: memory that one of them gives up serves all.
+    """
+
+    def __init__(self, device: torch.device, most: int) -> None:
+        self._device, self._most = device, most
+        self.batch = most
+        """The number now, at least one."""
+
+    @property
+    def note(self) -> str:
+        """The reduced number, where memory has run out; empty otherwise."""
+        return "" if self.batch == self._most else f"prefetch reduced to {self.batch} (low memory)"
+
+    def restart(self) -> None:
+        """Try the whole number again: other rules may take less."""
+        self.batch = self._most
+
+    def sparing(self, work: Callable[[int], Made]) -> Made:
+        """Run `work`, which is given how many images to encode, again with half while it fails.
+
+        Raises `LowMemoryError` where one image is too much.
+        """
+        while True:
+            batch = self.batch
+            try:
+                return work(batch)
+            except LowMemoryError:
+                if batch == 1:
+                    raise
+            # After the handler, whose traceback would hold on to the tensors.
+            self.batch = min(self.batch, batch // 2)
+            log.warning("out of memory: encoding %d images at once from now on", self.batch)
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            elif self._device.type == "mps":
+                torch.mps.empty_cache()
+
+
+@contextmanager
+def memory_errors_named(where: str, advice: str) -> Iterator[None]:
+    """Turn every way in which torch runs out of memory into one error.
+
+    `where` is the device and what was computed there, `advice` what can be lowered. Raises
+    `LowMemoryError`.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise LowMemoryError(f"out of memory on {where}: {advice}") from error

@@ -1,189 +1,195 @@
-"""What is kept of a run so that any frame of it can be taken again, within a stated budget."""
+"""History of a run, from which any frame can be replayed, within a stated budget of memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.reconstruct.loop import LoopState
-from ttt3r_viewer.reconstruct.recorded import StepSettings
-from ttt3r_viewer.recording.reader import in_words
+from ttt3r_viewer.recording.reader import Recording, in_words
+from ttt3r_viewer.recording.writer import RecordingWriter
+from ttt3r_viewer.rules.registry import rule_from_text
+from ttt3r_viewer.rules.rule import UpdateRule
 
-MOMENT_BYTES = 512 * 2**20
+STATE_BYTES = 512 * 2**20
 """Budget for states, on the device that the network runs on."""
 IMAGE_BYTES = 512 * 2**20
-"""Budget for prepared pictures, on the host."""
-MOMENT_BYTES_BESIDE_ARCHIVE = 128 * 2**20
-IMAGE_BYTES_BESIDE_ARCHIVE = 2 * 2**20
-"""The same where an archive has the older pictures: a run of any length then takes no more."""
-MOST_MOMENTS = 64
-"""However small they are: of 3,000 frames at most 32 are then taken again to look into one."""
+"""Budget for prepared images, on the host."""
+STATE_BYTES_BESIDE_RECORDING = 128 * 2**20
+IMAGE_BYTES_BESIDE_RECORDING = 2 * 2**20
+"""The same where a recording has the older images: a run of any length then takes no more."""
+MOST_STATES = 64
+"""However small they are: of 3,000 frames at most 32 are then replayed to inspect one."""
 LATEST = 16
-"""So many latest moments are all kept; older ones every so many frames."""
+"""Number of latest states that are all kept; of older ones every n-th is."""
 
 
-class ImageArchive(Protocol):
-    """Has prepared pictures by the number of their frame."""
+class StepSettings(NamedTuple):
+    """Settings of the step that a frame was processed with."""
 
-    def __contains__(self, sequence: int) -> bool: ...
-
-    def image(self, sequence: int) -> NDArray[np.uint8]:
-        """Give a picture that is there. Raises a `ViewerError` where it cannot be read."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class KeptFrame:
-    """What a frame is taken again with, beside the moment before it."""
-
-    image: NDArray[np.uint8]
-    """(height, width, 3) prepared."""
-    step_settings: StepSettings
+    rules: tuple[UpdateRule, ...]
+    reset_every: int
+    segment: int
+    """Resets before the frame."""
 
 
 class FrameHistory:
-    """The moments before frames, and their pictures.
+    """States before frames, the frames' images, and the settings of their steps.
 
-    Moments are kept as they are, so keeping one costs no computation. Where the budget is reached,
-    every second of the older ones goes. Of the pictures the oldest leave the memory; those that are
-    in the `archive` are read from there, and frames whose picture is nowhere can no longer be taken
-    again.
+    States are kept as they are, so keeping one costs no computation. Where the budget is reached,
+    every second of the older ones is dropped. The oldest images leave memory first; those in the
+    `recording` are read from there, and frames whose image is nowhere can no longer be replayed.
     """
 
     def __init__(
         self,
-        moment_bytes: int = MOMENT_BYTES,
+        state_bytes: int = STATE_BYTES,
         image_bytes: int = IMAGE_BYTES,
-        archive: ImageArchive | None = None,
+        recording: Recording | RecordingWriter | None = None,
     ) -> None:
-        self._moment_bytes, self._image_bytes = moment_bytes, image_bytes
-        self._archive = archive
+        self._most_state_bytes, self._most_image_bytes = state_bytes, image_bytes
+        self._recording = recording
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
-        self._moments: dict[int, LoopState] = {}
-        self._taken_by: dict[int, StepSettings] = {}
-        """Of every frame that has a picture, here or in the archive."""
-        self._pictures: dict[int, NDArray[np.uint8]] = {}
+        self._states: dict[int, LoopState] = {}
+        self._settings: dict[int, StepSettings] = {}
+        """Of every frame that has an image, here or in the recording."""
+        self._images: dict[int, NDArray[np.uint8]] = {}
         self._stride = 1
-        self._bytes = 0
-        """Of all pictures that are kept here."""
+        self.image_bytes = 0
+        """Size of the images in memory."""
 
     @property
-    def moments(self) -> tuple[int, ...]:
-        """Frames before which the moment is kept, rising."""
-        return tuple(self._moments)
+    def kept_states(self) -> tuple[int, ...]:
+        """Frames before which the state is kept, in increasing order."""
+        return tuple(self._states)
 
     @property
-    def moment_bytes(self) -> int:
-        """What the kept moments' states take."""
-        return sum(map(state_bytes, self._moments.values()))
+    def state_bytes(self) -> int:
+        """Size of the kept states."""
+        return sum(map(bytes_of, self._states.values()))
 
-    @property
-    def image_bytes(self) -> int:
-        """What the kept pictures take."""
-        return self._bytes
-
-    def remember(self, initial_state: LoopState, step_settings: Mapping[int, StepSettings]) -> None:
-        """Forget everything but frames of the archive, and the moment before the first of all."""
+    def remember(self, initial_state: LoopState, settings: Mapping[int, StepSettings]) -> None:
+        """Replace everything by frames of the recording and the state before the first of all."""
         self.clear()
-        self._moments[initial_state.frames] = initial_state
-        self._taken_by.update(step_settings)
+        self._states[initial_state.frames] = initial_state
+        self._settings.update(settings)
 
-    def offer(self, moment: LoopState) -> None:
-        """Keep a moment that was found again on the way to a later one, if it fits the budget."""
-        number = moment.frames
-        if number % self._stride or number in self._moments:
+    def offer(self, state: LoopState) -> None:
+        """Keep a state that was computed again on the way to a later one, if the budget allows."""
+        number = state.frames
+        if number % self._stride or number in self._states:
             return
-        self._moments = dict(sorted({**self._moments, number: moment}.items()))
-        self._fit(max(self._taken_by, default=number), state_bytes(moment))
+        self._states = dict(sorted({**self._states, number: state}.items()))
+        self._fit(max(self._settings, default=number), bytes_of(state))
 
-    def add(self, moment: LoopState, frame: KeptFrame) -> None:
-        """Keep the moment before a frame, and the frame."""
-        number = moment.frames
-        self._moments[number] = moment
-        before = next(reversed(self._taken_by.values()), frame.step_settings)
-        self._taken_by[number] = before if before == frame.step_settings else frame.step_settings
-        self._pictures[number] = frame.image
-        self._bytes += frame.image.nbytes
-        while self._bytes > self._image_bytes and len(self._pictures) > 1:
-            oldest = next(iter(self._pictures))
-            self._bytes -= self._pictures.pop(oldest).nbytes
-            if self._archive is None or oldest not in self._archive:
-                del self._taken_by[oldest]
-                self._moments.pop(oldest, None)
+    def add(self, state: LoopState, image: NDArray[np.uint8], settings: StepSettings) -> None:
+        """Keep the state before a frame, its prepared image (height, width, 3) and its settings."""
+        number = state.frames
+        self._states[number] = state
+        before = next(reversed(self._settings.values()), settings)
+        self._settings[number] = before if before == settings else settings
+        self._images[number] = image
+        self.image_bytes += image.nbytes
+        while self.image_bytes > self._most_image_bytes and len(self._images) > 1:
+            oldest = next(iter(self._images))
+            self.image_bytes -= self._images.pop(oldest).nbytes
+            if self._recording is None or oldest not in self._recording:
+                del self._settings[oldest]
+                self._states.pop(oldest, None)
         leaving = number - LATEST
         if leaving % self._stride:
-            self._moments.pop(leaving, None)
-        self._fit(number, state_bytes(moment))
+            self._states.pop(leaving, None)
+        self._fit(number, bytes_of(state))
 
     def _fit(self, newest: int, each_bytes: int) -> None:
-        most = min(MOST_MOMENTS, self._moment_bytes // max(each_bytes, 1))
-        while len(self._moments) > most and self._thin(newest):
-            pass
+        """Drop every second of the older states while they are too many."""
+        most = min(MOST_STATES, self._most_state_bytes // max(each_bytes, 1))
+        while len(self._states) > most:
+            old = [number for number in self._states if number <= newest - LATEST]
+            if len(old) < 2:
+                return
+            self._stride *= 2
+            for number in old:
+                if number % self._stride:
+                    del self._states[number]
 
-    def _thin(self, newest: int) -> bool:
-        """Let every second of the older moments go; whether there were any."""
-        old = [number for number in self._moments if number <= newest - LATEST]
-        if len(old) < 2:
-            return False
-        self._stride *= 2
-        for number in old:
-            if number % self._stride:
-                del self._moments[number]
-        return True
-
-    def way_to(self, number: int) -> tuple[LoopState, range]:
-        """The nearest kept moment at or before frame `number`, and the frames from it to that one.
+    def path_to(self, number: int) -> tuple[LoopState, range]:
+        """Give the nearest kept state at or before a frame, and the frames from it to that one.
 
         Raises `ReconstructionError` where the frame was not seen, or is too old.
         """
-        if number not in self._taken_by:
+        refused = f"frame {number} cannot be looked into"
+        if number not in self._settings:
             raise ReconstructionError(
-                f"frame {number} cannot be looked into: of the frames of this run {self._kept()} "
-                "are kept"
+                f"{refused}: of the frames of this run {self._kept()} are kept"
             )
-        starts = [start for start in self._moments if start <= number]
+        starts = [start for start in self._states if start <= number]
         if not starts:
             raise ReconstructionError(
-                f"frame {number} cannot be looked into: no state before it is kept any more; "
-                f"frame {next(iter(self._moments))} and later ones can"
+                f"{refused}: no state before it is kept any more; frame {next(iter(self._states))} "
+                "and later ones can"
             )
-        way = range(max(starts), number + 1)
-        gone = next((between for between in way if between not in self._taken_by), None)
+        path = range(max(starts), number + 1)
+        gone = next((between for between in path if between not in self._settings), None)
         if gone is not None:
             raise ReconstructionError(
-                f"frame {number} cannot be looked into: frame {gone}, which has to be taken again "
-                f"before it, is gone; of the frames of this run {self._kept()} are kept"
+                f"{refused}: frame {gone}, which has to be replayed before it, is gone; of the "
+                f"frames of this run {self._kept()} are kept"
             )
-        return self._moments[way.start], way
+        return self._states[path.start], path
 
-    def frame(self, number: int) -> KeptFrame:
-        """A frame of such a way, its picture read from the archive where it is not kept here.
+    def image(self, number: int) -> NDArray[np.uint8]:
+        """Give the prepared image of a frame on such a path, from the recording if need be.
 
         Raises a `ViewerError` where it cannot be read.
         """
-        image = self._pictures.get(number)
+        image = self._images.get(number)
         if image is None:
-            assert self._archive is not None
-            image = self._archive.image(number)
-        return KeptFrame(image, self._taken_by[number])
+            assert self._recording is not None
+            image = self._recording.image(number)
+        return image
+
+    def settings(self, number: int) -> StepSettings:
+        """Give the settings of a frame on such a path."""
+        return self._settings[number]
 
     def _kept(self) -> str:
-        numbers = tuple(self._taken_by)
+        numbers = tuple(self._settings)
         if not numbers:
             return "none"
         through = numbers[-1] - numbers[0] == len(numbers) - 1
         return f"those from {numbers[0]} on" if through else in_words(numbers)
 
 
-def state_bytes(moment: LoopState) -> int:
-    """What a moment's tensors take, all lanes together, without the rules' own."""
-    tensors = (moment.state.tokens, moment.state.memory)
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+def bytes_of(state: LoopState) -> int:
+    """Size of a state's tensors, all lanes together, without the rules' own."""
+    return sum(one.numel() * one.element_size() for one in (state.state.tokens, state.state.memory))
+
+
+def recorded_settings(recording: Recording, sequences: Iterable[int]) -> dict[int, StepSettings]:
+    """Recover the rules and reset settings that produced each recorded frame.
+
+    Raises `RecordingError` where a record cannot be read, `RuleError` where a rule is not available
+    here, and `ReconstructionError` where a record does not say its rule exactly.
+    """
+    make = cache(rule_from_text)
+    found = {}
+    for sequence in sequences:
+        lanes = recording.facts(sequence)["lanes"]
+        texts = [lane.get("rule_text", "") for lane in lanes]
+        if not all(texts):
+            raise ReconstructionError(
+                f"frame {sequence} cannot be replayed: its record does not say the exact "
+                f"parameters of its rule ({lanes[0]['rule']}); run the input again"
+            )
+        rules = tuple(map(make, texts))
+        found[sequence] = StepSettings(rules, lanes[0]["reset_every"], lanes[0]["segment"])
+    return found

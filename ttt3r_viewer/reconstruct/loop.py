@@ -99,7 +99,7 @@ def initial_state(network: ReconstructionNetwork, rules: tuple[UpdateRule, ...])
 def skip_frame(
     network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], moment: LoopState
 ) -> LoopState:
-    """The moment after a frame that `take` refused: what was before, for all lanes, so that they
+    """The moment after a frame that `step` refused: what was before, for all lanes, so that they
     stay in step; behind `MOST_BAD` in a row, a new start.
 
     Raises `ReconstructionError` where so many are all that there was: then nothing was ever good.
@@ -132,6 +132,11 @@ def reset_state(
     )
 
 
+def relative_change(before: Tensor, after: Tensor) -> Tensor:
+    """Return |after - before| / |before| of each lane's state (lane, state, width): (lane,)."""
+    return (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+
+
 def encode(
     network: ReconstructionNetwork, prepared: Sequence[NDArray[np.uint8]]
 ) -> list[ImageTokens]:
@@ -141,7 +146,7 @@ def encode(
     return [replace(together, tokens=tokens) for tokens in together.tokens.split(1)]
 
 
-def take(
+def step(
     network: ReconstructionNetwork,
     rules: tuple[UpdateRule, ...],
     reset_every: int,
@@ -162,7 +167,7 @@ def take(
     """
     image = replace(image, tokens=image.tokens.expand(len(rules), -1, -1))
     propose = propose or network.propose
-    proposal, updates, after, rule_states = _step(
+    proposal, updates, after, rule_states = _propose_and_accept(
         propose, rules, moment.frames, moment.state, moment.rule_states, image, evidence, watch
     )
     _refuse_what_is_not_finite(rules, proposal.prediction, after)
@@ -183,7 +188,7 @@ def take(
     if 0 < reset_every <= following.since_reset:
         fresh = network.initial_state(len(rules))
         cleared = _cleared(rules, rule_states, moment.frames)
-        again, _, anchored, rule_states = _step(
+        again, _, anchored, rule_states = _propose_and_accept(
             propose, rules, moment.frames, fresh, cleared, image
         )
         _refuse_what_is_not_finite(rules, again.prediction, anchored)
@@ -198,7 +203,7 @@ def take(
     return StepResult(proposal, updates, after, T_world_camera, following)
 
 
-def _step(
+def _propose_and_accept(
     propose: Propose,
     rules: tuple[UpdateRule, ...],
     number: int,

@@ -1,4 +1,4 @@
-"""Work ahead of the recurrent part: frames are decoded, prepared and encoded before their turn.
+"""Prefetching: frames are decoded, prepared and encoded before the recurrent step needs them.
 
     source -> thread: decode, prepare -> thread: encode, several at once -> the loop
 
@@ -18,15 +18,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ttt3r_viewer.errors import FrameError
-from ttt3r_viewer.frames.preprocess import PreparedImage
-from ttt3r_viewer.types import Frame, SkippedFrame, Waiting
+from ttt3r_viewer.types import Crop, Frame, SkippedFrame, Waiting
 
 if TYPE_CHECKING:
     from ttt3r_viewer.model.layers import ImageTokens
 
 BATCH = 4
-"""So many pictures are encoded at once, the first ones fewer, so that something is seen soon."""
+"""Images encoded at once; the first batches are smaller, so that something is seen soon."""
 THREADS = ("prepare", "encode")
 """Names of the two threads."""
 
@@ -35,29 +37,26 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, eq=False)
 class PreparedFrame:
-    """A frame on the patch grid; the original picture is let go."""
+    """A frame on the patch grid, on its way to the recurrent step; the original image is gone."""
 
     index: int
     time_sec: float
     name: str
-    image: PreparedImage
+    image: NDArray[np.uint8]
+    """(height, width, 3) RGB."""
+    crop: Crop
     seconds: float
-    """Spent on it so far, without decoding."""
+    """Spent on it so far, without decoding; of an encoded batch, its share."""
+    tokens: ImageTokens | None = None
+    """What the encoder makes of it, a batch of one that every lane reads; None before that."""
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedFrame:
-    """A prepared frame and what the encoder makes of it, which every lane reads."""
-
-    prepared: PreparedFrame
-    tokens: ImageTokens
-    """Of a batch of one."""
-    seconds: float
-    """Spent on it so far; of an encoded batch, its share."""
+Prepare = Callable[[Frame], PreparedFrame]
+Encode = Callable[[Sequence[PreparedFrame]], list[PreparedFrame]]
 
 
 class BackgroundIterator(Generic[Item]):
-    """Runs through items in a thread of its own, at most `depth` of them ahead of who takes them.
+    """Iterates in a thread of its own, at most `depth` items ahead of the reader.
 
     An error of the items is raised where the next one would be taken.
     """
@@ -85,7 +84,7 @@ class BackgroundIterator(Generic[Item]):
             return taken
 
     def close(self) -> None:
-        """End before the next item; who waits for one gets none. May be called twice."""
+        """End before the next item; a reader that waits gets none. May be called twice."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -112,7 +111,7 @@ def ends_batch(taken: int, batch: int) -> bool:
     return taken >= batch - 1 and (taken + 1) % batch == 0
 
 
-class Prefetcher(Iterator["EncodedFrame | SkippedFrame"]):
+class Prefetcher(Iterator[PreparedFrame | SkippedFrame]):
     """The frames of a source, ready for the recurrent part; to be closed where it is left early.
 
     Raises what the source or the network raise. A frame that cannot be prepared is a skipped one.
@@ -121,20 +120,18 @@ class Prefetcher(Iterator["EncodedFrame | SkippedFrame"]):
     def __init__(
         self,
         source: Iterable[Frame | SkippedFrame],
-        prepare: Callable[[Frame], PreparedFrame],
-        encode: Callable[[Sequence[PreparedFrame]], list[EncodedFrame]],
+        prepare: Prepare,
+        encode: Encode,
         batch: int = BATCH,
         begun: bool = False,
     ) -> None:
-        """`begun`: what comes is the rest of a source, behind the end of a batch; the batches are
-        then those of a run from its first frame.
-        """
+        """`begun`: the source is the rest of one, after the end of a batch; batches are full."""
         self._first = batch if begun else 1
         self._prepare, self._encode, self._batch = prepare, encode, batch
         self._prepared = BackgroundIterator(self._prepare_all(source), 2 * batch, THREADS[0])
         self._encoded = BackgroundIterator(self._encode_all(), batch, THREADS[1])
 
-    def __next__(self) -> EncodedFrame | SkippedFrame:
+    def __next__(self) -> PreparedFrame | SkippedFrame:
         taken = self._encoded.take(1)
         if not taken:
             raise StopIteration
@@ -149,12 +146,9 @@ class Prefetcher(Iterator["EncodedFrame | SkippedFrame"]):
         self, source: Iterable[Frame | SkippedFrame]
     ) -> Iterator[PreparedFrame | SkippedFrame]:
         for item in source:
-            try:
-                yield self._prepare(item) if isinstance(item, Frame) else item
-            except FrameError as error:
-                yield SkippedFrame(item.index, item.name, str(error))
+            yield _prepared(item, self._prepare) if isinstance(item, Frame) else item
 
-    def _encode_all(self) -> Iterator[EncodedFrame | SkippedFrame]:
+    def _encode_all(self) -> Iterator[PreparedFrame | SkippedFrame]:
         size = self._first
         while items := self._prepared.take(size):
             size = min(2 * size, self._batch)
@@ -165,9 +159,9 @@ class Prefetcher(Iterator["EncodedFrame | SkippedFrame"]):
                     yield from self._encode([i for i in alike if isinstance(i, PreparedFrame)])
 
 
-class OnDemand(Iterator["EncodedFrame | SkippedFrame | Waiting"]):
-    """The frames of a live source, each prepared and encoded when it is asked for, in the thread
-    that asks: what would be made ready ahead would be old by its turn.
+class OnDemand(Iterator[PreparedFrame | SkippedFrame | Waiting]):
+    """The frames of a live source, each prepared and encoded when it is needed, in the thread that
+    needs it: what would be prefetched would be old by then.
 
     Raises what the source or the network raise. A frame that cannot be prepared is a skipped one.
     """
@@ -175,27 +169,29 @@ class OnDemand(Iterator["EncodedFrame | SkippedFrame | Waiting"]):
     def __init__(
         self,
         items: Iterator[Frame | SkippedFrame | Waiting],
-        prepare: Callable[[Frame], PreparedFrame],
-        encode: Callable[[Sequence[PreparedFrame]], list[EncodedFrame]],
+        prepare: Prepare,
+        encode: Encode,
     ) -> None:
         self._items, self._prepare, self._encode = items, prepare, encode
 
-    def __next__(self) -> EncodedFrame | SkippedFrame | Waiting:
+    def __next__(self) -> PreparedFrame | SkippedFrame | Waiting:
         item = next(self._items)
-        if not isinstance(item, Frame):
-            return item
-        try:
-            prepared = self._prepare(item)
-        except FrameError as error:
-            return SkippedFrame(item.index, item.name, str(error))
-        (encoded,) = self._encode([prepared])
-        return encoded
+        if isinstance(item, Frame):
+            item = _prepared(item, self._prepare)
+        return self._encode([item])[0] if isinstance(item, PreparedFrame) else item
 
     def close(self) -> None:
         """Take no more of them."""
         self._items = iter(())
 
 
+def _prepared(frame: Frame, prepare: Prepare) -> PreparedFrame | SkippedFrame:
+    try:
+        return prepare(frame)
+    except FrameError as error:
+        return SkippedFrame(frame.index, frame.name, str(error))
+
+
 def _shape(item: PreparedFrame | SkippedFrame) -> tuple[int, ...] | None:
-    """What pictures that are encoded together must share."""
-    return item.image.image.shape if isinstance(item, PreparedFrame) else None
+    """What images that are encoded together must share."""
+    return item.image.shape if isinstance(item, PreparedFrame) else None

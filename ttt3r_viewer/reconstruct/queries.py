@@ -1,27 +1,33 @@
-"""Looking into one step: the frame is taken again, and every layer's attention is written down."""
+"""Queries about the loop's state: a frame is replayed and inspected, or an unseen camera asked for.
+
+Nothing here changes a state.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ttt3r_viewer.geometry import invert_pose, ray_map
+from ttt3r_viewer.model.heads import OutputKind
 from ttt3r_viewer.model.layers import CrossKeys
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.device import as_numpy
-from ttt3r_viewer.reconstruct.history import FrameHistory
-from ttt3r_viewer.reconstruct.loop import LoopState, encode, reset_state, select_lane, take
-from ttt3r_viewer.reconstruct.recorded import StepSettings
+from ttt3r_viewer.reconstruct.device import all_as_numpy, as_numpy
+from ttt3r_viewer.reconstruct.history import FrameHistory, StepSettings
+from ttt3r_viewer.reconstruct.loop import LoopState, encode, reset_state, select_lane, step
 from ttt3r_viewer.state import EvidenceKind
-from ttt3r_viewer.types import Inspection
+from ttt3r_viewer.types import Camera, Expectation, Inspection
 
-LOOKED_AT: frozenset[EvidenceKind] = frozenset(("state_logits", "image_logits"))
+INSPECTED: frozenset[EvidenceKind] = frozenset(("state_logits", "image_logits"))
+EXPECTED: frozenset[OutputKind] = frozenset(("self", "rgb"))
 
 
 class AttentionRecord:
-    """Writes down one lane's attention, layer by layer, both ways."""
+    """Records one lane's attention, layer by layer, in both directions."""
 
     def __init__(self, lane: int) -> None:
         self.lane = lane
@@ -29,7 +35,7 @@ class AttentionRecord:
         self.reads: list[NDArray[np.float16]] = []
 
     def __call__(self, state_keys: CrossKeys, image_keys: CrossKeys) -> None:
-        """Take one layer."""
+        """Record one layer."""
         self.writes.append(self._rows(state_keys))
         self.reads.append(self._rows(image_keys))
 
@@ -47,58 +53,107 @@ class AttentionRecord:
 @torch.inference_mode()
 def inspect(
     network: ReconstructionNetwork,
-    recall: FrameHistory,
+    history: FrameHistory,
     lane: int,
     number: int,
     *,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> Inspection:
-    """Take frame `number` again, from the nearest kept moment, and write down one lane's insides.
+    """Replay frame `number` from the nearest kept state, and record what one lane did in its step.
 
-    `tell` hears how many of how many frames are done. Raises `ReconstructionError` where the frame
-    is no longer kept.
+    `on_progress` is given how many of how many frames are done. Raises `ReconstructionError` where
+    the frame is no longer kept.
     """
-    moment, way = recall.way_to(number)
-    for done, between in enumerate(way[:-1]):
+    state, path = history.path_to(number)
+    for done, earlier in enumerate(path[:-1]):
         if on_progress is not None:
-            on_progress(done, len(way))
-        frame = recall.frame(between)
-        (tokens,) = encode(network, [frame.image])
-        by, moment = frame.step_settings, _caught_up(network, frame.step_settings, moment)
-        moment = take(network, by.rules, by.reset_every, moment, tokens).next
-        recall.offer(moment)
-    last = recall.frame(number)
-    (image,) = encode(network, [last.image])
+            on_progress(done, len(path))
+        (tokens,) = encode(network, [history.image(earlier)])
+        settings = history.settings(earlier)
+        state = _with_resets(network, settings, state)
+        state = step(network, settings.rules, settings.reset_every, state, tokens).next
+        history.offer(state)
+    (tokens,) = encode(network, [history.image(number)])
+    settings = history.settings(number)
+    state = _with_resets(network, settings, state)
     record = AttentionRecord(lane)
-    by, moment = last.step_settings, _caught_up(network, last.step_settings, moment)
-    taken = take(network, by.rules, by.reset_every, moment, image, evidence=LOOKED_AT, watch=record)
-    evidence = select_lane(taken.proposal.evidence, lane)
-    before, after = moment.state.tokens[lane], taken.after.tokens[lane]
+    result = step(
+        network,
+        settings.rules,
+        settings.reset_every,
+        state,
+        tokens,
+        evidence=INSPECTED,
+        watch=record,
+    )
+    evidence = select_lane(result.proposal.evidence, lane)
+    before, after = state.state.tokens[lane], result.after.tokens[lane]
     start = network.initial_state().tokens[0]
     return Inspection(
         epoch=0,
         lane=lane,
         sequence=number,
-        rows=image.rows,
-        columns=image.columns,
+        rows=tokens.rows,
+        columns=tokens.columns,
         state_columns=network.config.state_columns,
-        gain=as_numpy(taken.updates[lane].gain[0]),
+        gain=as_numpy(result.updates[lane].gain[0]),
         state_logit=as_numpy(evidence.state_logit_mean)[0],
         state_change=as_numpy((after - before).norm(dim=-1)),
         from_start=as_numpy((after - start).norm(dim=-1)),
         patch_logit=as_numpy(evidence.image_logit_mean)[0, 1:],
         writes=np.stack(record.writes),
         reads=np.stack(record.reads),
-        frames_replayed=len(way) - 1,
+        frames_replayed=len(path) - 1,
     )
 
 
-def _caught_up(
-    network: ReconstructionNetwork, step_settings: StepSettings, moment: LoopState
+def _with_resets(
+    network: ReconstructionNetwork, settings: StepSettings, state: LoopState
 ) -> LoopState:
-    """The moment that a frame was really taken from: bad frames before it, which are not kept, may
-    have put the state back to its start.
+    """Apply resets that skipped frames caused, which the history does not keep."""
+    while state.segment < settings.segment:
+        state = reset_state(network, settings.rules, state)
+    return state
+
+
+@torch.inference_mode()
+def ask(
+    network: ReconstructionNetwork,
+    state: LoopState,
+    T_world_camera: NDArray[np.float64],
+    fov_y_rad: float,
+    size: tuple[int, ...],
+) -> tuple[Expectation, ...]:
+    """Return what each lane's state expects a camera to see, in images of `size` (height, width).
+
+    The camera is in the world that the lanes share, with its principal point in the middle. A state
+    knows no world but the frame of the first camera since its last reset, which differs by lane:
+    the camera is moved there.
     """
-    while moment.segment < step_settings.segment:
-        moment = reset_state(network, step_settings.rules, moment)
-    return moment
+    height, width = size
+    camera = Camera(T_world_camera, height / 2 / math.tan(fov_y_rad / 2), width, height)
+    rays = np.stack(
+        [
+            ray_map(
+                Camera(
+                    invert_pose(T_world_segment) @ T_world_camera, camera.focal_px, width, height
+                )
+            )
+            for T_world_segment in state.T_world_segment
+        ]
+    )
+    lanes = torch.from_numpy(rays).to(network.device).permute(0, 3, 1, 2)
+    seen = network.query(state.state, lanes, outputs=EXPECTED)
+    points_camera, confidence, rgb = all_as_numpy(seen.points_self, seen.confidence_self, seen.rgb)
+    images = (127.5 * (np.nan_to_num(rgb) + 1)).round().astype(np.uint8)
+    return tuple(
+        Expectation(
+            lane=lane,
+            sequence=state.frames - 1,
+            camera=camera,
+            image=images[lane],
+            points_camera=points_camera[lane],
+            confidence=confidence[lane],
+        )
+        for lane in range(len(rays))
+    )

@@ -1,6 +1,7 @@
-"""The loop for several rules at once: one network, one stream of pictures, a state for each rule.
+"""The loop for several rules at once: one network, one stream of images, a state for each rule.
 
-Network + rules + states: pictures in, numpy out. No threads; view, run, tests and scripts share it.
+Network + rules + states: images in, numpy out. No threads; the page, batch runs, tests and scripts
+share it.
 """
 
 from __future__ import annotations
@@ -23,31 +24,20 @@ from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.geometry import focal_from_points
 from ttt3r_viewer.model.compiled import CompiledStep
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.asking import ask
-from ttt3r_viewer.reconstruct.device import all_as_numpy, own_stream
-from ttt3r_viewer.reconstruct.history import FrameHistory, KeptFrame
-from ttt3r_viewer.reconstruct.loop import (
-    MOST_BAD,
-    StepResult,
-    encode,
-    initial_state,
-    skip_frame,
-    take,
+from ttt3r_viewer.reconstruct import loop
+from ttt3r_viewer.reconstruct.device import (
+    AdaptiveBatch,
+    all_as_numpy,
+    memory_errors_named,
+    own_stream,
 )
+from ttt3r_viewer.reconstruct.history import FrameHistory, StepSettings, recorded_settings
 from ttt3r_viewer.reconstruct.messages import Adjustment, SetParameter, SetResetEvery, SetRules
-from ttt3r_viewer.reconstruct.prefetch import (
-    BATCH,
-    EncodedFrame,
-    OnDemand,
-    Prefetcher,
-    PreparedFrame,
-    ends_batch,
-)
-from ttt3r_viewer.reconstruct.queries import inspect
-from ttt3r_viewer.reconstruct.recorded import RecordedFrames, StepSettings, recorded_rules
-from ttt3r_viewer.reconstruct.state_dict import pack, unpack
-from ttt3r_viewer.reconstruct.thrift import AdaptiveBatch, memory_errors_named
-from ttt3r_viewer.rules.registry import MOST_LANES, catalogue, describe, rule_from_text, text_of
+from ttt3r_viewer.reconstruct.prefetch import BATCH, OnDemand, Prefetcher, PreparedFrame, ends_batch
+from ttt3r_viewer.reconstruct.queries import ask, inspect
+from ttt3r_viewer.reconstruct.state_dict import check_fits, pack, unpack
+from ttt3r_viewer.recording.reader import Recording
+from ttt3r_viewer.rules import registry
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.types import (
     Camera,
@@ -60,17 +50,18 @@ from ttt3r_viewer.types import (
 )
 from ttt3r_viewer.weights.load import gains_from_batches
 
-_text_of = lru_cache(text_of)
+Maps = tuple[NDArray[np.float32], ...]
+_text_of = lru_cache(registry.text_of)
 
 
 class Lanes:
-    """One to four reconstructions of the same pictures, each under a rule of its own.
+    """One to four reconstructions of the same images, each under a rule of its own.
 
     The encoder runs once for all, the decoder once with the lanes as its batch; what a lane gives
-    is what it would give alone, to rounding. `size` is the long side in pixels that pictures are
-    prepared to (default: the network's own). `reset_every` n > 0 puts every state back to its start
-    after n frames, and chains the poses. `recall` keeps what frames are taken again with (default:
-    in memory). `step` takes the recurrent steps where it is given, else the network itself.
+    is what it would give alone, to rounding. `size` is the long side in pixels that images are
+    prepared to (default: the network's own). `reset_every` n > 0 resets every state after n frames,
+    and chains the poses. `history` keeps what frames are replayed from (default: in memory).
+    `compiled` proposes in place of the network where it is given.
     """
 
     def __init__(
@@ -80,33 +71,33 @@ class Lanes:
         *,
         size: int | None = None,
         reset_every: int = 0,
-        recall: FrameHistory | None = None,
-        step: CompiledStep | None = None,
+        history: FrameHistory | None = None,
+        compiled: CompiledStep | None = None,
     ) -> None:
         self.network = network
-        self._step = step
+        self._compiled = compiled
         self.size = size or network.config.long_side
         self.reset_every = _checked_interval(reset_every)
         self.rules = _checked_count(tuple(rules))
-        self._recall = recall or FrameHistory()
+        self._history = history or FrameHistory()
         self._batch = BATCH if gains_from_batches(network) else 1
-        self._thrift = AdaptiveBatch(network.device, self._batch)
+        self._adaptive = AdaptiveBatch(network.device, self._batch)
         self.restart()
 
     @torch.inference_mode()
     def restart(self) -> None:
-        """Forget everything that was seen; rules and parameters stay as they are now."""
-        self._moment = initial_state(self.network, self.rules)
-        self._recall.clear()
-        self._thrift.restart()
+        """Forget every frame; rules and parameters stay as they are now."""
+        self._state = loop.initial_state(self.network, self.rules)
+        self._history.clear()
+        self._adaptive.restart()
 
     def describe(self, status: Status) -> Status:
-        """The same status with these rules, what they could be, and the device."""
+        """Return `status` updated with active rules, available rules, and device."""
         return replace(
             status,
             rule=", ".join(map(str, self.rules)),
-            lanes=tuple(map(describe, self.rules)),
-            known_rules=catalogue(),
+            lanes=tuple(map(registry.describe, self.rules)),
+            known_rules=registry.catalogue(),
             reset_every=self.reset_every,
             state_columns=self.network.config.state_columns,
             device=self.device_text,
@@ -115,257 +106,242 @@ class Lanes:
 
     @property
     def device_text(self) -> str:
-        """Where and in what the network computes, whether by compiled code, and what it spares."""
-        note = self._step.note if self._step is not None else ""
-        said = filter(None, (f"{self.network.device} {self._dtype}", note, self._thrift.note))
-        return ", ".join(said)
+        """Device and dtype of the network, whether it is compiled, and how far it spares memory."""
+        note = self._compiled.note if self._compiled is not None else ""
+        parts = (f"{self.network.device} {self._dtype}", note, self._adaptive.note)
+        return ", ".join(filter(None, parts))
 
     @property
     def _dtype(self) -> str:
         return str(self.network.dtype).removeprefix("torch.")
 
-    def adjust(self, command: Adjustment) -> None:
+    def adjust(self, message: Adjustment) -> None:
         """Change a parameter or the reset interval from the next frame on, or restart with other
         rules.
 
         Raises `RuleError` or `ReconstructionError`; everything is then as before.
         """
-        match command:
+        match message:
             case SetParameter(lane, name, value):
-                self._set_parameter(lane, name, value)
+                self._check_lane(lane, RuleError)
+                changed = registry.with_parameter(self.rules[lane], name, value)
+                self.rules = (*self.rules[:lane], changed, *self.rules[lane + 1 :])
             case SetResetEvery(frames):
                 self.reset_every = _checked_interval(frames)
             case SetRules(texts):
-                rules = _checked_count(tuple(map(rule_from_text, texts)))
+                rules = _checked_count(tuple(map(registry.rule_from_text, texts)))
                 with torch.inference_mode():
-                    initial_state(self.network, rules)  # a rule may fail: then those of now stay
+                    loop.initial_state(self.network, rules)  # may fail: then nothing has changed
                 self.rules = rules
                 self.restart()
             case _:
-                assert_never(command)
+                assert_never(message)
 
     def process(self, image: NDArray[np.uint8] | Frame) -> tuple[FrameResult, ...]:
-        """Take the next picture, (height, width, 3) uint8 RGB of any size, or a `Frame`; one result
-        per lane.
+        """Process the next image, (height, width, 3) uint8 RGB of any size, or a `Frame`; one
+        result per lane.
 
-        Raises `FrameError` where the picture cannot be prepared (the states are as before), and
-        what `take` raises.
+        Raises `FrameError` where the image cannot be prepared (the states are as before), and what
+        `step` raises.
         """
-        frame = image if isinstance(image, Frame) else self._unnamed(image)
-        (encoded,) = self.encode([self.prepare(frame)])
-        return self.take(encoded)
+        if not isinstance(image, Frame):
+            number = self._state.frames
+            image = Frame(number, float(number), f"frame {number}", image)
+        (encoded,) = self.encode([self.prepare(image)])
+        return self.step(encoded)
 
     def prefetch(self, source: Iterable[Frame | SkippedFrame]) -> Prefetcher | OnDemand:
-        """The frames of a source, decoded, prepared and encoded before `take` needs them; those of
-        a live one only then.
+        """Iterate over a source, with frames decoded, prepared and encoded before `step` needs
+        them; those of a live one only then.
         """
         if isinstance(source, LiveSource):
             return OnDemand(source.watch(), self.prepare, self.encode)
-        begun = self._moment.frames > 0
+        begun = self._state.frames > 0
         return Prefetcher(source, self.prepare, self.encode, self._batch, begun)
 
     def ends_batch(self, taken: int) -> bool:
-        """Whether `prefetch` ends a batch with the `taken`-th item of a source: a run that is
-        resumed behind it has the batches, and so the rounding, of one that was not cut.
-        """
+        """Whether a run resumed after `taken` items has the batches of one that was not cut."""
         return ends_batch(taken, self._batch)
 
     def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that `restore` needs: tensors on the host, and plain values.
+        """Return all that `restore` needs: tensors on the host, and plain values.
 
         Raises `ReconstructionError` where a rule's running value cannot be written.
         """
-        tensors, moment = pack(self._moment, self.rules)
+        tensors, state = pack(self._state, self.rules)
         return tensors, {
-            "rules": list(map(text_of, self.rules)),
+            "rules": list(map(registry.text_of, self.rules)),
             "reset_every": self.reset_every,
             "size": self.size,
             "dtype": self._dtype,
-            "moment": moment,
+            "moment": state,
         }
 
     @torch.inference_mode()
     def restore(
-        self, tensors: Mapping[str, Tensor], session: Mapping[str, Any], frames: RecordedFrames
+        self, tensors: Mapping[str, Tensor], saved: Mapping[str, Any], recording: Recording
     ) -> None:
-        """Go on from what `saved` gave; `frames` has the frames before, to look into them.
+        """Resume from what `saved` gave; earlier frames are replayed from the `recording`.
 
         Raises `ReconstructionError` where size, dtype or network are not those of then, and what
         `remember` raises; everything is then as before.
         """
-        for name, now, mend in (("size", self.size, "--size"), ("dtype", self._dtype, "--dtype")):
-            if session[name] != now:
+        for name, now in (("size", self.size), ("dtype", self._dtype)):
+            if saved[name] != now:
                 raise ReconstructionError(
-                    f"the session was recorded with {name} {session[name]}, and this is {now}: "
-                    f"give {mend} {session[name]}"
+                    f"the recording was made with {name} {saved[name]}, and this is {now}: "
+                    f"give --{name} {saved[name]}"
                 )
-        rules = _checked_count(tuple(map(rule_from_text, session["rules"])))
-        moment = unpack(tensors, session["moment"], rules, self.network.device)
-        fresh = self.network.initial_state(len(rules))
-        for was, now in (
-            (moment.state.tokens, fresh.tokens),
-            (moment.state.memory, fresh.memory),
-        ):
-            if (was.shape, was.dtype) != (now.shape, now.dtype):
-                raise ReconstructionError(
-                    f"the session's state is {tuple(was.shape)} {was.dtype}, and this network's "
-                    f"{tuple(now.shape)} {now.dtype}: give the weights that it was recorded with"
-                )
-        self.remember(frames, range(moment.frames))
-        self.rules, self.reset_every, self._moment = rules, session["reset_every"], moment
+        rules = _checked_count(tuple(map(registry.rule_from_text, saved["rules"])))
+        state = unpack(tensors, saved["moment"], rules, self.network.device)
+        check_fits(state.state, self.network.initial_state(len(rules)))
+        self.remember(recording, range(state.frames))
+        self.rules, self.reset_every, self._state = rules, saved["reset_every"], state
 
     @torch.inference_mode()
-    def remember(self, frames: RecordedFrames, sequences: Sequence[int]) -> None:
-        """Let recorded frames be looked into, with the rules of then, which become these lanes'.
+    def remember(self, recording: Recording, sequences: Sequence[int]) -> None:
+        """Let recorded frames be inspected, with the rules of then, which become these lanes'.
 
-        Their pictures come from the recall's archive. Raises as `recorded_rules` does.
+        The history's recording has their images. Raises as `recorded_settings` does.
         """
-        step_settings = recorded_rules(frames, sequences)
-        first, last = step_settings[sequences[0]], step_settings[sequences[-1]]
+        settings = recorded_settings(recording, sequences)
+        first, last = settings[sequences[0]], settings[sequences[-1]]
         self.rules, self.reset_every = last.rules, last.reset_every
-        self._recall.remember(initial_state(self.network, first.rules), step_settings)
+        self._history.remember(loop.initial_state(self.network, first.rules), settings)
 
     def prepare(self, frame: Frame) -> PreparedFrame:
-        """Bring a picture to the network's grid. Raises `FrameError`."""
+        """Bring an image to the network's grid. Raises `FrameError`."""
         started = time.perf_counter()
-        image = prepare_image(frame.image, self.size, self.network.config.patch_size)
-        seconds = time.perf_counter() - started
-        return PreparedFrame(frame.index, frame.time_sec, frame.name, image, seconds)
+        prepared = prepare_image(frame.image, self.size, self.network.config.patch_size)
+        return PreparedFrame(
+            index=frame.index,
+            time_sec=frame.time_sec,
+            name=frame.name,
+            image=prepared.image,
+            crop=prepared.crop,
+            seconds=time.perf_counter() - started,
+        )
 
-    def encode(self, frames: Sequence[PreparedFrame]) -> list[EncodedFrame]:
-        """Encode pictures of one shape at once, once for all lanes, fewer where memory runs out;
+    def encode(self, frames: Sequence[PreparedFrame]) -> list[PreparedFrame]:
+        """Encode images of one shape at once, once for all lanes, fewer where memory runs out;
         nothing is remembered, so any thread may do it.
 
         Raises `ReconstructionError` where it runs out for one.
         """
-        encoded: list[EncodedFrame] = []
+        encoded: list[PreparedFrame] = []
         while rest := frames[len(encoded) :]:
-            encoded += self._thrift.sparing(partial(self._encode_at_once, rest))
+            encoded += self._adaptive.sparing(partial(self._encode_at_once, rest))
         return encoded
 
-    def _encode_at_once(self, frames: Sequence[PreparedFrame], batch: int) -> list[EncodedFrame]:
+    def _encode_at_once(self, frames: Sequence[PreparedFrame], batch: int) -> list[PreparedFrame]:
         frames = frames[:batch]
         started = time.perf_counter()
-        images = [frame.image.image for frame in frames]
-        telling, stream = self._memory_errors_named(images[0]), own_stream(self.network.device)
-        with torch.inference_mode(), telling, stream:
-            tokens = encode(self.network, images)
+        images = [frame.image for frame in frames]
+        errors, stream = self._memory_errors_named(images[0]), own_stream(self.network.device)
+        with torch.inference_mode(), errors, stream:
+            tokens = loop.encode(self.network, images)
         share = (time.perf_counter() - started) / len(frames)
         return [
-            EncodedFrame(frame, own, frame.seconds + share)
+            replace(frame, tokens=own, seconds=frame.seconds + share)
             for frame, own in zip(frames, tokens, strict=True)
         ]
 
-    def take(self, encoded: EncodedFrame) -> tuple[FrameResult, ...]:
-        """The recurrent part: take the next frame; one result per lane.
+    def step(self, frame: PreparedFrame) -> tuple[FrameResult, ...]:
+        """Make the recurrent step with the next encoded frame; one result per lane.
 
-        Raises `FrameError` where the network's numbers for it are not finite: it is passed over,
-        and the states are as before or, behind three in a row, at their start. Raises
-        `ReconstructionError` where memory runs out, or where no number was ever finite, and
-        `RuleError` where a rule fails.
+        Raises `FrameError` where the network's numbers for it are not finite: it is skipped, and
+        the states are as before or, after three in a row, reset. Raises `ReconstructionError` where
+        memory runs out, or where no number was ever finite, and `RuleError` where a rule fails.
         """
         started = time.perf_counter()
-        frame, picture, before = encoded.prepared, encoded.prepared.image, self._moment
+        before = self._state
         try:
-            maps, taken = self._thrift.sparing(lambda _: self._take(encoded))
+            maps, result = self._adaptive.sparing(lambda _: self._step(frame))
         except FrameError as error:
             with torch.inference_mode():
-                self._moment = skip_frame(self.network, self.rules, before)
+                self._state = loop.skip_frame(self.network, self.rules, before)
             kept = "its state is kept as it was before"
-            if self._moment.segment > before.segment:
-                kept = f"number {MOST_BAD} in a row, so the state begins anew"
+            if self._state.segment > before.segment:
+                kept = f"number {loop.MOST_BAD} in a row, so the state is reset"
             raise FrameError(f"{error}; {kept}") from error
         points_camera, confidence, gain, state_change = maps
-        step_settings = StepSettings(self.rules, self.reset_every, before.segment)
-        self._recall.add(before, KeptFrame(picture.image, step_settings))
-        self._moment = taken.next
-        height, width = picture.image.shape[:2]
-        cameras = [
-            Camera(T_world_camera, focal_from_points(points), width, height)
-            for T_world_camera, points in zip(taken.T_world_camera, points_camera, strict=True)
-        ]
-        compute_sec = encoded.seconds + time.perf_counter() - started
+        settings = StepSettings(self.rules, self.reset_every, before.segment)
+        self._history.add(before, frame.image, settings)
+        self._state = result.next
+        poses, (height, width) = result.T_world_camera, frame.image.shape[:2]
+        compute_sec = frame.seconds + time.perf_counter() - started
         return tuple(
             FrameResult(
                 sequence=before.frames,
                 index=frame.index,
                 time_sec=frame.time_sec,
                 name=frame.name,
-                image=picture.image,
-                crop=picture.crop,
-                points_camera=points_camera[number],
-                confidence=confidence[number],
-                camera=cameras[number],
-                gain=gain[number],
+                image=frame.image,
+                crop=frame.crop,
+                points_camera=points_camera[lane],
+                confidence=confidence[lane],
+                camera=Camera(poses[lane], focal_from_points(points_camera[lane]), width, height),
+                gain=gain[lane],
                 segment=before.segment,
                 compute_sec=compute_sec,
-                state_change=float(state_change[number]),
+                state_change=float(state_change[lane]),
                 rule=str(rule),
                 rule_text=_text_of(rule),
                 reset_every=self.reset_every,
             )
-            for number, rule in enumerate(self.rules)
+            for lane, rule in enumerate(self.rules)
         )
 
-    def _take(self, encoded: EncodedFrame) -> tuple[tuple[NDArray[np.float32], ...], StepResult]:
+    def _step(self, frame: PreparedFrame) -> tuple[Maps, loop.StepResult]:
         """Points, confidence, gain and change of all lanes, and the step; nothing is kept."""
-        with torch.inference_mode(), self._memory_errors_named(encoded.prepared.image.image):
-            taken = take(
+        assert frame.tokens is not None, "the frame is not encoded"
+        with torch.inference_mode(), self._memory_errors_named(frame.image):
+            result = loop.step(
                 self.network,
                 self.rules,
                 self.reset_every,
-                self._moment,
-                encoded.tokens,
-                propose=self._step,
+                self._state,
+                frame.tokens,
+                propose=self._compiled,
             )
             maps = all_as_numpy(
-                taken.proposal.prediction.points_self,
-                taken.proposal.prediction.confidence_self,
-                torch.cat([update.gain for update in taken.updates]),
-                relative_change(self._moment.state.tokens, taken.after.tokens),
+                result.proposal.prediction.points_self,
+                result.proposal.prediction.confidence_self,
+                torch.cat([update.gain for update in result.updates]),
+                loop.relative_change(self._state.state.tokens, result.after.tokens),
             )
-        return maps, taken
+        return maps, result
 
     def inspect(
         self, lane: int, sequence: int, on_progress: Callable[[int, int], object] | None = None
     ) -> Inspection:
-        """Look into what lane `lane` did with frame `sequence`, by taking it again.
+        """Replay frame `sequence` to see what lane `lane` did in its step.
 
-        `tell` hears how many of how many frames are done. Raises `ReconstructionError` where the
-        frame is no longer kept, or memory runs out.
+        `on_progress` is given how many of how many frames are done. Raises `ReconstructionError`
+        where the frame is no longer kept, or memory runs out.
         """
-        if not 0 <= lane < len(self.rules):
-            raise ReconstructionError(f"lane {lane + 1}: there are {len(self.rules)}")
-        self._recall.way_to(sequence)
-        with self._memory_errors_named(self._recall.frame(sequence).image):
-            return inspect(self.network, self._recall, lane, sequence, on_progress=on_progress)
+        self._check_lane(lane, ReconstructionError)
+        self._history.path_to(sequence)
+        with self._memory_errors_named(self._history.image(sequence)):
+            return inspect(self.network, self._history, lane, sequence, on_progress=on_progress)
 
     def ask(self, T_world_camera: NDArray[np.float64], fov_y_rad: float) -> tuple[Expectation, ...]:
-        """What every lane's state, as it is now, expects a camera to see; nothing is changed.
+        """Return what every lane's state, as it is now, expects a camera to see.
 
-        The picture has the size of the latest frame's. Raises `ReconstructionError` where the
-        weights cannot be asked, no frame was taken yet, or memory runs out.
+        The image has the size of the latest frame's. Raises `ReconstructionError` where the weights
+        cannot be asked, no frame was processed yet, or memory runs out.
         """
         if self.network.cannot_query:
             raise ReconstructionError(self.network.cannot_query)
-        if not self._moment.frames:
+        if not self._state.frames:
             raise ReconstructionError("no frame was taken yet, so there is no state to ask")
-        latest = self._recall.frame(self._moment.frames - 1).image
+        latest = self._history.image(self._state.frames - 1)
         with self._memory_errors_named(latest):
-            return ask(self.network, self._moment, T_world_camera, fov_y_rad, latest.shape[:2])
+            return ask(self.network, self._state, T_world_camera, fov_y_rad, latest.shape[:2])
 
-    def _set_parameter(self, lane: int, name: str, value: float) -> None:
+    def _check_lane(self, lane: int, error: type[RuleError | ReconstructionError]) -> None:
         if not 0 <= lane < len(self.rules):
-            raise RuleError(f"lane {lane + 1}: there are {len(self.rules)}")
-        info = describe(self.rules[lane])
-        known = {one.name: one for one in info.parameters}
-        if name not in known:
-            raise RuleError(
-                f"rule {info.name} has no {name!r}; it has {', '.join(known) or 'no parameters'}"
-            )
-        wanted = round(value) if known[name].whole else value
-        rule = replace(self.rules[lane], **{name: wanted})  # pyright: ignore[reportArgumentType]
-        self.rules = (*self.rules[:lane], rule, *self.rules[lane + 1 :])
+            raise error(f"lane {lane + 1}: there are {len(self.rules)}")
 
     def _memory_errors_named(self, prepared: NDArray[np.uint8]) -> AbstractContextManager[None]:
         fewer = "take fewer lanes, " if len(self.rules) > 1 else ""
@@ -373,15 +349,6 @@ class Lanes:
             f"{self.network.device} at {prepared.shape[1]}x{prepared.shape[0]} pixels",
             f"lower --size (now {self.size}), {fewer}or take --device cpu",
         )
-
-    def _unnamed(self, image: NDArray[np.uint8]) -> Frame:
-        number = self._moment.frames
-        return Frame(index=number, time_sec=float(number), name=f"frame {number}", image=image)
-
-
-def relative_change(before: Tensor, after: Tensor) -> Tensor:
-    """|after - before| / |before| of each lane's state (lane, state, width): (lane,)."""
-    return (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
 
 
 def _checked_interval(reset_every: int) -> int:
@@ -391,6 +358,38 @@ def _checked_interval(reset_every: int) -> int:
 
 
 def _checked_count(rules: tuple[UpdateRule, ...]) -> tuple[UpdateRule, ...]:
-    if not 1 <= len(rules) <= MOST_LANES:
-        raise RuleError(f"{len(rules)} lanes: take 1 to {MOST_LANES}")
+    if not 1 <= len(rules) <= registry.MOST_LANES:
+        raise RuleError(f"{len(rules)} lanes: take 1 to {registry.MOST_LANES}")
     return rules
+
+
+class Session:
+    """Images in, numpy out, under one rule: `Lanes` of one.
+
+    `size` is the long side in pixels that images are prepared to (default: the network's own).
+    `reset_every` n > 0 resets the state after every n-th frame, and chains the poses.
+    """
+
+    def __init__(
+        self,
+        network: ReconstructionNetwork,
+        rule: UpdateRule,
+        *,
+        size: int | None = None,
+        reset_every: int = 0,
+    ) -> None:
+        self._lanes = Lanes(network, (rule,), size=size, reset_every=reset_every)
+
+    def restart(self) -> None:
+        """Forget every frame."""
+        self._lanes.restart()
+
+    def process(self, image: NDArray[np.uint8] | Frame) -> FrameResult:
+        """Process the next image, (height, width, 3) uint8 RGB of any size, or a `Frame`.
+
+        Raises `FrameError` where the image cannot be prepared or the network's numbers for it are
+        not finite (the state is as before; after three such in a row as at the start),
+        `ReconstructionError` where memory runs out or no number was ever finite, and `RuleError`
+        where the rule fails.
+        """
+        return self._lanes.process(image)[0]

@@ -1,4 +1,4 @@
-"""A moment of the loop as named tensors and plain values, and back; no class is read from a file.
+"""The loop's state as named tensors and plain values, and back; no class is read from a file.
 
 A rule's running value may be a number, a text, None, a tensor, a tuple, or a dataclass of these
 that can be found by its name in the rule's own module.
@@ -22,56 +22,64 @@ from ttt3r_viewer.rules.rule import RuleState, UpdateRule
 from ttt3r_viewer.state import TokenState
 
 
-def pack(
-    moment: LoopState, rules: Sequence[UpdateRule]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Give a moment's tensors, copied to the host, and all the rest as JSON takes it.
+def pack(state: LoopState, rules: Sequence[UpdateRule]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a state's tensors, copied to the host, and all the rest as JSON takes it.
 
     Raises `ReconstructionError` where a rule's running value is of a kind that cannot be written.
     """
-    tensors = {"tokens": moment.state.tokens, "memory": moment.state.memory}
+    tensors = {"tokens": state.state.tokens, "memory": state.state.memory}
     states = [
         _pack_value(value, f"rule.{lane}", rule, tensors)
-        for lane, (rule, value) in enumerate(zip(rules, moment.rule_states, strict=True))
+        for lane, (rule, value) in enumerate(zip(rules, state.rule_states, strict=True))
     ]
-    facts = {
-        "fresh": moment.state.fresh,
+    values = {
+        "fresh": state.state.fresh,
         "rule_states": states,
-        "T_world_segment": [pose.reshape(-1).tolist() for pose in moment.T_world_segment],
-        "frames": moment.frames,
-        "since_reset": moment.since_reset,
-        "segment": moment.segment,
-        "T_world_latest": [pose.reshape(-1).tolist() for pose in moment.T_world_latest],
-        "bad": moment.bad,
+        "T_world_segment": [pose.reshape(-1).tolist() for pose in state.T_world_segment],
+        "frames": state.frames,
+        "since_reset": state.since_reset,
+        "segment": state.segment,
+        "T_world_latest": [pose.reshape(-1).tolist() for pose in state.T_world_latest],
+        "bad": state.bad,
     }
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}, facts
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}, values
 
 
 def unpack(
     tensors: Mapping[str, Tensor],
-    facts: Mapping[str, Any],
+    values: Mapping[str, Any],
     rules: Sequence[UpdateRule],
     device: torch.device,
 ) -> LoopState:
-    """Give the state that `pack` took apart. Raises `RecordingError` where something is missing."""
+    """Return the state that `pack` took apart. Raises `RecordingError` where a part is missing."""
     here = {name: tensor.to(device) for name, tensor in tensors.items()}
     try:
         return LoopState(
-            state=TokenState(here["tokens"], here["memory"], fresh=facts["fresh"]),
+            state=TokenState(here["tokens"], here["memory"], fresh=values["fresh"]),
             rule_states=tuple(
                 _unpack_value(value, rule, here)
-                for rule, value in zip(rules, facts["rule_states"], strict=True)
+                for rule, value in zip(rules, values["rule_states"], strict=True)
             ),
-            T_world_segment=_poses(facts["T_world_segment"]),
-            frames=facts["frames"],
-            since_reset=facts["since_reset"],
-            segment=facts["segment"],
+            T_world_segment=_poses(values["T_world_segment"]),
+            frames=values["frames"],
+            since_reset=values["since_reset"],
+            segment=values["segment"],
             # A checkpoint of 0.1 has neither, and counted no bad frame.
-            T_world_latest=_poses(facts.get("T_world_latest", facts["T_world_segment"])),
-            bad=facts.get("bad", 0),
+            T_world_latest=_poses(values.get("T_world_latest", values["T_world_segment"])),
+            bad=values.get("bad", 0),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RecordingError(f"the checkpoint cannot be understood ({error!r})") from error
+
+
+def check_fits(recorded: TokenState, fresh: TokenState) -> None:
+    """Raise `ReconstructionError` unless a state is of the network that gave the `fresh` one."""
+    for was, now in ((recorded.tokens, fresh.tokens), (recorded.memory, fresh.memory)):
+        if (was.shape, was.dtype) != (now.shape, now.dtype):
+            raise ReconstructionError(
+                f"the recording's state is {tuple(was.shape)} {was.dtype}, and this network's "
+                f"{tuple(now.shape)} {now.dtype}: give the weights that it was made with"
+            )
 
 
 def _poses(numbers: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], ...]:
@@ -92,7 +100,7 @@ def _pack_value(value: RuleState, name: str, rule: UpdateRule, tensors: dict[str
                     for place, part in enumerate(value)
                 ]
             }
-        case _ if _class_beside(rule, type(value).__name__) is type(value):
+        case _ if _class_near(rule, type(value).__name__) is type(value):
             parts = {
                 one.name: _pack_value(getattr(value, one.name), f"{name}.{one.name}", rule, tensors)
                 for one in fields(value)
@@ -100,7 +108,7 @@ def _pack_value(value: RuleState, name: str, rule: UpdateRule, tensors: dict[str
             return {"class": type(value).__name__, "fields": parts}
     raise ReconstructionError(
         f"rule {rule} remembers a {type(value).__name__} between frames, which no checkpoint can "
-        "hold: a session with it cannot be resumed; wanted are numbers, texts, None, tensors, "
+        "hold: a run with it cannot be resumed; wanted are numbers, texts, None, tensors, "
         "tuples, and dataclasses of these in the rule's module"
     )
 
@@ -112,14 +120,14 @@ def _unpack_value(value: Any, rule: UpdateRule, tensors: Mapping[str, Tensor]) -
         return tensors[value["tensor"]]
     if "tuple" in value:
         return tuple(_unpack_value(part, rule, tensors) for part in value["tuple"])
-    made_by = _class_beside(rule, value["class"])
+    made_by = _class_near(rule, value["class"])
     if made_by is None:
         raise RecordingError(f"rule {rule} has no {value['class']}, which the checkpoint holds")
     parts = value["fields"].items()
     return made_by(**{name: _unpack_value(part, rule, tensors) for name, part in parts})
 
 
-def _class_beside(rule: UpdateRule, name: str) -> type | None:
+def _class_near(rule: UpdateRule, name: str) -> type | None:
     """The dataclass of that name in the rule's module, which may have it from another's."""
     found = vars(sys.modules[type(rule).__module__]).get(name)
     return found if isinstance(found, type) and is_dataclass(found) else None

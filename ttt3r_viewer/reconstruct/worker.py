@@ -1,4 +1,4 @@
-"""The background thread: messages in, results into the scene. It alone owns the session."""
+"""The background thread: messages in, results out to the sinks. It alone owns the session."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Literal, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Literal, Protocol, assert_never
 
 from ttt3r_viewer.errors import FrameError, InputError, ViewerError, in_a_line
 from ttt3r_viewer.frames import live
 from ttt3r_viewer.frames.source import FrameSource
-from ttt3r_viewer.reconstruct import prefetch as ahead
-from ttt3r_viewer.reconstruct.answers import Answers, Questions
+from ttt3r_viewer.geometry import pose_from_vector
+from ttt3r_viewer.reconstruct import prefetch
 from ttt3r_viewer.reconstruct.messages import (
     Adjustment,
     Inspect,
@@ -31,64 +31,51 @@ from ttt3r_viewer.reconstruct.messages import (
     Step,
     Stop,
 )
-from ttt3r_viewer.reconstruct.rate import FrameRate
-from ttt3r_viewer.reconstruct.resume import Resumable, Resumption
-from ttt3r_viewer.recording.checkpoint import Checkpoints, Saves
-from ttt3r_viewer.recording.writer import RecordingWriter
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.system.text import printable
-from ttt3r_viewer.types import Frame, FrameResult, SkippedFrame, Status, Waiting
+from ttt3r_viewer.types import Answer, Frame, FrameResult, SkippedFrame, Status, Waiting
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.reconstruct.session import Lanes
 
 log = logging.getLogger(__name__)
 
 Action = Literal["go on", "restart", "stop"]
-"""What a command means for the run that is going."""
-
+"""What a message means for the run."""
 ENDED = ("finished", "failed", "stopped")
 """Phases in which a run makes no more frames."""
+RATE_WINDOW_SEC = 2.0
+"""The frame rate is the mean over about so long."""
 
 
-class ReadyFrames(Protocol):
-    """Frames that only wait for their turn."""
-
-    def __next__(self) -> Any:
-        """The next one, once it is ready: what `take` takes, or a `SkippedFrame`; of a live source
-        also a `Waiting`."""
-        ...
-
-    def close(self) -> None:
-        """Make no more of them."""
-        ...
-
-
-class FrameProcessor(Answers, Saves, Resumable, Protocol):
-    """What the worker needs of `Lanes`."""
+class Sink(Protocol):
+    """Where results go, in the worker's thread: the scene, a recording, checkpoints."""
 
     @property
-    def rules(self) -> Sized:
-        """The rules, one per lane."""
+    def trouble(self) -> str:
+        """Why it takes no more frames of this run, in one line; empty while it does."""
         ...
 
-    @property
-    def device_text(self) -> str:
-        """Where and how the network computes now."""
-        ...
+    def begin(self, status: Status, recording: Recording | None = None) -> None:
+        """A run begins, or goes on after the first `status.frames_done` frames of a recording."""
 
-    def prefetch(self, source: Iterable[Frame | SkippedFrame]) -> ReadyFrames:
-        """The frames of a source, made ready before their turn."""
-        ...
+    def add(self, *results: FrameResult) -> None:
+        """Take what every lane made of the next frame, one result per lane."""
 
-    def take(self, encoded: Any) -> Sequence[FrameResult]:
-        """Take the next frame; one result per lane. Raises `FrameError` where it is passed over."""
-        ...
+    def skip(self, frame: SkippedFrame) -> None:
+        """Pass over a frame that could not be used."""
 
-    def adjust(self, command: Adjustment) -> None:
-        """Change rules, parameters or the reset interval."""
-        ...
+    def finish(self, status: Status) -> None:
+        """The run has ended as the status says."""
 
-    def restart(self) -> None:
-        """Forget everything that was seen."""
-        ...
+
+Resume = Callable[
+    ["Lanes", Sequence[Sink], Status, Callable[[str], object]],
+    tuple[Status, Iterator[Frame | SkippedFrame]],
+]
+"""Brings session and sinks to where a recorded run was, and reports progress; gives its status
+and the frames to come. Raises a `ViewerError`; nothing on disk is changed then."""
 
 
 class Worker:
@@ -96,28 +83,26 @@ class Worker:
 
     `make_session` is called in that thread, so that torch is imported and weights are read while
     the page already shows. Whatever goes wrong becomes a `Status` with phase "failed"; `Restart`
-    tries again.
-    `status` says what is known of model, rule and device from the start. `ends_by_itself`: the
-    thread ends with the last frame, or with an error, rather than wait for commands. `archive` gets
-    every frame in full. `resumption` is gone on from first, and `checkpoints` are written.
+    tries again. `status` has what is known of model, rule and device from the start.
+    `ends_by_itself`: the thread ends with the last frame, or with an error, rather than wait for
+    messages. `sinks` get the results besides the `store`. `resume` begins the first run.
     """
 
     THREAD = "reconstruct"
-    THREADS = (THREAD, *ahead.THREADS, live.THREAD, "compile")
+    THREADS = (THREAD, *prefetch.THREADS, live.THREAD, "compile")
     """Names of all threads that a run may have, by which they can be found while they live."""
 
     def __init__(
         self,
         source: FrameSource,
-        make_session: Callable[[], FrameProcessor],
+        make_session: Callable[[], Lanes],
         store: SceneStore,
         mailbox: Mailbox,
         *,
         status: Status | None = None,
         ends_by_itself: bool = False,
-        archive: RecordingWriter | None = None,
-        checkpoints: Checkpoints | None = None,
-        resumption: Resumption | None = None,
+        sinks: Sequence[Sink] = (),
+        resume: Resume | None = None,
     ) -> None:
         self._source = source
         self._make_session = make_session
@@ -125,20 +110,21 @@ class Worker:
         self._mailbox = mailbox
         self._status = status or Status()
         self._ends_by_itself = ends_by_itself
-        self._archive = archive
-        self._checkpoints, self._resumption = checkpoints, resumption
-        self._session: FrameProcessor | None = None
-        self._questions = Questions(store)
+        self._sinks: tuple[Sink, ...] = (store, *sinks)
+        self._resume = resume
+        self._session: Lanes | None = None
+        self._queries: dict[type[Inspect | Query], Inspect | Query] = {}
+        """The latest of each kind, until it is answered between two frames."""
         self._paused = False
-        self._trouble = ""
-        """What was last said of a live source."""
         self._steps = 0
-        """Frames that are wanted although the run is paused."""
+        """Frames to process although the run is paused."""
+        self._live_message = ""
+        """The latest one of a live source."""
         self._ended = threading.Event()
         self._ended.set()  # until it begins
         self._thread = threading.Thread(target=self._run, name=self.THREAD, daemon=True)
         self.error: BaseException | None = None
-        """What ended the run, where something did; a `ViewerError` is meant for a person's eyes."""
+        """What ended the run, where something did; the text of a `ViewerError` is for users."""
 
     def start(self) -> None:
         """Begin."""
@@ -160,9 +146,9 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            wish: Action = "restart"
-            while wish == "restart":
-                wish = self._one_run()
+            action: Action = "restart"
+            while action == "restart":
+                action = self._one_run()
             if self._status.phase not in ("finished", "failed"):
                 self._publish(phase="stopped")
         finally:
@@ -170,31 +156,31 @@ class Worker:
             self._ended.set()
 
     def _one_run(self) -> Action:
-        """From the first frame to the last, and on until a command says what now."""
+        """From the first frame to the last, and on until a message says what now."""
         try:
-            wish = self._reconstruct()
+            action = self._reconstruct()
         except Exception as error:
             if not isinstance(error, ViewerError):
                 log.exception("reconstruction failed")
             elif error.__cause__ is not None:
-                # Whoever wrote a rule, say, wants to know where it failed.
-                log.info("what was behind it", exc_info=error)
+                # The author of a rule, say, needs to know where it failed.
+                log.info("its cause", exc_info=error)
             self.error = error
             self._publish(phase="failed", message=in_a_line(error))
-            wish = "go on"
-        while wish == "go on" and not self._ends_by_itself:
-            command = self._mailbox.get()
-            if not isinstance(command, Play | Pause | Step):  # there is no frame to pause before
-                wish = self._obey(command)
-            if wish == "go on":
-                wish = self._obey_what_waits(frames_to_come=False)
-        return wish
+            action = "go on"
+        while action == "go on" and not self._ends_by_itself:
+            message = self._mailbox.get()
+            if not isinstance(message, Play | Pause | Step):  # there is no frame to pause before
+                action = self._handle(message)
+            if action == "go on":
+                action = self._handle_waiting(frames_to_come=False)
+        return action
 
     def _reconstruct(self) -> Action:
-        """Begin anew and take every frame; "go on" means that there are no more."""
+        """Process every frame from the first on; "go on" means that there are no more."""
         self.error = None
-        self._paused, self._steps, self._trouble = False, 0, ""
-        self._note(
+        self._paused, self._steps, self._live_message = False, 0, ""
+        self._change(
             phase="starting",
             message="loading the network",
             frames_done=0,
@@ -204,104 +190,130 @@ class Worker:
             lag_sec=None,
             dropped=0,
         )
-        lanes = 1 if self._session is None else len(self._session.rules)
-        self._store.clear(lanes, self._status)
         if self._session is None:
+            self._store.set_status(self._status)
             self._session = self._make_session()
-        self._session.restart()
-        if len(self._session.rules) != len(self._store.snapshot().lanes):
-            self._store.clear(len(self._session.rules))
-        self._status = self._session.describe(self._status)
-        self._publish(phase="running", message="", frames_total=self._source.total)
-        source = self._begin(self._session)
-        with closing(self._session.prefetch(source)) as frames:
-            wish = self._take_all(self._session, frames)
-        return wish
+        session = self._session
+        session.restart()
+        self._status = session.describe(self._status)
+        self._change(phase="running", message="", frames_total=self._source.total)
+        with closing(session.prefetch(self._begin(session))) as frames:
+            return self._process_all(session, frames)
 
-    def _begin(self, session: FrameProcessor) -> Iterable[Frame | SkippedFrame]:
-        """Begin anew, or go on with a session where that is wanted; the frames to come."""
-        source: Iterable[Frame | SkippedFrame] = self._source
-        behind = 0
-        if (resumption := self._resumption) is not None and self._archive is not None:
-            self._status = resumption.restore(
-                *(session, self._archive, self._store, self._status),
-                lambda message: self._publish(message=message),
-            )
-            source, behind = resumption.rest(session), resumption.frames
-            # Until here a restart tries the same again: what was recorded must not be lost.
-            self._resumption = None
-            self._publish(message="")
-        elif self._archive is not None:
-            self._archive.begin(self._status)
-        if self._checkpoints is not None:
-            self._checkpoints.begin(behind)
-        return source
+    def _begin(self, session: Lanes) -> Iterable[Frame | SkippedFrame]:
+        """Tell the sinks that a run begins, or goes on; the frames to come."""
+        if self._resume is None:
+            for sink in self._sinks:
+                sink.begin(self._status)
+            return self._source
+        self._status, frames = self._resume(
+            session, self._sinks, self._status, lambda message: self._publish(message=message)
+        )
+        # Until here a restart tries the same again: what was recorded must not be lost.
+        self._resume = None
+        self._publish(message="")
+        return frames
 
-    def _take_all(self, session: FrameProcessor, frames: ReadyFrames) -> Action:
-        """Take frames until there are no more, or a command ends the run."""
-        rate = FrameRate()
+    def _process_all(
+        self, session: Lanes, frames: prefetch.Prefetcher | prefetch.OnDemand
+    ) -> Action:
+        """Process frames until there are no more, or a message ends the run."""
         waited_sec = 0.0
-        while (wish := self._permission()) == "go on":
+        while (action := self._wait_for_turn()) == "go on":
             started = time.perf_counter()
             item = next(frames, None)
             if item is None:
                 # A source that was closed to stop the run has not come to its end.
-                if (wish := self._obey_what_waits()) == "go on":
+                if (action := self._handle_waiting()) == "go on":
                     self._finish()
                 break
             if isinstance(item, Waiting):
-                self._keep_waiting(item)
+                # While paused, the step that was asked for is still to be made.
+                self._steps += self._paused
+                self._show_live_message(item.message)
                 waited_sec += time.perf_counter() - started
                 continue
-            self._take(session, item)
-            rate.add(waited_sec + time.perf_counter() - started)
+            self._process(session, item)
+            seconds = waited_sec + time.perf_counter() - started
             waited_sec = 0.0
             self._publish(
-                frames_per_second=rate.per_second,
+                frames_per_second=smoothed_rate(self._status.frames_per_second, seconds),
                 frames_total=self._source.total,
                 device=session.device_text,
             )
-        return wish
+        return action
 
-    def _keep_waiting(self, waiting: Waiting) -> None:
-        """A live source has nothing new: say why, and let messages have their turn."""
-        # While paused, the step that was asked for is still to be made.
-        self._steps += self._paused
-        self._live_message(waiting.message)
+    def _process(self, session: Lanes, item: prefetch.PreparedFrame | SkippedFrame) -> None:
+        """Give the sinks what every lane makes of a frame; count one that cannot be used."""
+        results: tuple[FrameResult, ...] = ()
+        if not isinstance(item, SkippedFrame):
+            try:
+                results = session.step(item)
+            except FrameError as error:
+                item = SkippedFrame(item.index, item.name, str(error))
+        if isinstance(item, SkippedFrame):
+            log.info("skipped %s: %s", item.name, item.reason)
+            self._change(skipped=self._status.skipped + 1, last_skipped=str(item))
+        else:
+            self._change(frames_done=self._status.frames_done + 1)
+        for sink in self._sinks:
+            before = sink.trouble
+            if isinstance(item, SkippedFrame):
+                sink.skip(item)
+            else:
+                sink.add(*results)
+            if sink.trouble != before:
+                self._publish(message=sink.trouble)
+        if results and isinstance(self._source, live.LiveSource):
+            lag_sec = self._source.age_sec(results[0].time_sec)
+            self._change(lag_sec=lag_sec, dropped=self._source.dropped)
+            self._show_live_message("")
 
-    def _live_message(self, message: str) -> None:
+    def _finish(self) -> None:
+        status, name = self._status, self._source.name
+        if status.frames_done == 0:
+            why = f"; the last: {status.last_skipped}" if status.skipped else ""
+            raise InputError(f"{name}: none of its {status.skipped} frames could be used{why}")
+        if isinstance(self._source, live.LiveSource):
+            self._show_live_message(self._source.ending)
+        self._publish(phase="finished", frames_total=status.frames_taken)
+
+    def _show_live_message(self, message: str) -> None:
         """Show the trouble of a live source, or that it is over; nothing else is taken away."""
-        before, self._trouble = self._trouble, message
+        before, self._live_message = self._live_message, message
         if message != before and (message or self._status.message == before):
             self._publish(message=message)
 
-    def _permission(self) -> Action:
-        """Obey what has been asked; while paused, wait here."""
-        wish = self._obey_what_waits()
-        while wish == "go on" and self._paused and self._steps == 0:
+    def _wait_for_turn(self) -> Action:
+        """Handle what was asked for, and wait where the run is paused, until a frame may go."""
+        action = self._handle_waiting()
+        while action == "go on" and self._paused and self._steps == 0:
             self._publish(phase="paused")
-            wish = self._obey(self._mailbox.get())
-            if wish == "go on":
-                wish = self._obey_what_waits()
+            action = self._handle(self._mailbox.get())
+            if action == "go on":
+                action = self._handle_waiting()
         self._steps = max(self._steps - 1, 0)
         self._publish(phase="running")
-        return wish
+        return action
 
-    def _obey_what_waits(self, *, frames_to_come: bool = True) -> Action:
-        """Obey all that has been asked, then answer the latest question."""
-        wish: Action = "go on"
-        while wish == "go on":
+    def _handle_waiting(self, *, frames_to_come: bool = True) -> Action:
+        """Handle every message that waits, then answer the queries."""
+        action: Action = "go on"
+        while action == "go on":
             try:
-                command = self._mailbox.get_nowait()
+                message = self._mailbox.get_nowait()
             except queue.Empty:
-                self._questions.answer(self._session)
+                queries, self._queries = self._queries, {}
+                for query in queries.values():
+                    if self._session is not None:  # before the network is loaded nobody answers
+                        answer_query(query, self._session, self._store)
                 break
-            if frames_to_come or not isinstance(command, Play | Pause | Step):
-                wish = self._obey(command)
-        return wish
+            if frames_to_come or not isinstance(message, Play | Pause | Step):
+                action = self._handle(message)
+        return action
 
-    def _obey(self, command: Message) -> Action:
-        match command:
+    def _handle(self, message: Message) -> Action:
+        match message:
             case Play():
                 self._paused, self._steps = False, 0
             case Pause():
@@ -309,24 +321,24 @@ class Worker:
             case Step():
                 self._paused, self._steps = True, self._steps + 1
             case SetParameter() | SetResetEvery() | SetRules():
-                if self._adjust(command) and isinstance(command, SetRules):
+                if self._adjust(message) and isinstance(message, SetRules):
                     return "restart"
             case Inspect() | Query():
-                self._questions.put(command)
+                self._queries[type(message)] = message
             case Restart():
                 return "restart"
             case Stop():
                 return "stop"
             case _:
-                assert_never(command)
+                assert_never(message)
         return "go on"
 
-    def _adjust(self, command: Adjustment) -> bool:
-        """Whether it could be done; why not is said in the page, and the run goes on as before."""
-        if self._session is None:  # the network could not be loaded, which the page says already
+    def _adjust(self, message: Adjustment) -> bool:
+        """Whether it could be done; why not is shown in the page, and the run goes on as before."""
+        if self._session is None:  # the network could not be loaded, which the page shows already
             return False
         try:
-            self._session.adjust(command)
+            self._session.adjust(message)
         except ViewerError as error:
             self._publish(message=str(error))
             return False
@@ -334,69 +346,16 @@ class Worker:
         self._publish(message="" if self._status.phase != "failed" else self._status.message)
         return True
 
-    def _take(self, session: FrameProcessor, item: Any) -> None:
-        if not isinstance(item, SkippedFrame):
-            try:
-                results = session.take(item)
-            except FrameError as error:
-                prepared = item.prepared
-                self._pass_over(session, SkippedFrame(prepared.index, prepared.name, str(error)))
-                return
-            self._store.add(*results)
-            self._status = replace(self._status, frames_done=self._status.frames_done + 1)
-            if isinstance(self._source, live.LiveSource):
-                lag_sec = self._source.age_sec(results[0].time_sec)
-                self._status = replace(self._status, lag_sec=lag_sec, dropped=self._source.dropped)
-                self._live_message("")
-            if self._archive is not None:
-                self._keep_in_full(self._archive, results)
-            self._save_where_due(session, results[0].index)
-            return
-        self._pass_over(session, item)
-
-    def _pass_over(self, session: FrameProcessor, item: SkippedFrame) -> None:
-        """Count a frame that could not be used, and say why."""
-        log.info("skipped %s: %s", item.name, item.reason)
-        self._status = replace(
-            self._status,
-            skipped=self._status.skipped + 1,
-            last_skipped=f"{item.name}: {item.reason}",
-        )
-        self._save_where_due(session, item.index)
-
-    def _save_where_due(self, session: FrameProcessor, index: int) -> None:
-        if (
-            self._checkpoints is not None
-            and self._archive is not None
-            and self._checkpoints.keep_up(session, self._archive, self._status, index)
-        ):
-            self._publish(message=self._checkpoints.trouble)
-
-    def _keep_in_full(self, archive: RecordingWriter, results: Sequence[FrameResult]) -> None:
-        before = archive.trouble
-        archive.add(results)
-        if self._store.snapshot().recording is not archive.archive:
-            self._store.set_recording(archive.archive)
-        if archive.trouble != before:
-            self._publish(message=archive.trouble)
-
-    def _finish(self) -> None:
-        status = self._status
-        if status.frames_done == 0:
-            why = f"; the last: {status.last_skipped}" if status.skipped else ""
-            raise InputError(
-                f"{self._source.name}: none of its {status.skipped} frames could be used{why}"
-            )
-        if isinstance(self._source, live.LiveSource):
-            self._live_message(self._source.ending)
-        self._publish(phase="finished", frames_total=status.frames_taken)
-
     def _publish(self, **changes: Any) -> None:
-        """Note what has changed, and show it."""
-        self._note(**changes)
-        self._store.set_status(self._status)
+        """Change the status and show it; of an end, what is on disk comes first."""
+        self._change(**changes)
+        if changes.get("phase") in ENDED:
+            for sink in reversed(self._sinks):
+                sink.finish(self._status)
+        else:
+            self._store.set_status(self._status)
 
-    def _note(self, **changes: Any) -> None:
+    def _change(self, **changes: Any) -> None:
         status, before = replace(self._status, **changes), self._status
         if (status.phase, status.message) != (before.phase, before.message):
             log.info("%s: frame %d %s", status.phase, status.frames_taken, status.message)
@@ -406,5 +365,35 @@ class Worker:
             model=printable(status.model),
             last_skipped=printable(status.last_skipped),
         )
-        if self._archive is not None and changes.get("phase") in ENDED:
-            self._archive.finish(self._status)
+
+
+def answer_query(query: Inspect | Query, session: Lanes, store: SceneStore) -> None:
+    """Put the answer to a query into the scene; what goes wrong is said in its place."""
+
+    def on_progress(done: int, total: int) -> None:
+        store.set_inspection(None, f"replaying frames: {done} of {total}")
+
+    epoch = store.snapshot().epoch
+    try:
+        if isinstance(query, Inspect):
+            found = session.inspect(query.lane, query.sequence, on_progress)
+            store.set_inspection(replace(found, epoch=epoch), "")
+        else:
+            expected = session.ask(pose_from_vector(query.pose), query.fov_y_rad)
+            lanes = tuple(replace(one, epoch=epoch) for one in expected)
+            store.set_answer(Answer(query.number, lanes))
+    except Exception as error:
+        if not isinstance(error, ViewerError):
+            log.exception("a query could not be answered")
+        reason = printable(in_a_line(error))
+        if isinstance(query, Inspect):
+            store.set_inspection(None, reason)
+        else:
+            store.set_answer(Answer(query.number, note=reason))
+
+
+def smoothed_rate(per_second: float, seconds: float) -> float:
+    """Update a frame rate (0 before the first frame) with one more frame that took so long."""
+    now = 1 / max(seconds, 1e-6)
+    share = min(1.0, max(seconds / RATE_WINDOW_SEC, 0.02))
+    return now if per_second == 0 else 1 / ((1 - share) / per_second + share / now)

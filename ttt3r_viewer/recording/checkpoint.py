@@ -1,7 +1,7 @@
-"""Checkpoints: what a run that was cut off is gone on from. Two are kept beside the archive.
+"""Checkpoints, from which a run that was cut off is resumed. Two are kept beside the frames.
 
-One file each, `checkpoint-00000040.safetensors`, named by the number of frames behind it: tensors,
-and in the metadata a JSON text with everything else. `docs/archive.md` describes it. Torch is
+One file each, `checkpoint-00000040.safetensors`, named by the number of frames before it: tensors,
+and in the metadata a JSON text with everything else. `docs/recording.md` describes it. Torch is
 imported only where tensors are written or taken out.
 """
 
@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import ReconstructionError, RecordingError, system_words
-from ttt3r_viewer.recording.values import MOST_FRAMES
+from ttt3r_viewer.recording.manifest import MOST_FRAMES
+from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.system.files import write_atomically
-from ttt3r_viewer.types import Status
+from ttt3r_viewer.types import FrameResult, SkippedFrame, Status
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,13 +38,13 @@ class Progress:
     """How far a run had come."""
 
     run: int
-    """That of the archive, so that none is gone on with from another run's checkpoint."""
+    """That of the recording, so that no run is resumed from another's checkpoint."""
     frames: int
-    """All that the archive has up to here."""
+    """Number of recorded frames up to here."""
     skipped: int
     last_skipped: str
     index: int
-    """Of the latest frame of the input that had its turn, a skipped one too."""
+    """Of the latest frame of the input that was processed or skipped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +54,11 @@ class Checkpoint:
     path: Path
     progress: Progress
     identity: Mapping[str, Any]
-    """What the run was begun with, and must be gone on with."""
+    """Settings that the run was begun with, and must be resumed with."""
     session: Mapping[str, Any]
-    """What the session says beside its tensors."""
+    """Plain values of the session, beside its tensors."""
     data: bytes
+    """Content of the file."""
 
     @staticmethod
     def read(path: Path) -> Checkpoint:
@@ -72,7 +74,7 @@ class Checkpoint:
             ) from error
 
     def tensors(self) -> dict[str, Tensor]:
-        """Give its tensors, on the host. Raises `RecordingError`."""
+        """Return its tensors, on the host. Raises `RecordingError`."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -82,81 +84,95 @@ class Checkpoint:
             raise RecordingError(f"{self.path}: it is damaged ({error})") from error
 
 
-class Saves(Protocol):
-    """What is needed of `Lanes`."""
-
-    def ends_batch(self, taken: int) -> bool:
-        """Whether a run that is resumed behind so many items rounds as one that was not cut."""
-        ...
-
-    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that it needs to go on: tensors on the host, and plain values.
-
-        Raises `ReconstructionError` where that cannot be written.
-        """
-        ...
-
-
 class Checkpoints:
-    """Writes a checkpoint every so many frames; belongs to the worker's thread."""
+    """Sink that writes a checkpoint every so many frames, beside the recording of a writer."""
 
-    def __init__(self, every: int) -> None:
-        self._every = every
-        self._last = 0
-        self.identity: Mapping[str, Any] = {}
-        """What a run that goes on must share; to be set before the first is written."""
+    def __init__(self, every: int, writer: RecordingWriter) -> None:
+        self._every, self._writer = every, writer
+        self._last = self._frames = self._skipped = 0
+        self._last_skipped = ""
         self.trouble = ""
-        """Why the run could not be gone on with, in one line; empty where it can."""
+        """Why the run cannot be resumed from here on, in one line; empty where it can."""
 
-    def begin(self, frames: int = 0) -> None:
-        """A run begins, or goes on behind so many frames."""
-        self._last = frames
-        self.trouble = ""
+    def attach(
+        self,
+        saved: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
+        ends_batch: Callable[[int], bool],
+        identity: Mapping[str, Any],
+    ) -> None:
+        """Say whose state is saved, before the run begins.
 
-    def keep_up(self, session: Saves, writer: RecordingWriter, status: Status, index: int) -> bool:
-        """Write one where it is time; whether there is new trouble.
-
-        `index` is that of the latest frame of the input, `status` counts it already.
+        `saved` and `ends_batch` are those of `Lanes`; `identity` is what a run that resumes must
+        share.
         """
-        archive = writer.archive
+        self._saved, self._ends_batch, self._identity = saved, ends_batch, identity
+
+    def begin(self, status: Status, recording: Recording | None = None) -> None:  # noqa: ARG002
+        """Begin a run, or resume one after `status.frames_done` frames."""
+        self._last = self._frames = status.frames_done
+        self._skipped, self._last_skipped = status.skipped, status.last_skipped
+        self.trouble = ""
+
+    def add(self, *results: FrameResult) -> None:
+        """Count a frame, and write a checkpoint where it is time."""
+        self._frames += 1
+        self._write_where_due(results[0].index)
+
+    def skip(self, frame: SkippedFrame) -> None:
+        """Count a frame that could not be used, and write a checkpoint where it is time."""
+        self._skipped, self._last_skipped = self._skipped + 1, str(frame)
+        self._write_where_due(frame.index)
+
+    def finish(self, status: Status) -> None:
+        """Do nothing: the latest checkpoint stays."""
+
+    def _write_where_due(self, index: int) -> None:
+        """`index` is that of the latest frame of the input."""
+        recording = self._writer.recording
         if (
             self.trouble
-            or writer.trouble
-            or archive is None
-            or status.frames_done - self._last < self._every
-            or not session.ends_batch(status.frames_taken)
+            or self._writer.trouble
+            or recording is None
+            or self._frames - self._last < self._every
+            or not self._ends_batch(self._frames + self._skipped)
         ):
-            return False
-        run = archive.description.run
-        progress = Progress(run, status.frames_done, status.skipped, status.last_skipped, index)
+            return
+        progress = Progress(
+            run=recording.manifest.run,
+            frames=self._frames,
+            skipped=self._skipped,
+            last_skipped=self._last_skipped,
+            index=index,
+        )
         try:
-            self.write(archive.path, progress, *session.saved())
+            write_checkpoint(recording.path, progress, self._identity, *self._saved(), self._last)
         except (OSError, ReconstructionError) as error:
-            self.trouble = f"no checkpoint behind frame {self._last}: {system_words(error)}"
-        return self.trouble != ""
+            self.trouble = f"no checkpoint after frame {self._last}: {system_words(error)}"
+        else:
+            self._last = self._frames
 
-    def write(
-        self,
-        folder: Path,
-        progress: Progress,
-        tensors: Mapping[str, Tensor],
-        session: Mapping[str, Any],
-    ) -> None:
-        """Put one there whole, and take away all but it and the one before.
 
-        Raises `OSError`, after which the earlier ones are as they were.
-        """
-        path = folder / f"checkpoint-{progress.frames:08}.safetensors"
-        write_atomically(path, _encoded(progress, self.identity, tensors, session))
-        before = folder / f"checkpoint-{self._last:08}.safetensors"
-        for other in checkpoint_files(folder):
-            if other not in (path, before):
-                other.unlink(missing_ok=True)
-        self._last = progress.frames
+def write_checkpoint(
+    folder: Path,
+    progress: Progress,
+    identity: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    session: Mapping[str, Any],
+    last: int = 0,
+) -> None:
+    """Write a checkpoint whole, and remove all but it and the one after `last` frames.
+
+    Raises `OSError`, after which the earlier ones are as they were.
+    """
+    path, before = (folder / f"checkpoint-{one:08}.safetensors" for one in (progress.frames, last))
+    write_atomically(path, _encoded(progress, identity, tensors, session))
+    for other in checkpoint_files(folder):
+        if other not in (path, before):
+            other.unlink(missing_ok=True)
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """Give the checkpoints in a folder, newest first."""
+    """Return the checkpoints in a folder, newest first."""
     found = [path for path in folder.iterdir() if FILES.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]), reverse=True)
 

@@ -1,10 +1,9 @@
-"""One frame's results as bytes, and back: the record of which an archive's files are made.
+"""One frame's results as bytes, and back: the record of which a recording's files are made.
 
 A record is a prefix of fixed size, a header in JSON, and the arrays one after another; each part
 has a CRC-32 of its own, so that a torn or damaged one is found, and one array can be read alone.
-The first arrays are a preview: what the scene keeps of the frame, with fewer points, for those who
-want to see many frames soon.
-`docs/archive.md` describes every field.
+The first arrays are a preview: what the scene keeps of the frame, with fewer points, so that many
+frames are read soon. `docs/recording.md` describes every field.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import RecordingError
-from ttt3r_viewer.recording.values import MISTAKES, MOST_FRAMES, number, pair, text, whole
+from ttt3r_viewer.recording.manifest import MISTAKES, MOST_FRAMES, number, pair, text, whole
 from ttt3r_viewer.scene.budget import shrink_image
 from ttt3r_viewer.scene.seen import (
     FIRST_IMAGE_WIDTH,
@@ -51,18 +50,18 @@ TYPES = {"u1": np.uint8, "f2": np.float16, "f4": np.float32}
 PREVIEW_POINTS = 2000
 """Of every frame and lane, random ones."""
 
-MOST_LANES = 64
+MOST_RECORDED_LANES = 64
 """Far above what a run has; keeps a made-up number from asking for all memory."""
 SHARED = -1
 """Stands for the lane of what all lanes share."""
 
 Read = Callable[[int, int], bytes]
-"""Gives so many bytes of a record's body from an offset on."""
+"""Reads from a record's body: (offset, size) -> bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What the first bytes of a record say."""
+    """First bytes of a record."""
 
     run: int
     """A random number that all records of one run share."""
@@ -80,7 +79,7 @@ class Prefix:
 
 @dataclass(frozen=True)
 class StoredArray:
-    """Where an array lies in a record's body."""
+    """An array's type, shape and place in a record's body."""
 
     type: str
     shape: tuple[int, ...]
@@ -95,7 +94,7 @@ class StoredArray:
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """What a record says before its arrays."""
+    """Content of a record before its arrays."""
 
     sequence: int
     facts: Mapping[str, Any]
@@ -105,7 +104,7 @@ class Header:
 
 
 def encode_record(results: Sequence[FrameResult], run: int) -> bytes:
-    """Give the record of one frame: `results` of all lanes, which share picture, name and times.
+    """Encode one frame: `results` of all lanes, which share image, name and times.
 
     Full points are rounded to float16 where `rounds_well` allows it, gains and confidences always;
     confidences beyond float16 become its largest number.
@@ -163,13 +162,13 @@ def encode_record(results: Sequence[FrameResult], run: int) -> bytes:
 
 
 def read_prefix(data: bytes) -> Prefix | None:
-    """What a record's first `PREFIX_BYTES` say; None where these bytes begin no whole prefix."""
+    """Decode a record's first `PREFIX_BYTES`; None where these bytes begin no whole prefix."""
     if len(data) < PREFIX_BYTES or not data.startswith(MAGIC):
         return None
     if _CHECK.unpack_from(data, _PREFIX.size)[0] != zlib.crc32(data[: _PREFIX.size]):
         return None
     _, run, sequence, body_bytes, header_bytes, header_crc, lanes = _PREFIX.unpack_from(data)
-    if not 1 <= lanes <= MOST_LANES or sequence >= MOST_FRAMES:
+    if not 1 <= lanes <= MOST_RECORDED_LANES or sequence >= MOST_FRAMES:
         return None
     return Prefix(run, sequence, body_bytes, header_bytes, header_crc, lanes)
 
@@ -201,8 +200,8 @@ def read_header(prefix: Prefix, data: bytes) -> Header:
     return Header(prefix.sequence, facts, arrays)
 
 
-def read_picture(header: Header, read: Read) -> NDArray[np.uint8]:
-    """Give the prepared picture (height, width, 3). Raises `RecordingError`."""
+def read_image(header: Header, read: Read) -> NDArray[np.uint8]:
+    """Return the prepared image (height, width, 3). Raises `RecordingError`."""
     image = _array(header, "picture", SHARED, read, (None, None, 3), "u1")
     if not image.size:
         raise RecordingError("its picture is empty")
@@ -210,15 +209,15 @@ def read_picture(header: Header, read: Read) -> NDArray[np.uint8]:
 
 
 def read_lane(
-    header: Header, lane: int, read: Read, picture: NDArray[np.uint8] | None = None
+    header: Header, lane: int, read: Read, image: NDArray[np.uint8] | None = None
 ) -> FrameResult:
-    """Give what one lane made of the frame; `picture` where it has been read already.
+    """Return what one lane made of the frame; `image` where it has been read already.
 
     Raises `RecordingError` where the record is damaged or has no such lane.
     """
     with _understood():
         common = _common(header, lane)
-        image = read_picture(header, read) if picture is None else picture
+        image = read_image(header, read) if image is None else image
         sides = image.shape[:2]
         if sides != (common["camera"].height, common["camera"].width):
             raise RecordingError("its picture is not of its camera's size")
@@ -234,7 +233,7 @@ def read_lane(
 
 
 def read_summary(header: Header, read: Read) -> tuple[FrameSummary, ...]:
-    """Give what the scene keeps of the frame, one per lane, with the points of the preview.
+    """Return what the scene keeps of the frame, one per lane, with the points of the preview.
 
     Raises `RecordingError` where the record is damaged.
     """
@@ -306,7 +305,7 @@ def _preview_points(header: Header, lane: int, read: Read) -> FramePoints:
 
 @contextmanager
 def _understood() -> Iterator[None]:
-    """Turn what a header's wrong values lead to into an `RecordingError`."""
+    """Turn what a header's wrong values lead to into a `RecordingError`."""
     try:
         yield
     except MISTAKES as error:

@@ -1,9 +1,9 @@
-"""What archive.json says: the run that an archive is of, beside its frames."""
+"""The manifest, archive.json: what a recording says of its run beside the frames."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -11,11 +11,16 @@ from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
 
-Plain = TypeVar("Plain", str, int, dict, list)
+Plain = TypeVar("Plain", dict, list)
+T = TypeVar("T")
 FORMAT = "ttt3r-viewer archive"
 VERSION = 1
-_MOST_WHOLE = 1 << 53
 """Of the folder; a reader refuses what is newer, and a new kind of array needs no new one."""
+_MOST_WHOLE = 1 << 53
+MISTAKES = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
+"""What wrong values lead to."""
+MOST_FRAMES = 1 << 40
+"""Far above any run; everything that counts frames keeps numbers below it exactly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +28,14 @@ class Manifest:
     """What archive.json says: all that the page shows of a run beside its frames."""
 
     run: int
-    """A random number that the records repeat, so that none of another run is taken for its own."""
+    """A random number that the records repeat, so that another run's are not taken for its own."""
     source: str
     settings: Mapping[str, Any]
     """Every setting of the run, as plain values."""
     status: Status
     """As the run began, and once it has ended as it ended."""
     frames: int | None = None
-    """How many were recorded; None where the run did not come to say so."""
+    """Number of recorded frames; None where the run did not come to its end."""
     trouble: str = ""
     """Why frames are missing at the end."""
     started: str = ""
@@ -38,7 +43,7 @@ class Manifest:
     program: str = f"ttt3r-viewer {__version__}"
 
     def to_json(self) -> bytes:
-        """Give the content of archive.json."""
+        """Return the content of archive.json."""
         head = {"format": FORMAT, "version": VERSION, "program": self.program}
         body = {
             "run": f"{self.run:016x}",
@@ -57,20 +62,20 @@ class Manifest:
         try:
             values = json.loads(data)
             if values["format"] != FORMAT:
-                raise RecordingError("it describes something else than an archive of frames")
+                raise RecordingError("it describes something else than a recording")
             if values["version"] > VERSION:
                 raise NewerRecordingError(
-                    f"archive of format version {values['version']}, and this is {__version__}, "
+                    f"recording of format version {values['version']}, and this is {__version__}, "
                     f"which reads up to {VERSION}: take the ttt3r-viewer that wrote it "
                     f"({_line(values['program'])}), or a newer one"
                 )
             frames = values["frames"]
             return Manifest(
-                run=int(_a(str, values["run"]), 16),
+                run=int(text(values["run"]), 16),
                 source=_line(values["source"]),
-                settings=_a(dict, values["settings"]),
+                settings=values_of(values["settings"], dict),
                 status=_status(values["status"]),
-                frames=None if frames is None else _a(int, frames),
+                frames=None if frames is None else whole(frames),
                 trouble=_line(values["trouble"]),
                 started=_line(values["started"]),
                 program=_line(values["program"]),
@@ -82,7 +87,7 @@ class Manifest:
 
 
 class NewerRecordingError(RecordingError):
-    """An archive was written by a newer program."""
+    """A recording was written by a newer program."""
 
 
 def _status(values: Mapping[str, Any]) -> Status:
@@ -94,7 +99,7 @@ def _status(values: Mapping[str, Any]) -> Status:
 
 def _rules(values: Sequence[Mapping[str, Any]]) -> tuple[RuleInfo, ...]:
     rules = []
-    for one in _a(list, values):
+    for one in values_of(values, list):
         parameters = tuple(_checked(ParameterInfo(**each)) for each in one["parameters"])
         rules.append(_checked(RuleInfo(**{**one, "parameters": parameters})))
     return tuple(rules)
@@ -121,13 +126,47 @@ def _checked(noun: Noun) -> Noun:
     return noun
 
 
-def _a(kind: type[Plain], value: Any) -> Plain:
-    """The value, if it is of that kind. Raises `TypeError`."""
-    if type(value) is not kind or (isinstance(value, int) and abs(value) >= _MOST_WHOLE):
-        raise TypeError(f"{repr(value)[:40]} is no {kind.__name__}")
+def _line(value: Any) -> str:
+    """A text as one line."""
+    return " ".join(text(value).split())
+
+
+# Values out of JSON, each checked to be of the kind that is needed. All raise `TypeError`.
+
+
+def number(value: Any) -> float:
+    """A number, which need not be finite. Raises `OverflowError` beyond all floats."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{_shown(value)} is no number")
+    return float(value)
+
+
+def whole(value: Any) -> int:
+    """A whole number that could count frames or pixels."""
+    if type(value) is not int or abs(value) >= MOST_FRAMES:
+        raise TypeError(f"{_shown(value)} is no whole number in reach")
     return value
 
 
-def _line(value: Any) -> str:
-    """A text as one line."""
-    return " ".join(_a(str, value).split())
+def text(value: Any) -> str:
+    """A text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{_shown(value)} is no text")
+    return value
+
+
+def values_of(value: Any, kind: type[Plain]) -> Plain:
+    """An object or a list."""
+    if type(value) is not kind:
+        raise TypeError(f"{_shown(value)} is no {kind.__name__}")
+    return value
+
+
+def pair(value: Any, make: Callable[[Any], T]) -> tuple[T, T]:
+    """Two values, each made by `make`. Raises `ValueError` where they are not two."""
+    first, second = value
+    return make(first), make(second)
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:40]

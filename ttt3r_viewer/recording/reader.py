@@ -1,7 +1,7 @@
-"""The session on disk: every frame's results in full, read by number from any thread.
+"""A recording: every frame's results in full, on disk, read by number from any thread.
 
 A folder with `archive.json`, which says what the run was, and `frames-00000.bin` and on, which hold
-one record (`records.py`) per frame. `archive_writer.py` writes it; `docs/archive.md` describes it.
+one record (`format.py`) per frame. `writer.py` writes it; `docs/recording.md` describes it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ttt3r_viewer.recording.format import (
     Prefix,
     Read,
     read_header,
+    read_image,
     read_lane,
-    read_picture,
     read_prefix,
     read_summary,
 )
@@ -35,36 +35,36 @@ from ttt3r_viewer.recording.manifest import Manifest, NewerRecordingError
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.types import FrameResult, RuleInfo, Status
 
-DESCRIPTION_FILE = "archive.json"
+MANIFEST_FILE = "archive.json"
 CHECKPOINTS = "checkpoint-*.safetensors"
-"""What a run can be gone on from; written by `recording/checkpoint.py`."""
+"""Files that a run can be resumed from; written by `checkpoint.py`."""
 FRAME_FILES = re.compile(r"frames-\d{5,}\.bin")
 _DIGITS = re.compile(r"\d+")
 FOLDER = "archive"
 """Its name within an output folder."""
 OWN_FILES = (
-    f"{FOLDER}/{DESCRIPTION_FILE}",
+    f"{FOLDER}/{MANIFEST_FILE}",
     f"{FOLDER}/frames-*.bin",
     f"{FOLDER}/{CHECKPOINTS}",
 )
-"""What a run with an archive writes or replaces there."""
+"""What a recorded run writes or replaces there."""
 
 
 T = TypeVar("T")
 
 
 def frame_file(number: int) -> str:
-    """Give the name of one of the files that hold the frames."""
+    """Return the name of one of the files that hold the frames."""
     return f"frames-{number:05}.bin"
 
 
 def file_number(name: str) -> int:
-    """Give the number of one of the files that hold the frames."""
+    """Return the number of one of the files that hold the frames."""
     return int(_DIGITS.findall(name)[0])
 
 
 def frame_files(folder: Path) -> list[str]:
-    """Give the names of the files in a folder that hold frames, in their order."""
+    """Return the names of the files in a folder that hold frames, in their order."""
     names = (one.name for one in folder.iterdir() if FRAME_FILES.fullmatch(one.name))
     return sorted(names, key=file_number)
 
@@ -78,15 +78,15 @@ class Place(NamedTuple):
 
 
 class Recording:
-    """Reads frames by number; while the writer goes on, its frames appear here.
+    """Reads frames by number; those that the writer adds meanwhile appear here.
 
     Any thread may read. Frames are counted as `FrameResult.sequence` counts them; a record of the
     same number that was written later takes the place of the earlier one.
     """
 
-    def __init__(self, path: Path, description: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
-        self.description = description
+        self.manifest = manifest
         self._places: dict[int, Place] = {}
         """One thread adds to it; a look-up, a length and a copy of the keys are each one step."""
         self._notes: list[str] = []
@@ -101,11 +101,11 @@ class Recording:
     def open(path: Path) -> Recording:
         """Find what is on disk; only the beginning of each record is read.
 
-        `path` is the folder of an archive, or an output folder that holds one. Where something is
+        `path` is the folder of a recording, or an output folder that holds one. Where something is
         damaged, `note` says what, and the rest is kept. Raises `RecordingError` if nothing can be.
         """
         try:
-            inside = (path / FOLDER).is_dir() and not (path / DESCRIPTION_FILE).exists()
+            inside = (path / FOLDER).is_dir() and not (path / MANIFEST_FILE).exists()
             folder = path / FOLDER if inside else path
             if not folder.is_dir():
                 raise RecordingError(
@@ -118,22 +118,22 @@ class Recording:
             ) from error
         notes = []
         try:
-            description = Manifest.from_json((folder / DESCRIPTION_FILE).read_bytes())
+            manifest = Manifest.from_json((folder / MANIFEST_FILE).read_bytes())
         except NewerRecordingError as error:
-            raise RecordingError(f"{folder / DESCRIPTION_FILE}: {error}") from error
+            raise RecordingError(f"{folder / MANIFEST_FILE}: {error}") from error
         except (OSError, RecordingError) as error:
             what = system_words(error)
-            description = _guessed_description(folder, names)
-            if description is None:
+            manifest = _guessed_manifest(folder, names)
+            if manifest is None:
                 raise RecordingError(
-                    f"{folder / DESCRIPTION_FILE}: {what}; wanted a folder that a run's --output "
-                    "named, with an archive of frames"
+                    f"{folder / MANIFEST_FILE}: {what}; wanted a folder that a run's --output "
+                    "named, with a recording in it"
                 ) from error
-            notes.append(f"{DESCRIPTION_FILE}: {what}; model and settings are unknown")
-        archive = Recording(folder, description)
-        archive._notes = notes
-        archive._scan(names)
-        return archive
+            notes.append(f"{MANIFEST_FILE}: {what}; model and settings are unknown")
+        recording = Recording(folder, manifest)
+        recording._notes = notes
+        recording._scan(names)
+        return recording
 
     def __len__(self) -> int:
         return 0 if self._retired else len(self._places)
@@ -158,7 +158,7 @@ class Recording:
 
     @property
     def sequences(self) -> tuple[int, ...]:
-        """The numbers of the frames that are there, rising."""
+        """Numbers of the frames that are there, in increasing order."""
         return () if self._retired else tuple(sorted(self._places.copy()))
 
     @property
@@ -179,14 +179,14 @@ class Recording:
         return f"{'; '.join(self._notes)}; kept: {in_words(self.sequences)}"
 
     def frame(self, sequence: int) -> tuple[FrameResult, ...]:
-        """What every lane made of a frame. Raises `RecordingError`."""
+        """Return what every lane made of a frame. Raises `RecordingError`."""
         with self._record(sequence) as (header, read):
-            image = read_picture(header, read)
+            image = read_image(header, read)
             lanes = range(len(header.facts["lanes"]))
             return tuple(read_lane(header, lane, read, image) for lane in lanes)
 
     def seen(self, sequence: int) -> tuple[FrameSummary, ...]:
-        """What the scene keeps of a frame in every lane, with few points; read much faster.
+        """Return what the scene keeps of a frame in every lane, with few points; read much faster.
 
         Raises `RecordingError`.
         """
@@ -194,17 +194,17 @@ class Recording:
             return read_summary(header, read)
 
     def lane(self, sequence: int, lane: int) -> FrameResult:
-        """What one lane made of a frame; nothing else is read. Raises `RecordingError`."""
+        """Return what one lane made of a frame; nothing else is read. Raises `RecordingError`."""
         with self._record(sequence) as (header, read):
             return read_lane(header, lane, read)
 
     def image(self, sequence: int) -> NDArray[np.uint8]:
-        """Give the prepared picture (height, width, 3) of a frame. Raises `RecordingError`."""
+        """Return the prepared image (height, width, 3) of a frame. Raises `RecordingError`."""
         with self._record(sequence) as (header, read):
-            return read_picture(header, read)
+            return read_image(header, read)
 
     def facts(self, sequence: int) -> Mapping[str, Any]:
-        """Give a frame's plain values (`docs/archive.md`), cameras among them, without its arrays.
+        """Return a frame's plain values (`docs/recording.md`) without its arrays.
 
         Raises `RecordingError`.
         """
@@ -212,20 +212,20 @@ class Recording:
             return header.facts
 
     def grow(self, place: Place) -> None:
-        """Take in a record that has been written whole; the writer's."""
+        """Add a record that has been written whole; for the writer."""
         self._places[place.prefix.sequence] = place
 
     def keep_first(self, frames: int) -> Place:
         """Forget all frames but so many first ones, and what was damaged; where the last one is.
 
-        The writer's, for a run that goes on.
+        For the writer of a resumed run.
         """
         self._places = {number: one for number, one in self._places.items() if number < frames}
         self._notes = []
         return max(self._places.values(), key=lambda place: (file_number(place.file), place.offset))
 
     def retire(self, why: str) -> None:
-        """Answer with these words from now on, because the files go; the writer's."""
+        """Refuse with these words from now on, because the files go; for the writer."""
         self._retired = why
         self._places = {}
 
@@ -233,7 +233,7 @@ class Recording:
     def _record(self, sequence: int) -> Iterator[tuple[Header, Read]]:
         place = self._places.get(sequence)
         if self._retired or place is None:
-            why = self._retired or f"not in the archive, which has {in_words(self.sequences)}"
+            why = self._retired or f"not in the recording, which has {in_words(self.sequences)}"
             raise RecordingError(f"frame {sequence}: {why}")
         try:
             with (self.path / place.file).open("rb") as file:
@@ -252,7 +252,7 @@ class Recording:
                 self._notes.append(f"missing: {frame_file(before + 1)}{more}")
         for name in names:
             try:
-                places, damage = scan_file(self.path / name, self.description.run)
+                places, damage = scan_file(self.path / name, self.manifest.run)
             except OSError as error:
                 self._notes.append(f"{name}: {error.strerror}")
                 continue
@@ -274,17 +274,17 @@ class Recording:
             except RecordingError as error:
                 self._notes.append(str(error))
                 del self._places[last]
-        said = self.description
-        if said.trouble:
-            self._notes.append(said.trouble)
-        elif said.frames is not None and said.frames != len(self._places) and not self._notes:
-            self._notes.append(f"{DESCRIPTION_FILE} names {said.frames} frames")
+        frames, trouble = self.manifest.frames, self.manifest.trouble
+        if trouble:
+            self._notes.append(trouble)
+        elif frames is not None and frames != len(self._places) and not self._notes:
+            self._notes.append(f"{MANIFEST_FILE} names {frames} frames")
 
 
 def scan_file(path: Path, run: int | None) -> tuple[list[Place], str]:
     """Find the records of a run (None: of any) by their prefixes, and say what is damaged.
 
-    Behind a damaged place the next whole prefix is looked for. Raises `OSError`.
+    After a damaged place the next whole prefix is searched. Raises `OSError`.
     """
     places: list[Place] = []
     damage: list[str] = []
@@ -355,8 +355,8 @@ def _opened(file: IO[bytes], place: Place) -> tuple[Header, Callable[[int, int],
     return read_header(place.prefix, data[PREFIX_BYTES:]), read
 
 
-def _guessed_description(folder: Path, names: Sequence[str]) -> Manifest | None:
-    """What the latest readable record tells where archive.json does not; None without a record."""
+def _guessed_manifest(folder: Path, names: Sequence[str]) -> Manifest | None:
+    """Make a manifest of what the latest readable record says; None without a record."""
     for name in reversed(names):
         try:
             places, _ = scan_file(folder / name, None)

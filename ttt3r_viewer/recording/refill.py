@@ -1,4 +1,4 @@
-"""Recorded frames put into a scene again: for a session that is opened, and one that goes on."""
+"""Recorded frames put into a scene: of a recording that is opened, or of a run that is resumed."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import FrameResult
 
 
-def refill(archive: Recording, store: SceneStore, in_full: Set[int]) -> Iterator[int]:
-    """Add every frame of an archive to an empty scene; gives each one's number once it is there.
+def refill(recording: Recording, store: SceneStore, in_full: Set[int]) -> Iterator[int]:
+    """Add every frame of a recording to an empty scene; yields each one's number once it is there.
 
     Those of `in_full` get as many points as a run gives them, the others those of their previews.
-    Damaged frames are left out, and noted by the archive.
+    Damaged frames are left out, and noted by the recording.
     """
-    for frames, results in archive.each(partial(_read, archive, store, in_full)):
+    for frames, results in recording.each(partial(_read, recording, store, in_full)):
         store.add_summary(frames, results)
         yield frames[0].sequence
 
 
 def _read(
-    archive: Recording, store: SceneStore, in_full: Set[int], sequence: int
+    recording: Recording, store: SceneStore, in_full: Set[int], sequence: int
 ) -> tuple[Sequence[FrameSummary], Sequence[FrameResult]]:
-    """Give what the scene keeps of a frame, and all of it where that is wanted."""
-    frames = archive.seen(sequence)
+    """Return what the scene keeps of a frame, and its full results where they are wanted."""
+    frames = recording.seen(sequence)
     if sequence not in in_full:
         return frames, ()
-    results = archive.frame(sequence)
+    results = recording.frame(sequence)
     lanes = zip(frames, results, store.snapshot().lanes, strict=True)
     full = (
         replace(frame, points=thin_points(result, lane.layout.points_per_frame))

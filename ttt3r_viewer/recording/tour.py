@@ -1,4 +1,4 @@
-"""A tour: views that a camera flies through, kept as `tour.json` beside a session's archive."""
+"""A tour: views that a camera flies through, kept as `tour.json` beside a recording."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix
 from ttt3r_viewer.system.files import write_output
 
 TOUR_FILE = "tour.json"
-"""Its name in a session's folder."""
+"""Its name in an output folder."""
 FORMAT = "ttt3r-viewer tour"
 VERSION = 1
 FARTHEST = 1e12
@@ -31,7 +31,7 @@ STILL = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a picture is taken from: square pixels, the centre in the middle."""
+    """A viewpoint: square pixels, the principal point in the middle."""
 
     T_world_camera: NDArray[np.float64]
     """(4, 4) rigid transform; OpenCV axes."""
@@ -40,14 +40,11 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
-class Keyframe:
-    """A view, and when the tour comes to it. Raises `SettingsError` where it is none."""
+class Keyframe(View):
+    """A view of a tour, checked. Raises `SettingsError` where it is none."""
 
-    T_world_camera: NDArray[np.float64]
-    """(4, 4) rigid transform; OpenCV axes."""
-    fov_y_rad: float
     seconds: float
-    """How long the way from the keyframe before takes; the first one's is not used."""
+    """Time from the keyframe before to this one; the first one's is not used."""
 
     def __post_init__(self) -> None:
         pose = np.asarray(self.T_world_camera, np.float64)

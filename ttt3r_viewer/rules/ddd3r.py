@@ -12,6 +12,7 @@ from ttt3r_viewer.rules.ttt3r import alignment
 from ttt3r_viewer.state import Evidence, EvidenceKind, Update
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor
 
 PAPER = "none; code at github.com/szy233/TTT3R"
@@ -23,8 +24,8 @@ SHORTEST = 1e-8
 class Direction:
     """The running value after a first frame; None stands for the time before it."""
 
-    vector: Tensor | None = None
-    """(batch, state, width) what the next change is compared with; None until there was one."""
+    vector: Float[Tensor, "batch state width"] | None = None
+    """What the next change is compared with; None until there was one."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,6 @@ class DDD3ROrtho(UpdateRule):
         return Update(gain.clamp(0, 1), evidence.state + step), Direction(along)
 
 
-def unit(x: Tensor) -> Tensor:
-    """x (..., width) divided by its length; zeros stay zeros."""
+def unit(x: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens width"]:
+    """x divided by its length; zeros stay zeros."""
     return x / x.norm(dim=-1, keepdim=True).clamp_min(SHORTEST)

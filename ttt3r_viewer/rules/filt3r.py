@@ -11,6 +11,7 @@ from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
 from ttt3r_viewer.state import Evidence, Update
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor
 
 EPS = 1e-6
@@ -21,19 +22,19 @@ EPS = 1e-6
 class Filter:
     """The running value; None stands for the time before the first frame."""
 
-    candidate: Tensor
-    """(batch, state, width) the proposal before."""
-    variance: Tensor
-    """(batch, state) p: how unsure each token is of itself."""
-    usual_change: Tensor | None = None
-    """(batch, 1) e: running mean of the proposals' movement; None until there were two."""
+    candidate: Float[Tensor, "batch state width"]
+    """The proposal before."""
+    variance: Float[Tensor, "batch state"]
+    """p: how unsure each token is of itself."""
+    usual_change: Float[Tensor, "batch 1"] | None = None
+    """e: running mean of the proposals' movement; None until there were two."""
 
 
 @dataclass(frozen=True)
 class FILT3R(UpdateRule):
     """gain = p- / (p- + r), the Kalman gain of a random walk with unit observation noise.
 
-    On the first frame, and the first after a reset, the gain is 1 and the filter starts anew.
+    On the first frame, and the first after a reset, the gain is 1 and the filter starts again.
     Parameters are named as in the published code.
     """
 
@@ -74,7 +75,9 @@ class FILT3R(UpdateRule):
         after = Filter(evidence.candidate, variance.clamp_min(EPS), usual)
         return Update(gain), after
 
-    def _usual(self, now: Tensor, before: Tensor | None) -> Tensor:
+    def _usual(
+        self, now: Float[Tensor, "batch 1"], before: Float[Tensor, "batch 1"] | None
+    ) -> Float[Tensor, "batch 1"]:
         """The running mean with this frame in it, because the gain uses it at once."""
         rate = self.ema_beta_delta
         mean = now if before is None else (1 - rate) * before + rate * now

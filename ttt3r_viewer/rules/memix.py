@@ -21,6 +21,7 @@ from ttt3r_viewer.rules.ttt3r import alignment
 from ttt3r_viewer.state import Evidence, EvidenceKind, Update
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor
 
 MASK = "m = 1 for the share of tokens with the lowest <C, mean projected feature>, else 0"
@@ -31,8 +32,8 @@ def _share() -> Any:
     return parameter(708 / 768, 0.0, 1.0, "share of the tokens that a frame may write")
 
 
-def written(evidence: Evidence, share: float) -> Tensor:
-    """m (batch, state): 1 for the tokens whose proposal is least like the frame's mean feature."""
+def written(evidence: Evidence, share: float) -> Float[Tensor, "batch state"]:
+    """m: 1 for the tokens whose proposal is least like the frame's mean feature."""
     assert evidence.image_mean is not None
     likeness = (evidence.candidate * evidence.image_mean[:, None]).sum(dim=-1)
     lowest = likeness.topk(round(share * likeness.shape[1]), dim=-1, largest=False).indices

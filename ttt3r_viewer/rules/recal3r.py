@@ -12,6 +12,7 @@ from ttt3r_viewer.rules.ttt3r import alignment
 from ttt3r_viewer.state import Evidence, EvidenceKind, Update
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor
 
 EPS = 1e-8
@@ -22,17 +23,17 @@ EPS = 1e-8
 class History:
     """The running value; None stands for the time before the first frame."""
 
-    start: Tensor
-    """(batch, state, width) the state before the first frame, from which drift is measured."""
-    pressure: Tensor
-    """(batch, state) h: running mean of TTT3R's gate."""
+    start: Float[Tensor, "batch state width"]
+    """The state before the first frame, from which drift is measured."""
+    pressure: Float[Tensor, "batch state"]
+    """h: running mean of TTT3R's gate."""
 
 
 @dataclass(frozen=True)
 class ReCal3R(UpdateRule):
     """gain = (1 - R) b r exp(-h) + R base, half of it pulled to the mean over tokens.
 
-    b is TTT3R's gate, h its running mean, r how much the decoder changed the picture's tokens; R is
+    b is TTT3R's gate, h its running mean, r how much the decoder changed the image tokens; R is
     near 1 for tokens where drift and attention disagree. Drift and entropy enter by rank alone: two
     tokens that swap ranks change their gains by up to some hundredths, so results are not
     continuous in the weights. On the first frame, and the first after a reset, the gain is 1.
@@ -75,8 +76,10 @@ class ReCal3R(UpdateRule):
         return Update(gain.clamp(0, 1)), History(rule_state.start, pressure)
 
 
-def _doubt(evidence: Evidence, start: Tensor) -> Tensor:
-    """R (batch, state): 1 - y (2 y - 1)^2, where y joins the ranks of drift and entropy."""
+def _doubt(
+    evidence: Evidence, start: Float[Tensor, "batch state width"]
+) -> Float[Tensor, "batch state"]:
+    """R: 1 - y (2 y - 1)^2, where y joins the ranks of drift and entropy."""
     assert evidence.state_entropy is not None
     count = start.shape[1]
     stable = 1 - (_rank((evidence.state - start).norm(dim=-1)) + 1) / count
@@ -86,6 +89,6 @@ def _doubt(evidence: Evidence, start: Tensor) -> Tensor:
     return 1 - y * (2 * y - 1) ** 2
 
 
-def _rank(values: Tensor) -> Tensor:
+def _rank(values: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
     """The place of each value in its row, 0 for the smallest; equal ones in their order."""
     return values.argsort(dim=-1, stable=True).argsort(dim=-1).to(values.dtype)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 
 from ttt3r_viewer.errors import RuleError
@@ -122,6 +123,16 @@ def make_rule(name: str, /, **parameters: float) -> UpdateRule:
         takes = ", ".join(known) or "no parameters"
         raise RuleError(f"rule {name} does not take {', '.join(unknown)}; it takes {takes}")
     return maker(**parameters)
+
+
+def with_parameter(rule: UpdateRule, name: str, value: float) -> UpdateRule:
+    """The same rule with another value; an unknown parameter is an error that lists the known."""
+    known = {one.name: one for one in describe(rule).parameters}
+    if name not in known:
+        has = ", ".join(known) or "no parameters"
+        raise RuleError(f"rule {rule_name(rule)} has no {name!r}; it has {has}")
+    wanted = round(value) if known[name].whole else value
+    return replace(rule, **{name: wanted})  # pyright: ignore[reportArgumentType]
 
 
 def rule_from_text(text: str) -> UpdateRule:

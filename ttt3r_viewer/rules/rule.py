@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ttt3r_viewer.errors import RuleError
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor
 
     from ttt3r_viewer.state import Evidence, EvidenceKind, Update
@@ -88,8 +89,8 @@ def parameters_of(rule: type[UpdateRule]) -> tuple[Field[Any], ...]:
     return fields(rule)  # pyright: ignore[reportArgumentType] - every subclass is a dataclass
 
 
-def first_frame(evidence: Evidence) -> Tensor:
-    """The gain 1 for every token, (batch, state): what most rules give a first frame."""
+def first_frame(evidence: Evidence) -> Float[Tensor, "batch state"]:
+    """The gain 1 for every token: what most rules give a first frame."""
     candidate = evidence.candidate
     return candidate.new_ones(candidate.shape[:2])
 

@@ -1,4 +1,4 @@
-"""TTSA3R: tokens learn where their proposal moves in time and the picture changes in space (arXiv
+"""TTSA3R: tokens learn where their proposal moves in time and the image changes in space (arXiv
 2601.22615).
 """
 
@@ -11,6 +11,7 @@ from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
 from ttt3r_viewer.state import Evidence, EvidenceKind, Update
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor
 
 SMALLEST_CHANGE = 1e-12
@@ -22,10 +23,9 @@ THRESHOLD = 1.5
 class FrameBefore:
     """What is compared with the next frame."""
 
-    candidate: Tensor
-    """(batch, state, width) the proposal, whatever was accepted of it."""
-    features: Tensor
-    """(batch, patch, encoder width)."""
+    candidate: Float[Tensor, "batch state width"]
+    """The proposal, whatever was accepted of it."""
+    features: Float[Tensor, "batch patch features"]
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,10 @@ def frame_seen(evidence: Evidence) -> FrameBefore:
     return FrameBefore(evidence.candidate, evidence.image_features)
 
 
-def spatio_temporal_gain(evidence: Evidence, before: FrameBefore, threshold: float) -> Tensor:
-    """T P, (batch, state); the paper's equations as the published code evaluates them."""
+def spatio_temporal_gain(
+    evidence: Evidence, before: FrameBefore, threshold: float
+) -> Float[Tensor, "batch state"]:
+    """T P; the paper's equations as the published code evaluates them."""
     assert evidence.pair_logit_mean is not None
     moved = (evidence.candidate - before.candidate).norm(dim=-1)
     typical = moved.mean(dim=-1, keepdim=True).clamp_min(SMALLEST_CHANGE)
@@ -78,10 +80,10 @@ def spatio_temporal_gain(evidence: Evidence, before: FrameBefore, threshold: flo
     return in_time * seen.amax(dim=-1).sigmoid()
 
 
-def image_change(evidence: Evidence, before: FrameBefore) -> Tensor:
-    """1 - cos between a patch's features and those of the same patch before, (batch, patch).
+def image_change(evidence: Evidence, before: FrameBefore) -> Float[Tensor, "batch patch"]:
+    """1 - cos between a patch's features and those of the same patch before.
 
-    A picture of another size has no same patches: there all have changed, and it is 1.
+    An image of another size has no same patches: there all have changed, and it is 1.
     """
     now, then = evidence.image_features, before.features
     assert now is not None

@@ -11,6 +11,7 @@ from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
 from ttt3r_viewer.state import Evidence, EvidenceKind, Update
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor
 
 
@@ -46,7 +47,7 @@ class TTT3R(UpdateRule):
         return Update((self.multiplier * gate).clamp(0, 1)), False
 
 
-def alignment(evidence: Evidence, temperature: float = 1.0) -> Tensor:
-    """TTT3R's gate b (batch, state): the sigmoid of each state token's mean logit."""
+def alignment(evidence: Evidence, temperature: float = 1.0) -> Float[Tensor, "batch state"]:
+    """TTT3R's gate b: the sigmoid of each state token's mean logit."""
     assert evidence.state_logit_mean is not None
     return (evidence.state_logit_mean / temperature).sigmoid()

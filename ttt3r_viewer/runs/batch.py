@@ -22,7 +22,7 @@ from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording import reader as archive_format
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.runs.reconstruction import Reconstruction, source_of
-from ttt3r_viewer.runs.resuming import REPORT, SessionFinishedError
+from ttt3r_viewer.runs.resuming import REPORT, RunFinishedError
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.system.assets import DEMO_PREFIX
@@ -33,7 +33,7 @@ from ttt3r_viewer.system.text import hide_passwords, printable
 from ttt3r_viewer.weights.fetch import locate
 
 TABLE = "runs.csv"
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "input",
     "session",
     "state",
@@ -177,7 +177,7 @@ def run_one(job: RunJob, watch: Watch | None = None) -> RunOutcome:
         with sigterm_is_ctrl_c():
             reconstruction = Reconstruction.prepare(job.settings, ends_by_itself=True)
             ending = reconstruction.run(watch or _wait)
-    except SessionFinishedError as finished:
+    except RunFinishedError as finished:
         return RunOutcome(job, remarks=(str(finished),))
     except ViewerError as error:
         return RunOutcome(job, trouble=in_a_line(error))

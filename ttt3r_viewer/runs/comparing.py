@@ -1,4 +1,4 @@
-"""What `compare` leaves behind: comparison.md, comparison.csv, trajectories.png and the poses."""
+"""What `compare` writes: comparison.md, comparison.csv, trajectories.png and the poses."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from ttt3r_viewer.settings import NetworkOptions, RuleOptions, Settings
 
 if TYPE_CHECKING:
     from ttt3r_viewer.model.network import ReconstructionNetwork
-    from ttt3r_viewer.reconstruct.history import FrameHistory, ImageArchive
+    from ttt3r_viewer.reconstruct.history import FrameHistory
     from ttt3r_viewer.reconstruct.session import Lanes
 
 
@@ -36,9 +36,9 @@ def recorded_lanes(archive: Recording, options: NetworkOptions) -> Lanes:
         raise WeightsError(
             f"{options.weights} has a state of {network.config.state_size} tokens, and the "
             f"recording has {tokens}: give the weights of its run "
-            f"({archive.description.status.model})"
+            f"({archive.manifest.status.model})"
         )
-    lanes = Lanes(network, rules_from_text(RuleOptions.rules), recall=_recall_beside(archive))
+    lanes = Lanes(network, rules_from_text(RuleOptions.rules), history=_history_beside(archive))
     lanes.remember(archive, sequences)
     return lanes
 
@@ -53,20 +53,23 @@ def make_lanes(
     from ttt3r_viewer.model.compiled import CompiledStep
     from ttt3r_viewer.reconstruct.session import Lanes
 
-    if checkpoints is not None:
-        checkpoints.identity = identity_of(settings)
+    # Before the network is loaded, which takes longer.
+    identity = None if checkpoints is None else identity_of(settings)
     network = _network_of(settings.model)
     compiles = settings.model.compile == "on" or (
         settings.model.compile == "auto" and network.device.type == "cuda"
     )
-    return Lanes(
+    lanes = Lanes(
         network,
         rules,
         size=settings.model.size,
         reset_every=settings.rules.reset_every,
-        recall=_recall_beside(archive),
-        step=CompiledStep(network) if compiles else None,
+        history=_history_beside(archive),
+        compiled=CompiledStep(network) if compiles else None,
     )
+    if checkpoints is not None and identity is not None:
+        checkpoints.attach(lanes.saved, lanes.ends_batch, identity)
+    return lanes
 
 
 def _network_of(options: NetworkOptions) -> ReconstructionNetwork:
@@ -77,12 +80,12 @@ def _network_of(options: NetworkOptions) -> ReconstructionNetwork:
     return network
 
 
-def _recall_beside(archive: ImageArchive | None) -> FrameHistory:
+def _history_beside(archive: Recording | RecordingWriter | None) -> FrameHistory:
     """With a small budget where an archive has the older pictures."""
-    from ttt3r_viewer.reconstruct import history as recall
+    from ttt3r_viewer.reconstruct import history
 
     if archive is None:
-        return recall.FrameHistory()
-    return recall.FrameHistory(
-        recall.MOMENT_BYTES_BESIDE_ARCHIVE, recall.IMAGE_BYTES_BESIDE_ARCHIVE, archive
+        return history.FrameHistory()
+    return history.FrameHistory(
+        history.STATE_BYTES_BESIDE_RECORDING, history.IMAGE_BYTES_BESIDE_RECORDING, archive
     )

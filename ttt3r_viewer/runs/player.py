@@ -79,9 +79,9 @@ class Player:
         """The frame that is to be looked into."""
         self._action: Restart | Stop | None = None
         """What interrupted a look."""
-        self._recorded = replace(recording.description.status, cannot_ask=CANNOT_ASK)
+        self._recorded = replace(recording.manifest.status, cannot_ask=CANNOT_ASK)
         self._status = self._recorded
-        self._again = rerun_command(recording.description.settings)
+        self._again = rerun_command(recording.manifest.settings)
         self._answer = ""
         """To the latest message, shown in the status."""
         self._thread = threading.Thread(target=self._run, name=self.THREAD, daemon=True)
@@ -207,7 +207,7 @@ class Player:
         """Raises `InterruptedLookError` where another message came, which is then in `_action`."""
 
         def on_progress(done: int, total: int) -> None:
-            self._store.set_inspection(None, f"taking frames again: {done} of {total}")
+            self._store.set_inspection(None, f"replaying frames: {done} of {total}")
             self._action = self._handle_waiting()
             if self._action is not None or self._inspect not in (None, asked):
                 raise InterruptedLookError
@@ -231,7 +231,7 @@ class Player:
 
 def ending(recording: Recording) -> tuple[str, ...]:
     """How the run of a recording ended, where that was not at its last frame."""
-    manifest = recording.description
+    manifest = recording.manifest
     if manifest.status.phase == "failed":
         return (f"its run failed: {manifest.status.message}",)
     if manifest.frames is None:
@@ -243,7 +243,7 @@ def ending(recording: Recording) -> tuple[str, ...]:
 
 def open_command(recording: Recording) -> str:
     """The command that opens a recording with the weights of its run."""
-    weights = str(recording.description.settings.get("weights", "FILE"))
+    weights = str(recording.manifest.settings.get("weights", "FILE"))
     return shlex.join(["ttt3r-view", "open", str(recording.session_folder), "--weights", weights])
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from ttt3r_viewer.metrics.ground_truth import (
     read_ground_truth,
 )
 from ttt3r_viewer.reconstruct.messages import Mailbox
-from ttt3r_viewer.reconstruct.resume import Resumption
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording import reader as archive_format
 from ttt3r_viewer.recording.checkpoint import Checkpoints
@@ -33,9 +32,15 @@ from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import describe, rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.runs.loading import make_lanes
-from ttt3r_viewer.runs.resuming import find_session, hint_of
+from ttt3r_viewer.runs.resuming import Resumption, find_session, hint_of
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
-from ttt3r_viewer.settings import InputOptions, OutputOptions, Settings
+from ttt3r_viewer.settings import (
+    FILE_POINTS,
+    PAGE_POINTS,
+    InputOptions,
+    OutputOptions,
+    Settings,
+)
 from ttt3r_viewer.system.assets import with_demos
 from ttt3r_viewer.system.files import FolderLock, claim_folder, is_folder
 from ttt3r_viewer.system.logs import LOG_FILES, log_into
@@ -44,24 +49,11 @@ from ttt3r_viewer.types import Status
 
 STOP_SEC = 1.0
 """After Ctrl-C a frame in progress gets so long."""
-PAGE_POINTS = 600_000
-"""More than this a browser without a GPU does not draw at a tolerable rate."""
-FILE_POINTS = 10_000_000
-"""What points.ply of `run` may hold: about 200 MB on disk, and up to 600 MB of memory."""
 
 
-class Write(Protocol):
-    """Puts a scene's results into a folder that has been claimed."""
-
-    def __call__(
-        self,
-        folder: Path,
-        scene: SceneSnapshot,
-        settings: dict[str, Any],
-        timing: dict[str, float],
-    ) -> None:
-        """Raises `OutputError`."""
-        ...
+Write = Callable[[Path, SceneSnapshot, dict[str, Any], dict[str, float]], None]
+"""Puts a scene's results, with settings and timing, into a folder that has been claimed. Raises
+`OutputError`."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +75,7 @@ class Ending:
     error: BaseException | None
     """What ended it before its time, or kept its results from the disk."""
     remarks: tuple[str, ...]
-    """What a person should know besides, a line each."""
+    """What the user should know besides, a line each."""
 
 
 @dataclass(eq=False)
@@ -102,13 +94,11 @@ class Reconstruction:
     """Takes every frame in full; None where none is wanted."""
     ground_truth: GroundTruth | None = None
     note: str = ""
-    """Why true poses that lie beside the input are not used, and from where a run goes on; empty
-    where there is nothing to say.
-    """
+    """Why true poses beside the input are not used, and where a run is resumed, if so."""
     checkpoints: Checkpoints | None = None
-    """From which a run that was cut off can be gone on with; None where none are written."""
+    """From which a run that was cut off can be resumed; None where none are written."""
     resumed_behind: int = 0
-    """Frames of a session that is gone on with."""
+    """Frames of the recording that is resumed."""
     lock: FolderLock | None = None
     """Of the output folder; None where there is none."""
     written: int = 0
@@ -144,7 +134,7 @@ class Reconstruction:
         from ttt3r_viewer.runs.comparing import comparison_files, write_comparison
 
         if settings.output.resume:
-            raise SettingsError("--resume: a comparison keeps no session to go on with")
+            raise SettingsError("--resume: a comparison keeps no recording to continue")
         rules = rules_from_text(settings.rules.rules)
         ground_truth, note = find_poses(settings.input)
         results = Results(
@@ -172,12 +162,12 @@ class Reconstruction:
         # A resumed run is recorded as one that was never cut off.
         output = replace(settings.output, resume=False)
         settings = replace(settings, output=output)
-        archive = _archive_of(settings, source.name) if archived else None
+        archive = _archive_of(settings, source.name, store) if archived else None
         checkpoints = None
-        if archived and output.output and output.checkpoint_every:
-            # What is live does not come again.
-            repeatable = isinstance(source, RepeatableSource)
-            checkpoints = Checkpoints(output.checkpoint_every) if repeatable else None
+        # What is live does not come again.
+        repeatable = isinstance(source, RepeatableSource)
+        if archive is not None and output.output and output.checkpoint_every and repeatable:
+            checkpoints = Checkpoints(output.checkpoint_every, archive)
         mailbox = Mailbox()
         worker = Worker(
             source,
@@ -190,9 +180,8 @@ class Reconstruction:
                 device=settings.model.device,
             ),
             ends_by_itself=ends_by_itself,
-            archive=archive,
-            checkpoints=checkpoints,
-            resumption=resumption,
+            sinks=[sink for sink in (archive, checkpoints) if sink is not None],
+            resume=None if resumption is None else functools.partial(resumption.resume, store),
         )
         return Reconstruction(
             output=output,
@@ -210,7 +199,7 @@ class Reconstruction:
         )
 
     def watch(self, echo: Callable[[str], None], report: Callable[[str], None]) -> None:
-        """Until Ctrl-C: write the results whenever a run has finished, and tell what went wrong.
+        """Until Ctrl-C: write the results whenever a run has finished, and report what went wrong.
 
         `echo` takes a line for the terminal; `report` shows one in the page, or with an empty text
         takes it away.
@@ -308,7 +297,7 @@ def source_of(options: InputOptions) -> FrameSource:
 def _claim(
     settings: Settings, files: tuple[str, ...], source: FrameSource
 ) -> tuple[FolderLock | None, Resumption | None, str]:
-    """Make the output folder ready and ours; what `--resume` goes on with there, and a line about
+    """Make the output folder ready and ours; what `--resume` continues there, and a line about
     it.
     """
     output = settings.output
@@ -349,7 +338,7 @@ def find_poses(options: InputOptions) -> tuple[GroundTruth | None, str]:
         return None, f"no true poses: {error}"
 
 
-def _archive_of(settings: Settings, source: str) -> RecordingWriter:
+def _archive_of(settings: Settings, source: str, store: SceneStore) -> RecordingWriter:
     """In the output folder, or else a temporary one of limited size; nothing is made yet."""
     output = settings.output
     folder = None if output.output is None else Path(output.output) / archive_format.FOLDER
@@ -358,4 +347,5 @@ def _archive_of(settings: Settings, source: str) -> RecordingWriter:
         source=source,
         settings=settings.as_dict(),
         max_bytes=round(output.archive_gb * 1e9) if folder is None else None,
+        on_recording=store.set_recording,
     )

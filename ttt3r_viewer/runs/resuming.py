@@ -1,34 +1,43 @@
-"""`--resume`: which session an output folder holds, and whether it is what was asked for."""
+"""`--resume`: which recording an output folder holds, and whether it is what was asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ttt3r_viewer.errors import InputError, RecordingError, SettingsError, ViewerError
 from ttt3r_viewer.frames.source import FrameSource, RepeatableSource
-from ttt3r_viewer.reconstruct.resume import Resumption, best_checkpoint
 from ttt3r_viewer.recording.checkpoint import Checkpoint, checkpoint_files
-from ttt3r_viewer.recording.reader import Recording
+from ttt3r_viewer.recording.reader import Recording, in_words
+from ttt3r_viewer.recording.refill import refill
 from ttt3r_viewer.rules.registry import rules_from_text, text_of
+from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import Settings, recorded_settings
 from ttt3r_viewer.system.assets import DEMO_PREFIX, DEMOS
 from ttt3r_viewer.system.logs import LOG_FILES
 from ttt3r_viewer.system.options import flag
+from ttt3r_viewer.types import Frame, SkippedFrame, Status
 from ttt3r_viewer.weights.fetch import locate
 from ttt3r_viewer.weights.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.reconstruct.session import Lanes
+    from ttt3r_viewer.reconstruct.worker import Sink
 
 REPORT = "run.json"
 """Written with a run's last results."""
 
 
-class SessionFinishedError(ViewerError):
-    """There is nothing to go on with: the run came to its end. No failure, but nothing is done."""
+class RunFinishedError(ViewerError):
+    """There is nothing to resume: the run came to its end. No failure, but nothing is done."""
 
 
 def identity_of(settings: Settings) -> dict[str, Any]:
-    """What a run must share with the session that it goes on with, as plain values by setting.
+    """What a run must share with the recording that it resumes, as plain values by setting.
 
     Size and dtype are compared when the network is loaded, which may choose them. Raises
     `WeightsError` and `RuleError`.
@@ -37,25 +46,25 @@ def identity_of(settings: Settings) -> dict[str, Any]:
 
 
 def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | None, str]:
-    """What `--resume` goes on with, and a line that says so; None: the run begins at its beginning.
+    """What `--resume` continues, and a line that says so; None: the run begins at its beginning.
 
-    Nothing is written. Raises `SessionFinishedError`; `RecordingError` where the folder holds
-    something else, or a session that is damaged; `SettingsError` where the session is of another
-    run than is asked for; `InputError` where the input is live.
+    Nothing is written. Raises `RunFinishedError`; `RecordingError` where the folder holds
+    something else, or a damaged recording; `SettingsError` where the recording is of another run
+    than is asked for; `InputError` where the input is live.
     """
     folder = Path(settings.output.output or "")
     if not folder.exists() or (folder.is_dir() and _is_empty(folder)):
-        return None, f"{folder} holds no session yet: the run begins at its first frame"
+        return None, f"{folder} holds no recording yet: the run begins at its first frame"
     archive = Recording.open(folder)
     if _is_finished(folder, archive):
-        raise SessionFinishedError(
-            f"{folder}: its run is finished ({len(archive)} frames), so there is nothing to go on "
-            f"with, and nothing was changed; ttt3r-view open {folder} shows it"
+        raise RunFinishedError(
+            f"{folder}: its run is finished ({len(archive)} frames), so there is nothing to "
+            f"resume, and nothing was changed; ttt3r-view open {folder} shows it"
         )
     if not isinstance(source, RepeatableSource):
         raise InputError(
-            f"{source.name} is live: what it showed is gone, so no session of it can be gone on "
-            "with; leave --resume out and name another --output"
+            f"{source.name} is live: what it showed is gone, so no recording of it can be "
+            "resumed; leave --resume out and name another --output"
         )
     checkpoint = best_checkpoint(archive, [_read(path) for path in checkpoint_files(archive.path)])
     if checkpoint is None:
@@ -65,7 +74,7 @@ def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | 
     frames = checkpoint.progress.frames
     dropped = len(archive) - frames
     again = f"; {dropped} later ones are taken again" if dropped else ""
-    return Resumption(archive, checkpoint, source), f"resumed behind {frames} frames{again}"
+    return Resumption(archive, checkpoint, source), f"resumed after {frames} frames{again}"
 
 
 def _is_empty(folder: Path) -> bool:
@@ -74,18 +83,18 @@ def _is_empty(folder: Path) -> bool:
 
 
 def hint_of(folder: Path) -> str:
-    """What the error about a folder that is not empty says where it holds a session to resume."""
+    """What the error about a folder that is not empty adds where it holds a recording to resume."""
     try:
         archive = Recording.open(folder)
     except (RecordingError, OSError):
         return ""
     if not len(archive) or _is_finished(folder, archive):
         return ""
-    return f", or --resume, which goes on with its session of {len(archive)} frames"
+    return f", or --resume, which continues its recording of {len(archive)} frames"
 
 
 def _is_finished(folder: Path, archive: Recording) -> bool:
-    said = archive.description
+    said = archive.manifest
     return said.status.phase == "finished" and (folder / REPORT).exists()
 
 
@@ -98,7 +107,7 @@ def _read(path: Path) -> Checkpoint | RecordingError:
 
 def _recorded(archive: Recording) -> Settings:
     """The settings that a session was recorded with. Raises `RecordingError`."""
-    values = archive.description.settings
+    values = archive.manifest.settings
     if "input" not in values:
         raise RecordingError(
             f"{archive.path}: it has no checkpoint and does not say its settings ({archive.note}); "
@@ -129,6 +138,95 @@ def _compare(folder: Path, recorded: Mapping[str, Any], given: Mapping[str, Any]
     ]
     if differing:
         raise SettingsError(
-            f"--resume: the session in {folder} was begun with another {', '.join(differing)}; "
+            f"--resume: the recording in {folder} was begun with another {', '.join(differing)}; "
             "give what it was begun with, or name another --output"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Resumption:
+    """Where a run is resumed: the recording has all frames that the checkpoint counts."""
+
+    recording: Recording
+    checkpoint: Checkpoint
+    source: RepeatableSource
+
+    @property
+    def frames(self) -> int:
+        """Number of frames that were processed."""
+        return self.checkpoint.progress.frames
+
+    def resume(
+        self,
+        store: SceneStore,
+        session: Lanes,
+        sinks: Sequence[Sink],
+        status: Status,
+        on_progress: Callable[[str], object],
+    ) -> tuple[Status, Iterator[Frame | SkippedFrame]]:
+        """Bring session and sinks to where the run was; the status of then, and the frames to come.
+
+        Nothing on disk is changed yet. Raises what `Lanes.restore` raises, `RecordingError` where a
+        recorded frame is damaged, and `InputError` where the input is not the one of then.
+        """
+        session.restore(self.checkpoint.tensors(), self.checkpoint.session, self.recording)
+        progress = self.checkpoint.progress
+        status = replace(
+            session.describe(status),
+            frames_done=progress.frames,
+            skipped=progress.skipped,
+            last_skipped=progress.last_skipped,
+        )
+        for sink in sinks:
+            sink.begin(status, self.recording)
+        everything = frozenset(self.recording.sequences)
+        for done, _ in enumerate(refill(self.recording, store, everything)):
+            on_progress(f"reading recorded frames: {done + 1} of {progress.frames}")
+        if len(self.recording) != progress.frames:
+            raise RecordingError(
+                f"{self.recording.path}: it cannot be resumed ({self.recording.note}); give "
+                "--overwrite in place of --resume to run it again"
+            )
+        return status, self._rest(session)
+
+    def _rest(self, session: Lanes) -> Iterator[Frame | SkippedFrame]:
+        latest = self.recording.facts(self.frames - 1)
+        frames = self.source.after(latest["index"] - 1)
+        first = next(frames, None)
+        if not (isinstance(first, Frame) and first.index == latest["index"]) or not np.array_equal(
+            session.prepare(first).image, self.recording.image(self.frames - 1)
+        ):
+            raise InputError(
+                f"{self.source.name}: its frame {latest['index']} is not what was recorded "
+                f"({latest['name']}), so the recording cannot be resumed: give the input as it "
+                "was, or --overwrite in place of --resume to run it again"
+            )
+        return (item for item in frames if item.index > self.checkpoint.progress.index)
+
+
+def best_checkpoint(
+    archive: Recording, files: list[Checkpoint | RecordingError]
+) -> Checkpoint | None:
+    """The first that belongs to an archive's run and whose frames are all there.
+
+    Gives None where none was ever written for this run. Raises `RecordingError` where all are
+    damaged, or frames are missing.
+    """
+    reasons = []
+    there = frozenset(archive.sequences)
+    for one in files:
+        if isinstance(one, RecordingError):
+            reasons.append(str(one))
+        elif one.progress.run == archive.manifest.run:
+            # The recording is never asked for more frames than one beyond what it has.
+            wanted = range(min(one.progress.frames, len(there) + 1))
+            missing = sorted(set(wanted) - there)
+            if not missing and one.progress.frames:
+                return one
+            reasons.append(f"{one.path}: of the recording's frames it needs {in_words(missing)}")
+    if reasons:
+        raise RecordingError(
+            f"{'; '.join(reasons)}: the recording cannot be resumed; give --overwrite in place "
+            "of --resume to run it again"
+        )
+    return None

@@ -24,26 +24,13 @@ from ttt3r_viewer.scene.budget import (
 )
 from ttt3r_viewer.scene.seen import (
     FIRST_IMAGE_WIDTH,
-    FramePoints,
     FrameSummary,
     summarize_frame,
-    thin_points,
 )
 from ttt3r_viewer.scene.voxels import VoxelGrid
-from ttt3r_viewer.types import Answer, FrameResult, Inspection, Status
+from ttt3r_viewer.types import Answer, FrameResult, Inspection, SkippedFrame, Status
 
 SMALLEST_IMAGE_WIDTH = 16
-
-__all__ = [
-    "FramePoints",
-    "FrameSummary",
-    "LaneScene",
-    "SceneSnapshot",
-    "SceneStore",
-    "next_layout",
-    "summarize_frame",
-    "thin_points",
-]
 
 
 class FullFrames(Protocol):
@@ -121,6 +108,8 @@ class SceneStore:
     no more while the same surface is seen again; where they are too many the voxels' side doubles.
     """
 
+    trouble = ""
+    """A scene takes every frame; see `add`."""
     _lock: threading.Lock
     """Guards `_snapshot`, the one value that is replaced; held for assignments only."""
 
@@ -157,6 +146,9 @@ class SceneStore:
         )
         self._add(tuple(frames), results)
 
+    def skip(self, frame: SkippedFrame) -> None:
+        """Do nothing: a scene has no frames that could not be used."""
+
     def add_summary(
         self, frames: Sequence[FrameSummary], latest: Sequence[FrameResult] = ()
     ) -> None:
@@ -183,6 +175,15 @@ class SceneStore:
         lanes = self._with_shared_images(lanes)
         with self._lock:
             self._snapshot = replace(self._snapshot, lanes=lanes)
+
+    def begin(self, status: Status, recording: FullFrames | None = None) -> None:
+        """Empty the scene for a run with the lanes that its status names."""
+        self.clear(len(status.lanes) or 1, status)
+        self.set_recording(recording)
+
+    def finish(self, status: Status) -> None:
+        """Show the end of a run."""
+        self.set_status(status)
 
     def set_status(self, status: Status) -> None:
         """Replace what the run says about itself; a finished run fits its scales to all frames."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 MAX_SPACES = 6
 FLAT = frozenset(("picture", "window", "door", "rug", "lamp", "legs"))

@@ -182,7 +182,7 @@ def _pack_room(room: Room) -> dict[str, np.ndarray]:
 
 
 def _draw_sensor(
-    rng: np.random.Generator, indices: NDArray[np.int64], T_room_camera: NDArray[np.float64]
+    rng: np.random.Generator, indices: NDArray[np.int64], T_room_camera: NDArray[np.floating]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Exposure target, white balance and noise of every frame, and where its noise begins."""
     target, deviation = rng.uniform(0.3, 0.55), rng.uniform(0.0, 0.02)
@@ -244,12 +244,13 @@ def render_worlds(worlds: Worlds, height: int, width: int, *, device: torch.devi
 def _shot(tensors: dict[str, Tensor], flat: Tensor, frames: int, height: int, width: int) -> Shot:
     """Gather what some frames need; `flat` (chunk,) counts through all frames of all sequences."""
     world, frame = flat // frames, flat % frames
-    T_room_camera = tensors["T_room_camera"][world, frame]
-    focal = tensors["focal_px"][world]
-    spaces, lights = tensors["spaces"][world], tensors["lights"][world]
-    used = int((spaces[..., 0] < 1e5).sum(dim=1).max())
+    own = {name: tensors[name][world] for name in ("spaces", "ceiling", "skirting", "lights")}
+    own |= {name: tensors[name][world] for name in ("ambience", "focal_px")}
+    own |= {name: tensors[name][world, frame] for name in ("T_room_camera", "sensor")}
+    used = int((own["spaces"][..., 0] < 1e5).sum(dim=1).max())
+    focal = own["focal_px"]
     # One pixel more on each side than the image has, so that rounding loses nothing.
-    view = Viewpoint.of(T_room_camera, (width / 2 + 1) / focal, (height / 2 + 1) / focal)
+    view = Viewpoint.of(own["T_room_camera"], (width / 2 + 1) / focal, (height / 2 + 1) / focal)
     seen, casting = [], []
     for name, kind in KINDS.items():
         rows = tensors[name][world]
@@ -261,7 +262,7 @@ def _shot(tensors: dict[str, Tensor], flat: Tensor, frames: int, height: int, wi
         in_view = tensors["exists"][world, part] & view.sees(centre, radius)
         # What is just out of view still darkens what it stands on.
         lit = view.sees(centre, radius + 0.4)
-        lit |= view.sees_shadow(centre, radius, lights[:, 0, :3])
+        lit |= view.sees_shadow(centre, radius, own["lights"][:, 0, :3])
         lit = tensors["casts_shadow"][world, part] & lit
         nothing = torch.tensor(kind.nothing, device=rows.device)
         seen.append(keep(rows, numbers, in_view, nothing))
@@ -269,20 +270,13 @@ def _shot(tensors: dict[str, Tensor], flat: Tensor, frames: int, height: int, wi
     starts = tensors["noise_start"][world, frame].tolist()
     noise = noise_table(flat.device, height * width * 3)
     return Shot(
-        spaces=spaces[:, :used],
-        ceiling=tensors["ceiling"][world],
+        **own | {"spaces": own["spaces"][:, :used]},
         seen=Solids(*seen),
         casting=Solids(*casting),
         objects=tensors["object_columns"],
         materials=tensors["material_columns"],
         bank=tensors["bank"],
-        skirting=tensors["skirting"][world],
-        lights=lights,
-        ambience=tensors["ambience"][world],
         world=world,
-        T_room_camera=T_room_camera,
-        focal_px=focal,
-        sensor=tensors["sensor"][world, frame],
         noise=torch.stack([noise[s : s + height * width * 3] for s in starts]),
     )
 

@@ -28,9 +28,13 @@ class Shot:
     """Everything that the images of one chunk depend on; first axis `frames` unless said."""
 
     spaces: Tensor
-    """(frames, spaces, 6)"""
+    """(frames, spaces, 6), and as in `scenes.Worlds` what follows."""
     ceiling: Tensor
-    """(frames, 4)"""
+    skirting: Tensor
+    lights: Tensor
+    ambience: Tensor
+    T_room_camera: Tensor
+    sensor: Tensor
     seen: Solids
     """Solids that may be in view."""
     casting: Solids
@@ -42,20 +46,10 @@ class Shot:
     """(columns, worlds * OBJECTS * 6)"""
     bank: Tensor
     """(texels, 3) see `textures.bank_for`."""
-    skirting: Tensor
-    """(frames, 4) height in metres, RGB."""
-    lights: Tensor
-    """(frames, lights, 7)"""
-    ambience: Tensor
-    """(frames, 8); see `scenes.Worlds`, as for `sensor`."""
     world: Tensor
-    """(frames,) int64"""
-    T_room_camera: Tensor
-    """(frames, 4, 4)"""
+    """(frames,) int64 number of the frame's world."""
     focal_px: Tensor
     """(frames,)"""
-    sensor: Tensor
-    """(frames, 8)"""
     noise: Tensor
     """(frames, height * width * 3) unit normal."""
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.synthetic.rooms import Room
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 MOTIONS = {"hand-held": 0.3, "orbit": 0.15, "walk": 0.25, "look-around": 0.15, "loop": 0.15}
 """Kinds of camera paths, and how often each is drawn."""
 
@@ -91,8 +91,7 @@ def _beginning(room: Room, position: Array, yaw: Array) -> int:
     """The place of a path at which its sequence begins: one from which the room can be seen."""
     places = np.array(_RUN_UP)
     side = yaw[places, None] + np.array([-0.35, 0.0, 0.35])
-    heading = np.stack([np.cos(side), np.sin(side), np.zeros_like(side)], axis=-1)
-    depth_m = _reach(room, np.repeat(position[places], 3, axis=0), heading.reshape(-1, 3))
+    depth_m = _reach(room, np.repeat(position[places], 3, axis=0), side.ravel())
     middle_m = np.median(depth_m.reshape(-1, 3), axis=1)
     return int(places[_first_deep(middle_m, _OPEN_VIEW_M)])
 
@@ -103,11 +102,16 @@ def _first_deep(depth_m: Array, enough_m: float) -> int:
     return int(deep[0] if len(deep) else np.argmax(depth_m))
 
 
-def _reach(room: Room, place: Array, heading: Array) -> Array:
-    """How far one can see from places (some, 3) along level headings (some, 3), in metres, or a
+def _level(yaw: Array) -> Array:
+    """Unit vectors (some, 3) along level directions."""
+    return np.stack([np.cos(yaw), np.sin(yaw), np.zeros_like(yaw)], axis=-1)
+
+
+def _reach(room: Room, place: Array, yaw: Array) -> Array:
+    """How far one can see from places (some, 3) along level directions (some,), in metres, or a
     little less; (some,).
     """
-    reach = np.zeros(len(heading))
+    heading, reach = _level(yaw), np.zeros(len(yaw))
     for _ in range(6):
         reach = reach + np.maximum(room.clearance(place + heading * reach[:, None]), 0.0)
     return reach
@@ -155,9 +159,7 @@ def _free_points(rng: np.random.Generator, room: Room, count: int) -> Array:
 def _open_yaw(rng: np.random.Generator, room: Room, place: Array) -> float:
     """A direction in which the view from `place` (3,) is deep; radians."""
     yaw = rng.uniform(0, 2 * math.pi) + np.arange(8) * 2.4
-    heading = np.stack([np.cos(yaw), np.sin(yaw), np.zeros(8)], axis=1)
-    reach = _reach(room, place[None], heading)
-    return float(yaw[_first_deep(reach, 2.2)])
+    return float(yaw[_first_deep(_reach(room, place[None], yaw), 2.2)])
 
 
 def _hand_held(
@@ -185,8 +187,7 @@ def _look_around(
     wander = _waves(rng, time, 1, min(2.5 * pace.turn_rad / swing, 0.2))[:, 0]
     steady = rng.choice([-1.0, 0.0, 1.0]) * 0.6 * pace.turn_rad * time
     yaw = _open_yaw(rng, room, eye[0]) + steady + swing * (wander - wander[0])
-    arm = sway * 0.6 * np.stack([np.cos(yaw), np.sin(yaw), np.zeros(count)], axis=1)
-    return eye[0] + sway * drift + arm, yaw
+    return eye[0] + sway * drift + sway * 0.6 * _level(yaw), yaw
 
 
 def _orbit(
@@ -202,9 +203,7 @@ def _orbit(
             (low + (high - low) * rng.uniform(0.35, 0.65, 3))[:2], rng.uniform(*_EYE_M)
         )
         radii = (high - low)[:2] * shrink * rng.uniform(0.45, 0.85, 2)
-        ring = trial + np.stack(
-            [radii[0] * np.cos(angle), radii[1] * np.sin(angle), np.zeros(20)], axis=1
-        )
+        ring = trial + _level(angle) * [*radii, 0.0]
         if room.clearance(ring).min() > _PLAN_CLEARANCE:
             centre, radius = trial, radii
             break
@@ -213,10 +212,8 @@ def _orbit(
     mean_radius = float(radius.mean())
     rate = min(pace.step_m / mean_radius, 1.5 * pace.turn_rad, _FASTEST_TURN_RAD)
     around = rng.uniform(0, 2 * math.pi) + spin * rate * time
-    height = 0.05 * _waves(rng, time, 1, min(0.4 * pace.step_m / 0.05, 0.2))
-    position = centre + np.stack(
-        [radius[0] * np.cos(around), radius[1] * np.sin(around), height[:, 0]], axis=1
-    )
+    position = centre + _level(around) * [*radius, 0.0]
+    position[:, 2] += 0.05 * _waves(rng, time, 1, min(0.4 * pace.step_m / 0.05, 0.2))[:, 0]
     facing = 0.0 if rng.random() < 0.3 else math.pi
     swing = rng.uniform(0, 0.4)
     wander = swing * _waves(rng, time, 1, min(pace.turn_rad / max(swing, 0.05), 0.2))[:, 0]
@@ -241,10 +238,7 @@ def _walk(
     speed = 1 + 0.3 * _waves(rng, time, 1, 0.08)[:, 0]
     travelled = (np.cumsum(speed) - speed[0]) * step_m
     grid = np.arange(len(line)) * _SPACING
-    position = np.stack([np.interp(travelled, grid, line[:, axis]) for axis in range(3)], axis=1)
-    ahead = np.stack(
-        [np.interp(travelled + 0.35, grid, line[:, axis]) for axis in range(3)], axis=1
-    )
+    position, ahead = _along(grid, line, travelled), _along(grid, line, travelled + 0.35)
     heading = np.unwrap(np.arctan2(*(ahead - position).T[1::-1]))
     swing = rng.uniform(0.1, 1.0)
     target = heading + swing * _waves(rng, time, 1, min(pace.turn_rad / swing, 0.15))[:, 0]
@@ -344,12 +338,17 @@ def _ring(rng: np.random.Generator, room: Room, eye: Array) -> Array:
     return np.stack([start, far, start])
 
 
+def _along(lengths_m: Array, line: Array, at_m: Array) -> Array:
+    """Places of a line (some, 3), which it has at `lengths_m` (some,), at others; (n, 3)."""
+    return np.stack([np.interp(at_m, lengths_m, axis) for axis in line.T], axis=1)
+
+
 def _smooth_line(corners: Array, needed_m: float) -> Array:
     """Places every `_SPACING` along the corners, corners rounded; (some, 3)."""
     pieces = np.linalg.norm(np.diff(corners, axis=0), axis=1)
     along = np.concatenate([[0.0], np.cumsum(np.maximum(pieces, 1e-9))])
     grid = np.arange(0.0, min(along[-1], needed_m + 1.0), _SPACING)
-    line = np.stack([np.interp(grid, along, corners[:, axis]) for axis in range(3)], axis=1)
+    line = _along(along, corners, grid)
     half = 8
     window = np.hanning(2 * half + 3)[1:-1]
     window /= window.sum()

@@ -110,7 +110,7 @@ class Viewer:
         """
         self._store = store
         self._host = host
-        self._wanted_port = port
+        self._first_port = port
         self._title = title
         self._exporter = exporter
         self._panels = tuple(panels)
@@ -131,19 +131,20 @@ class Viewer:
         )
         """Makes the page's context for a server."""
         self.port_note = ""
-        """Says which port was taken where the wanted one was busy; empty otherwise."""
+        """Says which port was taken where it was busy; empty otherwise."""
 
     def start(self) -> None:
         """Serve the page; raises ViewerServerError where host or port cannot be."""
         assert self._server is None, "the viewer has been started already"
-        port = free_port(self._host, self._wanted_port)
+        port = free_port(self._host, self._first_port)
         patch_viser()
         with quiet_console():
             # Only the gate gets there: viser itself lets everybody in.
             self._server = viser.ViserServer(
                 host=INNER_HOST, port=0, label=self._title, verbose=False
             )
-        _close_share_tunnel(self._server)
+        # Any browser could ask for viser's public tunnel, button or not.
+        self._server._websock_server.unregister_handler(_messages.ShareUrlRequest)
         self._twin = TwinView(self._server)
         pages = {TWIN_PAGE: self._twin.page}
         guests = GuestViews(self._server, self.controls)
@@ -161,8 +162,8 @@ class Viewer:
         self._publisher.start()
         # Last, so that nobody sees half a page.
         self._gate.start()
-        if self._wanted_port and self.port != self._wanted_port:
-            self.port_note = f"port {self._wanted_port} is busy, so the page is at {self.port}"
+        if self._first_port and self.port != self._first_port:
+            self.port_note = f"port {self._first_port} is busy, so the page is at {self.port}"
         if not is_loopback(self._host) and self.access.owner_token is None:
             logger.warning("anyone who can reach port %d can watch and steer this run", self.port)
 
@@ -265,11 +266,6 @@ def build_panels(page: PageContext, places: Sequence[PanelPlace]) -> list[Part]:
         with tabs[place.tab] if place.tab else nullcontext():
             panels.append(place.make(page))
     return panels
-
-
-def _close_share_tunnel(server: viser.ViserServer) -> None:
-    """Let no browser publish this page: any could ask for viser's public tunnel, button or not."""
-    server._websock_server.unregister_handler(_messages.ShareUrlRequest)
 
 
 def _stop_quietly(server: viser.ViserServer) -> None:

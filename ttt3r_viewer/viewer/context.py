@@ -1,5 +1,7 @@
 """What a panel is made with: the server, where its choices go, and what several panels share."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING

@@ -9,7 +9,7 @@ from typing import Literal
 Motion = Literal["still", "orbit", "tour"]
 
 REPLAY_FPS = 10.0
-"""So many frames a second the growth is shown again with."""
+"""Frames per second at which the growth is shown again."""
 REPLAY_SEC = 30.0
 """A longer growth takes more frames at a time: nobody waits longer."""
 
@@ -105,6 +105,6 @@ class ShowSettings:
         )
 
     def replay_position(self, frame_count: int, now_sec: float) -> int:
-        """Give the frame, from 0, that the growth has come to; -1 where there is none."""
+        """Return the frame, from 0, that the growth has come to; -1 where there is none."""
         rate = max(REPLAY_FPS, frame_count / REPLAY_SEC)
         return min(int(self.replay_clock.at(now_sec) * rate), frame_count - 1)

@@ -110,12 +110,12 @@ class GeometryMeter:
 
 
 def lane_name(status: Status, lane: int) -> str:
-    """Give the rule of a lane with its parameters, in words; its number before the run says so."""
+    """Return the rule of a lane with its parameters, in words; its number before it is known."""
     return status.lanes[lane].text if lane < len(status.lanes) else f"Lane {lane + 1}"
 
 
 def scene_width(lanes: Sequence[LaneScene]) -> float:
-    """Give how much room the widest lane takes along the world's x axis, in two digits."""
+    """Return how much room the widest lane takes along the world's x axis, in two digits."""
     widths = [0.0]
     for lane in lanes:
         if lane.frames:
@@ -126,7 +126,7 @@ def scene_width(lanes: Sequence[LaneScene]) -> float:
 
 
 def shown_position(snapshot: SceneSnapshot, settings: ViewSettings, now_sec: float) -> int:
-    """Give the frame that the page stands at, from 0, or -1 while there is none."""
+    """Return the frame that the page stands at, from 0, or -1 while there is none."""
     last = len(snapshot.frames) - 1
     if settings.show.replaying:
         return settings.show.replay_position(last + 1, now_sec)

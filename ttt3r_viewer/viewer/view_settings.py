@@ -1,4 +1,4 @@
-"""What a person chose to look at: one value that callbacks replace and the publisher reads."""
+"""What a user chose to look at: one value that callbacks replace and the publisher reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ExpectedColor = Literal["image", "confidence"]
 
 @dataclass(frozen=True)
 class InspectSettings:
-    """What a person chose to look into."""
+    """What a user chose to inspect."""
 
     on: bool = False
     """Nothing is asked of the run, and nothing computed, while this is off."""
@@ -86,7 +86,7 @@ class ViewSettings:
     show: ShowSettings = field(default_factory=ShowSettings)
 
     def within(self, lane_count: int) -> ViewSettings:
-        """Give what holds for so many lanes: with one, nothing that only several can have."""
+        """Return what holds for this many lanes: with one, nothing that only several can have."""
         if lane_count == 1:
             compares_lanes = COLOR_MODES[self.color_by].compares_lanes
             return replace(
@@ -102,11 +102,11 @@ class ViewSettings:
         return replace(self, blink_lane=chosen[0])
 
     def chosen_lanes(self, lane_count: int) -> tuple[int, ...]:
-        """Give the lanes that are switched on."""
+        """Return the lanes that are switched on."""
         return tuple(k for k in range(lane_count) if k not in self.hidden_lanes)
 
     def visible_lanes(self, lane_count: int) -> tuple[int, ...]:
-        """Give the lanes that are drawn now: of those switched on, all or the one that blinks."""
+        """Return the lanes that are drawn now: of those switched on, all or the one that blinks."""
         chosen = self.chosen_lanes(lane_count)
         if self.arrangement != "blink":
             return chosen
@@ -130,7 +130,7 @@ class ViewControls:
         self.changed.set()
 
     def change_inspect(self, **fields: Any) -> None:
-        """Replace the named fields of what is looked into."""
+        """Replace the named fields of what is inspected."""
         self.change(inspect=replace(self.settings.inspect, **fields))
 
     def stand_at(self, *, live: bool, position: int) -> None:

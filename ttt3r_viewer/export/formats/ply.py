@@ -10,7 +10,7 @@ import numpy as np
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Progress, Source
 from ttt3r_viewer.export.thinning import chosen_points
-from ttt3r_viewer.scene.store import FramePoints
+from ttt3r_viewer.scene.seen import FramePoints
 from ttt3r_viewer.system.files import atomic_write, output_errors
 
 _FIELDS = {

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import Layout
-from ttt3r_viewer.scene.store import FrameSummary, LaneScene
+from ttt3r_viewer.scene.seen import FrameSummary
+from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.types import Camera
 from ttt3r_viewer.viewer.layers.colors import PLASMA, apply_color_map, frame_share, line_colors
 from ttt3r_viewer.viewer.layers.nodes import Nodes

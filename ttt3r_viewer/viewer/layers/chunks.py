@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout, confidence_bin
-from ttt3r_viewer.scene.store import FramePoints
+from ttt3r_viewer.scene.seen import FramePoints
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, PointBatch
 
 POINT_SIZE_SHARES = (0.004, 0.008)

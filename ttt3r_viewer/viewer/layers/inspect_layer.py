@@ -13,7 +13,8 @@ import viser
 from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
-from ttt3r_viewer.scene.store import FramePoints, LaneScene, thin_points
+from ttt3r_viewer.scene.seen import FramePoints, thin_points
+from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.types import Camera, Inspection
 from ttt3r_viewer.viewer.layers.maps import PATCH_COLOR, TOKEN_COLOR, color_map, robust_scale
 from ttt3r_viewer.viewer.layers.nodes import Nodes

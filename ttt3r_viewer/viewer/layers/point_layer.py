@@ -15,7 +15,8 @@ import viser
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, MAX_CHUNKS, frames_per_chunk_for
-from ttt3r_viewer.scene.store import FramePoints, FullFrames, LaneScene, thin_points
+from ttt3r_viewer.scene.seen import FramePoints, thin_points
+from ttt3r_viewer.scene.store import FullFrames, LaneScene
 from ttt3r_viewer.viewer.layers.chunks import Cloud, batch_of, chunk_clouds, confident_cloud
 from ttt3r_viewer.viewer.layers.colors import PointBatch
 from ttt3r_viewer.viewer.layers.nodes import Nodes

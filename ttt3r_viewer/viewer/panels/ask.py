@@ -202,7 +202,7 @@ def note_html(text: str) -> str:
 
 
 def expected_image(found: Expectation) -> Pixels:
-    """Draw the expected picture beside the confidence of its points, with that one's scale."""
+    """Draw the expected image beside the confidence of its points, with that one's scale."""
     width = (WIDTH_PX - GAP_PX) // 2
     size = (width, max(round(width / found.camera.aspect), 1))
     scale = robust_scale(found.confidence)

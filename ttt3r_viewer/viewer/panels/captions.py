@@ -95,7 +95,7 @@ class CaptionsPanel(Part):
 
 
 def total_of(snapshot: SceneSnapshot, settings: ViewSettings) -> int | None:
-    """Give how many frames there are or will be; None where nobody can know."""
+    """Return how many frames there are or will be; None where nobody can know."""
     total, seen = snapshot.status.frames_total, len(snapshot.frames)
     if total is None and settings.live and snapshot.status.phase in ("running", "paused"):
         return None

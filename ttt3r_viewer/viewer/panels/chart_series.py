@@ -14,7 +14,8 @@ from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.metrics.comparison import LaneFrame, lane_separation
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.metrics.running import RunningAlignment
-from ttt3r_viewer.scene.store import FrameSummary, SceneSnapshot
+from ttt3r_viewer.scene.seen import FrameSummary
+from ttt3r_viewer.scene.store import SceneSnapshot
 
 LinePart = Literal["value", "low", "high"]
 
@@ -68,7 +69,7 @@ CHARTS: dict[str, ChartKind] = {
 LINE_POINTS = 600
 """The panel is about 300 pixels wide, and twice that where a chart is opened large."""
 MOST_MARKS = 60
-"""So many of the latest marks of either kind are drawn; each takes three points of every line."""
+"""How many of the latest marks of either kind are drawn; each takes three points of a line."""
 SPIKE_FOOT, SPIKE_TOP = -1.0, 2.0
 """Marks are drawn on a scale from 0 to 1, so that the foot line between them is out of sight."""
 

@@ -52,7 +52,7 @@ class ExportPanel(Part):
             "Most points", 0, min=0, step=1000, visible=shown, hint="0: what the format takes"
         )
         self._path = gui.add_dropdown("Camera", get_args(CameraPath), visible=False)
-        self._size = gui.add_dropdown("Picture size", SIZES, visible=False)
+        self._size = gui.add_dropdown("Image size", SIZES, visible=False)
         self._seconds = gui.add_number(
             "Length (s)", 0.0, min=0.0, step=1.0, visible=False, hint="0: the tour's, or 10 s"
         )

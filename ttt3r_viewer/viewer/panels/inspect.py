@@ -325,7 +325,7 @@ class InspectPanel(Part):
             top=shown.top_patches,
             picked=shown.patch,
         )
-        self._put("Picture", self._widgets.image_image, image)
+        self._put("Image", self._widgets.image_image, image)
 
     def _draw_scene(self, shown: _Shown, tick: Tick) -> None:
         """Colour and highlight the points of the inspected frame, and cover its image."""
@@ -340,7 +340,7 @@ class InspectPanel(Part):
                 self._layer.hide_image()
             else:
                 height = maps.image_height(camera.aspect)
-                image = self._images["Picture"][:height]
+                image = self._images["Image"][:height]
                 self._layer.show_image(found.lane, image, camera, depth)
         if not self._is_due("scene", *seen, offset, chosen.points, *shown.key):
             return

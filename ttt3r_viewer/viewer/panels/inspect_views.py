@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.export.tokens import gain_entropy, share_above
 from ttt3r_viewer.reconstruct.messages import Inspect
-from ttt3r_viewer.scene.store import FrameSummary, LaneScene, SceneSnapshot
+from ttt3r_viewer.scene.seen import FrameSummary
+from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.html import block, escape, header, muted, row, square, table
 from ttt3r_viewer.viewer.layers.inspect_layer import (

@@ -17,7 +17,7 @@ OFF_TEXT = (
     "While this is on, the run takes each shown frame again."
 )
 EMPTY = np.full((maps.WIDTH_PX // 2, maps.WIDTH_PX, 3), maps.BACKGROUND, np.uint8)
-MAPS = ("State", "Picture", "History")
+MAPS = ("State", "Image", "History")
 NUMBERS = ("tokens.npz", "CSV")
 ONE_LANE: tuple[str, ...] = ("1",)
 NO_FRAMES: tuple[str, ...] = ("-",)
@@ -50,7 +50,7 @@ class InspectWidgets:
         self.folders: list[viser.GuiFolderHandle] = []
         with self._folder("State map", expand_by_default=True):
             self._add_state(gui)
-        with self._folder("Picture and patches", expand_by_default=True):
+        with self._folder("Image and patches", expand_by_default=True):
             self._add_image(gui)
         with self._folder("History of the gain"):
             by_mean = gui.add_checkbox(

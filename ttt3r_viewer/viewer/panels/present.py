@@ -1,4 +1,4 @@
-"""The presentation: captions in place of the panel, what moves by itself, the tour, pictures."""
+"""The presentation: captions in place of the panel, what moves by itself, the tour, screenshots."""
 
 import time
 from collections.abc import Callable

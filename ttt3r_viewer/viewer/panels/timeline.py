@@ -1,6 +1,6 @@
 """The timeline: which of the seen frames is shown, and whether with all before it."""
 
-from ttt3r_viewer.scene.store import FrameSummary
+from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import block, escape
 from ttt3r_viewer.viewer.tick import Part, Tick
