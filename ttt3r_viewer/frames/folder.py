@@ -7,8 +7,6 @@ refused, because nothing says which value is white. So is everything that Pillow
 the last byte, or takes for a decompression bomb.
 """
 
-from __future__ import annotations
-
 import glob
 import os
 import re
