@@ -114,7 +114,6 @@ def longest_chain(everywhere: bool) -> list[str]:
     return max((chain_from(module, ()) for module in sorted(MODULES)), key=len)
 
 
-@not_yet
 def test_the_longest_chain_of_imports_is_short_and_there_is_no_ring():
     """Of the imports that run as a module is imported; there is no ring of all of them either."""
     chain = longest_chain(everywhere=False)
@@ -130,7 +129,6 @@ def length_of(node: FUNCTION) -> int:
     return (node.end_lineno or 0) - node.lineno + 1
 
 
-@not_yet
 def test_functions_and_files_are_short():
     long = {
         f"{relative(path)}:{node.name}": length_of(node)
