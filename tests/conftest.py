@@ -2,6 +2,7 @@
 are told when they happen, and how busy the machine is fails nothing."""
 
 import contextlib
+import importlib.util
 import os
 import signal
 from pathlib import Path
@@ -28,6 +29,11 @@ with contextlib.suppress(ImportError):  # the tests that need a GPU do without
         "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
     hypothesis.settings.load_profile("any machine")
+
+if importlib.util.find_spec("jaxtyping"):  # the tests that need a GPU do without
+    from tests.shapes import check_shapes
+
+    check_shapes()
 
 BROWSER = Path(__file__).parent / "browser"
 

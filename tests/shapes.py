@@ -49,8 +49,10 @@ def _decorator(*, typechecker: Any) -> Callable[[Any], Any]:
 
 
 def _checked(target: Any, typechecker: Any) -> Any:
-    """Check functions of modules and classes, and what dataclasses are made of."""
-    if "<locals>" in target.__qualname__ or target.__name__ == "__init__":
+    """Check functions and dataclasses that have shapes; without them types are pyright's alone."""
+    said = " ".join(map(str, getattr(target, "__annotations__", {}).values()))
+    has_shapes = "[Tensor" in said or "[np.ndarray" in said
+    if not has_shapes or "<locals>" in target.__qualname__ or target.__name__ == "__init__":
         return target
     if not isinstance(target, type):
         return _unless_compiling(target, _jaxtyped(target, typechecker=typechecker))

@@ -229,8 +229,8 @@ def test_what_cannot_be_run_or_served_is_one_line(tmp_path, capsys, monkeypatch,
 
 
 def start(*words: str, program: tuple[str, ...] = ("-m", "ttt3r_viewer")) -> subprocess.Popen[str]:
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, *program, *words], text=True, **pipes)
+    line, pipe = [sys.executable, *program, *words], subprocess.PIPE
+    return subprocess.Popen(line, text=True, stdout=pipe, stderr=pipe)
 
 
 def test_ctrl_c_ends_a_run_within_two_seconds_and_keeps_what_there_is(out):

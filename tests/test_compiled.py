@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 import torch
 
 from tests.golden_cases import relative_error
@@ -15,6 +16,13 @@ CASE = "linear-small"
 RULES = (TTT3R(), Constant(0.3))
 TRACED = "aot_eager"
 """Goes through all of torch's compiler but the making of machine code, which takes minutes."""
+
+
+@pytest.fixture(autouse=True)
+def dataclasses_that_can_be_compiled(monkeypatch):
+    shapes = pytest.importorskip("tests.shapes")
+    for kind, bare in shapes.BARE.items():
+        monkeypatch.setattr(kind, "__init__", bare)
 
 
 def cameras(lanes: Lanes, frames) -> list:

@@ -19,8 +19,8 @@ from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export import conventions
 from ttt3r_viewer.export.conventions import linear_from_srgb
 from ttt3r_viewer.export.film.film import Film
-from ttt3r_viewer.export.lane_source import Progress, Source
-from ttt3r_viewer.export.registry import FORMATS, default_target, export_recording
+from ttt3r_viewer.export.known_formats import FORMATS, default_target, export_recording
+from ttt3r_viewer.export.lane_source import Source, StepCount
 from ttt3r_viewer.export.thinning import Thinning, chosen_points
 from ttt3r_viewer.geometry import invert_pose, pose_from_vector, transform_points
 from ttt3r_viewer.recording.reader import Recording
@@ -239,7 +239,7 @@ def test_thinning(tmp_path, source):
     everything = np.concatenate([one.confidence.ravel() for one in source.frames()])
 
     def confidences(**thinning) -> np.ndarray:
-        chosen = chosen_points(source, Thinning(**thinning), Progress(silent))
+        chosen = chosen_points(source, Thinning(**thinning), StepCount(silent))
         return np.concatenate([one.confidence for one in chosen])
 
     sure = confidences(min_confidence_percentile=60.0)
@@ -247,11 +247,11 @@ def test_thinning(tmp_path, source):
     assert np.array_equal(sure, everything[everything >= threshold])
     assert len(confidences(pixel_stride=4)) == FRAMES * 16 * 12
     thinned = [
-        one.pixels for one in chosen_points(source, Thinning(max_points=103), Progress(silent))
+        one.pixels for one in chosen_points(source, Thinning(max_points=103), StepCount(silent))
     ]
     assert [len(one) for one in thinned] == [25, 26, 26, 26]
     again = [
-        one.pixels for one in chosen_points(source, Thinning(max_points=103), Progress(silent))
+        one.pixels for one in chosen_points(source, Thinning(max_points=103), StepCount(silent))
     ]
     assert all(map(np.array_equal, thinned, again))
     with pytest.raises(SettingsError, match=r"tum has no points to be thinned; ply, glb"):

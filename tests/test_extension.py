@@ -17,8 +17,8 @@ from ttt3r_viewer.cli import main
 from ttt3r_viewer.evaluate.datasets import DATASETS
 from ttt3r_viewer.evaluate.datasets.base import DatasetEntry, DatasetInfo, TrueFrame, chosen
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Progress, Source
-from ttt3r_viewer.export.registry import FORMATS
+from ttt3r_viewer.export.known_formats import FORMATS
+from ttt3r_viewer.export.lane_source import Source, StepCount
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.rules.registry import RULES
 from ttt3r_viewer.rules.rule import UpdateRule, parameter
@@ -95,7 +95,7 @@ def test_a_data_set_is_one_file_and_one_line(tmp_path, monkeypatch):
     assert float(row["abs_rel_aligned"]) >= 0
 
 
-def write_names(path: Path, source: Source, _: Choices, progress: Progress) -> int:
+def write_names(path: Path, source: Source, _: Choices, progress: StepCount) -> int:
     """A toy format: the names of the frames."""
     progress.expect(len(source))
     names = [camera.name for camera in source.cameras(progress.step)]

@@ -23,8 +23,8 @@ from ttt3r_viewer.export.film.encode import shown_at
 from ttt3r_viewer.export.film.film import Film, size_from_text
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.film.render import NEAR, Lines, Points, Renderer
-from ttt3r_viewer.export.lane_source import Progress, Source
-from ttt3r_viewer.export.registry import export_recording
+from ttt3r_viewer.export.known_formats import export_recording
+from ttt3r_viewer.export.lane_source import Source, StepCount
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.geometry import invert_pose, transform_points
 from ttt3r_viewer.recording.reader import Recording
@@ -36,7 +36,7 @@ SMALL = Film(width=96, height=64, fps=10, seconds=1.5)
 
 @pytest.fixture
 def footage(source) -> Footage:
-    return read_footage(source, Thinning(), Progress(silent))
+    return read_footage(source, Thinning(), StepCount(silent))
 
 
 def test_an_mp4_plays_everywhere(tmp_path, source):

@@ -114,8 +114,9 @@ def test_gain_is_the_published_one_from_the_same_evidence(golden, name, reset):
 
 def accepted(evidence: Evidence, update: Update) -> Tensor:
     """The state after a step, through the one place of the blend."""
-    memory = torch.zeros(1, 1, 2 * evidence.state.shape[-1])
-    proposal = Proposal(evidence, memory, Prediction(torch.zeros(1, 7)))
+    batch, _, width = evidence.state.shape
+    memory = torch.zeros(batch, 1, 2 * width)
+    proposal = Proposal(evidence, memory, Prediction(torch.zeros(batch, 7)))
     return TokenState(evidence.state, memory).accept(proposal, update).tokens
 
 

@@ -35,7 +35,7 @@ _HOME = {
     "Camera": "types",
     "Frame": "types",
     "FrameResult": "types",
-    "Session": "reconstruct.single",
+    "Session": "reconstruct.session",
     "ViewerError": "errors",
     "load_network": "weights.load",
     "make_rule": "rules.registry",

@@ -17,8 +17,8 @@ from tests.test_export_job import Held
 from tests.waiting import wait_for
 from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.job import Exporter
+from ttt3r_viewer.export.known_formats import export_recording
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.registry import export_recording
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs.player import Player

@@ -197,7 +197,12 @@ def made(strategy: SearchStrategy[bytes], seed: int, count: int) -> list[bytes]:
         database=None,
         deadline=None,
         phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
+        suppress_health_check=[
+            hypothesis.HealthCheck.too_slow,
+            hypothesis.HealthCheck.data_too_large,
+            hypothesis.HealthCheck.filter_too_much,
+            hypothesis.HealthCheck.large_base_example,
+        ],
     )
     @hypothesis.given(strategy)
     def collect(data: bytes) -> None:

@@ -186,7 +186,7 @@ def give_record_header(data: bytes, folder: Path) -> None:
 def valid_checkpoint() -> bytes:
     tensors = {"0.state": torch.ones(2, 3), "0.rule": torch.zeros(4)}
     with TemporaryDirectory() as folder:
-        progress = checkpoint.Progress(RUN, 3, 0, "", 2)
+        progress = checkpoint.HowFar(RUN, 3, 0, "", 2)
         checkpoint.write_checkpoint(Path(folder), progress, {}, tensors, {"lanes": [{"a": 1}]})
         (path,) = Path(folder).iterdir()
         return path.read_bytes()

@@ -1,7 +1,5 @@
 """One variant in a process of its own: it makes its network, takes turns, and tells its memory."""
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Iterator

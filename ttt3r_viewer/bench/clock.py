@@ -1,7 +1,5 @@
 """Where a frame's time goes, found by wrapping the calls that begin and end a stage."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """Weights and frames from nothing: only what they cost is looked at, never what they show."""
 
-from __future__ import annotations
-
 import io
 
 import imageio.v3 as iio

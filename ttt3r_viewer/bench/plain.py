@@ -5,8 +5,6 @@ as softmax(q k) v, and each logit of the state stream's cross-attention kept unt
 through. It runs the same network; what it does not share with the fast way is the loop.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

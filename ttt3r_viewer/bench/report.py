@@ -1,7 +1,5 @@
 """What was measured, as a table for people and as JSON for programs (docs/benchmarks.md)."""
 
-from __future__ import annotations
-
 import os
 import platform
 import sys

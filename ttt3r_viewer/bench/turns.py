@@ -1,7 +1,5 @@
 """The variants side by side: each in its own process, one of them at work at a time."""
 
-from __future__ import annotations
-
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Sequence

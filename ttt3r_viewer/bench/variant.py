@@ -3,8 +3,6 @@
 Torch is not imported here, so that the parent stays small beside the processes it starts.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """How much there is to compute, and how fast the device can compute at best."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import replace

@@ -7,8 +7,13 @@ from pathlib import Path
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.export.film.film import CameraPath, Film, size_from_text
+from ttt3r_viewer.export.known_formats import (
+    FORMATS,
+    default_target,
+    export_recording,
+    format_named,
+)
 from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.registry import FORMATS, default_target, export_recording, format_named
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.system.options import Options, option

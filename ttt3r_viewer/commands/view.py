@@ -47,7 +47,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
         return 0
     viewer = None
     try:
-        archive = reconstruction.archive
+        writer = reconstruction.writer
         folder = None if settings.output.output is None else Path(settings.output.output)
         notice = MINIATURE_NOTICE if settings.model.weights == MINIATURE else ""
         viewer = viewer_of(
@@ -56,7 +56,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
             reconstruction.mailbox,
             notice=notice,
             ground_truth=reconstruction.ground_truth,
-            exporter=None if archive is None else Exporter(lambda: archive.recording, folder),
+            exporter=None if writer is None else Exporter(lambda: writer.recording, folder),
             folder=folder,
         )
         viewer.start()

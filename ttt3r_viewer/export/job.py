@@ -13,13 +13,13 @@ from typing import Literal
 
 from ttt3r_viewer.errors import RecordingError, ViewerError
 from ttt3r_viewer.export.film.film import Film
-from ttt3r_viewer.export.lane_source import OnProgress, Source
-from ttt3r_viewer.export.registry import (
+from ttt3r_viewer.export.known_formats import (
     Exported,
     default_target,
     export_recording,
     format_named,
 )
+from ttt3r_viewer.export.lane_source import OnProgress, Source
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.recording.reader import Recording
 

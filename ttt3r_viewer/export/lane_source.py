@@ -19,7 +19,7 @@ OnProgress = Callable[[int, int], None]
 NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
-class Progress:
+class StepCount:
     """Counts the steps of an export for an `OnProgress`."""
 
     def __init__(self, on_progress: OnProgress) -> None:

@@ -14,7 +14,7 @@ from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.types import FrameResult
 
 if TYPE_CHECKING:
-    from ttt3r_viewer.export.lane_source import Progress, Source
+    from ttt3r_viewer.export.lane_source import Source, StepCount
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ def usable(result: FrameResult, threshold: float) -> NDArray[np.bool_]:
     return finite & (result.confidence >= threshold)
 
 
-def chosen_points(source: Source, thinning: Thinning, progress: Progress) -> Iterator[ChosenPoints]:
+def chosen_points(
+    source: Source, thinning: Thinning, progress: StepCount
+) -> Iterator[ChosenPoints]:
     """Give every frame of a source with its chosen points, one at a time.
 
     It is a step each, and two where a percentile has to be found first.

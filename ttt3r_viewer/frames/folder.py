@@ -7,8 +7,6 @@ refused, because nothing says which value is white. So is everything that Pillow
 the last byte, or takes for a decompression bomb.
 """
 
-from __future__ import annotations
-
 import glob
 import os
 import re
@@ -67,6 +65,7 @@ class FolderSource:
 
     @property
     def total(self) -> int:
+        """How many are read."""
         return len(self._indices)
 
     def __iter__(self) -> Iterator[Frame | SkippedFrame]:
@@ -268,6 +267,7 @@ def _to_rgb(image: Image.Image, file_format: str | None) -> NDArray[np.uint8]:
 
 
 def is_image_name(name: str) -> bool:
+    """Whether a file of this name is read: of a known kind, and not hidden."""
     _, dot, suffix = name.rpartition(".")
     return not name.startswith(".") and dot + suffix.lower() in IMAGE_SUFFIXES
 

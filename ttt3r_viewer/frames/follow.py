@@ -5,8 +5,6 @@ cannot is looked at again until it changes, or is skipped once it has lain still
 that is replaced is a new frame. Of what is there at the start, only the newest one is taken.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import stat

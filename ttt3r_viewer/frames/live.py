@@ -7,8 +7,6 @@ and what is taken is never older than the newest but one. A frame's time is when
 seconds since the source was opened; its index counts all that arrived since the run began.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator

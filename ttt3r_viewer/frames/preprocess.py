@@ -4,8 +4,6 @@ Follows the preparation that the released CUT3R weights were trained with, so th
 come out the same.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

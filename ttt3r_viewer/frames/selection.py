@@ -1,7 +1,5 @@
 """What may be given as input, and which frames of it are used: start, stride, largest number."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ttt3r_viewer.errors import InputError

@@ -1,7 +1,5 @@
 """Where frames come from: the protocol of a source, and the one function that opens any input."""
 
-from __future__ import annotations
-
 import glob
 import math
 import re

@@ -4,8 +4,6 @@ A camera is opened through the system's own device layer (Video4Linux, AVFoundat
 stream with a known length, as a file behind http, is played at its own speed, as if it were live.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import threading

@@ -14,8 +14,6 @@ The first of these that there is decides:
 Pictures of several folders share no clock, so theirs follow from 2 or 3.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re

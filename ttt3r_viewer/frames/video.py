@@ -6,8 +6,6 @@ period after the frame before it. Pictures are turned upright by the display mat
 write, to the nearest quarter turn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

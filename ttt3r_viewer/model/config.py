@@ -1,7 +1,5 @@
 """The sizes of a network, and the presets that are known by name."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

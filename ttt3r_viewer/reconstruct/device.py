@@ -1,7 +1,5 @@
 """The device: copies to the host, a stream per thread, and what is done when memory runs out."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable, Iterator

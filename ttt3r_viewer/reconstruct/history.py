@@ -1,7 +1,5 @@
 """History of a run, from which any frame can be replayed, within a stated budget of memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple

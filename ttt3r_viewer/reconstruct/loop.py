@@ -4,8 +4,6 @@ Several rules run as lanes: the batch of the state. Nothing here is changed in p
 moment of a run can be kept, and gone on from again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace

@@ -3,8 +3,6 @@
 Nothing here changes a state.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@ A rule's running value may be a number, a text, None, a tensor, a tuple, or a da
 that can be found by its name in the rule's own module.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass

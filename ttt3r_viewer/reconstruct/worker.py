@@ -11,6 +11,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, assert_never
 
+import numpy as np
+
 from ttt3r_viewer.errors import FrameError, InputError, ViewerError, in_a_line
 from ttt3r_viewer.frames import live
 from ttt3r_viewer.frames.source import FrameSource
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from ttt3r_viewer.reconstruct.session import Lanes
 
 log = logging.getLogger(__name__)
-
 Action = Literal["go on", "restart", "stop"]
 """What a message means for the run."""
 ENDED = ("finished", "failed", "stopped")
@@ -379,7 +380,7 @@ def answer_query(query: Inspect | Query, session: Lanes, store: SceneStore) -> N
             found = session.inspect(query.lane, query.sequence, on_progress)
             store.set_inspection(replace(found, epoch=epoch), "")
         else:
-            expected = session.ask(pose_from_vector(query.pose), query.fov_y_rad)
+            expected = session.ask(pose_from_vector(np.asarray(query.pose)), query.fov_y_rad)
             lanes = tuple(replace(one, epoch=epoch) for one in expected)
             store.set_answer(Answer(query.number, lanes))
     except Exception as error:

@@ -34,7 +34,7 @@ FILES = re.compile(r"checkpoint-(\d{8,})\.safetensors")
 
 
 @dataclass(frozen=True)
-class Progress:
+class HowFar:
     """How far a run had come."""
 
     run: int
@@ -52,7 +52,7 @@ class Checkpoint:
     """A checkpoint that has been read and is whole."""
 
     path: Path
-    progress: Progress
+    progress: HowFar
     identity: Mapping[str, Any]
     """Settings that the run was begun with, and must be resumed with."""
     session: Mapping[str, Any]
@@ -137,7 +137,7 @@ class Checkpoints:
             or not self._ends_batch(self._frames + self._skipped)
         ):
             return
-        progress = Progress(
+        progress = HowFar(
             run=recording.manifest.run,
             frames=self._frames,
             skipped=self._skipped,
@@ -154,7 +154,7 @@ class Checkpoints:
 
 def write_checkpoint(
     folder: Path,
-    progress: Progress,
+    progress: HowFar,
     identity: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     session: Mapping[str, Any],
@@ -178,7 +178,7 @@ def checkpoint_files(folder: Path) -> list[Path]:
 
 
 def _encoded(
-    progress: Progress,
+    progress: HowFar,
     identity: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     session: Mapping[str, Any],
@@ -227,7 +227,7 @@ def _checked(path: Path, data: bytes) -> Checkpoint:
     progress = values["progress"]
     found = Checkpoint(
         path=path,
-        progress=Progress(**progress | {"run": int(progress["run"], 16)}),
+        progress=HowFar(**progress | {"run": int(progress["run"], 16)}),
         identity=values["identity"],
         session=values["session"],
         data=data,

@@ -6,8 +6,6 @@ The first arrays are a preview: what the scene keeps of the frame, with fewer po
 frames are read soon. `docs/recording.md` describes every field.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import operator

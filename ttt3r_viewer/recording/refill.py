@@ -1,7 +1,5 @@
 """Recorded frames put into a scene: of a recording that is opened, or of a run that is resumed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """A tour: views that a camera flies through, kept as `tour.json` beside a recording."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

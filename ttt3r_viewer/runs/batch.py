@@ -19,7 +19,7 @@ from ttt3r_viewer.errors import OutputError, SettingsError, ViewerError, in_a_li
 from ttt3r_viewer.frames.selection import IMAGE_SUFFIXES
 from ttt3r_viewer.frames.source import is_live
 from ttt3r_viewer.reconstruct.worker import Worker
-from ttt3r_viewer.recording import reader as archive_format
+from ttt3r_viewer.recording import reader
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.runs.reconstruction import Reconstruction, source_of
 from ttt3r_viewer.runs.resuming import REPORT, RunFinishedError
@@ -91,7 +91,7 @@ def plan(settings: Settings, inputs: Sequence[str]) -> list[RunJob]:
     """
     folder = Path(settings.output.output or "").absolute()
     _refuse_unclear(settings, inputs)
-    for name in (REPORT, archive_format.FOLDER):
+    for name in (REPORT, reader.FOLDER):
         if (folder / name).exists():
             raise OutputError(
                 f"--output {folder}: it is the recording of one input; name another folder, in "
@@ -141,7 +141,7 @@ def folder_names(inputs: Sequence[str]) -> list[str]:
         if grown == length:
             break
         length = grown
-    taken = {one.casefold() for one in (TABLE, REPORT, archive_format.FOLDER, *LOG_FILES)}
+    taken = {one.casefold() for one in (TABLE, REPORT, reader.FOLDER, *LOG_FILES)}
     for place, name in enumerate(names):
         number, free = 1, name
         while free.casefold() in taken:

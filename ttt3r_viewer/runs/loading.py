@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ttt3r_viewer.reconstruct.session import Lanes
 
 
-def recorded_lanes(archive: Recording, options: NetworkOptions) -> Lanes:
+def recorded_lanes(recording: Recording, options: NetworkOptions) -> Lanes:
     """Lanes with the weights of `options` that look into recorded frames.
 
     Raises a `ViewerError` where the weights cannot be used, or are not those of the frames.
@@ -30,23 +30,23 @@ def recorded_lanes(archive: Recording, options: NetworkOptions) -> Lanes:
     from ttt3r_viewer.reconstruct.session import Lanes
 
     network = _network_of(options)
-    sequences = archive.sequences
-    tokens = len(archive.seen(sequences[0])[0].gain)
+    sequences = recording.sequences
+    tokens = len(recording.seen(sequences[0])[0].gain)
     if tokens != network.config.state_size:
         raise WeightsError(
             f"{options.weights} has a state of {network.config.state_size} tokens, and the "
             f"recording has {tokens}: give the weights of its run "
-            f"({archive.manifest.status.model})"
+            f"({recording.manifest.status.model})"
         )
-    lanes = Lanes(network, rules_from_text(RuleOptions.rules), history=_history_beside(archive))
-    lanes.remember(archive, sequences)
+    lanes = Lanes(network, rules_from_text(RuleOptions.rules), history=_history_beside(recording))
+    lanes.remember(recording, sequences)
     return lanes
 
 
 def make_lanes(
     settings: Settings,
     rules: tuple[UpdateRule, ...],
-    archive: RecordingWriter | None,
+    recording: RecordingWriter | None,
     checkpoints: Checkpoints | None,
 ) -> Lanes:
     """In the worker's thread: import torch, read the weights."""
@@ -64,7 +64,7 @@ def make_lanes(
         rules,
         size=settings.model.size,
         reset_every=settings.rules.reset_every,
-        history=_history_beside(archive),
+        history=_history_beside(recording),
         compiled=CompiledStep(network) if compiles else None,
     )
     if checkpoints is not None and identity is not None:
@@ -80,12 +80,12 @@ def _network_of(options: NetworkOptions) -> ReconstructionNetwork:
     return network
 
 
-def _history_beside(archive: Recording | RecordingWriter | None) -> FrameHistory:
-    """With a small budget where an archive has the older pictures."""
+def _history_beside(recording: Recording | RecordingWriter | None) -> FrameHistory:
+    """With a small budget where a recording has the older images."""
     from ttt3r_viewer.reconstruct import history
 
-    if archive is None:
+    if recording is None:
         return history.FrameHistory()
     return history.FrameHistory(
-        history.STATE_BYTES_BESIDE_RECORDING, history.IMAGE_BYTES_BESIDE_RECORDING, archive
+        history.STATE_BYTES_BESIDE_RECORDING, history.IMAGE_BYTES_BESIDE_RECORDING, recording
     )

@@ -26,13 +26,13 @@ from ttt3r_viewer.metrics.ground_truth import (
 )
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.reconstruct.worker import Worker
-from ttt3r_viewer.recording import reader as archive_format
+from ttt3r_viewer.recording import reader
 from ttt3r_viewer.recording.checkpoint import Checkpoints
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import describe, rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.runs.loading import make_lanes
-from ttt3r_viewer.runs.resuming import Resumption, find_session, hint_of
+from ttt3r_viewer.runs.resuming import Resumption, find_recording, hint_of
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import (
     FILE_POINTS,
@@ -90,14 +90,14 @@ class Reconstruction:
     worker: Worker
     results: Results
     started: float
-    archive: RecordingWriter | None = None
+    writer: RecordingWriter | None = None
     """Takes every frame in full; None where none is wanted."""
     ground_truth: GroundTruth | None = None
     note: str = ""
     """Why true poses beside the input are not used, and where a run is resumed, if so."""
     checkpoints: Checkpoints | None = None
     """From which a run that was cut off can be resumed; None where none are written."""
-    resumed_behind: int = 0
+    resumed_after: int = 0
     """Frames of the recording that is resumed."""
     lock: FolderLock | None = None
     """Of the output folder; None where there is none."""
@@ -121,7 +121,7 @@ class Reconstruction:
             results,
             store,
             ends_by_itself=ends_by_itself,
-            archived=settings.output.archive_gb > 0,
+            recorded_in_full=settings.output.archive_gb > 0,
         )
         if not ends_by_itself:
             wired.ground_truth, note = find_poses(settings.input)
@@ -130,7 +130,7 @@ class Reconstruction:
 
     @staticmethod
     def prepare_comparison(settings: Settings) -> Reconstruction:
-        """The same for `compare`, which keeps no points, and no archive."""
+        """The same for `compare`, which keeps no points, and makes no recording."""
         from ttt3r_viewer.runs.comparing import comparison_files, write_comparison
 
         if settings.output.resume:
@@ -154,24 +154,24 @@ class Reconstruction:
         store: SceneStore,
         *,
         ends_by_itself: bool,
-        archived: bool = False,
+        recorded_in_full: bool = False,
     ) -> Reconstruction:
         source = source_of(settings.input)
-        files = (*results.files, *archive_format.OWN_FILES) if archived else results.files
+        files = (*results.files, *reader.OWN_FILES) if recorded_in_full else results.files
         lock, resumption, note = _claim(settings, files, source)
         # A resumed run is recorded as one that was never cut off.
         output = replace(settings.output, resume=False)
         settings = replace(settings, output=output)
-        archive = _archive_of(settings, source.name, store) if archived else None
+        writer = _writer_of(settings, source.name, store) if recorded_in_full else None
         checkpoints = None
         # What is live does not come again.
         repeatable = isinstance(source, RepeatableSource)
-        if archive is not None and output.output and output.checkpoint_every and repeatable:
-            checkpoints = Checkpoints(output.checkpoint_every, archive)
+        if writer is not None and output.output and output.checkpoint_every and repeatable:
+            checkpoints = Checkpoints(output.checkpoint_every, writer)
         mailbox = Mailbox()
         worker = Worker(
             source,
-            functools.partial(make_lanes, settings, rules, archive, checkpoints),
+            functools.partial(make_lanes, settings, rules, writer, checkpoints),
             store,
             mailbox,
             status=Status(
@@ -180,7 +180,7 @@ class Reconstruction:
                 device=settings.model.device,
             ),
             ends_by_itself=ends_by_itself,
-            sinks=[sink for sink in (archive, checkpoints) if sink is not None],
+            sinks=[sink for sink in (writer, checkpoints) if sink is not None],
             resume=None if resumption is None else functools.partial(resumption.resume, store),
         )
         return Reconstruction(
@@ -191,10 +191,10 @@ class Reconstruction:
             worker=worker,
             results=results,
             started=time.perf_counter(),
-            archive=archive,
+            writer=writer,
             checkpoints=checkpoints,
             note=note,
-            resumed_behind=0 if resumption is None else resumption.frames,
+            resumed_after=0 if resumption is None else resumption.frames,
             lock=lock,
         )
 
@@ -245,7 +245,7 @@ class Reconstruction:
             f"{status.skipped} frames skipped; the last: {status.last_skipped}"
             if status.skipped and status.frames_done
             else "",
-            self.archive.trouble if self.archive is not None else "",
+            self.writer.trouble if self.writer is not None else "",
             self.checkpoints.trouble if self.checkpoints is not None else "",
         )
         return tuple(filter(None, lines))
@@ -259,8 +259,8 @@ class Reconstruction:
             if not self.written or scene.status.phase == "finished":
                 self.write(scene)
         finally:
-            if self.archive is not None:
-                self.archive.close()
+            if self.writer is not None:
+                self.writer.close()
             if self.lock is not None:
                 self.lock.close()
         return self.written
@@ -270,7 +270,7 @@ class Reconstruction:
         new = scene.epoch != self.written_epoch or len(scene.frames) != self.written
         if self.output.output is None or not scene.frames or not new:
             return
-        if len(scene.frames) <= self.resumed_behind and scene.status.phase != "finished":
+        if len(scene.frames) <= self.resumed_after and scene.status.phase != "finished":
             return  # the folder has these results already, or those of more frames
         compute_sec = [frame.compute_sec for frame in scene.frames]
         timing = {
@@ -308,7 +308,7 @@ def _claim(
     lock = None
     try:
         lock = FolderLock(folder) if is_folder(folder) else None
-        found, note = find_session(settings, source) if output.resume else (None, "")
+        found, note = find_recording(settings, source) if output.resume else (None, "")
         hint = "" if overwrite else hint_of(folder)
         claim_folder(folder, files, overwrite=overwrite, hint=hint, logs=LOG_FILES)
         lock = lock or FolderLock(folder)
@@ -338,10 +338,10 @@ def find_poses(options: InputOptions) -> tuple[GroundTruth | None, str]:
         return None, f"no true poses: {error}"
 
 
-def _archive_of(settings: Settings, source: str, store: SceneStore) -> RecordingWriter:
+def _writer_of(settings: Settings, source: str, store: SceneStore) -> RecordingWriter:
     """In the output folder, or else a temporary one of limited size; nothing is made yet."""
     output = settings.output
-    folder = None if output.output is None else Path(output.output) / archive_format.FOLDER
+    folder = None if output.output is None else Path(output.output) / reader.FOLDER
     return RecordingWriter(
         folder,
         source=source,

@@ -45,7 +45,7 @@ def identity_of(settings: Settings) -> dict[str, Any]:
     return _asked_for(settings) | {"weights": fingerprint(locate(settings.model.weights))}
 
 
-def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | None, str]:
+def find_recording(settings: Settings, source: FrameSource) -> tuple[Resumption | None, str]:
     """What `--resume` continues, and a line that says so; None: the run begins at its beginning.
 
     Nothing is written. Raises `RunFinishedError`; `RecordingError` where the folder holds
@@ -55,10 +55,10 @@ def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | 
     folder = Path(settings.output.output or "")
     if not folder.exists() or (folder.is_dir() and _is_empty(folder)):
         return None, f"{folder} holds no recording yet: the run begins at its first frame"
-    archive = Recording.open(folder)
-    if _is_finished(folder, archive):
+    recording = Recording.open(folder)
+    if _is_finished(folder, recording):
         raise RunFinishedError(
-            f"{folder}: its run is finished ({len(archive)} frames), so there is nothing to "
+            f"{folder}: its run is finished ({len(recording)} frames), so there is nothing to "
             f"resume, and nothing was changed; ttt3r-view open {folder} shows it"
         )
     if not isinstance(source, RepeatableSource):
@@ -66,15 +66,17 @@ def find_session(settings: Settings, source: FrameSource) -> tuple[Resumption | 
             f"{source.name} is live: what it showed is gone, so no recording of it can be "
             "resumed; leave --resume out and name another --output"
         )
-    checkpoint = best_checkpoint(archive, [_read(path) for path in checkpoint_files(archive.path)])
+    checkpoint = best_checkpoint(
+        recording, [_read(path) for path in checkpoint_files(recording.path)]
+    )
     if checkpoint is None:
-        _compare(folder, _asked_for(_recorded(archive)), _asked_for(settings))
+        _compare(folder, _asked_for(_recorded(recording)), _asked_for(settings))
         return None, f"{folder} holds no checkpoint yet: the run begins again at its first frame"
     _compare(folder, checkpoint.identity, identity_of(settings))
     frames = checkpoint.progress.frames
-    dropped = len(archive) - frames
+    dropped = len(recording) - frames
     again = f"; {dropped} later ones are taken again" if dropped else ""
-    return Resumption(archive, checkpoint, source), f"resumed after {frames} frames{again}"
+    return Resumption(recording, checkpoint, source), f"resumed after {frames} frames{again}"
 
 
 def _is_empty(folder: Path) -> bool:
@@ -85,17 +87,16 @@ def _is_empty(folder: Path) -> bool:
 def hint_of(folder: Path) -> str:
     """What the error about a folder that is not empty adds where it holds a recording to resume."""
     try:
-        archive = Recording.open(folder)
+        recording = Recording.open(folder)
     except (RecordingError, OSError):
         return ""
-    if not len(archive) or _is_finished(folder, archive):
+    if not len(recording) or _is_finished(folder, recording):
         return ""
-    return f", or --resume, which continues its recording of {len(archive)} frames"
+    return f", or --resume, which continues its recording of {len(recording)} frames"
 
 
-def _is_finished(folder: Path, archive: Recording) -> bool:
-    said = archive.manifest
-    return said.status.phase == "finished" and (folder / REPORT).exists()
+def _is_finished(folder: Path, recording: Recording) -> bool:
+    return recording.manifest.status.phase == "finished" and (folder / REPORT).exists()
 
 
 def _read(path: Path) -> Checkpoint | RecordingError:
@@ -105,13 +106,13 @@ def _read(path: Path) -> Checkpoint | RecordingError:
         return error
 
 
-def _recorded(archive: Recording) -> Settings:
-    """The settings that a session was recorded with. Raises `RecordingError`."""
-    values = archive.manifest.settings
+def _recorded(recording: Recording) -> Settings:
+    """The settings that a recording was made with. Raises `RecordingError`."""
+    values = recording.manifest.settings
     if "input" not in values:
         raise RecordingError(
-            f"{archive.path}: it has no checkpoint and does not say its settings ({archive.note}); "
-            "give --overwrite in place of --resume to run it again"
+            f"{recording.path}: it has no checkpoint and does not say its settings "
+            f"({recording.note}); give --overwrite in place of --resume to run it again"
         )
     return recorded_settings(values)
 
@@ -205,19 +206,19 @@ class Resumption:
 
 
 def best_checkpoint(
-    archive: Recording, files: list[Checkpoint | RecordingError]
+    recording: Recording, files: list[Checkpoint | RecordingError]
 ) -> Checkpoint | None:
-    """The first that belongs to an archive's run and whose frames are all there.
+    """The first that belongs to a recording's run and whose frames are all there.
 
     Gives None where none was ever written for this run. Raises `RecordingError` where all are
     damaged, or frames are missing.
     """
     reasons = []
-    there = frozenset(archive.sequences)
+    there = frozenset(recording.sequences)
     for one in files:
         if isinstance(one, RecordingError):
             reasons.append(str(one))
-        elif one.progress.run == archive.manifest.run:
+        elif one.progress.run == recording.manifest.run:
             # The recording is never asked for more frames than one beyond what it has.
             wanted = range(min(one.progress.frames, len(there) + 1))
             missing = sorted(set(wanted) - there)

@@ -1,7 +1,5 @@
 """Which points stay and how they are grouped: pure functions and the value that they make."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The voxels of the world that hold a point: at most one each, and whoever comes first keeps it."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

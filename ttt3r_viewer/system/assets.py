@@ -1,7 +1,5 @@
 """Where the files that travel with the program are: the miniature's weights, its demo sequences."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from ttt3r_viewer.errors import InputError

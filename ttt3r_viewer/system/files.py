@@ -4,8 +4,6 @@ The one place in the package that gives a file its final name: what is being wri
 `.NAME.part` beside it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

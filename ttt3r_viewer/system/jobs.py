@@ -1,7 +1,5 @@
 """Jobs one after the other, in processes of this machine, or over a Ray cluster."""
 
-from __future__ import annotations
-
 import importlib
 import multiprocessing
 import signal

@@ -3,8 +3,6 @@
 What is meant for a person is said in one line by the commands; this is for finding out afterwards.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import platform

@@ -1,7 +1,5 @@
 """The machine's own part: names, waiting, and the most memory that was held."""
 
-from __future__ import annotations
-
 import platform
 import re
 import sys

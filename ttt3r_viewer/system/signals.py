@@ -1,7 +1,5 @@
 """Ctrl-C and SIGTERM: both end the program with its outputs whole."""
 
-from __future__ import annotations
-
 import _thread
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Addresses without the passwords in them, for whatever is shown, logged or written."""
 
-from __future__ import annotations
-
 import re
 
 HIDDEN = "***"

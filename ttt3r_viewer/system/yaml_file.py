@@ -4,8 +4,6 @@ Anchors, aliases and merge keys let a few lines stand for more values than fit i
 values under one name YAML's reader silently keeps the last; so all of these are refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, NoReturn

@@ -1,7 +1,5 @@
 """A `ModelConfig` as text in a weights file, and back."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from typing import cast

@@ -1,7 +1,5 @@
 """The released weights: from where their authors keep them into the user's cache folder."""
 
-from __future__ import annotations
-
 import errno
 import http.client
 import shutil

@@ -1,7 +1,5 @@
 """Which weights a file holds, told from samples of it in milliseconds."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """From the name of weights to a network that is ready to run."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import assert_never

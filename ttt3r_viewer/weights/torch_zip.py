@@ -1,7 +1,5 @@
 """The zip that `torch.save` writes: tensors mapped from the file, not read into memory."""
 
-from __future__ import annotations
-
 import math
 import mmap
 import struct

@@ -6,8 +6,6 @@ into plain records, and whatever else is named, called, built or filled becomes 
 OmegaConf object in a checkpoint needs no omegaconf, and `os.system` in one is two words on a stack.
 """
 
-from __future__ import annotations
-
 import pickletools
 import struct
 from collections.abc import Callable

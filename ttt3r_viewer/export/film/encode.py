@@ -29,7 +29,7 @@ from ttt3r_viewer.export.formats import Choices
 from ttt3r_viewer.recording.tour import Tour, View
 
 if TYPE_CHECKING:
-    from ttt3r_viewer.export.lane_source import Progress, Source
+    from ttt3r_viewer.export.lane_source import Source, StepCount
 
 GROWTH_SHARE = 0.85
 """The cloud is whole after this share of the film; then there is time to look at it."""
@@ -38,12 +38,12 @@ GIF_FPS = 50
 GIF_COLORS = 256
 
 
-def export_mp4(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
+def export_mp4(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
     """Write H.264 (yuv420p, so that all players take it); the number of images."""
     return _export(path, source, choices, progress, _write_mp4)
 
 
-def export_gif(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
+def export_gif(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
     """Write a GIF that runs for ever, with one palette for all images; their number.
 
     Raises `SettingsError` where it is faster than a GIF can be.
@@ -78,7 +78,7 @@ def _export(
     path: Path,
     source: Source,
     choices: Choices,
-    progress: Progress,
+    progress: StepCount,
     write: Callable[[Path, Film, Footage, Iterator[NDArray[np.uint8]]], None],
 ) -> int:
     film = choices.film

@@ -15,7 +15,7 @@ from ttt3r_viewer.export.thinning import Thinning, chosen_points
 from ttt3r_viewer.types import Camera
 
 if TYPE_CHECKING:
-    from ttt3r_viewer.export.lane_source import Progress, Source
+    from ttt3r_viewer.export.lane_source import Source, StepCount
 
 MOST_FRUSTA = 60
 PATH_COLOR, FRUSTUM_COLOR, NOW_COLOR = (245, 190, 70), (110, 150, 200), (255, 90, 70)
@@ -56,7 +56,7 @@ class Footage:
         return Lines(ends, _colors(NOW_COLOR, len(ends)))
 
 
-def read_footage(source: Source, thinning: Thinning, progress: Progress) -> Footage:
+def read_footage(source: Source, thinning: Thinning, progress: StepCount) -> Footage:
     """Read the chosen points of all frames. Raises `RecordingError` where there is none."""
     positions: list[NDArray[np.float32]] = []
     colors: list[NDArray[np.uint8]] = []

@@ -22,7 +22,7 @@ from ttt3r_viewer.export.film.render import Lines
 from ttt3r_viewer.export.formats import Choices
 
 if TYPE_CHECKING:
-    from ttt3r_viewer.export.lane_source import Progress, Source
+    from ttt3r_viewer.export.lane_source import Source, StepCount
 
 REST_SEC = 2.0
 """The whole cloud is seen so long before the recording begins again."""
@@ -42,7 +42,7 @@ def quiet_console() -> Iterator[None]:
 
 
 def export_viser(
-    path: Path, source: Source, choices: Choices, progress: Progress, *, html: bool
+    path: Path, source: Source, choices: Choices, progress: StepCount, *, html: bool
 ) -> int:
     """Write a `.viser` recording, or (`html`) a page with it in, which opens from disk.
 

@@ -1,6 +1,6 @@
 """What a format of exports is.
 
-Every module here defines one or a few as a `Format`; `export/registry.py` lists them by name.
+Every module here defines one or a few as a `Format`; `export/known_formats.py` lists them by name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ttt3r_viewer.export.film.film import Film
-from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.lane_source import Source, StepCount
 from ttt3r_viewer.export.thinning import Thinning
 
 
@@ -27,9 +27,9 @@ class Choices:
         return pixels if most is None else min(pixels, most)
 
 
-Write = Callable[[Path, Source, Choices, Progress], int]
+Write = Callable[[Path, Source, Choices, StepCount], int]
 """Writes to an empty file or into an empty folder; gives how many things (`Format.unit`) it wrote.
-What `Progress` raises ends it.
+What `StepCount` raises ends it.
 """
 Size = Callable[[Source, Choices], int]
 """Gives how many bytes will be written at most."""

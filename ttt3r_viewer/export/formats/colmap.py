@@ -24,7 +24,7 @@ from ttt3r_viewer.export.conventions import (
     write_png,
 )
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.lane_source import Source, StepCount
 from ttt3r_viewer.export.thinning import ChosenPoints, chosen_points
 
 PARTS = {
@@ -58,7 +58,7 @@ POINT = np.dtype(
 """A point that one image sees."""
 
 
-def export_colmap(folder: Path, source: Source, choices: Choices, progress: Progress) -> int:
+def export_colmap(folder: Path, source: Source, choices: Choices, progress: StepCount) -> int:
     """Write model and images, holding one frame at a time; the number of points.
 
     Every frame has its own PINHOLE camera, because its focal length is its own. Each point is seen

@@ -11,13 +11,13 @@ import numpy as np
 
 from ttt3r_viewer.export.conventions import depth_mm, image_name, prepared_pinhole, write_png
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.lane_source import Source, StepCount
 
 FOLDERS = ("depth", "conf", "color", "camera")
 OWN = ("depth/*.npy", "depth/*.png", "conf/*.npy", "color/*.png", "camera/*.npz")
 
 
-def export_depth(folder: Path, source: Source, _: Choices, progress: Progress) -> int:
+def export_depth(folder: Path, source: Source, _: Choices, progress: StepCount) -> int:
     """Write `depth/000000.npy` and so on, numbered as in the recording; the number of frames.
 
     `depth` (height, width) float32 is z in the camera's frame, as the network gave it, `conf`

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ttt3r_viewer.export.film.film import MOST_STEPS, Film, film_pixels
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.lane_source import Source, StepCount
 
 FILM_POINTS = 1_000_000
 """16 MB in memory, and a tenth of a second for an image."""
@@ -31,7 +31,7 @@ def recording_bytes(points: int, frames: int, *, html: bool) -> int:
 
 
 def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
-    def write(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
+    def write(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
         from ttt3r_viewer.export.film.encode import export_gif, export_mp4
 
         export = export_gif if target.endswith(".gif") else export_mp4
@@ -53,7 +53,7 @@ def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
 
 
 def _recording(summary: str, target: str, *, html: bool) -> Format:
-    def write(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
+    def write(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
         from ttt3r_viewer.export.film.viser_recording import export_viser
 
         return export_viser(path, source, choices, progress, html=html)

@@ -19,7 +19,7 @@ from ttt3r_viewer.export.conventions import (
 )
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.formats.gltf import LINES, POINTS, TRIANGLES, Gltf
-from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.lane_source import Source, StepCount
 from ttt3r_viewer.export.thinning import ChosenPoints, chosen_points
 from ttt3r_viewer.types import Camera
 
@@ -44,12 +44,12 @@ class _Parts:
     vertices: int = 0
 
 
-def export_glb(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
+def export_glb(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
     """Write the chosen points; how many. The root node turns our world to glTF's, whose y is up."""
     return _write(path, chosen_points(source, choices.thinning, progress), lambda _: None)
 
 
-def export_glb_mesh(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
+def export_glb_mesh(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
     """Write a mesh of every frame's depth, without triangles over gaps; the number of vertices.
 
     Where its vertices were too many, fewer pixels are taken.

@@ -16,14 +16,14 @@ from ttt3r_viewer.export.conventions import (
     write_png,
 )
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.lane_source import Source, StepCount
 
 OWN = ("transforms.json", "images/*.png")
 AABB_SCALE = 16
 """Side of the box in which instant-ngp looks for the scene; a room and its surroundings fit."""
 
 
-def export_nerf(folder: Path, source: Source, _: Choices, progress: Progress) -> int:
+def export_nerf(folder: Path, source: Source, _: Choices, progress: StepCount) -> int:
     """Write a folder to train on; the number of frames.
 
     The world is that of all our exports (y down). Each frame has its own intrinsics; those at the

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.lane_source import Source, StepCount
 from ttt3r_viewer.export.thinning import chosen_points
 from ttt3r_viewer.scene.seen import FramePoints
 from ttt3r_viewer.system.files import atomic_write, output_errors
@@ -50,7 +50,7 @@ def write_ply(path: Path, clouds: Sequence[FramePoints]) -> int:
     return count
 
 
-def export_ply(path: Path, source: Source, choices: Choices, progress: Progress) -> int:
+def export_ply(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
     """Write a recording's points as `write_ply` does, with `frame`, holding one frame at a time."""
     count = 0
     with path.open("wb") as file:

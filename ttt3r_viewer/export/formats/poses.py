@@ -16,7 +16,7 @@ from ttt3r_viewer.export.conventions import (
     tum_pose,
 )
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Progress, Source
+from ttt3r_viewer.export.lane_source import Source, StepCount
 from ttt3r_viewer.scene.seen import FrameSummary
 
 POSES_FILE, TIMES_FILE = "poses.txt", "times.txt"
@@ -79,7 +79,7 @@ def _format(
 ) -> Format:
     """A format that needs cameras alone: a folder of these files, or one file, named ""."""
 
-    def write(path: Path, source: Source, _: Choices, progress: Progress) -> int:
+    def write(path: Path, source: Source, _: Choices, progress: StepCount) -> int:
         progress.expect(len(source))
         cameras = list(source.cameras(progress.step))
         for name, content in files.items():

@@ -8,7 +8,7 @@ import viser
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.film.film import CameraPath, Film, size_from_text
 from ttt3r_viewer.export.job import DOWNLOAD_BYTES, JobState, Request, too_large
-from ttt3r_viewer.export.registry import FORMATS, format_named
+from ttt3r_viewer.export.known_formats import FORMATS, format_named
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import BAD, block, escape, lines

@@ -19,7 +19,7 @@ from ttt3r_viewer.export.formats.glb import GLB, GLB_MESH
 from ttt3r_viewer.export.formats.nerf import NERF
 from ttt3r_viewer.export.formats.ply import PLY
 from ttt3r_viewer.export.formats.poses import INTRINSICS, KITTI, TUM
-from ttt3r_viewer.export.lane_source import OnProgress, Progress, Source
+from ttt3r_viewer.export.lane_source import OnProgress, Source, StepCount
 from ttt3r_viewer.export.results import lane_names
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.system.files import new_file, new_folder
@@ -90,7 +90,7 @@ def export_recording(
         else new_file(path, overwrite=overwrite, size=size)
     )
     with target as part:
-        count = chosen.write(part, source, choices, Progress(on_progress))
+        count = chosen.write(part, source, choices, StepCount(on_progress))
         if not count:
             why = "; ".join(source.notes) or "no point is finite"
             raise RecordingError(f"{source.recording.path}: nothing to export as {name}: {why}")
