@@ -269,6 +269,7 @@ def test_the_gpu_script_trains_resumes_and_leaves_what_can_be_committed(tmp_path
     }
     (checkout / "toy.json").write_text(json.dumps(recipe))
     small = {"DEVICE": "cpu", "WORKERS": "1", "ROOMS": "2", "FRAMES": "4", "CONFIG": "toy.json"}
+    small |= {"NETWORK": "toy", "IMAGES": "4", "SPEED_FRAMES": "2"}
     environment = os.environ | small | {"PYTHON": sys.executable, "OUT": str(tmp_path / "out")}
     script = [str(checkout / "training" / "gpu.sh")]
     blocked = "import sys; sys.modules.update(dict.fromkeys(('PIL', 'yaml', 'scipy', 'viser')))"
@@ -276,6 +277,7 @@ def test_the_gpu_script_trains_resumes_and_leaves_what_can_be_committed(tmp_path
     said = subprocess.run(script, env=environment, capture_output=True, text=True, check=True)
     assert "validation: relative depth error" in said.stdout
     assert "edges" in (tmp_path / "out" / "bars.txt").read_text()
+    assert "GFLOP each" in (tmp_path / "out" / "speed.txt").read_text()
     left = torch.load(io.BytesIO(b"".join(part.read_bytes() for part in parts_in(tmp_path))))
     assert left["step"] == 4
     assert "optimizers" not in left

@@ -6,7 +6,7 @@
 #
 # Resumes from training/checkpoint/part-* of the checkout where there are any, else from the shipped
 # weights. Leaves in OUT: weights.safetensors (float16), checkpoint/part-* (at most 15 MB each, without
-# optimizers), bars.txt, curves.csv, train.log.
+# optimizers), speed.txt, bars.txt, curves.csv, train.log.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath -m "${OUT:-gpu-out}")
@@ -15,6 +15,8 @@ run=$(mktemp -d)
 trap 'rm -rf "$run"' EXIT
 mkdir -p "$out"
 export PYTHONPATH="$PWD" PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1
+"$python" -m training.speed --network "${NETWORK:-miniature2}" --device "${DEVICE:-cuda}" \
+  --images "${IMAGES:-512}" --frames "${SPEED_FRAMES:-8}" 2>&1 | tee "$out/speed.txt"
 begin=(--start assets/miniature.safetensors)
 if compgen -G "training/checkpoint/part-*" > /dev/null; then
   "$python" -m training.parts join training/checkpoint "$run/last.pt"
