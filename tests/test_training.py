@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from tests.test_eval import SETTING
-from tests.trainable import needs_muon
-from tests.weights_files import LINEAR
+from tests.weights_files import LINEAR, needs_muon
 from training import blend, evaluate
 from training import curves as loss_curves
 from training import losses as criteria

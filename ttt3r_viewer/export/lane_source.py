@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from ttt3r_viewer.errors import RecordingError, SettingsError
-from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.scene.seen import NO_POINTS, FrameSummary
 from ttt3r_viewer.types import FrameResult
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.recording.reader import Recording
 
 T = TypeVar("T")
 OnProgress = Callable[[int, int], None]

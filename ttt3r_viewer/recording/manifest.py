@@ -42,6 +42,11 @@ class Manifest:
     """When the run began, in ISO 8601, UTC; empty where that is not known."""
     program: str = f"ttt3r-viewer {__version__}"
 
+    @property
+    def started_text(self) -> str:
+        """When the run began, as users read it; empty where that is not known."""
+        return self.started.replace("T", " ").replace("+00:00", " UTC")
+
     def to_json(self) -> bytes:
         """Return the content of archive.json."""
         head = {"format": FORMAT, "version": VERSION, "program": self.program}

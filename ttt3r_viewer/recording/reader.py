@@ -281,6 +281,15 @@ class Recording:
             self._notes.append(f"{MANIFEST_FILE} names {frames} frames")
 
 
+def open_recording(path: Path) -> Recording:
+    """Open a recording. Raises `RecordingError`, also where there is not one frame."""
+    recording = Recording.open(path)
+    if not len(recording):
+        why = f" ({recording.note})" if recording.note else ""
+        raise RecordingError(f"{path}: a recording without a frame{why}; give another one")
+    return recording
+
+
 def scan_file(path: Path, run: int | None) -> tuple[list[Place], str]:
     """Find the records of a run (None: of any) by their prefixes, and say what is damaged.
 

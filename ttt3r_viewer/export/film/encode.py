@@ -25,10 +25,10 @@ from ttt3r_viewer.export.film.footage import (
     read_footage,
 )
 from ttt3r_viewer.export.film.render import Renderer
-from ttt3r_viewer.export.formats import Choices
 from ttt3r_viewer.recording.tour import Tour, View
 
 if TYPE_CHECKING:
+    from ttt3r_viewer.export.formats import Choices
     from ttt3r_viewer.export.lane_source import Source, StepCount
 
 GROWTH_SHARE = 0.85

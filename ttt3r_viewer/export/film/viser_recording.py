@@ -19,9 +19,9 @@ from ttt3r_viewer.export.film.camera_path import ELEVATION_RAD, FOV_Y_RAD, mean_
 from ttt3r_viewer.export.film.film import MOST_STEPS, SECONDS
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.film.render import Lines
-from ttt3r_viewer.export.formats import Choices
 
 if TYPE_CHECKING:
+    from ttt3r_viewer.export.formats import Choices
     from ttt3r_viewer.export.lane_source import Source, StepCount
 
 REST_SEC = 2.0
