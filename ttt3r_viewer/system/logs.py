@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.system.text import hide_passwords, printable
+from ttt3r_viewer.system.version import __version__
 
 PACKAGE = "ttt3r_viewer"
 FILE_BYTES = 2 * 2**20
