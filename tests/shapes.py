@@ -55,6 +55,10 @@ def _checked(target: Any, typechecker: Any) -> Any:
     if not has_shapes or "<locals>" in target.__qualname__ or target.__name__ == "__init__":
         return target
     if not isinstance(target, type):
+        notes = (
+            target.__annotations__.items()
+        )  # of what numpy takes for an array, beartype knows less
+        target.__annotations__ = {k: object if one == "ArrayLike" else one for k, one in notes}
         return _unless_compiling(target, _jaxtyped(target, typechecker=typechecker))
     if dataclasses.is_dataclass(target):
         bare = BARE[target] = target.__init__
