@@ -29,8 +29,7 @@ from ttt3r_viewer.errors import ReconstructionError, ViewerError
 from ttt3r_viewer.model.compiled import CompiledStep
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct import loop
-from ttt3r_viewer.reconstruct import session as lanes
+from ttt3r_viewer.reconstruct import loop, session
 from ttt3r_viewer.reconstruct.prefetch import PreparedFrame
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rule_from_text
@@ -212,21 +211,25 @@ class VariantRun:
         return tuple(stages)
 
     def _places(self) -> tuple[Place, ...]:
-        loop_module = plain if isinstance(self.lanes, PlainLanes) else lanes
-        copy = "as_numpy" if isinstance(self.lanes, PlainLanes) else "all_as_numpy"
+        is_plain = isinstance(self.lanes, PlainLanes)
+        own = plain if is_plain else session
         steps: tuple[Place, ...] = (
             (self.network, "propose", "decode-state"),
             (self.network, "_predict", "heads"),
         )
         if self.variant.way == "compiled":
             # Its code takes the whole step, heads too; what it was made from must stay as it is.
-            steps = ((self.lanes, "_step", "decode-state"),)
+            steps = ((self.lanes, "_compiled", "decode-state"),)
         return (
-            (loop_module, "prepare_image", "prepare"),
-            (loop_module, "encode", "copy"),  # what it does beside the network's own encode
+            (own, "prepare_image", "prepare"),
+            (
+                plain if is_plain else loop,
+                "encode",
+                "copy",
+            ),  # what it does beside the network's own encode
             (self.network, "encode", "encode"),
             *steps,
-            (loop_module, copy, "copy"),
+            (own, "as_numpy" if is_plain else "all_as_numpy", "copy"),
             (loop, "as_numpy", "copy"),
         )
 

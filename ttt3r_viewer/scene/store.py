@@ -177,8 +177,8 @@ class SceneStore:
             self._snapshot = replace(self._snapshot, lanes=lanes)
 
     def begin(self, status: Status, recording: FullFrames | None = None) -> None:
-        """Make the scene ready for a run with the lanes that its status names; what is empty already
-        keeps its epoch.
+        """Make the scene ready for a run with the lanes that its status names; an empty one keeps
+        its epoch.
         """
         lanes = len(status.lanes) or 1
         if self._snapshot.frames or len(self._snapshot.lanes) != lanes:
