@@ -31,7 +31,7 @@ REFERENCE = "constant"
 class EvalOptions(Options):
     """What is measured, on what."""
 
-    dataset: str = option(MISSING, "which data set", choices=tuple(DATASETS))
+    dataset: str = option(MISSING, "which data set", choices=DATASETS)
     root: Path | None = option(None, "where the data set lies, as published", metavar="PATH")
     sequences: str | None = option(None, "some of its sequences (default: all)", metavar="NAME,...")
     frames: str | None = option(
