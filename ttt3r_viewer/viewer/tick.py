@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ttt3r_viewer.scene.budget import automatic_point_size, robust_range
 from ttt3r_viewer.types import Status
@@ -32,10 +31,6 @@ class Geometry:
     """Side of a point in the scene's unit."""
     offsets: tuple[float, ...]
     """Where each lane's root stands on the world's x axis."""
-    extent: float
-    """How much room the widest lane takes along the world's x axis."""
-    up: NDArray[np.float64] = field(default_factory=lambda: WORLD_UP)
-    """(3,) unit vector, world."""
 
     @property
     def span(self) -> float:
@@ -109,7 +104,6 @@ class GeometryMeter:
         return Geometry(
             point_size=settings.point_size or automatic_point_size(snapshot.layout),
             offsets=tuple(k * step for k in range(count)),
-            extent=self._extent,
         )
 
 

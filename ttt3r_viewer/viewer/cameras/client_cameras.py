@@ -1,7 +1,5 @@
 """PageView of each browser: a first view of the scene, or one that follows the camera."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Arrays of the page's point clouds, made from kept frames; numpy only."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -4,8 +4,6 @@ The nodes are `/lanes/K/inspect_map`, `inspect_patches` and `inspect_image`. A p
 patch in which its frame's camera sees it, because the scene keeps no pixel numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

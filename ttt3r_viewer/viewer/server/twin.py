@@ -5,8 +5,6 @@ others get; then messages to it alone hide the other lanes. Our own page, which 
 `/twin`, holds two such panes in frames.
 """
 
-from __future__ import annotations
-
 import html
 from dataclasses import dataclass
 from pathlib import Path
