@@ -60,7 +60,7 @@ def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
         return camera_path.along(tour, count)
     if film.path == "follow":
         return camera_path.follow(footage.cameras, footage.depth, count)
-    up, forward = camera_path.mean_up(footage.cameras), camera_path.mean_forward(footage.cameras)
+    up, forward = camera_path.up_and_forward(footage.cameras)
     orbit = camera_path.Orbit.around(footage.points.positions_world, forward, up)
     return orbit.views(count, film.width / film.height)
 

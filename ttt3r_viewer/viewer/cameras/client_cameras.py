@@ -1,4 +1,4 @@
-"""PageView of each browser: a first view of the scene, or one that follows the camera."""
+"""View of each browser: a first view of the scene, or one that follows the camera."""
 
 import math
 

@@ -339,7 +339,7 @@ class InspectPanel(Part):
         seen = (views.key_of(found), lane.layout.generation, point_size, depth)
         if self._is_due("frustum", *seen, self._drawn["image"]):
             if depth is None:
-                self._layer.hide_image()
+                self._layer.remove("image")
             else:
                 height = maps.image_height(camera.aspect)
                 image = self._images["Image"][:height]

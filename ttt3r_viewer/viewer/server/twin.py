@@ -45,7 +45,7 @@ class TwinView(Part):
         self._panes: dict[int, _Pane] = {}
         """By client; entries come and go on viser's loop."""
         self._views: dict[str, PageView] = {}
-        """PageView of each browser session's panes."""
+        """View of each browser session's panes."""
         self._names: tuple[str, ...] = ()
         server.on_client_connect(self._connect)
         server.on_client_disconnect(self._disconnect)
