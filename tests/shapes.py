@@ -22,7 +22,7 @@ import ttt3r_viewer  # noqa: F401 - its own imports are for type checkers alone
 
 MODULES = (
     *("ttt3r_viewer.types", "ttt3r_viewer.state", "ttt3r_viewer.geometry"),
-    *("ttt3r_viewer.model", "ttt3r_viewer.rules"),
+    *("ttt3r_viewer.reconstruct.loop", "ttt3r_viewer.model", "ttt3r_viewer.rules"),
 )
 """With all that is in these packages."""
 MOST_CHECKS = 100
@@ -39,7 +39,7 @@ def check_shapes() -> None:
         jaxtyping.install_import_hook(list(MODULES), "beartype.beartype"),
         patch.object(typing, "TYPE_CHECKING", True),
     ):
-        for name in (*MODULES[:3], "ttt3r_viewer.model.compiled", "ttt3r_viewer.rules.registry"):
+        for name in (*MODULES[:4], "ttt3r_viewer.model.compiled", "ttt3r_viewer.rules.registry"):
             importlib.import_module(name)
 
 

@@ -1,4 +1,4 @@
-"""One variant in a process of its own: it makes its network, takes turns, and tells its memory."""
+"""One variant in a process of its own: makes its network, takes turns, reports its memory."""
 
 import signal
 import time
@@ -51,7 +51,7 @@ from ttt3r_viewer.weights.load import (
 )
 
 DISTINCT_FRAMES = 8
-"""So many pictures are made up; they come round again."""
+"""So many images are made up, and repeated."""
 WARM_UP_FRAMES = {"cpu": 1, "cuda": 5, "mps": 5}
 PAGE_POINTS = 600_000
 """What the scene keeps, as the page does."""
@@ -61,7 +61,7 @@ PROFILED_ROWS = 25
 def serve(pipe: Connection, variant: Variant) -> None:
     """The process: say that it is ready, then do as asked until asked for the end.
 
-    What a person can mend is said as `Failed`; anything else ends the process with its traceback.
+    What a user can correct is sent as `Failed`; anything else ends the process with its traceback.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all: the parent ends this one
     try:
@@ -211,8 +211,8 @@ class VariantRun:
         return tuple(stages)
 
     def _places(self) -> tuple[Place, ...]:
-        is_plain = isinstance(self.lanes, PlainLanes)
-        own = plain if is_plain else session
+        plainly = isinstance(self.lanes, PlainLanes)
+        module, copy = (plain, "as_numpy") if plainly else (session, "all_as_numpy")
         steps: tuple[Place, ...] = (
             (self.network, "propose", "decode-state"),
             (self.network, "_predict", "heads"),
@@ -221,15 +221,12 @@ class VariantRun:
             # Its code takes the whole step, heads too; what it was made from must stay as it is.
             steps = ((self.lanes, "_compiled", "decode-state"),)
         return (
-            (own, "prepare_image", "prepare"),
-            (
-                plain if is_plain else loop,
-                "encode",
-                "copy",
-            ),  # what it does beside the network's own encode
+            (module, "prepare_image", "prepare"),
+            # All that it does but the network's own encode.
+            (plain if plainly else loop, "encode", "copy"),
             (self.network, "encode", "encode"),
             *steps,
-            (own, "as_numpy" if is_plain else "all_as_numpy", "copy"),
+            (module, copy, "copy"),
             (loop, "as_numpy", "copy"),
         )
 

@@ -25,6 +25,7 @@ from ttt3r_viewer.recording.format import (
     Header,
     Prefix,
     Read,
+    read_camera,
     read_header,
     read_image,
     read_lane,
@@ -192,6 +193,14 @@ class Recording:
         """
         with self._record(sequence) as (header, read):
             return read_summary(header, read)
+
+    def camera(self, sequence: int, lane: int) -> FrameSummary:
+        """Return one lane's camera and numbers of a frame; arrays are empty, and not read.
+
+        Raises `RecordingError`.
+        """
+        with self._record(sequence) as (header, _):
+            return read_camera(header, lane)
 
     def lane(self, sequence: int, lane: int) -> FrameResult:
         """Return what one lane made of a frame; nothing else is read. Raises `RecordingError`."""

@@ -136,7 +136,7 @@ def draw_room(rng: np.random.Generator) -> Room:
     """A furnished room or chain of rooms."""
     room = Room()
     _draw_plan(rng, room)
-    _hang_images(rng, room)
+    _hang_pictures(rng, room)
     for space in room.chambers:
         _furnish(rng, room, space)
     return room
@@ -223,7 +223,7 @@ def _wall_place(
     return place, math.atan2(inward[1], inward[0]) - math.pi / 2
 
 
-def _hang_images(rng: np.random.Generator, room: Room) -> None:
+def _hang_pictures(rng: np.random.Generator, room: Room) -> None:
     """Hang pictures, windows and wall boards: thin boxes at eye height."""
     for space in room.chambers:
         for _ in range(int(rng.integers(1, 6))):
