@@ -23,7 +23,7 @@ from ttt3r_viewer.errors import InputError
 
 _SECONDS = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DECIMAL_STEM = re.compile(r"[0-9]+\.[0-9]+")
-_ADVICE = "correct the file, or rename it to time the frames by file name or fps"
+_ADVICE = "fix the file, or rename it to time the frames by file name or fps"
 
 
 def image_times(folder: Path, names: Sequence[str], fps: float) -> list[float]:

@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,6 @@ PREFIX_BYTES = _PREFIX.size + _CHECK.size
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 _FLOAT16_OVERFLOW = 65520.0
 """From here on rounding to float16 gives infinity."""
-_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 _FLOAT16_TINY = 2.0**-14
 """Below this a float16 has fewer than its 11 significant bits."""
 TYPES = {"u1": np.uint8, "f2": np.float16, "f4": np.float32}
@@ -242,8 +241,11 @@ def read_summary(header: Header, read: Read) -> tuple[FrameSummary, ...]:
         if not image.size:
             raise RecordingError("its preview_picture is empty")
         return tuple(
-            _summary(
-                header, lane, image, _preview_points(header, lane, read), _gain(header, lane, read)
+            replace(
+                read_camera(header, lane),
+                image=image,
+                points=_preview_points(header, lane, read),
+                gain=_gain(header, lane, read),
             )
             for lane in range(len(header.facts["lanes"]))
         )
@@ -252,23 +254,17 @@ def read_summary(header: Header, read: Read) -> tuple[FrameSummary, ...]:
 def read_camera(header: Header, lane: int) -> FrameSummary:
     """Return what the header says of one lane, with empty arrays. Raises `RecordingError`."""
     with _understood():
-        return _summary(header, lane, _NO_IMAGE, NO_POINTS, np.zeros(0, np.float16))
-
-
-def _summary(
-    header: Header, lane: int, image: NDArray[np.uint8], points: FramePoints, gain: NDArray[Any]
-) -> FrameSummary:
-    common, own = _common(header, lane), header.facts["lanes"][lane]
-    return FrameSummary(
-        image=image,
-        points=points,
-        gain=gain,
-        median_depth=number(own["median_depth"]),
-        confidence_mean=number(own["confidence_mean"]),
-        gain_mean=number(own["gain_mean"]),
-        gain_range=pair(own["gain_range"], number),
-        **common,
-    )
+        common, own = _common(header, lane), header.facts["lanes"][lane]
+        return FrameSummary(
+            image=np.zeros((0, 0, 3), np.uint8),
+            points=NO_POINTS,
+            gain=np.zeros(0, np.float16),
+            median_depth=number(own["median_depth"]),
+            confidence_mean=number(own["confidence_mean"]),
+            gain_mean=number(own["gain_mean"]),
+            gain_range=pair(own["gain_range"], number),
+            **common,
+        )
 
 
 def _common(header: Header, lane: int) -> dict[str, Any]:
