@@ -135,7 +135,7 @@ def test_a_damaged_frame_is_left_out_and_named(tmp_path, session):
     path = copy / "archive" / frame_file(0)
     data = bytearray(path.read_bytes())
     data[data.rindex(room_result(1).image.tobytes())] ^= 1
-    data[data.rindex(Recording.open(copy).seen(2)[0].image.tobytes())] ^= 1
+    data[data.rindex(Recording.open(copy).seen(2)[0].points.colors.tobytes())] ^= 1
     path.write_bytes(bytes(data))
     source = Source(Recording.open(copy))
     done = export_recording(source, "tum", tmp_path / "poses.txt", silent)
