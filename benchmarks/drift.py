@@ -140,8 +140,8 @@ def main() -> int:
     print(f"{'rule':14} " + " ".join(f"{n:>6}" for n in lengths))
     for rule, row in zip((*rules, "straight line"), shares, strict=True):
         print(f"{rule:14} " + " ".join(f"{one:6.3f}" for one in row))
-    if given.image:
-        draw(given.image, rules, medians)
+    if given.picture:
+        draw(given.picture, rules, medians)
     return 0
 
 

@@ -3,8 +3,8 @@
     python -m benchmarks.live [--fps 30] [--seconds 8] [--rounds 3] [--size 160]
 
 A thread sends an MJPEG stream over local HTTP, which FFmpeg reads back. The miniature takes it in
-three ways, in turn: `one by one` (what `view` and `run` do with live input), the look-ahead with
-batch 1, and the look-ahead with batch 4, as for files. Lag is from the arrival of a frame's
+three ways, in turn: `one by one` (what `view` and `run` do with live input), prefetching with
+batch 1, and prefetching with batch 4, as for files. Lag is from the arrival of a frame's
 packet to its results. Each turn's first second, in which queues fill, is left out.
 """
 

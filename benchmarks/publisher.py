@@ -55,7 +55,7 @@ class Ticks:
         self.ms.append(1e3 * (time.perf_counter() - before))
 
     def said(self) -> str:
-        """In words; begins anew."""
+        """In words; then starts again."""
         ms, self.ms = self.ms, []
         middle, high = np.percentile(ms, [50, 99])
         return f"{middle:.1f} ms, 99 %: {high:.1f} ms, at most {max(ms):.1f} ms"

@@ -142,7 +142,7 @@ def _draw_paths(axis: Axes, reading: Reading, rules: Sequence[str]) -> None:
     axis.legend(fontsize=7)
 
 
-def on_progress(reading: Reading, rules: Sequence[str]) -> None:
+def report(reading: Reading, rules: Sequence[str]) -> None:
     """Print what can be measured."""
     depth = "unknown" if reading.depth_error is None else f"{reading.depth_error:.2f}"
     print(f"{reading.name}: {len(reading.times_sec)} frames; relative depth error {depth}")
@@ -177,9 +177,9 @@ def main() -> int:
     rules = given.rules.split(",")
     readings = [read(lanes, spec, given.frames, given.fps) for spec in given.inputs]
     for reading in readings:
-        on_progress(reading, rules)
-    if given.image:
-        draw(given.image, readings, rules)
+        report(reading, rules)
+    if given.picture:
+        draw(given.picture, readings, rules)
     return 0
 
 

@@ -45,8 +45,8 @@ class Report:
     page_errors: list[str] = field(default_factory=list)
 
 
-class Person:
-    """Moves a widget of the page at random, and looks whether the page obeyed."""
+class User:
+    """Moves a widget of the page at random, and looks whether the page followed."""
 
     def __init__(self, page: Page, report: Report, seed: int) -> None:
         self._page, self._report, self._random = page, report, random.Random(seed)
@@ -131,11 +131,11 @@ def soak(program: Program, page: Page, given: argparse.Namespace, report: Report
     """Act until the run has come to its end."""
     page.on("pageerror", lambda error: report.page_errors.append(str(error)))
     go_to(page, program.url)
-    person = Person(page, report, given.seed)
+    user = User(page, report, given.seed)
     deciles = [given.frames * k // 10 for k in range(1, 11)]
     while True:
         started = time.monotonic()
-        state = person.probe()
+        state = user.probe()
         while deciles and state.get("frames_done", 0) >= deciles[0]:
             report.looks.append(program.look(state["frames_done"]))
             print(line_of(report.looks[-1]), flush=True)
@@ -145,7 +145,7 @@ def soak(program: Program, page: Page, given: argparse.Namespace, report: Report
                 raise SystemExit(f"the run ended early: {state['phase']}")
             return
         if state.get("frames_seen", 0) > 60 and state.get("phase") == "running":
-            person.act()
+            user.act()
         page.wait_for_timeout(max(0.0, given.every - (time.monotonic() - started)) * 1000)
 
 

@@ -1,5 +1,4 @@
-"""Checks the shapes in the package's signatures while the tests run: jaxtyping's import hook, with
-beartype.
+"""Check the shapes in signatures while the tests run: jaxtyping's import hook and beartype.
 
 The package names the types of jaxtyping under `TYPE_CHECKING` alone, so that the program needs
 neither of the two. Here these modules are imported as a type checker sees them.
@@ -20,10 +19,8 @@ import torch
 
 import ttt3r_viewer  # noqa: F401 - its own imports are for type checkers alone
 
-MODULES = (
-    *("ttt3r_viewer.types", "ttt3r_viewer.state", "ttt3r_viewer.geometry"),
-    *("ttt3r_viewer.model", "ttt3r_viewer.rules"),
-)
+ROOMS = ("types", "state", "geometry", "reconstruct.loop", "model", "rules")
+MODULES = [f"ttt3r_viewer.{room}" for room in ROOMS]
 """With all that is in these packages."""
 MOST_CHECKS = 100
 """Calls of each function that are checked: later ones cost a long run of the tests too much."""
@@ -36,10 +33,10 @@ def check_shapes() -> None:
     """Import the modules so that the calls of their functions are checked."""
     jaxtyping.jaxtyped = _decorator  # stays, because nested functions are decorated at each call
     with (
-        jaxtyping.install_import_hook(list(MODULES), "beartype.beartype"),
+        jaxtyping.install_import_hook(MODULES, "beartype.beartype"),
         patch.object(typing, "TYPE_CHECKING", True),
     ):
-        for name in (*MODULES[:3], "ttt3r_viewer.model.compiled", "ttt3r_viewer.rules.registry"):
+        for name in (*MODULES[:4], "ttt3r_viewer.model.compiled", "ttt3r_viewer.rules.registry"):
             importlib.import_module(name)
 
 
@@ -55,6 +52,9 @@ def _checked(target: Any, typechecker: Any) -> Any:
     if not has_shapes or "<locals>" in target.__qualname__ or target.__name__ == "__init__":
         return target
     if not isinstance(target, type):
+        hints = target.__annotations__.items()
+        # Beartype knows less of what numpy takes for an array.
+        target.__annotations__ = {k: object if one == "ArrayLike" else one for k, one in hints}
         return _unless_compiling(target, _jaxtyped(target, typechecker=typechecker))
     if dataclasses.is_dataclass(target):
         bare = BARE[target] = target.__init__

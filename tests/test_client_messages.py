@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -211,17 +210,13 @@ def hostile_messages(viewer: Viewer) -> list[bytes | str]:
     return messages
 
 
-def shows_path(viewer: Viewer, wanted: bool) -> bool:
-    return viewer.controls.settings.show_path is wanted
-
-
 def switch_path(viewer: Viewer, client: Connection) -> None:
     """Use a checkbox, and wait until the page has taken it."""
     box = viewer.part(LookPanel)._path
     echo(client, CAMERA)  # one that can be seen from
     for wanted in (True, False, True):
         set_value(client, box, wanted)
-        wait_for(partial(shows_path, viewer, wanted), "the checkbox", 60)
+        wait_for(lambda on=wanted: viewer.controls.settings.show_path is on, "the checkbox", 60)
 
 
 def test_a_page_survives_whatever_a_client_sends(page, caplog, capfd):

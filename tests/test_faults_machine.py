@@ -59,10 +59,6 @@ def run(
     )
 
 
-def no_file_above(size: int) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
 def assert_what_a_full_disk_leaves(
     ended: subprocess.CompletedProcess[str], out: Path, why: str
 ) -> None:
@@ -84,7 +80,8 @@ def assert_what_a_full_disk_leaves(
 def test_a_disk_that_is_full_for_one_file_leaves_all_others(tmp_path):
     out = tmp_path / "out"
     words = ("--max-frames", str(COUNT), "--output", str(out))
-    ended = run(*words, before=lambda: no_file_above(1_500_000))
+    most = 1_500_000
+    ended = run(*words, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
     assert_what_a_full_disk_leaves(ended, out, "File too large")
 
 

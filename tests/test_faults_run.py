@@ -221,7 +221,7 @@ def test_a_rule_that_fails_is_named_and_another_one_goes_on(case, network, moody
         message = store.snapshot().status.message
         assert message.startswith("rule Moody of lane 2 failed at frame 2 (")
         assert why in message
-        assert message.endswith("): choose another rule, or mend it")
+        assert message.endswith("): choose another rule, or fix it")
         assert "\n" not in message
         assert len(store.snapshot().frames) == 2  # what was seen stays
     mailbox.put(SetRules(("constant:0.5",)))

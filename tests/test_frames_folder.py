@@ -254,7 +254,7 @@ def test_the_folders_own_file_of_times_comes_first(tmp_path):
 def test_a_file_of_times_that_does_not_fit_is_an_error(text, message, tmp_path):
     folder = media.write_images(tmp_path / "frames", NAMES)
     (folder / "timestamps.txt").write_text(text)
-    with pytest.raises(InputError, match=f"timestamps.txt {message}.*: mend the file, or rename"):
+    with pytest.raises(InputError, match=f"timestamps.txt {message}.*: fix the file, or rename"):
         open_at(folder)
 
 

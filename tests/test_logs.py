@@ -149,7 +149,7 @@ from ttt3r_viewer.reconstruct.session import Lanes
 def wrong(*_):
     raise ZeroDivisionError("ours")
 
-Lanes.take = wrong
+Lanes.step = wrong
 sys.exit(main())
 """
 

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import get_args
@@ -25,7 +24,6 @@ from ttt3r_viewer.state import EvidenceKind
 from ttt3r_viewer.types import ParameterInfo
 
 DOCS = Path(__file__).parent.parent / "docs" / "rules.md"
-Offer = Callable[..., None]
 
 
 @st.composite

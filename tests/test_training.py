@@ -17,8 +17,7 @@ import torch
 from PIL import Image
 
 from tests.test_eval import SETTING
-from tests.trainable import needs_muon
-from tests.weights_files import LINEAR
+from tests.weights_files import LINEAR, needs_muon
 from training import bars, blend, evaluate, parts
 from training import curves as loss_curves
 from training import losses as criteria

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import spawn
 
-from tests.trainable import needs_muon
+from tests.weights_files import needs_muon
 from training import workers as module
 from training.workers import ALONE, Workers, run_workers
 from ttt3r_viewer.errors import ViewerError, WeightsError

@@ -1,12 +1,19 @@
-"""Small networks, and files of weights around any pickle."""
+"""Small networks, files of weights around any pickle, and what training needs of torch."""
 
 import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+import torch
+
 from ttt3r_viewer.model.config import ModelConfig
 
+needs_muon = pytest.mark.skipif(
+    not hasattr(torch.optim, "Muon"), reason="torch before 2.9 cannot train the miniature"
+)
+"""Besides, workers now and then stand still at their end under torch 2.6 (gloo)."""
 LINEAR = ModelConfig(
     image_size=(32, 48), patch_size=16, encoder_width=32, encoder_depth=1, encoder_heads=2,
     decoder_width=16, decoder_depth=1, decoder_heads=1, state_heads=2, state_size=6, memory_size=4,

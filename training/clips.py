@@ -95,7 +95,7 @@ def joined(clips: Sequence[Clip]) -> Clip:
 
 
 def compact(clip: Clip) -> Clip:
-    """The same clip in a quarter of the memory: 8-bit pictures, 16-bit depth."""
+    """The same clip in a quarter of the memory: 8-bit images, 16-bit depth."""
     images = (
         (clip.images * 255).round().to(torch.uint8)
         if clip.images.is_floating_point()

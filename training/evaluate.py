@@ -31,7 +31,7 @@ from ttt3r_viewer.errors import EvaluationError, SettingsError
 from ttt3r_viewer.metrics.statistics import median_interval
 from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, Trajectory, ate, rpe
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.rules.registry import rule_from_text, text_of
+from ttt3r_viewer.rules.registry import MOST_LANES, rule_from_text, text_of
 from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.synthetic.scenes import TEST_SEEDS, VALIDATION_SEEDS, render_clips
 from ttt3r_viewer.system.files import write_json
@@ -51,7 +51,6 @@ SHOWN = (
 )  # fmt: skip
 PIXEL_STEP = 4
 """Every fourth pixel of every fourth row is measured."""
-LANES_AT_ONCE = 4
 REFERENCE = "constant"
 """The rule that all others are divided by: the constant rate 1, which is CUT3R."""
 
@@ -133,8 +132,8 @@ def measure_rooms(
     found: list[RoomRecord] = []
     for seed in seeds:
         frames = dataset.open(str(seed), stride, max(lengths))
-        for first in range(0, len(rules), LANES_AT_ONCE):
-            some = rules[first : first + LANES_AT_ONCE]
+        for first in range(0, len(rules), MOST_LANES):
+            some = rules[first : first + MOST_LANES]
             rows: list[list[RoomRecord]] = [[] for _ in some]
             lanes = Lanes(network, some)
             for done, accounts in enumerate(accumulated(lanes, frames, every_fourth), start=1):
@@ -167,7 +166,7 @@ def room_measures(account: Accumulator) -> dict[str, Any]:
 def pose_measures(truth: Trajectory, estimate: Trajectory) -> dict[str, float | None]:
     """Errors of cameras, also as shares of the path and of not moving; None where there is none.
 
-    Relative errors take the estimate's metres at their word.
+    Relative errors keep the estimate's own metres.
     """
     path_m = truth.length_m
     se3_m = ate(truth, estimate, with_scale=False).rmse_m

@@ -56,7 +56,7 @@ class Stage:
     (`pages.draw_strides`).
     """
     singles: int = 0
-    """Pictures of a step, each of a room of its own, that are seen alone, beside the clips."""
+    """Images of a step, each of a room of its own, that are seen alone, beside the clips."""
     warm_up: int = 200
     learns: str = "all"
     """`all`; `head`, with the rest of the network as it is; or `read-outs` of the auxiliary losses
@@ -177,7 +177,7 @@ class Recipe:
     page_uses: int = 3
     """Steps that each clip serves."""
     single_uses: int = 2
-    """Steps that each single picture serves."""
+    """Steps that each single image serves."""
     validate_every: int = 500
     validation_rooms: int = 32
     checkpoint_every: int = 250

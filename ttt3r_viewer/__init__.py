@@ -11,14 +11,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ttt3r_viewer.system.version import __version__
+
 if TYPE_CHECKING:
     from ttt3r_viewer.errors import ViewerError
     from ttt3r_viewer.reconstruct.session import Session
     from ttt3r_viewer.rules.registry import make_rule
     from ttt3r_viewer.types import Camera, Frame, FrameResult
     from ttt3r_viewer.weights.load import load_network
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Camera",

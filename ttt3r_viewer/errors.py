@@ -1,5 +1,4 @@
-"""The errors that a person can cause, each a sentence that says what came, what was wanted, and
-how to mend it.
+"""The errors that a user can cause, each a sentence: what came, what was expected, how to fix it.
 
 The command line catches `ViewerError` once, prints its text on one line and exits with 2.
 """
@@ -42,7 +41,7 @@ class OutputError(ViewerError):
 
 
 class RecordingError(ViewerError):
-    """Archived frames cannot be read: missing, damaged, or written by a newer program."""
+    """Recorded frames cannot be read: missing, damaged, or written by a newer program."""
 
 
 class EvaluationError(ViewerError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -225,6 +225,13 @@ class PageOptions(Options):
             raise SettingsError(
                 f"--no-auth beside {other}: without tokens everyone is the owner; leave one out"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingOptions(Options):
+    """Which recording."""
+
+    recording: Path = option(MISSING, "what a run's --output named", metavar="DIR", positional=True)
 
 
 @dataclass(frozen=True)

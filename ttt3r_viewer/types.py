@@ -133,7 +133,7 @@ class FrameResult:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What went on inside one step of one lane, found by taking the frame again."""
+    """What went on inside one step of one lane, found by replaying the frame."""
 
     epoch: int
     """Which run it belongs to; the scene counts them, and the worker fills it in."""
@@ -162,7 +162,7 @@ class Inspection:
     """Softmax of each image token over the state, mean over heads: what it recalls. Rows sum to
     1."""
     frames_replayed: int
-    """0 where the state before the frame was kept; else how many frames were taken again first."""
+    """0 where the state before the frame was kept; else how many frames were replayed first."""
 
 
 @dataclass(frozen=True, eq=False)

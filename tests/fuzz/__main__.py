@@ -190,6 +190,7 @@ def made(strategy: SearchStrategy[bytes], seed: int, count: int) -> list[bytes]:
     import hypothesis
 
     found: list[bytes] = []
+    checks = hypothesis.HealthCheck
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
@@ -197,12 +198,7 @@ def made(strategy: SearchStrategy[bytes], seed: int, count: int) -> list[bytes]:
         database=None,
         deadline=None,
         phases=[hypothesis.Phase.generate],
-        suppress_health_check=[
-            hypothesis.HealthCheck.too_slow,
-            hypothesis.HealthCheck.data_too_large,
-            hypothesis.HealthCheck.filter_too_much,
-            hypothesis.HealthCheck.large_base_example,
-        ],
+        suppress_health_check=[checks.too_slow, checks.data_too_large, checks.filter_too_much],
     )
     @hypothesis.given(strategy)
     def collect(data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""One variant in a process of its own: it makes its network, takes turns, and tells its memory."""
+"""One variant in a process of its own: makes its network, takes turns, reports its memory."""
 
 import signal
 import time
@@ -29,8 +29,7 @@ from ttt3r_viewer.errors import ReconstructionError, ViewerError
 from ttt3r_viewer.model.compiled import CompiledStep
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct import loop
-from ttt3r_viewer.reconstruct import session as lanes
+from ttt3r_viewer.reconstruct import loop, session
 from ttt3r_viewer.reconstruct.prefetch import PreparedFrame
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rule_from_text
@@ -52,7 +51,7 @@ from ttt3r_viewer.weights.load import (
 )
 
 DISTINCT_FRAMES = 8
-"""So many pictures are made up; they come round again."""
+"""So many images are made up, and repeated."""
 WARM_UP_FRAMES = {"cpu": 1, "cuda": 5, "mps": 5}
 PAGE_POINTS = 600_000
 """What the scene keeps, as the page does."""
@@ -62,7 +61,7 @@ PROFILED_ROWS = 25
 def serve(pipe: Connection, variant: Variant) -> None:
     """The process: say that it is ready, then do as asked until asked for the end.
 
-    What a person can mend is said as `Failed`; anything else ends the process with its traceback.
+    What a user can correct is sent as `Failed`; anything else ends the process with its traceback.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all: the parent ends this one
     try:
@@ -212,21 +211,22 @@ class VariantRun:
         return tuple(stages)
 
     def _places(self) -> tuple[Place, ...]:
-        loop_module = plain if isinstance(self.lanes, PlainLanes) else lanes
-        copy = "as_numpy" if isinstance(self.lanes, PlainLanes) else "all_as_numpy"
+        plainly = isinstance(self.lanes, PlainLanes)
+        module, copy = (plain, "as_numpy") if plainly else (session, "all_as_numpy")
         steps: tuple[Place, ...] = (
             (self.network, "propose", "decode-state"),
             (self.network, "_predict", "heads"),
         )
         if self.variant.way == "compiled":
             # Its code takes the whole step, heads too; what it was made from must stay as it is.
-            steps = ((self.lanes, "_step", "decode-state"),)
+            steps = ((self.lanes, "_compiled", "decode-state"),)
         return (
-            (loop_module, "prepare_image", "prepare"),
-            (loop_module, "encode", "copy"),  # what it does beside the network's own encode
+            (module, "prepare_image", "prepare"),
+            # All that it does but the network's own encode.
+            (plain if plainly else loop, "encode", "copy"),
             (self.network, "encode", "encode"),
             *steps,
-            (loop_module, copy, "copy"),
+            (module, copy, "copy"),
             (loop, "as_numpy", "copy"),
         )
 

@@ -14,7 +14,7 @@ from ttt3r_viewer.model.network import ReconstructionNetwork
 WEIGHT_SPREAD = 0.02
 """Standard deviation of made-up matrices: what comes out neither fades nor grows without bound."""
 LARGER = 1.25
-"""A made-up frame's sides as a multiple of the prepared picture's, so that there is something to
+"""A made-up frame's sides as a multiple of the prepared image's, so that there is something to
 resize: 640x480 for 512x384."""
 JPEG_QUALITY = 90
 

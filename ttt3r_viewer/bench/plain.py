@@ -67,15 +67,15 @@ class PlainLanes:
     def _take(self, frame: Frame, rule: UpdateRule, run: Remembered) -> FrameResult:
         config = self.network.config
         started = time.perf_counter()
-        picture = prepare_image(frame.image, config.long_side, config.patch_size)
-        (tokens,) = encode(self.network, [picture.image])
+        prepared = prepare_image(frame.image, config.long_side, config.patch_size)
+        (tokens,) = encode(self.network, [prepared.image])
         before = run.state
         proposal = propose_plainly(self.network, before, tokens, rule.needs)
         update, run.rule_state = rule.update(proposal.evidence, run.rule_state)
         run.state = before.accept(proposal, update)
         maps = maps_as_numpy(proposal.prediction)
         points = maps["points_self"]
-        height, width = picture.image.shape[:2]
+        height, width = prepared.image.shape[:2]
         T_world_camera = pose_from_vector(as_numpy(proposal.prediction.pose)[0])
         moved = (run.state.tokens - before.tokens).norm() / before.tokens.norm()
         return FrameResult(
@@ -83,8 +83,8 @@ class PlainLanes:
             index=frame.index,
             time_sec=frame.time_sec,
             name=frame.name,
-            image=picture.image,
-            crop=picture.crop,
+            image=prepared.image,
+            crop=prepared.crop,
             points_camera=points,
             confidence=maps["confidence_self"],
             camera=Camera(T_world_camera, focal_from_points(points), width, height),

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ttt3r_viewer import __version__
 from ttt3r_viewer.bench.variant import MADE_UP, STAGES, Measured
+from ttt3r_viewer.system.version import __version__
 
 FORMAT = "ttt3r-viewer bench 1"
 """Goes up where a field of the JSON changes its meaning."""

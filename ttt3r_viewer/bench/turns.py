@@ -21,7 +21,7 @@ from ttt3r_viewer.bench.variant import (
 from ttt3r_viewer.errors import ReconstructionError
 
 Echo = Callable[[str], None]
-"""Takes a line for the person."""
+"""Takes a line for the user."""
 Answer = TypeVar("Answer")
 END_SEC = 5.0
 """A process that is ended gets so long to go."""
@@ -30,7 +30,7 @@ END_SEC = 5.0
 def measure(
     variants: Sequence[Variant], rounds: int, *, profile: bool, echo: Echo
 ) -> tuple[Measured, ...]:
-    """Start every variant, let them take turns A B A B ..., and gather what they say.
+    """Start every variant, let them take turns A B A B ..., and gather the results.
 
     The processes live side by side, so that slow changes of the machine (heat, other work) meet
     all alike; only one has work at any time. Raises `ReconstructionError` where one cannot go on.
@@ -105,7 +105,7 @@ class VariantProcess:
         self._end()
 
     def ask(self, question: TakeTurn | Finish, kind: type[Answer]) -> Answer:
-        """Let it work, and wait for what it says."""
+        """Let it work, and wait for its answer."""
         return self._answer(kind, question)
 
     def _answer(self, kind: type[Answer], question: TakeTurn | Finish | None = None) -> Answer:

@@ -35,7 +35,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Started:
-    """What a process says once it is ready for its turns."""
+    """What a process sends once it is ready for its turns."""
 
     device: str
     """Name of the processor or GPU."""
@@ -46,7 +46,7 @@ class Started:
     torch: str
     """Its version."""
     image_size: tuple[int, int]
-    """(height, width) of the prepared pictures."""
+    """(height, width) of the prepared images."""
     seconds: float
     """From the start of the process's own work until it was ready, warm-up included."""
 
@@ -63,12 +63,12 @@ class Turn:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a process says at its end."""
+    """What a process sends at its end."""
 
     host_peak_bytes: int | None
-    """The most memory that the process held; None where the system does not tell."""
+    """The most memory that the process held; None where the system does not report it."""
     device_peak_bytes: int | None
-    """The most that torch held on the device; None where it is the host's, or not told."""
+    """The most that torch held on the device; None where it is the host's, or not known."""
     flop_per_frame: float
     peak_flop_per_sec: float
     """Of a large matrix product in the same dtype on the same device."""
@@ -78,7 +78,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A process cannot go on; one line for a person."""
+    """A process cannot go on; one line for the user."""
 
     reason: str
 

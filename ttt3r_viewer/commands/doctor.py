@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ttt3r_viewer import __version__
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import ViewerError, ViewerServerError, WeightsError
 from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.system.options import Options, option_like
+from ttt3r_viewer.system.version import __version__
 
 DISTRIBUTION = "ttt3r-viewer"
 LITTLE_DISK_BYTES = 2 * 10**9

@@ -9,7 +9,6 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ttt3r_viewer import __version__
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.evaluate.datasets import DATASETS
@@ -18,6 +17,7 @@ from ttt3r_viewer.settings import JobOptions, NetworkOptions, RuleOptions
 from ttt3r_viewer.system.files import write_output
 from ttt3r_viewer.system.options import Options, option, option_like
 from ttt3r_viewer.system.text import printable
+from ttt3r_viewer.system.version import __version__
 
 if TYPE_CHECKING:
     from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job, Outcome
@@ -31,7 +31,7 @@ REFERENCE = "constant"
 class EvalOptions(Options):
     """What is measured, on what."""
 
-    dataset: str = option(MISSING, "which data set", choices=tuple(DATASETS))
+    dataset: str = option(MISSING, "which data set", choices=DATASETS)
     root: Path | None = option(None, "where the data set lies, as published", metavar="PATH")
     sequences: str | None = option(None, "some of its sequences (default: all)", metavar="NAME,...")
     frames: str | None = option(

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ttt3r_viewer.commands.open import RecordingOptions, open_recording, when_recorded
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.recording.reader import open_recording
 from ttt3r_viewer.runs.player import ending
-from ttt3r_viewer.settings import Settings, recorded_settings
+from ttt3r_viewer.settings import RecordingOptions, Settings, recorded_settings
 from ttt3r_viewer.system.options import flag
 
 
@@ -29,7 +29,7 @@ def recording_info(path: Path) -> Iterator[tuple[str, str]]:
     yield "source", manifest.source
     yield (
         "recorded",
-        f"{when_recorded(manifest.started) or 'at an unknown time'}, by {manifest.program}",
+        f"{manifest.started_text or 'at an unknown time'}, by {manifest.program}",
     )
     yield "model", f"{status.model}, on {status.device}"
     for number, lane in enumerate(last["lanes"], start=1):

@@ -6,16 +6,15 @@ With `--weights` the network is loaded when a user first looks into a frame.
 from __future__ import annotations
 
 import threading
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.commands.view import announce, viewer_of
-from ttt3r_viewer.errors import EvaluationError, RecordingError, ViewerError
+from ttt3r_viewer.errors import EvaluationError, ViewerError
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
-from ttt3r_viewer.recording.reader import Recording
+from ttt3r_viewer.recording.reader import Recording, open_recording
 from ttt3r_viewer.runs.loading import recorded_lanes
 from ttt3r_viewer.runs.player import Player, open_command, rerun_command
 from ttt3r_viewer.runs.reconstruction import find_poses
@@ -26,16 +25,10 @@ from ttt3r_viewer.settings import (
     NetworkOptions,
     OutputOptions,
     PageOptions,
+    RecordingOptions,
 )
-from ttt3r_viewer.system.options import DeviceName, DtypeName, Options, option, option_like
+from ttt3r_viewer.system.options import DeviceName, DtypeName, Options, option_like
 from ttt3r_viewer.system.text import printable
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordingOptions(Options):
-    """Which recording."""
-
-    recording: Path = option(MISSING, "what a run's --output named", metavar="DIR", positional=True)
 
 
 @dataclass(frozen=True)
@@ -100,24 +93,10 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
     return 0
 
 
-def open_recording(path: Path) -> Recording:
-    """Open a recording. Raises `RecordingError`, also where there is not one frame."""
-    recording = Recording.open(path)
-    if not len(recording):
-        why = f" ({recording.note})" if recording.note else ""
-        raise RecordingError(f"{path}: a recording without a frame{why}; give another one")
-    return recording
-
-
-def when_recorded(started: str) -> str:
-    """Write a time in ISO 8601, UTC, for users."""
-    return started.replace("T", " ").replace("+00:00", " UTC")
-
-
 def notice_of(recording: Recording, weights: str | None = None) -> str:
     """What the page shows, what needs a run, and with what frames are taken again."""
     manifest = recording.manifest
-    when = f", recorded {when_recorded(manifest.started)}" if manifest.started else ""
+    when = f", recorded {manifest.started_text}" if manifest.started else ""
     inside = f"needs the weights: {open_command(recording)}."
     if weights is not None:
         inside = (

@@ -8,7 +8,6 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.settings import (
     InputOptions,
@@ -22,6 +21,7 @@ from ttt3r_viewer.settings import (
     settings_from,
 )
 from ttt3r_viewer.system.options import Group, Options, flag, group_from, kind_of
+from ttt3r_viewer.system.version import PROGRAM
 
 Echo = Callable[[str], None]
 """Takes a line for the user."""
@@ -99,7 +99,7 @@ def parse(prog: str, command: Command, words: Sequence[str], warn: Echo) -> tupl
         if old in OLD_NAMES:
             raise SettingsError(f"{old} is not a flag here: what it did is now {OLD_NAMES[old]}")
     parser = Parser(prog=prog, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"ttt3r-viewer {__version__}")
+    parser.add_argument("--version", action="version", version=PROGRAM)
     _add_command(parser, command)
     values = vars(parser.parse_args(words))
     command = values.pop("command")

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import (
     EvaluationError,
     FrameError,
@@ -28,6 +27,7 @@ from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import MOST_LANES, rule_from_text
 from ttt3r_viewer.system.machine import device_peak_bytes, host_peak_bytes, waiter
 from ttt3r_viewer.system.options import DeviceName, DtypeName
+from ttt3r_viewer.system.version import __version__
 from ttt3r_viewer.types import Frame, FrameResult
 from ttt3r_viewer.weights.fetch import locate
 from ttt3r_viewer.weights.load import load_network, share_cpu

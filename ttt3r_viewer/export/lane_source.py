@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, TypeVar
 
 from ttt3r_viewer.errors import RecordingError, SettingsError
-from ttt3r_viewer.recording.reader import Recording
-from ttt3r_viewer.scene.seen import NO_POINTS, FrameSummary
+from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.types import FrameResult
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.recording.reader import Recording
 
 T = TypeVar("T")
 OnProgress = Callable[[int, int], None]
 """Takes how many steps are done, and of how many; what it raises ends the export."""
-NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
 class StepCount:
@@ -67,9 +65,8 @@ class Source:
         return len(self.sequences)
 
     def cameras(self, step: Callable[[], object] = lambda: None) -> Iterator[FrameSummary]:
-        """Every frame without its points and image; `step` is called after each, damaged or not."""
-        for summary in self._each(lambda sequence: self.recording.seen(sequence)[self.lane], step):
-            yield replace(summary, points=NO_POINTS, image=NO_IMAGE)
+        """Every frame without its arrays; `step` is called after each, damaged or not."""
+        return self._each(lambda sequence: self.recording.camera(sequence, self.lane), step)
 
     def frames(self, step: Callable[[], object] = lambda: None) -> Iterator[FrameResult]:
         """Every frame in full, one at a time; `step` as in `cameras`."""
@@ -97,7 +94,7 @@ class Source:
             step()
 
     def _count_lanes(self) -> int:
-        for lanes in self._each(self.recording.seen, lambda: None):
-            return len(lanes)
+        for facts in self._each(self.recording.facts, lambda: None):
+            return len(facts["lanes"])
         why = f" ({'; '.join(self.notes)})" if self.notes else ""
         raise RecordingError(f"{self.recording.path}: no frame to export{why}; run it again")

@@ -10,13 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.export.formats.ply import write_ply
 from ttt3r_viewer.export.formats.poses import intrinsics_json, tum_text
 from ttt3r_viewer.export.tokens import statistics_csv, tokens_npz
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.system.files import claim_folder, write_output
+from ttt3r_viewer.system.version import PROGRAM
 from ttt3r_viewer.types import RuleInfo
 
 OWN_FILES = ("poses_tum.txt", "intrinsics.json", "points.ply", "run.json")
@@ -80,7 +80,7 @@ def write_report(
     Raises `OutputError`.
     """
     report = {
-        "program": f"ttt3r-viewer {__version__}",
+        "program": PROGRAM,
         "settings": settings,
         "status": asdict(replace(scene.status, known_rules=())),
         "frames": len(scene.frames),

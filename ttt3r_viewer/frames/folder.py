@@ -1,8 +1,8 @@
-"""Pictures from files: a folder, a glob pattern, or one image.
+"""Images from files: a folder, a glob pattern, or one image.
 
-A picture becomes upright 8-bit RGB: EXIF orientation is applied; 16-bit grey is scaled by 1 / 257,
+An image becomes upright 8-bit RGB: EXIF orientation is applied; 16-bit grey is scaled by 1 / 257,
 not clipped; transparent pixels are laid over black; CMYK is converted without its ICC profile; the
-first picture of a file that holds several is taken. Pictures of floats or of 32-bit integers are
+first image of a file that holds several is taken. Images of floats or of 32-bit integers are
 refused, because nothing says which value is white. So is everything that Pillow cannot decode to
 the last byte, or takes for a decompression bomb.
 """
@@ -31,7 +31,7 @@ _FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF
 which it would hand to Ghostscript.
 """
 _MOVING_FORMATS = frozenset({"GIF", "PNG", "WEBP"})
-"""Formats whose further pictures are later moments; those of TIFF or a phone's MPO are not."""
+"""Formats whose further images are later moments; those of TIFF or a phone's MPO are not."""
 
 
 class FolderSource:
@@ -72,7 +72,7 @@ class FolderSource:
         return self.after(-1)
 
     def after(self, last: int) -> Iterator[Frame | SkippedFrame]:
-        """The frames behind index `last`; those before are not opened."""
+        """The frames after index `last`; those before are not opened."""
         for index in self._indices:
             if index <= last:
                 continue
@@ -97,22 +97,22 @@ def natural_key(name: str) -> tuple[str, str]:
 
     Case does not count, nor do leading zeros, except between names that are otherwise the same.
     """
-    # NUL is below every letter, so a folder's pictures stay together.
+    # NUL is below every letter, so a folder's images stay together.
     text = name.casefold().replace(os.sep, "\0")
     return _NUMBER.sub(_sortable_number, text), name
 
 
 def _sortable_number(match: re.Match[str]) -> str:
-    """Digits behind their count, so that texts compare as the numbers do, however long."""
+    """Digits after their count, so that texts compare as the numbers do, however long."""
     digits = match[0].lstrip("0")
     return f"0{chr(len(digits))}{digits}"
 
 
 def list_folder(folder: Path) -> list[str]:
-    """Names of the pictures of `folder` in natural order.
+    """Names of the images of `folder` in natural order.
 
-    The suffix tells what is a picture; hidden and all other files are ignored.
-    No file is opened or examined, so a folder of 100,000 pictures opens in a second.
+    The suffix tells what is an image; hidden and all other files are ignored.
+    No file is opened or examined, so a folder of 100,000 images opens in a second.
     Raises `InputError` where there is none.
     """
     try:
@@ -132,9 +132,9 @@ def list_folder(folder: Path) -> list[str]:
 
 
 def list_glob(pattern: str) -> tuple[Path, list[str]]:
-    """The folder above all pictures that match `pattern`, and their names in it, in natural order.
+    """The folder above all images that match `pattern`, and their names in it, in natural order.
 
-    `**` matches any depth of folders; a match that is not a picture is ignored.
+    `**` matches any depth of folders; a match that is not an image is ignored.
 
     Raises `InputError` where there is none.
     """
@@ -154,9 +154,9 @@ def list_glob(pattern: str) -> tuple[Path, list[str]]:
 
 
 def is_still_image(path: Path) -> bool:
-    """Whether Pillow knows the file as a picture that is not an animation.
+    """Whether Pillow knows the file as an image that is not an animation.
 
-    A picture too large for Pillow counts: `read_image` then says so.
+    An image too large for Pillow counts: `read_image` then says so.
     """
     try:
         with _open_image(path) as image:
@@ -168,25 +168,25 @@ def is_still_image(path: Path) -> bool:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Decode one picture to upright (height, width, 3) RGB, by the rules of this module.
+    """Decode one image to upright (height, width, 3) RGB, by the rules of this module.
 
     Raises `FrameError` with a one-line reason that does not repeat the name.
     """
     with _open_image(path) as image:
         try:
-            # In place, and below without a copy: one of a large picture is hundreds of megabytes.
+            # In place, and below without a copy: one of a large image is hundreds of megabytes.
             ImageOps.exif_transpose(image, in_place=True)
             return _to_rgb(image, image.format)
         except FrameError:
             raise
         except Exception as error:
             # Pillow's decoders raise whatever a damaged file leads them to, and one such file
-            # must not end the run; the error's own words reach the person in the reason.
+            # must not end the run; the error's own words are in the reason.
             raise FrameError(f"the image is damaged or cut off ({system_words(error)})") from error
 
 
 def read_numbers(path: Path) -> tuple[str, NDArray[np.generic]]:
-    """Decode one picture as it is: Pillow's mode, and the array of its numbers.
+    """Decode one image as it is: Pillow's mode, and the array of its numbers.
 
     Raises `FrameError` with a one-line reason that does not repeat the name.
     """
@@ -200,11 +200,11 @@ def read_numbers(path: Path) -> tuple[str, NDArray[np.generic]]:
 
 
 class _TooLargeError(FrameError):
-    """Pillow takes the picture for a decompression bomb."""
+    """Pillow takes the image for a decompression bomb."""
 
 
 def _open_image(path: Path) -> Image.Image:
-    """Read a picture's head; the caller closes it. Raises `FrameError`."""
+    """Read an image's head; the caller closes it. Raises `FrameError`."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -245,7 +245,7 @@ def _moves(image: Image.Image) -> bool:
     try:
         return image.format in _MOVING_FORMATS and getattr(image, "is_animated", False)
     except Exception as error:
-        # Pillow looks for a second picture, and may meet any damage on its way.
+        # Pillow looks for a second image, and may meet any damage on its way.
         raise FrameError(f"the image is damaged ({system_words(error)})") from error
 
 

@@ -1,4 +1,4 @@
-"""A folder that grows: each picture is a frame as soon as it is whole; the newest one wins.
+"""A folder that grows: each image is a frame as soon as it is whole; the newest one wins.
 
 A file counts as whole when two looks in a row find it unchanged and it can be decoded; a file that
 cannot is looked at again until it changes, or is skipped once it has lain still for a while. A file
@@ -25,9 +25,9 @@ from ttt3r_viewer.frames.live import Arrival, LostError
 from ttt3r_viewer.system.text import printable
 
 RECENT = 64
-"""So many of the latest pictures are looked at every time, since one may be written over."""
+"""So many of the latest images are looked at every time, since one may be written over."""
 ASK_ALL_SEC = 1.0
-"""Older pictures are asked for changes so often."""
+"""Older images are asked for changes so often."""
 LOOK_SEC = 0.02
 """Between two looks at the folder."""
 REST = 4
@@ -46,7 +46,7 @@ class Stamp:
 
 
 class FollowFeed:
-    """The pictures that are written into a folder; a name's suffix tells what is one."""
+    """The images that are written into a folder; a name's suffix tells what is one."""
 
     silent_sec = math.inf
 
@@ -55,13 +55,13 @@ class FollowFeed:
         self.name = printable(str(folder))
         self._folder = folder
         self._given: dict[str, Stamp] | None = None
-        """Every picture as it was when it was given; None before the first look."""
+        """Every image as it was when it was given; None before the first look."""
         self._recent: deque[str] = deque(maxlen=RECENT)
         self._growing: dict[str, Stamp] = {}
-        """Pictures that are not given yet, as the last look found them."""
+        """Images that are not given yet, as the last look found them."""
         self._unfinished: dict[str, float] = {}
-        """Pictures that could not be decoded when taken, and when they were given. Whoever
-        takes a picture adds to it, in another thread."""
+        """Images that could not be decoded when taken, and when they were given. Whoever
+        takes an image adds to it, in another thread."""
         self._all_looked_at = -math.inf
 
     def advice(self, reason: str) -> str:
@@ -69,7 +69,7 @@ class FollowFeed:
         return f"the folder {self.name} cannot be followed ({reason}): make it first"
 
     def arrivals(self, closed: threading.Event) -> Iterator[Arrival | None]:
-        """Pictures as they become whole, the oldest first. Raises `LostError`."""
+        """Images as they become whole, the oldest first. Raises `LostError`."""
         while not closed.is_set():
             started = time.monotonic()
             late, whole = self._late(), self._whole()
@@ -80,7 +80,7 @@ class FollowFeed:
             closed.wait(max(LOOK_SEC, REST * (time.monotonic() - started)))
 
     def _whole(self) -> list[str]:
-        """Pictures that are new or replaced and the same as at the last look, by age."""
+        """Images that are new or replaced and the same as at the last look, by age."""
         found = self._look()
         if self._given is None:
             newest = max(found, key=lambda name: _age(name, found[name]), default=None)
@@ -98,7 +98,7 @@ class FollowFeed:
         return whole
 
     def _look(self) -> dict[str, Stamp]:
-        """Every picture that is there; most that are known are asked for changes now and then only,
+        """Every image that is there; most that are known are asked for changes now and then only,
         since each question costs time. Raises `LostError`."""
         now = time.monotonic()
         ask_all = now - self._all_looked_at > ASK_ALL_SEC
@@ -121,7 +121,7 @@ class FollowFeed:
         return found
 
     def _late(self) -> list[str]:
-        """Pictures that still are not whole, long after they seemed to be."""
+        """Images that still are not whole, long after they seemed to be."""
         now = time.monotonic()
         late = [name for name, at in list(self._unfinished.items()) if now - at > STILL_SEC]
         for name in late:
@@ -129,7 +129,7 @@ class FollowFeed:
         return [name for name in late if name in (self._given or {})]
 
     def _read(self, name: str, given_at: float, is_last_try: bool) -> NDArray[np.uint8] | None:
-        """Decode a picture; None where it may become whole yet. Raises `FrameError`."""
+        """Decode an image; None where it may become whole yet. Raises `FrameError`."""
         try:
             return read_image(self._folder / name)
         except FrameError:
@@ -151,7 +151,7 @@ def _stamp(entry: os.DirEntry[str]) -> Stamp | None:
 
 
 def _age(name: str, stamp: Stamp) -> tuple[int, tuple[str, str]]:
-    """Sorts pictures by when they were written; those of one moment by name, as people do."""
+    """Sorts images by when they were written; those of one moment by name, as people do."""
     return stamp.modified_ns, natural_key(name)
 
 

@@ -27,7 +27,7 @@ WAIT_SEC = 0.1
 
 @dataclass(frozen=True)
 class Arrival:
-    """A picture that has come, converted only if it is taken."""
+    """An image that has come, converted only if it is taken."""
 
     name: str
     """Of its file; empty for a frame of a stream, which has but a number."""
@@ -62,7 +62,7 @@ class Feed(Protocol):
         ...
 
     def advice(self, reason: str) -> str:
-        """One line for a person who cannot open it: why, and what to try."""
+        """One line for a user who cannot open it: why, and what to try."""
         ...
 
 
@@ -92,7 +92,7 @@ class LiveSource:
         self.dropped = 0
         """Frames since the run began that a newer one replaced before they were taken."""
         self.ending = ""
-        """How the last iteration ended, for a person; empty while it goes on."""
+        """How the last iteration ended, for the user; empty while it goes on."""
         self._feed, self._max_frames = feed, max_frames
         self._retry_sec, self._pause_sec = retry_sec, pause_sec
         self._opened_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""Resize and crop a picture to the network's patch grid, and remember how to undo it.
+"""Resize and crop an image to the network's patch grid, and remember how to undo it.
 
 Follows the preparation that the released CUT3R weights were trained with, so that their numbers
 come out the same.
@@ -14,12 +14,12 @@ from ttt3r_viewer.errors import FrameError
 from ttt3r_viewer.types import Crop
 
 _SQUARE_SIZE = 224
-"""The one size whose pictures are square: the short side is fitted to it, not the long one."""
+"""The one size whose images are square: the short side is fitted to it, not the long one."""
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedImage:
-    """A picture on the patch grid, and how it was cut out of the original."""
+    """An image on the patch grid, and how it was cut out of the original."""
 
     image: NDArray[np.uint8]
     """(height, width, 3) RGB; both sides are multiples of the patch."""
@@ -27,15 +27,15 @@ class PreparedImage:
 
 
 def prepare_image(image: NDArray[np.uint8], size: int, patch: int = 16) -> PreparedImage:
-    """Resize and crop an upright (height, width, 3) picture to the network's input.
+    """Resize and crop an upright (height, width, 3) image to the network's input.
 
     `size` 224 makes the short side 224 and takes the central square; any other makes the long side
     `size` and crops each side about the centre to a multiple of `patch`, one that is square after
     the resize to 4:3 (then again to the multiple).
 
-    Raises `FrameError` where the picture, or what would be made of it, has a side under one patch.
+    Raises `FrameError` where the image, or what would be made of it, has a side under one patch.
     """
-    # Here, because who trains has no Pillow, and no picture to prepare.
+    # Here, because who trains has no Pillow, and no image to prepare.
     from PIL import Image
 
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -55,7 +55,7 @@ def prepare_image(image: NDArray[np.uint8], size: int, patch: int = 16) -> Prepa
             f" {size}, of which a side would be under one patch of {patch}; wanted a less oblong"
             " image or a larger size"
         )
-    # Only now, because the check above keeps the resized picture of a very long image small.
+    # Only now, because the check above keeps the resized image of a very long image small.
     if size == _SQUARE_SIZE:
         resized_width, resized_height = _resized_size(width, height, size, min(width, height))
         crop_width = crop_height = size // patch * patch
@@ -76,7 +76,7 @@ def prepare_image(image: NDArray[np.uint8], size: int, patch: int = 16) -> Prepa
 def _crop(
     width: int, height: int, resized_width: int, resized_height: int, left: int, upper: int
 ) -> Crop:
-    """One value for all pictures that are cut alike, because every frame keeps its own."""
+    """One value for all images that are cut alike, because every frame keeps its own."""
     return Crop(
         scale_xy=(resized_width / width, resized_height / height),
         offset_xy=(left, upper),
@@ -91,7 +91,7 @@ def _resized_size(width: int, height: int, size: int, fitted_side: int) -> tuple
 
 
 def _crop_size(width: int, height: int, patch: int) -> tuple[int, int]:
-    """Width and height of the central crop of a resized picture, in whole patches."""
+    """Width and height of the central crop of a resized image, in whole patches."""
     crop_width = width // patch * patch
     crop_height = height // patch * patch
     if width == height:

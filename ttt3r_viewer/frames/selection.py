@@ -13,8 +13,8 @@ IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jpeg", ".jpg"}
     | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""Files of a folder that count as pictures. HEIC is among them although Pillow cannot read it:
-such a picture is then skipped with a reason rather than passed over without a word."""
+"""Files of a folder that count as images. HEIC is among them although Pillow cannot read it:
+such an image is then skipped with a reason rather than passed over without a word."""
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def _open_glob(pattern: str, selection: Selection, fps: float) -> FrameSource:
 
 
 def _open_file(path: Path, selection: Selection, fps: float) -> FrameSource:
-    """Let the content decide, not the suffix: what is not a still picture is tried as a video."""
+    """Let the content decide, not the suffix: what is not a still image is tried as a video."""
     from ttt3r_viewer.frames.folder import FolderSource, is_still_image
 
     if path.stat().st_size == 0:

@@ -1,7 +1,7 @@
 """Cameras and streams, read by FFmpeg: `camera:0`, `rtsp://...`, any URL that it takes.
 
 A camera is opened through the system's own device layer (Video4Linux, AVFoundation, DirectShow). A
-stream with a known length, as a file behind http, is played at its own speed, as if it were live.
+stream with a known length, as a file over http, is played at its own speed, as if it were live.
 """
 
 import re
@@ -90,7 +90,7 @@ class Pace:
     def wait(self, time_sec: float, closed: threading.Event) -> float:
         """Wait until it is this frame's turn; when that was."""
         now = time.monotonic()
-        # A clock that jumps, as that of a playlist with gaps, starts the count anew.
+        # A clock that jumps, as that of a playlist with gaps, starts the count again.
         if self._start is None or abs(self._start + time_sec - now) > READ_SEC:
             self._start = now - time_sec
         closed.wait(max(0.0, self._start + time_sec - now))
@@ -162,7 +162,7 @@ def camera_feed(spec: str) -> StreamFeed:
 
 
 def cameras() -> list[str]:
-    """Paths of the cameras that Linux shows; elsewhere none can be told cheaply."""
+    """Paths of the cameras that Linux shows; elsewhere they cannot be listed cheaply."""
     return sorted(map(str, Path("/dev").glob("video[0-9]*")))
 
 

@@ -1,17 +1,16 @@
-"""When each picture of a folder was taken.
+"""When each image of a folder was taken.
 
 The first of these that there is decides:
 
-1. `timestamps.txt` or `rgb.txt` in the pictures' folder, else in the folder above. Either may hold
+1. `timestamps.txt` or `rgb.txt` in the images' folder, else in the folder above. Either may hold
    lines `seconds filename` (TUM's form: paths are matched by their last part) or one number of
-   seconds per line, as many as there are pictures, in the pictures' order; `#` begins a comment
-   line.
+   seconds per line, as many as there are images, in the images' order; `#` begins a comment.
    A file that is there and does not fit is an error, never passed over.
 2. File names that are seconds with a decimal point, such as TUM's `1305031102.175304.png`: all of
    them, and none earlier than the one before. `000012.jpg` is a number, not a time.
-3. The picture's index / fps.
+3. The image's index / fps.
 
-Pictures of several folders share no clock, so theirs follow from 2 or 3.
+Images of several folders share no clock, so theirs follow from 2 or 3.
 """
 
 import math
@@ -24,14 +23,14 @@ from ttt3r_viewer.errors import InputError
 
 _SECONDS = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DECIMAL_STEM = re.compile(r"[0-9]+\.[0-9]+")
-_MEND = "mend the file, or rename it to time the frames by file name or fps"
+_ADVICE = "fix the file, or rename it to time the frames by file name or fps"
 
 
 def image_times(folder: Path, names: Sequence[str], fps: float) -> list[float]:
-    """Seconds of each picture by the rule of this module.
+    """Seconds of each image by the rule of this module.
 
     `names` are in order, relative to `folder`, and hold a separator where they lie deeper.
-    Raises `InputError` where a file of times does not fit the pictures.
+    Raises `InputError` where a file of times does not fit the images.
     """
     if not any(os.sep in name for name in names):
         for times_file in _times_files(folder):
@@ -54,7 +53,7 @@ def _times_files(folder: Path) -> list[Path]:
 
 
 def _from_file(path: Path, names: Sequence[str]) -> list[float]:
-    """Times that the file at `path` gives to the pictures `names`, in their order."""
+    """Times that the file at `path` gives to the images `names`, in their order."""
     bare: list[float] = []
     by_name: dict[str, float] = {}
     for number, fields in _lines(path):
@@ -62,29 +61,29 @@ def _from_file(path: Path, names: Sequence[str]) -> list[float]:
         if time_sec is None:
             raise InputError(
                 f"{path} line {number} is '{' '.join(fields)[:60]}'; wanted `seconds` or"
-                f" `seconds filename`: {_MEND}"
+                f" `seconds filename`: {_ADVICE}"
             )
         if len(fields) == 1:
             bare.append(time_sec)
             continue
         name = fields[1].replace("\\", "/").rsplit("/", 1)[-1]
         if by_name.setdefault(name, time_sec) != time_sec:
-            raise InputError(f"{path} line {number} gives {name} a second time: {_MEND}")
+            raise InputError(f"{path} line {number} gives {name} a second time: {_ADVICE}")
     if bare and by_name:
-        raise InputError(f"{path} names the files of some lines and not of others: {_MEND}")
+        raise InputError(f"{path} names the files of some lines and not of others: {_ADVICE}")
     if not by_name and len(bare) != len(names):
-        raise InputError(f"{path} holds {len(bare)} times for {len(names)} images: {_MEND}")
+        raise InputError(f"{path} holds {len(bare)} times for {len(names)} images: {_ADVICE}")
     missing = [name for name in names if name not in by_name] if by_name else []
     if missing:
         raise InputError(
             f"{path} gives no time for {len(missing)} of {len(names)} images,"
-            f" the first {missing[0]}: {_MEND}"
+            f" the first {missing[0]}: {_ADVICE}"
         )
     times = [by_name[name] for name in names] if by_name else bare
     backward = _first_backward(times)
     if backward is not None:
         raise InputError(
-            f"{path} gives {names[backward]} an earlier time than the image before it: {_MEND}"
+            f"{path} gives {names[backward]} an earlier time than the image before it: {_ADVICE}"
         )
     return times
 
@@ -94,7 +93,7 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
     try:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): {_MEND}") from error
+        raise InputError(f"{path} cannot be read ({error.strerror}): {_ADVICE}") from error
     # Two fields at most, and `#` counts at the start alone: a file name may hold spaces and `#`.
     numbered = [(n, line.split(maxsplit=1)) for n, line in enumerate(text.splitlines(), start=1)]
     return [(n, fields) for n, fields in numbered if fields and not fields[0].startswith("#")]

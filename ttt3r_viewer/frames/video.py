@@ -2,7 +2,7 @@
 
 A frame's time is its presentation time on the stream's own clock, unshifted: the first frame has
 the time that the container gives it, which need not be 0. A frame without one comes one frame
-period after the frame before it. Pictures are turned upright by the display matrix that phones
+period after the frame before it. Images are turned upright by the display matrix that phones
 write, to the nearest quarter turn.
 """
 
@@ -76,7 +76,7 @@ class VideoSource:
         return self.after(-1)
 
     def after(self, last: int) -> Iterator[Frame | SkippedFrame]:
-        """The frames behind index `last`; those before are decoded, but not converted."""
+        """The frames after index `last`; those before are decoded, but not converted."""
         with _opened(self._path) as (container, stream):
             index, time_sec = 0, -self._period_sec
             for item in _decoded(container, stream):

@@ -1,7 +1,5 @@
 """The lanes' colours, wherever lanes are told apart: on the page, in plots and in films."""
 
-from __future__ import annotations
-
 RGB = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
 

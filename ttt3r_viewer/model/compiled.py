@@ -21,7 +21,7 @@ Backend = str | Callable[..., Any]
 """Of `torch.compile`."""
 Step = Callable[..., Proposal]
 Kind = tuple[torch.Size, torch.Size, torch.dtype, frozenset[EvidenceKind]]
-"""What the code is made for: shapes of state and picture tokens, and the evidence."""
+"""What the code is made for: shapes of state and image tokens, and the evidence."""
 
 
 class CompiledStep:

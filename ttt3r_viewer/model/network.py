@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SELF_VIEW: frozenset[OutputKind] = frozenset(("self",))
 """The usual outputs: pose and self view. World points are camera-to-world applied to the self view.
 """
+SMALL_NETWORK = 50_000_000
+"""Parameters; the miniature has 10 million, the released networks 790 million."""
 NO_EVIDENCE: frozenset[EvidenceKind] = frozenset()
 
 
@@ -87,6 +89,18 @@ class ReconstructionNetwork(nn.Module):
     def dtype(self) -> torch.dtype:
         """What the parameters are kept in; state, poses and points are float32 all the same."""
         return self.pose_token.dtype
+
+    @property
+    def is_small(self) -> bool:
+        """Whether one frame is too little work for the cores of a CPU."""
+        return sum(weight.numel() for weight in self.parameters()) < SMALL_NETWORK
+
+    @property
+    def gains_from_batches(self) -> bool:
+        """Whether several images are encoded faster together: not a large network on a CPU, which
+        one image keeps busy, and whose memory a batch would only add to.
+        """
+        return self.device.type != "cpu" or self.is_small
 
     def keep_in(self, dtype: torch.dtype) -> ReconstructionNetwork:
         """Keep the parameters in `dtype`, but those that write poses and points in float32.

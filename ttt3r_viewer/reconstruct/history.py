@@ -1,18 +1,22 @@
 """History of a run, from which any frame can be replayed, within a stated budget of memory."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import ReconstructionError
-from ttt3r_viewer.reconstruct.loop import LoopState
 from ttt3r_viewer.recording.reader import Recording, in_words
-from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import rule_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.reconstruct.loop import LoopState
+    from ttt3r_viewer.recording.writer import RecordingWriter
 
 STATE_BYTES = 512 * 2**20
 """Budget for states, on the device that the network runs on."""

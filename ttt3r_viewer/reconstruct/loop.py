@@ -1,17 +1,18 @@
-"""One step of the recurrent loop as a pure function: what was, and a picture, give what is.
+"""One step of the recurrent loop as a pure function: what was, and an image, give what is.
 
 Several rules run as lanes: the batch of the state. Nothing here is changed in place, so that any
 moment of a run can be kept, and gone on from again.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, ViewerError
@@ -23,6 +24,9 @@ from ttt3r_viewer.reconstruct.device import as_numpy
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
 from ttt3r_viewer.state import EvidenceKind, Prediction, Proposal, TokenState, Update
 from ttt3r_viewer.system.machine import is_out_of_memory
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float64, UInt8
 
 MOST_BAD = 3
 """So many frames in a row whose numbers are not finite put the state back to its start."""
@@ -39,15 +43,15 @@ class LoopState:
     """All lanes in one batch."""
     rule_states: tuple[RuleState, ...]
     """One per lane."""
-    T_world_segment: tuple[NDArray[np.float64], ...]
-    """(4, 4) per lane: where the first camera since the last reset is."""
+    T_world_segment: tuple[Float64[np.ndarray, "4 4"], ...]
+    """Per lane where the first camera since the last reset is."""
     frames: int = 0
     """Frames seen since the run began."""
     since_reset: int = 0
     segment: int = 0
     """Resets so far."""
-    T_world_latest: tuple[NDArray[np.float64], ...] = ()
-    """(4, 4) per lane: the camera of the latest frame; of none yet, `T_world_segment`."""
+    T_world_latest: tuple[Float64[np.ndarray, "4 4"], ...] = ()
+    """Per lane the camera of the latest frame; of none yet, `T_world_segment`."""
     bad: int = 0
     """Frames since that one whose numbers were not finite."""
 
@@ -60,8 +64,8 @@ class StepResult:
     updates: tuple[Update, ...]
     """What each lane's rule decided."""
     after: TokenState
-    T_world_camera: tuple[NDArray[np.float64], ...]
-    """(4, 4) per lane."""
+    T_world_camera: tuple[Float64[np.ndarray, "4 4"], ...]
+    """One per lane."""
     next: LoopState
     """Where the run goes on: `after`, or the start again where a reset is due."""
 
@@ -98,7 +102,7 @@ def skip_frame(
     network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], moment: LoopState
 ) -> LoopState:
     """The moment after a frame that `step` refused: what was before, for all lanes, so that they
-    stay in step; behind `MOST_BAD` in a row, a new start.
+    stay in step; after `MOST_BAD` in a row, a new start.
 
     Raises `ReconstructionError` where so many are all that there was: then nothing was ever good.
     """
@@ -130,15 +134,17 @@ def reset_state(
     )
 
 
-def relative_change(before: Tensor, after: Tensor) -> Tensor:
-    """Return |after - before| / |before| of each lane's state (lane, state, width): (lane,)."""
+def relative_change(
+    before: Float[Tensor, "lane state width"], after: Float[Tensor, "lane state width"]
+) -> Float[Tensor, " lane"]:
+    """Return |after - before| / |before| of each lane's state."""
     return (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
 
 
 def encode(
-    network: ReconstructionNetwork, prepared: Sequence[NDArray[np.uint8]]
+    network: ReconstructionNetwork, prepared: Sequence[UInt8[np.ndarray, "height width 3"]]
 ) -> list[ImageTokens]:
-    """Encode prepared pictures (height, width, 3) of one shape at once; one batch of one each."""
+    """Encode prepared images of one shape at once; one batch of one each."""
     images = torch.from_numpy(np.stack(prepared)).to(network.device)
     together = network.encode(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
     return [replace(together, tokens=tokens) for tokens in together.tokens.split(1)]
@@ -156,9 +162,9 @@ def step(
     propose: Propose | None = None,
 ) -> StepResult:
     """Take one frame, whose tokens (a batch of one) every lane reads; every `reset_every` n > 0
-    frames the state starts anew.
+    frames the state starts again.
 
-    After a reset the same picture is seen as a first one, and its camera is the new world.
+    After a reset the same image is seen as a first one, and its camera is the new world.
     `evidence` is computed beside what the rules need, and `watch` is shown each layer's attention.
     `propose` stands for the network's own where it is given. Raises `FrameError` where the numbers
     of a lane are not finite (see `skip_frame`), and `RuleError` where a rule fails.
@@ -257,7 +263,7 @@ def _naming(rule: UpdateRule, lane: int, number: int) -> Iterator[None]:
             raise
         raise RuleError(
             f"rule {rule} of lane {lane + 1} failed at frame {number} "
-            f"({type(error).__name__}: {error}): choose another rule, or mend it"
+            f"({type(error).__name__}: {error}): choose another rule, or fix it"
         ) from error
 
 
@@ -280,5 +286,5 @@ def _refuse_what_is_not_finite(
             raise FrameError(f"the {what} of {of} came out infinite or not a number")
 
 
-def _all_finite(lanes: Tensor) -> Tensor:
+def _all_finite(lanes: Float[Tensor, "lane ..."]) -> Bool[Tensor, " lane"]:
     return lanes.isfinite().flatten(1).all(dim=1)

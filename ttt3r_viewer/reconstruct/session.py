@@ -48,7 +48,6 @@ from ttt3r_viewer.types import (
     SkippedFrame,
     Status,
 )
-from ttt3r_viewer.weights.load import gains_from_batches
 
 Maps = tuple[NDArray[np.float32], ...]
 _text_of = lru_cache(registry.text_of)
@@ -80,7 +79,7 @@ class Lanes:
         self.reset_every = _checked_interval(reset_every)
         self.rules = _checked_count(tuple(rules))
         self._history = history or FrameHistory()
-        self._batch = BATCH if gains_from_batches(network) else 1
+        self._batch = BATCH if network.gains_from_batches else 1
         self._adaptive = AdaptiveBatch(network.device, self._batch)
         self.restart()
 

@@ -191,8 +191,8 @@ class Worker:
             lag_sec=None,
             dropped=0,
         )
+        self._store.clear(1 if self._session is None else len(self._session.rules), self._status)
         if self._session is None:
-            self._store.set_status(self._status)
             self._session = self._make_session()
         session = self._session
         session.restart()

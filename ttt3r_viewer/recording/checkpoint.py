@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import ReconstructionError, RecordingError, system_words
 from ttt3r_viewer.recording.manifest import MOST_FRAMES
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.system.files import write_atomically
+from ttt3r_viewer.system.version import PROGRAM
 from ttt3r_viewer.types import FrameResult, SkippedFrame, Status
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _encoded(
         {
             "format": FORMAT,
             "version": VERSION,
-            "program": f"ttt3r-viewer {__version__}",
+            "program": PROGRAM,
             "progress": asdict(progress) | {"run": f"{progress.run:016x}"},
             "identity": dict(identity),
             "session": dict(session),

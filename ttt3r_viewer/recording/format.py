@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from ttt3r_viewer.recording.manifest import MISTAKES, MOST_FRAMES, number, pair,
 from ttt3r_viewer.scene.budget import shrink_image
 from ttt3r_viewer.scene.seen import (
     FIRST_IMAGE_WIDTH,
+    NO_POINTS,
     FramePoints,
     FrameSummary,
     kept_with,
@@ -240,17 +241,29 @@ def read_summary(header: Header, read: Read) -> tuple[FrameSummary, ...]:
         if not image.size:
             raise RecordingError("its preview_picture is empty")
         return tuple(
-            FrameSummary(
+            replace(
+                read_camera(header, lane),
                 image=image,
                 points=_preview_points(header, lane, read),
                 gain=_gain(header, lane, read),
-                median_depth=number(own["median_depth"]),
-                confidence_mean=number(own["confidence_mean"]),
-                gain_mean=number(own["gain_mean"]),
-                gain_range=pair(own["gain_range"], number),
-                **_common(header, lane),
             )
-            for lane, own in enumerate(header.facts["lanes"])
+            for lane in range(len(header.facts["lanes"]))
+        )
+
+
+def read_camera(header: Header, lane: int) -> FrameSummary:
+    """Return what the header says of one lane, with empty arrays. Raises `RecordingError`."""
+    with _understood():
+        common, own = _common(header, lane), header.facts["lanes"][lane]
+        return FrameSummary(
+            image=np.zeros((0, 0, 3), np.uint8),
+            points=NO_POINTS,
+            gain=np.zeros(0, np.float16),
+            median_depth=number(own["median_depth"]),
+            confidence_mean=number(own["confidence_mean"]),
+            gain_mean=number(own["gain_mean"]),
+            gain_range=pair(own["gain_range"], number),
+            **common,
         )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import RecordingError
+from ttt3r_viewer.system.version import PROGRAM, __version__
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
 
 Plain = TypeVar("Plain", dict, list)
@@ -40,7 +40,12 @@ class Manifest:
     """Why frames are missing at the end."""
     started: str = ""
     """When the run began, in ISO 8601, UTC; empty where that is not known."""
-    program: str = f"ttt3r-viewer {__version__}"
+    program: str = PROGRAM
+
+    @property
+    def started_text(self) -> str:
+        """When the run began, as users read it; empty where that is not known."""
+        return self.started.replace("T", " ").replace("+00:00", " UTC")
 
     def to_json(self) -> bytes:
         """Return the content of archive.json."""

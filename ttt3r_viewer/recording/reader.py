@@ -25,6 +25,7 @@ from ttt3r_viewer.recording.format import (
     Header,
     Prefix,
     Read,
+    read_camera,
     read_header,
     read_image,
     read_lane,
@@ -193,6 +194,14 @@ class Recording:
         with self._record(sequence) as (header, read):
             return read_summary(header, read)
 
+    def camera(self, sequence: int, lane: int) -> FrameSummary:
+        """Return one lane's camera and numbers of a frame; arrays are empty, and not read.
+
+        Raises `RecordingError`.
+        """
+        with self._record(sequence) as (header, _):
+            return read_camera(header, lane)
+
     def lane(self, sequence: int, lane: int) -> FrameResult:
         """Return what one lane made of a frame; nothing else is read. Raises `RecordingError`."""
         with self._record(sequence) as (header, read):
@@ -279,6 +288,15 @@ class Recording:
             self._notes.append(trouble)
         elif frames is not None and frames != len(self._places) and not self._notes:
             self._notes.append(f"{MANIFEST_FILE} names {frames} frames")
+
+
+def open_recording(path: Path) -> Recording:
+    """Open a recording. Raises `RecordingError`, also where there is not one frame."""
+    recording = Recording.open(path)
+    if not len(recording):
+        why = f" ({recording.note})" if recording.note else ""
+        raise RecordingError(f"{path}: a recording without a frame{why}; give another one")
+    return recording
 
 
 def scan_file(path: Path, run: int | None) -> tuple[list[Place], str]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer import __version__
 from ttt3r_viewer.evaluate.plot import plot_trajectories
 from ttt3r_viewer.export.formats.poses import tum_text
 from ttt3r_viewer.export.results import lane_names, write_report
@@ -24,6 +23,7 @@ from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.system.files import write_output
+from ttt3r_viewer.system.version import __version__
 from ttt3r_viewer.types import RuleInfo
 
 

@@ -22,6 +22,12 @@ SCALE_SAMPLES = 200_000
 """How many points are looked at to find percentiles; more changes no digit that shows."""
 
 
+POINT_SIZE_SHARES = (0.004, 0.008)
+"""Smallest and largest automatic side of a point, as shares of the scene's median depth."""
+LARGEST_VOXEL_SHARE = 0.016
+"""The largest where each voxel holds one point: sides below the voxel's leave holes in a wall."""
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """How the kept points are thinned, grouped and scaled; a new generation redraws all of them."""
@@ -114,3 +120,14 @@ def shrink_image(image: NDArray[np.uint8], max_width: int) -> NDArray[np.uint8]:
     blocks = image[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
     total = blocks.sum(axis=1, dtype=np.uint32).sum(axis=2)
     return ((total + factor * factor // 2) // (factor * factor)).astype(np.uint8)
+
+
+def automatic_point_size(layout: Layout) -> float:
+    """Return a side that nearly closes the gaps between points, in two digits.
+
+    The gaps are those between the points of one frame, or between voxels of one point each.
+    """
+    gap = 0.5 / math.sqrt(max(layout.points_per_frame, 1))
+    share = min(max(gap, POINT_SIZE_SHARES[0]), POINT_SIZE_SHARES[1])
+    voxel_share = min(layout.voxel_side / layout.median_depth, LARGEST_VOXEL_SHARE)
+    return float(f"{max(share, voxel_share) * layout.median_depth:.2g}")

@@ -13,7 +13,7 @@ from ttt3r_viewer.scene.budget import random_subset, shrink_image
 from ttt3r_viewer.types import Camera, Crop, FrameResult
 
 FIRST_IMAGE_WIDTH = 128
-"""Small pictures begin at most so wide."""
+"""Small images begin at most so wide."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -23,7 +23,7 @@ class FramePoints:
     points_world: NDArray[np.float32]
     """(count, 3) finite points in the first camera's frame."""
     colors: NDArray[np.uint8]
-    """(count, 3) RGB of the picture."""
+    """(count, 3) RGB of the image."""
     confidence: NDArray[np.float32]
     """(count,)."""
 
@@ -68,9 +68,9 @@ class FrameSummary:
     points: FramePoints
     camera: Camera
     crop: Crop
-    """How the picture that the camera belongs to lies in its original."""
+    """How the image that the camera belongs to lies in its original."""
     image: NDArray[np.uint8]
-    """(height, width, 3) the small picture that the camera shows."""
+    """(height, width, 3) the small image that the camera shows."""
     median_depth: float
     """Median z of the points in the camera's frame; 0 where there are none."""
     segment: int
@@ -126,7 +126,7 @@ def summarize_frame(result: FrameResult, max_points: int, picture_width: int) ->
 
 
 def kept_with(result: FrameResult, points: FramePoints, image: NDArray[np.uint8]) -> FrameSummary:
-    """Reduce a frame's result to these points and this picture, and the numbers that are kept."""
+    """Reduce a frame's result to these points and this image, and the numbers that are kept."""
     low, high = np.percentile(result.gain, [10.0, 90.0])
     forward, position = result.camera.T_world_camera[:3, 2:].T
     depth = (points.points_world - position) @ forward

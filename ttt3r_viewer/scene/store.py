@@ -177,8 +177,14 @@ class SceneStore:
             self._snapshot = replace(self._snapshot, lanes=lanes)
 
     def begin(self, status: Status, recording: FullFrames | None = None) -> None:
-        """Empty the scene for a run with the lanes that its status names."""
-        self.clear(len(status.lanes) or 1, status)
+        """Make the scene ready for a run with the lanes that its status names; an empty one keeps
+        its epoch.
+        """
+        lanes = len(status.lanes) or 1
+        if self._snapshot.frames or len(self._snapshot.lanes) != lanes:
+            self.clear(lanes, status)
+        else:
+            self.set_status(status)
         self.set_recording(recording)
 
     def finish(self, status: Status) -> None:

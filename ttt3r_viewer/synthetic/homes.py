@@ -20,7 +20,7 @@ def draw_room(rng: np.random.Generator) -> Room:
     """A furnished room or chain of rooms."""
     room = Room()
     _draw_plan(rng, room)
-    _hang_images(rng, room)
+    _hang_pictures(rng, room)
     for space in room.chambers:
         _furnish(rng, room, space)
     return room
@@ -107,7 +107,7 @@ def _wall_place(
     return place, math.atan2(inward[1], inward[0]) - math.pi / 2
 
 
-def _hang_images(rng: np.random.Generator, room: Room) -> None:
+def _hang_pictures(rng: np.random.Generator, room: Room) -> None:
     """Hang pictures, windows with and without curtains, doors and wall lamps."""
     up = np.array([0.0, 0.0, 1.0])
     for space in room.chambers:

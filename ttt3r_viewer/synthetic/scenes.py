@@ -213,6 +213,7 @@ def render_worlds(worlds: Worlds, height: int, width: int, *, device: torch.devi
     T_world_camera = first_inverse @ worlds.T_room_camera
     T_world_camera[:, 0] = np.eye(4)
     arrays = {one.name: getattr(worlds, one.name) for one in fields(Worlds)}
+    arrays["T_room_camera"] = worlds.T_room_camera.astype(np.float32)  # not all devices have more
     tensors = {name: torch.from_numpy(array).to(where) for name, array in arrays.items()}
     tensors["objects"] = shading.object_table(
         *(tensors[name] for name in ("spaces", "corners", "boxes", "spheres", "cylinders"))
@@ -220,7 +221,6 @@ def render_worlds(worlds: Worlds, height: int, width: int, *, device: torch.devi
     tensors["object_columns"] = tensors["objects"].flatten(0, 1).t().contiguous()
     tensors["material_columns"] = tensors["materials"].flatten(0, 2).t().contiguous()
     tensors["bank"] = textures.bank_for(worlds.materials[..., :2], where)
-    tensors["T_room_camera"] = tensors["T_room_camera"].float()
     tensors["focal_px"] = torch.from_numpy(focal).float().to(where)
     images = torch.empty(batch * frames, height, width, 3, device=where)
     depth = torch.empty(batch * frames, height, width, device=where)

@@ -1,6 +1,6 @@
-"""Where the program's log goes: a file of bounded size in a session's folder, else the terminal.
+"""Where the program's log goes: a file of bounded size in a run's folder, else the terminal.
 
-What is meant for a person is said in one line by the commands; this is for finding out afterwards.
+The commands print what a user needs to know, in one line; this is for diagnosis afterwards.
 """
 
 import contextlib
@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from ttt3r_viewer import __version__
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.system.text import hide_passwords, printable
+from ttt3r_viewer.system.version import __version__
 
 PACKAGE = "ttt3r_viewer"
 FILE_BYTES = 2 * 2**20
@@ -36,23 +36,23 @@ def logging_to_terminal() -> Iterator[None]:
     try:
         yield
     finally:
-        for kind in (_Terminal, _SessionFile):
+        for kind in (_Terminal, _LogFile):
             _remove(root, kind)
         logging.getLogger(PACKAGE).setLevel(level)
 
 
 def log_into(folder: Path | None, level: str, *, fresh: bool) -> None:
-    """Log what is of `level` or worse into log.txt of a folder that has been claimed, behind what
+    """Log what is of `level` or worse into log.txt of a folder that has been claimed, after what
     stands there or, if `fresh`, in its place; other packages' warnings too.
 
     The terminal keeps the warnings, without tracebacks. Without a folder it has all. Raises
     `OutputError` where the file cannot be written.
     """
     root, number = logging.getLogger(), logging.getLevelNamesMapping()[level.upper()]
-    _remove(root, _SessionFile)  # that of a session before, in the same process
+    _remove(root, _LogFile)  # that of an earlier run in the same process
     logging.getLogger(PACKAGE).setLevel(number)
     if folder is None:
-        # What a run says of itself would hide the address of the page; who asks for it gets it.
+        # A run's own messages would hide the address of the page: they are shown on request.
         number = number if level == "debug" else max(number, logging.WARNING)
         _replace_terminal(root, _terminal(number))
         return
@@ -60,7 +60,7 @@ def log_into(folder: Path | None, level: str, *, fresh: bool) -> None:
         if fresh:
             for name in LOG_FILES:
                 (folder / name).unlink(missing_ok=True)
-        handler = _SessionFile(folder / LOG_FILES[0])
+        handler = _LogFile(folder / LOG_FILES[0])
     except OSError as error:
         raise OutputError(
             f"{folder / LOG_FILES[0]}: {error.strerror}; name another folder"
@@ -68,7 +68,7 @@ def log_into(folder: Path | None, level: str, *, fresh: bool) -> None:
     handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s"))
     root.addHandler(handler)
     terminal = _terminal(max(number, logging.WARNING))
-    # The commands, or the page, say in a line what a traceback is about.
+    # The commands, or the page, show in one line what a traceback is about.
     terminal.addFilter(lambda record: not record.exc_info)
     _replace_terminal(root, terminal)
     log.info("ttt3r-viewer %s, Python %s", __version__, platform.python_version())
@@ -77,7 +77,7 @@ def log_into(folder: Path | None, level: str, *, fresh: bool) -> None:
 def log_file() -> Path | None:
     """The file that is logged into, if any."""
     handlers = logging.getLogger().handlers
-    files = (Path(one.baseFilename) for one in handlers if isinstance(one, _SessionFile))
+    files = (Path(one.baseFilename) for one in handlers if isinstance(one, _LogFile))
     return next(files, None)
 
 
@@ -96,7 +96,7 @@ class _Terminal(logging.StreamHandler):
         super().emit(record)
 
 
-class _SessionFile(RotatingFileHandler):
+class _LogFile(RotatingFileHandler):
     """A log that cannot be written, as on a full disk, is no reason to disturb anyone."""
 
     def __init__(self, path: Path) -> None:

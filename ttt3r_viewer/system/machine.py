@@ -42,7 +42,7 @@ def name_of(device: torch.device) -> str:
 
 
 def host_peak_bytes() -> int | None:
-    """The most memory that this process held; None where the system does not tell.
+    """The most memory that this process held; None where the system does not report it.
 
     On Linux the kernel's own mark (VmHWM) rather than getrusage's, which a process takes over from
     the one that started it.

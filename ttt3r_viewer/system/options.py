@@ -27,9 +27,10 @@ _EXPECTED = {str: "a text", int: "a whole number", float: "a number", bool: "tru
 def option(default: Any, help_text: str, **traits: Any) -> Any:
     """A field of an option group; `MISSING` as default makes the option required.
 
-    Traits: `metavar`; `choices`, where the type does not list them; `above` or `least`, the lower
-    bound of a number without or with itself; `is_path`, a text that may begin with `~`;
-    `may_be_empty`; `positional`; `aliases`, other names; `deprecated`, what to use instead.
+    Traits: `metavar`; `choices`, where the type does not list them, also a table that may grow;
+    `above` or `least`, the lower bound of a number without or with itself; `is_path`, a text that
+    may begin with `~`; `may_be_empty`; `positional`; `aliases`, other names; `deprecated`, what to
+    use instead.
     """
     return field(default=default, metadata={"help_text": help_text, **traits})
 
@@ -67,7 +68,7 @@ def kind_of(group: type[Options], one: Field[Any]) -> tuple[Any, tuple[str, ...]
         (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
     if typing.get_origin(hint) is Literal:
         return str, typing.get_args(hint)
-    return hint, one.metadata.get("choices", ())
+    return hint, tuple(one.metadata.get("choices", ()))
 
 
 _type_hints = functools.cache(typing.get_type_hints)

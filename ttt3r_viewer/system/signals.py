@@ -16,7 +16,7 @@ def hear_every_ctrl_c() -> None:
     """
     before = sys.unraisablehook
 
-    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             # From another thread, a little later: at once it would fall into this function.
             _thread.start_new_thread(send_again, ())

@@ -1,4 +1,4 @@
-"""Addresses without the passwords in them, for whatever is shown, logged or written."""
+"""Text that may be shown, logged or written: without passwords, and printable."""
 
 import re
 
@@ -6,7 +6,7 @@ HIDDEN = "***"
 
 
 class Unmasked(str):
-    """A line with a secret in it that a person is meant to read: the link to their own page."""
+    """A line whose secret the user needs: the link to their own page."""
 
     __slots__ = ()
 
@@ -36,13 +36,13 @@ def _hidden(match: re.Match[str]) -> str:
     return match["scheme"] + _SECRET_VALUE.sub(rf"\g<name>{HIDDEN}", rest)
 
 
-_OBEYED = {
+_CONTROL_CODES = {
     code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"
 }
 
 
 def printable(text: str) -> str:
     """The text with bytes that are no UTF-8 (of a file name, say) written out as \\udcXX, and what
-    a terminal would obey as \\x1b and the like.
+    controls a terminal as \\x1b and the like.
     """
-    return text.encode("utf-8", "backslashreplace").decode().translate(_OBEYED)
+    return text.encode("utf-8", "backslashreplace").decode().translate(_CONTROL_CODES)

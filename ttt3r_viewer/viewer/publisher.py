@@ -3,7 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import viser
 
@@ -41,7 +42,8 @@ class Publisher:
         self.parts = tuple(parts)
         self.probe = probe
         self._meter = GeometryMeter()
-        self._trouble = ""
+        self._trouble = self._found = ""
+        """What the page shows of an error, and what this tick has found."""
         self.report = ""
         """An error's text from outside that the page shows; one thread replaces it."""
         self._stopping = threading.Event()
@@ -60,7 +62,10 @@ class Publisher:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._controls.changed.clear()
-            self._tick(time.monotonic())
+            self._found = ""
+            with self._guarded():
+                self._tick(time.monotonic())
+            self._trouble = self._found
             settings = self._controls.settings
             moves = settings.follow_camera or settings.show.motion_clock.going
             self._stopping.wait(SHORTEST_TICK_SEC)
@@ -76,18 +81,24 @@ class Publisher:
             geometry=self._meter.measure(snapshot, settings),
             trouble=self.report or self._trouble,
         )
-        state, trouble = state_of(tick), ""
+        state = state_of(tick)
         for part in self.parts:
-            try:
+            # What one part cannot draw must not freeze the others.
+            with self._guarded():
                 part.update(tick)
                 state |= part.probe()
-            except Exception as error:
-                # What one part cannot draw must freeze neither the others nor the ticks to come.
-                trouble = trouble or f"The page could not be brought up to date: {error!r}"
-                if trouble != self._trouble:
-                    logger.exception(trouble)
-        self._trouble = trouble
         assign_changed(self.probe, content=html.probe(state))
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Keep a tick's first error for the page, logged where it is not the one before; go on."""
+        try:
+            yield
+        except Exception as error:
+            trouble = f"The page could not be brought up to date: {error!r}"
+            if not self._found and trouble != self._trouble:
+                logger.exception(trouble)
+            self._found = self._found or trouble
 
 
 def state_of(tick: Tick) -> dict[str, object]:

@@ -1,18 +1,21 @@
 """One tick of the page: what every part is updated from, measured before any part is drawn."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ttt3r_viewer.scene.budget import robust_range
-from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
+from ttt3r_viewer.scene.budget import automatic_point_size, robust_range
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.layers.chunks import automatic_point_size
 from ttt3r_viewer.viewer.view_settings import ViewSettings
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 
 WORLD_UP = np.array([0.0, -1.0, 0.0])
 """The world is the first camera's frame, whose y axis points down."""
@@ -28,10 +31,6 @@ class Geometry:
     """Side of a point in the scene's unit."""
     offsets: tuple[float, ...]
     """Where each lane's root stands on the world's x axis."""
-    extent: float
-    """How much room the widest lane takes along the world's x axis."""
-    up: NDArray[np.float64] = field(default_factory=lambda: WORLD_UP)
-    """(3,) unit vector, world."""
 
     @property
     def span(self) -> float:
@@ -105,7 +104,6 @@ class GeometryMeter:
         return Geometry(
             point_size=settings.point_size or automatic_point_size(snapshot.layout),
             offsets=tuple(k * step for k in range(count)),
-            extent=self._extent,
         )
 
 

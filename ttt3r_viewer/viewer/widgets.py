@@ -1,7 +1,7 @@
 """Small helpers of every part of the page: to make widgets, to read them and to assign them."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import viser
 
@@ -11,7 +11,6 @@ Page = viser.ViserServer | viser.ClientHandle
 """What nodes are added to: the page of all browsers, or one browser's alone."""
 Press = Callable[[viser.ClientHandle | None], object]
 """What a button or a key does, given the browser that it was pressed in."""
-K = TypeVar("K")
 
 
 def assign_changed(handle: Any, **properties: Any) -> None:
@@ -62,11 +61,6 @@ def send_file(client: viser.ClientHandle, name: str, content: bytes) -> None:
 def clamp(value: float, low: float, high: float) -> float:
     """Bring a number from a browser, which checks nothing, into its range."""
     return min(max(value, low), high)
-
-
-def label_of(choices: Mapping[str, K], chosen: K) -> str:
-    """Return the label in a dropdown of what was chosen."""
-    return next(label for label, value in choices.items() if value == chosen)
 
 
 class Resender(Part):

@@ -68,7 +68,7 @@ class Downloader(Protocol):
 
 
 def locate(name_or_path: str) -> Path:
-    """The file behind `--weights`: a name (miniature, cut3r-512, cut3r-224) or a path.
+    """The file that `--weights` names: a name (miniature, cut3r-512, cut3r-224) or a path.
 
     Errors: `WeightsError` where there is no such file, or a name's was not fetched yet.
     """
@@ -133,7 +133,7 @@ def _receive(
     have: int,
     progress: Callable[[int, int | None], None] | None,
 ) -> None:
-    """Append what a server sends, or begin anew where it sends all."""
+    """Append what a server sends, or start over where it sends all."""
     goes_on = response.status == 206 and (
         response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
     )
@@ -216,7 +216,7 @@ def fetch(
         _check_size(release, size, "fetch again, or from another place")
         _check_content(part, name)
     except WeightsError:
-        # Nothing can be appended that would mend it.
+        # Nothing that is appended could repair it.
         part.unlink()
         raise
     put_in_place(part, path)
@@ -247,7 +247,7 @@ def _make_room(folder: Path, release: Release, part: Path) -> None:
 
 
 def _download(downloader: Downloader, url: str, part: Path, name: str) -> None:
-    """Run a downloader, and say what went wrong as a person needs it."""
+    """Run a downloader, and raise what went wrong as an error with advice."""
     before = _arrived_bytes(part)
     try:
         downloader(url, part)
@@ -269,10 +269,10 @@ def _download(downloader: Downloader, url: str, part: Path, name: str) -> None:
         ) from error
 
 
-def _check_size(release: Release, size: int, mend: str) -> None:
+def _check_size(release: Release, size: int, advice: str) -> None:
     if release.size_bytes not in (None, size):
         raise WeightsError(
-            f"{release.file_name} has {size:,} bytes, wanted {release.size_bytes:,}: {mend}"
+            f"{release.file_name} has {size:,} bytes, wanted {release.size_bytes:,}: {advice}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which weights a file holds, told from samples of it in milliseconds."""
+"""Identify the weights in a file from samples of it, in milliseconds."""
 
 import hashlib
 from pathlib import Path

@@ -13,8 +13,6 @@ from ttt3r_viewer.system.options import DeviceName, DtypeName
 from ttt3r_viewer.weights.fetch import locate
 from ttt3r_viewer.weights.weights_file import load_into, read_weights, why_no_queries
 
-SMALL_NETWORK = 50_000_000
-"""Parameters; the miniature has 10 million, the released networks 790 million."""
 _BFLOAT16_FLAGS = frozenset(("amx_bf16", "avx512_bf16"))
 
 
@@ -63,25 +61,13 @@ def choose_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
             assert_never(name)
 
 
-def gains_from_batches(network: ReconstructionNetwork) -> bool:
-    """Whether several pictures are encoded faster together: not a large network on a CPU, which one
-    picture keeps busy, and whose memory a batch would only add to.
-    """
-    return network.device.type != "cpu" or is_small(network)
-
-
-def is_small(network: ReconstructionNetwork) -> bool:
-    """Whether one frame is too little work for the cores of a CPU."""
-    return sum(weight.numel() for weight in network.parameters()) < SMALL_NETWORK
-
-
 def share_cpu(network: ReconstructionNetwork) -> None:
     """Let a small network on the CPU use one thread, so that encoding ahead has another core.
 
     Its products are too small to gain from more, and on a busy machine the threads wait for each
     other. Larger networks, and a number that the user set (`OMP_NUM_THREADS`), stay as they are.
     """
-    if network.device.type == "cpu" and is_small(network) and "OMP_NUM_THREADS" not in os.environ:
+    if network.device.type == "cpu" and network.is_small and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
 
 

@@ -37,7 +37,7 @@ class GlobalName:
 
 @dataclass(frozen=True)
 class StorageRecord:
-    """The bytes behind one or more tensors."""
+    """The bytes of one or more tensors."""
 
     kind: str
     """The storage class that the file names, such as `FloatStorage`."""
@@ -146,7 +146,7 @@ class _Machine:
         }
 
     def execute(self, opcode: str, argument: object) -> None:
-        """Run one instruction; `argument` is what stands behind it in the pickle, decoded."""
+        """Run one instruction; `argument` is what follows it in the pickle, decoded."""
         if opcode in _LITERALS:
             self._stack.append(argument)
         elif opcode in _CONSTANTS:

@@ -47,9 +47,10 @@ class Sintel:
 
     def sequences(self, wanted: Sequence[str] | None) -> list[str]:
         """Folders of `final` that have cameras."""
+        final = self._part / "final"
         known = [
             folder.name
-            for folder in subfolders(self._part / "final", needed=False)
+            for folder in (subfolders(final) if final.is_dir() else [])
             if (self._part / "camdata_left" / folder.name).is_dir()
         ]
         return chosen(known, wanted, self.info)

@@ -109,14 +109,11 @@ def along(tour: Tour, count: int) -> list[View]:
     return [tour.at(time_sec) for time_sec in np.linspace(0, tour.duration_sec, count)]
 
 
-def mean_up(cameras: Sequence[Camera]) -> NDArray[np.float64]:
-    """What the cameras had for up, as a unit vector of the world."""
-    return -_mean_axis(cameras, 1)
-
-
-def mean_forward(cameras: Sequence[Camera]) -> NDArray[np.float64]:
-    """Where the cameras looked, as a unit vector of the world."""
-    return _mean_axis(cameras, 2)
+def up_and_forward(
+    cameras: Sequence[Camera],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the cameras had for up, and where they looked, as unit vectors of the world."""
+    return -_mean_axis(cameras, 1), _mean_axis(cameras, 2)
 
 
 def _mean_axis(cameras: Sequence[Camera], axis: int) -> NDArray[np.float64]:

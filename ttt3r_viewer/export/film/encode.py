@@ -25,10 +25,10 @@ from ttt3r_viewer.export.film.footage import (
     read_footage,
 )
 from ttt3r_viewer.export.film.render import Renderer
-from ttt3r_viewer.export.formats import Choices
 from ttt3r_viewer.recording.tour import Tour, View
 
 if TYPE_CHECKING:
+    from ttt3r_viewer.export.formats import Choices
     from ttt3r_viewer.export.lane_source import Source, StepCount
 
 GROWTH_SHARE = 0.85
@@ -60,7 +60,7 @@ def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
         return camera_path.along(tour, count)
     if film.path == "follow":
         return camera_path.follow(footage.cameras, footage.depth, count)
-    up, forward = camera_path.mean_up(footage.cameras), camera_path.mean_forward(footage.cameras)
+    up, forward = camera_path.up_and_forward(footage.cameras)
     orbit = camera_path.Orbit.around(footage.points.positions_world, forward, up)
     return orbit.views(count, film.width / film.height)
 

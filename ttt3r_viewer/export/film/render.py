@@ -1,7 +1,5 @@
 """Images of points and lines in numpy, for films without a browser."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer import __version__
+from ttt3r_viewer.system.version import PROGRAM
 
 POINTS, LINES, TRIANGLES = 0, 1, 4
 """Modes of a primitive."""
@@ -79,7 +79,7 @@ class Gltf:
         """Give the file, with the scene of this root node."""
         body = b"".join(self._parts)
         document: dict[str, Any] = {
-            "asset": {"version": "2.0", "generator": f"ttt3r-viewer {__version__}"},
+            "asset": {"version": "2.0", "generator": PROGRAM},
             "scene": 0,
             "scenes": [{"nodes": [root]}],
             "nodes": self.nodes,

@@ -1,6 +1,4 @@
-"""PageView of each browser: a first view of the scene, or one that follows the camera."""
-
-from __future__ import annotations
+"""View of each browser: a first view of the scene, or one that follows the camera."""
 
 import math
 

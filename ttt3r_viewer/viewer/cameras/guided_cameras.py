@@ -1,7 +1,5 @@
 """Orbit and tour: motions of the view in all browsers, except those whose user moves the view."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections import deque

@@ -17,7 +17,7 @@ from ttt3r_viewer.viewer.tick import WORLD_UP
 ORBIT_SEC = 48.0
 """Duration of one orbit: slow enough to speak over."""
 SWING_RAD = math.radians(50)
-"""PageOrbit to the left and to the right of a scene that was seen from one side."""
+"""Angle of the swing to either side of a scene that was seen from one side."""
 SIDE_SWING_RAD = math.radians(18)
 """The same for lanes side by side: seen from the side one would hide the other."""
 ONE_SIDED = 0.5
@@ -95,7 +95,7 @@ class PageOrbit:
     all_round: bool = True
     """The scene was seen from all sides."""
     swing_rad: float = SWING_RAD
-    """PageOrbit to either side, where it was not."""
+    """Angle of the swing to either side, where it was not."""
 
     @classmethod
     def around(cls, lane: LaneScene) -> PageOrbit:

@@ -1,7 +1,5 @@
 """Screenshots of one browser, twice as large, rendered by that browser and sent to it."""
 
-from __future__ import annotations
-
 import logging
 import threading
 

@@ -4,8 +4,6 @@ A browser applies the views that it is sent before it draws. One that draws fewe
 sent views would overwrite every movement of its user, and never report it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 TURN_SEC = 1.5

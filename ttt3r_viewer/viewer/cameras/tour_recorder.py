@@ -1,7 +1,5 @@
 """The page's tour: recorded view by view, and kept in the recording's folder where there is one."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

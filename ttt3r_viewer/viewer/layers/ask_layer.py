@@ -3,8 +3,6 @@
 A lane's nodes are below its own root, so that they move, hide and blink with it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

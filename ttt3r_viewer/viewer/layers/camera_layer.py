@@ -1,7 +1,5 @@
 """Cameras of a lane: the shown one with its image, the path, and small past ones."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,8 +1,5 @@
 """Arrays of the page's point clouds, made from kept frames; numpy only."""
 
-from __future__ import annotations
-
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
-from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout, confidence_bin
+from ttt3r_viewer.scene.budget import (
+    CONFIDENCE_BINS,
+    Layout,
+    automatic_point_size,
+    confidence_bin,
+)
 from ttt3r_viewer.scene.seen import FramePoints
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, PointBatch
-
-POINT_SIZE_SHARES = (0.004, 0.008)
-"""Smallest and largest automatic side of a point, as shares of the scene's median depth."""
-LARGEST_VOXEL_SHARE = 0.016
-"""The largest where each voxel holds one point: sides below the voxel's leave holes in a wall."""
 
 FLOAT16_STEP = 2.0**-10
 """Largest rounding step of a float16, as a share of its value."""
@@ -36,17 +33,6 @@ class Cloud:
     """(N, 3)."""
     colors: NDArray[np.uint8]
     precision: Literal["float16", "float32"]
-
-
-def automatic_point_size(layout: Layout) -> float:
-    """Return a side that nearly closes the gaps between points, in two digits.
-
-    The gaps are those between the points of one frame, or between voxels of one point each.
-    """
-    gap = 0.5 / math.sqrt(max(layout.points_per_frame, 1))
-    share = min(max(gap, POINT_SIZE_SHARES[0]), POINT_SIZE_SHARES[1])
-    voxel_share = min(layout.voxel_side / layout.median_depth, LARGEST_VOXEL_SHARE)
-    return float(f"{max(share, voxel_share) * layout.median_depth:.2g}")
 
 
 def make_cloud(

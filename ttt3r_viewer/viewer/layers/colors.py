@@ -1,7 +1,5 @@
 """Colours of points: one table of the modes in which the page can colour them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

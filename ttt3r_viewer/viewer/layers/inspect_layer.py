@@ -4,8 +4,6 @@ The nodes are `/lanes/K/inspect_map`, `inspect_patches` and `inspect_image`. A p
 patch in which its frame's camera sees it, because the scene keeps no pixel numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -145,24 +143,18 @@ def shown_points(lane: LaneScene, sequence: int) -> FramePoints:
     return lane.frames[sequence].points
 
 
-class InspectLayer:
+class InspectLayer(Nodes):
     """Draws an inspection in the scene; called by the publisher only."""
 
     def __init__(self, server: viser.ViserServer) -> None:
+        super().__init__()
         self._server = server
-        self._nodes = Nodes()
-        self.picked_points = 0
+
+    @property
+    def picked_points(self) -> int:
         """Number of highlighted points."""
-
-    def begin(self, scene: object) -> None:
-        """Name the lanes; where they are new, all nodes were removed with the old ones."""
-        if self._nodes.begin(scene):
-            self.picked_points = 0
-
-    def clear(self) -> None:
-        """Take everything out of the scene."""
-        self._nodes.clear()
-        self.picked_points = 0
+        patches = self.handles.get("patches")
+        return 0 if patches is None else len(patches.points)
 
     def show_points(
         self,
@@ -184,11 +176,10 @@ class InspectLayer:
         is_picked = patches == picked
         chosen = np.isin(patches, top) | is_picked
         colors = np.where(is_picked[chosen, None], PATCH_COLOR, TOKEN_COLOR).astype(np.uint8)
-        self.picked_points = int(chosen.sum())
         points = lifted(points_world[chosen], camera, 2 * LIFT)
         self._send("patches", lane, points, colors, PICKED_SIZE * point_size)
         if values is None:
-            self._nodes.remove("map")
+            self.remove("map")
             return
         known = patches >= 0
         points = lifted(points_world[known], camera, LIFT)
@@ -208,11 +199,7 @@ class InspectLayer:
             wxyz=quaternion_wxyz_from_matrix(T_world_camera[:3, :3]),
             position=T_world_camera[:3, 3] + nearer * T_world_camera[:3, 2],
         )
-        self._nodes.put("image", handle)
-
-    def hide_image(self) -> None:
-        """Uncover the shown camera's own image."""
-        self._nodes.remove("image")
+        self.put("image", handle)
 
     def _send(
         self,
@@ -233,7 +220,7 @@ class InspectLayer:
                 point_shading="flat",
                 precision="float32",
             )
-        self._nodes.put(name, handle)
+        self.put(name, handle)
 
 
 def lifted(points_world: NDArray[np.floating], camera: Camera, share: float) -> NDArray[np.float32]:

@@ -4,8 +4,6 @@ Everything of lane K is below `/lanes/K` (in a guest's own view below another ro
 message shows, hides or moves it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ A map is (rows, columns) of numbers, NaN where a cell has none. An image is (hei
 8 bits.
 """
 
-from __future__ import annotations
-
 import io
 import textwrap
 from collections.abc import Iterable, Sequence

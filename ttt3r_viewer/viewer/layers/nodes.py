@@ -1,7 +1,5 @@
 """Named scene nodes of a layer: each is sent again only where what it shows has changed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 

@@ -5,8 +5,6 @@ Node names are stable, so that nodes are replaced and never multiplied. Below th
 densely, `partial` the part of a chunk up to the timeline's position.
 """
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass, field
 

@@ -143,16 +143,16 @@ class AskPanel(Part):
         if answer is self._imaged:
             return
         self._imaged = answer
+        lanes = answer.lanes if answer is not None else ()
         for k, handle in enumerate(self._images):
-            there = answer is not None and k < len(answer.lanes)
-            if answer is not None and there:
-                found = answer.lanes[k]
+            if k < len(lanes):
+                found = lanes[k]
                 handle.image = expected_image(found)
                 handle.label = (
                     f"{tick.lane_names[k]}: confidence "
                     f"{float(np.median(found.confidence)):.3g} (median)"
                 )
-            assign_changed(handle, visible=there)
+            assign_changed(handle, visible=k < len(lanes))
 
     def probe(self) -> dict[str, object]:
         """Say what the tab shows in a form that a program can read."""

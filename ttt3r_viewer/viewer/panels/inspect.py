@@ -90,6 +90,7 @@ class InspectPanel(Part):
         self._layer = inspect_layer.InspectLayer(page.server)
         self._schedule = views.InspectionSchedule()
         self._was_on = False
+        self._chosen = page.controls.settings.inspect
         self._note = ""
         self._clear()
         widgets = self._widgets = InspectWidgets(page.server.gui, page.controls)
@@ -144,7 +145,8 @@ class InspectPanel(Part):
 
     def update(self, tick: Tick) -> None:
         """Ask about the shown frame and draw what came back; nothing at all while it is off."""
-        snapshot, chosen, position = tick.snapshot, tick.settings.inspect, tick.position
+        snapshot, position = tick.snapshot, tick.position
+        chosen = self._chosen = tick.settings.inspect
         self._layer.begin((snapshot.epoch, tick.lane_count))
         self._switch(chosen.on)
         if not chosen.on:
@@ -175,7 +177,7 @@ class InspectPanel(Part):
 
     def probe(self) -> dict[str, object]:
         """Say what this tab shows, for programs."""
-        chosen, found = self._controls.settings.inspect, self._found
+        chosen, found = self._chosen, self._found
         state = {
             "on": chosen.on,
             "lane": chosen.lane,
@@ -337,7 +339,7 @@ class InspectPanel(Part):
         seen = (views.key_of(found), lane.layout.generation, point_size, depth)
         if self._is_due("frustum", *seen, self._drawn["image"]):
             if depth is None:
-                self._layer.hide_image()
+                self._layer.remove("image")
             else:
                 height = maps.image_height(camera.aspect)
                 image = self._images["Image"][:height]

@@ -1,6 +1,7 @@
 """The widgets of the tab "Inspect", from top to bottom; most replace one of the settings."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,4 @@ def _place(value: float) -> int:
     return max(int(value), 0)
 
 
-def _share(value: float) -> float:
-    """Read a number from a browser, which checks nothing, as one from 0 to 1."""
-    return clamp(value, 0.0, 1.0)
+_share = partial(clamp, low=0.0, high=1.0)

@@ -5,7 +5,7 @@ from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import block, escape, lane_dot
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import Arrangement
-from ttt3r_viewer.viewer.widgets import add_key, assign_changed, bind, clamp, label_of
+from ttt3r_viewer.viewer.widgets import add_key, assign_changed, bind, clamp
 
 ARRANGEMENTS: dict[str, Arrangement] = {
     "Overlay": "overlay",
@@ -92,8 +92,8 @@ class LanesPanel(Part):
         assign_changed(self._spacing, visible=tick.settings.arrangement == "side by side")
         # A widget that a user has just changed is ahead of older settings.
         if tick.settings is self._controls.settings:
-            label = label_of(ARRANGEMENTS, tick.settings.arrangement)
-            assign_changed(self._arrangement, value=label)
+            labels = {value: label for label, value in ARRANGEMENTS.items()}
+            assign_changed(self._arrangement, value=labels[tick.settings.arrangement])
 
 
 def legend_html(lane: int, name: str, visible: bool) -> str:

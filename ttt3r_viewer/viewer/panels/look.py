@@ -33,7 +33,11 @@ class LookPanel(Part):
             )
             bind(hide, self._hide)
             self._color = gui.add_dropdown("Colour by", tuple(color_modes_for(1).values()))
-            bind(self._color, lambda label: controls.change(color_by=color_mode_of(label)))
+            modes = {mode.label: name for name, mode in COLOR_MODES.items()}
+            bind(
+                self._color,
+                lambda label: controls.change(color_by=modes.get(label, DEFAULT_COLOR_MODE)),
+            )
             self._size = gui.add_slider(
                 "Point size (m)",
                 min=0.001,
@@ -91,10 +95,3 @@ class LookPanel(Part):
                 precision=max(0, 1 - math.floor(math.log10(step))),
                 value=automatic_size,
             )
-
-
-def color_mode_of(label: str) -> str:
-    """Return the colour mode that a dropdown shows under this label."""
-    return next(
-        (name for name, mode in COLOR_MODES.items() if mode.label == label), DEFAULT_COLOR_MODE
-    )

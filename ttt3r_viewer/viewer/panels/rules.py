@@ -221,13 +221,14 @@ class RulesPanel(Part):
             self._restart(SetRules(rules))
 
     def _send(self, message: Message) -> None:
-        self._chosen.put(message)
+        # The mark comes first, or an update between the two would send what is not quiet yet.
         self._is_new = True
+        self._chosen.put(message)
         self._controls.changed.set()
 
     def _restart(self, message: Restart | SetRules) -> None:
-        self._restarts = True
         self._send(message)
+        self._restarts = True
         self._controls.stand_at(live=True, position=0)
 
     def update(self, tick: Tick) -> None:

@@ -3,8 +3,6 @@
 Nothing here opens a socket; `gate.py` applies these rules to every request.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import ipaddress

@@ -1,7 +1,5 @@
 """Choose a port of the page's host that can be bound."""
 
-from __future__ import annotations
-
 import errno
 import socket
 

@@ -4,8 +4,6 @@ viser would set any field of a widget to any value, buffer uploads without limit
 connection's task at an unknown field. So whatever is not listed here is dropped.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -4,8 +4,6 @@ viser listens on a local port, asks for no credentials and accepts any Origin: a
 machine, or any web page, could go around the gate. So the gate proves itself with a key.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import secrets

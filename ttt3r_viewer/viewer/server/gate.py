@@ -5,8 +5,6 @@ drops every message that `client_messages.py` does not allow. It runs in a threa
 asyncio loop.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import errno

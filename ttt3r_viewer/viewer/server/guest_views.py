@@ -4,8 +4,6 @@ Only the guest's browser gets a second set of lanes below `/own`, drawn like the
 to the frame that the guest chose, and hides the shared set.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass, replace
 from typing import Any

@@ -5,8 +5,6 @@ others get; then messages to it alone hide the other lanes. Our own page, which 
 `/twin`, holds two such panes in frames.
 """
 
-from __future__ import annotations
-
 import html
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +45,7 @@ class TwinView(Part):
         self._panes: dict[int, _Pane] = {}
         """By client; entries come and go on viser's loop."""
         self._views: dict[str, PageView] = {}
-        """PageView of each browser session's panes."""
+        """View of each browser session's panes."""
         self._names: tuple[str, ...] = ()
         server.on_client_connect(self._connect)
         server.on_client_disconnect(self._disconnect)

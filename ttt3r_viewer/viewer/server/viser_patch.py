@@ -6,8 +6,6 @@ counts as set, no later message sets it again, and the page stands still. This h
 page in half an hour at ten updates a second.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from typing import Any
