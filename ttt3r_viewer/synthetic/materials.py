@@ -40,7 +40,7 @@ _WALLS = np.array(
 
 
 @dataclass(frozen=True, eq=False)
-class Finish:
+class Coating:
     """One way in which a surface can be finished."""
 
     kind: str
@@ -93,12 +93,12 @@ class _House:
         self.walls = _WALLS[rng.integers(0, len(_WALLS), 2)] * rng.uniform(0.85, 1.1, (2, 1))
         self.style_of_wood = str(rng.choice(["wood", "wood", "paint"]))
 
-    def faces(self, style: str) -> list[Finish]:
+    def faces(self, style: str) -> list[Coating]:
         """The six finishes of a thing."""
         rng = self.rng
-        wood = Finish(self.style_of_wood, self.woods[rng.integers(2)], rng.uniform(0.5, 1.2))
-        cloth = Finish("fabric", self.cloths[rng.integers(3)], rng.uniform(0.35, 0.8))
-        paint = Finish("paint", muted(rng, 1, 0.45)[0])
+        wood = Coating(self.style_of_wood, self.woods[rng.integers(2)], rng.uniform(0.5, 1.2))
+        cloth = Coating("fabric", self.cloths[rng.integers(3)], rng.uniform(0.35, 0.8))
+        paint = Coating("paint", muted(rng, 1, 0.45)[0])
         grey = np.full(3, 0.5)
         match style:
             case "wood":
@@ -106,39 +106,39 @@ class _House:
             case "legs":
                 return [replace(wood, colour=self.woods[0])] * 6
             case "books" | "drawers":
-                fit = Finish(style, grey if style == "books" else wood.colour, 0.0)
+                fit = Coating(style, grey if style == "books" else wood.colour, 0.0)
                 return [wood, wood, fit, fit, wood, wood]
             case "picture" | "window" | "door":
                 colour = grey * rng.uniform(0.8, 1.1)
                 if style == "door":
                     colour = self.woods[0] if rng.random() < 0.5 else np.full(3, 0.84)
                 bright = rng.uniform(0.7, 1.5) if style == "window" else 0.0
-                fit = Finish(style, colour, 0.0, glow=bright)
-                edge = Finish("paint", colour * 0.8)
+                fit = Coating(style, colour, 0.0, glow=bright)
+                edge = Coating("paint", colour * 0.8)
                 return [edge, edge, fit, fit, edge, edge]
             case "rug":
-                plain = Finish("carpet", self.cloths[0], 0.5)
-                return [plain] * 4 + [Finish("rug", grey, 0.0) if rng.random() < 0.7 else plain] * 2
+                plain = Coating("carpet", self.cloths[0], 0.5)
+                return [plain] * 4 + [Coating("rug", grey, 0.0) if rng.random() < 0.7 else plain] * 2
             case "curtain":
-                return [Finish("curtain", self.cloths[1] * 0.6 + 0.35, rng.uniform(0.6, 1.2))] * 6
+                return [Coating("curtain", self.cloths[1] * 0.6 + 0.35, rng.uniform(0.6, 1.2))] * 6
             case "bedding":
                 return [replace(cloth, colour=cloth.colour * 0.4 + 0.5)] * 6
             case "leaves":
                 green = np.array([0.25, 0.42, 0.16]) * rng.uniform(0.6, 1.4)
-                return [Finish("foliage", green, rng.uniform(0.3, 0.6))] * 6
+                return [Coating("foliage", green, rng.uniform(0.3, 0.6))] * 6
             case "lamp":
                 warm = np.array([0.95, 0.9, 0.78])
-                return [Finish("paint", warm, glow=rng.uniform(0.6, 1.2))] * 6
+                return [Coating("paint", warm, glow=rng.uniform(0.6, 1.2))] * 6
             case "column":
-                return [Finish(str(rng.choice(["paint", "concrete"])), self.walls[0], 1.5)] * 6
+                return [Coating(str(rng.choice(["paint", "concrete"])), self.walls[0], 1.5)] * 6
             case "paper":
-                return [Finish("wallpaper", paint.colour, 0.3)] * 6
+                return [Coating("wallpaper", paint.colour, 0.3)] * 6
             case "cloth":
                 return [replace(cloth, colour=self.cloths[0])] * 6
             case _:
                 return [paint] * 6
 
-    def shell(self) -> list[Finish]:
+    def shell(self) -> list[Coating]:
         """Four walls, floor and ceiling."""
         rng = self.rng
         kinds = ["paint", "wallpaper", "brick", "concrete", "tiles", "planks"]
@@ -146,17 +146,17 @@ class _House:
         colour = self.walls[rng.integers(2)]
         if kind == "brick":
             colour = np.array([0.55, 0.33, 0.25]) * rng.uniform(0.7, 1.4) + rng.uniform(0, 0.15)
-        wall = Finish(kind, colour, rng.uniform(0.8, 2.2) if kind != "paint" else 3.0)
+        wall = Coating(kind, colour, rng.uniform(0.8, 2.2) if kind != "paint" else 3.0)
         walls = [wall] * 4
         if rng.random() < 0.2:  # one wall of another colour
-            walls[rng.integers(4)] = Finish("paint", muted(rng, 1, 0.4)[0] * 0.8 + 0.1, 3.0)
+            walls[rng.integers(4)] = Coating("paint", muted(rng, 1, 0.4)[0] * 0.8 + 0.1, 3.0)
         kinds = ["planks", "parquet", "tiles", "carpet", "concrete"]
         kind = str(rng.choice(kinds, p=[0.35, 0.17, 0.2, 0.18, 0.1]))
         colour = self.woods[rng.integers(2)] if kind in kinds[:2] else muted(rng, 1, 0.25)[0]
         side_m = {"planks": 1.6, "parquet": 1.8, "tiles": 1.6, "carpet": 0.8, "concrete": 2.5}[kind]
         turned = bool(rng.random() < 0.5)
-        floor = Finish(kind, colour * 0.9, side_m * rng.uniform(0.8, 1.3), turned=turned)
-        white = Finish("paint", np.full(3, rng.uniform(0.78, 0.92)), 3.0)
+        floor = Coating(kind, colour * 0.9, side_m * rng.uniform(0.8, 1.3), turned=turned)
+        white = Coating("paint", np.full(3, rng.uniform(0.78, 0.92)), 3.0)
         ceiling = white if rng.random() < 0.9 else replace(wall, kind="planks", side_m=1.6)
         return [*walls, floor, ceiling]
 
@@ -164,10 +164,10 @@ class _House:
 class _Garish(_House):
     """Anything of any texture and colour, so that a network leans on none of them."""
 
-    def _any(self) -> Finish:
+    def _any(self) -> Coating:
         rng = self.rng
         garish = rng.random() < 0.7
-        return Finish(
+        return Coating(
             GARISH if garish else str(rng.choice(list(MAKERS))),
             rng.uniform(0.06, 0.95, 3),
             float(np.exp(rng.uniform(-0.7, 1.8))),
@@ -175,7 +175,7 @@ class _Garish(_House):
             turned=bool(rng.random() < 0.5),
         )
 
-    def faces(self, style: str) -> list[Finish]:
+    def faces(self, style: str) -> list[Coating]:
         """The six finishes of a thing."""
         one = self._any()
         if style in ("picture", "window", "door", "rug", "books", "drawers"):
@@ -184,7 +184,7 @@ class _Garish(_House):
             one = replace(one, glow=self.rng.uniform(0.6, 1.2))
         return [one] * 6 if self.rng.random() < 0.7 else [*[one] * 4, self._any(), self._any()]
 
-    def shell(self) -> list[Finish]:
+    def shell(self) -> list[Coating]:
         """Four walls, floor and ceiling."""
         wall, floor, ceiling, other = (self._any() for _ in range(4))
         faint = replace(ceiling, contrast=0.1 * ceiling.contrast)
@@ -197,7 +197,7 @@ def _paint(
     rng: np.random.Generator,
     rows: NDArray[np.float32],
     size_m: Array,
-    faces: list[Finish],
+    faces: list[Coating],
     wardrobe: Wardrobe,
 ) -> None:
     """Write the materials (6, MATERIAL_COLUMNS) of a thing that measures `size_m` (3,)."""
