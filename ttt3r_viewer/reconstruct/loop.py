@@ -1,4 +1,4 @@
-"""One step of the recurrent loop as a pure function: what was, and an image, give what is.
+"""One step of the recurrent loop as a pure function: (state, image) -> the next state.
 
 Several rules run as lanes: the batch of the state. Nothing here is changed in place, so that any
 state of a run can be kept, and continued from later.
