@@ -263,7 +263,7 @@ def test_another_lane_every_second_frame(tmp_path, session, name):
     archive = Recording.open(session)
     source = Source(archive, lane=1, stride=2)
     assert source.sequences == (0, 2)
-    assert Recording.open(session / "archive").session_folder == archive.session_folder == session
+    assert Recording.open(session / "archive").output_folder == archive.output_folder == session
     target = default_target(session, source, name)
     assert target == session / "export" / "drifting-0.8" / FORMATS[name].target
     heard: list[tuple[int, int]] = []

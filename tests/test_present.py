@@ -245,11 +245,11 @@ def test_an_image_is_twice_the_canvas_unless_that_is_too_large():
 
 def test_open_takes_the_settings_of_the_page_from_a_file_and_flags_win(tmp_path):
     path = tmp_path / "talk.yaml"
-    path.write_text("title: Rooms\nlogo-text: Lab\npresent: true\nweights: cut3r-512\nport: 1234\n")
+    path.write_text("title: A\nlogo-text: Lab\npresent: true\nweights: w\nport: 1\nmax_points:\n")
     words = ["folder", "--config", str(path), "--port", "0"]
     _, given = parse("ttt3r-view open", COMMAND, words, print)
     page = given[PageOptions]
-    assert (page.title, page.logo_text, page.present, page.port) == ("Rooms", "Lab", True, 0)
+    assert (page.title, page.logo_text, page.present, page.port) == ("A", "Lab", True, 0)
     assert given[LookOptions].weights is None, "weights of a run are not loaded unasked"
     path.write_text("titel: Rooms\n")
     with pytest.raises(SettingsError, match="did you mean title"):

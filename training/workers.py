@@ -11,10 +11,11 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 import torch
@@ -27,7 +28,7 @@ from torch.multiprocessing.spawn import (
 )
 
 from ttt3r_viewer.errors import ViewerError
-from ttt3r_viewer.system.signals import asked_to_end, ctrl_c_kept_back
+from ttt3r_viewer.system.signals import handled_by
 
 
 @dataclass(frozen=True)
@@ -155,3 +156,38 @@ def _join(
         sys.exit(2)
     finally:
         torch.distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def asked_to_end(on_signal: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C and every SIGTERM into a flag, so that the current step can finish; a
+    second Ctrl-C raises `KeyboardInterrupt`.
+
+    Yields whether one has come; `on_signal` is called at each, in the signal's handler.
+    """
+    # No Event: one signal's handler may run within another's, and Event locks.
+    asked: list[int] = []
+
+    def hear(kind: int, _: FrameType | None) -> None:
+        asked.append(kind)
+        if kind == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        on_signal()
+
+    with handled_by(hear, signal.SIGINT, signal.SIGTERM):
+        yield lambda: bool(asked)
+
+
+@contextlib.contextmanager
+def ctrl_c_kept_back() -> Iterator[None]:
+    """Block Ctrl-C for a while; programs started meanwhile inherit that, so that they never get
+    the one that a terminal sends to every process.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

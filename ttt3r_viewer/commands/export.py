@@ -86,7 +86,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     thinning = Thinning(options.pixel_stride, options.min_confidence_percentile, options.max_points)
     film = given[FilmOptions].film()
     source = Source(Recording.open(options.recording), options.lane - 1, options.stride)
-    path = options.output or default_target(source.recording.session_folder, source, options.to)
+    path = options.output or default_target(source.recording.output_folder, source, options.to)
     with progress_bar() as progress:
         task = progress.add_task(f"writing {options.to}", total=None)
 

@@ -35,8 +35,8 @@ from ttt3r_viewer.system.text import printable
 class SceneOptions(Options):
     """What is shown of it."""
 
-    max_points: int = option_like(
-        OutputOptions, "max_points", default=PAGE_POINTS, help_text="points in the page"
+    max_points: int | None = option_like(
+        OutputOptions, "max_points", help_text=f"points in the page (default {PAGE_POINTS})"
     )
 
 
@@ -68,7 +68,7 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
     ground_truth, note = true_poses(recording)
     from ttt3r_viewer.export.job import Exporter
 
-    store = SceneStore(given[SceneOptions].max_points, one_per_voxel=True)
+    store = SceneStore(given[SceneOptions].max_points or PAGE_POINTS, one_per_voxel=True)
     mailbox = Mailbox()
     player = Player(recording, store, mailbox, make_lanes)
     viewer = viewer_of(
@@ -77,8 +77,8 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
         mailbox,
         notice=notice_of(recording, look.weights),
         ground_truth=ground_truth,
-        exporter=Exporter(lambda: recording, recording.session_folder),
-        folder=recording.session_folder,
+        exporter=Exporter(lambda: recording, recording.output_folder),
+        folder=recording.output_folder,
     )
     try:
         viewer.start()

@@ -14,6 +14,8 @@ from torch import Tensor
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.system.machine import is_out_of_memory
 
+log = logging.getLogger(__name__)
+Made = TypeVar("Made")
 _own = threading.local()
 """Each thread's CUDA stream, once it has used one."""
 
@@ -54,10 +56,6 @@ def own_stream(device: torch.device) -> Iterator[None]:
     with torch.cuda.stream(stream):
         yield
         stream.synchronize()
-
-
-log = logging.getLogger(__name__)
-Made = TypeVar("Made")
 
 
 class LowMemoryError(ReconstructionError):

@@ -61,22 +61,13 @@ class FrameHistory:
     def clear(self) -> None:
         """Forget everything."""
         self._states: dict[int, LoopState] = {}
+        """By the number of the frame that follows, in increasing order."""
         self._settings: dict[int, StepSettings] = {}
         """Of every frame that has an image, here or in the recording."""
         self._images: dict[int, NDArray[np.uint8]] = {}
         self._stride = 1
         self.image_bytes = 0
         """Size of the images in memory."""
-
-    @property
-    def kept_states(self) -> tuple[int, ...]:
-        """Frames before which the state is kept, in increasing order."""
-        return tuple(self._states)
-
-    @property
-    def state_bytes(self) -> int:
-        """Size of the kept states."""
-        return sum(map(bytes_of, self._states.values()))
 
     def remember(self, initial_state: LoopState, settings: Mapping[int, StepSettings]) -> None:
         """Replace everything by frames of the recording and the state before the first of all."""

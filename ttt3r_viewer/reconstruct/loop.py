@@ -1,7 +1,7 @@
-"""One step of the recurrent loop as a pure function: what was, and an image, give what is.
+"""One step of the recurrent loop as a pure function: (state, image) -> the next state.
 
 Several rules run as lanes: the batch of the state. Nothing here is changed in place, so that any
-moment of a run can be kept, and gone on from again.
+state of a run can be kept, and continued from later.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class StepResult:
     T_world_camera: tuple[Float64[np.ndarray, "4 4"], ...]
     """One per lane."""
     next: LoopState
-    """Where the run goes on: `after`, or the start again where a reset is due."""
+    """Where the run continues: `after`, or a reset state where a reset is due."""
 
 
 def select_lane(noun: Noun, lane: int) -> Noun:
@@ -85,7 +85,7 @@ def select_lane(noun: Noun, lane: int) -> Noun:
 
 
 def initial_state(network: ReconstructionNetwork, rules: tuple[UpdateRule, ...]) -> LoopState:
-    """The moment before the first frame. Raises `RuleError` where a rule fails."""
+    """The state before the first frame. Raises `RuleError` where a rule fails."""
     rule_states = []
     for lane, rule in enumerate(rules):
         with _naming(rule, lane, 0):
@@ -99,37 +99,37 @@ def initial_state(network: ReconstructionNetwork, rules: tuple[UpdateRule, ...])
 
 
 def skip_frame(
-    network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], moment: LoopState
+    network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], before: LoopState
 ) -> LoopState:
-    """The moment after a frame that `step` refused: what was before, for all lanes, so that they
+    """The state after a frame that `step` refused: the one before, for all lanes, so that they
     stay in step; after `MOST_BAD` in a row, a new start.
 
     Raises `ReconstructionError` where so many are all that there was: then nothing was ever good.
     """
-    bad = moment.bad + 1
+    bad = before.bad + 1
     if bad < MOST_BAD:
-        return replace(moment, bad=bad)
-    if not moment.frames:
+        return replace(before, bad=bad)
+    if not before.frames:
         raise ReconstructionError(
             f"the network gave numbers that are not finite for its first {bad} frames: "
             "try --dtype float32, or other weights"
         )
-    return reset_state(network, rules, moment)
+    return reset_state(network, rules, before)
 
 
 def reset_state(
-    network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], moment: LoopState
+    network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], before: LoopState
 ) -> LoopState:
     """Every state at its start, and a new segment whose first camera is taken to stand where the
     latest one did.
     """
     return replace(
-        moment,
+        before,
         state=network.initial_state(len(rules)),
-        rule_states=_cleared(rules, moment.rule_states, moment.frames),
-        T_world_segment=moment.T_world_latest,
+        rule_states=_cleared(rules, before.rule_states, before.frames),
+        T_world_segment=before.T_world_latest,
         since_reset=0,
-        segment=moment.segment + 1,
+        segment=before.segment + 1,
         bad=0,
     )
 
@@ -154,7 +154,7 @@ def step(
     network: ReconstructionNetwork,
     rules: tuple[UpdateRule, ...],
     reset_every: int,
-    moment: LoopState,
+    before: LoopState,
     image: ImageTokens,
     *,
     evidence: Set[EvidenceKind] = NO_EVIDENCE,
@@ -172,28 +172,28 @@ def step(
     image = replace(image, tokens=image.tokens.expand(len(rules), -1, -1))
     propose = propose or network.propose
     proposal, updates, after, rule_states = _propose_and_accept(
-        propose, rules, moment.frames, moment.state, moment.rule_states, image, evidence, watch
+        propose, rules, before.frames, before.state, before.rule_states, image, evidence, watch
     )
     _refuse_what_is_not_finite(rules, proposal.prediction, after)
     poses = as_numpy(proposal.prediction.pose)
     T_world_camera = tuple(
         T_world_segment @ pose_from_vector(pose)
-        for T_world_segment, pose in zip(moment.T_world_segment, poses, strict=True)
+        for T_world_segment, pose in zip(before.T_world_segment, poses, strict=True)
     )
     following = replace(
-        moment,
+        before,
         state=after,
         rule_states=rule_states,
-        frames=moment.frames + 1,
-        since_reset=moment.since_reset + 1,
+        frames=before.frames + 1,
+        since_reset=before.since_reset + 1,
         T_world_latest=T_world_camera,
         bad=0,
     )
     if 0 < reset_every <= following.since_reset:
         fresh = network.initial_state(len(rules))
-        cleared = _cleared(rules, rule_states, moment.frames)
+        cleared = _cleared(rules, rule_states, before.frames)
         again, _, anchored, rule_states = _propose_and_accept(
-            propose, rules, moment.frames, fresh, cleared, image
+            propose, rules, before.frames, fresh, cleared, image
         )
         _refuse_what_is_not_finite(rules, again.prediction, anchored)
         following = replace(
@@ -202,7 +202,7 @@ def step(
             rule_states=rule_states,
             T_world_segment=T_world_camera,
             since_reset=0,
-            segment=moment.segment + 1,
+            segment=before.segment + 1,
         )
     return StepResult(proposal, updates, after, T_world_camera, following)
 
@@ -217,7 +217,7 @@ def _propose_and_accept(
     evidence: Set[EvidenceKind] = NO_EVIDENCE,
     watch: Watch | None = None,
 ) -> tuple[Proposal, tuple[Update, ...], TokenState, tuple[RuleState, ...]]:
-    """Propose, ask the rules, accept: the only place where a state goes on."""
+    """Propose, ask the rules, accept: the only place where a state is updated."""
     needs = frozenset(evidence).union(*(rule.needs for rule in rules))
     proposal = propose(state, image, evidence=needs, watch=watch)
     updates, states, remembered = [], [], []

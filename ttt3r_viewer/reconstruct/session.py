@@ -182,8 +182,8 @@ class Lanes:
     ) -> None:
         """Resume from what `saved` gave; earlier frames are replayed from the `recording`.
 
-        Raises `ReconstructionError` where size, dtype or network are not those of then, and what
-        `remember` raises; everything is then as before.
+        Raises `ReconstructionError` where size, dtype or network differ, and what `remember`
+        raises; everything is then as before.
         """
         for name, now in (("size", self.size), ("dtype", self._dtype)):
             if saved[name] != now:
@@ -199,7 +199,7 @@ class Lanes:
 
     @torch.inference_mode()
     def remember(self, recording: Recording, sequences: Sequence[int]) -> None:
-        """Let recorded frames be inspected, with the rules of then, which become these lanes'.
+        """Let recorded frames be inspected under their recorded rules, which become these lanes'.
 
         The history's recording has their images. Raises as `recorded_settings` does.
         """

@@ -202,7 +202,7 @@ class Worker:
             return self._process_all(session, frames)
 
     def _begin(self, session: Lanes) -> Iterable[Frame | SkippedFrame]:
-        """Tell the sinks that a run begins, or goes on; the frames to come."""
+        """Begin the run in every sink, or resume it there; the frames to come."""
         if self._resume is None:
             for sink in self._sinks:
                 sink.begin(self._status)

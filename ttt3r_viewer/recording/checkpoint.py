@@ -20,6 +20,7 @@ from ttt3r_viewer.recording.manifest import MOST_FRAMES
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.system.files import write_atomically
+from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.system.version import PROGRAM
 from ttt3r_viewer.types import FrameResult, SkippedFrame, Status
 
@@ -120,7 +121,7 @@ class Checkpoints:
 
     def skip(self, frame: SkippedFrame) -> None:
         """Count a frame that could not be used, and write a checkpoint where it is time."""
-        self._skipped, self._last_skipped = self._skipped + 1, str(frame)
+        self._skipped, self._last_skipped = self._skipped + 1, printable(str(frame))
         self._write_where_due(frame.index)
 
     def finish(self, status: Status) -> None:

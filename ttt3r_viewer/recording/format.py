@@ -99,7 +99,7 @@ class Header:
     facts: Mapping[str, Any]
     """Plain values of the frame; those of the lanes are in its `lanes`."""
     arrays: Mapping[tuple[str, int], StoredArray]
-    """By name and lane; `SHARED` for the picture."""
+    """By name and lane; `SHARED` for the image."""
 
 
 def encode_record(results: Sequence[FrameResult], run: int) -> bytes:

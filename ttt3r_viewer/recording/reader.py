@@ -94,7 +94,7 @@ class Recording:
         self._retired = ""
 
     @property
-    def session_folder(self) -> Path:
+    def output_folder(self) -> Path:
         """The output folder that holds it; its own where it lies by itself."""
         return self.path.parent if self.path.name == FOLDER else self.path
 

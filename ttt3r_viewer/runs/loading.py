@@ -1,4 +1,4 @@
-"""Load a network and make lanes of it: for a run, and for a session that is opened again.
+"""Load a network and make lanes of it: for a run, and for a recording that is opened.
 
 Torch is imported when they are asked for, which is in another thread than the page's.
 """

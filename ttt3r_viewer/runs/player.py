@@ -244,7 +244,7 @@ def ending(recording: Recording) -> tuple[str, ...]:
 def open_command(recording: Recording) -> str:
     """The command that opens a recording with the weights of its run."""
     weights = str(recording.manifest.settings.get("weights", "FILE"))
-    return shlex.join(["ttt3r-view", "open", str(recording.session_folder), "--weights", weights])
+    return shlex.join(["ttt3r-view", "open", str(recording.output_folder), "--weights", weights])
 
 
 def rerun_command(settings: Mapping[str, Any]) -> str:

@@ -110,7 +110,7 @@ class Reconstruction:
         """Open the input and claim the output folder for `run`'s results; nothing is loaded yet."""
         store = SceneStore(settings.output.max_points or PAGE_POINTS, one_per_voxel=True)
         if ends_by_itself:
-            # A file is for whoever works on with it, and wants what was seen as often as it was.
+            # A file is for further work, which needs every point as often as it was seen.
             store = SceneStore(settings.output.max_points or FILE_POINTS, FILE_POINTS)
         rules = rules_from_text(settings.rules.rules)
         files = (*OWN_FILES, *INSPECT_FILES) if settings.output.inspect else OWN_FILES

@@ -165,10 +165,10 @@ class Resumption:
         status: Status,
         on_progress: Callable[[str], object],
     ) -> tuple[Status, Iterator[Frame | SkippedFrame]]:
-        """Bring session and sinks to where the run was; the status of then, and the frames to come.
+        """Bring session and sinks to where the run was; its status there, and the frames to come.
 
         Nothing on disk is changed yet. Raises what `Lanes.restore` raises, `RecordingError` where a
-        recorded frame is damaged, and `InputError` where the input is not the one of then.
+        recorded frame is damaged, and `InputError` where the input is not the recorded one.
         """
         session.restore(self.checkpoint.tensors(), self.checkpoint.session, self.recording)
         progress = self.checkpoint.progress

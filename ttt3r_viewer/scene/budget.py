@@ -111,7 +111,7 @@ def random_subset(
 
 
 def shrink_image(image: NDArray[np.uint8], max_width: int) -> NDArray[np.uint8]:
-    """Average whole blocks of pixels until the picture (height, width, 3) is at most that wide."""
+    """Average whole blocks of pixels until the image (height, width, 3) is at most that wide."""
     height, width = image.shape[:2]
     factor = min(-(-width // max_width), height)
     if factor <= 1:

@@ -119,9 +119,9 @@ def _points_at(result: FrameResult, pixels: NDArray[np.intp]) -> FramePoints:
     )
 
 
-def summarize_frame(result: FrameResult, max_points: int, picture_width: int) -> FrameSummary:
+def summarize_frame(result: FrameResult, max_points: int, image_width: int) -> FrameSummary:
     """Reduce a frame's result to what is kept of it."""
-    image = shrink_image(result.image, picture_width)
+    image = shrink_image(result.image, image_width)
     return kept_with(result, thin_points(result, max_points), image)
 
 

@@ -1,4 +1,4 @@
-"""What has been seen so far: thinned points, cameras and small pictures, within a fixed budget."""
+"""What has been seen so far: thinned points, cameras and small images, within a fixed budget."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class SceneSnapshot:
 
     @property
     def frames(self) -> tuple[FrameSummary, ...]:
-        """The frames of the first lane; names, times and pictures are those of every lane."""
+        """The frames of the first lane; names, times and images are those of every lane."""
         return self.lanes[0].frames
 
     @property
@@ -101,7 +101,7 @@ class SceneStore:
 
     `add`, `clear` and the `set_` methods belong to one thread, the worker's; `snapshot` to all.
     However long the run, at most `max_points` points (19 bytes each, with colour and confidence;
-    shared by the lanes) and `max_image_bytes` of small pictures are kept; only poses, names and
+    shared by the lanes) and `max_image_bytes` of small images are kept; only poses, names and
     a few numbers grow with each frame. Where the points are too many every frame's share is halved.
 
     With `one_per_voxel` only the first point in each voxel of a lane is kept, so that they become
@@ -128,7 +128,7 @@ class SceneStore:
         self._max_image_bytes = max_image_bytes
         self._image_width = FIRST_IMAGE_WIDTH
         self._image_bytes = 0
-        """Of all frames' pictures, which the lanes share."""
+        """Of all frames' images, which the lanes share."""
         self._lock = threading.Lock()
         self._snapshot = SceneSnapshot(0, (self._empty_lane(0, 0),), Status())
 
@@ -287,7 +287,7 @@ class SceneStore:
         return frames, replace(layout, voxel_side=grid.side)
 
     def _with_shared_images(self, lanes: tuple[LaneScene, ...]) -> tuple[LaneScene, ...]:
-        """Let the lanes share their pictures, made smaller where all together are too large."""
+        """Let the lanes share their images, made smaller where all together are too large."""
         first = lanes[0].frames
         shrunk = False
         self._image_bytes += first[-1].image.nbytes
@@ -347,7 +347,7 @@ def _scaled_to_all(lane: LaneScene) -> LaneScene:
 
 
 def next_layout(sizes: Layout, frames: Sequence[FrameSummary], *, frames_scale: int) -> Layout:
-    """Make the next generation with the sizes given and every scale found anew from the frames."""
+    """Make the next generation with the sizes given and every scale fitted to the frames."""
     stride = -(-sum(len(frame.points) for frame in frames) // SCALE_SAMPLES)
     shares = [-(-len(frame.points) // max(stride, 1)) for frame in frames]
     parts = [frame.points.first(share) for frame, share in zip(frames, shares, strict=True)]

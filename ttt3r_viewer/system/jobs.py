@@ -20,7 +20,7 @@ Outcome = TypeVar("Outcome")
 _KNOCK_SEC = 5.0
 _ASK_AGAIN_SEC = 0.5
 _PATIENCE_SEC = 30.0
-"""What does not end within it is killed; sessions survive that."""
+"""What does not end within it is killed; recordings survive that."""
 _DIED = (
     "its process ended before its time, for lack of memory perhaps; the others go on: run again "
     "with fewer --jobs"
@@ -169,7 +169,7 @@ class RayCluster:
         A worker that is lost costs its own job alone, whose outcome `lost` makes of it and a line
         that says so. Raises what `work` raises.
         """
-        # Ray would do a job again by itself, whose session is half there.
+        # Ray would repeat a job by itself, whose recording is half there.
         options = {"num_cpus": 1, "num_gpus": 1 if self.gpus else 0, "max_retries": 0}
         if one_by_one:
             options["max_calls"] = 1

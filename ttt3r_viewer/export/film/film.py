@@ -93,7 +93,7 @@ def find_tour(film: Film, source: Source) -> Tour | None:
     """Read the keyframes that a film follows, if it does. Raises `SettingsError`."""
     if film.path != "keyframes":
         return None
-    folder = source.recording.session_folder
+    folder = source.recording.output_folder
     path = film.tour or folder / TOUR_FILE
     if film.tour is None and not path.exists():
         raise SettingsError(
