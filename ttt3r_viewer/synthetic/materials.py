@@ -118,7 +118,9 @@ class _House:
                 return [edge, edge, fit, fit, edge, edge]
             case "rug":
                 plain = Coating("carpet", self.cloths[0], 0.5)
-                return [plain] * 4 + [Coating("rug", grey, 0.0) if rng.random() < 0.7 else plain] * 2
+                return [plain] * 4 + [
+                    Coating("rug", grey, 0.0) if rng.random() < 0.7 else plain
+                ] * 2
             case "curtain":
                 return [Coating("curtain", self.cloths[1] * 0.6 + 0.35, rng.uniform(0.6, 1.2))] * 6
             case "bedding":
