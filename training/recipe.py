@@ -197,7 +197,8 @@ def recipe_from(path: Path) -> Recipe:
 
             given = read_yaml(path)
     except (SettingsError, OSError, ValueError) as error:
-        raise SettingsError(f"{path}: not a readable YAML or JSON file ({error})") from error
+        kind = "JSON" if path.suffix == ".json" else "YAML"
+        raise SettingsError(f"{path}: not a readable {kind} file ({error})") from error
     values = _known(Recipe, given, path)
     if "stages" in values:
         values["stages"] = tuple(Stage(**_known(Stage, stage, path)) for stage in values["stages"])
