@@ -77,7 +77,11 @@ class Stop:
 
 Adjustment = SetParameter | SetResetEvery | SetRules
 """What changes how the frames are reconstructed."""
-Message = Play | Pause | Step | Restart | Adjustment | Inspect | Query | Stop
+Pacing = Play | Pause | Step
+"""What says when the next frame is processed."""
+Question = Inspect | Query
+"""What is answered between two frames."""
+Message = Pacing | Restart | Adjustment | Question | Stop
 
 
 class Mailbox:

@@ -17,22 +17,7 @@ from ttt3r_viewer.errors import FrameError, InputError, ViewerError, in_a_line
 from ttt3r_viewer.frames import live
 from ttt3r_viewer.frames.source import FrameSource
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.reconstruct import prefetch
-from ttt3r_viewer.reconstruct.messages import (
-    Adjustment,
-    Inspect,
-    Mailbox,
-    Message,
-    Pause,
-    Play,
-    Query,
-    Restart,
-    SetParameter,
-    SetResetEvery,
-    SetRules,
-    Step,
-    Stop,
-)
+from ttt3r_viewer.reconstruct import messages, prefetch
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.system.text import printable
@@ -98,7 +83,7 @@ class Worker:
         source: FrameSource,
         make_session: Callable[[], Lanes],
         store: SceneStore,
-        mailbox: Mailbox,
+        mailbox: messages.Mailbox,
         *,
         status: Status | None = None,
         ends_by_itself: bool = False,
@@ -114,7 +99,7 @@ class Worker:
         self._sinks: tuple[Sink, ...] = (store, *sinks)
         self._resume = resume
         self._session: Lanes | None = None
-        self._queries: dict[type[Inspect | Query], Inspect | Query] = {}
+        self._queries: dict[type[messages.Question], messages.Question] = {}
         """The latest of each kind, until it is answered between two frames."""
         self._paused = False
         self._steps = 0
@@ -134,7 +119,7 @@ class Worker:
 
     def stop(self, timeout_sec: float | None = None) -> bool:
         """Ask for the end after the frame that is being processed; whether it came in time."""
-        self._mailbox.put(Stop())
+        self._mailbox.put(messages.Stop())
         self._source.close()
         return self.join(timeout_sec)
 
@@ -171,7 +156,7 @@ class Worker:
             action = "go on"
         while action == "go on" and not self._ends_by_itself:
             message = self._mailbox.get()
-            if not isinstance(message, Play | Pause | Step):  # there is no frame to pause before
+            if not isinstance(message, messages.Pacing):  # there is no frame to pause before
                 action = self._handle(message)
             if action == "go on":
                 action = self._handle_waiting(frames_to_come=False)
@@ -309,32 +294,32 @@ class Worker:
                     if self._session is not None:  # before the network is loaded nobody answers
                         answer_query(query, self._session, self._store)
                 break
-            if frames_to_come or not isinstance(message, Play | Pause | Step):
+            if frames_to_come or not isinstance(message, messages.Pacing):
                 action = self._handle(message)
         return action
 
-    def _handle(self, message: Message) -> Action:
+    def _handle(self, message: messages.Message) -> Action:
         match message:
-            case Play():
+            case messages.Play():
                 self._paused, self._steps = False, 0
-            case Pause():
+            case messages.Pause():
                 self._paused = True
-            case Step():
+            case messages.Step():
                 self._paused, self._steps = True, self._steps + 1
-            case SetParameter() | SetResetEvery() | SetRules():
-                if self._adjust(message) and isinstance(message, SetRules):
+            case messages.SetParameter() | messages.SetResetEvery() | messages.SetRules():
+                if self._adjust(message) and isinstance(message, messages.SetRules):
                     return "restart"
-            case Inspect() | Query():
+            case messages.Inspect() | messages.Query():
                 self._queries[type(message)] = message
-            case Restart():
+            case messages.Restart():
                 return "restart"
-            case Stop():
+            case messages.Stop():
                 return "stop"
             case _:
                 assert_never(message)
         return "go on"
 
-    def _adjust(self, message: Adjustment) -> bool:
+    def _adjust(self, message: messages.Adjustment) -> bool:
         """Whether it could be done; why not is shown in the page, and the run goes on as before."""
         if self._session is None:  # the network could not be loaded, which the page shows already
             return False
@@ -368,7 +353,7 @@ class Worker:
         )
 
 
-def answer_query(query: Inspect | Query, session: Lanes, store: SceneStore) -> None:
+def answer_query(query: messages.Question, session: Lanes, store: SceneStore) -> None:
     """Put the answer to a query into the scene; what goes wrong is said in its place."""
 
     def on_progress(done: int, total: int) -> None:
@@ -376,7 +361,7 @@ def answer_query(query: Inspect | Query, session: Lanes, store: SceneStore) -> N
 
     epoch = store.snapshot().epoch
     try:
-        if isinstance(query, Inspect):
+        if isinstance(query, messages.Inspect):
             found = session.inspect(query.lane, query.sequence, on_progress)
             store.set_inspection(replace(found, epoch=epoch), "")
         else:
@@ -387,7 +372,7 @@ def answer_query(query: Inspect | Query, session: Lanes, store: SceneStore) -> N
         if not isinstance(error, ViewerError):
             log.exception("a query could not be answered")
         reason = printable(in_a_line(error))
-        if isinstance(query, Inspect):
+        if isinstance(query, messages.Inspect):
             store.set_inspection(None, reason)
         else:
             store.set_answer(Answer(query.number, note=reason))

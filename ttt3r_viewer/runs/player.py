@@ -16,20 +16,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 import numpy as np
 
 from ttt3r_viewer.errors import RecordingError, ViewerError, in_a_line
-from ttt3r_viewer.reconstruct.messages import (
-    Inspect,
-    Mailbox,
-    Message,
-    Pause,
-    Play,
-    Query,
-    Restart,
-    SetParameter,
-    SetResetEvery,
-    SetRules,
-    Step,
-    Stop,
-)
+from ttt3r_viewer.reconstruct import messages
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.refill import refill
 from ttt3r_viewer.scene.store import SceneStore
@@ -67,7 +54,7 @@ class Player:
         self,
         recording: Recording,
         store: SceneStore,
-        mailbox: Mailbox,
+        mailbox: messages.Mailbox,
         make_lanes: Callable[[], Lanes] | None = None,
     ) -> None:
         self._recording = recording
@@ -75,9 +62,9 @@ class Player:
         self._mailbox = mailbox
         self._make_lanes = make_lanes
         self._lanes: Lanes | None = None
-        self._inspect: Inspect | None = None
+        self._inspect: messages.Inspect | None = None
         """The frame that is to be looked into."""
-        self._action: Restart | Stop | None = None
+        self._action: messages.Restart | messages.Stop | None = None
         """What interrupted a look."""
         self._recorded = replace(recording.manifest.status, cannot_ask=CANNOT_ASK)
         self._status = self._recorded
@@ -92,13 +79,13 @@ class Player:
 
     def stop(self) -> None:
         """End the thread and wait a moment for it; harmless where it was not started."""
-        self._mailbox.put(Stop())
+        self._mailbox.put(messages.Stop())
         if self._thread.is_alive():
             self._thread.join(STOP_SEC)
 
     def _run(self) -> None:
-        action: Restart | Stop | None = Restart()
-        while not isinstance(action, Stop):
+        action: messages.Restart | messages.Stop | None = messages.Restart()
+        while not isinstance(action, messages.Stop):
             try:
                 action = self._read_all()
             except Exception as error:
@@ -109,7 +96,7 @@ class Player:
             while action is None:
                 action = self._inspect_frames() or self._handle(self._mailbox.get())
 
-    def _read_all(self) -> Restart | Stop | None:
+    def _read_all(self) -> messages.Restart | messages.Stop | None:
         """Put every frame into the scene; the message that ends this, where one came."""
         recording, recorded = self._recording, self._recorded
         self._answer = ""
@@ -151,7 +138,7 @@ class Player:
             self._answer = answer
             self._publish(message=self._message())
 
-    def _handle_waiting(self) -> Restart | Stop | None:
+    def _handle_waiting(self) -> messages.Restart | messages.Stop | None:
         while True:
             try:
                 action = self._handle(self._mailbox.get_nowait())
@@ -160,30 +147,30 @@ class Player:
             if action is not None:
                 return action
 
-    def _handle(self, message: Message) -> Restart | Stop | None:
+    def _handle(self, message: messages.Message) -> messages.Restart | messages.Stop | None:
         """Answer a message, unless it is one that can be followed."""
         match message:
-            case Restart() | Stop():
+            case messages.Restart() | messages.Stop():
                 return message
-            case Inspect() if self._make_lanes is not None:
+            case messages.Inspect() if self._make_lanes is not None:
                 self._inspect = message
-            case Inspect():
+            case messages.Inspect():
                 self._store.set_inspection(
                     None,
                     "This is a recording; looking inside takes its frames again, which needs "
                     f"the weights: {open_command(self._recording)}",
                 )
-            case Query(number):
+            case messages.Query(number):
                 self._store.set_answer(Answer(number, note=CANNOT_ASK))
-            case Play() | Pause() | Step():
+            case messages.Play() | messages.Pause() | messages.Step():
                 self._show_answer(f"a recording has no frames to come; start a run: {self._again}")
-            case SetParameter() | SetResetEvery() | SetRules():
+            case messages.SetParameter() | messages.SetResetEvery() | messages.SetRules():
                 self._show_answer(f"a recording; start a run to change rules: {self._again}")
             case _:
                 assert_never(message)
         return None
 
-    def _inspect_frames(self) -> Restart | Stop | None:
+    def _inspect_frames(self) -> messages.Restart | messages.Stop | None:
         """Look into the frame that was asked for last; the message that ends this, where one
         came.
         """
@@ -203,7 +190,7 @@ class Player:
                 self._store.set_inspection(replace(found, epoch=epoch), "")
         return action
 
-    def _look(self, asked: Inspect, make_lanes: Callable[[], Lanes]) -> Inspection:
+    def _look(self, asked: messages.Inspect, make_lanes: Callable[[], Lanes]) -> Inspection:
         """Raises `InterruptedLookError` where another message came, which is then in `_action`."""
 
         def on_progress(done: int, total: int) -> None:
