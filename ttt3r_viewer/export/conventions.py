@@ -12,11 +12,11 @@ camera's frame with the same axes; pixel coordinates (x, y) with the centre of t
 | glTF | camera to world | OpenGL, and so the world: its y is up | - |
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +27,6 @@ from ttt3r_viewer.types import Camera, Crop
 
 FRUSTUM_SHARE = 0.08
 """Depth of the frusta as a share of the scene's median depth."""
-_FRUSTUM_LINES = ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1))
 T_OPENCV_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 """Half a turn about x; it is its own inverse."""
 T_GLTF_WORLD = T_OPENCV_OPENGL
@@ -64,7 +63,7 @@ class Pinhole:
         """Vertical field of view, likewise."""
         return 2 * math.atan2(self.height / 2, self.fy)
 
-    def from_corner(self) -> Pinhole:
+    def from_corner(self) -> Self:
         """The same camera where pixels are counted from the image's corner."""
         return replace(self, cx=self.cx + CORNER_PX, cy=self.cy + CORNER_PX)
 
@@ -155,12 +154,17 @@ def write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Non
     Image.fromarray(pixels).save(path, format="PNG", compress_level=1)
 
 
-def frustum_lines(camera: Camera, depth: float) -> NDArray[np.float32]:
-    """Give the ends (16, 3), in the world, of the lines from a camera to its image's corners."""
-    pinhole = prepared_pinhole(camera).from_corner()
-    corners_xy = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (pinhole.width, pinhole.height)
-    at_depth = (corners_xy - (pinhole.cx, pinhole.cy)) / (pinhole.fx, pinhole.fy) * depth
-    corners = np.zeros((5, 3))
-    corners[1:, :2], corners[1:, 2] = at_depth, depth
-    world = transform_points(camera.T_world_camera, corners)
-    return world[np.array(_FRUSTUM_LINES).ravel()].astype(np.float32)
+def pyramid_segments(camera: Camera, depth: float) -> NDArray[np.float64]:
+    """Give the four rays and four image edges of a camera, (8, 2, 3) in the world."""
+    y = math.tan(camera.fov_y_rad / 2)
+    x = y * camera.aspect
+    corners = np.array([[-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]]) * depth
+    rays = np.stack([np.zeros_like(corners), corners], axis=1)
+    edges = np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
+    return transform_points(camera.T_world_camera, np.concatenate([rays, edges]))
+
+
+def frustum_lines(cameras: Iterable[Camera], depth: float) -> NDArray[np.float32]:
+    """Give `pyramid_segments` of all cameras that have a focal length, (lines, 2, 3)."""
+    lines = [pyramid_segments(one, depth) for one in cameras if one.focal_px > 0]
+    return np.concatenate([np.zeros((0, 2, 3)), *lines]).astype(np.float32)

@@ -4,8 +4,6 @@ A new format is one file in `export/formats/` and one line in `FORMATS`, to whic
 add theirs; the command line, the page's panel, the help and the errors follow.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -92,8 +90,9 @@ def export_recording(
     with target as part:
         count = chosen.write(part, source, choices, StepCount(on_progress))
         if not count:
-            why = "; ".join(source.notes) or "no point is finite"
-            raise RecordingError(f"{source.recording.path}: nothing to export as {name}: {why}")
+            raise RecordingError(
+                f"{source.recording.path}: nothing to export as {name}: {source.why_nothing()}"
+            )
         files = part.rglob("*") if chosen.own else (part,)
         written = sum(one.stat().st_size for one in files if one.is_file())
     return Exported(path, count, chosen.unit, written, "; ".join(source.notes))

@@ -77,6 +77,10 @@ class Source:
         if note not in self.notes:
             self.notes.append(note)
 
+    def why_nothing(self) -> str:
+        """Say why nothing came of the frames, once all have been read."""
+        return "; ".join(self.notes) or "no point is finite"
+
     def pixel_count(self) -> int:
         """How many pixels the frames have, all together."""
         return sum(one.camera.width * one.camera.height for one in self.cameras())

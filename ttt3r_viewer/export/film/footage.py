@@ -1,9 +1,7 @@
-"""What films and recordings show: the chosen points of all frames in memory, and the cameras."""
+"""What films and scenes show: the chosen points of all frames in memory, and the cameras."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +9,9 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.export.conventions import FRUSTUM_SHARE, frustum_lines
 from ttt3r_viewer.export.film.render import Lines, Points
-from ttt3r_viewer.export.thinning import Thinning, chosen_points
+from ttt3r_viewer.export.lane_source import Source, StepCount
+from ttt3r_viewer.export.thinning import ChosenPoints, Thinning, chosen_points
 from ttt3r_viewer.types import Camera
-
-if TYPE_CHECKING:
-    from ttt3r_viewer.export.lane_source import Source, StepCount
 
 MOST_FRUSTA = 60
 PATH_COLOR, FRUSTUM_COLOR, NOW_COLOR = (245, 190, 70), (110, 150, 200), (255, 90, 70)
@@ -29,6 +25,8 @@ class Footage:
     """Those of all frames, one frame after the other."""
     ends: NDArray[np.int64]
     """(frame,) how many points there are up to and with each frame."""
+    sequences: list[int]
+    """(frame,) their numbers in the recording."""
     cameras: list[Camera]
     """(frame,)"""
     depth: float
@@ -46,41 +44,44 @@ class Footage:
         way = np.stack((centres[:-1], centres[1:]), axis=1)
         spacing = -(-len(self.cameras) // MOST_FRUSTA)
         marked = [self.cameras[k] for k in range(first, shown) if k % spacing == 0]
-        frusta = [_frustum(one, FRUSTUM_SHARE * self.depth) for one in marked]
-        colors = [_colors(PATH_COLOR, len(way)), *(_colors(FRUSTUM_COLOR, len(f)) for f in frusta)]
-        return Lines(np.concatenate((way, *frusta)), np.concatenate(colors))
+        frusta = frustum_lines(marked, FRUSTUM_SHARE * self.depth)
+        colors = (_colors(PATH_COLOR, len(way)), _colors(FRUSTUM_COLOR, len(frusta)))
+        return Lines(np.concatenate((way, frusta)), np.concatenate(colors))
 
     def newest_camera(self, shown: int) -> Lines:
         """The frustum of the frame before `shown`, larger than the others."""
-        ends = _frustum(self.cameras[shown - 1], 2 * FRUSTUM_SHARE * self.depth)
+        ends = frustum_lines([self.cameras[shown - 1]], 2 * FRUSTUM_SHARE * self.depth)
         return Lines(ends, _colors(NOW_COLOR, len(ends)))
 
 
-def read_footage(source: Source, thinning: Thinning, progress: StepCount) -> Footage:
-    """Read the chosen points of all frames. Raises `RecordingError` where there is none."""
+def read_footage(
+    source: Source,
+    thinning: Thinning,
+    progress: StepCount,
+    look: Callable[[ChosenPoints], object] = lambda _: None,
+) -> Footage:
+    """Read the chosen points of all frames, at each of which `look` may look while it is whole.
+
+    Raises `RecordingError` where there is no point.
+    """
     positions: list[NDArray[np.float32]] = []
     colors: list[NDArray[np.uint8]] = []
+    sequences: list[int] = []
     cameras: list[Camera] = []
     depths: list[float] = []
     for chosen in chosen_points(source, thinning, progress):
+        look(chosen)
         positions.append(chosen.points_world.astype(np.float32))
         colors.append(chosen.colors)
+        sequences.append(chosen.result.sequence)
         cameras.append(chosen.result.camera)
         if len(chosen):
             depths.append(float(np.median(np.abs(chosen.points_camera[:, 2]))))
     if not depths:
-        why = "; ".join(source.notes) or "no point is finite"
-        raise RecordingError(f"{source.recording.path}: nothing to show: {why}")
+        raise RecordingError(f"{source.recording.path}: nothing to show: {source.why_nothing()}")
     ends = np.cumsum([len(one) for one in colors])
     points = Points(np.concatenate(positions), np.concatenate(colors))
-    return Footage(points, ends, cameras, max(float(np.median(depths)), 1e-6))
-
-
-def _frustum(camera: Camera, depth: float) -> NDArray[np.float32]:
-    """Give its lines (8, 2, 3); none where the camera has no focal length."""
-    if camera.focal_px <= 0:
-        return np.zeros((0, 2, 3), np.float32)
-    return frustum_lines(camera, depth).reshape(-1, 2, 3)
+    return Footage(points, ends, sequences, cameras, max(float(np.median(depths)), 1e-6))
 
 
 def _colors(color: tuple[int, int, int], count: int) -> NDArray[np.uint8]:

@@ -1,11 +1,15 @@
-"""A scene as GLB: points or a mesh from depth, and the cameras, as frusta and as glTF cameras."""
+"""A scene as GLB: points or a mesh from depth, and the cameras, as frusta and as glTF cameras.
 
-from __future__ import annotations
+The container is that of Khronos, "glTF 2.0 Specification", section 4. It is not written by trimesh,
+which keeps colours as bytes, and of linear light a byte tells too few dark ones apart.
+"""
 
+import json
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+import struct
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,36 +21,25 @@ from ttt3r_viewer.export.conventions import (
     linear_from_srgb,
     opengl_pose,
 )
+from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.formats.gltf import LINES, POINTS, TRIANGLES, Gltf
 from ttt3r_viewer.export.lane_source import Source, StepCount
-from ttt3r_viewer.export.thinning import ChosenPoints, chosen_points
-from ttt3r_viewer.types import Camera
+from ttt3r_viewer.export.thinning import ChosenPoints
+from ttt3r_viewer.system.version import PROGRAM
 
 MAX_POINTS = 2_000_000
 """What a browser or Blender shows with ease; more are taken when asked for."""
 DEEPEST_RATIO = 1.1
 """A triangle whose corners' depths differ by more spans a gap between surfaces."""
-FRUSTUM_COLOR = (0.05, 0.3, 0.8, 1.0)
-
-
-@dataclass(eq=False)
-class _Parts:
-    """What the frames gave, until the file is written."""
-
-    positions: list[NDArray[np.float32]] = field(default_factory=list)
-    colors: list[NDArray[np.float32]] = field(default_factory=list)
-    triangles: list[NDArray[np.uint32]] = field(default_factory=list)
-    cameras: list[tuple[int, Camera]] = field(default_factory=list)
-    """With the frame's number."""
-    depths: list[float] = field(default_factory=list)
-    """Median of each frame."""
-    vertices: int = 0
+WHITE, FRUSTUM_COLOR = (1.0, 1.0, 1.0, 1.0), (0.05, 0.3, 0.8, 1.0)
+POINTS, LINES, TRIANGLES = 0, 1, 4
+"""Modes of a primitive."""
 
 
 def export_glb(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
     """Write the chosen points; how many. The root node turns our world to glTF's, whose y is up."""
-    return _write(path, chosen_points(source, choices.thinning, progress), lambda _: None)
+    footage = read_footage(source, choices.thinning, progress)
+    return _write(path, footage, np.zeros((0, 3), np.uint32))
 
 
 def export_glb_mesh(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
@@ -58,9 +51,13 @@ def export_glb_mesh(path: Path, source: Source, choices: Choices, progress: Step
     if most is not None:
         stride = max(stride, math.ceil(math.sqrt(source.pixel_count() / most)))
     whole = replace(choices.thinning, pixel_stride=stride, max_points=None)
-    return _write(
-        path, chosen_points(source, whole, progress), lambda one: triangles_of(one, stride)
+    triangles: list[NDArray[np.uint32]] = []
+    footage = read_footage(
+        source, whole, progress, lambda one: triangles.append(triangles_of(one, stride))
     )
+    starts = np.array([0, *footage.ends[:-1]], np.uint32)
+    numbered = [one + start for one, start in zip(triangles, starts, strict=True)]
+    return _write(path, footage, np.concatenate(numbered))
 
 
 def triangles_of(chosen: ChosenPoints, stride: int) -> NDArray[np.uint32]:
@@ -86,65 +83,99 @@ def triangles_of(chosen: ChosenPoints, stride: int) -> NDArray[np.uint32]:
     return triangles[whole].astype(np.uint32)
 
 
-def _write(
-    path: Path,
-    frames: Iterable[ChosenPoints],
-    triangles_of_frame: Callable[[ChosenPoints], NDArray[np.uint32] | None],
-) -> int:
-    parts = _Parts()
-    for chosen in frames:
-        camera = chosen.result.camera
+def _write(path: Path, footage: Footage, triangles: NDArray[np.uint32]) -> int:
+    """Write the mesh of these triangles (n, 3), or the points where there is none; how many."""
+    points, depth = footage.points, FRUSTUM_SHARE * footage.depth
+    arrays: list[NDArray[Any]] = [points.positions_world, linear_from_srgb(points.colors)]
+    cloud: dict[str, Any] = {"attributes": {"POSITION": 0, "COLOR_0": 1}, "mode": POINTS}
+    if len(triangles):
+        arrays.append(triangles.reshape(-1))
+        cloud |= {"mode": TRIANGLES, "indices": 2}
+    shapes = {"mesh" if len(triangles) else "points": cloud}
+    frusta = frustum_lines(footage.cameras, depth)
+    if len(frusta):
+        shapes["frusta"] = {"attributes": {"POSITION": len(arrays)}, "mode": LINES}
+        arrays.append(frusta.reshape(-1, 3))
+    document = _scene(shapes, footage, max(0.01 * depth, 1e-6)) | _described(arrays)
+    head = json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii")
+    head += b" " * (-len(head) % 4)
+    length = sum(one.nbytes for one in arrays)
+    with path.open("wb") as file:
+        file.write(struct.pack("<4s2I", b"glTF", 2, 28 + len(head) + length))
+        file.write(struct.pack("<I4s", len(head), b"JSON") + head)
+        file.write(struct.pack("<I4s", length, b"BIN\0"))
+        for one in arrays:
+            file.write(one.astype(one.dtype.newbyteorder("<"), "C", copy=False).data)
+    return len(points.colors)
+
+
+def _scene(shapes: dict[str, dict[str, Any]], footage: Footage, near: float) -> dict[str, Any]:
+    """Describe nodes, cameras, and a mesh and a material for each shape, drawn without a light."""
+    nodes: list[dict[str, Any]] = [{"name": one, "mesh": k} for k, one in enumerate(shapes)]
+    cameras: list[dict[str, Any]] = []
+    for sequence, camera in zip(footage.sequences, footage.cameras, strict=True):
         if camera.focal_px > 0:
-            parts.cameras.append((chosen.result.sequence, camera))
-        if not len(chosen):
-            continue
-        triangles = triangles_of_frame(chosen)
-        if triangles is not None:
-            parts.triangles.append(triangles + np.uint32(parts.vertices))
-        parts.positions.append(chosen.points_world.astype(np.float32))
-        parts.colors.append(linear_from_srgb(chosen.colors))
-        parts.depths.append(float(np.median(np.abs(chosen.points_camera[:, 2]))))
-        parts.vertices += len(chosen)
-    path.write_bytes(_scene(parts))
-    return parts.vertices
-
-
-def _scene(parts: _Parts) -> bytes:
-    gltf = Gltf()
-    children: list[int] = []
-    triangles = np.concatenate([*parts.triangles, np.zeros((0, 3), np.uint32)]).reshape(-1)
-    if parts.triangles and len(triangles):
-        mode, name, indices = TRIANGLES, "mesh", triangles
-    else:
-        mode, name, indices = POINTS, "points", None
-    if parts.vertices:
-        positions, colors = np.concatenate(parts.positions), np.concatenate(parts.colors)
-        mesh = gltf.add_mesh(name, mode, positions, colors, indices)
-        children.append(gltf.add_node(name=name, mesh=mesh))
-    if parts.cameras:
-        depth = FRUSTUM_SHARE * float(np.median(parts.depths)) if parts.depths else FRUSTUM_SHARE
-        lines = np.concatenate([frustum_lines(camera, depth) for _, camera in parts.cameras])
-        mesh = gltf.add_mesh("frusta", LINES, lines, base_color=FRUSTUM_COLOR)
-        children.append(gltf.add_node(name="frusta", mesh=mesh))
-        children += [_add_camera(gltf, *one, depth) for one in parts.cameras]
-    # The standard has matrices column by column. A node called "world" is trimesh's own, whose
-    # matrix versions before 5 leave out.
-    turn = T_GLTF_WORLD.T.reshape(-1).tolist()
-    return gltf.to_bytes(
-        gltf.add_node(name="reconstruction", matrix=turn, children=children or None)
-    )
-
-
-def _add_camera(gltf: Gltf, sequence: int, camera: Camera, depth: float) -> int:
-    name = f"camera_{sequence:06d}"
-    perspective = {
-        "yfov": camera.fov_y_rad,
-        "aspectRatio": camera.aspect,
-        "znear": max(0.01 * depth, 1e-6),
+            name = f"camera_{sequence:06d}"
+            nodes.append({"name": name, "camera": len(cameras)})
+            nodes[-1]["matrix"] = _by_column(opengl_pose(camera.T_world_camera))
+            lens = {"yfov": camera.fov_y_rad, "aspectRatio": camera.aspect, "znear": near}
+            cameras.append({"name": name, "type": "perspective", "perspective": lens})
+    # A node called "world" is trimesh's own, whose matrix versions before 5 leave out.
+    root = {"name": "reconstruction", "matrix": _by_column(T_GLTF_WORLD)}
+    root["children"] = list(range(len(nodes)))
+    surface = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    return {
+        "asset": {"version": "2.0", "generator": PROGRAM},
+        "scene": 0,
+        "scenes": [{"nodes": [len(nodes)]}],
+        "nodes": [*nodes, root],
+        "meshes": [
+            {"name": name, "primitives": [one | {"material": k}]}
+            for k, (name, one) in enumerate(shapes.items())
+        ],
+        "materials": [
+            {
+                "name": name,
+                "pbrMetallicRoughness": {"baseColorFactor": color, **surface},
+                "doubleSided": True,
+                "extensions": {"KHR_materials_unlit": {}},
+            }
+            for name, color in zip(shapes, (WHITE, FRUSTUM_COLOR), strict=False)
+        ],
+        "extensionsUsed": ["KHR_materials_unlit"],
+        # The standard allows no empty lists.
+        **({"cameras": cameras} if cameras else {}),
     }
-    gltf.cameras.append({"name": name, "type": "perspective", "perspective": perspective})
-    matrix = opengl_pose(camera.T_world_camera).T.reshape(-1).tolist()
-    return gltf.add_node(name=name, camera=len(gltf.cameras) - 1, matrix=matrix)
+
+
+def _by_column(matrix: NDArray[np.float64]) -> list[float]:
+    return matrix.T.ravel().tolist()
+
+
+def _described(arrays: list[NDArray[Any]]) -> dict[str, Any]:
+    """Give every array, (n, 3) of vertices or (n,) of indices, an accessor and a view of its own.
+
+    All have elements of 4 bytes, so all are aligned.
+    """
+    accessors: list[dict[str, Any]] = []
+    views: list[dict[str, int]] = []
+    length = 0
+    for number, one in enumerate(arrays):
+        accessor: dict[str, Any] = {"bufferView": number, "count": len(one)}
+        if one.ndim == 2:
+            target, accessor["componentType"], accessor["type"] = 34962, 5126, "VEC3"
+            accessor |= {"min": one.min(axis=0).tolist(), "max": one.max(axis=0).tolist()}
+        else:
+            target, accessor["componentType"], accessor["type"] = 34963, 5125, "SCALAR"
+        accessors.append(accessor)
+        view = {"buffer": 0, "byteOffset": length, "byteLength": one.nbytes, "target": target}
+        views.append(view)
+        length += one.nbytes
+    return {
+        "accessors": accessors,
+        "bufferViews": views,
+        "buffers": [{"byteLength": length}],
+    }
 
 
 GLB = Format(

@@ -7,7 +7,8 @@ import numpy as np
 import viser
 from numpy.typing import NDArray
 
-from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
+from ttt3r_viewer.export.conventions import pyramid_segments
+from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import Layout
 from ttt3r_viewer.scene.seen import FrameSummary
@@ -175,13 +176,3 @@ def spaced_frames(frames: Sequence[FrameSummary], spacing: float) -> NDArray[np.
         if np.linalg.norm(center - centers[chosen[-1]]) >= spacing:
             chosen.append(i)
     return np.array(chosen)
-
-
-def pyramid_segments(camera: Camera, depth: float) -> NDArray[np.float64]:
-    """Return the four rays and four image edges of a camera, (8, 2, 3) in the world."""
-    y = math.tan(camera.fov_y_rad / 2)
-    x = y * camera.aspect
-    corners = np.array([[-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]]) * depth
-    rays = np.stack([np.zeros_like(corners), corners], axis=1)
-    edges = np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
-    return transform_points(camera.T_world_camera, np.concatenate([rays, edges]))
