@@ -3,11 +3,10 @@
 The page's orbit is the film's: `Orbit`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,7 +44,7 @@ class Orbit:
         points_world: NDArray[np.floating],
         forward: NDArray[np.float64],
         up: NDArray[np.float64],
-    ) -> Orbit:
+    ) -> Self:
         """Fit the orbit to points (n, 3); `forward` (3,) is the way that its first view looks."""
         centre = np.median(points_world, axis=0).astype(np.float64)
         distances = np.linalg.norm(points_world - centre, axis=1)

@@ -1,12 +1,9 @@
 """Films of a recording: H.264 as mp4, or GIF; drawn here, without a browser."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 import numpy as np
@@ -25,11 +22,9 @@ from ttt3r_viewer.export.film.footage import (
     read_footage,
 )
 from ttt3r_viewer.export.film.render import Renderer
+from ttt3r_viewer.export.formats import Choices
+from ttt3r_viewer.export.lane_source import Source, StepCount
 from ttt3r_viewer.recording.tour import Tour, View
-
-if TYPE_CHECKING:
-    from ttt3r_viewer.export.formats import Choices
-    from ttt3r_viewer.export.lane_source import Source, StepCount
 
 GROWTH_SHARE = 0.85
 """The cloud is whole after this share of the film; then there is time to look at it."""
@@ -38,19 +33,29 @@ GIF_FPS = 50
 GIF_COLORS = 256
 
 
-def export_mp4(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
-    """Write H.264 (yuv420p, so that all players take it); the number of images."""
-    return _export(path, source, choices, progress, _write_mp4)
+def export_film(
+    path: Path, source: Source, choices: Choices, progress: StepCount, *, gif: bool
+) -> int:
+    """Write H.264 (yuv420p, so that all players take it); the number of images.
 
-
-def export_gif(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
-    """Write a GIF that runs for ever, with one palette for all images; their number.
-
-    Raises `SettingsError` where it is faster than a GIF can be.
+    `gif`: write a GIF that runs for ever, with one palette for all images. Raises `SettingsError`
+    where it is faster than a GIF can be.
     """
-    if choices.film.fps > GIF_FPS:
-        raise SettingsError(f"--fps {choices.film.fps}: a GIF shows at most {GIF_FPS}; take fewer")
-    return _export(path, source, choices, progress, _write_gif)
+    film = choices.film
+    if gif and film.fps > GIF_FPS:
+        raise SettingsError(f"--fps {film.fps}: a GIF shows at most {GIF_FPS}; take fewer")
+    tour = find_tour(film, source.recording.output_folder)
+    progress.expect(image_count(film, tour))
+    footage = read_footage(source, choices.thinning, progress)
+    views = views_of(footage, film, tour)
+    images = _images(footage, film, views, progress)
+    if gif:
+        _encode(path, film, "gif", "gif", "pal8", {}, _gif_frames(images, footage))
+    else:
+        frames = (av.VideoFrame.from_ndarray(one, format="rgb24") for one in images)
+        options = {"crf": "23", "preset": "veryfast"}
+        _encode(path, film, "mp4", "libx264", "yuv420p", options, frames)
+    return len(views)
 
 
 def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
@@ -74,75 +79,46 @@ def shown_at(footage: Footage, film: Film, image: int, count: int) -> int:
     return min(1 + int(share * (len(footage.cameras) - 1) + 1e-9), len(footage.cameras))
 
 
-def _export(
-    path: Path,
-    source: Source,
-    choices: Choices,
-    progress: StepCount,
-    write: Callable[[Path, Film, Footage, Iterator[NDArray[np.uint8]]], None],
-) -> int:
-    film = choices.film
-    tour = find_tour(film, source)
-    count = image_count(film, tour)
-    progress.expect(count)
-    footage = read_footage(source, choices.thinning, progress)
-    views = views_of(footage, film, tour)
+def _images(
+    footage: Footage, film: Film, views: list[View], progress: StepCount
+) -> Iterator[NDArray[np.uint8]]:
     renderer = Renderer(film.width, film.height, film.square_px, film.line_px)
-
-    def images() -> Iterator[NDArray[np.uint8]]:
-        for number, view in enumerate(views):
-            shown = shown_at(footage, film, number, count)
-            lines = footage.past_cameras(0, shown), footage.newest_camera(shown)
-            yield renderer.draw(view, footage.points_of(0, shown), *lines)
-            progress.step()
-
-    write(path, film, footage, images())
-    return count
+    for number, view in enumerate(views):
+        shown = shown_at(footage, film, number, len(views))
+        lines = footage.past_cameras(0, shown), footage.newest_camera(shown)
+        yield renderer.draw(view, footage.points_of(0, shown), *lines)
+        progress.step()
 
 
-@contextmanager
-def _stream(
-    path: Path, kind: str, codec: str, film: Film
-) -> Iterator[tuple[VideoStream, Callable[[av.VideoFrame, int], None]]]:
-    """Open a film: its stream, and what adds a numbered frame; complete when all went well."""
-    with av.open(str(path), "w", format=kind) as container:
-        video = container.add_stream(codec, rate=film.fps)
+def _encode(
+    path: Path,
+    film: Film,
+    container: str,
+    codec: str,
+    pixels: str,
+    options: dict[str, str],
+    frames: Iterable[av.VideoFrame],
+) -> None:
+    with av.open(str(path), "w", format=container) as file:
+        video = file.add_stream(codec, rate=film.fps, options=options)
         assert isinstance(video, VideoStream)
-        video.width, video.height = film.width, film.height
-
-        def add(frame: av.VideoFrame, number: int) -> None:
+        video.width, video.height, video.pix_fmt = film.width, film.height, pixels
+        for number, frame in enumerate(frames):
             frame.pts, frame.time_base = number, Fraction(1, film.fps)
-            container.mux(video.encode(frame))
-
-        yield video, add
-        container.mux(video.encode(None))
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
 
 
-def _write_mp4(
-    path: Path, film: Film, _footage: Footage, images: Iterator[NDArray[np.uint8]]
-) -> None:
-    with _stream(path, "mp4", "libx264", film) as (video, add):
-        video.pix_fmt = "yuv420p"
-        video.options = {"crf": "23", "preset": "veryfast"}
-        for number, image in enumerate(images):
-            add(av.VideoFrame.from_ndarray(image, format="rgb24"), number)
-
-
-def _write_gif(
-    path: Path, film: Film, footage: Footage, images: Iterator[NDArray[np.uint8]]
-) -> None:
+def _gif_frames(images: Iterable[NDArray[np.uint8]], footage: Footage) -> Iterator[av.VideoFrame]:
     palette = _palette(footage.points.colors, Renderer.background)
-    table = np.zeros((256, 4), np.uint8)
     # PyAV has a palette as alpha, red, green, blue.
-    table[:, 0] = 255
+    table = np.full((GIF_COLORS, 4), 255, np.uint8)
     table[:, 1:] = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
-    with _stream(path, "gif", "gif", film) as (video, add):
-        video.pix_fmt = "pal8"
-        for number, image in enumerate(images):
-            index = Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE)
-            # Its annotation knows no palette.
-            pair: Any = (np.asarray(index), table)
-            add(av.VideoFrame.from_ndarray(pair, format="pal8"), number)
+    for image in images:
+        index = Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE)
+        # Its annotation knows no palette.
+        pair: Any = (np.asarray(index), table)
+        yield av.VideoFrame.from_ndarray(pair, format="pal8")
 
 
 def _palette(colors: NDArray[np.uint8], background: tuple[int, int, int]) -> Image.Image:

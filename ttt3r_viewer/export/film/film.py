@@ -1,17 +1,12 @@
 """What a user chooses of a film or a growing recording, and how long and large it becomes."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.recording.tour import TOUR_FILE, Tour, read_tour
-
-if TYPE_CHECKING:
-    from ttt3r_viewer.export.lane_source import Source
 
 CameraPath = Literal["orbit", "follow", "keyframes"]
 LONGEST_SIDE_PX, SHORTEST_SIDE_PX = 8192, 16
@@ -84,16 +79,13 @@ def size_from_text(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def film_pixels(film: Film, source: Source) -> int:
-    """How many pixels all images have. Raises `SettingsError` where its tour cannot be read."""
-    return image_count(film, find_tour(film, source)) * film.width * film.height
+def find_tour(film: Film, folder: Path) -> Tour | None:
+    """Read the keyframes that a film of the recording in `folder` follows, if it follows any.
 
-
-def find_tour(film: Film, source: Source) -> Tour | None:
-    """Read the keyframes that a film follows, if it does. Raises `SettingsError`."""
+    Raises `SettingsError`.
+    """
     if film.path != "keyframes":
         return None
-    folder = source.recording.output_folder
     path = film.tour or folder / TOUR_FILE
     if film.tour is None and not path.exists():
         raise SettingsError(

@@ -3,13 +3,10 @@
 The one file outside `viewer/` that imports viser.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import rich
@@ -19,10 +16,8 @@ from ttt3r_viewer.export.film.camera_path import ELEVATION_RAD, FOV_Y_RAD, up_an
 from ttt3r_viewer.export.film.film import MOST_STEPS, SECONDS
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.film.render import Lines
-
-if TYPE_CHECKING:
-    from ttt3r_viewer.export.formats import Choices
-    from ttt3r_viewer.export.lane_source import Source, StepCount
+from ttt3r_viewer.export.formats import Choices
+from ttt3r_viewer.export.lane_source import Source, StepCount
 
 REST_SEC = 2.0
 """The whole cloud is seen so long before the recording begins again."""

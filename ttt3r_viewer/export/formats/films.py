@@ -1,11 +1,9 @@
 """Films and recordings of the growing cloud; what draws and encodes them is loaded when needed."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 from pathlib import Path
 
-from ttt3r_viewer.export.film.film import MOST_STEPS, Film, film_pixels
+from ttt3r_viewer.export.film.film import MOST_STEPS, Film, find_tour, image_count
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Source, StepCount
 
@@ -24,21 +22,16 @@ PLAYER_BYTES = 2_000_000
 """More than viser's page takes."""
 
 
-def recording_bytes(points: int, frames: int, *, html: bool) -> int:
-    """Upper bound of the size of a recording."""
-    recording = points * POINT_BYTES + min(frames, MOST_STEPS) * STEP_BYTES + CONTAINER_BYTES
-    return recording * 4 // 3 + PLAYER_BYTES if html else recording
-
-
 def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
     def write(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
-        from ttt3r_viewer.export.film.encode import export_gif, export_mp4
+        from ttt3r_viewer.export.film.encode import export_film
 
-        export = export_gif if target.endswith(".gif") else export_mp4
-        return export(path, source, choices, progress)
+        return export_film(path, source, choices, progress, gif=target.endswith(".gif"))
 
     def size(source: Source, choices: Choices) -> int:
-        return round(film_pixels(choices.film, source) * bytes_per_pixel) + CONTAINER_BYTES
+        film = choices.film
+        images = image_count(film, find_tour(film, source.recording.output_folder))
+        return round(images * film.width * film.height * bytes_per_pixel) + CONTAINER_BYTES
 
     return Format(
         summary,
@@ -58,13 +51,17 @@ def _recording(summary: str, target: str, *, html: bool) -> Format:
 
         return export_viser(path, source, choices, progress, html=html)
 
+    def size(source: Source, choices: Choices) -> int:
+        steps = min(len(source), MOST_STEPS)
+        recording = POINT_BYTES * choices.points_at_most(source) + STEP_BYTES * steps
+        page = PLAYER_BYTES if html else 0
+        return (recording + CONTAINER_BYTES) * (4 if html else 3) // 3 + page
+
     return Format(
         summary,
         target,
         write,
-        lambda source, choices: recording_bytes(
-            choices.points_at_most(source), len(source), html=html
-        ),
+        size,
         unit="points",
         thins=True,
         film=frozenset({"seconds"}),
