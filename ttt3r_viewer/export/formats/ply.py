@@ -1,33 +1,33 @@
 """Point clouds as binary PLY."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Source, StepCount
-from ttt3r_viewer.export.thinning import chosen_points
+from ttt3r_viewer.export.thinning import ChosenPoints, chosen_points
 from ttt3r_viewer.scene.seen import FramePoints
 from ttt3r_viewer.system.files import atomic_write, output_errors
 
-_FIELDS = {
-    "x": "float",
-    "y": "float",
-    "z": "float",
-    "red": "uchar",
-    "green": "uchar",
-    "blue": "uchar",
-    "confidence": "float",
-}
-_FRAME_FIELDS = {**_FIELDS, "frame": "uint"}
-_NUMPY_TYPES = {"float": "<f4", "uchar": "u1", "uint": "<u4"}
-VERTEX = np.dtype([(name, _NUMPY_TYPES[kind]) for name, kind in _FIELDS.items()])
+VERTEX = np.dtype(
+    [
+        ("x", "<f4"),
+        ("y", "<f4"),
+        ("z", "<f4"),
+        ("red", "u1"),
+        ("green", "u1"),
+        ("blue", "u1"),
+        ("confidence", "<f4"),
+    ]
+)
 """One vertex as it lies in the file that a run leaves."""
-FRAME_VERTEX = np.dtype([(name, _NUMPY_TYPES[kind]) for name, kind in _FRAME_FIELDS.items()])
+FRAME_VERTEX = np.dtype([*VERTEX.descr, ("frame", "<u4")])
 """One vertex of an export: also the number of its frame in the recording."""
+_TYPES = {"<f4": "float", "|u1": "uchar", "<u4": "uint"}
+"""What PLY calls numpy's."""
 _COMMENT = "ttt3r-viewer; world is the first camera's frame, x right, y down, z forward"
 _MOST_DIGITS = 20
 
@@ -40,13 +40,9 @@ def write_ply(path: Path, clouds: Sequence[FramePoints]) -> int:
     """
     count = sum(len(cloud) for cloud in clouds)
     with output_errors(path), atomic_write(path) as file:
-        file.write(_header(count, _FIELDS))
+        file.write(_header(count, VERTEX))
         for cloud in clouds:
-            vertices = np.empty(len(cloud), VERTEX)
-            vertices["x"], vertices["y"], vertices["z"] = cloud.points_world.T
-            vertices["red"], vertices["green"], vertices["blue"] = cloud.colors.T
-            vertices["confidence"] = cloud.confidence
-            file.write(vertices.tobytes())
+            file.write(_vertices(cloud, VERTEX).tobytes())
     return count
 
 
@@ -54,22 +50,27 @@ def export_ply(path: Path, source: Source, choices: Choices, progress: StepCount
     """Write a recording's points as `write_ply` does, with `frame`, holding one frame at a time."""
     count = 0
     with path.open("wb") as file:
-        file.write(_header(0, _FRAME_FIELDS, fixed_length=True))
+        file.write(_header(0, FRAME_VERTEX, fixed_length=True))
         for chosen in chosen_points(source, choices.thinning, progress):
-            vertices = np.empty(len(chosen), FRAME_VERTEX)
-            vertices["x"], vertices["y"], vertices["z"] = chosen.points_world.T
-            vertices["red"], vertices["green"], vertices["blue"] = chosen.colors.T
-            vertices["confidence"] = chosen.confidence
+            vertices = _vertices(chosen, FRAME_VERTEX)
             vertices["frame"] = chosen.result.sequence
             file.write(vertices.tobytes())
             count += len(chosen)
         # How many there are is known now; the header has the same length for every number.
         file.seek(0)
-        file.write(_header(count, _FRAME_FIELDS, fixed_length=True))
+        file.write(_header(count, FRAME_VERTEX, fixed_length=True))
     return count
 
 
-def _header(count: int, fields: Mapping[str, str], *, fixed_length: bool = False) -> bytes:
+def _vertices(cloud: FramePoints | ChosenPoints, kind: np.dtype[np.void]) -> NDArray[np.void]:
+    vertices = np.empty(len(cloud), kind)
+    vertices["x"], vertices["y"], vertices["z"] = cloud.points_world.T
+    vertices["red"], vertices["green"], vertices["blue"] = cloud.colors.T
+    vertices["confidence"] = cloud.confidence
+    return vertices
+
+
+def _header(count: int, kind: np.dtype[np.void], *, fixed_length: bool = False) -> bytes:
     """`fixed_length`: a comment takes up the room that the digits of the count leave."""
     filler = "." * (_MOST_DIGITS - len(str(count)) if fixed_length else 0)
     lines = [
@@ -77,7 +78,7 @@ def _header(count: int, fields: Mapping[str, str], *, fixed_length: bool = False
         "format binary_little_endian 1.0",
         f"comment {_COMMENT}{filler}",
         f"element vertex {count}",
-        *(f"property {kind} {name}" for name, kind in fields.items()),
+        *(f"property {_TYPES[code]} {name}" for name, code, *_ in kind.descr),
         "end_header",
     ]
     return ("\n".join(lines) + "\n").encode("ascii")
