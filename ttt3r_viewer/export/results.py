@@ -1,10 +1,9 @@
 """What `run` leaves: poses_tum.txt, intrinsics.json, points.ply per lane, and run.json."""
 
-from __future__ import annotations
-
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,52 +38,52 @@ def lane_names(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
 
 
 def write_lane(
-    folder: Path, lane: LaneScene, *, state_columns: int, inspect: bool
-) -> tuple[int, list[OutputError]]:
-    """Write one lane's cameras and points, file by file, each whole; the number of points, and an
-    error for each file that the disk does not take.
+    folder: Path, lane: LaneScene, failed: list[OutputError], *, state_columns: int, inspect: bool
+) -> int:
+    """Write one lane's cameras and points, file by file, each whole; the number of points.
 
-    `inspect` adds the gains of the state tokens, whose grid is `state_columns` wide.
+    `failed` takes an error for each file that the disk does not take. `inspect` adds the gains of
+    the state tokens, whose grid is `state_columns` wide.
     """
-    contents: dict[str, Callable[[], bytes]] = {
-        "poses_tum.txt": lambda: tum_text(lane.frames),
-        "intrinsics.json": lambda: intrinsics_json(lane.frames),
-    }
+    with _collected(failed):
+        write_output(folder / "poses_tum.txt", tum_text(lane.frames))
+    with _collected(failed):
+        write_output(folder / "intrinsics.json", intrinsics_json(lane.frames))
     if inspect:
-        contents["tokens.npz"] = lambda: tokens_npz(lane, state_columns)
-        contents["frames.csv"] = lambda: statistics_csv(lane.frames)
-    failed: list[OutputError] = []
-    for name, content in contents.items():
-        try:
-            write_output(folder / name, content())
-        except OutputError as error:
-            failed.append(error)
+        with _collected(failed):
+            write_output(folder / "tokens.npz", tokens_npz(lane, state_columns))
+        with _collected(failed):
+            write_output(folder / "frames.csv", statistics_csv(lane.frames))
+    with _collected(failed):
+        return write_ply(folder / "points.ply", [frame.points for frame in lane.frames])
+    return 0
+
+
+@contextmanager
+def _collected(failed: list[OutputError]) -> Iterator[None]:
     try:
-        count = write_ply(folder / "points.ply", [frame.points for frame in lane.frames])
+        yield
     except OutputError as error:
-        return 0, [*failed, error]
-    return count, failed
+        failed.append(error)
 
 
 def write_report(
     path: Path,
     scene: SceneSnapshot,
-    points: Sequence[int],
+    points: int,
     settings: dict[str, Any],
     timing: dict[str, float],
     missing: Sequence[str] = (),
 ) -> None:
-    """Write run.json: `points` per lane, and `settings` and `timing` (seconds by name) as they are;
-    `missing` says what else could not be written.
-
-    Raises `OutputError`.
+    """Write run.json: the number of points, `settings` and `timing` (seconds by name) as they are,
+    and in `missing` what else could not be written. Raises `OutputError`.
     """
     report = {
         "program": PROGRAM,
         "settings": settings,
         "status": asdict(replace(scene.status, known_rules=())),
         "frames": len(scene.frames),
-        "points": sum(points),
+        "points": points,
         "points_per_frame_at_most": scene.layout.points_per_frame,
         "resets": scene.frames[-1].segment if scene.frames else 0,
         "timing": timing,
@@ -108,16 +107,13 @@ def write_results(
         for one in folders:
             claim_folder(one, OWN_FILES, overwrite=True)
     columns, inspect = scene.status.state_columns, bool(settings.get("inspect"))
-    points: list[int] = []
+    points = 0
     failed: list[OutputError] = []
     for one, lane in zip(folders, scene.lanes, strict=True):
-        count, errors = write_lane(one, lane, state_columns=columns, inspect=inspect)
-        points.append(count)
-        failed += errors
-    try:
-        write_report(folder / "run.json", scene, points, settings, timing, list(map(str, failed)))
-    except OutputError as error:
-        failed.append(error)
+        points += write_lane(one, lane, failed, state_columns=columns, inspect=inspect)
+    missing = list(map(str, failed))
+    with _collected(failed):
+        write_report(folder / "run.json", scene, points, settings, timing, missing)
     if failed:
         raise OutputError("; ".join(map(str, failed)))
 

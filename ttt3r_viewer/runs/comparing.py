@@ -57,7 +57,7 @@ def write_comparison(
     truth = None if ground_truth is None else positions_from_first(frames[0], ground_truth)
     colors = dict(zip(names, LANE_COLORS, strict=False))
     plot_trajectories(folder / "trajectories.png", positions, truth, colors)
-    write_report(folder / "run.json", scene, (0,) * len(names), settings, timing)
+    write_report(folder / "run.json", scene, 0, settings, timing)
 
 
 def comparison_notes(
