@@ -1,7 +1,5 @@
 """Exports in a thread of their own, one at a time, for a page that shows how far they are."""
 
-from __future__ import annotations
-
 import logging
 import tempfile
 import threading

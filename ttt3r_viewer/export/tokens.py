@@ -1,7 +1,5 @@
 """The gains of every frame and token as an npz file, and a table of numbers per frame."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 

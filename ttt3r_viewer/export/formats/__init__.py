@@ -3,8 +3,6 @@
 Every module here defines one or a few as a `Format`; `export/known_formats.py` lists them by name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -4,8 +4,6 @@
 `images/` the prepared images, which have no distortion, and `image_list.txt` their names.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack

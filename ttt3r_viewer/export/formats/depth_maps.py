@@ -3,8 +3,6 @@
 Beside its npy files the depth is also written as 16-bit PNG in millimetres.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """`transforms.json` and images, as instant-ngp, nerfstudio and others read them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Cameras as text: TUM and KITTI trajectories, and intrinsics."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
