@@ -107,7 +107,6 @@ def main() -> int:
     viewer.start()
     client = WebsocketClient(int(viewer.url.rsplit(":", 1)[1]))
     time.sleep(2)
-    assert viewer._publisher is not None
     ticks = Ticks(viewer._publisher)
     behind, add_ms = [], []
     started = time.perf_counter()
@@ -152,7 +151,6 @@ def main() -> int:
 
 def probe(viewer: Viewer) -> dict[str, int]:
     """What the page says to programs, as the publisher last wrote it."""
-    assert viewer._publisher is not None
     text = viewer._publisher.probe.content
     found = re.search(r"\{.*\}", text.replace("&quot;", '"'))
     return json.loads(found[0]) if found else {"frames_seen": 0}

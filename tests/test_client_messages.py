@@ -240,7 +240,7 @@ def test_a_page_survives_whatever_a_client_sends(page, caplog, capfd):
         assert other.recv(timeout=5)
         wait_for(lambda: run.mailbox.empty(), "the commands to be taken")
         switch_path(viewer, other)
-        assert viewer._publisher._trouble == ""  # type: ignore
+        assert viewer._publisher._trouble == ""
     gc.collect()  # asyncio tells of a task's error when the task is taken away
     errors = [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
     assert [record.getMessage() for record in errors] == []

@@ -22,15 +22,12 @@ from websockets.sync.client import ClientConnection
 from tests.made_up_run import room_result
 from tests.page_client import join
 from tests.pages import running
-from tests.refusals import refusal
 from tests.waiting import wait_for
-from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer import app
 from ttt3r_viewer.viewer.app import Viewer
-from ttt3r_viewer.viewer.server import gate
+from ttt3r_viewer.viewer.server.address import free_port, listen
 from ttt3r_viewer.viewer.server.viser_patch import WakingBuffer
 
 SEEN = re.compile(rb"frames_seen&quot;: (\d+)")
@@ -133,36 +130,21 @@ def test_a_slow_browser_holds_up_nobody_and_costs_a_bounded_memory(viewer):
     assert memory_bytes() - before < 64e6
     assert slow.bytes < 0.5 * quick.bytes
     assert viewer.gate.clients == 2
-    assert not viewer._publisher._trouble  # pyright: ignore[reportOptionalMemberAccess]
+    assert not viewer._publisher._trouble
     quick.close()
     slow.close()
     wait_for(lambda: viewer.gate.clients == 0, "both to be gone")
 
 
-@pytest.fixture
-def stolen(monkeypatch):
-    """A port that another program takes after it was probed."""
-    with socket.socket() as thief:
-        thief.bind(("127.0.0.1", 0))
-        thief.listen()
-        port = thief.getsockname()[1]
-        monkeypatch.setattr(app, "free_port", lambda *_: port)
-        yield port
-
-
-def test_a_port_that_is_stolen_after_it_was_probed_is_given_up_for_another(stolen):
-    viewer = Viewer(SceneStore(), Mailbox(), port=stolen)
-    with running(viewer):
-        assert viewer.port != stolen
-        assert viewer.port_note == f"port {stolen} is busy, so the page is at {viewer.port}"
-        socket.create_connection(("127.0.0.1", viewer.port), 5).close()
-
-
-def test_ports_that_are_stolen_again_and_again_are_one_line(stolen, monkeypatch):
-    monkeypatch.setattr(gate, "free_port", lambda *_: stolen)
-    viewer = Viewer(SceneStore(), Mailbox(), port=stolen)
-    refusal(ViewerServerError, viewer.start, match=f"--port {stolen} .*give another one")
-    viewer.stop()
+def test_a_port_is_held_from_its_choice_on():
+    (first,) = listen("127.0.0.1", 0)
+    port = first.getsockname()[1]
+    (second,) = listen("127.0.0.1", port)
+    assert second.getsockname()[1] != port
+    assert free_port("127.0.0.1", port) != port
+    first.close()
+    second.close()
+    assert free_port("127.0.0.1", port) == port
 
 
 FIRST, SECOND = (SetSceneNodeVisibilityMessage(name, True) for name in ("/one", "/two"))

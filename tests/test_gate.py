@@ -28,6 +28,7 @@ from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.server import gate as gate_module
 from ttt3r_viewer.viewer.server.access import FREE_TRIES, Access, access_for
 from ttt3r_viewer.viewer.server.guest_views import GuestViews
+from ttt3r_viewer.viewer.server.twin import TwinView
 
 TOKEN = "a-token-for-tests"
 
@@ -91,7 +92,7 @@ def test_a_token_becomes_a_cookie_and_leaves_the_address(viewer):
     assert TOKEN not in cookie + body.decode()
     shown = {"Cookie": f"other=1; {cookie.partition(';')[0]}"}
     assert get(viewer.port, "/", shown)[0] == 200
-    wait_for(lambda: viewer._twin is not None and viewer._twin.offered, "the twin view")
+    wait_for(lambda: viewer.part(TwinView).offered, "the twin view")
     assert b"Lane on the left" in get(viewer.port, "/twin", shown)[2]
     with join(viewer.port, headers=shown) as socket:
         assert socket.recv(timeout=5)
@@ -259,8 +260,7 @@ def test_the_twin_panes_of_one_browser_do_not_turn_those_of_another(start):
         {"Cookie": cookie_for(viewer.port, token or "")}
         for token in (viewer.access.owner_token, viewer.access.guest_token)
     )
-    twin = viewer._twin
-    assert twin is not None
+    twin = viewer.part(TwinView)
     wait_for(lambda: twin.offered, "the twin view")
     panes = [join(viewer.port, "/lane/0", owner), join(viewer.port, "/lane/1", owner)]
     for pane in panes:

@@ -13,6 +13,7 @@ from tests.made_up_run import MadeUpRun
 from tests.waiting import wait_for
 from ttt3r_viewer.reconstruct.messages import SetRules
 from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.server.twin import TwinView
 
 pytestmark = pytest.mark.browser
 
@@ -177,12 +178,10 @@ def test_each_pane_keeps_to_its_lane_and_both_to_one_view(viewer, open_ui):
 
 
 def test_only_the_one_page_is_served_and_names_are_escaped(viewer):
-    twin = viewer._twin
-    assert twin is not None
+    twin = viewer.part(TwinView)
     wait_for(lambda: twin.offered, "the twin view")
     with urllib.request.urlopen(f"{viewer.url}/twin") as answer:
         assert answer.read() == twin.page()
-    assert viewer._publisher is not None
     viewer._publisher.stop()  # which would give the lanes their own names again
     viewer._publisher._thread.join()
     twin._names = ("<script>", "b")
@@ -194,6 +193,6 @@ def test_only_the_one_page_is_served_and_names_are_escaped(viewer):
 
 def test_one_lane_has_no_twin_view(show):
     _, viewer = show(1, paused=True)
-    wait_for(lambda: viewer._twin is not None and viewer._twin._names, "the lane's name")
+    wait_for(lambda: viewer.part(TwinView)._names, "the lane's name")
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{viewer.url}/twin")

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -35,7 +35,8 @@ from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.presentation import Presentation
 from ttt3r_viewer.viewer.publisher import Publisher
 from ttt3r_viewer.viewer.server.access import Access, access_for, is_loopback
-from ttt3r_viewer.viewer.server.address import free_port
+from ttt3r_viewer.viewer.server.address import listen
+from ttt3r_viewer.viewer.server.clients import TWIN_PATH
 from ttt3r_viewer.viewer.server.gate import INNER_HOST, Gate
 from ttt3r_viewer.viewer.server.guest_views import GuestViews
 from ttt3r_viewer.viewer.server.twin import TwinView
@@ -46,8 +47,6 @@ from ttt3r_viewer.viewer.widgets import Resender
 
 STOP_SEC = 0.5
 """viser waits up to six seconds for a browser's idle connections; nobody should."""
-
-TWIN_PAGE = "/twin"
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +83,12 @@ PANELS: tuple[PanelPlace, ...] = (
 class Viewer:
     """Shows a scene in the browser, and leaves what users ask for in the mailbox."""
 
+    server: viser.ViserServer
+    """The viser server. It is there from `start` on, and so is the gate."""
+    gate: Gate
+    """What stands in front of the server."""
+    _publisher: Publisher
+
     def __init__(
         self,
         store: SceneStore,
@@ -115,10 +120,8 @@ class Viewer:
         self._exporter = exporter
         self._panels = tuple(panels)
         self.access = access_for(host) if access is None else access
-        self._server: viser.ViserServer | None = None
-        self._gate: Gate | None = None
-        self._publisher: Publisher | None = None
-        self._twin: TwinView | None = None
+        self._closing = ExitStack()
+        """What `stop` has to do."""
         self.controls = ViewControls()
         self._page = partial(
             PageContext,
@@ -135,33 +138,32 @@ class Viewer:
 
     def start(self) -> None:
         """Serve the page; raises ViewerServerError where host or port cannot be."""
-        assert self._server is None, "the viewer has been started already"
-        port = free_port(self._host, self._first_port)
+        sockets = listen(self._host, self._first_port)
         patch_viser()
         with quiet_console():
             # Only the gate gets there: viser itself lets everybody in.
-            self._server = viser.ViserServer(
-                host=INNER_HOST, port=0, label=self._title, verbose=False
-            )
+            server = viser.ViserServer(host=INNER_HOST, port=0, label=self._title, verbose=False)
+        self._closing.callback(_stop_soon, server)
         # Any browser could ask for viser's public tunnel, button or not.
-        self._server._websock_server.unregister_handler(_messages.ShareUrlRequest)
-        self._twin = TwinView(self._server)
-        pages = {TWIN_PAGE: self._twin.page}
-        guests = GuestViews(self._server, self.controls)
-        self._gate = Gate(
-            self._server,
+        server._websock_server.unregister_handler(_messages.ShareUrlRequest)
+        twin, guests = TwinView(server), GuestViews(server, self.controls)
+        gate = Gate(
+            server,
             self.access,
             host=self._host,
-            port=port,
-            pages=pages,
+            sockets=sockets,
+            pages={TWIN_PATH: twin.page},
             guest_widgets=guests.widget,
         )
-        parts = self._build(self._server, self._twin, guests)
-        probe = self._server.gui.add_html(html.probe({}))
+        self._closing.callback(gate.stop)
+        self.server, self.gate = server, gate
+        parts = self._build(server, twin, guests)
+        probe = server.gui.add_html(html.probe({}))
         self._publisher = Publisher(self._store, self.controls, parts, probe)
         self._publisher.start()
+        self._closing.callback(self._publisher.stop)
         # Last, so that nobody sees half a page.
-        self._gate.start()
+        gate.start()
         if self._first_port and self.port != self._first_port:
             self.port_note = f"port {self._first_port} is busy, so the page is at {self.port}"
         if not is_loopback(self._host) and self.access.owner_token is None:
@@ -169,44 +171,17 @@ class Viewer:
 
     def stop(self) -> None:
         """Close the page and end its threads; harmless where it was not started."""
-        if self._publisher is not None:
-            self._publisher.stop()
-            self._publisher = None
         if self._exporter is not None:
             self._exporter.close()
-        if self._gate is not None:
-            self._gate.stop()
-            self._gate = None
-        self._twin = None
-        if self._server is not None:
-            closing = threading.Thread(
-                target=_stop_quietly, args=(self._server,), name="page-close", daemon=True
-            )
-            closing.start()
-            closing.join(STOP_SEC)
-            self._server = None
+        self._closing.close()
 
     def report(self, text: str) -> None:
         """Show an error's text in the page, or take it away with an empty one."""
-        assert self._publisher is not None, "the viewer has not been started"
         self._publisher.report = text
 
     def part(self, kind: type[P]) -> P:
         """Return the page's part of this class."""
-        assert self._publisher is not None, "the viewer has not been started"
         return next(part for part in self._publisher.parts if isinstance(part, kind))
-
-    @property
-    def server(self) -> viser.ViserServer:
-        """The running viser server."""
-        assert self._server is not None, "the viewer has not been started"
-        return self._server
-
-    @property
-    def gate(self) -> Gate:
-        """What stands in front of the server."""
-        assert self._gate is not None, "the viewer has not been started"
-        return self._gate
 
     @property
     def port(self) -> int:
@@ -268,6 +243,13 @@ def build_panels(page: PageContext, places: Sequence[PanelPlace]) -> list[Part]:
     return panels
 
 
-def _stop_quietly(server: viser.ViserServer) -> None:
-    with quiet_console():
-        server.stop()
+def _stop_soon(server: viser.ViserServer) -> None:
+    """Stop the server within `STOP_SEC`, or let it go on stopping by itself."""
+
+    def stop() -> None:
+        with quiet_console():
+            server.stop()
+
+    closing = threading.Thread(target=stop, name="page-close", daemon=True)
+    closing.start()
+    closing.join(STOP_SEC)

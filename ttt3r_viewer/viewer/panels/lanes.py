@@ -3,6 +3,7 @@
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import block, escape, lane_dot
+from ttt3r_viewer.viewer.server.clients import TWIN_PATH
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import Arrangement
 from ttt3r_viewer.viewer.widgets import add_key, assign_changed, bind, clamp
@@ -14,7 +15,7 @@ ARRANGEMENTS: dict[str, Arrangement] = {
 }
 MAX_SPACING = 3.0
 TWIN_LINK = (
-    '<a data-testid="twin" href="/twin" target="_blank" '
+    f'<a data-testid="twin" href="{TWIN_PATH}" target="_blank" '
     'style="font-size:0.8em;padding:0 0.75em;color:#74c0fc">'
     "Open the twin view: two lanes in two panes</a>"
 )

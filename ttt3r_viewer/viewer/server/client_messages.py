@@ -6,10 +6,11 @@ connection's task at an unknown field. So whatever is not listed here is dropped
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import viser
+from msgspec import Meta
 
 from ttt3r_viewer.viewer.server.access import Role
 
@@ -20,77 +21,56 @@ MAX_RENDER_BYTES = 50 * 1024 * 1024
 MAX_TEXT = 1000
 """Length limit of a text that a user types, in characters."""
 MAX_NUMBER = 1e9
-MAX_LENGTH = 1e9
-"""Limit of a camera's coordinates, in the scene's unit."""
+"""Limit of a number, also of a camera's coordinates in the scene's unit."""
 NEAREST = 1e-6
 """Least distance of a camera's look-at point, as a share of the camera's distance from the origin.
 viser fails at the next move of a camera that is nearer, and the page then fails for everybody."""
 MAX_SIDE_PX = 65_536
 MAX_SCREEN_POINTS = 64
 
-Check = Callable[[Any], bool]
 Widgets = Callable[[str], Any]
 """Maps an identifier to viser's widget, or None."""
 
+_Coordinate = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+_Vector = tuple[_Coordinate, _Coordinate, _Coordinate]
+_Unit = Annotated[float, Meta(ge=-2.0, le=2.0)]
+_Pixels = Annotated[float, Meta(ge=0, le=MAX_SIDE_PX)]  # a minimized browser window has none
+_Point = tuple[_Coordinate, _Coordinate]
 
-def _number(most: float, least: float | None = None) -> Check:
-    """Check for a finite number from `least`, by default -most, to `most`."""
-    low = -most if least is None else least
-
-    def check(value: Any) -> bool:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and low <= value <= most
-
-    return check
-
-
-def _list(one: Check, least: int, most: int) -> Check:
-    """Check for a list of `least` to `most` items that all pass `one`."""
-    return lambda value: (
-        isinstance(value, list) and least <= len(value) <= most and all(map(one, value))
-    )
-
-
-def _is(*kinds: type) -> Check:
-    return lambda value: isinstance(value, kinds)
-
-
-_vector = _list(_number(MAX_LENGTH), 3, 3)
-_pixels = _number(MAX_SIDE_PX, 0)  # a minimized browser window has no pixels
-
-FIELDS: dict[str, dict[str, Check]] = {
+FIELDS: dict[str, dict[str, Any]] = {
     "ViewerCameraMessage": {
-        "wxyz": _list(_number(2.0), 4, 4),
-        "position": _vector,
-        "look_at": _vector,
-        "up_direction": _vector,
-        "fov": _number(math.pi, 0),
-        "near": _number(MAX_LENGTH),
-        "far": _number(MAX_LENGTH),
-        "image_height": _pixels,
-        "image_width": _pixels,
+        "wxyz": tuple[_Unit, _Unit, _Unit, _Unit],
+        "position": _Vector,
+        "look_at": _Vector,
+        "up_direction": _Vector,
+        "fov": Annotated[float, Meta(gt=0, lt=math.pi)],
+        "near": _Coordinate,
+        "far": _Coordinate,
+        "image_height": _Pixels,
+        "image_width": _Pixels,
     },
-    "GetRenderResponseMessage": {"payload": _is(bytes), "render_uuid": _is(str)},
+    "GetRenderResponseMessage": {"payload": bytes, "render_uuid": str},
     "GuiUpdateMessage": {
-        "uuid": _is(str),
-        "updates": lambda value: isinstance(value, dict) and value.keys() == {"value"},
+        "uuid": str,
+        "updates": Annotated[dict[Literal["value"], Any], Meta(min_length=1)],
     },
-    "CommandTriggerMessage": {"uuid": _is(str)},
+    "CommandTriggerMessage": {"uuid": str},
     "ScenePointerMessage": {
-        "event_type": lambda value: value == "click",
-        "ray_origin": _vector,
-        "ray_direction": _vector,
-        "screen_pos": _list(_list(_number(MAX_NUMBER), 2, 2), 1, MAX_SCREEN_POINTS),
-        "modifier": _is(str, type(None)),
+        "event_type": Literal["click"],
+        "ray_origin": _Vector,
+        "ray_direction": _Vector,
+        "screen_pos": Annotated[list[_Point], Meta(min_length=1, max_length=MAX_SCREEN_POINTS)],
+        "modifier": str | None,
     },
     "FileTransferPartAck": {
-        "source_component_uuid": _is(str, type(None)),
-        "transfer_uuid": _is(str),
-        "transferred_bytes": _number(MAX_LENGTH),
-        "total_bytes": _number(MAX_LENGTH),
+        "source_component_uuid": str | None,
+        "transfer_uuid": str,
+        "transferred_bytes": _Coordinate,
+        "total_bytes": _Coordinate,
     },
 }
-"""The kinds of messages that our page sends, each with all its fields and their checks."""
+"""The kinds of messages that our page sends, each with all its fields and their values."""
+_KINDS = {kind: msgspec.defstruct(kind, fields.items()) for kind, fields in FIELDS.items()}
 GUEST_KINDS = frozenset({"ViewerCameraMessage", "GuiUpdateMessage"})
 """What looking around needs, and a guest's own widgets."""
 
@@ -124,7 +104,11 @@ def refusal(raw: bytes | str, role: Role, widgets: Widgets) -> str:
         return f"more than {MAX_BYTES} bytes"
     if message.keys() != FIELDS[kind].keys():
         return f"{kind} with other fields"
-    valid = all(check(message[name]) for name, check in FIELDS[kind].items())
+    try:
+        msgspec.convert(message, _KINDS[kind], builtin_types=(bytes,))
+        valid = True
+    except msgspec.ValidationError:
+        valid = False
     if valid and kind == "ViewerCameraMessage":
         valid = _camera_is_usable(message)
     if valid and kind == "GuiUpdateMessage":
@@ -137,8 +121,7 @@ def refusal(raw: bytes | str, role: Role, widgets: Widgets) -> str:
 def _camera_is_usable(message: Mapping[str, Any]) -> bool:
     distance = math.dist(message["look_at"], message["position"])
     return (
-        0 < message["fov"] < math.pi
-        and any(message["wxyz"])
+        any(message["wxyz"])
         and distance >= NEAREST * max(1.0, math.hypot(*message["position"]))
         and math.hypot(*message["up_direction"]) >= NEAREST
     )
@@ -154,11 +137,12 @@ def value_fits(handle: Any, value: object) -> bool:
     if isinstance(now, bool):
         return isinstance(value, bool)
     if isinstance(now, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
         if isinstance(handle, viser.GuiSliderHandle):
             half_step = props.step / 2  # a browser rounds
-            in_range = _number(props.max + half_step, props.min - half_step)
-            return _number(MAX_NUMBER)(value) and in_range(value)
-        return _number(MAX_NUMBER)(value)
+            return props.min - half_step <= value <= props.max + half_step
+        return -MAX_NUMBER <= value <= MAX_NUMBER
     if not isinstance(now, str) or not isinstance(value, str):
         return False
     options = getattr(props, "options", None)

@@ -18,6 +18,8 @@ KEY_HEADER = "X-Ttt3r-Key"
 ROLE_HEADER = "X-Ttt3r-Role"
 SESSION_HEADER = "X-Ttt3r-Session"
 """Headers of the gate's request to viser; the gate passes on no header of a browser."""
+TWIN_PATH = "/twin"
+"""Where the twin view is."""
 PANE_PATH = "/lane/"
 """A websocket's path that begins with this and ends with a number is a pane of the twin view."""
 

@@ -7,14 +7,13 @@ asyncio loop.
 
 import asyncio
 import contextlib
-import errno
 import http.client
 import logging
 import re
+import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from queue import SimpleQueue
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qsl, urlencode
 
 import viser
@@ -25,11 +24,9 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.viewer.server import access as rules
 from ttt3r_viewer.viewer.server import client_messages
 from ttt3r_viewer.viewer.server.access import Access, Role
-from ttt3r_viewer.viewer.server.address import free_port
 from ttt3r_viewer.viewer.server.client_messages import Widgets
 from ttt3r_viewer.viewer.server.clients import Client, require_key
 
@@ -42,8 +39,6 @@ FRAMES_AHEAD = 2
 PING_TIMEOUT_SEC = 180.0
 """Time in which a large scene gets through a line of 1 Mbit/s; the pong comes only after it."""
 INNER_TIMEOUT_SEC = 10.0
-MAX_PORT_TRIES = 5
-"""Tries to open a port: another program may take it between its choice and its use."""
 STOP_SEC = 1.0
 CLOSE_SEC = 0.3
 INNER_HOST = "127.0.0.1"
@@ -76,16 +71,16 @@ class Gate:
         access: Access,
         *,
         host: str,
-        port: int,
+        sockets: Sequence[socket.socket],
         pages: Mapping[str, Callable[[], bytes]],
         guest_widgets: Widgets,
     ) -> None:
-        """`port` is a free one. `pages` make our own by path, empty while there is no such page.
-        Guests may change `guest_widgets`.
+        """`sockets` listen at one port of `host`. `pages` make our own by path, empty while there
+        is no such page. Guests may change `guest_widgets`.
         """
         self._access = access
-        self._host = host
-        self.port = port
+        self._sockets = sockets
+        self.port: int = sockets[0].getsockname()[1]
         self._pages = pages
         self._inner_port = server.get_port()
         self._key = require_key(server)
@@ -101,72 +96,52 @@ class Gate:
         """Number of open websockets."""
         self.dropped = 0
         """Number of messages that were not passed on."""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
-        self._thread: threading.Thread | None = None
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="page-gate", daemon=True)
 
     def start(self) -> None:
-        """Open the port, or another free one where it has been taken meanwhile.
-
-        Raises ViewerServerError where there is none.
-        """
-        tries = 1
-        while (error := self._open()) is not None:
-            if error.errno != errno.EADDRINUSE or tries == MAX_PORT_TRIES:
-                raise ViewerServerError(
-                    f"--port {self.port} cannot be served on {self._host} ({error.strerror}): "
-                    "give another one"
-                ) from error
-            self.port = free_port(self._host, self.port)
-            tries += 1
-
-    def _open(self) -> OSError | None:
-        """Start to serve; return the error where that fails."""
-        opened: SimpleQueue[OSError | None] = SimpleQueue()
-
-        def run() -> None:
-            try:
-                asyncio.run(self._serve(opened))
-            except OSError as error:
-                opened.put(error)
-            finally:
-                opened.put(None)
-
-        self._thread = threading.Thread(target=run, name="page-gate", daemon=True)
+        """Let browsers in."""
         self._thread.start()
-        return opened.get()
 
     def stop(self) -> None:
         """Close the port and all connections, and end the thread."""
-        if self._loop is not None and self._stopping is not None:
+        if self._thread.is_alive():
             with contextlib.suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stopping.set)
-        if self._thread is not None:
             self._thread.join(STOP_SEC)
+        for one in self._sockets:
+            one.close()
 
-    async def _serve(self, opened: SimpleQueue[OSError | None]) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        server = await serve(
-            self._pass_through,
-            self._host,
-            self.port,
-            process_request=self._answer,
-            select_subprotocol=lambda _, offered: next(
-                (one for one in offered if one.startswith("viser-v")), None
-            ),
-            server_header=None,
-            compression=None,
-            max_size=client_messages.MAX_RENDER_BYTES,
-            max_queue=16,
-            ping_timeout=PING_TIMEOUT_SEC,
-            close_timeout=CLOSE_SEC,
-            logger=_wire,
-        )
-        opened.put(None)
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        servers = [
+            await serve(
+                self._pass_through,
+                sock=one,
+                process_request=self._answer,
+                select_subprotocol=lambda _, offered: next(
+                    (name for name in offered if name.startswith("viser-v")), None
+                ),
+                server_header=None,
+                compression=None,
+                max_size=client_messages.MAX_RENDER_BYTES,
+                max_queue=16,
+                ping_timeout=PING_TIMEOUT_SEC,
+                close_timeout=CLOSE_SEC,
+                logger=_wire,
+            )
+            for one in self._sockets
+        ]
         await self._stopping.wait()
-        server.close()
+        for server in servers:
+            server.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(server.wait_closed(), CLOSE_SEC)
+            async with asyncio.timeout(CLOSE_SEC):
+                await asyncio.gather(*(server.wait_closed() for server in servers))
 
     async def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Respond to a request; None opens a websocket."""

@@ -2,7 +2,7 @@
 
 A pane is a browser's connection whose websocket path is `/lane/K`. It gets every message that all
 others get; then messages to it alone hide the other lanes. Our own page, which the gate serves at
-`/twin`, holds two such panes in frames.
+`TWIN_PATH`, holds two such panes in frames.
 """
 
 import html
