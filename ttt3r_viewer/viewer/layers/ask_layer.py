@@ -16,7 +16,7 @@ from ttt3r_viewer.types import Expectation
 from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH, add_frustum
 from ttt3r_viewer.viewer.layers.colors import tint
 from ttt3r_viewer.viewer.layers.maps import color_map, robust_scale
-from ttt3r_viewer.viewer.layers.nodes import Nodes
+from ttt3r_viewer.viewer.layers.nodes import Nodes, add_points
 from ttt3r_viewer.viewer.layers.point_layer import LIVE_POINTS
 from ttt3r_viewer.viewer.view_settings import AskSettings
 
@@ -67,24 +67,31 @@ def lane_camera(
     return (*map(float, place), *map(float, np.asarray(wxyz, np.float64)))
 
 
-class AskLayer:
+def expected_cloud(
+    found: Expectation, most: int, chosen: AskSettings, color: RGB
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Return at most `most` points (n, 3) of a lane in the world, and their tinted colours."""
+    points_world, pixels = expected_points(found, chosen.hidden_percent, most)
+    if chosen.color_by == "confidence":
+        confidence = found.confidence.reshape(-1)[pixels]
+        colors = color_map(confidence, robust_scale(found.confidence))
+    else:
+        colors = found.image.reshape(-1, 3)[pixels]
+    return points_world, tinted(colors, color, chosen.tint)
+
+
+class AskLayer(Nodes):
     """Draws what the states expect; called by the publisher only."""
 
     def __init__(self, server: viser.ViserServer) -> None:
+        super().__init__()
         self._server = server
-        self._nodes = Nodes()
-        self.points_shown: tuple[int, ...] = ()
+
+    @property
+    def points_shown(self) -> tuple[int, ...]:
         """Number of drawn points of each lane."""
-
-    def begin(self, scene: object) -> None:
-        """Name the lanes; where they are new, all nodes were removed with the old ones."""
-        if self._nodes.begin(scene):
-            self.points_shown = ()
-
-    def clear(self) -> None:
-        """Take everything out of the scene."""
-        self._nodes.clear()
-        self.points_shown = ()
+        clouds = (self.handles.get(name) for name in self._keys if "points" in name)
+        return tuple(0 if cloud is None else len(cloud.points) for cloud in clouds)
 
     def show(
         self,
@@ -96,38 +103,18 @@ class AskLayer:
     ) -> None:
         """Draw what every lane expects in place of what was drawn before."""
         most = LIVE_POINTS // max(len(lanes), 1)
-        shown = []
         with self._server.atomic():
             for found in lanes:
                 color = lane_tint(found.lane, len(lanes))
-                name = f"/lanes/{found.lane}/expected_camera"
+                name = f"/lanes/{found.lane}/expected_"
                 # Only its edges: its image would hide the scene from a view at this camera.
                 depth = LIVE_DEPTH * median_depth
-                frustum = add_frustum(self._server, name, found.camera, depth=depth, color=color)
-                self._nodes.put(name, frustum)
-                shown.append(self._send_points(found, most, chosen, color, point_size))
-        self.points_shown = tuple(shown)
-
-    def _send_points(
-        self, found: Expectation, most: int, chosen: AskSettings, color: RGB, point_size: float
-    ) -> int:
-        """Draw a lane's points; return their number."""
-        points_world, pixels = expected_points(found, chosen.hidden_percent, most)
-        if chosen.color_by == "confidence":
-            confidence = found.confidence.reshape(-1)[pixels]
-            colors = color_map(confidence, robust_scale(found.confidence))
-        else:
-            colors = found.image.reshape(-1, 3)[pixels]
-        name, cloud = f"/lanes/{found.lane}/expected_points", None
-        if len(pixels):
-            cloud = self._server.scene.add_point_cloud(
-                name,
-                points_world,
-                tinted(colors, color, chosen.tint),
-                point_size=point_size,
-                point_shape="circle",
-                point_shading="flat",
-                precision="float32",
-            )
-        self._nodes.put(name, cloud)
-        return len(pixels)
+                frustum = add_frustum(
+                    self._server, f"{name}camera", found.camera, depth=depth, color=color
+                )
+                self.put(f"{name}camera", frustum)
+                points_world, colors = expected_cloud(found, most, chosen, color)
+                cloud = add_points(
+                    self._server.scene, f"{name}points", points_world, colors, point_size, "circle"
+                )
+                self.put(f"{name}points", cloud)

@@ -15,7 +15,7 @@ from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.types import Camera
 from ttt3r_viewer.viewer.layers.colors import PLASMA, apply_color_map, frame_share, line_colors
-from ttt3r_viewer.viewer.layers.nodes import Nodes
+from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import Page
@@ -50,11 +50,6 @@ class CameraLayer(Part):
         self._past_key: object = None
         self._past_sent_at_sec = -math.inf
 
-    @property
-    def node_count(self) -> int:
-        """Number of nodes of this layer in the page."""
-        return 1 + len(self._nodes.handles)
-
     def update(self, tick: Tick) -> None:
         """Send what changed."""
         lane, settings, position = tick.snapshot.lanes[self._lane], tick.drawn, tick.position
@@ -84,20 +79,18 @@ class CameraLayer(Part):
 
     def _send_past(self, lane: LaneScene, settings: ViewSettings, position: int) -> None:
         frames, layout, color = lane.frames[: position + 1], lane.layout, self._color
-        for name, shown, segments, thickness in (
+        for name, shown, segments, thickness_px in (
             ("path", settings.show_path, path_segments, 2.0),
             ("past", settings.show_cameras, past_frusta, 1.2),
         ):
             if not shown or len(frames) < 2:
                 self._nodes.remove(name)
                 continue
-            handle = self._page.scene.add_line_segments(
-                f"{self._name}/{name}",
-                *segments(frames, layout, color),
-                thickness=thickness,
-                thickness_units="screen",
+            points, colors = segments(frames, layout, color)
+            lines = add_lines(
+                self._page.scene, f"{self._name}/{name}", points, colors, thickness_px
             )
-            self._nodes.put(name, handle)
+            self._nodes.put(name, lines)
 
 
 def add_frustum(

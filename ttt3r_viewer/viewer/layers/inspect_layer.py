@@ -15,7 +15,7 @@ from ttt3r_viewer.scene.seen import FramePoints, thin_points
 from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.types import Camera, Inspection
 from ttt3r_viewer.viewer.layers.maps import PATCH_COLOR, TOKEN_COLOR, color_map, robust_scale
-from ttt3r_viewer.viewer.layers.nodes import Nodes
+from ttt3r_viewer.viewer.layers.nodes import Nodes, add_points
 from ttt3r_viewer.viewer.layers.point_layer import LIVE_POINTS
 
 LIFT = 0.004
@@ -176,15 +176,17 @@ class InspectLayer(Nodes):
         is_picked = patches == picked
         chosen = np.isin(patches, top) | is_picked
         colors = np.where(is_picked[chosen, None], PATCH_COLOR, TOKEN_COLOR).astype(np.uint8)
-        points = lifted(points_world[chosen], camera, 2 * LIFT)
-        self._send("patches", lane, points, colors, PICKED_SIZE * point_size)
+        points, name = lifted(points_world[chosen], camera, 2 * LIFT), f"/lanes/{lane}/inspect_"
+        size, scene = PICKED_SIZE * point_size, self._server.scene
+        self.put("patches", add_points(scene, f"{name}patches", points, colors, size))
         if values is None:
             self.remove("map")
             return
         known = patches >= 0
         points = lifted(points_world[known], camera, LIFT)
         colors = color_map(values[patches[known]], robust_scale(values))
-        self._send("map", lane, points, colors, COLORED_SIZE * point_size)
+        size = COLORED_SIZE * point_size
+        self.put("map", add_points(scene, f"{name}map", points, colors, size))
 
     def show_image(self, lane: int, image: NDArray[np.uint8], camera: Camera, depth: float) -> None:
         """Cover the shown camera's image, `depth` in front of it, with one (height, width, 3)."""
@@ -200,27 +202,6 @@ class InspectLayer(Nodes):
             position=T_world_camera[:3, 3] + nearer * T_world_camera[:3, 2],
         )
         self.put("image", handle)
-
-    def _send(
-        self,
-        name: str,
-        lane: int,
-        points: NDArray[np.float32],
-        colors: NDArray[np.uint8],
-        point_size: float,
-    ) -> None:
-        handle = None
-        if len(points):
-            handle = self._server.scene.add_point_cloud(
-                f"/lanes/{lane}/inspect_{name}",
-                points,
-                colors,
-                point_size=point_size,
-                point_shape="square",
-                point_shading="flat",
-                precision="float32",
-            )
-        self.put(name, handle)
 
 
 def lifted(points_world: NDArray[np.floating], camera: Camera, share: float) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.system.memory import give_back
 from ttt3r_viewer.viewer.layers.camera_layer import CameraLayer
 from ttt3r_viewer.viewer.layers.colors import line_colors
-from ttt3r_viewer.viewer.layers.nodes import Nodes
+from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines
 from ttt3r_viewer.viewer.layers.point_layer import PointLayer
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import Page, assign_changed
@@ -40,11 +40,6 @@ class _LaneNodes:
     label: Nodes
     """The name's root, text and bar."""
 
-    @property
-    def node_count(self) -> int:
-        """Number of nodes of this lane in the page."""
-        return 1 + self.points.node_count + self.cameras.node_count + len(self.label.handles)
-
 
 class LaneLayer(Part):
     """Keeps the page's lanes equal to the scene; called by the publisher only."""
@@ -59,17 +54,13 @@ class LaneLayer(Part):
         self.points_shown_by_lane: tuple[int, ...] = ()
         """Number of drawn points of each lane."""
 
-    @property
-    def node_count(self) -> int:
-        """Number of nodes of all lanes in the page."""
-        return 1 + len(self._drift.handles) + sum(lane.node_count for lane in self._lanes)
-
     def probe(self) -> dict[str, object]:
-        """Return how many points and nodes the page draws."""
+        """Return how many points are drawn, and how many nodes are below the lanes' root."""
+        nodes = list(self._page.scene._handle_from_node_name)
         return {
             "points_shown": sum(self.points_shown_by_lane),
             "points_shown_by_lane": self.points_shown_by_lane,
-            "nodes": self.node_count,
+            "nodes": sum(name.startswith(self._name) for name in nodes),
         }
 
     def update(self, tick: Tick) -> None:
@@ -126,14 +117,9 @@ class LaneLayer(Part):
                     f"{name}/text", key[1], anchor="bottom-center", font_screen_scale=1.2
                 )
                 nodes.put("text", text)
-                bar = scene.add_line_segments(
-                    f"{name}/bar",
-                    np.array([[[-half, 0.0, 0.0], [half, 0.0, 0.0]]], np.float32),
-                    np.broadcast_to(line_colors(LANE_COLORS[k]), (1, 2, 3)),
-                    thickness=6.0,
-                    thickness_units="screen",
-                )
-                nodes.put("bar", bar)
+                ends = np.array([[[-half, 0.0, 0.0], [half, 0.0, 0.0]]], np.float32)
+                colors = np.broadcast_to(line_colors(LANE_COLORS[k]), ends.shape)
+                nodes.put("bar", add_lines(scene, f"{name}/bar", ends, colors, 6.0))
         if "root" in nodes.handles:
             assign_changed(nodes.handles["root"], visible=shown)
 
@@ -144,12 +130,8 @@ class LaneLayer(Part):
         shown = position >= 0 and len(visible) > 1 and overlay
         key = (position, visible) if shown else None
         if self._drift.outdated("drift", key):
-            lines = self._page.scene.add_line_segments(
-                f"{self._name}/drift",
-                *drift_segments(tick.snapshot.lanes, visible, position),
-                thickness=3.0,
-                thickness_units="screen",
-            )
+            points, colors = drift_segments(tick.snapshot.lanes, visible, position)
+            lines = add_lines(self._page.scene, f"{self._name}/drift", points, colors, 3.0)
             self._drift.put("drift", lines, key)
 
 

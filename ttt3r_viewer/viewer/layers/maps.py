@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ttt3r_viewer.metrics.palette import RGB
+from ttt3r_viewer.scene.budget import robust_range
 from ttt3r_viewer.viewer.layers.colors import VIRIDIS, apply_color_map
 
 Scale = tuple[float, float]
@@ -40,10 +41,7 @@ AGE_BLOCK = 256
 def robust_scale(values: Floats) -> Scale:
     """Return percentiles 2 and 98 of the finite values; (0, 1) where there are none."""
     finite = values[np.isfinite(values)].astype(np.float64)
-    if not len(finite):
-        return 0.0, 1.0
-    low, high = np.percentile(finite, (2.0, 98.0))
-    return float(low), float(high)
+    return robust_range(finite) if len(finite) else (0.0, 1.0)
 
 
 def scale_numbers(scale: Scale) -> tuple[str, str]:

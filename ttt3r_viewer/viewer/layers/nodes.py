@@ -1,6 +1,45 @@
-"""Named scene nodes of a layer: each is sent again only where what it shows has changed."""
+"""Scene nodes of a layer: points, lines, and each sent again only where its content has changed."""
 
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+import viser
+from numpy.typing import NDArray
+
+
+def add_points(
+    scene: viser.SceneApi,
+    name: str,
+    points: NDArray[np.float16] | NDArray[np.float32],
+    colors: NDArray[np.uint8],
+    point_size: float,
+    shape: Literal["square", "circle"] = "square",
+) -> viser.PointCloudHandle | None:
+    """Draw points (N, 3) as precise as they come, with their colours (N, 3); None where N is 0."""
+    if not len(points):
+        return None
+    return scene.add_point_cloud(
+        name,
+        points,
+        colors,
+        point_size=point_size,
+        point_shape=shape,
+        point_shading="flat",
+        precision="float16" if points.dtype == np.float16 else "float32",
+    )
+
+
+def add_lines(
+    scene: viser.SceneApi,
+    name: str,
+    points: NDArray[np.float32],
+    colors: NDArray[np.uint8],
+    thickness_px: float,
+) -> viser.LineSegmentsHandle:
+    """Draw lines between points (lines, 2, 3), with the colours (lines, 2, 3) of their ends."""
+    return scene.add_line_segments(
+        name, points, colors, thickness=thickness_px, thickness_units="screen"
+    )
 
 
 class Nodes:
@@ -29,18 +68,15 @@ class Nodes:
 
     def remove(self, name: str) -> None:
         """Take a node out of the page, where it is there."""
-        self._keys.pop(name, None)
-        if name in self.handles:
-            self.handles.pop(name).remove()
+        self.put(name, None)
+        del self._keys[name]
 
     def clear(self) -> None:
         """Take all nodes out of the page."""
         for name in tuple(self._keys):
             self.remove(name)
 
-    def begin(self, scene: object) -> bool:
+    def begin(self, scene: object) -> None:
         """Name the lanes above; where they are new, all nodes were removed with the old ones."""
-        is_new = scene != self._scene
-        if is_new:
+        if scene != self._scene:
             self._scene, self.handles, self._keys = scene, {}, {}
-        return is_new

@@ -6,18 +6,27 @@ densely, `partial` the part of a chunk up to the timeline's position.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import viser
+from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import RecordingError
-from ttt3r_viewer.metrics.palette import LANE_COLORS
-from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, MAX_CHUNKS, frames_per_chunk_for
+from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
+from ttt3r_viewer.scene.budget import (
+    CONFIDENCE_BINS,
+    MAX_CHUNKS,
+    Layout,
+    automatic_point_size,
+    confidence_bin,
+    frames_per_chunk_for,
+)
 from ttt3r_viewer.scene.seen import FramePoints, thin_points
 from ttt3r_viewer.scene.store import FullFrames, LaneScene
-from ttt3r_viewer.viewer.layers.chunks import Cloud, batch_of, chunk_clouds, confident_cloud
-from ttt3r_viewer.viewer.layers.colors import PointBatch
-from ttt3r_viewer.viewer.layers.nodes import Nodes
+from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, PointBatch
+from ttt3r_viewer.viewer.layers.nodes import Nodes, add_points
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import Page, assign_changed
@@ -43,6 +52,16 @@ PASSING_POINTS = 4_000
 """The same while frames come and go."""
 LIVE_SEC = 0.5
 """Shortest time between two newest frames, and the age at which one is drawn densely."""
+
+FLOAT16_STEP = 2.0**-10
+"""Largest rounding step of a float16, as a share of its value."""
+
+Cloud = tuple[NDArray[np.float16] | NDArray[np.float32], NDArray[np.uint8]]
+"""Points (N, 3) in the world's frame, and their colours (N, 3).
+
+A node with its own origin would let float16 reach farther, but a browser draws it at the world's
+origin for a moment whenever it is sent.
+"""
 
 
 @dataclass
@@ -70,11 +89,7 @@ class PointLayer(Part):
         self._page = page
         self._lane = lane
         self._name = root
-        self._max_chunks = chunks_per_lane(lane_count)
-        self._points_per_tick = POINTS_PER_TICK // lane_count
-        self._live_points = LIVE_POINTS // lane_count
-        self._passing_points = PASSING_POINTS // lane_count
-        self._open_chunk_rate = OPEN_CHUNK_RATE / lane_count
+        self._lane_count = lane_count
         self._newest = (-1, 0.0)
         """Position of the newest frame, and when it came."""
         self._live_sent_sec = -LIVE_SEC
@@ -90,12 +105,6 @@ class PointLayer(Part):
         self.points_shown = 0
         """Number of points that the page draws while the lane is visible."""
 
-    @property
-    def node_count(self) -> int:
-        """Number of nodes of this layer in the page."""
-        clouds = sum(len(chunk.handles) for chunk in self._chunks.values())
-        return 1 + len(self._bins) + clouds + len(self._single.handles)
-
     def update(self, tick: Tick) -> None:
         """Send what changed, within this tick's share, and show what the settings choose.
 
@@ -103,7 +112,8 @@ class PointLayer(Part):
         """
         lane, layout = tick.snapshot.lanes[self._lane], tick.snapshot.lanes[self._lane].layout
         self._point_size = tick.geometry.point_size
-        size = frames_per_chunk_for(len(lane.frames), layout.frames_per_chunk, self._max_chunks)
+        most = chunks_per_lane(self._lane_count)
+        size = frames_per_chunk_for(len(lane.frames), layout.frames_per_chunk, most)
         self._send_chunks(lane, size, tick)
         self._send_live(lane, tick)
         self._send_partial(lane, size, tick)
@@ -115,7 +125,7 @@ class PointLayer(Part):
         key = (lane.layout.generation, color_by)
         sent = 0
         for first in range(0, len(frames), size):
-            if sent >= self._points_per_tick:
+            if sent >= POINTS_PER_TICK // self._lane_count:
                 return
             stop = min(first + size, len(frames))
             known = self._chunks.get((first, size))
@@ -123,23 +133,24 @@ class PointLayer(Part):
                 continue
             if known and known.key == key and stop - first < size:
                 points = sum(len(handle.points) for handle in known.handles.values())
-                rest_sec = points / self._open_chunk_rate
+                rest_sec = points * self._lane_count / OPEN_CHUNK_RATE
                 if now_sec - known.sent_at_sec < max(OPEN_CHUNK_SEC, rest_sec):
                     continue
             parts = [frame.points for frame in frames[first:stop]]
-            clouds = chunk_clouds(self._batch(parts, first, lane), color_by)
+            batch = batch_of(parts, first, lane.layout, LANE_COLORS[self._lane])
+            clouds = chunk_clouds(batch, color_by)
             self._send_chunk(clouds, _Chunk(key, first, stop, now_sec), size)
             sent += sum(len(part) for part in parts)
 
-    def _send_chunk(self, clouds: list[Cloud | None], chunk: _Chunk, size: int) -> None:
+    def _send_chunk(self, clouds: list[Cloud], chunk: _Chunk, size: int) -> None:
         before = self._chunks.pop((chunk.first, size), None)
         stale = before.handles if before else {}
         covered = [k for k, c in self._chunks.items() if chunk.first <= c.first < chunk.stop]
         with self._page.atomic():
             for b, cloud in enumerate(clouds):
-                if cloud is not None:
-                    name = f"points/conf_{b}/chunk_{chunk.first}_{size}"
-                    chunk.handles[b] = self._add(name, cloud)
+                handle = self._add(f"points/conf_{b}/chunk_{chunk.first}_{size}", cloud)
+                if handle is not None:
+                    chunk.handles[b] = handle
                 elif b in stale:
                     stale[b].remove()
             for smaller in covered:
@@ -161,7 +172,7 @@ class PointLayer(Part):
             stays = now_sec - self._newest[1] >= LIVE_SEC
             if not stays and now_sec - self._live_sent_sec < LIVE_SEC:
                 return
-            most = self._live_points if stays else self._passing_points
+            most = (LIVE_POINTS if stays else PASSING_POINTS) // self._lane_count
         recorded = not most and recording is not None and sequence in recording
         look = (lane.layout.generation, settings.color_by, settings.hidden_bins)
         key = (position, look, most, recorded)
@@ -172,14 +183,16 @@ class PointLayer(Part):
                 points = thin_points(lane.latest, most)
             elif recorded and recording is not None:
                 points = self._recorded_points(recording, sequence, points)
-            self._send_single("live", key, self._batch([points], position, lane), settings)
+            self._send_single("live", key, [points], position, lane, settings)
 
     def _recorded_points(
         self, recording: FullFrames, sequence: int, kept: FramePoints
     ) -> FramePoints:
         """Read a frame's points from its full result; the kept ones where that cannot be read."""
         try:
-            return thin_points(recording.lane(sequence, self._lane), self._live_points)
+            return thin_points(
+                recording.lane(sequence, self._lane), LIVE_POINTS // self._lane_count
+            )
         except RecordingError as error:
             logger.warning("%s", error)
             return kept
@@ -196,28 +209,24 @@ class PointLayer(Part):
             self._single.remove("partial")
         elif self._single.outdated("partial", key):
             parts = [frame.points for frame in lane.frames[first : position + 1]]
-            self._send_single("partial", key, self._batch(parts, first, lane), settings)
-
-    def _batch(self, parts: list[FramePoints], first: int, lane: LaneScene) -> PointBatch:
-        return batch_of(parts, first, lane.layout, LANE_COLORS[self._lane])
+            self._send_single("partial", key, parts, first, lane, settings)
 
     def _send_single(
-        self, name: str, key: object, batch: PointBatch, settings: ViewSettings
+        self,
+        name: str,
+        key: object,
+        parts: list[FramePoints],
+        first: int,
+        lane: LaneScene,
+        settings: ViewSettings,
     ) -> None:
+        batch = batch_of(parts, first, lane.layout, LANE_COLORS[self._lane])
         cloud = confident_cloud(batch, settings.color_by, settings.hidden_bins)
         with self._page.atomic():
-            self._single.put(name, cloud and self._add(name, cloud), key)
+            self._single.put(name, self._add(name, cloud), key)
 
-    def _add(self, name: str, cloud: Cloud) -> viser.PointCloudHandle:
-        return self._page.scene.add_point_cloud(
-            f"{self._name}/{name}",
-            cloud.points,
-            cloud.colors,
-            point_size=self._point_size,
-            point_shape="square",
-            point_shading="flat",
-            precision=cloud.precision,
-        )
+    def _add(self, name: str, cloud: Cloud) -> viser.PointCloudHandle | None:
+        return add_points(self._page.scene, f"{self._name}/{name}", *cloud, self._point_size)
 
     def _show(self, settings: ViewSettings, position: int) -> None:
         """Show and hide what is in the page already, without sending points again."""
@@ -242,3 +251,45 @@ def chunks_per_lane(lane_count: int) -> int:
     """Return the number of chunks that keeps the nodes of all lanes together within the limit."""
     left = MAX_NODES - lane_count * OTHER_NODES
     return min(MAX_CHUNKS, left // (lane_count * CONFIDENCE_BINS))
+
+
+def make_cloud(
+    points_world: NDArray[np.float32], colors: NDArray[np.uint8], layout: Layout
+) -> Cloud:
+    """Pack points (N, 3) as float16 where its steps are at most half of a point's side."""
+    size = np.abs(points_world).max(axis=1)
+    if len(size) and np.percentile(size, 99) * FLOAT16_STEP > automatic_point_size(layout) / 2:
+        return points_world, colors
+    # A stray point beyond float16 would become infinite and spoil the whole node's bounds.
+    near = size < np.finfo(np.float16).max
+    return points_world[near].astype(np.float16), colors[near]
+
+
+def batch_of(
+    parts: Sequence[FramePoints], first: int, layout: Layout, lane_color: RGB = LANE_COLORS[0]
+) -> PointBatch:
+    """Join the points of consecutive frames; `first` is the position of the first of them."""
+    positions = np.arange(first, first + len(parts), dtype=np.float32)
+    return PointBatch(
+        points_world=np.concatenate([part.points_world for part in parts]),
+        colors=np.concatenate([part.colors for part in parts]),
+        confidence=np.concatenate([part.confidence for part in parts]),
+        frames=np.repeat(positions, [len(part) for part in parts]),
+        layout=layout,
+        lane_color=lane_color,
+    )
+
+
+def chunk_clouds(batch: PointBatch, color_by: str) -> list[Cloud]:
+    """Return one cloud per decile of confidence, the lowest first."""
+    colors = COLOR_MODES[color_by].colors(batch)
+    bins = confidence_bin(batch.confidence, batch.layout.confidence_edges)
+    members = (bins == b for b in range(CONFIDENCE_BINS))
+    return [make_cloud(batch.points_world[one], colors[one], batch.layout) for one in members]
+
+
+def confident_cloud(batch: PointBatch, color_by: str, hidden_bins: int) -> Cloud:
+    """Return one cloud of all points but the `hidden_bins` lowest deciles of confidence."""
+    shown = confidence_bin(batch.confidence, batch.layout.confidence_edges) >= hidden_bins
+    colors = COLOR_MODES[color_by].colors(batch)
+    return make_cloud(batch.points_world[shown], colors[shown], batch.layout)
