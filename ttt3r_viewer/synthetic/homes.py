@@ -1,15 +1,10 @@
 """Draw rooms: their plan, what hangs on their walls, and their furniture."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ttt3r_viewer.synthetic.rooms import Room, Space
-
-Array = NDArray[np.float64]
+from ttt3r_viewer.synthetic.rooms import Array, Room, Space
 
 DOOR_REACH = 0.85
 """Metres by which a doorway's box reaches into each room: twice the clearance that is asked for,
@@ -99,9 +94,8 @@ def _wall_place(
     place[1 - along] = (high if upper else low)[1 - along]
     inward = np.zeros(3)
     inward[1 - along] = -1.0 if upper else 1.0
-    run = np.zeros((3, 3))
-    run[:, along] = np.array([-half_width, 0, half_width])
-    beyond = place + run - 0.04 * inward + np.array([0, 0, 1.2])
+    beyond = np.tile(place - 0.04 * inward + np.array([0, 0, 1.2]), (3, 1))
+    beyond[:, along] += [-half_width, 0, half_width]
     if (room.wall_clearance(beyond) > 0).any():
         return None
     return place, math.atan2(inward[1], inward[0]) - math.pi / 2
@@ -113,8 +107,7 @@ def _hang_pictures(rng: np.random.Generator, room: Room) -> None:
     for space in room.chambers:
         height, taken = space.high[2], []
         for _ in range(int(rng.integers(2, 8))):
-            style = str(rng.choice(_WALL_NAMES, p=_WALL_SHARE))
-            half = rng.uniform(*_WALL[style])
+            style, half = _draw_thing(rng, _WALL)
             found = _wall_place(rng, room, space, half[0])
             if found is None or height < 2 * half[2] + 0.1:
                 continue
@@ -135,14 +128,21 @@ def _hang_pictures(rng: np.random.Generator, room: Room) -> None:
                     room.add_box(hang + side * aside, cloth, turn, "curtain")
 
 
-_WALL: dict[str, tuple[list[float], list[float]]] = {
-    "picture": ([0.12, 0.01, 0.12], [0.55, 0.03, 0.4]),
-    "window": ([0.35, 0.01, 0.35], [0.95, 0.03, 0.75]),
-    "door": ([0.38, 0.01, 0.98], [0.48, 0.03, 1.05]),
-    "lamp": ([0.06, 0.03, 0.06], [0.2, 0.1, 0.2]),
+_Things = dict[str, tuple[float, list[float], list[float]]]
+"""How often each is drawn, and its smallest and largest half extents in metres: along the wall,
+away from it, up."""
+_WALL: _Things = {
+    "picture": (0.5, [0.12, 0.01, 0.12], [0.55, 0.03, 0.4]),
+    "window": (0.27, [0.35, 0.01, 0.35], [0.95, 0.03, 0.75]),
+    "door": (0.18, [0.38, 0.01, 0.98], [0.48, 0.03, 1.05]),
+    "lamp": (0.05, [0.06, 0.03, 0.06], [0.2, 0.1, 0.2]),
 }
-_WALL_NAMES = list(_WALL)
-_WALL_SHARE = np.array([0.5, 0.27, 0.18, 0.05])
+
+
+def _draw_thing(rng: np.random.Generator, things: _Things) -> tuple[str, Array]:
+    """One of the things, and its half extents (3,)."""
+    name = str(rng.choice(list(things), p=[share for share, _, _ in things.values()]))
+    return name, rng.uniform(*things[name][1:])
 
 
 def _furnish(rng: np.random.Generator, room: Room, space: Space) -> None:
@@ -151,8 +151,7 @@ def _furnish(rng: np.random.Generator, room: Room, space: Space) -> None:
     area = float(np.prod((high - low)[:2]))
     covered, discs = 0.0, []
     for _ in range(int(rng.integers(*((5, 13) if room.chambers[1:] else (8, 22))))):
-        name = str(rng.choice(_FURNITURE_NAMES, p=_FURNITURE_SHARE))
-        half = rng.uniform(*_FURNITURE[name])
+        name, half = _draw_thing(rng, _FURNITURE)
         radius = float(np.hypot(half[0], half[1]))
         against_wall = name in ("shelf", "bed", "sofa") or rng.random() < 0.3
         if against_wall:
@@ -197,20 +196,17 @@ def _disc_meets(place: Array, radius: float, space: Space) -> bool:
     return bool(np.hypot(*(nearest - place[:2])) < radius + 0.2)
 
 
-_FURNITURE: dict[str, tuple[list[float], list[float]]] = {
-    "table": ([0.4, 0.3, 0.33], [0.9, 0.5, 0.4]),
-    "shelf": ([0.3, 0.15, 0.35], [0.9, 0.3, 1.1]),
-    "bed": ([0.5, 0.9, 0.2], [0.9, 1.05, 0.3]),
-    "sofa": ([0.6, 0.35, 0.2], [1.1, 0.45, 0.24]),
-    "chair": ([0.2, 0.2, 0.2], [0.27, 0.27, 0.25]),
-    "plant": ([0.12, 0.12, 0.15], [0.25, 0.25, 0.35]),
-    "crate": ([0.2, 0.2, 0.2], [0.45, 0.45, 0.45]),
-    "column": ([0.12, 0.12, 0.5], [0.25, 0.25, 1.6]),
-    "ball": ([0.12, 0.12, 0.12], [0.4, 0.4, 0.4]),
+_FURNITURE: _Things = {
+    "table": (0.2, [0.4, 0.3, 0.33], [0.9, 0.5, 0.4]),
+    "shelf": (0.2, [0.3, 0.15, 0.35], [0.9, 0.3, 1.1]),
+    "bed": (0.08, [0.5, 0.9, 0.2], [0.9, 1.05, 0.3]),
+    "sofa": (0.1, [0.6, 0.35, 0.2], [1.1, 0.45, 0.24]),
+    "chair": (0.1, [0.2, 0.2, 0.2], [0.27, 0.27, 0.25]),
+    "plant": (0.09, [0.12, 0.12, 0.15], [0.25, 0.25, 0.35]),
+    "crate": (0.1, [0.2, 0.2, 0.2], [0.45, 0.45, 0.45]),
+    "column": (0.06, [0.12, 0.12, 0.5], [0.25, 0.25, 1.6]),
+    "ball": (0.07, [0.12, 0.12, 0.12], [0.4, 0.4, 0.4]),
 }
-"""Smallest and largest half extents in metres: along the wall, away from it, up."""
-_FURNITURE_NAMES = list(_FURNITURE)
-_FURNITURE_SHARE = np.array([0.2, 0.2, 0.08, 0.1, 0.1, 0.09, 0.1, 0.06, 0.07])
 
 
 def _build(
@@ -272,25 +268,21 @@ def _build(
 
 def _put_on_top(rng: np.random.Generator, room: Room, top: Array, half: Array, turn: float) -> None:
     """Put a small box, ball or can on a piece of furniture."""
+    up, right = np.array([0.0, 0.0, 1.0]), np.array([math.cos(turn), math.sin(turn), 0.0])
     size = rng.uniform(0.06, 0.2)
-    along = rng.uniform(-0.6, 0.6) * half[0]
-    spot = top + along * np.array([math.cos(turn), math.sin(turn), 0.0])
+    spot = top + rng.uniform(-0.6, 0.6) * half[0] * right
     kind, style = rng.integers(3), _SMALL[rng.integers(len(_SMALL))]
     if kind == 0:
-        room.add_sphere(spot + np.array([0, 0, size]), size, style)
-    elif kind == 1:
-        room.add_cylinder(
-            spot, size * 0.7, rng.uniform(0.1, 0.4), _SMALL[rng.integers(len(_SMALL))]
-        )
-    else:
-        block = size * rng.uniform(0.5, 1.8, 3)
-        block[1] = min(block[1], half[1])
-        room.add_box(
-            spot + np.array([0, 0, block[2]]),
-            block,
-            turn + rng.normal(0, 0.4),
-            _SMALL[rng.integers(len(_SMALL))],
-        )
+        room.add_sphere(spot + size * up, size, style)
+        return
+    if kind == 1:
+        height = rng.uniform(0.1, 0.4)
+        room.add_cylinder(spot, size * 0.7, height, _SMALL[rng.integers(len(_SMALL))])
+        return
+    block = size * rng.uniform(0.5, 1.8, 3)
+    block[1] = min(block[1], half[1])
+    turn += rng.normal(0, 0.4)
+    room.add_box(spot + block[2] * up, block, turn, _SMALL[rng.integers(len(_SMALL))])
 
 
 _SMALL = ("pot", "cloth", "lamp", "paper", "paper", "wood")

@@ -1,6 +1,4 @@
-"""What a room is made of: fitting materials for every wall, floor and thing, or garish ones."""
-
-from __future__ import annotations
+"""What a room looks like: materials of walls, floors and things, fitting or garish, and lights."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,16 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.synthetic.raycast import FIRST, OBJECTS, SLOPE
-from ttt3r_viewer.synthetic.rooms import Room
+from ttt3r_viewer.synthetic.rooms import Array, Room, poses_of
 from ttt3r_viewer.synthetic.surfaces import COLOURED, MAKERS, SIZE, muted
 from ttt3r_viewer.synthetic.textures import GARISH, Wardrobe
-
-Array = NDArray[np.float64]
 
 MATERIAL_COLUMNS = 22
 """Base and detail texture; matrix (texels per metre, row by row) and offset of the base; turn-and-
 scale pair and offset of the detail; colour (3), contrast (3), share of detail, glow, and mean
 texels per metre of base and detail."""
+LIGHTS = 3
+LIGHT_COLUMNS = 7
+"""Place (3), colour (3), and squared metres at which the light has fallen to one half."""
 GARISH_SHARE = 0.2
 """Of all rooms."""
 _GRAIN_M = 0.006
@@ -71,15 +70,10 @@ def draw_materials(rng: np.random.Generator, room: Room, wardrobe: Wardrobe) -> 
             shell = house.shell()
         _paint(rng, table[number], size, shell, wardrobe)
     _paint(rng, table[SLOPE], sizes[0], shell[5:] * 6, wardrobe)
-    extents = {
-        "boxes": lambda box: 2 * np.array(box[3:6]),
-        "spheres": lambda ball: np.full(3, 2 * ball[3]),
-        "cylinders": lambda rod: np.array([2 * rod[2], 2 * rod[2], rod[4] - rod[3]]),
-    }
     for kind, rows in room.solids.items():
         for number, (row, style) in enumerate(zip(rows, room.styles[kind], strict=True)):
-            faces = house.faces(style)
-            _paint(rng, table[FIRST[kind] + number], extents[kind](row), faces, wardrobe)
+            size = 2 * poses_of(kind, np.array([row]))[0, 3:6]
+            _paint(rng, table[FIRST[kind] + number], size, house.faces(style), wardrobe)
     return table
 
 
@@ -229,3 +223,37 @@ def _paint(
         row[18] = 0.03 if finish.kind in _FULL_COLOUR else 0.14
         row[19] = finish.glow
         row[20], row[21] = math.sqrt(abs(row[2] * row[5] - row[3] * row[4])), 1 / _GRAIN_M
+
+
+def draw_skirting(rng: np.random.Generator) -> NDArray[np.float32]:
+    """The board along the foot of a room's walls: height in metres, then its RGB colour; (4,).
+
+    Pale or dark, it shows where floor and wall meet; its height is nearly one everywhere.
+    """
+    value = rng.uniform(0.7, 0.95) if rng.random() < 0.5 else rng.uniform(0.06, 0.3)
+    colour = np.clip(value + rng.normal(0, 0.05, 3), 0.03, 0.97)
+    return np.append(rng.uniform(0.09, 0.11), colour).astype(np.float32)
+
+
+def draw_lights(rng: np.random.Generator, room: Room) -> NDArray[np.float32]:
+    """One to three lamps; the first casts shadows, often as a window; (LIGHTS, LIGHT_COLUMNS)."""
+    table = np.zeros((LIGHTS, LIGHT_COLUMNS), np.float32)
+    table[:, 6] = 1.0
+    spaces = room.chambers
+    boxes = zip(room.solids["boxes"], room.styles["boxes"], strict=True)
+    panes = [box for box, style in boxes if style == "window"]
+    for light in range(min(max(len(spaces), int(rng.integers(1, LIGHTS + 1))), LIGHTS)):
+        space = spaces[light % len(spaces)]
+        low, high = space.low, space.high
+        places = low + (high - low) * rng.uniform([0.15, 0.15, 0.5], [0.85, 0.85, 0.92], (12, 3))
+        place = places[int(np.argmax(room.clearance(places) + rng.uniform(0, 0.5, 12)))]
+        warm = rng.uniform(-0.15, 0.2)
+        strength = rng.uniform(0.5, 1.3)
+        if light == 0 and panes and rng.random() < 0.7:
+            x, y, z, *_, cosine, sine = panes[rng.integers(len(panes))]
+            place, warm = np.array([x - 0.4 * sine, y + 0.4 * cosine, z]), -0.12
+            strength *= 1.4
+        table[light, :3] = place
+        table[light, 3:6] = strength * np.array([1 + warm, 1.0, 1 - warm])
+        table[light, 6] = rng.uniform(1.2, 4.0) ** 2
+    return table

@@ -4,8 +4,7 @@ Axis names: `frames` images of one chunk, `rays` pixels of an image. A ray is or
 direction with the direction's camera z equal to 1, so t is the depth along the camera's z axis.
 """
 
-from __future__ import annotations
-
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -18,14 +17,11 @@ from ttt3r_viewer.synthetic.rooms import KINDS, MAX_SPACES
 Axes = tuple[Tensor, Tensor, Tensor]
 """x, y and z, each broadcastable to (frames, rays)."""
 
-FIRST_BOX, FIRST_SPHERE, FIRST_CYLINDER, SLOPE = accumulate(
-    (MAX_SPACES, *(kind.most for kind in KINDS.values()))
-)
-FIRST = dict(zip(KINDS, (FIRST_BOX, FIRST_SPHERE, FIRST_CYLINDER), strict=True))
+*_FIRST, SLOPE = accumulate((MAX_SPACES, *(kind.most for kind in KINDS.values())))
+FIRST = dict(zip(KINDS, _FIRST, strict=True))
 OBJECTS = SLOPE + 1
 """Objects of a room: spaces, boxes, spheres, cylinders, and last the ceiling plane."""
 
-_FAR = 1e9
 _NEVER = 1e12
 """What a miss adds to a hit's t, per unit by which it missed; see `_or_never`."""
 _NUMBER_BITS = 63
@@ -42,24 +38,19 @@ class Solids:
     cylinders: tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True, eq=False)
 class Viewpoint:
     """What cameras can see: five planes (four sides and the camera's own) that face inward."""
 
-    normal: Tensor
-    """(frames, 5, 3) unit, room frame."""
-    offset: Tensor
-    """(frames, 5) so that normal @ p + offset is the signed distance inside."""
-
-    @classmethod
-    def of(cls, T_room_camera: Tensor, tan_x: Tensor, tan_y: Tensor) -> Viewpoint:
+    def __init__(self, T_room_camera: Tensor, tan_x: Tensor, tan_y: Tensor) -> None:
         """From poses (frames, 4, 4) and tangents of half the fields of view (frames,)."""
         zero, one = torch.zeros_like(tan_x), torch.ones_like(tan_x)
         sides = [(-one, zero, tan_x), (one, zero, tan_x), (zero, -one, tan_y), (zero, one, tan_y)]
         planes = torch.stack([torch.stack(side, -1) for side in [*sides, (zero, zero, one)]], 1)
         planes = planes / planes.norm(dim=-1, keepdim=True)
-        normal = planes @ T_room_camera[:, :3, :3].transpose(1, 2)
-        return cls(normal, -(normal @ T_room_camera[:, :3, 3:])[..., 0])
+        self.normal = planes @ T_room_camera[:, :3, :3].transpose(1, 2)
+        """(frames, 5, 3) unit, room frame."""
+        self.offset = -(self.normal @ T_room_camera[:, :3, 3:])[..., 0]
+        """(frames, 5) so that normal @ p + offset is the signed distance inside."""
 
     def depth_inside(self, points: Tensor) -> Tensor:
         """Signed distances of points (frames, points, 3) to the planes: (frames, points, 5)."""
@@ -119,15 +110,15 @@ def exit_of_spaces(spaces: Tensor, ceiling: Tensor, origin: Axes, direction: Axe
     inverse = [_no_zero(axis).reciprocal_() for axis in direction]
     intervals: list[tuple[Tensor, Tensor]] = []
     for index in range(spaces.shape[1]):
-        near, far = None, None
-        for axis in range(3):
-            low = (spaces[:, index, axis, None] - origin[axis]) * inverse[axis]
-            high = (spaces[:, index, axis + 3, None] - origin[axis]) * inverse[axis]
-            first, last = torch.minimum(low, high), torch.maximum(low, high)
-            near = first if near is None else torch.maximum(near, first)
-            far = last if far is None else torch.minimum(far, last)
-        assert near is not None
-        assert far is not None
+        lows, highs = (
+            [
+                (spaces[:, index, axis + end, None] - origin[axis]) * inverse[axis]
+                for axis in (0, 1, 2)
+            ]
+            for end in (0, 3)
+        )
+        near = functools.reduce(torch.maximum, map(torch.minimum, lows, highs))
+        far = functools.reduce(torch.minimum, map(torch.maximum, lows, highs))
         number = torch.full_like(origin[0], index, dtype=torch.int32)
         intervals.append((near, _numbered(far, number)))
     reach = torch.zeros_like(intervals[0][0])
@@ -205,7 +196,7 @@ def nearest_surface(
 
 def blocked(solids: Solids, origin: Axes, direction: Axes) -> Tensor:
     """1 where a solid stands between origin and origin + direction, 0 elsewhere; (frames, rays)."""
-    nearest = torch.full_like(direction[0], _FAR)
+    nearest = torch.full_like(direction[0], 1e9)
     for near, _ in hits(solids, origin, direction):
         nearest = torch.minimum(nearest, near)
     return (1 - nearest).sign_().clamp_min_(0.0)

@@ -5,8 +5,6 @@ of axis-aligned boxes (rooms and doorways, each overlapping the next) below one 
 the solids: boxes turned about z, spheres, and vertical cylinders.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from dataclasses import dataclass, field
@@ -38,6 +36,20 @@ KINDS = {
 centre and radius; cylinders axis x, y, radius, bottom z, top z."""
 
 
+def poses_of(kind: str, rows: Array) -> Array:
+    """Centre, half extents, cosine and sine of the turn of solids (count, numbers): (count, 8)."""
+    if kind == "boxes":
+        return rows
+    if kind == "spheres":
+        x, y, z, radius = rows.T
+        half_z = radius
+    else:
+        x, y, radius, bottom, top = rows.T
+        z, half_z = (bottom + top) / 2, (top - bottom) / 2
+    one = np.ones_like(x)
+    return np.stack([x, y, z, radius, radius, half_z, one, 0 * one], axis=1)
+
+
 @dataclass(frozen=True, eq=False)
 class Space:
     """A room, or a doorway with the axis along which one walks through it."""
@@ -48,10 +60,6 @@ class Space:
     door_axis: int | None = None
 
 
-def _per_kind() -> dict[str, list]:
-    return {kind: [] for kind in KINDS}
-
-
 @dataclass
 class Room:
     """A world without its colours."""
@@ -60,9 +68,11 @@ class Room:
     """A chain: each overlaps the next."""
     ceiling: Array = field(default_factory=lambda: np.array([0.0, 0.0, 0.0, 1.0]))
     """Free points p hold ceiling[:3] @ p < ceiling[3]; zeros and one where the ceiling is level."""
-    solids: dict[str, list[tuple[float, ...]]] = field(default_factory=_per_kind)
+    solids: dict[str, list[tuple[float, ...]]] = field(
+        default_factory=lambda: {kind: [] for kind in KINDS}
+    )
     """Numbers of every solid by its kind; see `KINDS`."""
-    styles: dict[str, list[str]] = field(default_factory=_per_kind)
+    styles: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
 
     @property
     def doors(self) -> list[Space]:
@@ -93,9 +103,8 @@ class Room:
 
     def wall_clearance(self, points: Array) -> Array:
         """A lower bound of the distance to walls, floor and ceiling; negative outside; (count,)."""
-        low = np.array([space.low for space in self.spaces])
-        high = np.array([space.high for space in self.spaces])
-        centre, half = (low + high) / 2, (high - low) / 2
+        ends = np.array([[space.low, space.high] for space in self.spaces])
+        centre, half = (ends[:, 0] + ends[:, 1]) / 2, (ends[:, 1] - ends[:, 0]) / 2
         gaps = (half - np.abs(points[:, None] - centre)).min(axis=2).max(axis=1)
         slant = math.hypot(*self.ceiling[:3])
         if slant > 0:
@@ -116,11 +125,9 @@ class Room:
             x, y, z = (points.T[axis] - spheres[axis] for axis in range(3))
             nearest = np.minimum(nearest, (np.sqrt(x * x + y * y + z * z) - spheres[3]).min(axis=0))
         if len(cylinders):
-            x, y, z = points.T
-            side = np.hypot(x - cylinders[0], y - cylinders[1]) - cylinders[2]
-            level = (
-                np.abs(z - (cylinders[3] + cylinders[4]) / 2) - (cylinders[4] - cylinders[3]) / 2
-            )
+            x, y, radius, bottom, top = cylinders
+            side = np.hypot(points.T[0] - x, points.T[1] - y) - radius
+            level = np.abs(points.T[2] - (bottom + top) / 2) - (top - bottom) / 2
             nearest = np.minimum(nearest, _outside([side, level]).min(axis=0))
         return nearest
 

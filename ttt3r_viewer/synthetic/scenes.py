@@ -5,8 +5,6 @@
 whatever else is in the batch; a longer sequence begins with the shorter one of the same seed.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sequence
@@ -20,10 +18,9 @@ from torch import Tensor
 
 from ttt3r_viewer.synthetic import shading, textures
 from ttt3r_viewer.synthetic.homes import draw_room
-from ttt3r_viewer.synthetic.lights import draw_lights, draw_skirting
-from ttt3r_viewer.synthetic.materials import draw_materials
-from ttt3r_viewer.synthetic.raycast import FIRST, OBJECTS, Solids, Viewpoint, keep
-from ttt3r_viewer.synthetic.rooms import FLAT, KINDS, MAX_SPACES, Room
+from ttt3r_viewer.synthetic.materials import draw_lights, draw_materials, draw_skirting
+from ttt3r_viewer.synthetic.raycast import FIRST, OBJECTS, SLOPE, Solids, Viewpoint, keep
+from ttt3r_viewer.synthetic.rooms import FLAT, KINDS, MAX_SPACES, Room, poses_of
 from ttt3r_viewer.synthetic.shading import Shot
 from ttt3r_viewer.synthetic.trajectories import draw_path
 
@@ -34,6 +31,7 @@ VALIDATION_SEEDS = range(500_000, 1_000_000)
 TRAIN_SEEDS = range(10_000_000, 2**32)
 """Seeds for training. These rooms also wear other textures than those of all lower seeds."""
 
+OBJECT_COLUMNS = 13
 _NOISE_COUNT = 1 << 20
 _RAYS_CPU = 40_960
 _RAYS_GPU = 1 << 23
@@ -52,7 +50,7 @@ class Clip:
     focal_px: Tensor
     """(batch,); square pixels, principal point at (width // 2, height // 2)."""
 
-    def to(self, device: torch.device) -> Clip:
+    def to(self, device: torch.device) -> "Clip":
         """The same on a device."""
         return Clip(*(getattr(self, field.name).to(device) for field in fields(self)))
 
@@ -63,18 +61,20 @@ class Worlds:
 
     spaces: NDArray[np.float32]
     """(batch, MAX_SPACES, 6)"""
-    corners: NDArray[np.float32]
-    """(batch, MAX_SPACES) 1 where walls, floor and ceiling meet all round."""
     ceiling: NDArray[np.float32]
     """(batch, 4)"""
     boxes: NDArray[np.float32]
     """(batch, most, numbers) as spheres and cylinders are; see `rooms.KINDS`."""
-    casts_shadow: NDArray[np.bool_]
-    """(batch, OBJECTS)"""
-    exists: NDArray[np.bool_]
-    """(batch, OBJECTS) which solids are not padding."""
     spheres: NDArray[np.float32]
     cylinders: NDArray[np.float32]
+    objects: NDArray[np.float32]
+    """(batch, OBJECTS, OBJECT_COLUMNS) pose and kind of every object: centre (3), half extents (3),
+    below 0 where it is padding, cosine and sine of the turn, -1 where it is seen from inside and 1
+    elsewhere, 1 for a sphere, for a cylinder, and for the ceiling plane, and 1 for a space where
+    walls, floor and ceiling meet all round.
+    """
+    casts_shadow: NDArray[np.bool_]
+    """(batch, OBJECTS)"""
     materials: NDArray[np.float32]
     """(batch, OBJECTS, 6, MATERIAL_COLUMNS)"""
     skirting: NDArray[np.float32]
@@ -139,12 +139,10 @@ def draw_worlds(
         row["lights"] = draw_lights(paint, room)
         row["skirting"] = draw_skirting(paint)
         ambient = paint.uniform(0.35, 0.8) * (1 + paint.uniform(-0.06, 0.06, 3))
-        least = [0.2, 0.0, 0.0, 0.3, -0.3]
-        lens = paint.uniform(least, [0.9, 0.35, 0.22, 0.6, 0.7])
+        lens = paint.uniform([0.2, 0.0, 0.0, 0.3, -0.3], [0.9, 0.35, 0.22, 0.6, 0.7])
         row["ambience"] = np.append(ambient, lens).astype(np.float32)
-        row["half_width_tangent"] = np.float32(
-            math.tan(math.radians(45 + 45 * paint.beta(3, 3)) / 2)
-        )
+        wide_deg = 45 + 45 * paint.beta(3, 3)
+        row["half_width_tangent"] = np.float32(math.tan(math.radians(wide_deg) / 2))
         row["T_room_camera"] = T_room_camera
         row["sensor"], row["noise_start"] = _draw_sensor(sensor, indices, T_room_camera)
         rows.append(row)
@@ -164,21 +162,28 @@ def _stream(seed: int, part: int) -> np.random.Generator:
 def _pack_room(room: Room) -> dict[str, np.ndarray]:
     """The room's lists as float32 arrays, padded with things that no ray meets."""
     spaces = np.full((MAX_SPACES, 6), 1e6, np.float32)
-    chambers = [space.door_axis is None for space in room.spaces]
-    # The two boxes of an L meet openly.
-    corners = np.array(chambers) & (len(chambers) < 2 or not all(chambers[:2]))
     spaces[: len(room.spaces)] = [[*space.low, *space.high] for space in room.spaces]
-    casts, exists = np.zeros(OBJECTS, bool), np.zeros(OBJECTS, bool)
+    low, high = spaces[:, :3], spaces[:, 3:]
+    chambers = np.array([space.door_axis is None for space in room.spaces])
+    objects = np.zeros((OBJECTS, OBJECT_COLUMNS), np.float32)
+    objects[:, 3:7] = 1.0
+    objects[:, 8] = np.where(np.arange(OBJECTS) < MAX_SPACES, -1.0, 1.0)
+    objects[:MAX_SPACES, :3] = (low + high) / 2
+    objects[:MAX_SPACES, 3:6] = np.maximum((high - low) / 2, 1e-3)
+    # The two boxes of an L meet openly.
+    objects[: len(chambers), 12] = chambers & (len(chambers) < 2 or not chambers[:2].all())
+    objects[FIRST["spheres"] : FIRST["cylinders"], 9] = 1.0
+    objects[FIRST["cylinders"] : SLOPE, 10] = 1.0
+    objects[SLOPE, 11] = 1.0
+    casts = np.zeros(OBJECTS, bool)
     packed: dict[str, np.ndarray] = {"spaces": spaces, "ceiling": room.ceiling.astype(np.float32)}
     for name, kind in KINDS.items():
         rows = [*room.solids[name], *[kind.nothing] * kind.most][: kind.most]
         packed[name] = np.array(rows, np.float32)
-        styles = room.styles[name]
-        there = slice(FIRST[name], FIRST[name] + len(styles))
-        exists[there] = True
-        casts[there] = [style not in FLAT for style in styles]
-    packed["corners"] = np.pad(corners, (0, MAX_SPACES - len(corners))).astype(np.float32)
-    return {**packed, "casts_shadow": casts, "exists": exists}
+        part, styles = FIRST[name], room.styles[name]
+        objects[part : part + kind.most, :8] = poses_of(name, packed[name])
+        casts[part : part + len(styles)] = [style not in FLAT for style in styles]
+    return {**packed, "objects": objects, "casts_shadow": casts}
 
 
 def _draw_sensor(
@@ -215,9 +220,6 @@ def render_worlds(worlds: Worlds, height: int, width: int, *, device: torch.devi
     arrays = {one.name: getattr(worlds, one.name) for one in fields(Worlds)}
     arrays["T_room_camera"] = worlds.T_room_camera.astype(np.float32)  # not all devices have more
     tensors = {name: torch.from_numpy(array).to(where) for name, array in arrays.items()}
-    tensors["objects"] = shading.object_table(
-        *(tensors[name] for name in ("spaces", "corners", "boxes", "spheres", "cylinders"))
-    )
     tensors["object_columns"] = tensors["objects"].flatten(0, 1).t().contiguous()
     tensors["material_columns"] = tensors["materials"].flatten(0, 2).t().contiguous()
     tensors["bank"] = textures.bank_for(worlds.materials[..., :2], where)
@@ -250,16 +252,16 @@ def _shot(tensors: dict[str, Tensor], flat: Tensor, frames: int, height: int, wi
     used = int((own["spaces"][..., 0] < 1e5).sum(dim=1).max())
     focal = own["focal_px"]
     # One pixel more on each side than the image has, so that rounding loses nothing.
-    view = Viewpoint.of(own["T_room_camera"], (width / 2 + 1) / focal, (height / 2 + 1) / focal)
+    view = Viewpoint(own["T_room_camera"], (width / 2 + 1) / focal, (height / 2 + 1) / focal)
     seen, casting = [], []
     for name, kind in KINDS.items():
         rows = tensors[name][world]
         part = slice(FIRST[name], FIRST[name] + kind.most)
         numbers = torch.arange(part.start, part.stop, device=rows.device, dtype=torch.int32)
         numbers = numbers.expand(len(rows), -1)
-        centre = tensors["objects"][world, part, :3]
-        radius = tensors["objects"][world, part, 3:6].norm(dim=-1)
-        in_view = tensors["exists"][world, part] & view.sees(centre, radius)
+        centre, half = tensors["objects"][world, part, :6].split(3, dim=-1)
+        radius = half.norm(dim=-1)
+        in_view = (half[..., 0] > 0) & view.sees(centre, radius)
         # What is just out of view still darkens what it stands on.
         lit = view.sees(centre, radius + 0.4)
         lit |= view.sees_shadow(centre, radius, own["lights"][:, 0, :3])

@@ -1,7 +1,5 @@
 """From rays to images: surface colours, lamps, shadows, exposure and sensor noise, in torch."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 
@@ -9,18 +7,8 @@ import torch
 from torch import Tensor
 
 from ttt3r_viewer.synthetic import textures
-from ttt3r_viewer.synthetic.raycast import (
-    FIRST_BOX,
-    FIRST_CYLINDER,
-    FIRST_SPHERE,
-    OBJECTS,
-    SLOPE,
-    Axes,
-    Solids,
-    blocked,
-    each,
-    nearest_surface,
-)
+from ttt3r_viewer.synthetic.raycast import OBJECTS, Axes, Solids, blocked, each, nearest_surface
+from ttt3r_viewer.synthetic.rooms import MAX_SPACES
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +28,7 @@ class Shot:
     casting: Solids
     """Solids that may stand in the first lamp's light."""
     objects: Tensor
-    """(columns, worlds * OBJECTS); see `object_table`. Column by column since one long read of a
+    """(columns, worlds * OBJECTS) of `scenes.Worlds`. Column by column since one long read of a
     column is several times faster than many reads of a row's parts."""
     materials: Tensor
     """(columns, worlds * OBJECTS * 6)"""
@@ -52,39 +40,6 @@ class Shot:
     """(frames,)"""
     noise: Tensor
     """(frames, height * width * 3) unit normal."""
-
-
-OBJECT_COLUMNS = 13
-
-
-def object_table(
-    spaces: Tensor, corners: Tensor, boxes: Tensor, spheres: Tensor, cylinders: Tensor
-) -> Tensor:
-    """Every object's pose and kind, in object order: (worlds, OBJECTS, OBJECT_COLUMNS).
-
-    Columns: centre (3), half extents (3), cosine and sine of the turn, -1 where it is seen from
-    inside and 1 elsewhere, 1 for a sphere, for a cylinder, and for the ceiling plane, and 1 for a
-    space with corners all round.
-    """
-    table = spaces.new_zeros(spaces.shape[0], OBJECTS, OBJECT_COLUMNS)
-    table[..., 3:7] = 1.0
-    table[:, :FIRST_BOX, 0:3] = (spaces[..., :3] + spaces[..., 3:]) / 2
-    table[:, :FIRST_BOX, 3:6] = ((spaces[..., 3:] - spaces[..., :3]) / 2).clamp_min(1e-3)
-    table[:, FIRST_BOX:FIRST_SPHERE, :8] = boxes
-    table[:, FIRST_SPHERE:FIRST_CYLINDER, 0:3] = spheres[..., :3]
-    table[:, FIRST_SPHERE:FIRST_CYLINDER, 3:6] = spheres[..., 3:]
-    rods = table[:, FIRST_CYLINDER:SLOPE]
-    rods[..., 0:2] = cylinders[..., :2]
-    rods[..., 2] = (cylinders[..., 3] + cylinders[..., 4]) / 2
-    rods[..., 3:5] = cylinders[..., 2:3]
-    rods[..., 5] = (cylinders[..., 4] - cylinders[..., 3]) / 2
-    table[..., 8] = 1.0
-    table[:, :FIRST_BOX, 8] = -1.0
-    table[:, FIRST_SPHERE:FIRST_CYLINDER, 9] = 1.0
-    table[:, FIRST_CYLINDER:SLOPE, 10] = 1.0
-    table[:, SLOPE, 11] = 1.0
-    table[:, :FIRST_BOX, 12] = corners
-    return table
 
 
 def render_shot(shot: Shot, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -228,7 +183,7 @@ def _with_skirting(
     height_m, *board = shot.skirting[:, :, None].unbind(1)
     upright = 1 - _step(normal[2].abs() - 0.5)
     share = ((height_m - place[2]) * shot.focal_px[:, None] / depth).add_(0.5).clamp_(0.0, 1.0)
-    share.mul_(upright).mul_(_step((FIRST_BOX - owner).float()))
+    share.mul_(upright).mul_(_step((MAX_SPACES - owner).float()))
     return [
         torch.lerp(plane, wood.expand_as(plane), share)
         for plane, wood in zip(colour, board, strict=True)

@@ -5,8 +5,6 @@ twice as bright, -1 black. Those of `COLOURED` kinds carry their own colours, ar
 Rows run downwards.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -18,12 +16,8 @@ SIZE = 256
 
 Image = NDArray[np.floating[Any]]
 Random = np.random.Generator
-
-
-def grid() -> tuple[Image, Image]:
-    """Row and column coordinates; each (SIZE, SIZE)."""
-    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
-    return rows, columns
+ROWS, COLUMNS = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+"""Coordinates of the texels; each (SIZE, SIZE)."""
 
 
 def fractal_noise(rng: Random, power: float, channels: int = 1, stretch: float = 1.0) -> Image:
@@ -66,10 +60,9 @@ def concrete(rng: Random) -> Image:
 
 def wallpaper(rng: Random) -> Image:
     """Stripes, or a small motif again and again."""
-    rows, columns = grid()
     tint = rng.normal(0, 0.05, 3) + rng.choice([-1, 1]) * rng.uniform(0.06, 0.2)
     count = int(rng.choice([4, 8, 16]))
-    u, v = (columns * count / SIZE) % 1 - 0.5, (rows * count / SIZE) % 1 - 0.5
+    u, v = (COLUMNS * count / SIZE) % 1 - 0.5, (ROWS * count / SIZE) % 1 - 0.5
     if rng.random() < 0.5:
         mask = np.abs(u) < rng.uniform(0.05, 0.25)
     else:
@@ -82,13 +75,12 @@ def wallpaper(rng: Random) -> Image:
 
 def brick(rng: Random) -> Image:
     """Bricks in running bond with mortar between."""
-    rows, columns = grid()
     courses = int(rng.integers(8, 15))
-    course = (rows * courses / SIZE).astype(int)
-    along = columns * courses / 2.6 / SIZE + 0.5 * (course % 2)
+    course = (ROWS * courses / SIZE).astype(int)
+    along = COLUMNS * courses / 2.6 / SIZE + 0.5 * (course % 2)
     number = along.astype(int)
     tone = rng.normal(0, 0.1, (courses, courses, 1)) + rng.normal(0, 0.03, (courses, courses, 3))
-    joint = np.minimum(rows * courses / SIZE % 1, along % 1 * 2.6) < rng.uniform(0.08, 0.16)
+    joint = np.minimum(ROWS * courses / SIZE % 1, along % 1 * 2.6) < rng.uniform(0.08, 0.16)
     mortar = rng.uniform(-0.3, 0.5)
     rough = 0.06 * fractal_noise(rng, 0.7)
     return np.where(joint[..., None], mortar, tone[course, number % courses]) + rough
@@ -96,10 +88,9 @@ def brick(rng: Random) -> Image:
 
 def tiles(rng: Random) -> Image:
     """A grid of glazed or stone tiles."""
-    rows, columns = grid()
     down, across = int(rng.integers(2, 9)), int(rng.integers(2, 9))
-    i, j = (rows * down / SIZE).astype(int), (columns * across / SIZE).astype(int)
-    edge = np.minimum(rows * down / SIZE % 1 / down, columns * across / SIZE % 1 / across)
+    i, j = (ROWS * down / SIZE).astype(int), (COLUMNS * across / SIZE).astype(int)
+    edge = np.minimum(ROWS * down / SIZE % 1 / down, COLUMNS * across / SIZE % 1 / across)
     tone = rng.normal(0, rng.choice([0.02, 0.08]), (down, across, 1))
     if rng.random() < 0.2:
         tone = tone + ((np.add.outer(range(down), range(across)) % 2) * -0.45)[..., None]
@@ -112,43 +103,38 @@ def _boards(rng: Random, board: NDArray, piece: NDArray, along: Image, across: I
     """Tone and grain of boards numbered by (board, piece), grain along `along`."""
     grain = fractal_noise(rng, 1.1, stretch=rng.uniform(12, 30))[..., 0]
     tone = rng.normal(0, rng.uniform(0.04, 0.13), (64, 64))
-    shift = rng.integers(0, SIZE, (64, 64))[board % 64, piece % 64]
-    value = (
-        tone[board % 64, piece % 64]
-        + rng.uniform(0.05, 0.12)
-        * grain[(along + shift).astype(int) % SIZE, (across + 3 * shift).astype(int) % SIZE]
-    )
+    own = (board % 64, piece % 64)
+    shift = rng.integers(0, SIZE, (64, 64))[own]
+    cut = grain[(along + shift).astype(int) % SIZE, (across + 3 * shift).astype(int) % SIZE]
+    value = tone[own] + rng.uniform(0.05, 0.12) * cut
     return value[..., None] * np.array([0.9, 1.0, 1.15])
 
 
 def wood(rng: Random) -> Image:
     """One piece of wood, grain down the rows."""
-    rows, columns = grid()
     zero = np.zeros((SIZE, SIZE), int)
-    return _boards(rng, zero, zero, rows, columns)
+    return _boards(rng, zero, zero, ROWS, COLUMNS)
 
 
 def planks(rng: Random) -> Image:
     """Floor boards down the rows."""
-    rows, columns = grid()
     count = int(rng.integers(6, 16))
-    place = columns * count / SIZE
+    place = COLUMNS * count / SIZE
     board = place.astype(int)
-    end = (rows + rng.uniform(0, SIZE, count)[board]) / (SIZE / int(rng.integers(1, 3)))
+    end = (ROWS + rng.uniform(0, SIZE, count)[board]) / (SIZE / int(rng.integers(1, 3)))
     seam = (place % 1 < 0.06) | (end % 1 < 0.012)
-    value = _boards(rng, board, end.astype(int), rows, columns)
+    value = _boards(rng, board, end.astype(int), ROWS, COLUMNS)
     return value - rng.uniform(0.15, 0.4) * seam[..., None]
 
 
 def parquet(rng: Random) -> Image:
     """Square blocks of strips, every other one turned."""
-    rows, columns = grid()
     count, strips = int(rng.integers(4, 9)), int(rng.integers(3, 6))
-    u, v = columns * count / SIZE, rows * count / SIZE
+    u, v = COLUMNS * count / SIZE, ROWS * count / SIZE
     turned = (u.astype(int) + v.astype(int)) % 2 == 1
-    across, along = np.where(turned, v % 1, u % 1) * strips, np.where(turned, columns, rows)
+    across, along = np.where(turned, v % 1, u % 1) * strips, np.where(turned, COLUMNS, ROWS)
     board = across.astype(int) + strips * u.astype(int)
-    value = _boards(rng, board, v.astype(int), along, np.where(turned, rows, columns))
+    value = _boards(rng, board, v.astype(int), along, np.where(turned, ROWS, COLUMNS))
     seam = (across % 1 < 0.08) | (np.minimum(u % 1, v % 1) < 0.03)
     return value - rng.uniform(0.1, 0.3) * seam[..., None]
 
@@ -161,22 +147,20 @@ def carpet(rng: Random) -> Image:
 
 def fabric(rng: Random) -> Image:
     """Woven cloth, plain, striped or checked, with soft creases."""
-    rows, columns = grid()
-    weave = 0.05 * np.sin(columns * 1.9) * np.sin(rows * 1.9)
+    weave = 0.05 * np.sin(COLUMNS * 1.9) * np.sin(ROWS * 1.9)
     value = weave[..., None] + _shine(rng, 0.07) + 0.04 * fractal_noise(rng, 0.2)
     if rng.random() < 0.35:
         count, tint = int(rng.choice([3, 6, 12])), rng.normal(0, 0.25, 3)
-        value = value + (columns * count / SIZE % 1 < rng.uniform(0.1, 0.5))[..., None] * tint
+        value = value + (COLUMNS * count / SIZE % 1 < rng.uniform(0.1, 0.5))[..., None] * tint
         if rng.random() < 0.5:
-            value = value + (rows * count / SIZE % 1 < 0.3)[..., None] * tint
+            value = value + (ROWS * count / SIZE % 1 < 0.3)[..., None] * tint
     return value
 
 
 def curtain(rng: Random) -> Image:
     """Cloth that hangs in folds."""
-    rows, columns = grid()
-    sway = 6 * np.sin(rows / SIZE * rng.uniform(1, 4) + rng.uniform(0, 6))
-    phase = (columns + sway) / SIZE * 2 * np.pi
+    sway = 6 * np.sin(ROWS / SIZE * rng.uniform(1, 4) + rng.uniform(0, 6))
+    phase = (COLUMNS + sway) / SIZE * 2 * np.pi
     folds = np.sin(phase * int(rng.integers(5, 12)) + np.sin(phase * 3) * rng.uniform(0, 2))
     return (rng.uniform(0.12, 0.3) * folds)[..., None] + 0.03 * fractal_noise(rng, 0.4)
 
@@ -211,9 +195,8 @@ def door(rng: Random) -> Image:
 
 def drawers(rng: Random) -> Image:
     """Fronts of a cupboard or a chest, with handles."""
-    rows, columns = grid()
     down, across = int(rng.integers(1, 5)), int(rng.integers(1, 4))
-    u, v = columns * across / SIZE % 1, rows * down / SIZE % 1
+    u, v = COLUMNS * across / SIZE % 1, ROWS * down / SIZE % 1
     value = 0.07 * fractal_noise(rng, 1.1, stretch=15)[..., 0]
     gap = np.minimum(np.minimum(u, 1 - u) / across, np.minimum(v, 1 - v) / down) < 0.012
     handle = (np.abs(u - 0.5) < 0.15) & (np.abs(v - rng.uniform(0.15, 0.5)) < 0.02 * down)
@@ -248,10 +231,9 @@ def books(rng: Random) -> Image:
 
 def _view(rng: Random) -> Image:
     """A landscape: sky, and hills, trees or houses before it; (SIZE, SIZE, 3) in [0, 1]."""
-    rows, _ = grid()
     zenith = np.array([0.35, 0.55, 0.85]) * rng.uniform(0.6, 1.1) + rng.normal(0, 0.05, 3)
     low = np.array([0.95, 0.9, 0.8]) + rng.normal(0, 0.08, 3)
-    image = zenith + (low - zenith) * (rows / SIZE)[..., None]
+    image = zenith + (low - zenith) * (ROWS / SIZE)[..., None]
     image = image + 0.05 * np.maximum(fractal_noise(rng, 1.5), 0)
     horizon = rng.uniform(0.35, 0.65)
     for layer in range(int(rng.integers(1, 4))):
@@ -259,7 +241,7 @@ def _view(rng: Random) -> Image:
         if rng.random() < 0.3:
             line = np.repeat(line[::16], 16)
         ground = np.array([0.35, 0.45, 0.25]) * rng.uniform(0.4, 1.2) + rng.normal(0, 0.06, 3)
-        below = rows > SIZE * (horizon + 0.14 * layer) + line
+        below = SIZE * (horizon + 0.14 * layer) + line < ROWS
         rough = ground * (1 + 0.25 * fractal_noise(rng, rng.uniform(0.6, 1.2)))
         image = np.where(below[..., None], rough, image)
     return np.clip(image, 0, 1)
@@ -267,13 +249,12 @@ def _view(rng: Random) -> Image:
 
 def _still_life(rng: Random) -> Image:
     """Round and square things before a ground: a photo or a painting."""
-    rows, columns = grid()
     ground, table = muted(rng, 2)
-    image = np.where((rows > rng.uniform(120, 200))[..., None], table, ground)
+    image = np.where((rng.uniform(120, 200) < ROWS)[..., None], table, ground)
     image = image * (1 + 0.1 * fractal_noise(rng, 1.4))
     for colour in muted(rng, int(rng.integers(2, 9)), 0.5):
         centre, half = rng.uniform(40, 216, 2), rng.uniform(10, 60, 2)
-        v, u = (rows - centre[0]) / half[0], (columns - centre[1]) / half[1]
+        v, u = (ROWS - centre[0]) / half[0], (COLUMNS - centre[1]) / half[1]
         inside = np.hypot(u, v) < 1 if rng.random() < 0.7 else np.maximum(np.abs(u), np.abs(v)) < 1
         light = 1 - 0.35 * u - 0.25 * v
         image = np.where(inside[..., None], colour * light[..., None], image)
@@ -308,7 +289,7 @@ def rug(rng: Random) -> Image:
     colours = muted(rng, 5, 0.45)
     image = np.empty((SIZE, SIZE, 3), np.float32)
     image[:] = colours[0]
-    rows, columns = (np.abs(axis - SIZE / 2) for axis in grid())
+    rows, columns = (np.abs(axis - SIZE / 2) for axis in (ROWS, COLUMNS))
     for _ in range(int(rng.integers(2, 12))):
         centre, half = rng.uniform(0, 110, 2), rng.uniform(5, 45)
         away = (np.abs(rows - centre[0]), np.abs(columns - centre[1]))

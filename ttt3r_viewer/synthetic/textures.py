@@ -4,10 +4,9 @@ Each texture is a square of `SIZE` texels with its mean removed, stored with sma
 levels) so that far surfaces do not flicker. Rooms colour, turn, stretch and add pairs of them.
 """
 
-from __future__ import annotations
-
 import functools
 import math
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ttt3r_viewer.synthetic.surfaces import MAKERS, SIZE, Image, fractal_noise, grid
+from ttt3r_viewer.synthetic.surfaces import COLUMNS, MAKERS, ROWS, SIZE, Image, fractal_noise
 
 GARISH = "garish"
 """The kind of textures that are like nothing in particular, for robustness."""
@@ -24,8 +23,8 @@ Wardrobe = dict[str, NDArray[np.int64]]
 """Numbers of textures by kind."""
 LEVELS = 7
 _SIDES = [SIZE >> level for level in range(LEVELS)]
-_TEXELS = sum(side * side for side in _SIDES)
-"""Of a texture, over all levels."""
+*_STARTS, _TEXELS = accumulate((side * side for side in _SIDES), initial=0)
+"""Texels of a texture before each level, and over all levels."""
 _HELD_OUT_SEEDS = {name: range(6) for name in MAKERS} | {GARISH: range(1000, 1020)}
 _TRAINED_SEEDS = {name: range(6, 20) for name in MAKERS} | {GARISH: range(6, 126)}
 _RECIPES = [
@@ -74,7 +73,6 @@ def _marble(rng: np.random.Generator) -> Image:
 
 def _cells(rng: np.random.Generator) -> Image:
     """Voronoi cells with wavy borders: flagstones, leaves, camouflage."""
-    rows, columns = grid()
     warp = fractal_noise(rng, 1.6, 2) * rng.uniform(0.0, 9.0)
     count = int(rng.integers(14, 60))
     centres = rng.uniform(0, SIZE, (count, 2)).astype(np.float32)
@@ -82,7 +80,7 @@ def _cells(rng: np.random.Generator) -> Image:
     second = nearest.copy()
     owner = np.zeros((SIZE, SIZE), int)
     for cell, (row, column) in enumerate(centres):
-        distance = (rows + warp[..., 0] - row) ** 2 + (columns + warp[..., 1] - column) ** 2
+        distance = (ROWS + warp[..., 0] - row) ** 2 + (COLUMNS + warp[..., 1] - column) ** 2
         closer = distance < nearest
         second = np.where(closer, nearest, np.minimum(second, distance))
         nearest = np.where(closer, distance, nearest)
@@ -190,22 +188,16 @@ def _bank(count: int, device: torch.device) -> Tensor:
     bank = torch.empty(count, _TEXELS, 3)
     for index in range(count):
         level = torch.from_numpy(make_texture(index)).permute(2, 0, 1)
-        start = 0
-        for side in _SIDES:
+        for side, start in zip(_SIDES, _STARTS, strict=True):
             bank[index, start : start + side * side] = level.permute(1, 2, 0).reshape(-1, 3)
-            start += side * side
             level = functional.avg_pool2d(level, 2)
     return bank.flatten(0, 1).to(device)
 
 
 @functools.lru_cache(maxsize=4)
-def _level_tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Per level its side in texels and the row of a texture at which it starts; each (LEVELS,)
-    int32.
-    """
-    starts = [sum(s * s for s in _SIDES[:level]) for level in range(LEVELS)]
-    table = torch.tensor([_SIDES, starts], dtype=torch.int32, device=device)
-    return table[0], table[1]
+def _level_table(device: torch.device) -> Tensor:
+    """Sides of the levels in texels, and the rows at which they start; (2, LEVELS) int32."""
+    return torch.tensor([_SIDES, _STARTS], dtype=torch.int32, device=device)
 
 
 def taps(
@@ -216,7 +208,7 @@ def taps(
     All inputs (rays,); coordinates in texels of the finest level, mirrored beyond its borders.
     Returns four int32 and four float32 tensors (rays,).
     """
-    sides, starts = _level_tables(texture.device)
+    sides, starts = _level_table(texture.device)
     level = footprint_texel.clamp(1.0, 2.0 ** (LEVELS - 1)).log2_().add_(0.4).to(torch.int32)
     level.clamp_(max=LEVELS - 1)
     side = sides.index_select(0, level)
@@ -247,10 +239,6 @@ def _fold(place_texel: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
 
 def blend(bank: Tensor, rows: list[Tensor], weights: list[Tensor]) -> Tensor:
     """Weighted sum of a bank's texels, each tap (rays,) -> colour planes (3, rays)."""
-    mixed = functional.embedding_bag(
-        torch.stack(rows, dim=-1),
-        bank,
-        per_sample_weights=torch.stack(weights, dim=-1),
-        mode="sum",
-    )
+    index, share = torch.stack(rows, dim=-1), torch.stack(weights, dim=-1)
+    mixed = functional.embedding_bag(index, bank, per_sample_weights=share, mode="sum")
     return mixed.t().contiguous()

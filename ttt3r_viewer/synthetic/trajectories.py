@@ -4,8 +4,6 @@ Poses are in the room frame (x and y along the walls, z up, metres) with OpenCV 
 is a function of its seed and frame index alone: a longer path begins with the shorter one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.synthetic.rooms import Room
-
-Array = NDArray[np.floating]
-MOTIONS = {"hand-held": 0.3, "orbit": 0.15, "walk": 0.25, "look-around": 0.15, "loop": 0.15}
-"""Kinds of camera paths, and how often each is drawn."""
+from ttt3r_viewer.synthetic.rooms import Array, Room
 
 MIN_CLEARANCE = 0.25
 """Metres that a camera keeps from every surface."""
@@ -40,11 +34,26 @@ _JITTER = 0.02
 
 
 @dataclass(frozen=True)
-class CameraSpeed:
-    """How fast a camera moves and turns, per frame."""
+class _Draft:
+    """What a path is drawn from."""
 
+    rng: np.random.Generator
+    room: Room
+    eye: Array
+    """Free places for a camera, (some, 3)."""
+    time: Array
+    """Numbers of the path's frames, (frames,)."""
     step_m: float
+    """How fast the camera moves and, below, turns, per frame."""
     turn_rad: float
+
+    def waves(self, axes: int, rate: float) -> Array:
+        """Smooth noise of a few sines in [-1, 1] whose slope stays near `rate`; (frames, axes)."""
+        frequency = rate * np.exp(self.rng.uniform(-1.2, 0.25, (4, axes)))
+        phase = self.rng.uniform(0, 2 * math.pi, (4, axes))
+        weight = self.rng.uniform(0.3, 1.0, (4, axes))
+        weight /= weight.sum(axis=0)
+        return (weight * np.sin(self.time[:, None, None] * frequency + phase)).sum(axis=1)
 
 
 def draw_path(
@@ -58,33 +67,24 @@ def draw_path(
 
     Raises SettingsError for an unknown motion, which lists the known ones.
     """
-    drawn = str(rng.choice(list(MOTIONS), p=list(MOTIONS.values())))
+    drawn = str(rng.choice(list(MOTIONS), p=[share for share, _ in MOTIONS.values()]))
     motion = drawn if motion is None else motion
     if motion not in MOTIONS:
         raise SettingsError(f"unknown motion '{motion}'; choose one of: {', '.join(MOTIONS)}")
     step = math.exp(rng.uniform(math.log(0.012), math.log(0.085)))
     turn = math.radians(math.exp(rng.uniform(math.log(0.4), math.log(2.6))))
-    pace = CameraSpeed(step * step_scale, turn * step_scale)
     eye = _free_points(rng, room, 48)
-    count = int(indices[-1]) + 1 + _RUN_UP[-1]
-    make = {
-        "hand-held": _hand_held,
-        "look-around": _look_around,
-        "orbit": _orbit,
-        "walk": partial(_walk, corners_of=_walk_corners),
-        "loop": partial(_walk, corners_of=_loop_corners),
-    }[motion]
-    position, yaw = make(rng, room, eye, count, pace)
-    time = np.arange(count, dtype=np.float64)
+    time = np.arange(int(indices[-1]) + 1 + _RUN_UP[-1], dtype=np.float64)
+    draft = _Draft(rng, room, eye, time, step * step_scale, turn * step_scale)
+    position, yaw = MOTIONS[motion][1](draft)
     jitter = rng.uniform(0.1, 0.6) * _JITTER * step_scale
-    wobble = _waves(rng, time, 3, min(0.5 * pace.step_m / max(jitter, 1e-6), 0.5))
+    wobble = draft.waves(3, min(0.5 * draft.step_m / max(jitter, 1e-6), 0.5))
     position = position + min(jitter, _JITTER) * wobble
-    pitch = rng.uniform(-0.4, 0.0) + rng.uniform(0.02, 0.2) * _waves(
-        rng, time, 1, min(0.5 * pace.turn_rad / 0.2, 0.2)
-    )
-    roll = rng.normal(0, 0.03) + 0.05 * _waves(rng, time, 1, min(0.3 * pace.turn_rad / 0.05, 0.2))
+    nod = min(0.5 * draft.turn_rad / 0.2, 0.2)
+    pitch = rng.uniform(-0.4, 0.0) + rng.uniform(0.02, 0.2) * draft.waves(1, nod)[:, 0]
+    roll = rng.normal(0, 0.03) + 0.05 * draft.waves(1, min(0.3 * draft.turn_rad / 0.05, 0.2))[:, 0]
     indices = indices + _beginning(room, position, yaw)
-    return _poses(position[indices], yaw[indices], pitch[indices, 0], roll[indices, 0])
+    return _poses(position[indices], yaw[indices], pitch[indices], roll[indices])
 
 
 def _beginning(room: Room, position: Array, yaw: Array) -> int:
@@ -133,20 +133,10 @@ def _poses(position: Array, yaw: Array, pitch: Array, roll: Array) -> Array:
     return T
 
 
-def _waves(rng: np.random.Generator, time: Array, axes: int, rate: float) -> Array:
-    """Smooth noise of a few sines in [-1, 1] whose slope stays near `rate`; (frames, axes)."""
-    frequency = rate * np.exp(rng.uniform(-1.2, 0.25, (4, axes)))
-    phase = rng.uniform(0, 2 * math.pi, (4, axes))
-    weight = rng.uniform(0.3, 1.0, (4, axes))
-    weight /= weight.sum(axis=0)
-    return (weight * np.sin(time[:, None, None] * frequency + phase)).sum(axis=1)
-
-
 def _free_points(rng: np.random.Generator, room: Room, count: int) -> Array:
     """Places for a camera, far from everything; the freest first half of them; (some, 3)."""
-    spaces = [i for i, space in enumerate(room.spaces) if space.door_axis is None]
-    picked = [room.spaces[i] for i in rng.choice(spaces, count * 3)]
-    low, high = (np.stack([getattr(one, end) for one in picked]) for end in ("low", "high"))
+    ends = np.array([[space.low, space.high] for space in room.chambers])
+    low, high = ends[rng.choice(len(ends), count * 3)].swapaxes(0, 1)
     points = low + (high - low) * rng.random((count * 3, 3))
     points[:, 2] = rng.uniform(*_EYE_M, count * 3)
     clearance = room.clearance(points)
@@ -156,96 +146,79 @@ def _free_points(rng: np.random.Generator, room: Room, count: int) -> Array:
     return points[rng.permutation(keep)[:count]]
 
 
-def _open_yaw(rng: np.random.Generator, room: Room, place: Array) -> float:
+def _open_yaw(draft: _Draft, place: Array) -> float:
     """A direction in which the view from `place` (3,) is deep; radians."""
-    yaw = rng.uniform(0, 2 * math.pi) + np.arange(8) * 2.4
-    return float(yaw[_first_deep(_reach(room, place[None], yaw), 2.2)])
+    yaw = draft.rng.uniform(0, 2 * math.pi) + np.arange(8) * 2.4
+    return float(yaw[_first_deep(_reach(draft.room, place[None], yaw), 2.2)])
 
 
-def _hand_held(
-    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: CameraSpeed
-) -> tuple[Array, Array]:
+def _hand_held(draft: _Draft) -> tuple[Array, Array]:
     """A slow drift around one place while the view wanders."""
-    time = np.arange(count, dtype=np.float64)
-    place = eye[0]
-    reach = float(room.clearance(place[None])[0]) - MIN_CLEARANCE - 1.8 * _JITTER
+    rng, place = draft.rng, draft.eye[0]
+    reach = float(draft.room.clearance(place[None])[0]) - MIN_CLEARANCE - 1.8 * _JITTER
     reach = max(min(reach / 1.2, rng.uniform(0.15, 0.8)), 0.01)
-    drift = _waves(rng, time, 3, min(3.0 * pace.step_m / reach, 0.3)) * [1.0, 1.0, 0.4]
+    drift = draft.waves(3, min(3.0 * draft.step_m / reach, 0.3)) * [1.0, 1.0, 0.4]
     swing = rng.uniform(0.2, 1.0)
-    view = _waves(rng, time, 1, min(3.0 * pace.turn_rad / swing, 0.2))[:, 0]
-    return place + reach * drift, _open_yaw(rng, room, place) + swing * (view - view[0])
+    view = draft.waves(1, min(3.0 * draft.turn_rad / swing, 0.2))[:, 0]
+    return place + reach * drift, _open_yaw(draft, place) + swing * (view - view[0])
 
 
-def _look_around(
-    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: CameraSpeed
-) -> tuple[Array, Array]:
+def _look_around(draft: _Draft) -> tuple[Array, Array]:
     """Turning on the spot with the lever of an arm, now and then back again."""
-    time = np.arange(count, dtype=np.float64)
+    rng, place = draft.rng, draft.eye[0]
     sway = rng.uniform(0.03, 0.16)
-    drift = _waves(rng, time, 3, min(1.5 * pace.step_m / sway, 0.25)) * [0.4, 0.4, 0.2]
+    drift = draft.waves(3, min(1.5 * draft.step_m / sway, 0.25)) * [0.4, 0.4, 0.2]
     swing = rng.uniform(0.5, 3.0)
-    wander = _waves(rng, time, 1, min(2.5 * pace.turn_rad / swing, 0.2))[:, 0]
-    steady = rng.choice([-1.0, 0.0, 1.0]) * 0.6 * pace.turn_rad * time
-    yaw = _open_yaw(rng, room, eye[0]) + steady + swing * (wander - wander[0])
-    return eye[0] + sway * drift + sway * 0.6 * _level(yaw), yaw
+    wander = draft.waves(1, min(2.5 * draft.turn_rad / swing, 0.2))[:, 0]
+    steady = rng.choice([-1.0, 0.0, 1.0]) * 0.6 * draft.turn_rad * draft.time
+    yaw = _open_yaw(draft, place) + steady + swing * (wander - wander[0])
+    return place + sway * drift + sway * 0.6 * _level(yaw), yaw
 
 
-def _orbit(
-    rng: np.random.Generator, room: Room, eye: Array, count: int, pace: CameraSpeed
-) -> tuple[Array, Array]:
+def _orbit(draft: _Draft) -> tuple[Array, Array]:
     """Round an ellipse, looking across its middle or outward; a narrow one where little is free."""
+    rng, room = draft.rng, draft.room
     angle = np.linspace(0, 2 * math.pi, 20, endpoint=False)
-    centre, radius = eye[0], np.full(2, 0.08)
+    centre, radius = draft.eye[0], np.full(2, 0.08)
+    low, high = room.spaces[0].low, room.spaces[0].high
     for attempt in range(24):
-        low, high = room.spaces[0].low, room.spaces[0].high
         shrink = 0.5 * (1 - attempt / 26)
-        trial = np.append(
-            (low + (high - low) * rng.uniform(0.35, 0.65, 3))[:2], rng.uniform(*_EYE_M)
-        )
+        middle = low + (high - low) * rng.uniform(0.35, 0.65, 3)
+        trial = np.append(middle[:2], rng.uniform(*_EYE_M))
         radii = (high - low)[:2] * shrink * rng.uniform(0.45, 0.85, 2)
         ring = trial + _level(angle) * [*radii, 0.0]
         if room.clearance(ring).min() > _PLAN_CLEARANCE:
             centre, radius = trial, radii
             break
-    time = np.arange(count, dtype=np.float64)
     spin = rng.choice([-1.0, 1.0])
-    mean_radius = float(radius.mean())
-    rate = min(pace.step_m / mean_radius, 1.5 * pace.turn_rad, _FASTEST_TURN_RAD)
-    around = rng.uniform(0, 2 * math.pi) + spin * rate * time
+    rate = min(draft.step_m / float(radius.mean()), 1.5 * draft.turn_rad, _FASTEST_TURN_RAD)
+    around = rng.uniform(0, 2 * math.pi) + spin * rate * draft.time
     position = centre + _level(around) * [*radius, 0.0]
-    position[:, 2] += 0.05 * _waves(rng, time, 1, min(0.4 * pace.step_m / 0.05, 0.2))[:, 0]
+    position[:, 2] += 0.05 * draft.waves(1, min(0.4 * draft.step_m / 0.05, 0.2))[:, 0]
     facing = 0.0 if rng.random() < 0.3 else math.pi
     swing = rng.uniform(0, 0.4)
-    wander = swing * _waves(rng, time, 1, min(pace.turn_rad / max(swing, 0.05), 0.2))[:, 0]
+    wander = swing * draft.waves(1, min(draft.turn_rad / max(swing, 0.05), 0.2))[:, 0]
     return position, around + facing + wander
 
 
-def _walk(
-    rng: np.random.Generator,
-    room: Room,
-    eye: Array,
-    count: int,
-    pace: CameraSpeed,
-    corners_of: Callable[[np.random.Generator, Room, Array, float], Array],
-) -> tuple[Array, Array]:
+def _walk(draft: _Draft, corners_of: Callable[..., Array]) -> tuple[Array, Array]:
     """Along straight ways between free places and through doorways, or round and round one loop."""
-    step_m = max(pace.step_m, 1e-6)
-    needed_m = step_m * 1.3 * count + 2.0
+    rng = draft.rng
+    step_m = max(draft.step_m, 1e-6)
+    needed_m = step_m * 1.3 * len(draft.time) + 2.0
     # How many corners are drawn depends on the length, so they have a stream of their own.
     stream = np.random.Generator(np.random.PCG64(int(rng.integers(2**62))))
-    line = _smooth_line(corners_of(stream, room, eye, needed_m), needed_m)
-    time = np.arange(count, dtype=np.float64)
-    speed = 1 + 0.3 * _waves(rng, time, 1, 0.08)[:, 0]
+    line = _smooth_line(corners_of(stream, draft.room, draft.eye, needed_m), needed_m)
+    speed = 1 + 0.3 * draft.waves(1, 0.08)[:, 0]
     travelled = (np.cumsum(speed) - speed[0]) * step_m
     grid = np.arange(len(line)) * _SPACING
     position, ahead = _along(grid, line, travelled), _along(grid, line, travelled + 0.35)
     heading = np.unwrap(np.arctan2(*(ahead - position).T[1::-1]))
     swing = rng.uniform(0.1, 1.0)
-    target = heading + swing * _waves(rng, time, 1, min(pace.turn_rad / swing, 0.15))[:, 0]
-    target = target + rng.choice(
-        [0.0, 0.5 * math.pi, -0.5 * math.pi, math.pi], p=[0.7, 0.1, 0.1, 0.1]
-    )
-    return position, _follow(target, min(1.6 * pace.turn_rad, _FASTEST_TURN_RAD))
+    target = heading + swing * draft.waves(1, min(draft.turn_rad / swing, 0.15))[:, 0]
+    aside = np.array([0.0, 0.5, -0.5, 1.0]) * math.pi
+    target = target + rng.choice(aside, p=[0.7, 0.1, 0.1, 0.1])
+    return position, _follow(target, min(1.6 * draft.turn_rad, _FASTEST_TURN_RAD))
 
 
 def _follow(target: Array, fastest_rad: float) -> Array:
@@ -353,5 +326,14 @@ def _smooth_line(corners: Array, needed_m: float) -> Array:
     window = np.hanning(2 * half + 3)[1:-1]
     window /= window.sum()
     padded = np.concatenate([np.repeat(line[:1], half, 0), line, np.repeat(line[-1:], half, 0)])
-    columns = [np.convolve(padded[:, axis], window, mode="valid") for axis in range(3)]
-    return np.stack(columns, axis=1).astype(np.float64)
+    return np.stack([np.convolve(axis, window, mode="valid") for axis in padded.T], axis=1)
+
+
+MOTIONS = {
+    "hand-held": (0.3, _hand_held),
+    "orbit": (0.15, _orbit),
+    "walk": (0.25, partial(_walk, corners_of=_walk_corners)),
+    "look-around": (0.15, _look_around),
+    "loop": (0.15, partial(_walk, corners_of=_loop_corners)),
+}
+"""Kinds of camera paths: how often each is drawn, and what draws its places and yaws."""
