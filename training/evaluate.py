@@ -37,8 +37,8 @@ from ttt3r_viewer.synthetic.scenes import TEST_SEEDS, VALIDATION_SEEDS, render_c
 from ttt3r_viewer.system.files import write_json
 
 if TYPE_CHECKING:
-    from ttt3r_viewer.evaluate.accumulator import Accumulator
     from ttt3r_viewer.evaluate.datasets.base import TrueFrame
+    from ttt3r_viewer.evaluate.evaluation import Accumulator
     from ttt3r_viewer.metrics.samples import TrueSample
     from ttt3r_viewer.types import FrameResult
 

@@ -160,16 +160,16 @@ def _outcomes(
     spread: JobOptions, quality: Sequence[Job], speed: Sequence[Job], warn: Echo
 ) -> Generator[Outcome, None, None]:
     """Outcomes of all jobs, those for speed one after the other once the rest is done."""
-    from ttt3r_viewer.evaluate.evaluation import lost_job, run_job
+    from ttt3r_viewer.evaluate.evaluation import Outcome, run_job
     from ttt3r_viewer.system.jobs import in_processes, joined_cluster
 
     if spread.ray is None:
-        yield from in_processes(run_job, quality, spread.jobs, lost=lost_job)
-        yield from in_processes(run_job, speed, 1, lost=lost_job, fresh=True)
+        yield from in_processes(run_job, quality, spread.jobs, lost=Outcome)
+        yield from in_processes(run_job, speed, 1, lost=Outcome, fresh=True)
     elif quality or speed:
         with joined_cluster(spread.ray, spread.jobs, warn) as cluster:
-            yield from cluster.run(run_job, quality, lost=lost_job)
-            yield from cluster.run(run_job, speed, lost=lost_job, one_by_one=True)
+            yield from cluster.run(run_job, quality, lost=Outcome)
+            yield from cluster.run(run_job, speed, lost=Outcome, one_by_one=True)
 
 
 def _write(

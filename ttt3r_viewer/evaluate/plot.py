@@ -3,8 +3,6 @@
 matplotlib is imported when one is drawn: that takes a second.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,13 +19,10 @@ from ttt3r_viewer.metrics.trajectory import FEWEST_POSES
 from ttt3r_viewer.system.files import write_output
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _ACROSS = 3
 """Panels side by side."""
-_TRUTH_COLOR = "0.35"
-_X, _Y, _Z = 0, 1, 2
 
 
 def plot_trajectories(
@@ -47,14 +42,20 @@ def plot_trajectories(
     """
     figure = _figure(11, 5.5)
     above, side = figure.subplots(1, 2)
-    target = truth if truth is not None else next(iter(lanes.values()), None)
+    # A path's axes across and up the page.
+    views = {above: (0, 2), side: (2, 1)}
+    paths = []
     if truth is not None:
-        _draw(above, side, truth, "ground truth", _TRUTH_COLOR, "--")
+        paths.append((truth, "ground truth", "0.35", "--"))
     for name, positions in lanes.items():
-        assert target is not None
-        red, green, blue = colors[name]
+        target = next(iter(lanes.values())) if truth is None else truth
         drawn, remark = _aligned(positions, target)
-        _draw(above, side, drawn, name + remark, (red / 255, green / 255, blue / 255), "-")
+        paths.append((drawn, name + remark, [share / 255 for share in colors[name]], "-"))
+    for positions, label, color, line in paths:
+        text = label.replace("$", r"\$")  # a dollar sign would begin a formula
+        for axes, (across, up) in views.items():
+            axes.plot(positions[:, across], positions[:, up], line, color=color, label=text)
+            axes.plot(positions[:1, across], positions[:1, up], "o", color=color, markersize=4)
     above.set(title="from above", xlabel="x, right (m)", ylabel="z, forward (m)")
     side.set(title="from the side", xlabel="z, forward (m)", ylabel="y, down (m)")
     for axes in (above, side):
@@ -95,7 +96,7 @@ def plot_curves(path: Path, rows: Sequence[Mean], rules: Sequence[str], title: s
     return True
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figure(width: float, height: float) -> "Figure":
     """An empty figure, in inches; without a display, so that any thread may draw it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -105,7 +106,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: Path, dpi: float) -> None:
+def _save(figure: "Figure", path: Path, dpi: float) -> None:
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=dpi)
     write_output(path, png.getvalue())
@@ -123,19 +124,3 @@ def _aligned(
         return umeyama(positions[both], target[both], with_scale=True).apply(positions), ""
     except EvaluationError:
         return positions, " (not aligned: a camera stands still)"
-
-
-def _draw(
-    above: Axes,
-    side: Axes,
-    positions: NDArray[np.float64],
-    label: str,
-    color: str | tuple[float, float, float],
-    line: str,
-) -> None:
-    """One path in both views, with a dot at its first camera."""
-    # A dollar sign would begin a formula.
-    text = label.replace("$", r"\$")
-    for axes, across, up in ((above, _X, _Z), (side, _Z, _Y)):
-        axes.plot(positions[:, across], positions[:, up], line, color=color, label=text)
-        axes.plot(positions[:1, across], positions[:1, up], "o", color=color, markersize=4)

@@ -5,8 +5,6 @@ records/SEQUENCE/RULE/FRAMES.json           what was measured
 records/SEQUENCE/RULE/FRAMES.speed.json     frame rate and memory
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass

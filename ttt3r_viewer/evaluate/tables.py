@@ -1,7 +1,5 @@
 """Tables over the sequences of a data set: every record, and the mean of each rule and length."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
@@ -105,14 +103,9 @@ def markdown(
     """Tables of the means and of the ratios, notes, and sequences that were left out, with why."""
     text = ["Mean over sequences.", "", *_table(rows, lambda row: f"{row.mean:.4g}", counted=True)]
     if ratios := [row for row in rows if row.ratio is not None]:
-        text += [
-            "",
-            f"Median over sequences of the ratio to `{reference}`, with a 95 % bootstrap interval.",
-            "",
-            *_table(
-                ratios, lambda row: f"{row.ratio:.3f} [{row.ratio_low:.3f}, {row.ratio_high:.3f}]"
-            ),
-        ]
+        what = f"ratio to `{reference}`, with a 95 % bootstrap interval"
+        form = "{0.ratio:.3f} [{0.ratio_low:.3f}, {0.ratio_high:.3f}]"
+        text += ["", f"Median over sequences of the {what}.", "", *_table(ratios, form.format)]
     items = [*notes, *(f"left out: {name}: {reason}" for name, reason in skipped.items())]
     text += ["", *(f"* {' '.join(item.split())}" for item in items)] if items else []
     return "\n".join(text) + "\n"
@@ -131,10 +124,5 @@ def _table(
         count = [str(max(one.sequences for one in own.values()))] if counted else []
         numbers = (text(own[one]) if one in own else MISSING for one in shown)
         lines.append([length, rule, *count, *numbers])
-    headings = [
-        "frames",
-        "rule",
-        *(["sequences"] if counted else []),
-        *(HEADINGS[one] for one in shown),
-    ]
+    headings = ["frames", "rule", *["sequences"] * counted, *(HEADINGS[one] for one in shown)]
     return markdown_table(headings, lines, left={1})

@@ -4,15 +4,11 @@ A new data set is one file here, which satisfies `base.Dataset`, and one line in
 which other packages may add theirs.
 """
 
-from __future__ import annotations
-
 from ttt3r_viewer.evaluate.datasets.base import DatasetEntry
+from ttt3r_viewer.evaluate.datasets.indoor import ScanNet, SevenScenes, TumFolders, bonn
 from ttt3r_viewer.evaluate.datasets.kitti import kitti
-from ttt3r_viewer.evaluate.datasets.scannet import ScanNet
-from ttt3r_viewer.evaluate.datasets.seven_scenes import SevenScenes
 from ttt3r_viewer.evaluate.datasets.sintel import Sintel
 from ttt3r_viewer.evaluate.datasets.synthetic import SyntheticRooms
-from ttt3r_viewer.evaluate.datasets.tum import TumFolders, bonn
 
 DATASETS: dict[str, DatasetEntry] = {
     "tum": DatasetEntry(TumFolders),

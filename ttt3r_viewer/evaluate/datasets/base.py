@@ -3,31 +3,27 @@
 Below: files as several data sets have them, 16-bit depth, matrices in text, folders of sequences.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.errors import (
-    EvaluationError,
-    FrameError,
-    InputError,
-    SettingsError,
-    in_a_line,
-)
+from ttt3r_viewer.errors import EvaluationError, FrameError, InputError, SettingsError, in_a_line
 from ttt3r_viewer.frames.folder import read_image, read_numbers
 from ttt3r_viewer.metrics.trajectory import faulty_poses
 
+T = TypeVar("T")
 Measure = Literal["poses", "depth", "points"]
 MEASURES: tuple[Measure, ...] = ("poses", "depth", "points")
+
+
+DepthReader = Callable[[], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +36,7 @@ class TrueFrame:
     """Gives (height, width, 3) RGB. Raises `FrameError`."""
     T_world_camera: NDArray[np.float64] | None = None
     """(4, 4) OpenCV axes; the world and its unit are the data set's."""
-    read_depth: Callable[[], NDArray[np.float32]] | None = None
+    read_depth: DepthReader | None = None
     """Gives (rows, columns) along the camera's z axis in metres, NaN where it is not known; it
     covers what the image covers, at any resolution. Raises `FrameError`.
     """
@@ -95,9 +91,7 @@ class DatasetEntry:
     """How a data set is opened."""
 
     make: Callable[..., Dataset]
-    """Called with the folder where it lies or, if it is generated, with the height and width in
-    pixels that the network takes.
-    """
+    """Takes its folder or, if it is generated, the height and width in pixels of the images."""
     generated: bool = False
 
 
@@ -127,21 +121,24 @@ def _some(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + more
 
 
+def picked(items: Sequence[T], stride: int, most: int | None) -> list[tuple[int, T]]:
+    """Every `stride`-th item with its number among all, at most `most`."""
+    return list(enumerate(items))[::stride][:most]
+
+
 def image_frame(
     path: Path,
     time_sec: float,
-    *,
     T_world_camera: NDArray[np.float64] | None = None,
-    read_depth: Callable[[], NDArray[np.float32]] | None = None,
+    read_depth: DepthReader | None = None,
     intrinsics: NDArray[np.float64] | None = None,
 ) -> TrueFrame:
     """A frame whose image is a file, read when it is needed."""
-    read = partial(read_named_image, path)
+    read = partial(_read_named_image, path)
     return TrueFrame(path.name, time_sec, read, T_world_camera, read_depth, intrinsics)
 
 
-def read_named_image(path: Path) -> NDArray[np.uint8]:
-    """Decode an image to (height, width, 3) RGB. Raises `FrameError` that names it."""
+def _read_named_image(path: Path) -> NDArray[np.uint8]:
     try:
         return read_image(path)
     except FrameError as error:
@@ -158,9 +155,8 @@ def read_depth_png(
     try:
         mode, values = read_numbers(path)
     except FrameError as error:
-        raise FrameError(
-            f"{path}: the depth cannot be read ({error}); fetch the file again"
-        ) from error
+        why = f"the depth cannot be read ({error}); fetch the file again"
+        raise FrameError(f"{path}: {why}") from error
     if mode not in ("I", "I;16", "I;16B") or values.ndim != 2:
         raise FrameError(f"{path}: an image of mode {mode}; wanted depth as 16-bit grey PNG")
     depth = values.astype(np.float32) / np.float32(per_metre)
@@ -170,7 +166,7 @@ def read_depth_png(
 
 def depth_reader(
     path: Path, per_metre: float, unknown: tuple[int, ...] = (0,)
-) -> Callable[[], NDArray[np.float32]] | None:
+) -> DepthReader | None:
     """A function that reads that depth when it is called; None where there is no such file."""
     return partial(read_depth_png, path, per_metre, unknown) if path.exists() else None
 
@@ -235,6 +231,5 @@ def subfolders(folder: Path, *, needed: bool = True) -> list[Path]:
     except OSError as error:
         if not needed:
             return []
-        raise InputError(f"--root: {folder}: {error.strerror}; name the data set's folder") from (
-            error
-        )
+        why = f"{error.strerror}; name the data set's folder"
+        raise InputError(f"--root: {folder}: {why}") from error

@@ -9,8 +9,6 @@ Odometry: `sequences/00/image_2`, `sequences/00/times.txt`, and `poses/00.txt` w
 camera to world, of the left grey camera; the left colour camera stands some 6 cm beside it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from ttt3r_viewer.evaluate.datasets.base import (
     chosen,
     depth_reader,
     image_frame,
+    picked,
     read_lines,
     subfolders,
 )
@@ -81,10 +80,8 @@ class KittiDepth:
         """Sequence, number and file of every image."""
         images = self.root / "image"
         gathered = self.root / "image_gathered"
-        folders = [images] if images.is_dir() else []
-        if not folders and gathered.is_dir():
-            folders = subfolders(gathered)
-        for folder in folders:
+        drives = subfolders(gathered) if gathered.is_dir() else []
+        for folder in [images] if images.is_dir() else drives:
             for name in list_folder(folder):
                 if match := _IMAGE.fullmatch(name):
                     sequence = f"{match['drive']}_{match['camera']}"
@@ -93,14 +90,12 @@ class KittiDepth:
 
 def _depth_of(image: Path) -> Path:
     """The depth that belongs to an image; in gathered copies it may have the image's name."""
-    gathered = image.parent.parent.name == "image_gathered"
-    if gathered:
-        folder = image.parents[2] / _DEPTH_OF["image_gathered"] / image.parent.name
-    else:
-        folder = image.parents[1] / _DEPTH_OF["image"]
-    official = re.sub(r"_sync_image_", "_sync_groundtruth_depth_", image.name)
+    official = image.name.replace("_sync_image_", "_sync_groundtruth_depth_")
+    if image.parent.name == "image":
+        return image.parents[1] / _DEPTH_OF["image"] / official
+    folder = image.parents[2] / _DEPTH_OF["image_gathered"] / image.parent.name
     same = folder / image.name
-    return same if gathered and same.exists() else folder / official
+    return same if same.exists() else folder / official
 
 
 @dataclass(frozen=True)
@@ -134,20 +129,15 @@ class KittiOdometry:
             try:
                 times = [float(one[0]) for one in read_lines(times_file)]
             except ValueError as error:
-                raise EvaluationError(
-                    f"{times_file}: {in_a_line(error, 100)}; wanted seconds by lines"
-                ) from error
+                why = f"{in_a_line(error, 100)}; wanted seconds by lines"
+                raise EvaluationError(f"{times_file}: {why}") from error
             if not np.isfinite(times).all():
                 raise EvaluationError(f"{times_file}: a time that is not finite; fetch it again")
         if len(times) != len(names):
             raise EvaluationError(f"{times_file}: {len(times)} times for {len(names)} images")
         return [
-            image_frame(
-                images / names[index],
-                times[index],
-                T_world_camera=poses.pose_of(index, times[index], names[index]),
-            )
-            for index in range(0, len(names), stride)[:most]
+            image_frame(images / name, times[index], poses.pose_of(index, times[index], name))
+            for index, name in picked(names, stride, most)
         ]
 
     def _poses(self, sequence: str) -> Path:

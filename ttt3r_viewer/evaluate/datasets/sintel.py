@@ -6,8 +6,6 @@ the intrinsics (3 x 3) and the extrinsics (3 x 4, world to camera) as float64; a
 and height as int32 and then the depth by rows as float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +20,7 @@ from ttt3r_viewer.evaluate.datasets.base import (
     TrueFrame,
     chosen,
     image_frame,
+    picked,
     subfolders,
 )
 from ttt3r_viewer.frames.folder import list_folder
@@ -59,19 +58,12 @@ class Sintel:
         """Images by number, all with pose, depth and intrinsics."""
         folder = self._part / "final" / sequence
         frames = []
-        for place, name in enumerate(list_folder(folder)[::stride][:most]):
+        for index, name in picked(list_folder(folder), stride, most):
             stem = Path(name).stem
             intrinsics, pose = read_cam(self._part / "camdata_left" / sequence / f"{stem}.cam")
             depth = self._part / "depth" / sequence / f"{stem}.dpt"
-            frames.append(
-                image_frame(
-                    folder / name,
-                    place * stride / _FPS,
-                    T_world_camera=pose,
-                    read_depth=partial(read_dpt, depth) if depth.exists() else None,
-                    intrinsics=intrinsics,
-                )
-            )
+            read_depth = partial(read_dpt, depth) if depth.exists() else None
+            frames.append(image_frame(folder / name, index / _FPS, pose, read_depth, intrinsics))
         return frames
 
     @property

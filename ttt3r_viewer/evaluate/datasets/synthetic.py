@@ -3,8 +3,6 @@
 torch is imported when rooms are asked for, so that the command line can list the data sets.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
