@@ -22,21 +22,20 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch._utils import _rebuild_parameter
 
 from tests.refusals import error_line, refusal
-from tests.weights_files import LINEAR, zipped
+from tests.weights_files import LINEAR, Trap, zipped
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import WeightsError
+from ttt3r_viewer.model.config import config_to_text
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.weights.config_text import config_to_text
 from ttt3r_viewer.weights.load import load_network
-from ttt3r_viewer.weights.torch_zip import MOST_SHARING, read_archive
-from ttt3r_viewer.weights.unpickle import MAX_PICKLE_BYTES, read_pickle
+from ttt3r_viewer.weights.torch_zip import MAX_PICKLE_BYTES, MOST_SHARING, read_archive
+from ttt3r_viewer.weights.unpickle import read_pickle
 from ttt3r_viewer.weights.weights_file import CONFIG_KEY
 
 EXTENSION = 0x5A5A
@@ -45,19 +44,6 @@ EXTENSION = 0x5A5A
 
 def text(words: str) -> bytes:
     return b"X" + struct.pack("<I", len(words)) + words.encode()
-
-
-class Trap:
-    """Pickles as a call of `function` with `arguments`, with state and items behind it."""
-
-    def __init__(self, function: Any, *arguments: Any, extra: tuple[Any, ...] = ()) -> None:
-        self.parts = (function, arguments, *extra)
-
-    def __reduce__(self) -> Any:
-        return self.parts
-
-    def __call__(self) -> None:
-        """Never called: pickle wants something callable where a trap stands for a function."""
 
 
 def dumped(canary: Path) -> dict[str, bytes]:

@@ -4,6 +4,7 @@ import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,3 +39,16 @@ def zipped(
                 info.compress_type, info.external_attr = kind, mode << 16
                 file.writestr(info, content)
     return path
+
+
+class Trap:
+    """Pickles as a call of `function` with `arguments`, with state and items behind it."""
+
+    def __init__(self, function: Any, *arguments: Any, extra: tuple[Any, ...] = ()) -> None:
+        self.parts = (function, arguments, *extra)
+
+    def __reduce__(self) -> Any:
+        return self.parts
+
+    def __call__(self) -> None:
+        """Never called: pickle wants something callable where a trap stands for a function."""

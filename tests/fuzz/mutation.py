@@ -6,6 +6,7 @@ Everything is drawn from one `random.Random` or from hypothesis, so that a seed 
 import copy
 import json
 import pickle
+import pickletools
 import random
 import struct
 from collections.abc import Sequence
@@ -166,44 +167,30 @@ _GLOBALS = (
 )  # fmt: skip
 
 
-def _arguments() -> dict[str, st.SearchStrategy[bytes]]:
-    """What stands behind each opcode that has an argument."""
-    small = st.integers(0, 255).map(lambda n: bytes([n]))
-    text = st.sampled_from([*" ".join(_GLOBALS).split(), "storage", "0", "cpu", "model", "touch x"])
-    framed = {
-        "<B": st.binary(max_size=6).map(lambda d: bytes([len(d)]) + d),
-        "<I": text.map(lambda t: struct.pack("<I", len(t)) + t.encode()),
-        "<Q": text.map(lambda t: struct.pack("<Q", len(t)) + t.encode()),
-    }
-    named = st.sampled_from(_GLOBALS).map(lambda g: g.replace(" ", "\n").encode() + b"\n")
-    number = st.sampled_from(["0", "1", "-1", "00", "01", "7L", "9" * 40, "x", ""]).map(
-        lambda n: n.encode() + b"\n"
+def _instruction(code: pickletools.OpcodeInfo) -> st.SearchStrategy[bytes]:
+    """An opcode, and what stands behind it, as long as `pickletools` says."""
+    opcode = code.code.encode("latin-1")
+    if code.arg is None:
+        return st.just(opcode)
+    words = st.sampled_from(
+        [*" ".join(_GLOBALS).split(), "storage", "0", "cpu", "model", "touch x"]
     )
-    word = st.binary(min_size=4, max_size=4)
-    return {
-        "I": number, "L": number, "F": number, "P": number, "g": number, "p": number,
-        "K": small, "M": st.binary(min_size=2, max_size=2), "J": word,
-        "G": word.map(lambda w: w * 2),
-        "S": text.map(lambda t: repr(t).encode() + b"\n"),
-        "V": text.map(lambda t: t.encode() + b"\n"),
-        "T": framed["<I"], "U": framed["<B"], "X": framed["<I"], "B": framed["<I"],
-        "C": framed["<B"], "c": named, "i": named, "h": small, "q": small, "j": word, "r": word,
-        "\x80": small, "\x82": small, "\x83": st.binary(min_size=2, max_size=2), "\x84": word,
-        "\x8a": framed["<B"], "\x8b": framed["<I"],
-        "\x8c": text.map(lambda t: bytes([len(t)]) + t.encode()), "\x8d": framed["<Q"],
-        "\x8e": framed["<Q"], "\x95": word.map(lambda w: w * 2), "\x96": framed["<Q"],
-    }  # fmt: skip
+    if code.name in ("GLOBAL", "INST"):
+        argument = st.sampled_from(_GLOBALS).map(lambda name: name.replace(" ", "\n") + "\n")
+    elif code.arg.n == pickletools.UP_TO_NEWLINE:
+        numbers = st.sampled_from(["0", "1", "-1", "00", "01", "7L", "9" * 40, "x", ""])
+        argument = st.one_of(numbers, words, words.map(repr)).map(lambda text: text + "\n")
+    elif code.arg.n > 0:
+        return st.binary(min_size=code.arg.n, max_size=code.arg.n).map(lambda data: opcode + data)
+    else:
+        length = struct.Struct({"1": "<B", "4": "<I", "8": "<Q"}[code.arg.name[-1]])
+        return words.map(lambda text: opcode + length.pack(len(text)) + text.encode())
+    return argument.map(lambda text: opcode + text.encode())
 
 
 def pickle_programs() -> st.SearchStrategy[bytes]:
     """Pickles of any opcodes in any order, with the prologue and the end that they should have."""
-    arguments = _arguments()
-    bare = "(.0120NR]}abdeltuos)\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98Q"
-    steps = [st.just(one.encode("latin-1")) for one in bare]
-    steps += [
-        argument.map(lambda data, code=code: code.encode("latin-1") + data)
-        for code, argument in arguments.items()
-    ]
+    steps = [_instruction(code) for code in pickletools.opcodes if code.name != "STOP"]
     program = st.lists(st.one_of(steps), min_size=1, max_size=40).map(b"".join)
     return program.map(lambda body: pickle.PROTO + b"\x04" + body + pickle.STOP)
 

@@ -22,7 +22,7 @@ from ttt3r_viewer.commands.open import notice_of
 from ttt3r_viewer.commands.weights import info
 from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.model.config import PRESETS
+from ttt3r_viewer.model.config import PRESETS, config_from_text
 from ttt3r_viewer.recording import checkpoint
 from ttt3r_viewer.recording.format import PREFIX_BYTES, encode_record, read_prefix
 from ttt3r_viewer.recording.reader import Recording, frame_file
@@ -33,7 +33,6 @@ from ttt3r_viewer.runs.player import ending, rerun_command
 from ttt3r_viewer.runs.resuming import best_checkpoint
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.weights.config_text import config_from_text
 from ttt3r_viewer.weights.weights_file import expected_shapes, save_weights
 
 RUN = 7

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from tests.fuzz import media, mutation
 from tests.fuzz import recordings as sessions
-from ttt3r_viewer.model.config import PRESETS
+from ttt3r_viewer.model.config import PRESETS, config_to_text
 from ttt3r_viewer.recording.reader import frame_file
-from ttt3r_viewer.weights.config_text import config_to_text
 
 
 @dataclass(frozen=True)

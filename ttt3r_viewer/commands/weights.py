@@ -56,8 +56,8 @@ def info(path: Path) -> str:
 
     Raises `WeightsError` where the file cannot be used, by its names, shapes or values.
     """
+    from ttt3r_viewer.model.config import config_to_text
     from ttt3r_viewer.weights import weights_file
-    from ttt3r_viewer.weights.config_text import config_to_text
 
     weights = weights_file.read_weights(path)
     config, metadata = weights.config(), weights.metadata

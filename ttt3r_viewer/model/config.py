@@ -1,7 +1,8 @@
-"""The sizes of a network, and the presets that are known by name."""
+"""The sizes of a network: presets known by name, and any sizes as text in a weights file."""
 
-from dataclasses import dataclass
-from typing import Literal
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Literal, cast
 
 from ttt3r_viewer.errors import WeightsError
 
@@ -67,19 +68,15 @@ class ModelConfig:
         return max(self.image_size)
 
 
+_CUT3R_512 = ModelConfig(
+    image_size=(384, 512), patch_size=16,
+    encoder_width=1024, encoder_depth=24, encoder_heads=16,
+    decoder_width=768, decoder_depth=12, decoder_heads=12,
+    state_heads=16, state_size=768, memory_size=256, head="dpt",
+)  # fmt: skip
 PRESETS: dict[str, ModelConfig] = {
-    "cut3r-512": ModelConfig(
-        image_size=(384, 512), patch_size=16,
-        encoder_width=1024, encoder_depth=24, encoder_heads=16,
-        decoder_width=768, decoder_depth=12, decoder_heads=12,
-        state_heads=16, state_size=768, memory_size=256, head="dpt",
-    ),
-    "cut3r-224": ModelConfig(
-        image_size=(224, 224), patch_size=16,
-        encoder_width=1024, encoder_depth=24, encoder_heads=16,
-        decoder_width=768, decoder_depth=12, decoder_heads=12,
-        state_heads=16, state_size=768, memory_size=256, head="linear",
-    ),
+    "cut3r-512": _CUT3R_512,
+    "cut3r-224": replace(_CUT3R_512, image_size=(224, 224), head="linear"),
     "miniature": ModelConfig(
         image_size=(128, 160), patch_size=16,
         encoder_width=192, encoder_depth=5, encoder_heads=6,
@@ -89,3 +86,75 @@ PRESETS: dict[str, ModelConfig] = {
     ),
 }  # fmt: skip
 """Known networks; the keys are what `--weights` and `weights fetch` take."""
+
+_MOST = (
+    {"patch_size": 256, "state_size": 65536, "memory_size": 65536}
+    | dict.fromkeys(("encoder_depth", "decoder_depth", "memory_depth", "ray_map_depth"), 128)
+    | dict.fromkeys(("encoder_heads", "decoder_heads", "state_heads", "ray_map_heads"), 256)
+    | dict.fromkeys(("image_size", "encoder_width", "decoder_width"), 16384)
+    | dict.fromkeys(("dpt_channels", "dpt_fused", "dpt_last"), 16384)
+)
+"""Far above any network of this kind; keeps a wrong file from asking for all memory."""
+_COUNTS = {"image_size": 2, "dpt_channels": 4}
+"""Fields of several numbers."""
+_MAY_LACK = {"dpt_channels", "dpt_fused", "dpt_last"}
+"""Fields that files of earlier versions do not have."""
+_LONGEST_TEXT = 10_000
+
+
+def config_to_text(config: ModelConfig) -> str:
+    """JSON of the config's fields."""
+    return json.dumps(asdict(config))
+
+
+def config_from_text(text: str) -> ModelConfig:
+    """The config that `config_to_text` wrote.
+
+    Errors: `WeightsError` where the text is no JSON object, a field is unknown or missing, or a
+    value is out of bounds.
+    """
+    try:
+        given = json.loads(text) if len(text) <= _LONGEST_TEXT else None
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise WeightsError("the network's config in the file is not a JSON object of its sizes")
+    known = {field.name for field in fields(ModelConfig)}
+    unknown, missing = sorted(given.keys() - known), sorted(known - given.keys() - _MAY_LACK)
+    if unknown or missing:
+        raise WeightsError(
+            "the network's config in the file has unknown fields "
+            f"{[name[:40] for name in unknown[:5]]} "
+            f"and lacks {missing[:5]}: it was written by another version"
+        )
+    values = {name: _value(name, value) for name, value in given.items()}
+    # Each value has just been checked for its own field, which the type checker cannot follow
+    # through a dict.
+    return ModelConfig(**cast("dict[str, int]", values))  # type: ignore[arg-type]
+
+
+def _value(name: str, value: object) -> object:
+    """One field, checked."""
+    if isinstance(value, list) and len(value) == _COUNTS.get(name):
+        return tuple(_whole(name, side) for side in value)
+    if name == "head" and value in ("dpt", "linear"):
+        return value
+    if name == "rope_base" and isinstance(value, int | float) and not isinstance(value, bool):
+        if 1 < value <= 1e9:  # false for NaN too
+            return float(value)
+    elif name in _MOST and name not in _COUNTS:
+        return _whole(name, value)
+    raise WeightsError(f"the network's config in the file has {name} = {_shown(value)}")
+
+
+def _whole(name: str, value: object) -> int:
+    if type(value) is int and 1 <= value <= _MOST[name]:
+        return value
+    raise WeightsError(
+        f"the network's config in the file has {name} = {_shown(value)}: wanted 1 to "
+        f"{_MOST[name]:,}"
+    )
+
+
+def _shown(value: object) -> str:
+    return " ".join(str(value).split())[:40]

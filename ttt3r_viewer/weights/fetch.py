@@ -8,7 +8,6 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from ttt3r_viewer.errors import OutputError, WeightsError, in_a_line
 from ttt3r_viewer.system.assets import asset_path
@@ -57,14 +56,12 @@ RELEASES = {
 MINIATURE = "miniature"
 
 
-class Downloader(Protocol):
-    """Brings the content of `url` to `part_path`, going on where an earlier call was cut off.
+Downloader = Callable[[str, Path], None]
+"""Brings the content of an address to a `.part` file, going on where an earlier call was cut off.
 
-    Errors: `OSError` where the network or the disk fails, `WeightsError` with a text of its own.
-    What has arrived then stays for the next call.
-    """
-
-    def __call__(self, url: str, part_path: Path) -> None: ...
+Errors: `OSError` where the network or the disk fails, `WeightsError` with a text of its own. What
+has arrived then stays for the next call.
+"""
 
 
 def locate(name_or_path: str) -> Path:
@@ -163,15 +160,9 @@ def gdown_download(url: str, part_path: Path) -> None:
     # gdown keeps partial files under names of its own beside this one, and takes a file of this
     # name for a complete one.
     complete = part_path.with_name(part_path.name + ".gdown")
-    # Which exceptions it has differs between its versions.
-    own_errors = tuple(
-        kind
-        for kind in vars(gdown.exceptions).values()
-        if isinstance(kind, type) and issubclass(kind, Exception)
-    )
     try:
         gdown.download(url, str(complete), resume=True)
-    except own_errors as error:
+    except gdown.exceptions.DownloadError as error:
         raise ConnectionError(in_a_line(error, 200)) from error
     put_in_place(complete, part_path)
 

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import assert_never
 
 import torch
 
@@ -49,16 +48,10 @@ def cpu_multiplies_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
 
 def choose_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
     """`auto` is bfloat16 on CUDA and on CPUs that multiply it, and float32 elsewhere."""
-    match name:
-        case "auto":
-            fast = device.type == "cuda" or (device.type == "cpu" and cpu_multiplies_bfloat16())
-            return torch.bfloat16 if fast else torch.float32
-        case "float32":
-            return torch.float32
-        case "bfloat16":
-            return torch.bfloat16
-        case _:
-            assert_never(name)
+    if name == "auto":
+        fast = device.type == "cuda" or (device.type == "cpu" and cpu_multiplies_bfloat16())
+        return torch.bfloat16 if fast else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
 def share_cpu(network: ReconstructionNetwork) -> None:

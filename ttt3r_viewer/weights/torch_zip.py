@@ -4,9 +4,11 @@ import math
 import mmap
 import struct
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -15,10 +17,10 @@ from ttt3r_viewer.errors import WeightsError, in_a_line
 from ttt3r_viewer.weights.unpickle import INERT, StorageRecord, TensorRecord, read_pickle
 
 ZIP_MAGIC = b"PK\x03\x04"
+MAX_PICKLE_BYTES = 8 << 20
+"""A released file's has some hundred kilobytes; a byte of a hostile one can cost a hundred."""
 MOST_SHARING = 8
 """How often a file's numbers may stand in its tensors; released files have each once or twice."""
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
-"""What stands before a zip member: magic, what the directory repeats, lengths of name and extra."""
 
 _DTYPES = {
     "DoubleStorage": torch.float64,
@@ -42,14 +44,14 @@ def read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Errors: `WeightsError` where the file is damaged, cut off, compressed, or holds no state dict.
     """
-    archive = _open(path)
-    root = read_pickle(archive.pickle(), str(path))
     storages: dict[StorageRecord, Tensor] = {}
     tensors = {}
-    for name, record in _state_dict(root, path).items():
-        if record.storage not in storages:
-            storages[record.storage] = archive.read_storage(record.storage)
-        tensors[name] = _view(storages[record.storage], record, f"{path}: {shown(name)}")
+    with _opened(path) as archive:
+        root = read_pickle(archive.pickle(), str(path))
+        for name, record in _state_dict(root, path).items():
+            if record.storage not in storages:
+                storages[record.storage] = archive.storage(record.storage)
+            tensors[name] = _view(storages[record.storage], record, f"{path}: {shown(name)}")
     if sum(one.nbytes for one in tensors.values()) > MOST_SHARING * path.stat().st_size:
         # Each becomes numbers of its own where the network computes in another dtype.
         raise WeightsError(
@@ -64,11 +66,8 @@ def find_damaged_member(path: Path) -> str | None:
 
     Errors: `WeightsError` where the file is no such zip.
     """
-    archive = _open(path)
-    for name in archive.members:
-        if not archive.checksum_is_right(name):
-            return name
-    return None
+    with _opened(path) as archive:
+        return archive.directory.testzip()
 
 
 def shown(name: str) -> str:
@@ -78,31 +77,37 @@ def shown(name: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Archive:
-    """An open archive: its directory, and the mapping of its bytes."""
+    """An open archive."""
 
     path: Path
+    stream: BinaryIO
+    directory: zipfile.ZipFile
+    """Reads by way of `stream`."""
     mapping: mmap.mmap
     members: dict[str, zipfile.ZipInfo]
     folder: str
     """The one folder inside the zip that holds everything."""
 
-    def pickle(self) -> memoryview:
-        """The pickle's bytes, after a look at its checksum and at the byte order of the tensors."""
-        order = f"{self.folder}/byteorder"
+    def pickle(self) -> bytes:
+        """The pickle, after a look at its length and at the byte order of the tensors."""
+        order, name = f"{self.folder}/byteorder", f"{self.folder}/data.pkl"
         # Files from before torch 2.1 do not say; they come from little-endian machines.
-        if order in self.members and self._content(order) != b"little":
+        if order in self.members and self.directory.open(order).read(10) != b"little":
             raise WeightsError(
                 f"{self.path} was not saved on a little-endian machine: save it again on one"
             )
-        name = f"{self.folder}/data.pkl"
-        if not self.checksum_is_right(name):
-            raise _damaged(self.path, f"the checksum of {shown(name)} is wrong")
-        return self._content(name)
+        if (length := self.members[name].file_size) > MAX_PICKLE_BYTES:
+            raise WeightsError(
+                f"{self.path}: its pickle has {length:,} bytes, wanted at most "
+                f"{MAX_PICKLE_BYTES:,}: give a file that holds the weights alone"
+            )
+        return self.directory.read(name)
 
-    def read_storage(self, record: StorageRecord) -> Tensor:
+    def storage(self, record: StorageRecord) -> Tensor:
         """A storage's elements as a flat tensor that shares the mapping's memory.
 
-        Errors: `WeightsError` where the member is absent, or not as long as the pickle says.
+        Errors: `WeightsError` where the file's numbers are of an unknown kind; `ValueError` where
+        the member is absent, or not as long as the pickle says.
         """
         dtype = _DTYPES.get(record.kind)
         if dtype is None:
@@ -111,83 +116,63 @@ class _Archive:
             )
         name = f"{self.folder}/data/{record.key}"
         if name not in self.members:
-            raise _damaged(self.path, f"its member {shown(name)} is absent")
-        start, length = self._extent(name)
-        if length != record.count * dtype.itemsize:
-            raise _damaged(
-                self.path,
-                f"{shown(name)} has {length:,} bytes, wanted {record.count * dtype.itemsize:,}",
-            )
-        if record.count == 0:
+            raise ValueError(f"its member {shown(name)} is absent")
+        length, wanted = self.members[name].file_size, record.count * dtype.itemsize
+        if length != wanted:
+            raise ValueError(f"{shown(name)} has {length:,} bytes, wanted {wanted:,}")
+        if length == 0:
             return torch.empty(0, dtype=dtype)
+        with self.directory.open(name):
+            start = self.stream.tell()  # behind the member's own header, which was just read
         if start % dtype.itemsize:
             # Not every machine can read numbers at odd addresses: such a member is copied.
-            return torch.frombuffer(bytearray(self._content(name)), dtype=dtype)
+            return torch.frombuffer(bytearray(self.directory.read(name)), dtype=dtype)
         return torch.frombuffer(self.mapping, dtype=dtype, count=record.count, offset=start)
 
-    def checksum_is_right(self, name: str) -> bool:
-        """Whether a member's bytes are those that were written."""
-        content = self._content(name)
-        checksum = 0
-        # In pieces, so that Ctrl-C is heard between them.
-        for start in range(0, len(content), 1 << 24):
-            checksum = zlib.crc32(content[start : start + (1 << 24)], checksum)
-        return checksum == self.members[name].CRC
 
-    def _content(self, name: str) -> memoryview:
-        start, length = self._extent(name)
-        return memoryview(self.mapping)[start : start + length]
-
-    def _extent(self, name: str) -> tuple[int, int]:
-        """(start, length) in bytes of a member's content in the file, checked to lie inside it."""
-        info = self.members[name]
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-            raise WeightsError(
-                f"{self.path}: its member {shown(name)} is compressed: save it again with "
-                "torch.save"
-            )
-        header = self.mapping[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
-        if info.header_offset < 0 or len(header) < _LOCAL_HEADER.size:
-            raise _damaged(self.path, f"{shown(name)} lies outside the file")
-        magic, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-        start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-        if magic != ZIP_MAGIC or start + info.file_size > len(self.mapping):
-            raise _damaged(self.path, f"{shown(name)} lies outside the file")
-        return start, info.file_size
-
-
-def _open(path: Path) -> _Archive:
+@contextmanager
+def _opened(path: Path) -> Iterator[_Archive]:
+    """The archive while it is read. Errors: `WeightsError` for whatever is wrong with the zip."""
     try:
-        with path.open("rb") as stream:
-            with zipfile.ZipFile(stream) as directory:
-                infos = directory.infolist()
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as directory:
             mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-    except (
-        zipfile.BadZipFile,
-        NotImplementedError,
-        ValueError,
-        OverflowError,
-        struct.error,
-    ) as error:
-        raise _damaged(path, in_a_line(error, 120)) from error
+            members = _members(path, directory, len(mapping))
+            folders = [
+                name.removesuffix("/data.pkl") for name in members if name.endswith("/data.pkl")
+            ]
+            if len(folders) != 1 or "/" in folders[0]:
+                raise WeightsError(
+                    f"{path} is a zip, but not one that torch.save writes: it has no data.pkl"
+                )
+            yield _Archive(path, stream, directory, mapping, members, folders[0])
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror})") from error
-    if sum(info.file_size for info in infos) > len(mapping):
+    except (
+        *(zipfile.BadZipFile, EOFError, struct.error),
+        *(ValueError, OverflowError, RuntimeError),  # of zipfile and torch
+    ) as error:
+        reason = in_a_line(error, 120)
+        raise WeightsError(
+            f"{path} is damaged or cut off ({reason}): fetch or copy it again"
+        ) from error
+
+
+def _members(path: Path, directory: zipfile.ZipFile, file_bytes: int) -> dict[str, zipfile.ZipInfo]:
+    """The members by name. Errors: `WeightsError`, `ValueError` where they are not as torch's."""
+    infos = directory.infolist()
+    for info in infos:
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise WeightsError(
+                f"{path}: its member {shown(info.filename)} is compressed: save it again with "
+                "torch.save"
+            )
+    if sum(info.file_size for info in infos) > file_bytes:
         # Every member that is read out could otherwise be as long as the file.
-        raise _damaged(path, "its members overlap, or are longer than it")
+        raise ValueError("its members overlap, or are longer than it")
     members = {info.filename: info for info in infos}
     if len(members) != len(infos):
-        raise _damaged(path, "two of its members have the same name")
-    folders = [name.removesuffix("/data.pkl") for name in members if name.endswith("/data.pkl")]
-    if len(folders) != 1 or "/" in folders[0]:
-        raise WeightsError(
-            f"{path} is a zip, but not one that torch.save writes: it has no data.pkl"
-        )
-    return _Archive(path, mapping, members, folders[0])
-
-
-def _damaged(path: Path, reason: str) -> WeightsError:
-    return WeightsError(f"{path} is damaged or cut off ({reason}): fetch or copy it again")
+        raise ValueError("two of its members have the same name")
+    return members
 
 
 def _state_dict(root: object, path: Path) -> dict[str, TensorRecord]:
@@ -199,7 +184,6 @@ def _state_dict(root: object, path: Path) -> dict[str, TensorRecord]:
         raise WeightsError(
             f'{path} holds no state dict: wanted tensors by name, at the top or under "model"'
         )
-    named = {}
     for name, value in entries.items():
         if not isinstance(name, str) or not isinstance(value, TensorRecord):
             label = shown(name) if isinstance(name, str) else f"({type(name).__name__})"
@@ -207,25 +191,24 @@ def _state_dict(root: object, path: Path) -> dict[str, TensorRecord]:
             raise WeightsError(
                 f"{path}: the entry {label} of its state dict is {kind}: wanted tensors by name"
             )
-        named[name] = value
-    return named
+    return entries
 
 
 def _view(storage: Tensor, record: TensorRecord, name: str) -> Tensor:
     """The tensor that a record describes, checked to stay inside its storage."""
     size, stride = record.size, record.stride
-    count = math.prod(size)
     last = record.offset + sum(
         (length - 1) * step for length, step in zip(size, stride, strict=False)
     )
-    if len(size) != len(stride) or count > storage.numel() or (count and last >= storage.numel()):
+    inside = math.prod(size) <= storage.numel() and last < storage.numel()
+    # torch multiplies the sides of an empty tensor too.
+    empty = 0 in size and math.prod(max(length, 1) for length in size) < 1 << 62
+    if len(size) != len(stride) or not (inside or empty):
         raise WeightsError(
             f"{name}: size {size}, stride {stride} and offset {record.offset} reach outside "
             f"its {storage.numel():,} stored numbers: the file is damaged"
         )
-    if count == 0:
-        if math.prod(max(length, 1) for length in size) >= 1 << 62:
-            raise WeightsError(f"{name}: size {size} is no shape of a tensor: the file is damaged")
+    if empty:
         return torch.empty(size, dtype=storage.dtype)
     return torch.as_strided(storage, size, stride, record.offset)
 

@@ -1,9 +1,7 @@
 """Weights files: read without running code, recognised, checked, written whole or not at all."""
 
-from __future__ import annotations
-
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,10 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ttt3r_viewer.errors import OutputError, WeightsError, in_a_line
-from ttt3r_viewer.model.config import PRESETS, ModelConfig
+from ttt3r_viewer.model.config import PRESETS, ModelConfig, config_from_text, config_to_text
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.system.files import atomic_path
-from ttt3r_viewer.weights.config_text import config_from_text, config_to_text
 from ttt3r_viewer.weights.torch_zip import ZIP_MAGIC, read_archive, shown
 
 CONFIG_KEY = "ttt3r_viewer.config"
@@ -69,19 +66,19 @@ def recognise_config(
     """
     if CONFIG_KEY in metadata:
         config = config_from_text(metadata[CONFIG_KEY])
-        differences = _Differences.between(tensors, expected_shapes(config))
-        if differences.count:
+        count, differences = _differences(tensors, expected_shapes(config))
+        if count:
             raise WeightsError(f"{name} differ from the config that they carry: {differences}")
         return config
     found = {
-        preset: _Differences.between(tensors, expected_shapes(config))
-        for preset, config in PRESETS.items()
+        preset: _differences(tensors, expected_shapes(config)) for preset, config in PRESETS.items()
     }
-    nearest = min(found, key=lambda preset: found[preset].count)
-    if found[nearest].count:
+    nearest = min(found, key=lambda preset: found[preset][0])
+    count, differences = found[nearest]
+    if count:
         raise WeightsError(
             f"{name} are of no known network ({', '.join(PRESETS)}); they differ from the nearest, "
-            f"{nearest}: {found[nearest]}"
+            f"{nearest}: {differences}"
         )
     return PRESETS[nearest]
 
@@ -107,8 +104,8 @@ def load_into(network: nn.Module, tensors: Mapping[str, Tensor], name: str = "th
     """
     parameters = network.state_dict(keep_vars=True)
     shapes = {key: tuple(value.shape) for key, value in parameters.items()}
-    differences = _Differences.between(tensors, shapes)
-    if differences.count:
+    count, differences = _differences(tensors, shapes)
+    if count:
         raise WeightsError(f"{name} do not fit the network: {differences}")
     converted = {key: tensors[key].to(parameters[key].dtype) for key in parameters}
     check_finite(converted, name)
@@ -184,52 +181,32 @@ def _shapes_only(config: ModelConfig) -> ReconstructionNetwork:
         return ReconstructionNetwork(config)
 
 
-@dataclass(frozen=True)
-class _Differences:
-    """How tensors differ from wanted names and shapes; as text, one line."""
-
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    misshapen: tuple[str, ...]
-    """Each with its shape and the wanted one."""
-
-    @classmethod
-    def between(
-        cls, tensors: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]
-    ) -> _Differences:
-        """Compare names, shapes, and that the numbers are floating-point."""
-        misshapen = []
-        for name, shape in wanted.items():
-            if name not in tensors:
-                continue
-            tensor = tensors[name]
-            if tuple(tensor.shape) != shape:
-                misshapen.append(f"{name} is {_shape(tensor.shape)}, wanted {_shape(shape)}")
-            elif not tensor.is_floating_point():
-                misshapen.append(f"{name} is {tensor.dtype}, wanted a floating-point dtype")
-        return cls(
-            missing=tuple(name for name in wanted if name not in tensors),
-            unexpected=tuple(shown(name) for name in tensors if name not in wanted),
-            misshapen=tuple(misshapen),
-        )
-
-    @property
-    def count(self) -> int:
-        """How many names are wrong in one way or another."""
-        return len(self.missing) + len(self.unexpected) + len(self.misshapen)
-
-    def __str__(self) -> str:
-        parts = (
-            ("missing", self.missing),
-            ("unexpected", self.unexpected),
-            ("of another shape", self.misshapen),
-        )
-        return "; ".join(f"{len(names)} {what} ({_some(names)})" for what, names in parts if names)
+def _differences(
+    tensors: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]
+) -> tuple[int, str]:
+    """How many tensors are missing, unexpected, or not floating-point of the wanted shape; and
+    which, one line.
+    """
+    misshapen = []
+    for name, shape in wanted.items():
+        if name not in tensors:
+            continue
+        tensor = tensors[name]
+        if tuple(tensor.shape) != shape:
+            misshapen.append(f"{name} is {_shape(tensor.shape)}, wanted {_shape(shape)}")
+        elif not tensor.is_floating_point():
+            misshapen.append(f"{name} is {tensor.dtype}, wanted a floating-point dtype")
+    found = {
+        "missing": [name for name in wanted if name not in tensors],
+        "unexpected": [shown(name) for name in tensors if name not in wanted],
+        "of another shape": misshapen,
+    }
+    parts = (f"{len(names)} {what} ({_some(names)})" for what, names in found.items() if names)
+    return sum(len(names) for names in found.values()), "; ".join(parts)
 
 
-def _some(names: Iterable[str]) -> str:
+def _some(names: Sequence[str]) -> str:
     """The first three of a list, and whether there are more."""
-    names = list(names)
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
