@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from tests.golden_cases import GOLDEN, relative_error
-from ttt3r_viewer.model.decoder import image_residual
-from ttt3r_viewer.model.layers import CrossKeys, pair_logit_mean, query_entropy
+from ttt3r_viewer.model.evidence import image_residual, pair_logit_mean, query_entropy
+from ttt3r_viewer.model.layers import CrossKeys
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.rules.filt3r import FILT3R, Filter
 from ttt3r_viewer.rules.memix import MeMixCut, written

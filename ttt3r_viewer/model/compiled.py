@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from ttt3r_viewer.model.decoder import Watch
+from ttt3r_viewer.errors import in_a_line
+from ttt3r_viewer.model.evidence import Watch
 from ttt3r_viewer.model.layers import ImageTokens
 from ttt3r_viewer.model.network import NO_EVIDENCE, ReconstructionNetwork
 from ttt3r_viewer.state import EvidenceKind, Proposal, TokenState
@@ -97,14 +98,9 @@ class CompiledStep:
             step = compiled
         except Exception as error:
             log.info("the step could not be compiled", exc_info=True)
-            failure = f"compiling failed: {_first_line(error)}"
+            failure = f"compiling failed: {in_a_line(error, 120)}"
         with self._changed:
             self._ready[kind] = step
             self._compiling -= 1
             self.failure = self.failure or failure
             self._changed.notify_all()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__

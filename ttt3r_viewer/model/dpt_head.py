@@ -9,8 +9,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from ttt3r_viewer.model.config import ModelConfig
-from ttt3r_viewer.model.heads import PoseHead, colours, points_and_confidence
-from ttt3r_viewer.model.layers import ModulatedBlock, as_map
+from ttt3r_viewer.model.heads import OutputKind, PoseHead
+from ttt3r_viewer.model.layers import ModulatedBlock
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -19,19 +19,9 @@ STRIPS = 8
 """Parts in which the last layer is computed."""
 
 
-def twice_as_large(x: Tensor) -> Tensor:
-    """Bilinear, corners aligned."""
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-
-
-class Upsample(nn.Module):
-    """`twice_as_large` as a step of a Sequential."""
-
-    def forward(
-        self, x: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch channels 2*height 2*width"]:
-        """Double both sides."""
-        return twice_as_large(x)
+def doubling() -> nn.Upsample:
+    """Twice the height and the width, bilinear, corners aligned."""
+    return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
 
 
 class ResidualUnit(nn.Module):
@@ -57,6 +47,7 @@ class FusionBlock(nn.Module):
         self.out_conv = nn.Conv2d(channels, channels, 1)
         self.resConfUnit1 = ResidualUnit(channels)  # in refinenet4 a parameter that nothing uses
         self.resConfUnit2 = ResidualUnit(channels)
+        self.upsample = doubling()
 
     def forward(
         self,
@@ -66,7 +57,7 @@ class FusionBlock(nn.Module):
         """Fuse a map with the next finer one, if there is one."""
         if skip is not None:
             x = x + self.resConfUnit1(skip)
-        return self.out_conv(twice_as_large(self.resConfUnit2(x)))
+        return self.out_conv(self.upsample(self.resConfUnit2(x)))
 
 
 class Scratch(nn.Module):
@@ -96,7 +87,7 @@ class DptMap(nn.Module):
         self.scratch = Scratch(config.dpt_channels, fused)
         self.head = nn.Sequential(
             nn.Conv2d(fused, fused // 2, 3, padding=1),
-            Upsample(),
+            doubling(),
             nn.Conv2d(fused // 2, last, 3, padding=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(last, channels, 1),
@@ -120,8 +111,9 @@ class DptMap(nn.Module):
         self, maps: list[Float[Tensor, "batch patch _"]], rows: int, columns: int
     ) -> Float[Tensor, "batch channels 16*{rows} 16*{columns}"]:
         """Raw channels from four token maps, the encoder's first."""
+        # Tokens, row by row, become an image with the width as its channels.
         fine_to_coarse = [
-            convolve(process(as_map(tokens, rows, columns)))
+            convolve(process(tokens.transpose(1, 2).unflatten(2, (rows, columns))))
             for tokens, process, convolve in zip(
                 maps, self.act_postprocess, self.scratch.layer_rn, strict=True
             )
@@ -148,6 +140,8 @@ class DptMap(nn.Module):
 class DptHead(nn.Module):
     """Pose, self view, world view and colours, each dense map with a DPT of its own."""
 
+    mirrors_self_view = False
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.decoder_width
@@ -164,16 +158,9 @@ class DptHead(nn.Module):
         dense = (self.dpt_self, self.dpt_cross, self.dpt_rgb)
         return [*(one.last_layer for one in dense), self.pose_head]
 
-    def self_view(self, maps: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Points in the camera's frame, and their confidence."""
-        return points_and_confidence(self.dpt_self(maps, rows, columns))
-
-    def world_view(self, maps: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Points in the first camera's frame, and their confidence; the last map is already
-        transformed.
+    def raw(self, kind: OutputKind, maps: list[Tensor], rows: int, columns: int) -> Tensor:
+        """Raw channels (batch, channels, height, width) of a dense map; for the world's, the last
+        of `maps` is already transformed.
         """
-        return points_and_confidence(self.dpt_cross(maps, rows, columns))
-
-    def rgb(self, maps: list[Tensor], rows: int, columns: int) -> Tensor:
-        """The image as the network remembers it."""
-        return colours(self.dpt_rgb(maps, rows, columns))
+        dense = {"self": self.dpt_self, "world": self.dpt_cross, "rgb": self.dpt_rgb}
+        return dense[kind](maps, rows, columns)

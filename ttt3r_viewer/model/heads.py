@@ -30,8 +30,7 @@ def points_and_confidence(
 ) -> tuple[Float[Tensor, "batch height width 3"], Float[Tensor, "batch height width"]]:
     """Raw channels to points and confidence.
 
-    `in_front` first mirrors points through the origin where z is negative (the linear head's self
-    view).
+    `in_front` first mirrors points through the origin where z is negative.
     """
     # Channels stay first in memory until the end: a loop over three channels innermost is slow.
     xyz, confidence = raw.float().split((3, 1), dim=1)
@@ -66,6 +65,9 @@ class PoseHead(nn.Module):
 class LinearHead(nn.Module):
     """Pose, self view, world view and colours, each patch on its own."""
 
+    mirrors_self_view = True
+    """Points of the self view behind the camera stand for those in front of it."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.decoder_width
@@ -82,18 +84,9 @@ class LinearHead(nn.Module):
         """What writes the numbers that users see."""
         return [self.proj.fc2, self.cross_proj.fc2, self.rgb_proj.fc2, self.pose_head]
 
-    def self_view(self, maps: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Points in the camera's frame, and their confidence."""
-        raw = unpatchify(self.proj(maps[-1]), rows, columns, self.patch_size)
-        return points_and_confidence(raw, in_front=True)
-
-    def world_view(self, maps: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Points in the first camera's frame, and their confidence; the last map is already
-        transformed.
+    def raw(self, kind: OutputKind, maps: list[Tensor], rows: int, columns: int) -> Tensor:
+        """Raw channels (batch, channels, height, width) of a dense map; for the world's, the last
+        of `maps` is already transformed.
         """
-        raw = unpatchify(self.cross_proj(maps[-1]), rows, columns, self.patch_size)
-        return points_and_confidence(raw)
-
-    def rgb(self, maps: list[Tensor], rows: int, columns: int) -> Tensor:
-        """The image as the network remembers it."""
-        return colours(unpatchify(self.rgb_proj(maps[-1]), rows, columns, self.patch_size))
+        project = {"self": self.proj, "world": self.cross_proj, "rgb": self.rgb_proj}
+        return unpatchify(project[kind](maps[-1]), rows, columns, self.patch_size)

@@ -4,11 +4,10 @@ ones.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 WRITTEN_OUT_BELOW_TOKENS = 256
 """On a CPU, training with fewer keys than this runs faster with softmax(q k) v written out."""
-ENTROPY_FLOOR = 1e-12
-"""No share of a softmax is taken smaller, so that its logarithm is finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +47,8 @@ class PatchEmbed(nn.Module):
         return ImageTokens(embedded.flatten(2).transpose(1, 2), *embedded.shape[2:])
 
 
-def layer_norm(width: int) -> nn.LayerNorm:
-    """The network's LayerNorm: eps 1e-6 everywhere."""
-    return nn.LayerNorm(width, eps=1e-6)
+layer_norm = partial(nn.LayerNorm, eps=1e-6)
+"""Of a width; the same epsilon everywhere."""
 
 
 def attend(
@@ -246,50 +242,3 @@ def unpatchify(
     batch, tokens, _ = x.shape
     assert tokens == rows * columns
     return F.pixel_shuffle(x.transpose(1, 2).reshape(batch, -1, rows, columns), side)
-
-
-def as_map(
-    tokens: Float[Tensor, "batch patch width"], rows: int, columns: int
-) -> Float[Tensor, "batch width {rows} {columns}"]:
-    """Lay tokens, row by row, out as an image with the width as its channels."""
-    return tokens.transpose(1, 2).unflatten(2, (rows, columns))
-
-
-def query_logit_mean(keys: CrossKeys) -> Float[Tensor, "batch query"]:
-    """Pre-softmax logits q.k / sqrt(head_dim), averaged over keys and heads, in float32.
-
-    Because the mean over keys of q.k is q.mean(k), no logit is ever built.
-    """
-    mean_key = keys.k.float().mean(dim=2)
-    return torch.einsum("bhqd,bhd->bq", keys.q.float(), mean_key) * (keys.scale / keys.q.shape[1])
-
-
-def key_logit_mean(keys: CrossKeys) -> Float[Tensor, "batch key"]:
-    """The same logits averaged over queries and heads."""
-    mean_query = keys.q.float().mean(dim=2)
-    return torch.einsum("bhkd,bhd->bk", keys.k.float(), mean_query) * (keys.scale / keys.q.shape[1])
-
-
-def pair_logit_mean(keys: CrossKeys) -> Float[Tensor, "batch query key"]:
-    """The same logits averaged over heads alone.
-
-    The sum over heads and channels is one: a single matrix product, no map per head.
-    """
-    q, k = merge_heads(keys.q.float()), merge_heads(keys.k.float())
-    return q @ k.mT * (keys.scale / keys.q.shape[1])
-
-
-def query_entropy(keys: CrossKeys) -> Float[Tensor, "batch query"]:
-    """Entropy of each query's softmax over the keys but the first, divided by its largest possible
-    value, averaged over heads; float32 in [0, 1].
-
-    The first key is the pose token, which ReCal3R (arXiv 2607.05356) leaves out. One head's map is
-    held at a time.
-    """
-    q, k = keys.q.float() * keys.scale, keys.k[:, :, 1:].float()
-    heads, patches = k.shape[1:3]
-    total = q.new_zeros(q.shape[0], q.shape[2])
-    for head in range(heads):
-        share = (q[:, head] @ k[:, head].mT).softmax(dim=-1).clamp_min(ENTROPY_FLOOR)
-        total += (-(share * share.log()).sum(dim=-1) / math.log(max(patches, 2))).clamp(0, 1)
-    return total / heads

@@ -7,16 +7,16 @@ rule's business. Parameter names are those of the released files, so that they l
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ttt3r_viewer.model.config import ModelConfig
-from ttt3r_viewer.model.decoder import Decoded, Watch, decode, with_pose_token
 from ttt3r_viewer.model.dpt_head import DptHead
-from ttt3r_viewer.model.heads import LinearHead, OutputKind
+from ttt3r_viewer.model.evidence import EvidenceCollector, Watch
+from ttt3r_viewer.model.heads import LinearHead, OutputKind, colours, points_and_confidence
 from ttt3r_viewer.model.layers import (
     DecoderBlock,
     EncoderBlock,
@@ -26,7 +26,7 @@ from ttt3r_viewer.model.layers import (
 )
 from ttt3r_viewer.model.pose_memory import PoseMemory
 from ttt3r_viewer.model.rope import Rotation, grid_rotation
-from ttt3r_viewer.state import EvidenceKind, Prediction, Proposal, TokenState
+from ttt3r_viewer.state import Evidence, EvidenceKind, Prediction, Proposal, TokenState
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -37,6 +37,18 @@ SELF_VIEW: frozenset[OutputKind] = frozenset(("self",))
 SMALL_NETWORK = 50_000_000
 """Parameters; the miniature has 10 million, the released networks 790 million."""
 NO_EVIDENCE: frozenset[EvidenceKind] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What the two streams give."""
+
+    pose_token: Float[Tensor, "batch 1 width"]
+    """The normed pose token."""
+    maps: list[Float[Tensor, "batch patch width"]]
+    """Image tokens after depth/2 and 3/4 depth layers, and the normed last."""
+    evidence: Evidence
+    """Its candidate is the normed state after the last layer."""
 
 
 class ReconstructionNetwork(nn.Module):
@@ -152,11 +164,8 @@ class ReconstructionNetwork(nn.Module):
         """
         summary = image.tokens.mean(dim=1, keepdim=True)
         decoded = self._decode(state, image, self._pose_token(state, summary), evidence, watch)
-        seen = decoded.evidence
-        if "image_features" in evidence:
-            seen = replace(seen, image_features=image.tokens.float())
         return Proposal(
-            evidence=seen,
+            evidence=decoded.evidence,
             memory=self.pose_retriever.write(
                 state.memory.to(self.dtype), summary, decoded.pose_token
             ),
@@ -230,26 +239,41 @@ class ReconstructionNetwork(nn.Module):
         evidence: Set[EvidenceKind],
         watch: Watch | None = None,
     ) -> Decoded:
+        """Run both streams; layer i of each reads the same pair, and both results replace it
+        together. `watch` is shown each layer's cross-attention of both.
+        """
         config = self.config
 
         def rotations(heads: int) -> tuple[Rotation, Rotation]:
+            """Of state tokens and of image tokens, for a stream with so many heads."""
             head_dim = config.decoder_width // heads
-            return (
-                self._state_rotation(head_dim),
-                self._rotation(image, head_dim, with_pose_token=True),
-            )
+            of_image = self._rotation(image, head_dim, with_pose_token=True)
+            return self._state_rotation(head_dim), of_image
 
-        return decode(
-            state.tokens,
-            with_pose_token(pose_token, self.decoder_embed(image.tokens)),
-            state_blocks=self.dec_blocks_state,
-            image_blocks=self.dec_blocks,
-            state_norm=self.dec_norm_state,
-            image_norm=self.dec_norm,
-            state_rotation=rotations(config.state_heads),
-            image_rotation=rotations(config.decoder_heads),
-            wanted=evidence,
-            watch=watch,
+        of_state, of_image = rotations(config.state_heads), rotations(config.decoder_heads)
+        projected = self.decoder_embed(image.tokens)
+        collector = EvidenceCollector(evidence)
+        x = state.tokens.to(projected.dtype)
+        y = torch.cat((pose_token.to(projected.dtype), projected), dim=1)
+        maps: list[Tensor] = []
+        tapped = (config.decoder_depth * 2 // 4, config.decoder_depth * 3 // 4)
+        for finished, (state_block, image_block) in enumerate(
+            zip(self.dec_blocks_state, self.dec_blocks, strict=True), start=1
+        ):
+            new_x, keys = state_block(x, y, *of_state)
+            new_y, image_keys = image_block(y, x, *reversed(of_image))
+            x, y = new_x, new_y
+            collector.add(keys)
+            if watch is not None:
+                watch(keys, image_keys)
+            maps += [y[:, 1:] for layer in tapped if layer == finished]
+        y = self.dec_norm(y)
+        return Decoded(
+            pose_token=y[:, :1],
+            maps=[*maps, y[:, 1:]],
+            evidence=collector.evidence(
+                state.tokens, self.dec_norm_state(x), image.tokens, projected, y[:, 1:]
+            ),
         )
 
     def _predict(
@@ -258,13 +282,15 @@ class ReconstructionNetwork(nn.Module):
         head = self.downstream_head
         grid = (image.rows, image.columns)
         maps = [image.tokens, *decoded.maps]
-        points_self, confidence_self = (
-            head.self_view(maps, *grid) if "self" in outputs else (None,) * 2
-        )
-        points_world, confidence_world = None, None
+        points_self, confidence_self, points_world, confidence_world = (None,) * 4
+        if "self" in outputs:
+            points_self, confidence_self = points_and_confidence(
+                head.raw("self", maps, *grid), in_front=head.mirrors_self_view
+            )
         if "world" in outputs:
-            points_world, confidence_world = head.world_view(
-                [*maps[:-1], self._in_world(decoded, image)], *grid
+            in_world = [*maps[:-1], self._in_world(decoded, image)]
+            points_world, confidence_world = points_and_confidence(
+                head.raw("world", in_world, *grid)
             )
         return Prediction(
             pose=head.pose_head(decoded.pose_token[:, 0]),
@@ -272,7 +298,7 @@ class ReconstructionNetwork(nn.Module):
             confidence_self=confidence_self,
             points_world=points_world,
             confidence_world=confidence_world,
-            rgb=head.rgb(maps, *grid) if "rgb" in outputs else None,
+            rgb=colours(head.raw("rgb", maps, *grid)) if "rgb" in outputs else None,
         )
 
     def _in_world(self, decoded: Decoded, image: ImageTokens) -> Float[Tensor, "batch patch width"]:

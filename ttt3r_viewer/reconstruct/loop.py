@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, ViewerError
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.model.decoder import Watch
+from ttt3r_viewer.model.evidence import Watch
 from ttt3r_viewer.model.layers import ImageTokens
 from ttt3r_viewer.model.network import NO_EVIDENCE, ReconstructionNetwork
 from ttt3r_viewer.reconstruct.device import as_numpy
