@@ -92,12 +92,10 @@ def follow(cameras: Sequence[Camera], depth: float, count: int) -> list[View]:
 
     `depth` is the scene's median depth.
     """
-    poses = np.stack([one.T_world_camera for one in cameras])
-    position = _smooth(poses[:, :3, 3], len(poses))
-    forward, up = _smooth(poses[:, :3, 2], len(poses)), -_smooth(poses[:, :3, 1], len(poses))
+    poses = np.stack([one.T_world_camera for one in cameras])[:, :3]
+    evened = (_even(rows, count) for rows in (poses[..., 3], poses[..., 2], -poses[..., 1]))
     views: list[View] = []
-    for at in np.linspace(0, len(poses) - 1, count):
-        here, ahead, over = (_between(rows, at) for rows in (position, forward, up))
+    for here, ahead, over in zip(*evened, strict=True):
         eye = here - BEHIND * depth * _unit(ahead) + ABOVE * depth * _unit(over)
         views.append(View(upright(eye, here + 1.2 * depth * _unit(ahead), over), FOV_Y_RAD))
     return views
@@ -121,21 +119,13 @@ def _mean_axis(cameras: Sequence[Camera], axis: int) -> NDArray[np.float64]:
     return _unit(total) if np.linalg.norm(total) > 1e-6 else np.eye(3)[axis]
 
 
-def _smooth(rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Even out rows (count, 3) by a Gaussian, the ends being repeated beyond themselves."""
-    sigma = SMOOTH_SHARE * count
-    reach = math.ceil(3 * sigma)
-    offsets = np.arange(-reach, reach + 1)
-    weights = np.exp(-0.5 * (offsets / max(sigma, 1e-6)) ** 2)
-    padded = np.pad(rows, ((reach, reach), (0, 0)), mode="edge")
-    columns = [np.convolve(column, weights / weights.sum(), "valid") for column in padded.T]
-    return np.stack(columns, axis=1)
+def _even(rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Even out rows (frame, 3) by a Gaussian, and give `count` of them, evenly."""
+    from scipy.ndimage import gaussian_filter1d  # slow to load, and only followers need it
 
-
-def _between(rows: NDArray[np.float64], at: float) -> NDArray[np.float64]:
-    before = min(int(at), len(rows) - 1)
-    after = min(before + 1, len(rows) - 1)
-    return rows[before] + (at - before) * (rows[after] - rows[before])
+    smooth = gaussian_filter1d(rows, SMOOTH_SHARE * len(rows), axis=0, mode="nearest", truncate=3)
+    at = np.linspace(0, len(rows) - 1, count)
+    return np.stack([np.interp(at, range(len(rows)), one) for one in smooth.T], axis=1)
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
