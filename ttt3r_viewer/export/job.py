@@ -130,32 +130,28 @@ class Exporter:
             if self.state.busy:
                 return f"an export ({self.state.name}) is going on: wait for it, or cancel it"
             self._cancelled.clear()
-            before, self.state = self.state, state
-            self._thread = threading.Thread(
-                target=self._run, args=(work, before), name=name, daemon=True
-            )
+            self.state = state
+            self._thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
             self._thread.start()
         return ""
 
-    def _run(self, work: Callable[[], JobState], before: JobState) -> None:
-        kept = before.result if self.state.phase == "packing" else None
+    def _run(self, work: Callable[[], JobState]) -> None:
         try:
             after = work()
         except _CancelledError:
-            after = replace(self.state, phase="cancelled", result=kept)
+            after = replace(self.state, phase="cancelled")
         except ViewerError as error:
-            after = replace(self.state, phase="failed", message=str(error), result=kept)
+            after = replace(self.state, phase="failed", message=str(error))
         except Exception as error:
             # Whatever it is, the page must not wait for an export that has ended.
             logger.exception("the export failed")
-            after = replace(self.state, phase="failed", message=repr(error), result=kept)
+            after = replace(self.state, phase="failed", message=repr(error))
         self.state = after
 
     def _write(self, request: Request) -> JobState:
         recording = self._recording()
         if recording is None or not len(recording):
             raise RecordingError("no frame has been recorded yet: wait for the first one")
-        format_named(request.name)
         source = Source(recording, request.lane, request.stride)
         done = export_recording(
             source,
@@ -179,7 +175,7 @@ class Exporter:
             except OSError as error:
                 raise RecordingError(f"{result.path}: {error.strerror}; export it again") from error
         send(name, content)
-        return replace(self.state, phase="done", result=result)
+        return replace(self.state, phase="done")
 
     def _target(self, source: Source, name: str) -> Path:
         if self._folder is not None:
