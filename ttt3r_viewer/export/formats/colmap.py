@@ -5,7 +5,7 @@
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -78,7 +78,7 @@ def export_colmap(folder: Path, source: Source, choices: Choices, progress: Step
             names.write(f"{name}\n")
             model.add(name, chosen)
         model.finish()
-    return model.points
+    return model.counts["points3D"]
 
 
 class ModelFiles:
@@ -86,60 +86,40 @@ class ModelFiles:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         """Open the files of `PARTS`, which `stack` closes. Raises `OSError`."""
-        self._binary: list[IO[bytes]] = []
-        self._text: list[IO[str]] = []
-        self.images = self.points = 0
+        self.counts = dict.fromkeys(PARTS, 0)
+        self._files: dict[str, tuple[IO[bytes], IO[str]]] = {}
         for part, head in PARTS.items():
-            binary = stack.enter_context((folder / f"{part}.bin").open("wb"))
-            binary.write(struct.pack("<Q", 0))
-            self._binary.append(binary)
-            path = folder / f"{part}.txt"
-            text = stack.enter_context(path.open("w", encoding="ascii", newline="\n"))
-            text.write(f"# {head}\n")
-            self._text.append(text)
+            binary = (folder / f"{part}.bin").open("wb")
+            text = (folder / f"{part}.txt").open("w", encoding="ascii", newline="\n")
+            self._files[part] = stack.enter_context(binary), stack.enter_context(text)
+            self._write(part, 0, struct.pack("<Q", 0), f"# {head}\n")
 
     def add(self, name: str, chosen: ChosenPoints) -> None:
         """Write a frame's camera, image and points; camera and image have the same number."""
-        self.images += 1
-        pinhole = prepared_pinhole(chosen.result.camera).from_corner()
-        self._write_camera(pinhole)
-        in_front = chosen.points_camera[:, 2] > 0
-        pixels_xy = chosen.pixels_xy[in_front] + np.float64(CORNER_PX)
-        points = _points(chosen, in_front, pinhole, pixels_xy, self.points + 1, self.images)
-        self._write_image(name, colmap_pose(chosen.result.camera.T_world_camera), pixels_xy, points)
-        self._binary[2].write(points.tobytes())
-        self._text[2].writelines(_point_lines(points))
-        self.points += len(points)
+        number = self.counts["images"] + 1
+        camera = prepared_pinhole(chosen.result.camera).from_corner()
+        size = (camera.width, camera.height)
+        lens = (camera.fx, camera.fy, camera.cx, camera.cy)
+        binary = struct.pack("<Ii2Q4d", number, PINHOLE_MODEL, *size, *lens)
+        self._write("cameras", 1, binary, f"{number} PINHOLE {_text(size)} {_text(lens)}\n")
+        points, seen = _points(chosen, camera, self.counts["points3D"] + 1, number)
+        pose = colmap_pose(chosen.result.camera.T_world_camera)
+        head = struct.pack("<I7dI", number, *pose, number) + name.encode("ascii") + b"\0"
+        binary = head + struct.pack("<Q", len(seen)) + seen.tobytes()
+        text = " ".join(f"{x:g} {y:g} {point}" for x, y, point in seen.tolist())
+        self._write("images", 1, binary, f"{number} {_text(pose)} {number} {name}\n{text}\n")
+        self._write("points3D", len(points), points.tobytes(), *_point_lines(points))
 
     def finish(self) -> None:
         """Put the counts where readers look for them."""
-        for file, count in zip(self._binary, (self.images, self.images, self.points), strict=True):
+        for part, (file, _) in self._files.items():
             file.seek(0)
-            file.write(struct.pack("<Q", count))
+            file.write(struct.pack("<Q", self.counts[part]))
 
-    def _write_camera(self, pinhole: Pinhole) -> None:
-        size = (pinhole.width, pinhole.height)
-        numbers = (pinhole.fx, pinhole.fy, pinhole.cx, pinhole.cy)
-        self._binary[0].write(struct.pack("<Ii2Q4d", self.images, PINHOLE_MODEL, *size, *numbers))
-        words = (self.images, "PINHOLE", *size, *(f"{number:.12g}" for number in numbers))
-        self._text[0].write(" ".join(map(str, words)) + "\n")
-
-    def _write_image(
-        self,
-        name: str,
-        pose: NDArray[np.float64],
-        pixels_xy: NDArray[np.float64],
-        points: NDArray[np.void],
-    ) -> None:
-        seen = np.empty(len(points), OBSERVATION)
-        seen["x"], seen["y"] = pixels_xy.T
-        seen["point"] = points["id"]
-        head = struct.pack("<I7dI", self.images, *pose, self.images)
-        count = struct.pack("<Q", len(points))
-        self._binary[1].write(head + name.encode("ascii") + b"\0" + count + seen.tobytes())
-        numbers = " ".join(f"{number:.12g}" for number in pose)
-        observations = " ".join(f"{x:g} {y:g} {point}" for x, y, point in seen.tolist())
-        self._text[1].write(f"{self.images} {numbers} {self.images} {name}\n{observations}\n")
+    def _write(self, part: str, count: int, binary: bytes, *text: str) -> None:
+        self.counts[part] += count
+        self._files[part][0].write(binary)
+        self._files[part][1].writelines(text)
 
 
 def colmap_bytes(source: Source, choices: Choices) -> int:
@@ -153,25 +133,31 @@ def colmap_bytes(source: Source, choices: Choices) -> int:
 
 
 def _points(
-    chosen: ChosenPoints,
-    in_front: NDArray[np.bool_],
-    pinhole: Pinhole,
-    pixels_xy: NDArray[np.float64],
-    first_id: int,
-    image: int,
-) -> NDArray[np.void]:
-    """Give the chosen points that are in front of the camera, as `POINT`."""
-    count = len(pixels_xy)
-    offset = pinhole.project(chosen.points_camera[in_front]) - pixels_xy
-    points = np.empty(count, POINT)
-    points["id"] = np.arange(first_id, first_id + count)
+    chosen: ChosenPoints, camera: Pinhole, first: int, image: int
+) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    """Give the points in front of the camera, numbered from `first`, as `POINT` and `OBSERVATION`.
+
+    They are those of the image of this number.
+    """
+    in_front = chosen.points_camera[:, 2] > 0
+    pixels_xy = chosen.pixels_xy[in_front] + CORNER_PX
+    offset = camera.project(chosen.points_camera[in_front]) - pixels_xy
+    points = np.empty(len(pixels_xy), POINT)
+    points["id"] = np.arange(first, first + len(points))
     points["xyz"] = chosen.points_world[in_front]
     points["rgb"] = chosen.colors[in_front]
     points["error"] = np.hypot(offset[:, 0], offset[:, 1])
     points["track_length"] = 1
     points["image"] = image
-    points["observation"] = np.arange(count)
-    return points
+    points["observation"] = np.arange(len(points))
+    seen = np.empty(len(points), OBSERVATION)
+    seen["x"], seen["y"] = pixels_xy.T
+    seen["point"] = points["id"]
+    return points, seen
+
+
+def _text(numbers: Iterable[float]) -> str:
+    return " ".join(f"{number:.12g}" for number in numbers)
 
 
 def _point_lines(points: NDArray[np.void]) -> Iterator[str]:
