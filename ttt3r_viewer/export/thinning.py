@@ -119,9 +119,8 @@ def confidence_threshold(source: Source, percentile: float, step: Callable[[], N
         confidence = result.confidence[usable(result, -np.inf)].astype(np.float16)
         counts += np.bincount(confidence.view(np.uint16), minlength=1 << 16)
     values = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
-    present = np.flatnonzero(counts)
-    if not len(present):
+    if not counts.any():
         return -np.inf
-    present = present[np.argsort(values[present], kind="stable")]
-    below = np.cumsum(counts[present])
-    return float(values[present[np.searchsorted(below, percentile / 100 * below[-1], "right")]])
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(counts[order])
+    return float(values[order[np.searchsorted(below, percentile / 100 * below[-1], "right")]])

@@ -168,14 +168,10 @@ def _described(arrays: list[NDArray[Any]]) -> dict[str, Any]:
         else:
             target, accessor["componentType"], accessor["type"] = 34963, 5125, "SCALAR"
         accessors.append(accessor)
-        view = {"buffer": 0, "byteOffset": length, "byteLength": one.nbytes, "target": target}
-        views.append(view)
+        span = {"byteOffset": length, "byteLength": one.nbytes}
+        views.append({"buffer": 0, "target": target, **span})
         length += one.nbytes
-    return {
-        "accessors": accessors,
-        "bufferViews": views,
-        "buffers": [{"byteLength": length}],
-    }
+    return {"accessors": accessors, "bufferViews": views, "buffers": [{"byteLength": length}]}
 
 
 GLB = Format(

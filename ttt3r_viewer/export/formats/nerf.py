@@ -1,6 +1,7 @@
 """`transforms.json` and images, as instant-ngp, nerfstudio and others read them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +48,16 @@ def export_nerf(folder: Path, source: Source, _: Choices, progress: StepCount) -
             )
         else:
             source.leave_out(f"frame {result.sequence}: it has no focal length")
-    (folder / "transforms.json").write_bytes(transforms_json(cameras, frames))
-    return len(frames)
-
-
-def transforms_json(cameras: list[Pinhole], frames: list[dict[str, Any]]) -> bytes:
-    """Give the content of transforms.json."""
-    document: dict[str, Any] = {}
-    if cameras:
+    if frames:
         focal_px = float(np.median([one.fx for one in cameras]))
-        first = cameras[0]
-        shared = Pinhole(first.width, first.height, focal_px, focal_px, first.cx, first.cy)
-        document = intrinsics(shared)
-    distortion = dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0)
-    document |= {**distortion, "aabb_scale": AABB_SCALE, "frames": frames}
-    return json.dumps(document, indent=1).encode("ascii")
+        document = {
+            **intrinsics(replace(cameras[0], fx=focal_px, fy=focal_px)),
+            **dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0),
+            "aabb_scale": AABB_SCALE,
+            "frames": frames,
+        }
+        (folder / "transforms.json").write_bytes(json.dumps(document, indent=1).encode("ascii"))
+    return len(frames)
 
 
 def intrinsics(pinhole: Pinhole) -> dict[str, float]:
