@@ -20,7 +20,7 @@ from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.film import camera_path
 from ttt3r_viewer.export.film import film as films
 from ttt3r_viewer.export.film.encode import shown_at
-from ttt3r_viewer.export.film.film import Film, size_from_text
+from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.film.render import NEAR, Lines, Points, Renderer
 from ttt3r_viewer.export.known_formats import export_recording
@@ -195,14 +195,10 @@ def test_what_means_nothing_to_a_format_is_refused(tmp_path, source):
 
 def test_the_command_films(tmp_path, session, capsys):
     out = tmp_path / "film.mp4"
-    words = ["--size", "64x48", "--fps", "5", "--seconds", "1", "--path", "follow", "--no-growth"]
+    words = ["--size", "64X48", "--fps", "5", "--seconds", "1", "--path", "follow", "--no-growth"]
     assert main(["export", str(session), "--to", "mp4", "--output", str(out), *words]) == 0
     assert "wrote 5 images" in capsys.readouterr().out
     assert len(iio.imread(out, plugin="pyav")) == 5
-
-
-def test_a_size_reads():
-    assert size_from_text("1280X720") == (1280, 720)
 
 
 BLACK = (0, 0, 0)
@@ -243,15 +239,6 @@ def test_it_is_what_a_plain_loop_draws(side):
     # A point on the edge of a pixel may fall to either side of it.
     assert (drawn != expected).any(-1).mean() < 0.01
     assert expected.any()
-
-
-def test_the_nearer_point_hides_the_farther_whatever_their_order():
-    pair = np.array([[0, 0, 2], [0, 0, 1]], np.float32)
-    colors = np.array([[0, 0, 255], [255, 0, 0]], np.uint8)
-    for order in ([0, 1], [1, 0]):
-        drawn = SIZE.draw(front(), Points(pair[order], colors[order]))
-        assert drawn[15, 20].tolist() == [255, 0, 0]
-        assert drawn.any(-1).sum() == 1
 
 
 def test_a_line_runs_without_a_gap_and_is_cut_where_it_comes_from_behind():
