@@ -44,8 +44,7 @@ def tokens_npz(lane: LaneScene, state_columns: int) -> bytes:
     which the tokens sit, row by row.
     """
     frames = lane.frames
-    state = len(frames[0].gain) if frames else 0
-    gain = np.stack([frame.gain for frame in frames]) if frames else np.zeros((0, state))
+    gain = np.stack([frame.gain for frame in frames]) if frames else np.zeros((0, 0))
     file = io.BytesIO()
     np.savez_compressed(
         file,

@@ -17,8 +17,6 @@ from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Source, StepCount
 from ttt3r_viewer.scene.seen import FrameSummary
 
-POSES_FILE, TIMES_FILE = "poses.txt", "times.txt"
-"""What a KITTI folder holds: a line per frame each."""
 FRAME_LINE_BYTES = 1024
 """More than any text format takes for a frame."""
 
@@ -94,7 +92,7 @@ TUM = _format("trajectory: time, position, quaternion", "poses_tum.txt", {"": tu
 KITTI = _format(
     "trajectory: poses.txt (3x4 matrices) and times.txt",
     "kitti",
-    {POSES_FILE: kitti_poses_text, TIMES_FILE: kitti_times_text},
+    {"poses.txt": kitti_poses_text, "times.txt": kitti_times_text},
 )
 INTRINSICS = _format(
     "every frame's focal length and centre, for the prepared and the original image",
