@@ -3,6 +3,7 @@
 import pytest
 
 from ttt3r_viewer.viewer.server import access as entry
+from ttt3r_viewer.viewer.server.clients import MAX_SESSIONS, Sessions
 
 TOKEN = "sixteen-letters_"
 
@@ -104,13 +105,15 @@ def test_guests_have_a_token_of_their_own_which_opens_less():
 
 
 def test_a_session_is_not_the_token_and_the_oldest_go():
-    sessions = entry.Sessions()
-    values = [sessions.begin("guest") for _ in range(entry.MAX_SESSIONS + 1)]
+    sessions = Sessions()
+    values = [sessions.begin("guest") for _ in range(MAX_SESSIONS + 1)]
     assert len(set(values)) == len(values)
-    assert sessions.role_of(values[0]) is None
-    assert sessions.role_of(values[1]) == sessions.role_of(values[-1]) == "guest"
-    assert sessions.role_of(None) is sessions.role_of("") is sessions.role_of("\ud800") is None
-    assert entry.short_name(values[0]) not in values[0]
+    clients = [sessions.client_of(value) for value in (*values, None, "", "\ud800")]
+    assert clients[0] is clients[-1] is clients[-2] is clients[-3] is None
+    for value, client in zip(values[1:], clients[1:], strict=False):
+        assert client is not None
+        assert client.role == "guest"
+        assert client.session not in value
 
 
 def test_the_first_cookie_of_a_name_counts():

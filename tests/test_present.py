@@ -19,7 +19,12 @@ from ttt3r_viewer.recording.tour import TOUR_FILE, Keyframe, Tour, read_tour, wr
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.cameras.guided_cameras import was_put
+from ttt3r_viewer.viewer.cameras.guided_cameras import (
+    LONGEST_PAUSE_SEC,
+    TURN_SEC,
+    CameraThrottle,
+    was_put,
+)
 from ttt3r_viewer.viewer.cameras.page_views import (
     APPROACH_SEC,
     ORBIT_SEC,
@@ -29,10 +34,9 @@ from ttt3r_viewer.viewer.cameras.page_views import (
     tour_view,
 )
 from ttt3r_viewer.viewer.cameras.screenshot import LONGEST_SIDE, image_size, on_background
-from ttt3r_viewer.viewer.cameras.throttle import LONGEST_PAUSE_SEC, TURN_SEC, CameraThrottle
 from ttt3r_viewer.viewer.cameras.tour_recorder import NOT_KEPT, TourRecorder
 from ttt3r_viewer.viewer.panels.captions import LaneCaption, captions_html, keys_html
-from ttt3r_viewer.viewer.presentation import REPLAY_SEC, Clock, ShowSettings
+from ttt3r_viewer.viewer.view_settings import REPLAY_SEC, Clock, ShowSettings
 
 ORBIT = Orbit(np.array([1.0, 2.0, 3.0]), 2.0, np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0]))
 PAGE_ORBIT = PageOrbit(ORBIT)
@@ -175,25 +179,22 @@ def test_what_moves_is_stopped_and_goes_on_where_it_was():
 def test_the_tour_is_kept_in_its_folder_and_read_again(tmp_path):
     book = TourRecorder(tmp_path)
     assert book.tour is None
-    book.add(keyframe(-1.0))
-    book.add(keyframe(1.0))
-    book.pace(3.0)
+    book.keep((keyframe(-1.0), keyframe(1.0, 3.0)))
     again = TourRecorder(tmp_path)
     assert again.tour is not None
     assert again.tour.duration_sec == 3.0
     assert again.note == ""
-    again.remove_last()
+    again.keep(again.keyframes[:-1])
     assert len(read_tour(tmp_path / TOUR_FILE).keyframes) == 1
-    again.clear()
-    assert not (tmp_path / TOUR_FILE).exists()
-    again.clear()
-    again.remove_last()
+    for _ in range(2):
+        again.keep(())
+        assert not (tmp_path / TOUR_FILE).exists()
     assert TourRecorder(tmp_path).keyframes == ()
 
 
 def test_a_tour_without_a_folder_says_that_it_is_not_kept():
     book = TourRecorder(None)
-    book.add(keyframe(0.0))
+    book.keep((keyframe(0.0),))
     assert len(book.keyframes) == 1
     assert book.note == NOT_KEPT
 
@@ -205,14 +206,14 @@ def test_a_damaged_tour_is_named_and_left_alone(tmp_path):
     book = TourRecorder(tmp_path)
     assert "version 9" in book.note
     assert "left alone" in book.note
-    book.add(keyframe(0.0))
+    book.keep((keyframe(0.0),))
     assert path.read_bytes() == before
     assert "left alone" in book.note
 
 
 def test_a_tour_that_cannot_be_saved_says_so_and_is_kept_in_memory(tmp_path):
     book = TourRecorder(tmp_path / "gone")
-    book.add(keyframe(0.0))
+    book.keep((keyframe(0.0),))
     assert "not saved" in book.note
     assert len(book.keyframes) == 1
 

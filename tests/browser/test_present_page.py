@@ -25,7 +25,7 @@ from ttt3r_viewer.recording.tour import TOUR_FILE, read_tour
 from ttt3r_viewer.runs.player import Player
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
-from ttt3r_viewer.viewer.presentation import Presentation
+from ttt3r_viewer.viewer.context import Presentation
 
 pytestmark = pytest.mark.browser
 

@@ -88,7 +88,7 @@ def viewer_of(
 ) -> Viewer:
     """Make a page, not started; `folder` is where its tour is kept."""
     from ttt3r_viewer.viewer.app import Viewer
-    from ttt3r_viewer.viewer.presentation import Presentation
+    from ttt3r_viewer.viewer.context import Presentation
 
     return Viewer(
         store,

@@ -19,7 +19,7 @@ from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer import html
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
-from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.context import PageContext, Presentation
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.panels.ask import AskPanel
 from ttt3r_viewer.viewer.panels.captions import CaptionsPanel
@@ -32,7 +32,6 @@ from ttt3r_viewer.viewer.panels.present import PresentPanel
 from ttt3r_viewer.viewer.panels.rules import RulesPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
-from ttt3r_viewer.viewer.presentation import Presentation
 from ttt3r_viewer.viewer.publisher import Publisher
 from ttt3r_viewer.viewer.server.access import Access, access_for, is_loopback
 from ttt3r_viewer.viewer.server.address import listen

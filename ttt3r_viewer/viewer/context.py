@@ -1,9 +1,8 @@
 """What a panel is made with: the server, where its choices go, and what several panels share."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import viser
@@ -12,11 +11,22 @@ from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
-from ttt3r_viewer.viewer.presentation import Presentation
 from ttt3r_viewer.viewer.view_settings import ViewControls
 
 if TYPE_CHECKING:
     from ttt3r_viewer.export.job import Exporter
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """How a page is presented to people in a room."""
+
+    on: bool = False
+    """The page begins with captions and the orbit in place of the panel."""
+    title: str = ""
+    logo_text: str = ""
+    folder: Path | None = None
+    """Of the recording, where the tour is kept; None where there is none."""
 
 
 @dataclass(eq=False)
@@ -32,7 +42,7 @@ class PageContext:
     """Plain text that is shown above the tabs."""
     ground_truth: GroundTruth | None = None
     """What the charts and the captions measure every lane against."""
-    exporter: Exporter | None = None
+    exporter: "Exporter | None" = None
     """Writes what the Export tab asks for; None where there is no recording."""
     presentation: Presentation = field(default_factory=Presentation)
 

@@ -1,21 +1,16 @@
 """One tick of the page: what every part is updated from, measured before any part is drawn."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ttt3r_viewer.scene.budget import automatic_point_size, robust_range
+from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.view_settings import ViewSettings
-
-if TYPE_CHECKING:
-    from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 
 WORLD_UP = np.array([0.0, -1.0, 0.0])
 """The world is the first camera's frame, whose y axis points down."""

@@ -1,17 +1,20 @@
 """What a user chose to look at: one value that callbacks replace and the publisher reads."""
 
-from __future__ import annotations
-
 import threading
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, DEFAULT_COLOR_MODE
-from ttt3r_viewer.viewer.presentation import ShowSettings
 
 Extent = Literal["all", "one"]
 Arrangement = Literal["overlay", "side by side", "blink"]
 ExpectedColor = Literal["image", "confidence"]
+Motion = Literal["still", "orbit", "tour"]
+
+REPLAY_FPS = 10.0
+"""Frames per second at which the growth is shown again."""
+REPLAY_SEC = 30.0
+"""A longer growth takes more frames at a time: nobody waits longer."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,90 @@ class AskSettings:
 
 
 @dataclass(frozen=True)
+class Clock:
+    """A stopwatch that is a value; times are those of `time.monotonic`."""
+
+    before_sec: float = 0.0
+    """What had passed when it was last started or stopped."""
+    since_sec: float | None = None
+    """When it was last started; None while it stands."""
+
+    @property
+    def going(self) -> bool:
+        """Whether time passes."""
+        return self.since_sec is not None
+
+    def at(self, now_sec: float) -> float:
+        """What has passed by then."""
+        return self.before_sec + (0.0 if self.since_sec is None else now_sec - self.since_sec)
+
+    def stopped(self, now_sec: float) -> "Clock":
+        """The same clock, standing."""
+        return Clock(self.at(now_sec))
+
+    def started(self, now_sec: float) -> "Clock":
+        """The same clock, going."""
+        return Clock(self.at(now_sec), now_sec)
+
+
+@dataclass(frozen=True)
+class ShowSettings:
+    """How the scene is presented to people in a room."""
+
+    presenting: bool = False
+    """Captions in place of the panel."""
+    keys_shown: bool = False
+    motion: Motion = "still"
+    """How the view of every browser moves."""
+    motion_clock: Clock = Clock()
+    replaying: bool = False
+    """The growth is shown again; the shown frame follows `replay_clock`."""
+    replay_clock: Clock = Clock()
+
+    def still(self) -> Self:
+        """Let the view stand, and end its motion."""
+        return replace(self, motion="still", motion_clock=Clock())
+
+    def toggled_motion(self, motion: Motion, now_sec: float) -> Self:
+        """Begin this motion at its beginning, or end it where it is the one that goes on."""
+        if self.motion == motion:
+            return self.still()
+        return replace(self, motion=motion, motion_clock=Clock(0.0, now_sec))
+
+    def replayed(self, now_sec: float) -> Self:
+        """Show the growth again from the first frame on."""
+        return replace(self, replaying=True, replay_clock=Clock(0.0, now_sec))
+
+    def moving(self, frame_count: int, now_sec: float) -> bool:
+        """Whether anything moves by itself: the view, or the shown frame."""
+        growing = self.replaying and self.replay_clock.going
+        growing = growing and self.replay_position(frame_count, now_sec) < frame_count - 1
+        return growing or (self.motion != "still" and self.motion_clock.going)
+
+    def stopped(self, now_sec: float) -> Self:
+        """Let everything stand where it is."""
+        return replace(
+            self,
+            motion_clock=self.motion_clock.stopped(now_sec),
+            replay_clock=self.replay_clock.stopped(now_sec),
+        )
+
+    def started(self, now_sec: float) -> Self:
+        """Let everything go on from where it stands."""
+        moves = self.motion != "still"
+        return replace(
+            self,
+            motion_clock=self.motion_clock.started(now_sec) if moves else self.motion_clock,
+            replay_clock=self.replay_clock.started(now_sec),
+        )
+
+    def replay_position(self, frame_count: int, now_sec: float) -> int:
+        """Return the frame, from 0, that the growth has come to; -1 where there is none."""
+        rate = max(REPLAY_FPS, frame_count / REPLAY_SEC)
+        return min(int(self.replay_clock.at(now_sec) * rate), frame_count - 1)
+
+
+@dataclass(frozen=True)
 class ViewSettings:
     """The state of every widget that changes the view and not the run."""
 
@@ -83,9 +170,9 @@ class ViewSettings:
     """Which lane is shown where one at a time is."""
     inspect: InspectSettings = InspectSettings()
     ask: AskSettings = AskSettings()
-    show: ShowSettings = field(default_factory=ShowSettings)
+    show: ShowSettings = ShowSettings()
 
-    def within(self, lane_count: int) -> ViewSettings:
+    def within(self, lane_count: int) -> Self:
         """Return what holds for this many lanes: with one, nothing that only several can have."""
         if lane_count == 1:
             compares_lanes = COLOR_MODES[self.color_by].compares_lanes

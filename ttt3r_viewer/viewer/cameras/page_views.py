@@ -1,9 +1,8 @@
 """Viewpoints of browsers, without viser's handles: behind a camera, on the orbit, along a tour."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,28 +44,29 @@ class PageView:
     fov_y_rad: float | None = None
     """None keeps the browser's own."""
 
-    def moved(self, by_world: NDArray[np.float64]) -> PageView:
+    def moved(self, by_world: NDArray[np.float64]) -> Self:
         """Return the same view from a place moved by (3,)."""
         return replace(self, position=self.position + by_world, look_at=self.look_at + by_world)
 
-    def is_close(self, other: PageView, atol: float) -> bool:
+    def is_close(self, other: Self, atol: float) -> bool:
         """Whether both look from the same place in the same way, fields of view aside."""
         mine = (self.position, self.look_at, self.up)
         theirs = (other.position, other.look_at, other.up)
         return all(np.allclose(a, b, atol=atol) for a, b in zip(mine, theirs, strict=True))
 
-    def blended(self, goal: PageView, share: float) -> PageView:
+    def blended(self, goal: Self, share: float) -> Self:
         """Return the view at this share of the way to another."""
         up = self.up + share * (goal.up - self.up)
         length = float(np.linalg.norm(up))
         fov_y_rad = goal.fov_y_rad
         if self.fov_y_rad is not None and fov_y_rad is not None:
             fov_y_rad = self.fov_y_rad + share * (fov_y_rad - self.fov_y_rad)
-        return PageView(
-            self.position + share * (goal.position - self.position),
-            self.look_at + share * (goal.look_at - self.look_at),
-            up / length if length > 1e-6 else goal.up,
-            fov_y_rad,
+        return replace(
+            goal,
+            position=self.position + share * (goal.position - self.position),
+            look_at=self.look_at + share * (goal.look_at - self.look_at),
+            up=up / length if length > 1e-6 else goal.up,
+            fov_y_rad=fov_y_rad,
         )
 
 
@@ -98,7 +98,7 @@ class PageOrbit:
     """Angle of the swing to either side, where it was not."""
 
     @classmethod
-    def around(cls, lane: LaneScene) -> PageOrbit:
+    def around(cls, lane: LaneScene) -> Self:
         """Fit the orbit to a lane's points; it begins behind the first camera."""
         chosen = np.linspace(0, len(lane.frames) - 1, FOCUS_FRAMES).astype(int)
         frames = [lane.frames[k] for k in sorted(set(chosen.tolist()))]
@@ -109,15 +109,15 @@ class PageOrbit:
         all_round = float(np.linalg.norm(looks.mean(axis=0))) < ONE_SIDED
         return cls(Orbit.around(points, looks[0], WORLD_UP), all_round)
 
-    def widened(self, span: float) -> PageOrbit:
+    def widened(self, span: float) -> Self:
         """Return the orbit of lanes side by side over `span`, given that of the first lane."""
         if not span:
             return self
         centre = self.orbit.centre + np.array([span / 2, 0.0, 0.0])
         orbit = replace(self.orbit, centre=centre, radius=self.orbit.radius + ORBIT_SPAN * span)
-        return PageOrbit(orbit, all_round=False, swing_rad=SIDE_SWING_RAD)
+        return replace(self, orbit=orbit, all_round=False, swing_rad=SIDE_SWING_RAD)
 
-    def blended(self, goal: PageOrbit, share: float) -> PageOrbit:
+    def blended(self, goal: Self, share: float) -> Self:
         """Return another orbit with its centre and radius at this share of the way to it."""
         here, there = self.orbit, goal.orbit
         centre = here.centre + share * (there.centre - here.centre)

@@ -1,6 +1,5 @@
 """The page's tour: recorded view by view, and kept in the recording's folder where there is one."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from ttt3r_viewer.errors import OutputError, SettingsError
@@ -34,23 +33,8 @@ class TourRecorder:
         """The views in their order."""
         return () if self.tour is None else self.tour.keyframes
 
-    def add(self, keyframe: Keyframe) -> None:
-        """Append a view."""
-        self._keep((*self.keyframes, keyframe))
-
-    def remove_last(self) -> None:
-        """Remove the last view, where there is one."""
-        self._keep(self.keyframes[:-1])
-
-    def clear(self) -> None:
-        """Remove all views, and the file."""
-        self._keep(())
-
-    def pace(self, seconds: float) -> None:
-        """Set the time from each view to the next, more than 0."""
-        self._keep(tuple(replace(one, seconds=seconds) for one in self.keyframes))
-
-    def _keep(self, keyframes: tuple[Keyframe, ...]) -> None:
+    def keep(self, keyframes: tuple[Keyframe, ...]) -> None:
+        """Replace the views, and the file; without a view there is none."""
         self.tour = Tour(keyframes) if keyframes else None
         if self._path is None:
             return

@@ -1,7 +1,6 @@
 """The presentation: captions in place of the panel, what moves by itself, the tour, screenshots."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +14,8 @@ from ttt3r_viewer.viewer.cameras.page_views import has_ended
 from ttt3r_viewer.viewer.cameras.screenshot import Screenshots
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import BAD, block, colored, counted, escape, lines, muted
-from ttt3r_viewer.viewer.presentation import Motion, ShowSettings
 from ttt3r_viewer.viewer.tick import Part, Tick
+from ttt3r_viewer.viewer.view_settings import Motion, ShowSettings
 from ttt3r_viewer.viewer.widgets import add_button, add_key, assign_changed, bind, clamp
 
 SECONDS = 4.0
@@ -69,17 +68,22 @@ class PresentPanel(Part):
         self._remove = add_button(
             gui,
             "Remove last",
-            lambda _: self._change_tour(tour.remove_last),
+            lambda _: self._change_tour(tour.keyframes[:-1]),
             icon=viser.Icon.MINUS,
             color="gray",
         )
         self._clear = add_button(
-            gui, "Clear", lambda _: self._change_tour(tour.clear), icon=viser.Icon.X, color="gray"
+            gui, "Clear", lambda _: self._change_tour(()), icon=viser.Icon.X, color="gray"
         )
         self._seconds = gui.add_number(
             "Seconds per view", SECONDS, min=0.5, max=60.0, step=0.5, hint="For all views"
         )
-        bind(self._seconds, lambda _: self._change_tour(lambda: tour.pace(self._pace_sec)))
+        bind(
+            self._seconds,
+            lambda _: self._change_tour(
+                tuple(replace(one, seconds=self._pace_sec) for one in tour.keyframes)
+            ),
+        )
         self._play = add_button(
             gui,
             "Play tour",
@@ -169,11 +173,11 @@ class PresentPanel(Part):
             # viser's cameras are OpenCV's too.
             pose = pose_from_vector(np.concatenate((camera.position, camera.wxyz)))
             keyframe = Keyframe(pose, float(camera.fov), self._pace_sec)
-            self._change_tour(lambda: self._tour.add(keyframe))
+            self._change_tour((*self._tour.keyframes, keyframe))
 
-    def _change_tour(self, change: Callable[[], None]) -> None:
+    def _change_tour(self, keyframes: tuple[Keyframe, ...]) -> None:
         try:
-            change()
+            self._tour.keep(keyframes)
             self._refusal = ""
         except SettingsError as error:
             self._refusal = str(error)

@@ -1,9 +1,8 @@
-"""Access rules of the page: tokens, browser sessions, login throttle, Host and Origin checks.
+"""Access rules of the page: tokens, login throttle, Host and Origin checks.
 
 Nothing here opens a socket; `gate.py` applies these rules to every request.
 """
 
-import hashlib
 import hmac
 import ipaddress
 import secrets
@@ -16,8 +15,6 @@ from urllib.parse import urlsplit
 Role = Literal["owner", "guest"]
 """The owner steers the run; a guest only looks."""
 
-MAX_SESSIONS = 512
-"""Number of browser sessions kept; the oldest beyond it must show its token again."""
 FREE_TRIES = 5
 """Wrong tokens that a network may give before it has to wait."""
 LONGEST_WAIT_SEC = 60.0
@@ -135,31 +132,6 @@ def cookie_value(headers: Iterable[str], name: str) -> str | None:
     return None
 
 
-class Sessions:
-    """Browser sessions: random cookie values given out in exchange for a token."""
-
-    def __init__(self) -> None:
-        self._roles: dict[bytes, Role] = {}
-        """By the value's hash, so that the time of a look-up reveals nothing about a value."""
-
-    def begin(self, role: Role) -> str:
-        """Generate the cookie value of a new browser session."""
-        value = new_token()
-        self._roles[_digest(value)] = role
-        while len(self._roles) > MAX_SESSIONS:
-            self._roles.pop(next(iter(self._roles)))
-        return value
-
-    def role_of(self, value: str | None) -> Role | None:
-        """Return the role of a cookie value; None where it is unknown."""
-        return None if value is None else self._roles.get(_digest(value))
-
-
-def short_name(value: str) -> str:
-    """Return a name of a browser session that does not reveal its value."""
-    return _digest(value).hex()[:16]
-
-
 class Throttle:
     """Delays logins from networks that gave wrong tokens, twice as long each time."""
 
@@ -198,10 +170,6 @@ def network_of(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(ipaddress.ip_network((int(parsed), IPV6_SITE_BITS), strict=False))
-
-
-def _digest(value: str) -> bytes:
-    return hashlib.sha256(value.encode("utf-8", "replace")).digest()
 
 
 def _same(given: str, expected: str | None) -> bool:

@@ -5,14 +5,15 @@ machine, or any web page, could go around the gate. So the gate proves itself wi
 """
 
 import asyncio
+import hashlib
 import hmac
-import secrets
 from dataclasses import dataclass
 
 import viser
+from viser import _messages
 from viser.infra import WebsockClientConnection
 
-from ttt3r_viewer.viewer.server.access import Role
+from ttt3r_viewer.viewer.server.access import Role, new_token
 
 KEY_HEADER = "X-Ttt3r-Key"
 ROLE_HEADER = "X-Ttt3r-Role"
@@ -22,6 +23,9 @@ TWIN_PATH = "/twin"
 """Where the twin view is."""
 PANE_PATH = "/lane/"
 """A websocket's path that begins with this and ends with a number is a pane of the twin view."""
+
+MAX_SESSIONS = 512
+"""Number of browser sessions kept; the oldest beyond it must show its token again."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,34 @@ class Client:
         return {KEY_HEADER: key, ROLE_HEADER: self.role, SESSION_HEADER: self.session}
 
 
+class Sessions:
+    """Browser sessions: random cookie values given out in exchange for a token."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, Client] = {}
+        """By the value's hash, so that the time of a look-up reveals nothing about a value."""
+
+    def begin(self, role: Role) -> str:
+        """Generate the cookie value of a new browser session."""
+        value = new_token()
+        digest = _digest(value)
+        self._clients[digest] = Client(role, digest[:16])
+        while len(self._clients) > MAX_SESSIONS:
+            self._clients.pop(next(iter(self._clients)))
+        return value
+
+    def client_of(self, value: str | None) -> Client | None:
+        """Return the client of a cookie value; None where it is unknown."""
+        return None if value is None else self._clients.get(_digest(value))
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
+
+
 def require_key(server: viser.ViserServer) -> str:
     """Make viser refuse clients that do not show a key; return the key."""
-    key = secrets.token_urlsafe(32)
+    key = new_token()
     inner = server._websock_server
 
     async def check(connection: WebsockClientConnection) -> None:
@@ -75,3 +104,9 @@ def client_of(server: viser.ViserServer, client_id: int) -> Client:
         session=headers.get(SESSION_HEADER, ""),
         lane=int(lane) if path.startswith(PANE_PATH) and lane.isdigit() else None,
     )
+
+
+def show_to(client: viser.ClientHandle, node: str, visible: bool) -> None:
+    """Show or hide a shared node in one browser alone, until a message to all says otherwise."""
+    message = _messages.SetSceneNodeVisibilityMessage(node, visible)
+    client.scene._websock_interface.queue_message(message)

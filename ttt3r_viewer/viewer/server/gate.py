@@ -28,7 +28,7 @@ from ttt3r_viewer.viewer.server import access as rules
 from ttt3r_viewer.viewer.server import client_messages
 from ttt3r_viewer.viewer.server.access import Access, Role
 from ttt3r_viewer.viewer.server.client_messages import Widgets
-from ttt3r_viewer.viewer.server.clients import Client, require_key
+from ttt3r_viewer.viewer.server.clients import Client, Sessions, require_key
 
 MAX_CLIENTS = 32
 """Open websockets at a time; a page has one, a twin view two."""
@@ -90,7 +90,7 @@ class Gate:
         }
         self._names = rules.own_names(host)
         self._loopback = rules.is_loopback(host)
-        self._sessions = rules.Sessions()
+        self._sessions = Sessions()
         self._throttle = rules.Throttle()
         self.clients = 0
         """Number of open websockets."""
@@ -229,8 +229,7 @@ class Gate:
         if self._access.owner_token is None:
             return Client("owner")
         value = rules.cookie_value(request.headers.get_all("Cookie"), self._cookie)
-        role = self._sessions.role_of(value)
-        return None if role is None or value is None else Client(role, rules.short_name(value))
+        return self._sessions.client_of(value)
 
     def _file(self, path: str, zipped: bool) -> Response:
         """Fetch a file of viser's page."""

@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import viser
-from viser import _messages
 
 from ttt3r_viewer.viewer.layers.lane_layer import SHARED_LANES, LaneLayer
-from ttt3r_viewer.viewer.server.clients import client_of
+from ttt3r_viewer.viewer.server.clients import client_of, show_to
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewControls
-from ttt3r_viewer.viewer.widgets import assign_changed
+from ttt3r_viewer.viewer.widgets import assign_changed, bind
 
 OWN_LANES = "/own"
 GUEST_TEXT = (
@@ -42,15 +41,14 @@ class GuestViews(Part):
         self._controls = controls
         self._guests: dict[int, _Guest] = {}
         """By client; entries come and go on viser's loop."""
-        self._widgets: dict[str, Any] = {}
-        """What guests may change, by viser's identifier."""
         self._turn = itertools.count()
         server.on_client_connect(self._connect)
         server.on_client_disconnect(self._disconnect)
 
     def widget(self, identifier: str) -> Any:
         """Return a guest's own widget of this identifier, or None; from any thread."""
-        return self._widgets.get(identifier)
+        handles = (one for guest in list(self._guests.values()) for one in (guest.own, guest.frame))
+        return next((one for one in handles if one._impl.uuid == identifier), None)
 
     def update(self, tick: Tick) -> None:
         """Show each guest what they chose.
@@ -60,15 +58,15 @@ class GuestViews(Part):
         guests = list(self._guests.values())
         count = len(tick.snapshot.frames)
         for guest in guests:
-            assign_changed(guest.frame, max=max(count, 2))
+            assign_changed(guest.frame, max=max(count, 2), disabled=not guest.own.value)
             if guest.own.value and guest.layer is None and count:
                 assign_changed(guest.frame, value=tick.position + 1)
                 guest.layer = LaneLayer(guest.client, OWN_LANES)
-                self._show_shared(guest, False)
+                show_to(guest.client, SHARED_LANES, False)
             elif not guest.own.value and guest.layer is not None:
                 guest.layer.remove()
                 guest.layer = None
-                self._show_shared(guest, True)
+                show_to(guest.client, SHARED_LANES, True)
         own = [guest for guest in guests if guest.layer is not None]
         if own and count:
             guest = own[next(self._turn) % len(own)]
@@ -88,27 +86,9 @@ class GuestViews(Part):
                 "My frame", min=1, max=2, step=1, initial_value=1, disabled=True
             )
 
-        @own.on_update
-        async def _(_: viser.GuiEvent[viser.GuiCheckboxHandle]) -> None:
-            frame.disabled = not own.value
-            self._controls.changed.set()
-
-        @frame.on_update
-        async def _(_: viser.GuiEvent[viser.GuiSliderHandle[int]]) -> None:
-            self._controls.changed.set()
-
         for handle in (own, frame):
-            self._widgets[handle._impl.uuid] = handle
+            bind(handle, lambda _: self._controls.changed.set())
         self._guests[client.client_id] = _Guest(client, own, frame)
 
     async def _disconnect(self, client: viser.ClientHandle) -> None:
-        guest = self._guests.pop(client.client_id, None)
-        if guest is not None:
-            for handle in (guest.own, guest.frame):
-                self._widgets.pop(handle._impl.uuid, None)
-
-    @staticmethod
-    def _show_shared(guest: _Guest, visible: bool) -> None:
-        # No other message concerns this node, so this one lasts.
-        message = _messages.SetSceneNodeVisibilityMessage(SHARED_LANES, visible)
-        guest.client.scene._websock_interface.queue_message(message)
+        self._guests.pop(client.client_id, None)

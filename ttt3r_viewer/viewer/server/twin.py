@@ -15,7 +15,7 @@ from viser import _messages
 from ttt3r_viewer.viewer.cameras.client_cameras import move_browser
 from ttt3r_viewer.viewer.cameras.page_views import PageView
 from ttt3r_viewer.viewer.layers.lane_layer import DRIFT_NODE, SHARED_LANES
-from ttt3r_viewer.viewer.server.clients import PANE_PATH, client_of
+from ttt3r_viewer.viewer.server.clients import PANE_PATH, client_of, show_to
 from ttt3r_viewer.viewer.tick import Part, Tick
 
 SAME_VIEW = 1e-4
@@ -112,8 +112,9 @@ class TwinView(Part):
 
 def _show_only(client: viser.ClientHandle, lane: int, lanes: int) -> None:
     """Override, for this browser alone, the shared state of the lanes' roots."""
-    queue = client.scene._websock_interface.queue_message
     for other in range(lanes):
-        queue(_messages.SetSceneNodeVisibilityMessage(f"{SHARED_LANES}/{other}", other == lane))
-        queue(_messages.SetPositionMessage(f"{SHARED_LANES}/{other}", (0.0, 0.0, 0.0)))
-    queue(_messages.SetSceneNodeVisibilityMessage(DRIFT_NODE, False))
+        name = f"{SHARED_LANES}/{other}"
+        show_to(client, name, other == lane)
+        in_the_middle = _messages.SetPositionMessage(name, (0.0, 0.0, 0.0))
+        client.scene._websock_interface.queue_message(in_the_middle)
+    show_to(client, DRIFT_NODE, False)
