@@ -21,7 +21,7 @@ from tests.ticks import tick_of
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.metrics.palette import LANE_COLORS
-from ttt3r_viewer.reconstruct.messages import Mailbox, SetParameter, SetResetEvery, SetRules, Step
+from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
 from ttt3r_viewer.scene.store import SceneStore
@@ -37,7 +37,7 @@ from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
 from ttt3r_viewer.viewer.panels.run import RunPanel, error_html, notice_html, status_html
 from ttt3r_viewer.viewer.panels.timeline import FOLLOW_SEC, TimelinePanel, caption_html
 from ttt3r_viewer.viewer.server.address import free_port
-from ttt3r_viewer.viewer.tick import GeometryMeter, lane_name, scene_width
+from ttt3r_viewer.viewer.tick import WidthMeter
 from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import Resender
 
@@ -132,7 +132,7 @@ def draw(
     store: SceneStore,
     settings: ViewSettings,
     ticks: int = 3,
-    meter: GeometryMeter | None = None,
+    meter: WidthMeter | None = None,
 ) -> int:
     """Let the layer come to rest and give the number of points that it shows."""
     for tick in range(ticks):
@@ -365,10 +365,10 @@ def test_looking_at_lanes_another_way_sends_no_points_again(server, monkeypatch)
 
 def test_side_by_side_sets_lanes_apart_by_one_step_that_waits_for_the_next_layout(server):
     store, layer = lanes_store(3, 8), LaneLayer(server)
-    meter = GeometryMeter()
+    meter = WidthMeter()
     settings = ViewSettings(arrangement="side by side", spacing=0.5)
     draw(layer, store, settings, meter=meter)
-    step = 0.5 * scene_width(store.snapshot().lanes)
+    step = 0.5 * WidthMeter().measure(store.snapshot())
     assert step > 0
     assert offsets_of(layer) == (0, step, 2 * step)
     root = server.scene._handle_from_node_name["/lanes/2"]
@@ -387,7 +387,7 @@ def test_names_stand_above_lanes_unless_they_lie_on_each_other(server):
     assert not [n for n in nodes(server, "/lanes/") if "label" in n]
     draw(layer, store, ViewSettings(arrangement="side by side"))
     label = server.scene._handle_from_node_name["/lanes/1/label/text"]
-    assert label.text == lane_name(store.snapshot().status, 1) == "drifting, rate 0.8"
+    assert label.text == "drifting, rate 0.8"
     above = server.scene._handle_from_node_name["/lanes/1/label"]
     points = np.concatenate([f.points.points_world for f in store.snapshot().lanes[1].frames])
     assert (points[:, 1] > above.position[1]).mean() > 0.95
@@ -483,9 +483,7 @@ def test_followed_view_goes_with_the_first_lane_that_is_switched_on(viewer, monk
     settings = ViewSettings(follow_camera=True)
     for hidden, arrangement in ((set(), "overlay"), (set(), "blink"), ({0}, "side by side")):
         chosen = replace(settings, hidden_lanes=frozenset(hidden), arrangement=arrangement)
-        offset = 7.0 if arrangement == "side by side" else 0.0
-        tick = tick_of(store, replace(chosen, blink_lane=1))
-        cameras.update(replace(tick, geometry=replace(tick.geometry, offsets=(0.0, offset))))
+        cameras.update(replace(tick_of(store, replace(chosen, blink_lane=1)), width=7.0))
     first, blinking, second = (target.look_at for target in targets)
     assert np.allclose(first, blinking)
     assert 6.5 < (second - first)[0] < 7.5
@@ -517,21 +515,12 @@ def test_no_text_from_outside_becomes_markup():
 
 
 def test_lane_is_named_by_its_rule_and_by_its_number_before_that_is_known():
-    status = lanes_store(2, 0).snapshot().status
-    assert lane_name(status, 0) == "steady, rate 1"
-    assert lane_name(Status(), 1) == "Lane 2"
+    store = lanes_store(2, 0)
+    assert tick_of(store).lane_names == ("steady, rate 1", "drifting, rate 0.8")
+    store.set_status(Status())
+    assert tick_of(store).lane_names == ("Lane 1", "Lane 2")
     assert "rgb(230, 159, 0)" in legend_html(1, "steady", visible=True)
     assert legend_html(1, "steady", True) != legend_html(1, "steady", False)
-
-
-def test_settings_are_replaced_and_the_latest_wins():
-    controls = ViewControls()
-    before = controls.settings
-    controls.change(hidden_bins=3)
-    controls.change(hidden_bins=5, live=False)
-    assert (before.hidden_bins, controls.settings.hidden_bins) == (0, 5)
-    assert not controls.settings.live
-    assert controls.changed.is_set()
 
 
 def test_position_beyond_the_seen_frames_is_clamped(viewer):
@@ -590,29 +579,6 @@ def test_values_are_told_again_because_a_browser_may_show_what_it_never_said(use
     widgets[1].value = 4
     assert told() == {"a box": True, "a list": "a"}  # a hand may still be at the slider
     assert told() == {"a box": True, "a slider": 4, "a list": "a"}
-
-
-def test_made_up_lanes_drift_obey_and_finish():
-    store = SceneStore()
-    run = MadeUpRun(store, lanes=2, total=5, frames_per_second=100, paused=True)
-    run.start()
-    for command in (SetParameter(1, "rate", 0.3), SetResetEvery(2), Step(), Step(), Step()):
-        run.mailbox.put(command)
-    wait_for(lambda: run.frames_done == 3, "three frames")
-    first, second = store.snapshot().lanes
-    assert (second.frames[0].rule, second.frames[2].segment) == ("drifting, rate 0.3", 1)
-    apart = [
-        np.linalg.norm(a.camera.T_world_camera[:3, 3] - b.camera.T_world_camera[:3, 3])
-        for a, b in zip(first.frames, second.frames, strict=True)
-    ]
-    assert apart[0] == 0 < apart[1] < apart[2]
-    run.mailbox.put(SetRules(("steady:0.5", "drifting", "steady")))
-    wait_for(lambda: len(store.snapshot().lanes) == 3, "three lanes")
-    assert store.snapshot().status.lanes[0].text == "steady, rate 0.5"
-    assert run.seen_commands[-1] == SetRules(("steady:0.5", "drifting", "steady"))
-    wait_for(lambda: store.snapshot().status.phase == "finished", "the end")
-    assert len(store.snapshot().frames) == 5
-    run.stop()
 
 
 def test_buttons_say_what_is_wanted_and_restart_goes_live():

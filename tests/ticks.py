@@ -2,7 +2,7 @@
 
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.tick import GeometryMeter, Tick, shown_position
+from ttt3r_viewer.viewer.tick import Tick, WidthMeter
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 
@@ -11,14 +11,12 @@ def tick_of(
     settings: ViewSettings | None = None,
     now_sec: float = 0.0,
     *,
-    meter: GeometryMeter | None = None,
+    meter: WidthMeter | None = None,
 ) -> Tick:
     """What the publisher would make of a scene and settings."""
     snapshot = scene.snapshot() if isinstance(scene, SceneStore) else scene
-    chosen = settings or ViewSettings()
-    position = shown_position(snapshot, chosen, now_sec)
-    geometry = (meter or GeometryMeter()).measure(snapshot, chosen)
-    return Tick(snapshot, chosen, position, now_sec, geometry)
+    width = (meter or WidthMeter()).measure(snapshot)
+    return Tick(snapshot, settings or ViewSettings(), now_sec, width)
 
 
 def status_tick(status: Status, now_sec: float = 0.0) -> Tick:

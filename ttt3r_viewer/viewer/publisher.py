@@ -11,7 +11,7 @@ import viser
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer import html
-from ttt3r_viewer.viewer.tick import GeometryMeter, Part, Tick, shown_position
+from ttt3r_viewer.viewer.tick import Part, Tick, WidthMeter
 from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import assign_changed
 
@@ -41,7 +41,7 @@ class Publisher:
         self._controls = controls
         self.parts = tuple(parts)
         self.probe = probe
-        self._meter = GeometryMeter()
+        self._meter = WidthMeter()
         self._trouble = self._found = ""
         """What the page shows of an error, and what this tick has found."""
         self.report = ""
@@ -72,15 +72,9 @@ class Publisher:
             self._controls.changed.wait(FOLLOW_TICK_SEC if moves else TICK_SEC)
 
     def _tick(self, now_sec: float) -> None:
-        snapshot, settings = self._store.snapshot(), self._controls.settings
-        tick = Tick(
-            snapshot=snapshot,
-            settings=settings,
-            position=shown_position(snapshot, settings, now_sec),
-            now_sec=now_sec,
-            geometry=self._meter.measure(snapshot, settings),
-            trouble=self.report or self._trouble,
-        )
+        snapshot, trouble = self._store.snapshot(), self.report or self._trouble
+        width = self._meter.measure(snapshot)
+        tick = Tick(snapshot, self._controls.settings, now_sec, width, trouble)
         state = state_of(tick)
         for part in self.parts:
             # What one part cannot draw must not freeze the others.

@@ -1,16 +1,17 @@
 """One tick of the page: what every part is updated from, measured before any part is drawn."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ttt3r_viewer.scene.budget import automatic_point_size, robust_range
-from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
-from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.view_settings import ViewSettings
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.scene.store import SceneSnapshot
 
 WORLD_UP = np.array([0.0, -1.0, 0.0])
 """The world is the first camera's frame, whose y axis points down."""
@@ -19,34 +20,26 @@ SIDE_DEPTH = 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class Geometry:
-    """How large the scene is and where its lanes stand."""
-
-    point_size: float
-    """Side of a point in the scene's unit."""
-    offsets: tuple[float, ...]
-    """Where each lane's root stands on the world's x axis."""
-
-    @property
-    def span(self) -> float:
-        """Distance from the first lane's root to the last one's."""
-        return self.offsets[-1]
-
-
-@dataclass(frozen=True, eq=False)
 class Tick:
     """Everything that the page's parts are updated from."""
 
-    snapshot: SceneSnapshot
+    snapshot: "SceneSnapshot"
     settings: ViewSettings
     """As they were chosen, whatever the number of lanes."""
-    position: int
-    """The frame that the page stands at, from 0, or -1 while there is none."""
     now_sec: float
     """Of `time.monotonic`."""
-    geometry: Geometry
+    width: float
+    """How much room the widest lane takes along the world's x axis."""
     trouble: str = ""
     """An error of the page itself; empty without one."""
+
+    @cached_property
+    def position(self) -> int:
+        """The frame that the page stands at, from 0, or -1 while there is none."""
+        last = len(self.snapshot.frames) - 1
+        if self.settings.show.replaying:
+            return self.settings.show.replay_position(last + 1, self.now_sec)
+        return last if self.settings.live else min(max(self.settings.position, 0), last)
 
     @cached_property
     def drawn(self) -> ViewSettings:
@@ -65,8 +58,26 @@ class Tick:
 
     @cached_property
     def lane_names(self) -> tuple[str, ...]:
-        """Each lane's rule with its parameters, in words."""
-        return tuple(lane_name(self.snapshot.status, k) for k in range(self.lane_count))
+        """Each lane's rule with its parameters, in words; its number before that is known."""
+        texts = [one.text for one in self.snapshot.status.lanes[: self.lane_count]]
+        return (*texts, *(f"Lane {k + 1}" for k in range(len(texts), self.lane_count)))
+
+    @property
+    def point_size(self) -> float:
+        """Side of a point in the scene's unit."""
+        return self.settings.point_size or automatic_point_size(self.snapshot.layout)
+
+    @property
+    def offsets(self) -> tuple[float, ...]:
+        """Where each lane's root stands on the world's x axis."""
+        apart = self.drawn.arrangement == "side by side"
+        step = self.settings.spacing * self.width if apart else 0.0
+        return tuple(k * step for k in range(self.lane_count))
+
+    @property
+    def span(self) -> float:
+        """Distance from the first lane's root to the last one's."""
+        return self.offsets[-1]
 
 
 class Part(ABC):
@@ -81,46 +92,23 @@ class Part(ABC):
         return {}
 
 
-class GeometryMeter:
-    """Measures each tick's geometry; the extent only where a layout has changed."""
+class WidthMeter:
+    """Measures the width of the scene, again only where a layout has changed."""
 
     def __init__(self) -> None:
         self._key: object = None
-        self._extent = 0.0
+        self._width = 0.0
 
-    def measure(self, snapshot: SceneSnapshot, settings: ViewSettings) -> Geometry:
-        """Measure the scene as these settings show it."""
+    def measure(self, snapshot: "SceneSnapshot") -> float:
+        """Return how much room the widest lane takes along the world's x axis, in two digits."""
         key = (snapshot.epoch, *(lane.layout.generation for lane in snapshot.lanes))
         if key != self._key:
-            self._key, self._extent = key, scene_width(snapshot.lanes)
-        count = len(snapshot.lanes)
-        apart = settings.within(count).arrangement == "side by side"
-        step = settings.spacing * self._extent if apart else 0.0
-        return Geometry(
-            point_size=settings.point_size or automatic_point_size(snapshot.layout),
-            offsets=tuple(k * step for k in range(count)),
-        )
-
-
-def lane_name(status: Status, lane: int) -> str:
-    """Return the rule of a lane with its parameters, in words; its number before it is known."""
-    return status.lanes[lane].text if lane < len(status.lanes) else f"Lane {lane + 1}"
-
-
-def scene_width(lanes: Sequence[LaneScene]) -> float:
-    """Return how much room the widest lane takes along the world's x axis, in two digits."""
-    widths = [0.0]
-    for lane in lanes:
-        if lane.frames:
-            x = np.stack([frame.camera.T_world_camera[0, 3] for frame in lane.frames])
-            low, high = robust_range(x)
-            widths.append(high - low + SIDE_DEPTH * lane.layout.median_depth)
-    return float(f"{max(widths):.2g}")
-
-
-def shown_position(snapshot: SceneSnapshot, settings: ViewSettings, now_sec: float) -> int:
-    """Return the frame that the page stands at, from 0, or -1 while there is none."""
-    last = len(snapshot.frames) - 1
-    if settings.show.replaying:
-        return settings.show.replay_position(last + 1, now_sec)
-    return last if settings.live else min(max(settings.position, 0), last)
+            widths = [0.0]
+            for lane in snapshot.lanes:
+                if lane.frames:
+                    low, high = robust_range(
+                        np.stack([frame.camera.T_world_camera[0, 3] for frame in lane.frames])
+                    )
+                    widths.append(high - low + SIDE_DEPTH * lane.layout.median_depth)
+            self._key, self._width = key, float(f"{max(widths):.2g}")
+        return self._width

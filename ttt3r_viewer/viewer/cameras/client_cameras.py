@@ -47,7 +47,7 @@ class ClientCameras(Part):
 
     def update(self, tick: Tick) -> None:
         """Fit the first view to the scene's first frames, then follow the camera where chosen."""
-        snapshot, position, span = tick.snapshot, tick.position, tick.geometry.span
+        snapshot, position, span = tick.snapshot, tick.position, tick.span
         elapsed_sec, self._last_sec = tick.now_sec - self._last_sec, tick.now_sec
         fit = (snapshot.epoch, snapshot.layout.frames_scale)
         refit = position >= 0 and fit != self._fitted_to and fit[1] <= MAX_FITTED_SCALE
@@ -65,7 +65,7 @@ class ClientCameras(Part):
         lane = snapshot.lanes[k]
         camera, depth = lane.frames[position].camera, lane.layout.median_depth
         target = view_behind(camera, depth, back=0.5, up=0.25)
-        target = target.moved(np.array([tick.geometry.offsets[k], 0.0, 0.0]))
+        target = target.moved(np.array([tick.offsets[k], 0.0, 0.0]))
         self._follow(target, 1.0 - math.exp(-elapsed_sec / FOLLOW_SEC))
 
     def _fit_home(self, span: float, *, motion: bool) -> None:

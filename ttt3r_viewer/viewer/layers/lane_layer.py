@@ -69,7 +69,7 @@ class LaneLayer(Part):
             self._rebuild(tick.lane_count)
             self._epoch = tick.snapshot.epoch
         visible = tick.visible_lanes
-        for k, (nodes, offset) in enumerate(zip(self._lanes, tick.geometry.offsets, strict=True)):
+        for k, (nodes, offset) in enumerate(zip(self._lanes, tick.offsets, strict=True)):
             nodes.root.position = (offset, 0.0, 0.0)
             nodes.points.update(tick)
             nodes.cameras.update(tick)

@@ -111,7 +111,7 @@ class PointLayer(Part):
         One older frame alone is drawn densely from the recording, where that has it.
         """
         lane, layout = tick.snapshot.lanes[self._lane], tick.snapshot.lanes[self._lane].layout
-        self._point_size = tick.geometry.point_size
+        self._point_size = tick.point_size
         most = chunks_per_lane(self._lane_count)
         size = frames_per_chunk_for(len(lane.frames), layout.frames_per_chunk, most)
         self._send_chunks(lane, size, tick)

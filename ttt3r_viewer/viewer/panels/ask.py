@@ -105,7 +105,7 @@ class AskPanel(Part):
         places = []
         for k in tick.visible_lanes:
             shown = tick.snapshot.lanes[k].frames[tick.position].camera
-            places.append((tick.geometry.offsets[k], float(shown.T_world_camera[0, 3])))
+            places.append((tick.offsets[k], float(shown.T_world_camera[0, 3])))
         pose = lane_camera(camera.position, camera.wxyz, camera.look_at, places)
         self._mailbox.put(Query(self._asked, pose, math.radians(limited)))
         self._controls.changed.set()
@@ -113,7 +113,7 @@ class AskPanel(Part):
     def update(self, tick: Tick) -> None:
         """Offer the question where it can be asked, and show the answer until it is taken away."""
         self._tick = tick
-        snapshot, chosen, point_size = tick.snapshot, tick.drawn.ask, tick.geometry.point_size
+        snapshot, chosen, point_size = tick.snapshot, tick.drawn.ask, tick.point_size
         cannot = why_not(tick)
         assign_changed(self._button, disabled=bool(cannot))
         assign_changed(self._key, disabled=bool(cannot))

@@ -332,7 +332,7 @@ class InspectPanel(Part):
     def _draw_scene(self, shown: _Shown, tick: Tick) -> None:
         """Colour and highlight the points of the inspected frame, and cover its image."""
         found, chosen, lane = shown.found, shown.chosen, shown.lane
-        point_size, offset = tick.geometry.point_size, tick.geometry.offsets[found.lane]
+        point_size, offset = tick.point_size, tick.offsets[found.lane]
         camera = lane.frames[found.sequence].camera
         at_frame = tick.settings.show_cameras and found.sequence == tick.position
         depth = LIVE_DEPTH * lane.layout.median_depth if at_frame else None

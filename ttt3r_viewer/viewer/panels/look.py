@@ -83,7 +83,7 @@ class LookPanel(Part):
         if tick.settings is self._controls.settings:
             assign_changed(self._color, value=modes[tick.drawn.color_by])
         assign_changed(self._follow, value=tick.settings.follow_camera)
-        automatic_size = tick.geometry.point_size
+        automatic_size = tick.point_size
         if tick.settings.point_size is None and automatic_size != self._fitted_size:
             self._fitted_size = automatic_size
             step = automatic_size / 10

@@ -70,10 +70,11 @@ class GuestViews(Part):
         own = [guest for guest in guests if guest.layer is not None]
         if own and count:
             guest = own[next(self._turn) % len(own)]
-            position = min(max(int(guest.frame.value), 1), count) - 1
             assert guest.layer is not None
-            settings = replace(tick.drawn, live=False, position=position)
-            guest.layer.update(replace(tick, settings=settings, position=position))
+            show = replace(tick.settings.show, replaying=False)
+            position = int(guest.frame.value) - 1
+            settings = replace(tick.drawn, live=False, position=position, show=show)
+            guest.layer.update(replace(tick, settings=settings))
 
     async def _connect(self, client: viser.ClientHandle) -> None:
         who = client_of(self._server, client.client_id)

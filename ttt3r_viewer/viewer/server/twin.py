@@ -58,7 +58,7 @@ class TwinView(Part):
     def update(self, tick: Tick) -> None:
         """Show each pane its own lane only, in the middle, after each change of the shared page."""
         self._names = tick.lane_names
-        where = (tick.visible_lanes, tick.geometry.offsets, tick.drawn.arrangement)
+        where = (tick.visible_lanes, tick.offsets, tick.drawn.arrangement)
         key = (tick.snapshot.epoch, tick.lane_count, where)
         clients = self._server.get_clients()
         for client_id, pane in list(self._panes.items()):
