@@ -149,16 +149,6 @@ def test_age_by_hand():
     assert maps.frames_since_above(rows, 0.0).tolist() == [0, 0, 0]
 
 
-@given(st.integers(1, 600), st.floats(0.9, 1.0))
-def test_age_in_blocks_is_age_frame_by_frame(count, threshold):
-    rows = gains(count, 3, count)
-    wanted = [
-        next((k for k, gain in enumerate(rows[::-1, token]) if gain > threshold), count)
-        for token in range(3)
-    ]
-    assert maps.frames_since_above(rows, threshold).tolist() == wanted
-
-
 def test_histogram_counts_every_token():
     x, y = maps.histogram_steps(np.array([0.1, 0.1, 0.2, np.nan]), bins=4)
     assert len(x) == len(y) == 10

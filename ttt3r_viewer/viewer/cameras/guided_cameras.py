@@ -156,7 +156,7 @@ class GuidedCameras(Part):
         """Fit the orbit to a scene that has grown a lot, and approach it smoothly."""
         key = (tick.snapshot.epoch, tick.snapshot.layout.frames_scale)
         if self._fitted is None or key != self._fitted_key:
-            self._fitted, self._fitted_key = PageOrbit.around(tick.snapshot.lanes[0]), key
+            self._fitted, self._fitted_key = PageOrbit.around_lane(tick.snapshot.lanes[0]), key
         goal = self._fitted.widened(tick.span)
         share = 1.0 - math.exp(-(tick.now_sec - self._last_sec) / REFIT_SEC)
         self._orbit = goal if self._orbit is None else self._orbit.blended(goal, share)

@@ -88,17 +88,16 @@ def beside(first: PageView, span: float, back: float, aside: float) -> PageView:
 
 
 @dataclass(frozen=True, eq=False)
-class PageOrbit:
+class PageOrbit(Orbit):
     """The page's orbit: the film's, or a swing where the scene was seen from one side only."""
 
-    orbit: Orbit
     all_round: bool = True
     """The scene was seen from all sides."""
     swing_rad: float = SWING_RAD
     """Angle of the swing to either side, where it was not."""
 
     @classmethod
-    def around(cls, lane: LaneScene) -> Self:
+    def around_lane(cls, lane: LaneScene) -> Self:
         """Fit the orbit to a lane's points; it begins behind the first camera."""
         chosen = np.linspace(0, len(lane.frames) - 1, FOCUS_FRAMES).astype(int)
         frames = [lane.frames[k] for k in sorted(set(chosen.tolist()))]
@@ -107,29 +106,28 @@ class PageOrbit:
             points = np.stack([one.camera.T_world_camera[:3, 3] for one in frames])
         looks = np.stack([one.camera.T_world_camera[:3, 2] for one in lane.frames])
         all_round = float(np.linalg.norm(looks.mean(axis=0))) < ONE_SIDED
-        return cls(Orbit.around(points, looks[0], WORLD_UP), all_round)
+        return replace(cls.around(points, looks[0], WORLD_UP), all_round=all_round)
 
     def widened(self, span: float) -> Self:
         """Return the orbit of lanes side by side over `span`, given that of the first lane."""
         if not span:
             return self
-        centre = self.orbit.centre + np.array([span / 2, 0.0, 0.0])
-        orbit = replace(self.orbit, centre=centre, radius=self.orbit.radius + ORBIT_SPAN * span)
-        return replace(self, orbit=orbit, all_round=False, swing_rad=SIDE_SWING_RAD)
+        centre = self.centre + np.array([span / 2, 0.0, 0.0])
+        radius = self.radius + ORBIT_SPAN * span
+        swinging = replace(self, all_round=False, swing_rad=SIDE_SWING_RAD)
+        return replace(swinging, centre=centre, radius=radius)
 
     def blended(self, goal: Self, share: float) -> Self:
         """Return another orbit with its centre and radius at this share of the way to it."""
-        here, there = self.orbit, goal.orbit
-        centre = here.centre + share * (there.centre - here.centre)
-        radius = here.radius + share * (there.radius - here.radius)
-        return replace(goal, orbit=replace(there, centre=centre, radius=radius))
+        centre = self.centre + share * (goal.centre - self.centre)
+        radius = self.radius + share * (goal.radius - self.radius)
+        return replace(goal, centre=centre, radius=radius)
 
     def view(self, time_sec: float, fov_y_rad: float) -> PageView:
         """Return the view at a time; it repeats after `ORBIT_SEC`."""
         turn_rad = 2 * math.pi * time_sec / ORBIT_SEC
         angle_rad = turn_rad if self.all_round else self.swing_rad * math.sin(turn_rad)
-        position = self.orbit.position(angle_rad, fov_y_rad)
-        return PageView(position, self.orbit.centre, self.orbit.up, fov_y_rad)
+        return PageView(self.position(angle_rad, fov_y_rad), self.centre, self.up, fov_y_rad)
 
 
 def tour_view(tour: Tour, time_sec: float, distance: float) -> PageView:

@@ -35,7 +35,6 @@ PATCH_COLOR: RGB = (255, 60, 255)
 
 HISTORY_COLUMNS = 400
 HISTORY_ROWS = 192
-AGE_BLOCK = 256
 
 
 def robust_scale(values: Floats) -> Scale:
@@ -242,16 +241,8 @@ def frames_since_above(rows: NDArray[np.float16], threshold: float) -> NDArray[n
 
     0 where it is above in the last frame; the number of frames where it never was.
     """
-    count, state = rows.shape
-    age = np.full(state, float(count))
-    for stop in range(count, 0, -AGE_BLOCK):
-        open_tokens = np.flatnonzero(age == count)
-        if not len(open_tokens):
-            break
-        block = rows[max(stop - AGE_BLOCK, 0) : stop][::-1, open_tokens] > threshold
-        found = block.any(axis=0)
-        age[open_tokens[found]] = count - stop + block.argmax(axis=0)[found]
-    return age
+    above = rows[::-1] > threshold
+    return np.where(above.any(axis=0), above.argmax(axis=0), float(len(rows)))
 
 
 def history_image(
