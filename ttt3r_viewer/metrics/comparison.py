@@ -1,7 +1,5 @@
 """The table of lanes: each lane's measures, as Markdown and as CSV."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +35,7 @@ class LaneFrame:
     compute_sec: float
 
     @classmethod
-    def of(cls, frame: FrameSummary) -> LaneFrame:
+    def of(cls, frame: FrameSummary) -> "LaneFrame":
         """What is measured of a frame of the scene."""
         return cls(
             index=frame.index,

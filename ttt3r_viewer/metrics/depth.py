@@ -1,7 +1,5 @@
 """Errors of depth along a video, aligned by one scale per sequence and not aligned."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -4,8 +4,6 @@ All give `T_world_camera` with OpenCV's camera axes (x right, y down, z forward)
 unit stay as they are in the file. A file that does not fit its form is an error, never passed over.
 """
 
-from __future__ import annotations
-
 import contextlib
 import glob
 import json

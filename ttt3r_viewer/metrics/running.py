@@ -1,7 +1,5 @@
 """The error of a growing trajectory after every frame, at the same cost for each."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

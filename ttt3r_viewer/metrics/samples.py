@@ -1,7 +1,5 @@
 """Which pixels of a frame are measured: the same for every rule, drawn from those with a truth."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Summaries of a few numbers, such as one measure over the sequences of a data set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tables as text: CSV in full precision, and Markdown to read."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

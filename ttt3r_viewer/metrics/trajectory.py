@@ -5,8 +5,6 @@ aligned first, by a rigid map (SE3), which takes the estimate's metres at their 
 similarity (Sim3), which does not.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +56,7 @@ class Trajectory:
         """Sum of the steps from pose to pose."""
         return float(np.linalg.norm(np.diff(self.positions, axis=0), axis=1).sum())
 
-    def take(self, rows: NDArray[np.integer]) -> Trajectory:
+    def take(self, rows: NDArray[np.integer]) -> "Trajectory":
         """The poses in these rows."""
         return Trajectory(self.times_sec[rows], self.T_world_camera[rows])
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttt3r_viewer.errors import ReconstructionError, RecordingError, system_words
-from ttt3r_viewer.recording.manifest import MOST_FRAMES
+from ttt3r_viewer.recording.manifest import text, understood, values_of, whole
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.system.files import write_atomically
@@ -66,13 +66,10 @@ class Checkpoint:
         """Read and check a file, without torch. Raises `RecordingError`."""
         try:
             data = path.read_bytes()
-            return _checked(path, data)
         except OSError as error:
             raise RecordingError(f"{path}: {error.strerror}") from error
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise RecordingError(
-                f"{path}: it is damaged ({' '.join(repr(error).split())[:200]})"
-            ) from error
+        with understood(f"{path}: it is damaged"):
+            return _checked(path, data)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return its tensors, on the host. Raises `RecordingError`."""
@@ -165,30 +162,11 @@ def write_checkpoint(
 
     Raises `OSError`, after which the earlier ones are as they were.
     """
-    path, before = (folder / f"checkpoint-{one:08}.safetensors" for one in (progress.frames, last))
-    write_atomically(path, _encoded(progress, identity, tensors, session))
-    for other in checkpoint_files(folder):
-        if other not in (path, before):
-            other.unlink(missing_ok=True)
-
-
-def checkpoint_files(folder: Path) -> list[Path]:
-    """Return the checkpoints in a folder, newest first."""
-    found = [path for path in folder.iterdir() if FILES.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]), reverse=True)
-
-
-def _encoded(
-    progress: HowFar,
-    identity: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    session: Mapping[str, Any],
-) -> bytes:
     import torch
     from safetensors.torch import save
 
     values = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(
+    header = json.dumps(
         {
             "format": FORMAT,
             "version": VERSION,
@@ -202,15 +180,26 @@ def _encoded(
             },
         }
     )
-    return save(values, {KEY: text, CHECK_KEY: f"{zlib.crc32(text.encode()):08x}"})
+    data = save(values, {KEY: header, CHECK_KEY: f"{zlib.crc32(header.encode()):08x}"})
+    path, before = (folder / f"checkpoint-{one:08}.safetensors" for one in (progress.frames, last))
+    write_atomically(path, data)
+    for other in checkpoint_files(folder):
+        if other not in (path, before):
+            other.unlink(missing_ok=True)
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, newest first."""
+    found = [path for path in folder.iterdir() if FILES.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]), reverse=True)
 
 
 def _checked(path: Path, data: bytes) -> Checkpoint:
     """Read by the safetensors format: length of the header, header in JSON, tensors."""
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
-    text = header.pop("__metadata__")[KEY]
-    values = json.loads(text)
+    metadata = header.pop("__metadata__")
+    values = json.loads(metadata[KEY])
     if values["format"] != FORMAT:
         raise RecordingError(f"{path}: it is no checkpoint")
     if values["version"] > VERSION:
@@ -218,27 +207,20 @@ def _checked(path: Path, data: bytes) -> Checkpoint:
             f"{path}: checkpoint of format version {values['version']}, and this program reads up "
             f"to {VERSION}: take the one that wrote it ({values['program']!r:.40}), or a newer one"
         )
-    said = json.loads(data[8:start])["__metadata__"][CHECK_KEY]
-    if said != f"{zlib.crc32(text.encode()):08x}" or header.keys() != values["crc32"].keys():
+    check = f"{zlib.crc32(metadata[KEY].encode()):08x}"
+    if metadata[CHECK_KEY] != check or header.keys() != values["crc32"].keys():
         raise RecordingError(f"{path}: its header is damaged")
     for name, one in header.items():
         first, end = one["data_offsets"]
         if zlib.crc32(data[start + first : start + end]) != values["crc32"][name]:
             raise RecordingError(f"{path}: its {name} is damaged or cut off")
-    progress = values["progress"]
-    found = Checkpoint(
-        path=path,
-        progress=HowFar(**progress | {"run": int(progress["run"], 16)}),
-        identity=values["identity"],
-        session=values["session"],
-        data=data,
+    said = values["progress"]
+    progress = HowFar(
+        run=int(said["run"], 16),
+        frames=whole(said["frames"]),
+        skipped=whole(said["skipped"]),
+        last_skipped=text(said["last_skipped"]),
+        index=whole(said["index"]),
     )
-    counts = (found.progress.frames, found.progress.skipped, found.progress.index)
-    if (
-        any(type(one) is not int or not 0 <= one < MOST_FRAMES for one in counts)
-        or not isinstance(found.progress.last_skipped, str)
-        or not isinstance(found.identity, dict)
-        or not isinstance(found.session, dict)
-    ):
-        raise RecordingError(f"{path}: its header is damaged")
-    return found
+    identity, session = (values_of(values[name], dict) for name in ("identity", "session"))
+    return Checkpoint(path, progress, identity, session, data)

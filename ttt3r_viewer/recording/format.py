@@ -11,8 +11,7 @@ import math
 import operator
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import RecordingError
-from ttt3r_viewer.recording.manifest import MISTAKES, MOST_FRAMES, number, pair, text, whole
+from ttt3r_viewer.recording.manifest import MOST_FRAMES, number, pair, text, understood, whole
 from ttt3r_viewer.scene.budget import shrink_image
 from ttt3r_viewer.scene.seen import (
     FIRST_IMAGE_WIDTH,
@@ -53,6 +52,10 @@ MOST_RECORDED_LANES = 64
 """Far above what a run has; keeps a made-up number from asking for all memory."""
 SHARED = -1
 """Stands for the lane of what all lanes share."""
+
+MAY_BE_EMPTY = {"preview_points_world", "preview_colors", "preview_confidence"}
+"""Arrays of a frame of which no point may be finite."""
+NOT_UNDERSTOOD = "its header cannot be understood"
 
 Read = Callable[[int, int], bytes]
 """Reads from a record's body: (offset, size) -> bytes."""
@@ -176,7 +179,7 @@ def read_header(prefix: Prefix, data: bytes) -> Header:
     """Read the JSON that follows a prefix. Raises `RecordingError`."""
     if len(data) != prefix.header_bytes or zlib.crc32(data) != prefix.header_crc:
         raise RecordingError("its header is damaged")
-    try:
+    with understood(NOT_UNDERSTOOD):
         facts = json.loads(data)
         arrays: dict[tuple[str, int], StoredArray] = {}
         offset = 0
@@ -192,8 +195,6 @@ def read_header(prefix: Prefix, data: bytes) -> Header:
             arrays[one["name"], one["lane"]] = array
             offset += array.nbytes
         whole = offset == prefix.body_bytes and len(facts["lanes"]) == prefix.lanes
-    except (*MISTAKES, RecursionError) as error:
-        raise _not_understood(error) from error
     if not whole:
         raise RecordingError("its header does not fit the rest of it")
     return Header(prefix.sequence, facts, arrays)
@@ -201,10 +202,7 @@ def read_header(prefix: Prefix, data: bytes) -> Header:
 
 def read_image(header: Header, read: Read) -> NDArray[np.uint8]:
     """Return the prepared image (height, width, 3). Raises `RecordingError`."""
-    image = _array(header, "picture", SHARED, read, (None, None, 3), "u1")
-    if not image.size:
-        raise RecordingError("its picture is empty")
-    return image
+    return _array(header, "picture", SHARED, read, (None, None, 3), "u1")
 
 
 def read_lane(
@@ -214,7 +212,7 @@ def read_lane(
 
     Raises `RecordingError` where the record is damaged or has no such lane.
     """
-    with _understood():
+    with understood(NOT_UNDERSTOOD):
         common = _common(header, lane)
         image = read_image(header, read) if image is None else image
         sides = image.shape[:2]
@@ -225,7 +223,7 @@ def read_lane(
             image=image,
             points_camera=points.astype(np.float32),
             confidence=_array(header, "confidence", lane, read, sides).astype(np.float32),
-            gain=_gain(header, lane, read).astype(np.float32),
+            gain=_array(header, "gain", lane, read, (None,)).astype(np.float32),
             rule_text=text(header.facts["lanes"][lane].get("rule_text", "")),
             **common,
         )
@@ -236,16 +234,14 @@ def read_summary(header: Header, read: Read) -> tuple[FrameSummary, ...]:
 
     Raises `RecordingError` where the record is damaged.
     """
-    with _understood():
+    with understood(NOT_UNDERSTOOD):
         image = _array(header, "preview_picture", SHARED, read, (None, None, 3), "u1")
-        if not image.size:
-            raise RecordingError("its preview_picture is empty")
         return tuple(
             replace(
                 read_camera(header, lane),
                 image=image,
                 points=_preview_points(header, lane, read),
-                gain=_gain(header, lane, read),
+                gain=_array(header, "gain", lane, read, (None,)),
             )
             for lane in range(len(header.facts["lanes"]))
         )
@@ -253,7 +249,7 @@ def read_summary(header: Header, read: Read) -> tuple[FrameSummary, ...]:
 
 def read_camera(header: Header, lane: int) -> FrameSummary:
     """Return what the header says of one lane, with empty arrays. Raises `RecordingError`."""
-    with _understood():
+    with understood(NOT_UNDERSTOOD):
         common, own = _common(header, lane), header.facts["lanes"][lane]
         return FrameSummary(
             image=np.zeros((0, 0, 3), np.uint8),
@@ -298,13 +294,6 @@ def _common(header: Header, lane: int) -> dict[str, Any]:
     }
 
 
-def _gain(header: Header, lane: int, read: Read) -> NDArray[np.floating]:
-    gain = _array(header, "gain", lane, read, (None,))
-    if not gain.size:
-        raise RecordingError("its gain is empty")
-    return gain
-
-
 def _preview_points(header: Header, lane: int, read: Read) -> FramePoints:
     points = _array(header, "preview_points_world", lane, read, (None, 3))
     return FramePoints(
@@ -312,19 +301,6 @@ def _preview_points(header: Header, lane: int, read: Read) -> FramePoints:
         _array(header, "preview_colors", lane, read, points.shape, "u1"),
         _array(header, "preview_confidence", lane, read, points.shape[:1]),
     )
-
-
-@contextmanager
-def _understood() -> Iterator[None]:
-    """Turn what a header's wrong values lead to into a `RecordingError`."""
-    try:
-        yield
-    except MISTAKES as error:
-        raise _not_understood(error) from error
-
-
-def _not_understood(error: Exception) -> RecordingError:
-    return RecordingError(f"its header cannot be understood ({repr(error)[:200]})")
 
 
 def stored_points(points_camera: NDArray[np.floating]) -> NDArray[np.float16 | np.float32]:
@@ -393,6 +369,8 @@ def _array(
     )
     if not fits or not stored.type.startswith(kind):
         raise RecordingError(f"its {name} is {stored.type} of shape {list(stored.shape)}")
+    if not stored.nbytes and name not in MAY_BE_EMPTY:
+        raise RecordingError(f"its {name} is empty")
     data = read(stored.offset, stored.nbytes)
     if len(data) != stored.nbytes or zlib.crc32(data) != stored.crc:
         raise RecordingError(f"its {name} is damaged")

@@ -1,9 +1,8 @@
 """The manifest, archive.json: what a recording says of its run beside the frames."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -17,8 +16,6 @@ FORMAT = "ttt3r-viewer archive"
 VERSION = 1
 """Of the folder; a reader refuses what is newer, and a new kind of array needs no new one."""
 _MOST_WHOLE = 1 << 53
-MISTAKES = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
-"""What wrong values lead to."""
 MOST_FRAMES = 1 << 40
 """Far above any run; everything that counts frames keeps numbers below it exactly."""
 
@@ -62,9 +59,9 @@ class Manifest:
         return json.dumps(head | body, indent=1).encode("ascii")
 
     @staticmethod
-    def from_json(data: bytes) -> Manifest:
+    def from_json(data: bytes) -> "Manifest":
         """Read archive.json. Raises `RecordingError` where it is of a newer version, or none."""
-        try:
+        with understood("it is damaged"):
             values = json.loads(data)
             if values["format"] != FORMAT:
                 raise RecordingError("it describes something else than a recording")
@@ -85,10 +82,6 @@ class Manifest:
                 started=_line(values["started"]),
                 program=_line(values["program"]),
             )
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise RecordingError(
-                f"it is damaged ({' '.join(repr(error).split())[:200]})"
-            ) from error
 
 
 class NewerRecordingError(RecordingError):
@@ -136,6 +129,22 @@ def _line(value: Any) -> str:
     return " ".join(text(value).split())
 
 
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Turn what wrong values lead to into a `RecordingError` that says `what`, and the mistake."""
+    try:
+        yield
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise RecordingError(f"{what} ({' '.join(repr(error).split())[:200]})") from error
+
+
 # Values out of JSON, each checked to be of the kind that is needed. All raise `TypeError`.
 
 
@@ -148,7 +157,7 @@ def number(value: Any) -> float:
 
 def whole(value: Any) -> int:
     """A whole number that could count frames or pixels."""
-    if type(value) is not int or abs(value) >= MOST_FRAMES:
+    if type(value) is not int or not 0 <= value < MOST_FRAMES:
         raise TypeError(f"{_shown(value)} is no whole number in reach")
     return value
 

@@ -4,14 +4,12 @@ A folder with `archive.json`, which says what the run was, and `frames-00000.bin
 one record (`format.py`) per frame. `writer.py` writes it; `docs/recording.md` describes it.
 """
 
-from __future__ import annotations
-
 import mmap
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import pairwise
+from contextlib import contextmanager, suppress
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
@@ -40,7 +38,6 @@ MANIFEST_FILE = "archive.json"
 CHECKPOINTS = "checkpoint-*.safetensors"
 """Files that a run can be resumed from; written by `checkpoint.py`."""
 FRAME_FILES = re.compile(r"frames-\d{5,}\.bin")
-_DIGITS = re.compile(r"\d+")
 FOLDER = "archive"
 """Its name within an output folder."""
 OWN_FILES = (
@@ -61,7 +58,7 @@ def frame_file(number: int) -> str:
 
 def file_number(name: str) -> int:
     """Return the number of one of the files that hold the frames."""
-    return int(_DIGITS.findall(name)[0])
+    return int(name.removeprefix("frames-").removesuffix(".bin"))
 
 
 def frame_files(folder: Path) -> list[str]:
@@ -99,7 +96,7 @@ class Recording:
         return self.path.parent if self.path.name == FOLDER else self.path
 
     @staticmethod
-    def open(path: Path) -> Recording:
+    def open(path: Path) -> "Recording":
         """Find what is on disk; only the beginning of each record is read.
 
         `path` is the folder of a recording, or an output folder that holds one. Where something is
@@ -137,10 +134,10 @@ class Recording:
         return recording
 
     def __len__(self) -> int:
-        return 0 if self._retired else len(self._places)
+        return len(self._places)
 
     def __contains__(self, sequence: int) -> bool:
-        return not self._retired and sequence in self._places
+        return sequence in self._places
 
     def __iter__(self) -> Iterator[tuple[FrameResult, ...]]:
         """Every frame in its order, one read at a time; damaged ones are left out and noted."""
@@ -160,7 +157,7 @@ class Recording:
     @property
     def sequences(self) -> tuple[int, ...]:
         """Numbers of the frames that are there, in increasing order."""
-        return () if self._retired else tuple(sorted(self._places.copy()))
+        return tuple(sorted(self._places.copy()))
 
     @property
     def nbytes(self) -> int:
@@ -187,18 +184,12 @@ class Recording:
             return tuple(read_lane(header, lane, read, image) for lane in lanes)
 
     def seen(self, sequence: int) -> tuple[FrameSummary, ...]:
-        """Return what the scene keeps of a frame in every lane, with few points; read much faster.
-
-        Raises `RecordingError`.
-        """
+        """Return what the scene keeps, with few points; much faster. Raises `RecordingError`."""
         with self._record(sequence) as (header, read):
             return read_summary(header, read)
 
     def camera(self, sequence: int, lane: int) -> FrameSummary:
-        """Return one lane's camera and numbers of a frame; arrays are empty, and not read.
-
-        Raises `RecordingError`.
-        """
+        """Return one lane's camera and numbers; no array is read. Raises `RecordingError`."""
         with self._record(sequence) as (header, _):
             return read_camera(header, lane)
 
@@ -213,10 +204,7 @@ class Recording:
             return read_image(header, read)
 
     def facts(self, sequence: int) -> Mapping[str, Any]:
-        """Return a frame's plain values (`docs/recording.md`) without its arrays.
-
-        Raises `RecordingError`.
-        """
+        """Return a frame's plain values (`docs/recording.md`). Raises `RecordingError`."""
         with self._record(sequence) as (header, _):
             return header.facts
 
@@ -241,7 +229,7 @@ class Recording:
     @contextmanager
     def _record(self, sequence: int) -> Iterator[tuple[Header, Read]]:
         place = self._places.get(sequence)
-        if self._retired or place is None:
+        if place is None:
             why = self._retired or f"not in the recording, which has {in_words(self.sequences)}"
             raise RecordingError(f"frame {sequence}: {why}")
         try:
@@ -313,21 +301,17 @@ def scan_file(path: Path, run: int | None) -> tuple[list[Place], str]:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             offset = 0
             while offset < size:
-                prefix = read_prefix(data[offset : offset + PREFIX_BYTES])
-                if prefix is None or offset + prefix.record_bytes > size:
-                    after = _next_record(data, offset + 1, size)
-                    damage.append(
-                        f"what follows byte {offset} is cut off or damaged"
-                        if after == size
-                        else f"bytes {offset} to {after} are damaged"
-                    )
-                    offset = after
-                    continue
+                start, prefix = _next_record(data, offset, size)
+                if prefix is None:
+                    damage.append(f"what follows byte {offset} is cut off or damaged")
+                    break
+                if start > offset:
+                    damage.append(f"bytes {offset} to {start} are damaged")
                 if run is None or prefix.run == run:
-                    places.append(Place(path.name, offset, prefix))
+                    places.append(Place(path.name, start, prefix))
                 elif not damage:
                     damage.append("it holds frames of another run, which are left out")
-                offset += prefix.record_bytes
+                offset = start + prefix.record_bytes
     return places, ", ".join(damage)
 
 
@@ -336,29 +320,24 @@ def in_words(sequences: Sequence[int]) -> str:
     if not sequences:
         return "no frame"
     parts: list[str] = []
-    first = previous = sequences[0]
-    for number in (*sequences[1:], None):
-        if number is not None and number == previous + 1:
-            previous = number
-            continue
-        parts.append(str(first) if first == previous else f"{first} to {previous}")
-        if number is not None:
-            first = previous = number
+    for _, run in groupby(enumerate(sequences), lambda pair: pair[1] - pair[0]):
+        numbers = [number for _, number in run]
+        parts.append(f"{numbers[0]} to {numbers[-1]}" if numbers[1:] else f"{numbers[0]}")
     word = "frame" if len(sequences) == 1 else "frames"
     return f"{word} {', '.join(parts[:-1])} and {parts[-1]}" if parts[1:] else f"{word} {parts[0]}"
 
 
-def _next_record(data: mmap.mmap, start: int, size: int) -> int:
-    """Where the next whole record begins; the end of the file where there is none."""
+def _next_record(data: mmap.mmap, start: int, size: int) -> tuple[int, Prefix | None]:
+    """Where the first whole record from there on begins, and its prefix; None without one."""
     while (found := data.find(MAGIC, start)) >= 0:
         prefix = read_prefix(data[found : found + PREFIX_BYTES])
         if prefix is not None and found + prefix.record_bytes <= size:
-            return found
+            return found, prefix
         start = found + 1
-    return size
+    return size, None
 
 
-def _opened(file: IO[bytes], place: Place) -> tuple[Header, Callable[[int, int], bytes]]:
+def _opened(file: IO[bytes], place: Place) -> tuple[Header, Read]:
     """Read a record's header; what reads its body reads from the same file."""
     file.seek(place.offset)
     data = file.read(PREFIX_BYTES + place.prefix.header_bytes)
@@ -376,18 +355,13 @@ def _opened(file: IO[bytes], place: Place) -> tuple[Header, Callable[[int, int],
 def _guessed_manifest(folder: Path, names: Sequence[str]) -> Manifest | None:
     """Make a manifest of what the latest readable record says; None without a record."""
     for name in reversed(names):
-        try:
-            places, _ = scan_file(folder / name, None)
-        except OSError:
-            continue
-        for place in reversed(places):
-            try:
-                with (folder / name).open("rb") as file:
+        path = folder / name
+        with suppress(OSError):
+            for place in reversed(scan_file(path, None)[0]):
+                with suppress(OSError, RecordingError), path.open("rb") as file:
                     header, _ = _opened(file, place)
                     rules = [str(lane["rule"]) for lane in header.facts["lanes"]]
-            except (OSError, RecordingError):
-                continue
-            lanes = tuple(RuleInfo(rule, rule, rule) for rule in rules)
-            status = Status(phase="stopped", rule=", ".join(rules), lanes=lanes)
-            return Manifest(place.prefix.run, "unknown", {}, status, program="unknown")
+                    lanes = tuple(RuleInfo(rule, rule, rule) for rule in rules)
+                    status = Status(phase="stopped", rule=", ".join(rules), lanes=lanes)
+                    return Manifest(place.prefix.run, "unknown", {}, status, program="unknown")
     return None

@@ -72,11 +72,9 @@ class Tour:
     def __init__(self, keyframes: tuple[Keyframe, ...]) -> None:
         if not keyframes:
             raise SettingsError("a tour without a keyframe: take one or more")
-        short = [
-            number for number, one in enumerate(keyframes) if number and one.seconds < SHORTEST_SEC
-        ]
-        if short:
-            raise SettingsError(f"keyframe {short[0] + 1}: seconds 0: take more than 0")
+        for number, one in enumerate(keyframes[1:], start=2):
+            if one.seconds < SHORTEST_SEC:
+                raise SettingsError(f"keyframe {number}: seconds 0: take more than 0")
         self.keyframes = keyframes
         self._times = np.cumsum([0.0, *(one.seconds for one in keyframes[1:])])
         self._numbers = _numbers(keyframes)
@@ -108,13 +106,11 @@ class Tour:
 def read_tour(path: Path) -> Tour:
     """Read a tour. Raises `SettingsError` that says what is wrong with the file."""
     try:
-        values = json.loads(path.read_bytes())
+        return _tour(json.loads(path.read_bytes()))
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; name a tour that the page saved") from error
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: it is not JSON ({error}); save the tour again") from error
-    try:
-        return _tour(values)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
 
@@ -174,12 +170,10 @@ def _tangents(times: NDArray[np.float64], numbers: NDArray[np.float64]) -> NDArr
         return np.zeros_like(numbers)
     length = np.diff(times)[:, None]
     slope = np.diff(numbers, axis=0) / length
-    tangents = np.concatenate((slope[:1], slope[-1:]))
-    if len(times) > 2:
-        # The slope of the parabola through a keyframe and its neighbours.
-        before, after = length[:-1], length[1:]
-        inner = (slope[:-1] * after + slope[1:] * before) / (before + after)
-        tangents = np.concatenate((slope[:1], inner, slope[-1:]))
+    # Within, the slope of the parabola through a keyframe and its neighbours.
+    before, after = length[:-1], length[1:]
+    inner = (slope[:-1] * after + slope[1:] * before) / (before + after)
+    tangents = np.concatenate((slope[:1], inner, slope[-1:]))
     rests = np.flatnonzero(np.linalg.norm(np.diff(numbers, axis=0), axis=1) < STILL)
     tangents[rests] = tangents[rests + 1] = 0
     return tangents

@@ -4,8 +4,6 @@ Where the disk is short it takes no more frames and says so in one line (`troubl
 with what the scene keeps of each frame.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets
@@ -100,23 +98,12 @@ class RecordingWriter:
             self.trouble = ""
             self._end = None if recording is None else recording.keep_first(status.frames_done)
             self.recording = recording
-            if recording is None:
-                self._manifest = Manifest(
-                    run=secrets.randbits(64),
-                    source=self._source,
-                    settings=self._settings,
-                    status=status,
-                    started=datetime.now(UTC).isoformat(timespec="seconds"),
-                )
-            else:
-                self._manifest = replace(
-                    recording.manifest,
-                    source=self._source,
-                    settings=self._settings,
-                    status=status,
-                    frames=None,
-                    trouble="",
-                )
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            said = Manifest(secrets.randbits(64), self._source, self._settings, status, started=now)
+            if recording is not None:
+                was = recording.manifest
+                said = replace(said, run=was.run, started=was.started, program=was.program)
+            self._manifest = said
 
     def add(self, *results: FrameResult) -> None:
         """Append what every lane made of a frame, unless there is trouble."""
@@ -149,12 +136,8 @@ class RecordingWriter:
                 return
             if self._end is not None and status.phase != "finished":
                 return  # nothing was added, and the folder is as it was
-            said = replace(
-                self._manifest,
-                status=status,
-                frames=len(self.recording),
-                trouble=self.trouble,
-            )
+            frames = len(self.recording)
+            said = replace(self._manifest, status=status, frames=frames, trouble=self.trouble)
             # What stands there is true as well; a full disk has been reported.
             with contextlib.suppress(OSError):
                 if self._end is not None:

@@ -1,7 +1,5 @@
 """A constant rate for every token and frame; rate 1 is CUT3R (arXiv 2501.12387)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

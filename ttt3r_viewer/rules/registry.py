@@ -2,8 +2,6 @@
 the entry-point group `ttt3r_viewer.rules` (docs/rules.md shows how).
 """
 
-from __future__ import annotations
-
 import difflib
 import functools
 import inspect
