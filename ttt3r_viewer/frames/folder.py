@@ -13,6 +13,7 @@ import re
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -27,8 +28,8 @@ from ttt3r_viewer.types import Frame, SkippedFrame
 
 _NUMBER = re.compile(r"[0-9]+")
 _FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
-"""What Pillow may take a file for, whatever its name. Among its others is PostScript, a program,
-which it would hand to Ghostscript.
+"""What Pillow may take a file for, whatever its name, of those that it knows. Among its others is
+PostScript, a program, which it would hand to Ghostscript.
 """
 _MOVING_FORMATS = frozenset({"GIF", "PNG", "WEBP"})
 """Formats whose further images are later moments; those of TIFF or a phone's MPO are not."""
@@ -159,8 +160,8 @@ def is_still_image(path: Path) -> bool:
     An image too large for Pillow counts: `read_image` then says so.
     """
     try:
-        with _open_image(path) as image:
-            return not _moves(image)
+        with _image(path) as image:
+            return image.format not in _MOVING_FORMATS or not getattr(image, "is_animated", False)
     except _TooLargeError:
         return True
     except FrameError:
@@ -172,17 +173,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
     Raises `FrameError` with a one-line reason that does not repeat the name.
     """
-    with _open_image(path) as image:
-        try:
-            # In place, and below without a copy: one of a large image is hundreds of megabytes.
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image, image.format)
-        except FrameError:
-            raise
-        except Exception as error:
-            # Pillow's decoders raise whatever a damaged file leads them to, and one such file
-            # must not end the run; the error's own words are in the reason.
-            raise FrameError(f"the image is damaged or cut off ({system_words(error)})") from error
+    with _image(path) as image:
+        # In place, and below without a copy: one of a large image is hundreds of megabytes.
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image, image.format)
 
 
 def read_numbers(path: Path) -> tuple[str, NDArray[np.generic]]:
@@ -190,17 +184,26 @@ def read_numbers(path: Path) -> tuple[str, NDArray[np.generic]]:
 
     Raises `FrameError` with a one-line reason that does not repeat the name.
     """
-    with _open_image(path) as image:
-        mode = image.mode
-        try:
-            return mode, np.asarray(image)
-        except Exception as error:
-            # As in `read_image`.
-            raise FrameError(f"the image is damaged or cut off ({system_words(error)})") from error
+    with _image(path) as image:
+        return image.mode, np.asarray(image)
 
 
 class _TooLargeError(FrameError):
     """Pillow takes the image for a decompression bomb."""
+
+
+@contextmanager
+def _image(path: Path) -> Iterator[Image.Image]:
+    """An image, closed again, whose errors while it is decoded become a `FrameError`."""
+    with _open_image(path) as image:
+        try:
+            yield image
+        except FrameError:
+            raise
+        except Exception as error:
+            # Pillow's decoders raise whatever a damaged file leads them to, and one such file
+            # must not end the run; the error's own words are in the reason.
+            raise FrameError(f"the image is damaged or cut off ({system_words(error)})") from error
 
 
 def _open_image(path: Path) -> Image.Image:
@@ -214,7 +217,8 @@ def _open_image(path: Path) -> Image.Image:
             raise FrameError("the file is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(path, formats=_readable_formats())
+            Image.init()
+            return Image.open(path, formats=sorted(_FORMATS & Image.OPEN.keys()))
     except FrameError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -230,22 +234,7 @@ def _open_image(path: Path) -> Image.Image:
     except OSError as error:
         raise FrameError(f"the file cannot be read ({system_words(error)})") from error
     except Exception as error:
-        # As in `read_image`: any damage is this frame's, not the run's.
-        raise FrameError(f"the image is damaged ({system_words(error)})") from error
-
-
-def _readable_formats() -> list[str]:
-    """Those of `_FORMATS` that this Pillow knows."""
-    Image.init()
-    return sorted(_FORMATS & Image.OPEN.keys())
-
-
-def _moves(image: Image.Image) -> bool:
-    """Whether the file is an animation. Raises `FrameError` where it is too damaged to say."""
-    try:
-        return image.format in _MOVING_FORMATS and getattr(image, "is_animated", False)
-    except Exception as error:
-        # Pillow looks for a second image, and may meet any damage on its way.
+        # As in `_image`: any damage is this frame's, not the run's.
         raise FrameError(f"the image is damaged ({system_words(error)})") from error
 
 

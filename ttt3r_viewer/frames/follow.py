@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -36,13 +35,8 @@ STILL_SEC = 2.0
 """A file that cannot be decoded and has not changed for so long is skipped."""
 
 
-@dataclass(frozen=True)
-class Stamp:
-    """What changes when a file is written."""
-
-    modified_ns: int
-    size: int
-    inode: int
+Stamp = tuple[int, int, int]
+"""What changes when a file is written: when that was in nanoseconds, its size, its inode."""
 
 
 class FollowFeed:
@@ -147,12 +141,12 @@ def _stamp(entry: os.DirEntry[str]) -> Stamp | None:
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
-    return Stamp(status.st_mtime_ns, status.st_size, status.st_ino)
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _age(name: str, stamp: Stamp) -> tuple[int, tuple[str, str]]:
     """Sorts images by when they were written; those of one moment by name, as people do."""
-    return stamp.modified_ns, natural_key(name)
+    return stamp[0], natural_key(name)
 
 
 def follow_feed(folder: Path) -> FollowFeed:

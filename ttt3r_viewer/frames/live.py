@@ -44,15 +44,10 @@ class LostError(Exception):
 class Feed(Protocol):
     """What a `LiveSource` reads, in a thread of its own."""
 
-    @property
-    def name(self) -> str:
-        """What is read, for people: without passwords."""
-        ...
-
-    @property
-    def silent_sec(self) -> float:
-        """A feed that gave nothing for so long counts as lost."""
-        ...
+    name: str
+    """What is read, for people: without passwords."""
+    silent_sec: float
+    """A feed that gave nothing for so long counts as lost."""
 
     def arrivals(self, closed: threading.Event) -> Iterator[Arrival | None]:
         """Open it, and give what comes, until it ends or `closed` is set; may be called again.

@@ -66,23 +66,12 @@ def prepare_image(image: NDArray[np.uint8], size: int, patch: int = 16) -> Prepa
     left = (resized_width - crop_width) // 2
     upper = (resized_height - crop_height) // 2
     cropped = resized.crop((left, upper, left + crop_width, upper + crop_height))
-    return PreparedImage(
-        image=np.array(cropped),
-        crop=_crop(width, height, resized_width, resized_height, left, upper),
-    )
+    scale_xy = resized_width / width, resized_height / height
+    return PreparedImage(np.array(cropped), _crop(scale_xy, (left, upper), width, height))
 
 
-@lru_cache(maxsize=64)
-def _crop(
-    width: int, height: int, resized_width: int, resized_height: int, left: int, upper: int
-) -> Crop:
-    """One value for all images that are cut alike, because every frame keeps its own."""
-    return Crop(
-        scale_xy=(resized_width / width, resized_height / height),
-        offset_xy=(left, upper),
-        original_width=width,
-        original_height=height,
-    )
+_crop = lru_cache(maxsize=64)(Crop)
+"""One value for all images that are cut alike, because every frame keeps its own."""
 
 
 def _resized_size(width: int, height: int, size: int, fitted_side: int) -> tuple[int, int]:

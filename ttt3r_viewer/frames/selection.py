@@ -50,13 +50,3 @@ class Selection:
                 f" {count - 1}, but start is {self.start}; choose a smaller start"
             )
         return range(self.start, count, self.stride)[: self.max_frames]
-
-    def wants(self, index: int) -> bool:
-        """Whether frame `index`, not beyond the last wanted one, is to be used."""
-        return index >= self.start and (index - self.start) % self.stride == 0
-
-    def is_past(self, index: int) -> bool:
-        """Whether frame `index` and all after it lie beyond the last wanted frame."""
-        if self.max_frames is None:
-            return False
-        return index > self.start + self.stride * (self.max_frames - 1)

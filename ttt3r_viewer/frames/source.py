@@ -19,10 +19,8 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 class FrameSource(Protocol):
     """Frames in order, each decoded when it is asked for; nothing is read ahead."""
 
-    @property
-    def name(self) -> str:
-        """What was opened, for people."""
-        ...
+    name: str
+    """What was opened, for people."""
 
     @property
     def total(self) -> int | None:
@@ -33,9 +31,7 @@ class FrameSource(Protocol):
         ...
 
     def __iter__(self) -> Iterator[Frame | SkippedFrame]:
-        """Start again from the first frame; every iteration gives the same frames. A live source
-        goes on from now.
-        """
+        """Start again from the first frame; of a live source, go on from now."""
         ...
 
     def close(self) -> None:
@@ -85,20 +81,7 @@ def open_source(
     if follow or is_live(spec):
         choices = {"start": (start, 0), "stride": (stride, 1), "fps": (fps, 30.0)}
         return _open_live(spec, follow, choices, max_frames)
-    path = _path_of(spec)
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError) and glob.has_magic(spec):
-            return _open_glob(str(path), selection, fps)
-        if isinstance(error, FileNotFoundError):
-            raise InputError(f"there is no file or folder {spec}; {INPUT_KINDS}") from error
-        raise InputError(f"{spec} cannot be opened ({error}); {INPUT_KINDS}") from error
-    if stat.S_ISDIR(mode):
-        return _open_folder(path, selection, fps)
-    if stat.S_ISREG(mode):
-        return _open_file(path, selection, fps)
-    raise InputError(f"{spec} is neither a file nor a folder; {INPUT_KINDS}")
+    return _open_path(spec, selection, fps)
 
 
 def _path_of(spec: str) -> Path:
@@ -133,27 +116,25 @@ def _open_live(
     return LiveSource(camera_feed(spec) if is_camera else url_feed(spec), max_frames)
 
 
-# The readers are imported by the function that needs them: the page must open within seconds, and
-# neither Pillow nor PyAV is needed before there is an input.
+def _open_path(spec: str, selection: Selection, fps: float) -> FrameSource:
+    """Open what lies on the disk; content, not suffix, tells a still image from a video."""
+    # Here, because the page must open within seconds and needs neither Pillow nor PyAV.
+    from ttt3r_viewer.frames.folder import FolderSource, is_still_image, list_folder, list_glob
 
-
-def _open_folder(path: Path, selection: Selection, fps: float) -> FrameSource:
-    from ttt3r_viewer.frames.folder import FolderSource, list_folder
-
-    return FolderSource(str(path), path, list_folder(path), selection, fps)
-
-
-def _open_glob(pattern: str, selection: Selection, fps: float) -> FrameSource:
-    from ttt3r_viewer.frames.folder import FolderSource, list_glob
-
-    return FolderSource(pattern, *list_glob(pattern), selection, fps)
-
-
-def _open_file(path: Path, selection: Selection, fps: float) -> FrameSource:
-    """Let the content decide, not the suffix: what is not a still image is tried as a video."""
-    from ttt3r_viewer.frames.folder import FolderSource, is_still_image
-
-    if path.stat().st_size == 0:
+    path = _path_of(spec)
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        if not isinstance(error, FileNotFoundError):
+            raise InputError(f"{spec} cannot be opened ({error}); {INPUT_KINDS}") from error
+        if not glob.has_magic(spec):
+            raise InputError(f"there is no file or folder {spec}; {INPUT_KINDS}") from error
+        return FolderSource(str(path), *list_glob(str(path)), selection, fps)
+    if stat.S_ISDIR(status.st_mode):
+        return FolderSource(str(path), path, list_folder(path), selection, fps)
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{spec} is neither a file nor a folder; {INPUT_KINDS}")
+    if status.st_size == 0:
         raise InputError(f"the file {path} is empty; {INPUT_KINDS}")
     if is_still_image(path):
         return FolderSource(str(path), path.parent, [path.name], selection, times_sec=[0.0])

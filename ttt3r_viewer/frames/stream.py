@@ -73,10 +73,9 @@ class StreamFeed:
                 f"{self.name} cannot be opened ({reason}): see that it is being sent and that "
                 "address, port, user and password are right; `ffplay ADDRESS` shows the same stream"
             )
-        found = ", ".join(f"{CAMERA}{path}" for path in cameras()) or "none found"
         return (
             f"{self.name} cannot be opened ({reason}): plug it in, close what else uses it, see "
-            f"that you may read it; cameras here: {found}"
+            f"that you may read it; cameras here: {_cameras()}"
         )
 
 
@@ -156,14 +155,14 @@ def camera_feed(spec: str) -> StreamFeed:
         path = f"/dev/video{which}" if number else which
         if Path(path).is_char_device():
             return StreamFeed(spec, path, "video4linux2", {})
-    found = ", ".join(f"{CAMERA}{path}" for path in cameras()) or "none found"
     wanted = "camera:NAME" if sys.platform == "win32" else "camera:NUMBER or camera:/dev/..."
-    raise InputError(f"there is no camera {spec}; wanted {wanted}; cameras here: {found}")
+    raise InputError(f"there is no camera {spec}; wanted {wanted}; cameras here: {_cameras()}")
 
 
-def cameras() -> list[str]:
-    """Paths of the cameras that Linux shows; elsewhere they cannot be listed cheaply."""
-    return sorted(map(str, Path("/dev").glob("video[0-9]*")))
+def _cameras() -> str:
+    """The cameras that Linux shows; elsewhere they cannot be listed cheaply."""
+    paths = sorted(Path("/dev").glob("video[0-9]*"))
+    return ", ".join(f"{CAMERA}{path}" for path in paths) or "none found"
 
 
 def url_feed(url: str) -> StreamFeed:

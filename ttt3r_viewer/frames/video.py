@@ -6,6 +6,7 @@ period after the frame before it. Images are turned upright by the display matri
 write, to the nearest quarter turn.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,7 @@ class VideoSource:
         """The frames after index `last`; those before are decoded, but not converted."""
         with _opened(self._path) as (container, stream):
             index, time_sec = 0, -self._period_sec
+            wanted = self._selection.indices(sys.maxsize, self.name)
             for item in _decoded(container, stream):
                 if self._closed:
                     return
@@ -88,10 +90,10 @@ class VideoSource:
                         yield SkippedFrame(index, name, item)
                 else:
                     time_sec = time_sec + self._period_sec if item.time is None else item.time
-                    if index > last and self._selection.wants(index):
+                    if index > last and index in wanted:
                         yield _converted(item, index, time_sec, name)
                 index += 1
-                if self._selection.is_past(index):
+                if index > wanted[-1]:
                     break
         # Only now is the number known, and a start beyond it must not pass for an empty video.
         self.total = len(self._selection.indices(index, self.name))
