@@ -177,14 +177,13 @@ class PairMoments:
         )
 
     @property
-    def source_stands_still(self) -> bool:
-        """Whether the source points are one point, to the rounding of their coordinates."""
-        return _stands_still(self.square_source, self.count, self.mean_source)
-
-    @property
-    def target_stands_still(self) -> bool:
-        """Whether the target points are one point, to the rounding of their coordinates."""
-        return _stands_still(self.square_target, self.count, self.mean_target)
+    def still_side(self) -> str:
+        """The side, source or target, whose points differ by rounding alone; empty for neither."""
+        sides = (self.square_source, self.mean_source), (self.square_target, self.mean_target)
+        for side, (square, mean) in zip(("source", "target"), sides, strict=True):
+            if math.sqrt(square / max(self.count, 1)) <= 1e-12 * float(np.linalg.norm(mean)):
+                return side
+        return ""
 
     def similarity(self, with_scale: bool) -> Similarity:
         """The map from source to target with the least sum of squared distances.
@@ -194,8 +193,9 @@ class PairMoments:
         `EvaluationError` where a scale is wanted and one of the sides stands still.
         """
         assert self.count > 0
-        if with_scale and (self.source_stands_still or self.target_stands_still):
-            which = "to be aligned" if self.source_stands_still else "to align with"
+        still = self.still_side
+        if with_scale and still:
+            which = "to be aligned" if still == "source" else "to align with"
             raise EvaluationError(
                 f"the positions {which} are all the same, so no scale can be found; wanted a camera"
                 " that moves: measure more frames"
@@ -208,7 +208,6 @@ class PairMoments:
         scale = agreement / self.square_source if with_scale else 1.0
         square = self.square_target + scale * (scale * self.square_source - 2 * agreement)
         extent = math.sqrt(self.square_source * self.square_target)
-        still = self.source_stands_still or self.target_stands_still
         return Similarity(
             scale,
             R_target_source,
@@ -216,11 +215,6 @@ class PairMoments:
             rotation_determined=not still and bool(strength[1] > 1e-12 * extent),
             rms=math.sqrt(max(square, 0.0) / self.count),
         )
-
-
-def _stands_still(square: float, count: int, mean: Float64[np.ndarray, 3]) -> bool:
-    """Whether points with this summed squared distance from their mean differ by rounding alone."""
-    return math.sqrt(square / max(count, 1)) <= 1e-12 * float(np.linalg.norm(mean))
 
 
 def umeyama(source: ArrayLike, target: ArrayLike, with_scale: bool) -> Similarity:

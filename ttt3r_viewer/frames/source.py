@@ -31,7 +31,7 @@ class FrameSource(Protocol):
         ...
 
     def __iter__(self) -> Iterator[Frame | SkippedFrame]:
-        """Start again from the first frame; of a live source, go on from now."""
+        """Start again from the first frame, with the same ones; a live source goes on from now."""
         ...
 
     def close(self) -> None:

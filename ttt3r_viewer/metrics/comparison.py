@@ -110,7 +110,11 @@ def measure_lane(
     Errors are over the frames that the ground truth has a pose for; RPE over consecutive ones.
     """
     reasons: list[str] = []
-    estimate = _trajectory(frames, reasons)
+    estimate = None
+    try:
+        estimate = _trajectory(frames)
+    except EvaluationError as error:
+        reasons.append(str(error))
     matched: tuple[Trajectory, Trajectory] | None = None
     rows = np.empty(0, dtype=np.intp)
     if ground_truth is None:
@@ -167,8 +171,8 @@ def lane_separation(a: Sequence[LaneFrame], b: Sequence[LaneFrame]) -> NDArray[n
             f"the lanes have {len(common)} frames in common; wanted at least {FEWEST_POSES}:"
             " measure more frames"
         )
-    positions_a = _as_trajectory([by_index_a[index] for index in common]).positions
-    positions_b = _as_trajectory([by_index_b[index] for index in common]).positions
+    positions_a = _trajectory([by_index_a[index] for index in common]).positions
+    positions_b = _trajectory([by_index_b[index] for index in common]).positions
     aligned = umeyama(positions_b, positions_a, with_scale=True).apply(positions_b)
     return np.linalg.norm(aligned - positions_a, axis=1)
 
@@ -197,19 +201,10 @@ def comparison_csv(rows: Sequence[LaneMeasures]) -> str:
     return csv_text(list(_COLUMNS), ([getattr(row, field) for field in _COLUMNS] for row in rows))
 
 
-def _trajectory(frames: Sequence[LaneFrame], reasons: list[str]) -> Trajectory | None:
-    """The lane's poses; None, with a reason, where they cannot be measured."""
+def _trajectory(frames: Sequence[LaneFrame]) -> Trajectory:
+    """The lane's poses. Raises `EvaluationError` where they cannot be measured."""
     if not frames:
-        reasons.append("the lane has no frames")
-        return None
-    try:
-        return _as_trajectory(frames)
-    except EvaluationError as error:
-        reasons.append(str(error))
-        return None
-
-
-def _as_trajectory(frames: Sequence[LaneFrame]) -> Trajectory:
+        raise EvaluationError("the lane has no frames")
     return Trajectory(
         np.array([frame.time_sec for frame in frames], dtype=np.float64),
         np.array([frame.T_world_camera for frame in frames], dtype=np.float64),

@@ -8,8 +8,9 @@ import contextlib
 import glob
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError, system_words
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.metrics.trajectory import FARTHEST_M, sound_parts
+from ttt3r_viewer.metrics.trajectory import FARTHEST_M, nearest_rows, sound_parts
 
 FILE_NAMES = ("groundtruth.txt", "poses_tum.txt", "poses.txt", "transforms.json")
 """What `find_ground_truth` looks for in a folder, in this order."""
@@ -44,11 +45,9 @@ class TimedPoses:
 
     def pose_of(self, index: int, time_sec: float, name: str) -> NDArray[np.float64] | None:  # noqa: ARG002
         """The (4, 4) pose nearest to `time_sec`, or None where it is further than the tolerance."""
-        after = int(np.searchsorted(self.times_sec, time_sec))
-        around = range(max(after - 1, 0), min(after + 1, len(self.times_sec)))
-        nearest = min(around, key=lambda row: abs(self.times_sec[row] - time_sec))
-        apart_sec = abs(self.times_sec[nearest] - time_sec)
-        return self.T_world_camera[nearest] if apart_sec <= TOLERANCE_SEC else None
+        row = nearest_rows(np.array([time_sec]), self.times_sec)[0]
+        near = abs(self.times_sec[row] - time_sec) <= TOLERANCE_SEC
+        return self.T_world_camera[row] if near else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,32 +69,18 @@ class NamedPoses:
     """Poses of named images, from a transforms.json."""
 
     path: Path
-    names: Sequence[str]
-    """Last part of each image's path, with or without a suffix; no two are the same."""
+    row_of: Mapping[str, int]
+    """By the last part of an image's path, and without its suffix where no other image has that."""
     T_world_camera: NDArray[np.float64]
     """(n, 4, 4)."""
     key: ClassVar[str] = "file name, with or without its suffix"
-    _row_of: dict[str, int] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        row_of: dict[str, int] = {}
-        shared: set[str] = set()
-        for row, name in enumerate(self.names):
-            stem = _SUFFIX.sub("", name)
-            if row_of.setdefault(stem, row) != row:
-                shared.add(stem)
-        for stem in shared:
-            del row_of[stem]
-        # A whole name goes before another image's stem.
-        row_of.update((name, row) for row, name in enumerate(self.names))
-        object.__setattr__(self, "_row_of", row_of)
 
     def pose_of(self, index: int, time_sec: float, name: str) -> NDArray[np.float64] | None:  # noqa: ARG002
         """The (4, 4) pose of the image with this file name, else with this name but for the
         suffix, or None where there is none or several images would do.
         """
         last = _last_part(name)
-        row = self._row_of.get(last, self._row_of.get(_SUFFIX.sub("", last)))
+        row = self.row_of.get(last, self.row_of.get(_SUFFIX.sub("", last)))
         return None if row is None else self.T_world_camera[row]
 
 
@@ -212,7 +197,11 @@ def _transforms(path: Path, text: str) -> NamedPoses:
             )
     places = [f"frame {number}" for number in range(len(frames))]
     T_world_camera = _rigid(places, np.array(matrices)) @ _OPENCV_FROM_OPENGL
-    return NamedPoses(path, tuple(row_of), T_world_camera)
+    stems = [_SUFFIX.sub("", name) for name in row_of]
+    counts = Counter(stems)
+    row_of_stem = {stem: row for row, stem in enumerate(stems) if counts[stem] == 1}
+    # A whole name goes before another image's stem.
+    return NamedPoses(path, row_of_stem | row_of, T_world_camera)
 
 
 def _matrix(number: int, value: Any) -> NDArray[np.float64]:

@@ -55,10 +55,9 @@ class RunningAlignment:
         NaN for fewer than three pairs, and while either camera stands still. From sums it is exact
         to about 1e-8 of the path's extent, where `ate` is exact to rounding.
         """
-        moments = self._moments
-        if self.count < FEWEST_POSES or moments.source_stands_still or moments.target_stands_still:
+        if self.count < FEWEST_POSES or self._moments.still_side:
             return math.nan
-        return moments.similarity(with_scale=True).rms
+        return self._moments.similarity(with_scale=True).rms
 
     @property
     def rotation_error_deg(self) -> float:

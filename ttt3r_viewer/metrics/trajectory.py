@@ -132,8 +132,8 @@ def associate(
     Gives two trajectories of the same length, row i of the one beside row i of the other. No pose
     is used twice. Raises `EvaluationError` where no pair is found.
     """
-    to_estimate = _nearest(reference.times_sec, estimate.times_sec)
-    to_reference = _nearest(estimate.times_sec, reference.times_sec)
+    to_estimate = nearest_rows(reference.times_sec, estimate.times_sec)
+    to_reference = nearest_rows(estimate.times_sec, reference.times_sec)
     rows = np.arange(len(estimate))[: len(to_reference)]
     if rows.size:
         mutual = to_estimate[to_reference] == rows
@@ -242,8 +242,10 @@ def _motion(
     )
 
 
-def _nearest(times_sec: NDArray[np.float64], among_sec: NDArray[np.float64]) -> NDArray[np.integer]:
-    """For each of `times_sec` the row of the nearest of `among_sec`, the earlier of two equals."""
+def nearest_rows(
+    times_sec: NDArray[np.float64], among_sec: NDArray[np.float64]
+) -> NDArray[np.integer]:
+    """For each time (n,) the row of the nearest of increasing ones, the earlier of two equals."""
     if not among_sec.size:
         return np.empty(0, dtype=np.intp)
     after = np.searchsorted(among_sec, times_sec).clip(max=len(among_sec) - 1)

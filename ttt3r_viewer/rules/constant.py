@@ -1,7 +1,6 @@
 """A constant rate for every token and frame; rate 1 is CUT3R (arXiv 2501.12387)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
 from ttt3r_viewer.state import Evidence, Update
@@ -11,10 +10,10 @@ from ttt3r_viewer.state import Evidence, Update
 class Constant(UpdateRule):
     """gain = rate, on the first frame too."""
 
-    title: ClassVar[str] = "constant"
-    paper: ClassVar[str] = "arXiv 2501.12387 (CUT3R, rate 1)"
-    formula: ClassVar[str] = "gain = rate"
-    cost: ClassVar[str] = "none; keeps nothing"
+    title = "constant"
+    paper = "arXiv 2501.12387 (CUT3R, rate 1)"
+    formula = "gain = rate"
+    cost = "none; keeps nothing"
 
     rate: float = parameter(
         1.0, 0.0, 1.0, "share of every proposal that is accepted", remark="where 1 is CUT3R"

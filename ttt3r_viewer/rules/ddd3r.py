@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
 from ttt3r_viewer.rules.ttt3r import alignment
-from ttt3r_viewer.state import Evidence, EvidenceKind, Update
+from ttt3r_viewer.state import Evidence, Update
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -32,11 +32,11 @@ class Direction:
 class DDD3RConst(UpdateRule):
     """gain = share b with TTT3R's gate b; 1 on the first frame, and the first after a reset."""
 
-    title: ClassVar[str] = "DDD3R constant"
-    paper: ClassVar[str] = PAPER
-    formula: ClassVar[str] = "gain = share sigmoid(mean logit)"
-    cost: ClassVar[str] = "TTT3R's; keeps nothing"
-    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(("state_logits",))
+    title = "DDD3R constant"
+    paper = PAPER
+    formula = "gain = share sigmoid(mean logit)"
+    cost = "TTT3R's; keeps nothing"
+    needs = frozenset(("state_logits",))
 
     share: float = parameter(0.5, 0.0, 1.0, "share of TTT3R's gain")
 
@@ -59,11 +59,11 @@ class DDD3RBrake(UpdateRule):
     frame after it is neutral, b / 2. The published runs use a tau of 1, the published code 2.
     """
 
-    title: ClassVar[str] = "DDD3R brake"
-    paper: ClassVar[str] = PAPER
-    formula: ClassVar[str] = "d = C - S: gain = sigmoid(mean logit) sigmoid(-tau cos(d, d before))"
-    cost: ClassVar[str] = "TTT3R's and one dot product per token; keeps a change of state"
-    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(("state_logits",))
+    title = "DDD3R brake"
+    paper = PAPER
+    formula = "d = C - S: gain = sigmoid(mean logit) sigmoid(-tau cos(d, d before))"
+    cost = "TTT3R's and one dot product per token; keeps a change of state"
+    needs = frozenset(("state_logits",))
 
     tau: float = parameter(2.0, 0.0, 10.0, "how hard a repeated direction brakes")
 
@@ -88,14 +88,14 @@ class DDD3ROrtho(UpdateRule):
     there is no direction yet: its gain is novel b.
     """
 
-    title: ClassVar[str] = "DDD3R orthogonal"
-    paper: ClassVar[str] = PAPER
-    formula: ClassVar[str] = (
+    title = "DDD3R orthogonal"
+    paper = PAPER
+    formula = (
         "d = C - S, v = unit(beta v + (1 - beta) unit(d)), d_par = <d, v> v: "
         "S + sigmoid(mean logit) (novel (d - d_par) + drift d_par)"
     )
-    cost: ClassVar[str] = "TTT3R's and two dot products per token; keeps a direction per token"
-    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(("state_logits",))
+    cost = "TTT3R's and two dot products per token; keeps a direction per token"
+    needs = frozenset(("state_logits",))
 
     novel: float = parameter(0.5, 0.0, 1.0, "share of the change across the usual direction")
     drift: float = parameter(0.05, 0.0, 1.0, "share of the change along the usual direction")

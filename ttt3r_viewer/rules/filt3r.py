@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
 from ttt3r_viewer.state import Evidence, Update
@@ -38,15 +38,15 @@ class FILT3R(UpdateRule):
     Parameters are named as in the published code.
     """
 
-    title: ClassVar[str] = "FILT3R"
-    paper: ClassVar[str] = "arXiv 2603.18493"
-    formula: ClassVar[str] = (
+    title = "FILT3R"
+    paper = "arXiv 2603.18493"
+    formula = (
         "z = |C - C before| / running mean, "
         "q = q_min + (q_max - q_min) sigmoid(alpha_q (z - tau_q)), "
         "p- = gamma_p p + q: gain = clip(p- / (p- + fixed_r), k_min, k_max), "
         "p = (1 - gain)^2 p- + gain^2 fixed_r"
     )
-    cost: ClassVar[str] = "no attention is looked at; keeps a proposal and one number per token"
+    cost = "no attention is looked at; keeps a proposal and one number per token"
 
     p_init: float = parameter(1.5, 0.01, 10.0, "variance after the first frame")
     gamma_p: float = parameter(1.0, 0.5, 2.0, "times the variance from frame to frame")

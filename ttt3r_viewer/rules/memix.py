@@ -8,7 +8,7 @@ tokens; here that is a share, so that it fits a state of any size.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
 from ttt3r_viewer.rules.ttsa3r import (
@@ -18,7 +18,7 @@ from ttt3r_viewer.rules.ttsa3r import (
     spatio_temporal_gain,
 )
 from ttt3r_viewer.rules.ttt3r import alignment
-from ttt3r_viewer.state import Evidence, EvidenceKind, Update
+from ttt3r_viewer.state import Evidence, Update
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -44,11 +44,11 @@ def written(evidence: Evidence, share: float) -> Float[Tensor, "batch state"]:
 class MeMixCut(UpdateRule):
     """gain = m. First frames are no exception: tokens that are not written keep the start state."""
 
-    title: ClassVar[str] = "MeMix on CUT3R"
-    paper: ClassVar[str] = PAPER
-    formula: ClassVar[str] = f"{MASK}: gain = m"
-    cost: ClassVar[str] = "one dot product and one sort of the tokens; keeps nothing"
-    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(("image_mean",))
+    title = "MeMix on CUT3R"
+    paper = PAPER
+    formula = f"{MASK}: gain = m"
+    cost = "one dot product and one sort of the tokens; keeps nothing"
+    needs = frozenset(("image_mean",))
 
     share: float = _share()
 
@@ -63,11 +63,11 @@ class MeMixTTT(UpdateRule):
     nothing.
     """
 
-    title: ClassVar[str] = "MeMix on TTT3R"
-    paper: ClassVar[str] = PAPER
-    formula: ClassVar[str] = f"{MASK}: gain = m sigmoid(mean logit)"
-    cost: ClassVar[str] = "TTT3R's, one dot product and one sort of the tokens; keeps nothing"
-    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(("image_mean", "state_logits"))
+    title = "MeMix on TTT3R"
+    paper = PAPER
+    formula = f"{MASK}: gain = m sigmoid(mean logit)"
+    cost = "TTT3R's, one dot product and one sort of the tokens; keeps nothing"
+    needs = frozenset(("image_mean", "state_logits"))
 
     share: float = _share()
 
@@ -92,13 +92,11 @@ class MeMixTTSA(UpdateRule):
     The frame after a reset is compared with the one before it, as any other.
     """
 
-    title: ClassVar[str] = "MeMix on TTSA3R"
-    paper: ClassVar[str] = PAPER
-    formula: ClassVar[str] = f"{MASK}: gain = m times TTSA3R's"
-    cost: ClassVar[str] = "TTSA3R's, one dot product and one sort of the tokens; keeps as TTSA3R"
-    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(
-        ("image_mean", "pair_logits", "image_features")
-    )
+    title = "MeMix on TTSA3R"
+    paper = PAPER
+    formula = f"{MASK}: gain = m times TTSA3R's"
+    cost = "TTSA3R's, one dot product and one sort of the tokens; keeps as TTSA3R"
+    needs = frozenset(("image_mean", "pair_logits", "image_features"))
 
     share: float = _share()
     threshold: float = parameter(

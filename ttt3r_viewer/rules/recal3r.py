@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
 from ttt3r_viewer.rules.ttt3r import alignment
-from ttt3r_viewer.state import Evidence, EvidenceKind, Update
+from ttt3r_viewer.state import Evidence, Update
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -39,21 +39,19 @@ class ReCal3R(UpdateRule):
     continuous in the weights. On the first frame, and the first after a reset, the gain is 1.
     """
 
-    title: ClassVar[str] = "ReCal3R"
-    paper: ClassVar[str] = "arXiv 2607.05356"
-    formula: ClassVar[str] = (
+    title = "ReCal3R"
+    paper = "arXiv 2607.05356"
+    formula = (
         "pi, e = ranks of drift |S - S0| and of attention entropy, "
         "y = pi (1 - e) / (pi (1 - e) + (1 - pi) e), R = 1 - y (2 y - 1)^2, "
         "x = (1 - R) b sigmoid(residual - residual_offset) exp(-h) + R base: "
         "gain = clip(x + smoothing (mean x - x), 0, 1)"
     )
-    cost: ClassVar[str] = (
+    cost = (
         "one state x patch matrix product and softmax per head and layer; "
         "keeps the start state and one number per token"
     )
-    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(
-        ("state_logits", "state_entropy", "image_residual")
-    )
+    needs = frozenset(("state_logits", "state_entropy", "image_residual"))
 
     base: float = parameter(0.1, 0.0, 1.0, "gain of tokens that are not trusted")
     decay: float = parameter(0.95, 0.0, 1.0, "memory of a token's gates from frame to frame")

@@ -171,13 +171,9 @@ def rules_from_text(text: str) -> tuple[UpdateRule, ...]:
 
 def rule_name(rule: UpdateRule) -> str:
     """The name that makes such a rule; of a class that is not registered, the class's own."""
-    for name, known in RULES.items():
-        if type(rule) is known:
-            return name
-    for name, known in all_rules()[0].items():
-        if type(rule) is known:
-            return name
-    return type(rule).__name__
+    kind = type(rule)
+    known = RULES if kind in RULES.values() else all_rules()[0]
+    return next((name for name, one in known.items() if one is kind), kind.__name__)
 
 
 def text_of(rule: UpdateRule) -> str:

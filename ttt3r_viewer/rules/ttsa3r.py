@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
-from ttt3r_viewer.state import Evidence, EvidenceKind, Update
+from ttt3r_viewer.state import Evidence, Update
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -36,16 +36,14 @@ class TTSA3R(UpdateRule):
     On the first frame, and the first after a reset, the gain is 1.
     """
 
-    title: ClassVar[str] = "TTSA3R"
-    paper: ClassVar[str] = "arXiv 2601.22615"
-    formula: ClassVar[str] = (
+    title = "TTSA3R"
+    paper = "arXiv 2601.22615"
+    formula = (
         "u = |C - C before|, D = 1 - cos(f, f before): "
         "gain = sigmoid(u / mean u - threshold) sigmoid(max over patches of |mean logit| D)"
     )
-    cost: ClassVar[str] = (
-        "one state x image matrix product per layer; keeps a proposal and a frame's features"
-    )
-    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(("pair_logits", "image_features"))
+    cost = "one state x image matrix product per layer; keeps a proposal and a frame's features"
+    needs = frozenset(("pair_logits", "image_features"))
 
     threshold: float = parameter(
         THRESHOLD, 0.0, 5.0, "change, in units of the mean, at which T is one half"

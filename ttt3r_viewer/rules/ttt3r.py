@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
-from ttt3r_viewer.state import Evidence, EvidenceKind, Update
+from ttt3r_viewer.state import Evidence, Update
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -24,11 +24,11 @@ class TTT3R(UpdateRule):
     no temperature: both are 1 there.
     """
 
-    title: ClassVar[str] = "TTT3R"
-    paper: ClassVar[str] = "arXiv 2509.26645"
-    formula: ClassVar[str] = "gain = clip(multiplier sigmoid(mean logit / temperature), 0, 1)"
-    cost: ClassVar[str] = "one mean key per head and layer; keeps nothing"
-    needs: ClassVar[frozenset[EvidenceKind]] = frozenset(("state_logits",))
+    title = "TTT3R"
+    paper = "arXiv 2509.26645"
+    formula = "gain = clip(multiplier sigmoid(mean logit / temperature), 0, 1)"
+    cost = "one mean key per head and layer; keeps nothing"
+    needs = frozenset(("state_logits",))
 
     multiplier: float = parameter(1.0, 0.0, 2.0, "times the published gain, then clipped to [0, 1]")
     temperature: float = parameter(
