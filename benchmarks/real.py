@@ -25,8 +25,8 @@ from training.evaluate import pose_measures
 from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.geometry import umeyama
+from ttt3r_viewer.metrics.dense import sample_truth
 from ttt3r_viewer.metrics.ground_truth import find_ground_truth, read_ground_truth
-from ttt3r_viewer.metrics.samples import sample_truth
 from ttt3r_viewer.metrics.trajectory import Trajectory
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text

@@ -15,9 +15,7 @@ from ttt3r_viewer.evaluate.records import Record
 from ttt3r_viewer.evaluate.tables import markdown, means, means_csv, records_csv
 from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.metrics.depth import depth_measures
-from ttt3r_viewer.metrics.points import point_measures
-from ttt3r_viewer.metrics.samples import sample_truth
+from ttt3r_viewer.metrics.dense import depth_measures, point_measures, sample_truth
 from ttt3r_viewer.types import Crop
 
 WHOLE = Crop((1.0, 1.0), (0, 0), 8, 6)

@@ -39,7 +39,7 @@ from ttt3r_viewer.system.files import write_json
 if TYPE_CHECKING:
     from ttt3r_viewer.evaluate.datasets.base import TrueFrame
     from ttt3r_viewer.evaluate.evaluation import Accumulator
-    from ttt3r_viewer.metrics.samples import TrueSample
+    from ttt3r_viewer.metrics.dense import TrueSample
     from ttt3r_viewer.types import FrameResult
 
 ROOMS_AT_ONCE = 16
@@ -191,7 +191,7 @@ def pose_measures(truth: Trajectory, estimate: Trajectory) -> dict[str, float | 
 
 def every_fourth(frame: TrueFrame, result: FrameResult) -> TrueSample:
     """Every fourth pixel of every fourth row, from the third on; rooms have no crop."""
-    from ttt3r_viewer.metrics.samples import TrueSample
+    from ttt3r_viewer.metrics.dense import TrueSample
 
     assert frame.read_depth is not None
     assert frame.intrinsics is not None

@@ -21,9 +21,7 @@ from ttt3r_viewer.evaluate.datasets import DATASETS
 from ttt3r_viewer.evaluate.datasets.base import Dataset, Measure, TrueFrame
 from ttt3r_viewer.evaluate.records import ALL, Record
 from ttt3r_viewer.geometry import transform_points
-from ttt3r_viewer.metrics.depth import depth_measures
-from ttt3r_viewer.metrics.points import point_measures
-from ttt3r_viewer.metrics.samples import TrueSample, sample_truth
+from ttt3r_viewer.metrics.dense import TrueSample, depth_measures, point_measures, sample_truth
 from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, Trajectory, ate, rpe
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.history import FrameHistory

@@ -1,5 +1,4 @@
-"""MeMix: only the tokens that the frame says least about are written, the others are kept whole
-(arXiv 2603.15330).
+"""MeMix (arXiv 2603.15330): only the tokens that the frame says least about are written.
 
 It comes on three backbones: CUT3R, TTT3R and TTSA3R. The published setting writes 708 of 768
 tokens; here that is a share, so that it fits a state of any size.
@@ -8,15 +7,10 @@ tokens; here that is a share, so that it fits a state of any size.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
-from ttt3r_viewer.rules.ttsa3r import (
-    THRESHOLD,
-    FrameBefore,
-    frame_seen,
-    spatio_temporal_gain,
-)
+from ttt3r_viewer.rules.rule import RuleState, UpdateRule, first_frame, parameter
+from ttt3r_viewer.rules.ttsa3r import THRESHOLD, FrameBefore, frame_seen, spatio_temporal_gain
 from ttt3r_viewer.rules.ttt3r import alignment
 from ttt3r_viewer.state import Evidence, Update
 
@@ -25,11 +19,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MASK = "m = 1 for the share of tokens with the lowest <C, mean projected feature>, else 0"
-PAPER = "arXiv 2603.15330"
 
 
-def _share() -> Any:
-    return parameter(708 / 768, 0.0, 1.0, "share of the tokens that a frame may write")
+@dataclass(frozen=True)
+class _MeMix(UpdateRule):
+    """What MeMix is on every backbone."""
+
+    paper = "arXiv 2603.15330"
+
+    share: float = parameter(708 / 768, 0.0, 1.0, "share of the tokens that a frame may write")
+
+    def reset(self, rule_state: RuleState) -> RuleState:
+        """Nothing changes: the frame after a reset is compared, and written, as any other."""
+        return rule_state
 
 
 def written(evidence: Evidence, share: float) -> Float[Tensor, "batch state"]:
@@ -41,16 +43,13 @@ def written(evidence: Evidence, share: float) -> Float[Tensor, "batch state"]:
 
 
 @dataclass(frozen=True)
-class MeMixCut(UpdateRule):
+class MeMixCut(_MeMix):
     """gain = m. First frames are no exception: tokens that are not written keep the start state."""
 
     title = "MeMix on CUT3R"
-    paper = PAPER
     formula = f"{MASK}: gain = m"
     cost = "one dot product and one sort of the tokens; keeps nothing"
     needs = frozenset(("image_mean",))
-
-    share: float = _share()
 
     def update(self, evidence: Evidence, rule_state: None) -> tuple[Update, None]:
         """The mask, for every frame."""
@@ -58,26 +57,17 @@ class MeMixCut(UpdateRule):
 
 
 @dataclass(frozen=True)
-class MeMixTTT(UpdateRule):
-    """gain = m b with TTT3R's gate b, which is 1 on the very first frame alone: a reset changes
-    nothing.
-    """
+class MeMixTTT(_MeMix):
+    """gain = m b with TTT3R's gate b, which is 1 on the very first frame alone."""
 
     title = "MeMix on TTT3R"
-    paper = PAPER
     formula = f"{MASK}: gain = m sigmoid(mean logit)"
     cost = "TTT3R's, one dot product and one sort of the tokens; keeps nothing"
     needs = frozenset(("image_mean", "state_logits"))
 
-    share: float = _share()
-
     def initial(self) -> bool:
         """Whether the next frame is the very first."""
         return True
-
-    def reset(self, rule_state: bool) -> bool:
-        """The frame after a reset gets its ordinary gate."""
-        return rule_state
 
     def update(self, evidence: Evidence, rule_state: bool) -> tuple[Update, bool]:
         """The mask times the gate, and that the next frame is not the first."""
@@ -86,26 +76,17 @@ class MeMixTTT(UpdateRule):
 
 
 @dataclass(frozen=True)
-class MeMixTTSA(UpdateRule):
-    """gain = m T P with TTSA3R's T and P, which are 1 on the very first frame alone.
-
-    The frame after a reset is compared with the one before it, as any other.
-    """
+class MeMixTTSA(_MeMix):
+    """gain = m T P with TTSA3R's T and P, which are 1 on the very first frame alone."""
 
     title = "MeMix on TTSA3R"
-    paper = PAPER
     formula = f"{MASK}: gain = m times TTSA3R's"
     cost = "TTSA3R's, one dot product and one sort of the tokens; keeps as TTSA3R"
     needs = frozenset(("image_mean", "pair_logits", "image_features"))
 
-    share: float = _share()
     threshold: float = parameter(
         THRESHOLD, 0.0, 5.0, "change, in units of the mean, at which T is one half"
     )
-
-    def reset(self, rule_state: FrameBefore | None) -> FrameBefore | None:
-        """The frame before the reset stays the one to compare with."""
-        return rule_state
 
     def update(
         self, evidence: Evidence, rule_state: FrameBefore | None
