@@ -49,15 +49,11 @@ class EvaluationError(ViewerError):
 
 
 def in_a_line(error: BaseException, most: int | None = None) -> str:
-    """What an error says, without line breaks, cut after `most` characters; its kind where it says
-    nothing.
-    """
+    """What an error says, or else its kind, on one line, cut after `most` characters."""
     return (" ".join(str(error).split()) or type(error).__name__)[:most]
 
 
 def system_words(error: BaseException) -> str:
-    """What the system says of an `OSError`, without its number and the file's name; of another
-    error, or where it says nothing, `in_a_line`.
-    """
+    """What the system says of an `OSError`, without number and file; else `in_a_line`."""
     words = getattr(error, "strerror", None)
     return " ".join(words.split()) if words else in_a_line(error)

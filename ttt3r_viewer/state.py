@@ -28,9 +28,7 @@ EvidenceKind = Literal[
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """All that a rule may look at, in float32. The optional fields are None unless their kind was
-    asked for.
-    """
+    """What a rule may look at, in float32; optional fields are None unless asked for."""
 
     state: Float[Tensor, "batch state width"]
     """The state before this frame."""
@@ -49,8 +47,7 @@ class Evidence:
     image_features: Float[Tensor, "batch patch features"] | None = None
     """Kind `image_features`: what the encoder made of the frame."""
     image_mean: Float[Tensor, "batch width"] | None = None
-    """Kind `image_mean`: the mean over patches of the encoder's features as projected into the
-    decoder."""
+    """Kind `image_mean`: the mean over patches of the features as projected into the decoder."""
     image_residual: Float[Tensor, " batch"] | None = None
     """Kind `image_residual`: how far the decoder moved the patches, the mean of |projected features
     - decoder's result| over patches, divided by that of |projected features|."""
@@ -64,8 +61,7 @@ class Update:
     """The share of the proposed change that each token accepts, in [0, 1]. It is what users are
     shown, also where `tokens` says more than a scalar can."""
     tokens: Float[Tensor, "batch state width"] | None = None
-    """The next state itself, from a rule that does not blend by one scalar per token; None where
-    the gain says it all."""
+    """The next state, from a rule that does not blend by scalars; None where the gain says all."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -153,14 +153,11 @@ class Inspection:
     from_start: Float32[np.ndarray, " state"]
     """|S_t - S_0| of each token, S_0 being the state before the first frame."""
     patch_logit: Float32[np.ndarray, " patch"]
-    """Mean pre-softmax logit over layers, heads and state tokens: how well each patch aligns with
-    the state."""
+    """The same over layers, heads and state tokens: how well each patch aligns with the state."""
     writes: Float16[np.ndarray, "layer state image"]
-    """Softmax of each state token over the image, mean over heads: where it takes its new value
-    from. Rows sum to 1."""
+    """Where each state token takes its new value from: softmax over the image, mean over heads."""
     reads: Float16[np.ndarray, "layer image state"]
-    """Softmax of each image token over the state, mean over heads: what it recalls. Rows sum to
-    1."""
+    """What each image token recalls: softmax over the state, mean over heads."""
     frames_replayed: int
     """0 where the state before the frame was kept; else how many frames were replayed first."""
 

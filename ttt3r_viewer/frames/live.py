@@ -65,8 +65,8 @@ class LiveSource:
     """The newest frame of a feed, whenever one is asked for. One iteration at a time.
 
     An iteration begins with what comes from now on; between two of them the feed stays open. A
-    feed that is lost is tried again for `retry_sec`, then `InputError` ends the iteration. A feed
-    that ends, ends it without; the next iteration opens it again.
+    feed that is lost is tried again every `pause_sec` for `retry_sec`, then `InputError` ends the
+    iteration. A feed that ends, ends it without; the next iteration opens it again.
     """
 
     total: int | None = None
@@ -79,10 +79,7 @@ class LiveSource:
         retry_sec: float = 30.0,
         pause_sec: float = 1.0,
     ) -> None:
-        """Open the feed and wait until it is open. Raises `InputError` where that fails.
-
-        `pause_sec` lies between two tries.
-        """
+        """Open the feed and wait until it is open. Raises `InputError` where that fails."""
         self.name = feed.name
         self.dropped = 0
         """Frames since the run began that a newer one replaced before they were taken."""

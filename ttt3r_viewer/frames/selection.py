@@ -19,10 +19,7 @@ such an image is then skipped with a reason rather than passed over without a wo
 
 @dataclass(frozen=True)
 class Selection:
-    """The frames start, start + stride, start + 2 stride, ... of an input.
-
-    Raises `InputError` where no input could satisfy it.
-    """
+    """The frames start, start + stride, ... Raises `InputError` where no input has such."""
 
     start: int = 0
     stride: int = 1

@@ -11,10 +11,7 @@ from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, faulty_poses, rotation
 
 
 class RunningAlignment:
-    """Errors of all pairs of poses added so far; keeps sums and the first pair, not the poses.
-
-    One thread at a time; not locked.
-    """
+    """Errors of all pairs of poses so far, from sums and the first pair. One thread at a time."""
 
     def __init__(self) -> None:
         self._moments = PairMoments()

@@ -213,10 +213,7 @@ class Recording:
         self._places[place.prefix.sequence] = place
 
     def keep_first(self, frames: int) -> Place:
-        """Forget all frames but so many first ones, and what was damaged; where the last one is.
-
-        For the writer of a resumed run.
-        """
+        """Forget later frames, and what was damaged; where the last one is. For the writer."""
         self._places = {number: one for number, one in self._places.items() if number < frames}
         self._notes = []
         return max(self._places.values(), key=lambda place: (file_number(place.file), place.offset))

@@ -1,6 +1,4 @@
-"""FILT3R: a Kalman filter per token, whose process noise grows where proposals move (arXiv
-2603.18493).
-"""
+"""FILT3R (arXiv 2603.18493): a Kalman filter per token, noisier where proposals move."""
 
 from __future__ import annotations
 
@@ -66,7 +64,11 @@ class FILT3R(UpdateRule):
         if rule_state is None:
             return Update(gain), Filter(evidence.candidate, gain * self.p_init)
         moved = (evidence.candidate - rule_state.candidate).norm(dim=-1)
-        usual = self._usual(moved.mean(dim=-1, keepdim=True), rule_state.usual_change)
+        # The running mean has this frame in it, because the gain uses it at once.
+        usual, before = moved.mean(dim=-1, keepdim=True), rule_state.usual_change
+        if before is not None:
+            usual = (1 - self.ema_beta_delta) * before + self.ema_beta_delta * usual
+        usual = usual.clamp_min(self.ema_delta_floor)
         contrast = self.alpha_q * (moved / (usual + EPS) - self.tau_q)
         noise = self.q_min + (self.q_max - self.q_min) * contrast.sigmoid()
         predicted = self.gamma_p * rule_state.variance + noise
@@ -74,11 +76,3 @@ class FILT3R(UpdateRule):
         variance = (1 - gain) ** 2 * predicted + gain**2 * self.fixed_r
         after = Filter(evidence.candidate, variance.clamp_min(EPS), usual)
         return Update(gain), after
-
-    def _usual(
-        self, now: Float[Tensor, "batch 1"], before: Float[Tensor, "batch 1"] | None
-    ) -> Float[Tensor, "batch 1"]:
-        """The running mean with this frame in it, because the gain uses it at once."""
-        rate = self.ema_beta_delta
-        mean = now if before is None else (1 - rate) * before + rate * now
-        return mean.clamp_min(self.ema_delta_floor)

@@ -1,6 +1,4 @@
-"""ReCal3R: TTT3R's gate, calibrated by how reliable the frame is and by which tokens have drifted
-(arXiv 2607.05356).
-"""
+"""ReCal3R (arXiv 2607.05356): TTT3R's gate, calibrated by the frame and by the tokens' drift."""
 
 from __future__ import annotations
 

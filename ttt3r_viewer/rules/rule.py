@@ -41,9 +41,7 @@ def parameter(default: float, low: float, high: float, help: str, *, remark: str
 
 
 class UpdateRule(ABC):
-    """How much of a proposed state each token accepts. Subclasses are frozen dataclasses whose
-    fields are made by `parameter`.
-    """
+    """What becomes of proposals. Subclasses are frozen dataclasses of `parameter` fields."""
 
     title: ClassVar[str]
     """What people call it."""

@@ -1,6 +1,4 @@
-"""TTSA3R: tokens learn where their proposal moves in time and the image changes in space (arXiv
-2601.22615).
-"""
+"""TTSA3R (arXiv 2601.22615): tokens learn where proposals move and the image changes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""TTT3R's closed-form rate: how confidently a state token aligns with the new frame (arXiv
-2509.26645).
-"""
+"""TTT3R (arXiv 2509.26645): how confidently a state token aligns with the new frame."""
 
 from __future__ import annotations
 
@@ -17,8 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TTT3R(UpdateRule):
-    """gain_i = sigmoid(mean over layers, heads and image tokens of the logits q_i k_j /
-    sqrt(head_dim)).
+    """gain_i = sigmoid(mean of q_i k_j / sqrt(head_dim) over layers, heads and image tokens j).
 
     On the first frame, and the first after a reset, the gain is 1. The paper has no multiplier and
     no temperature: both are 1 there.
