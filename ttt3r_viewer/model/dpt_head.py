@@ -9,8 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from ttt3r_viewer.model.config import ModelConfig
-from ttt3r_viewer.model.heads import OutputKind, PoseHead
-from ttt3r_viewer.model.layers import ModulatedBlock
+from ttt3r_viewer.model.heads import OutputKind, PoseHead, world_transform
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -144,14 +143,11 @@ class DptHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width = config.decoder_width
         self.dpt_self = DptMap(config, 4)
-        self.final_transform = nn.ModuleList(
-            ModulatedBlock(width, config.decoder_heads) for _ in range(2)
-        )
+        self.final_transform = world_transform(config)
         self.dpt_cross = DptMap(config, 4)
         self.dpt_rgb = DptMap(config, 3)
-        self.pose_head = PoseHead(width)
+        self.pose_head = PoseHead(config.decoder_width)
 
     def last_layers(self) -> list[nn.Module]:
         """What writes the numbers that users see."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ttt3r_viewer.model.config import ModelConfig
-from ttt3r_viewer.model.layers import Mlp, ModulatedBlock, unpatchify
+from ttt3r_viewer.model.layers import EncoderBlock, Mlp, ModulatedNorm, unpatchify
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -62,6 +62,12 @@ class PoseHead(nn.Module):
         return torch.cat((exp_points(raw[:, :3]), quaternion), dim=-1)
 
 
+def world_transform(config: ModelConfig) -> nn.ModuleList:
+    """What turns tokens of the camera's view into the world's; its norms take the pose token."""
+    width, heads = config.decoder_width, config.decoder_heads
+    return nn.ModuleList(EncoderBlock(width, heads, ModulatedNorm) for _ in range(2))
+
+
 class LinearHead(nn.Module):
     """Pose, self view, world view and colours, each patch on its own."""
 
@@ -75,9 +81,7 @@ class LinearHead(nn.Module):
         self.proj = Mlp(width, 4 * width, 4 * config.patch_size**2)
         self.rgb_proj = Mlp(width, 4 * width, 3 * config.patch_size**2)
         self.pose_head = PoseHead(width)
-        self.final_transform = nn.ModuleList(
-            ModulatedBlock(width, config.decoder_heads) for _ in range(2)
-        )
+        self.final_transform = world_transform(config)
         self.cross_proj = Mlp(width, 4 * width, 4 * config.patch_size**2)
 
     def last_layers(self) -> list[nn.Module]:

@@ -4,6 +4,7 @@ ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -153,22 +154,43 @@ class CrossAttention(nn.Module):
         return self.proj(merge_heads(attend(q, k, v))), CrossKeys(q, k)
 
 
-class EncoderBlock(nn.Module):
-    """Pre-norm self-attention and MLP."""
+class ModulatedNorm(nn.Module):
+    """LayerNorm whose scale and shift are read from a condition (arXiv 2212.09748)."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm1 = layer_norm(width)
+        self.norm = layer_norm(width)
+        self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(
+        self, x: Float[Tensor, "batch token width"], condition: Float[Tensor, "batch 1 width"]
+    ) -> Float[Tensor, "batch token width"]:
+        """LN(x) (1 + scale) + shift."""
+        shift, scale = self.mlp(condition).chunk(2, dim=-1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+class EncoderBlock(nn.Module):
+    """Self-attention and MLP, each behind a norm, which may be modulated by a condition."""
+
+    def __init__(
+        self, width: int, heads: int, norm: Callable[[int], nn.Module] = layer_norm
+    ) -> None:
+        super().__init__()
+        self.norm1 = norm(width)
         self.attn = SelfAttention(width, heads)
-        self.norm2 = layer_norm(width)
+        self.norm2 = norm(width)
         self.mlp = Mlp(width, 4 * width, width)
 
     def forward(
-        self, x: Float[Tensor, "batch token width"], rotation: Rotation
+        self,
+        x: Float[Tensor, "batch token width"],
+        rotation: Rotation,
+        *condition: Float[Tensor, "batch 1 width"],
     ) -> Float[Tensor, "batch token width"]:
         """Both steps, each added to x."""
-        x = x + self.attn(self.norm1(x), rotation)
-        return x + self.mlp(self.norm2(x))
+        x = x + self.attn(self.norm1(x, *condition), rotation)
+        return x + self.mlp(self.norm2(x, *condition))
 
 
 class DecoderBlock(nn.Module):
@@ -196,43 +218,6 @@ class DecoderBlock(nn.Module):
         read, keys = self.cross_attn(self.norm2(x), self.norm_y(y), rotation_x, rotation_y)
         x = x + read
         return x + self.mlp(self.norm3(x)), keys
-
-
-class ModulatedNorm(nn.Module):
-    """LayerNorm whose scale and shift are read from a condition (arXiv 2212.09748)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = layer_norm(width)
-        self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
-
-    def forward(
-        self, x: Float[Tensor, "batch token width"], condition: Float[Tensor, "batch 1 width"]
-    ) -> Float[Tensor, "batch token width"]:
-        """LN(x) (1 + scale) + shift."""
-        shift, scale = self.mlp(condition).chunk(2, dim=-1)
-        return self.norm(x) * (1 + scale) + shift
-
-
-class ModulatedBlock(nn.Module):
-    """An encoder block whose norms are modulated by the pose token."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.norm1 = ModulatedNorm(width)
-        self.attn = SelfAttention(width, heads)
-        self.norm2 = ModulatedNorm(width)
-        self.mlp = Mlp(width, 4 * width, width)
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch token width"],
-        condition: Float[Tensor, "batch 1 width"],
-        rotation: Rotation,
-    ) -> Float[Tensor, "batch token width"]:
-        """Both steps, each added to x."""
-        x = x + self.attn(self.norm1(x, condition), rotation)
-        return x + self.mlp(self.norm2(x, condition))
 
 
 def unpatchify(

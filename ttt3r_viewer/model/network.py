@@ -305,5 +305,5 @@ class ReconstructionNetwork(nn.Module):
         rotation = self._rotation(image, self.config.decoder_width // self.config.decoder_heads)
         tokens = decoded.maps[-1]
         for block in self.downstream_head.final_transform:
-            tokens = block(tokens, decoded.pose_token, rotation)
+            tokens = block(tokens, rotation, decoded.pose_token)
         return tokens
