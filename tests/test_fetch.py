@@ -148,17 +148,13 @@ def test_cut_off_half_way_then_resumed(served, url, tmp_path):
     assert files(tmp_path) == {FINAL: len(served.content)}
 
 
-def test_cut_off_where_the_server_says_no_length(served, url, tmp_path):
-    served.says_length, served.cut_after = False, 5000
-    text = refused(fetch_from, url, tmp_path)
-    assert f"5,000 of {len(served.content):,}" in text
-    served.cut_after = None
-    assert fetch_from(url, tmp_path).read_bytes() == served.content
-
-
-def test_a_server_that_cannot_resume_sends_all_again(served, url, tmp_path):
-    served.ranges, served.cut_after = False, 10_000
-    refused(fetch_from, url, tmp_path)
+@pytest.mark.parametrize(
+    ("skill", "text"), [("says_length", "5,000 of "), ("ranges", "after 5,000 bytes")]
+)
+def test_a_server_that_says_no_length_or_sends_all_again(served, url, tmp_path, skill, text):
+    setattr(served, skill, False)
+    served.cut_after = 5000
+    assert text in refused(fetch_from, url, tmp_path)
     served.cut_after = None
     assert fetch_from(url, tmp_path).read_bytes() == served.content
 
@@ -171,17 +167,14 @@ def test_a_part_that_is_already_whole(served, url, tmp_path):
     assert (tmp_path / FINAL).read_bytes() == served.content
 
 
-def test_a_part_that_is_longer_than_the_file(served, url, tmp_path):
-    (tmp_path / PART).write_bytes(served.content + b"more")
-    assert "fetch again" in refused(fetch_from, url, tmp_path)
-    assert files(tmp_path) == {}
-
-
 def test_a_file_of_another_size_is_not_kept(served, url, tmp_path):
     size = len(served.content)
     served.content += b"x"
     text = refused(fetch_from, url, tmp_path)
     assert f"has {size + 1:,} bytes, wanted {size:,}" in text
+    assert files(tmp_path) == {}
+    (tmp_path / PART).write_bytes(served.content + b"more than it ever had")
+    assert "fetch again" in refused(fetch_from, url, tmp_path)
     assert files(tmp_path) == {}
 
 

@@ -206,22 +206,11 @@ def test_a_list_that_holds_itself_and_deep_nesting_are_read():
     assert read_pickle(deep_key, "x") == {}
 
 
-def test_a_giant_memo_slot_costs_nothing():
-    assert read_pickle(b"Nr\xff\xff\xff\xff.", "x") is None
-
-
 def test_inert_objects_swallow_whatever_is_put_into_them():
-    inert = b"cm\nf\n)R"
-    put_in = (b"(I1\nI2\ne.", b"I1\na.", b"(I1\nI2\nu.", b"I1\nI2\ns.", b"(I1\n\x90.", b")R.")
-    for data in (
-        *(inert + one for one in put_in),
-        inert + b")}\x92.",
-        b"P0\n.",
-        b"\x82\x01.",
-        b"NN\x93.",
-        b"N\x97.",
-    ):
-        assert read_pickle(data, "x") is INERT, data
+    put_in = (b"(I1\nI2\ne", b"I1\na", b"(I1\nI2\nu", b"I1\nI2\ns", b"(I1\n\x90", b")R", b")}\x92")
+    made = (b"P0\n", b"\x82\x01", b"NN\x93", b"N\x97")
+    for data in (*(b"cm\nf\n)R" + one for one in put_in), *made):
+        assert read_pickle(data + b".", "x") is INERT, data
 
 
 @pytest.mark.parametrize(
