@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -313,10 +313,7 @@ def test_rules_that_were_changed_in_the_page_are_gone_on_with(case, network):
 class Hoarder(UpdateRule):
     """Remembers something that no file can hold."""
 
-    title: ClassVar[str] = "Hoarder"
-    paper: ClassVar[str] = "none"
-    formula: ClassVar[str] = "1"
-    cost: ClassVar[str] = "none"
+    title, paper, formula, cost = "Hoarder", "none", "1", "none"
 
     def initial(self) -> list[int]:
         return []

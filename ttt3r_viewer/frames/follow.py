@@ -45,8 +45,13 @@ class FollowFeed:
     silent_sec = math.inf
 
     def __init__(self, folder: Path) -> None:
-        """Look at nothing yet."""
+        """Look at nothing in it yet. Raises `InputError` where it is no folder."""
         self.name = printable(str(folder))
+        if not folder.is_dir():
+            raise InputError(
+                f"--follow wants a folder that grows, and {self.name} is none: give a folder (it "
+                "may be empty), or leave --follow out"
+            )
         self._folder = folder
         self._given: dict[str, Stamp] | None = None
         """Every image as it was when it was given; None before the first look."""
@@ -147,13 +152,3 @@ def _stamp(entry: os.DirEntry[str]) -> Stamp | None:
 def _age(name: str, stamp: Stamp) -> tuple[int, tuple[str, str]]:
     """Sorts images by when they were written; those of one moment by name, as people do."""
     return stamp[0], natural_key(name)
-
-
-def follow_feed(folder: Path) -> FollowFeed:
-    """Feed of a folder. Raises `InputError` where it is none."""
-    if not folder.is_dir():
-        raise InputError(
-            f"--follow wants a folder that grows, and {printable(str(folder))} is none: give a "
-            "folder (it may be empty), or leave --follow out"
-        )
-    return FollowFeed(folder)

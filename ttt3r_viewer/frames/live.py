@@ -223,7 +223,11 @@ class LiveSource:
                     f"({reason}): what was seen until then is kept"
                 )
             left_sec = self._retry_sec - (now - lost_at)
-            self._tell(f"{self.name} was lost ({reason}): trying again for {left_sec:.0f} s")
+            with self._changed:
+                self._trouble = (
+                    f"{self.name} was lost ({reason}): trying again for {left_sec:.0f} s"
+                )
+                self._alive_at = now
             self._closed.wait(min(self._pause_sec, left_sec))
         return None
 
@@ -235,7 +239,3 @@ class LiveSource:
                 self._arrived += 1
                 self._slot = arrival
             self._changed.notify_all()
-
-    def _tell(self, trouble: str) -> None:
-        with self._changed:
-            self._trouble, self._alive_at = trouble, time.monotonic()

@@ -107,9 +107,9 @@ def _open_live(
     from ttt3r_viewer.frames.live import LiveSource
 
     if follow:
-        from ttt3r_viewer.frames.follow import follow_feed
+        from ttt3r_viewer.frames.follow import FollowFeed
 
-        return LiveSource(follow_feed(_path_of(spec)), max_frames)
+        return LiveSource(FollowFeed(_path_of(spec)), max_frames)
     from ttt3r_viewer.frames.stream import CAMERA, camera_feed, url_feed
 
     is_camera = spec.startswith(CAMERA)

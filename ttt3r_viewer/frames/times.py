@@ -17,6 +17,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from ttt3r_viewer.errors import InputError
@@ -32,24 +33,18 @@ def image_times(folder: Path, names: Sequence[str], fps: float) -> list[float]:
     `names` are in order, relative to `folder`, and hold a separator where they lie deeper.
     Raises `InputError` where a file of times does not fit the images.
     """
-    if not any(os.sep in name for name in names):
-        for times_file in _times_files(folder):
-            if times_file.is_file():
-                return _from_file(times_file, names)
+    # The absolute path has a folder above it where the given one, such as ".", shows none.
+    folder = folder.absolute()
+    places = () if any(os.sep in name for name in names) else (folder, folder.parent)
+    for place, name in product(places, ("timestamps.txt", "rgb.txt")):
+        if (place / name).is_file():
+            return _from_file(place / name, names)
     stems = [name.rpartition(os.sep)[2].rpartition(".")[0] for name in names]
     if all(_DECIMAL_STEM.fullmatch(stem) for stem in stems):
         times = [float(stem) for stem in stems]
         if _first_backward(times) is None:
             return times
     return [index / fps for index in range(len(names))]
-
-
-def _times_files(folder: Path) -> list[Path]:
-    # The absolute path has a folder above it where the given one, such as ".", shows none.
-    folder = folder.absolute()
-    return [
-        place / name for place in (folder, folder.parent) for name in ("timestamps.txt", "rgb.txt")
-    ]
 
 
 def _from_file(path: Path, names: Sequence[str]) -> list[float]:

@@ -104,20 +104,11 @@ def depth_measures(
     true = np.asarray(true_m, dtype=np.float64)
     predicted = np.maximum(np.nan_to_num(predicted_m.astype(np.float64), posinf=0.0), _LEAST_M)
     aligned = predicted * np.median(true / predicted)
-    return {
-        "abs_rel_aligned": _abs_rel(true, aligned),
-        "delta_aligned": _delta(true, aligned),
-        "abs_rel_metric": _abs_rel(true, predicted),
-        "delta_metric": _delta(true, predicted),
-    }
-
-
-def _abs_rel(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
-    return float(np.mean(np.abs(predicted - true) / true))
-
-
-def _delta(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
-    return float(np.mean(np.maximum(predicted / true, true / predicted) < DELTA))
+    measures = {}
+    for name, depth in (("aligned", aligned), ("metric", predicted)):
+        measures[f"abs_rel_{name}"] = float(np.mean(np.abs(depth - true) / true))
+        measures[f"delta_{name}"] = float(np.mean(np.maximum(depth / true, true / depth) < DELTA))
+    return measures
 
 
 def point_measures(true: NDArray[np.floating], predicted: NDArray[np.floating]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
-from functools import partial
 
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.scene.seen import FrameSummary, thin_points
@@ -16,22 +15,19 @@ def refill(recording: Recording, store: SceneStore, in_full: Set[int]) -> Iterat
     Those of `in_full` get as many points as a run gives them, the others those of their previews.
     Damaged frames are left out, and noted by the recording.
     """
-    for frames, results in recording.each(partial(_read, recording, store, in_full)):
+
+    def read(sequence: int) -> tuple[Sequence[FrameSummary], Sequence[FrameResult]]:
+        frames = recording.seen(sequence)
+        if sequence not in in_full:
+            return frames, ()
+        results = recording.frame(sequence)
+        lanes = zip(frames, results, store.snapshot().lanes, strict=True)
+        full = (
+            replace(frame, points=thin_points(result, lane.layout.points_per_frame))
+            for frame, result, lane in lanes
+        )
+        return tuple(full), results
+
+    for frames, results in recording.each(read):
         store.add_summary(frames, results)
         yield frames[0].sequence
-
-
-def _read(
-    recording: Recording, store: SceneStore, in_full: Set[int], sequence: int
-) -> tuple[Sequence[FrameSummary], Sequence[FrameResult]]:
-    """Return what the scene keeps of a frame, and its full results where they are wanted."""
-    frames = recording.seen(sequence)
-    if sequence not in in_full:
-        return frames, ()
-    results = recording.frame(sequence)
-    lanes = zip(frames, results, store.snapshot().lanes, strict=True)
-    full = (
-        replace(frame, points=thin_points(result, lane.layout.points_per_frame))
-        for frame, result, lane in lanes
-    )
-    return tuple(full), results
