@@ -2,6 +2,7 @@
 
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from ttt3r_viewer.errors import EvaluationError, FrameError, InputError, SettingsError
 from ttt3r_viewer.evaluate.datasets import DATASETS
-from ttt3r_viewer.evaluate.datasets.base import TrueFrame
+from ttt3r_viewer.evaluate.datasets.base import Dataset, TrueFrame
 from ttt3r_viewer.geometry import invert_pose, pose_from_vector
 
 POSE = pose_from_vector([1.0, 2.0, 3.0, 0.5, 0.5, -0.5, 0.5])
@@ -52,6 +53,13 @@ def assert_depth(frame: TrueFrame, expected: ArrayLike) -> None:
     np.testing.assert_array_equal(frame.read_depth(), expected)
 
 
+def opened(name: str, root: Path, *sequences: str) -> tuple[Dataset, Sequence[TrueFrame]]:
+    """A data set that holds these sequences and no others, and the frames of the first."""
+    dataset = DATASETS[name].make(root)
+    assert dataset.sequences(None) == list(sequences)
+    return dataset, dataset.open(sequences[0], 1, None)
+
+
 def tum_tree(root: Path, sequence: str) -> None:
     folder = root / sequence
     times = ("10.000000", "10.033000", "10.066000")
@@ -72,9 +80,7 @@ def tum_tree(root: Path, sequence: str) -> None:
 def test_tum_and_bonn_pair_images_depth_and_poses_by_time(tmp_path, name):
     tum_tree(tmp_path, "rgbd_dataset_freiburg3_walking_xyz")
     (tmp_path / "not_a_sequence").mkdir()
-    dataset = DATASETS[name].make(tmp_path)
-    assert dataset.sequences(None) == ["rgbd_dataset_freiburg3_walking_xyz"]
-    frames = dataset.open("rgbd_dataset_freiburg3_walking_xyz", 1, None)
+    _, frames = opened(name, tmp_path, "rgbd_dataset_freiburg3_walking_xyz")
     assert [frame.time_sec for frame in frames] == [10.0, 10.033, 10.066]
     assert_pose(frames[0], POSE, 1e-12)
     assert_pose(frames[1], MOVED, 1e-12)
@@ -101,9 +107,8 @@ def test_scannet_skips_lost_poses(tmp_path):
         write_image(scan / "color" / f"{number}.jpg", size=(40, 30))
         write_depth(scan / "depth" / f"{number}.png", [[1000, 0], [65535, 1500]])
         write_text(scan / "pose" / f"{number}.txt", matrix_text(pose))
-    dataset = DATASETS["scannet"].make(tmp_path)
+    dataset, frames = opened("scannet", tmp_path, "scans_test/scene0707_00")
     assert dataset.sequences(["scene0707_00"]) == ["scans_test/scene0707_00"]
-    frames = dataset.open("scans_test/scene0707_00", 1, None)
     assert [frame.name for frame in frames] == ["2.jpg", "10.jpg", "11.jpg"]
     assert_pose(frames[0], POSE, 1e-8)
     assert frames[1].T_world_camera is None
@@ -124,9 +129,7 @@ def test_sintel_turns_world_to_camera_around(tmp_path, inside):
     dpt = part / "depth" / "alley_2" / "frame_0001.dpt"
     dpt.parent.mkdir(parents=True)
     dpt.write_bytes(struct.pack("<fii6f", 202021.25, 3, 2, 1, 2, 3, 4, 5, 6))
-    dataset = DATASETS["sintel"].make(tmp_path)
-    assert dataset.sequences(None) == ["alley_2"]
-    (frame,) = dataset.open("alley_2", 1, None)
+    dataset, (frame,) = opened("sintel", tmp_path, "alley_2")
     assert_pose(frame, POSE, 1e-12)
     np.testing.assert_array_equal(frame.intrinsics, intrinsic)
     assert_depth(frame, [[1, 2, 3], [4, 5, 6]])
@@ -150,22 +153,19 @@ def test_kitti_depth_groups_the_selection_by_drive(tmp_path, above):
         depth = f"{DRIVE}_groundtruth_depth_{number}_image_02.png"
         write_depth(root / "groundtruth_depth" / depth, [[256, 0], [int(number) * 256, 65535]])
     write_image(root / "image" / f"{DRIVE}_image_0000000005_image_03.png")
-    dataset = DATASETS["kitti"].make(tmp_path)
-    assert dataset.sequences(None) == [f"{DRIVE}_image_02", f"{DRIVE}_image_03"]
-    frames = dataset.open(f"{DRIVE}_image_02", 1, None)
+    dataset, frames = opened("kitti", tmp_path, f"{DRIVE}_image_02", f"{DRIVE}_image_03")
     assert [frame.time_sec for frame in frames] == [0.5, 0.8]
     assert_depth(frames[1], floats([[1, np.nan], [8, 65535 / 256]]))
     assert dataset.open(f"{DRIVE}_image_03", 1, None)[0].read_depth is None
 
 
 def test_kitti_depth_reads_the_gathered_copy(tmp_path):
-    for drive in (DRIVE, "2011_09_28_drive_0037_sync"):
+    other = "2011_09_28_drive_0037_sync"
+    for drive in (DRIVE, other):
         name = f"{drive}_image_0000000005_image_02.png"
         write_image(tmp_path / "image_gathered" / f"{drive}_02" / name)
         write_depth(tmp_path / "groundtruth_depth_gathered" / f"{drive}_02" / name, [[512]])
-    dataset = DATASETS["kitti"].make(tmp_path)
-    assert len(dataset.sequences(None)) == 2
-    (frame,) = dataset.open(f"{DRIVE}_image_02", 1, None)
+    _, (frame,) = opened("kitti", tmp_path, f"{DRIVE}_image_02", f"{other}_image_02")
     assert_depth(frame, [[2.0]])
 
 
@@ -177,9 +177,7 @@ def test_kitti_odometry_has_a_pose_for_each_line(tmp_path):
     rows = [np.eye(4), POSE, MOVED]
     text = "".join(" ".join(f"{one:.9e}" for one in row[:3].ravel()) + "\n" for row in rows)
     write_text(tmp_path / "poses" / "00.txt", text)
-    dataset = DATASETS["kitti"].make(tmp_path)
-    assert dataset.sequences(None) == ["00"]
-    frames = dataset.open("00", 1, None)
+    dataset, frames = opened("kitti", tmp_path, "00")
     assert [frame.time_sec for frame in frames] == [0.0, 0.1, 0.21]
     assert_pose(frames[1], POSE, 1e-8)
     assert [frame.name for frame in dataset.open("00", 2, None)] == ["000000.png", "000002.png"]
@@ -196,10 +194,8 @@ def test_7_scenes_takes_the_test_split(tmp_path):
             write_image(stem.with_name(stem.name + ".color.png"))
             write_depth(stem.with_name(stem.name + ".depth.png"), [[1000, 65535], [0, 2500]])
             write_text(stem.with_name(stem.name + ".pose.txt"), matrix_text(pose))
-    dataset = DATASETS["7scenes"].make(tmp_path)
-    assert dataset.sequences(None) == ["chess/seq-03", "chess/seq-05"]
+    dataset, frames = opened("7scenes", tmp_path, "chess/seq-03", "chess/seq-05")
     assert dataset.sequences(["seq-05"]) == ["chess/seq-05"]
-    frames = dataset.open("chess/seq-03", 1, None)
     assert [frame.name for frame in frames] == ["frame-000000.color.png", "frame-000001.color.png"]
     assert_pose(frames[0], POSE, 1e-8)
     assert_depth(frames[0], floats([[1, np.nan], [np.nan, 2.5]]))

@@ -109,10 +109,10 @@ def test_lanes_share_a_run_and_what_is_there_is_not_done_again():
     assert [(job.rules, job.speed) for job in speed] == [(("b",), True)]
 
 
-def test_tum_is_measured_and_a_second_call_goes_on(tmp_path, out, capsys, monkeypatch):
+def test_tum_is_measured_and_a_second_call_goes_on(tmp_path, out, capsys, monkeypatch, tum):
     tum_tree(tmp_path / "tum", "walking_xyz")
-    words = ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r,constant:1.0")
-    assert evaluate(out, *words, "--frames", "3,5", "--measures", "poses,depth") == 0
+    words = (*tum[:-1], "ttt3r,constant:1.0", "--measures", "poses,depth")
+    assert evaluate(out, *words, "--frames", "3,5") == 0
     assert "wrote 4 records" in capsys.readouterr().out
     rows = table(out)
     assert [(row["rule"], row["length"]) for row in rows] == [
@@ -130,9 +130,9 @@ def test_tum_is_measured_and_a_second_call_goes_on(tmp_path, out, capsys, monkey
         return run_job(job)
 
     monkeypatch.setattr(evaluation, "run_job", watched)
-    assert evaluate(out, *words, "--frames", "3,5", "--measures", "poses,depth") == 0
+    assert evaluate(out, *words, "--frames", "3,5") == 0
     assert done == []
-    assert evaluate(out, *words, "--frames", "4,5", "--measures", "poses,depth") == 0
+    assert evaluate(out, *words, "--frames", "4,5") == 0
     assert [job.lengths for job in done] == [("4",)]
     # The table holds what was asked for now; the record of 3 frames is kept all the same.
     assert {row["length"] for row in table(out)} == {"4", "5"}
@@ -161,15 +161,14 @@ def test_a_folder_with_something_else_is_left_alone(out, capsys):
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
 
 
-def test_bad_and_short_sequences_are_told_and_left_out(tmp_path, out, capsys):
+def test_bad_and_short_sequences_are_told_and_left_out(tmp_path, out, capsys, tum):
     root = tmp_path / "tum"
     tum_tree(root, "good", frames=8)
     tum_tree(root, "short", frames=4)
     image = sorted((tum_tree(root, "torn", frames=8) / "rgb").iterdir())[5]
     image.write_bytes(image.read_bytes()[:100])
     (tum_tree(root, "lost") / "groundtruth.txt").write_text("1 2 3\n")
-    words = ("--dataset", "tum", "--root", str(root), "--rules", "ttt3r", "--frames", "4,8")
-    assert evaluate(out, *words) == 0
+    assert evaluate(out, *tum, "--frames", "4,8") == 0
     told = capsys.readouterr().err
     assert "short: it has 4 frames (stride 1), not 8" in told
     assert f"torn: {image}: " in told
@@ -263,10 +262,9 @@ def test_two_processes_measure_the_same_as_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_speed_is_a_run_of_its_own(tmp_path, out):
+def test_speed_is_a_run_of_its_own(tmp_path, out, tum):
     tum_tree(tmp_path / "tum", "walk")
-    words = ("--dataset", "tum", "--root", str(tmp_path / "tum"), "--rules", "ttt3r", "--speed")
-    assert evaluate(out, *words, "--frames", "2,6") == 0
+    assert evaluate(out, *tum, "--speed", "--frames", "2,6") == 0
     (short, long) = (row for row in table(out) if row["speed"] == "True")
     assert (short["fps"], short["reason"]) == ("", "no rate of 2 frames")
     assert float(long["fps"]) > 0

@@ -10,15 +10,8 @@ from torch import Tensor
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.synthetic import scenes, surfaces, textures
-from ttt3r_viewer.synthetic.raycast import (
-    FIRST,
-    OBJECTS,
-    Solids,
-    exit_of_spaces,
-    hits,
-    nearest_surface,
-)
-from ttt3r_viewer.synthetic.rooms import Room
+from ttt3r_viewer.synthetic.raycast import FIRST, OBJECTS, exit_of_spaces, hits, nearest_surface
+from ttt3r_viewer.synthetic.rooms import KINDS, Room
 from ttt3r_viewer.synthetic.scenes import Clip, draw_worlds, render_clips, render_worlds
 from ttt3r_viewer.synthetic.trajectories import MIN_CLEARANCE, MOTIONS
 
@@ -39,6 +32,19 @@ def points_camera(clip: Clip, sequence: int, frame: int) -> Tensor:
     x = (columns - WIDTH // 2) / focal * depth
     y = (rows - HEIGHT // 2) / focal * depth
     return torch.stack([x, y, depth], dim=-1)
+
+
+def turns_deg(T_room_camera: np.ndarray) -> np.ndarray:
+    """Turns from each frame to the next; (..., frames, 4, 4) -> (..., frames - 1)."""
+    R = T_room_camera[..., :3, :3]
+    relative = R[..., :-1, :, :].swapaxes(-1, -2) @ R[..., 1:, :, :]
+    cosine = (np.trace(relative, axis1=-2, axis2=-1) - 1) / 2
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+
+
+def axes(x: float, y: float, z: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The origin or the direction of one ray."""
+    return torch.full((1, 1), float(x)), torch.full((1, 1), float(y)), torch.full((1, 1), float(z))
 
 
 def test_shapes_and_ranges(clip):
@@ -129,9 +135,7 @@ def test_cameras_keep_clear_and_move_within_bounds(motion):
         assert room.clearance(T_room_camera[:, :3, 3]).min() > MIN_CLEARANCE - 0.02
         step_m = np.linalg.norm(np.diff(T_room_camera[:, :3, 3], axis=0), axis=1)
         assert step_m.max() < 0.16
-        relative = T_room_camera[:-1, :3, :3].transpose(0, 2, 1) @ T_room_camera[1:, :3, :3]
-        cosine = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
-        assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < 8
+        assert turns_deg(T_room_camera).max() < 8
         assert step_m.max() > 1e-4
 
 
@@ -144,10 +148,7 @@ def test_step_scale_scales_the_motion():
 
 
 def test_cameras_are_on_their_way_from_the_first_frame():
-    T_room_camera = draw_worlds(range(200, 240), 120).T_room_camera
-    R = T_room_camera[..., :3, :3]
-    cosine = (np.trace(R[:, :-1].swapaxes(-1, -2) @ R[:, 1:], axis1=2, axis2=3) - 1) / 2
-    turn_deg = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    turn_deg = turns_deg(draw_worlds(range(200, 240), 120).T_room_camera)
     early, late = (np.median(part.mean(axis=1)) for part in (turn_deg[:, :15], turn_deg[:, 60:]))
     assert 0.7 < early / late < 1.4
 
@@ -241,18 +242,17 @@ def test_ray_casting_agrees_with_sphere_tracing():
         origin = worlds.T_room_camera[0, 0, :3, 3]
         directions = rng.normal(size=(12, 3))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        solids = []
+        solids = {}
         for kind, first in FIRST.items():
             rows = torch.from_numpy(getattr(worlds, kind))
             numbers = torch.arange(first, first + rows.shape[1], dtype=torch.int32)
-            solids.append((rows, numbers[None]))
-        start = torch.from_numpy(origin).float()
+            solids[kind] = (rows, numbers[None])
         rays = torch.from_numpy(directions.T.copy()).float()[:, None]
         depth, owner = nearest_surface(
             torch.from_numpy(worlds.spaces),
             torch.from_numpy(worlds.ceiling),
-            Solids(*solids),
-            (start[0].view(1, 1), start[1].view(1, 1), start[2].view(1, 1)),
+            solids,
+            axes(*origin),
             (rays[0], rays[1], rays[2]),
         )
         assert (owner < OBJECTS).all()
@@ -274,58 +274,47 @@ def test_rays_pass_doorways():
     spaces = torch.tensor(
         [[[0.0, 0, 0, 2, 2, 2], [1.5, 0.5, 0, 2.7, 1.5, 1.8], [2.2, 0, 0, 5, 2, 2]]]
     )
-    level = torch.tensor([[0.0, 0, 0, 1]])
-    one, zero = torch.ones(1, 1), torch.zeros(1, 1)
-    through = exit_of_spaces(spaces, level, (one, one, one), (one, zero, zero))
-    assert through.item() == pytest.approx(4.0, rel=1e-4)
-    back = exit_of_spaces(spaces, level, (4 * one, one, one), (-one, zero, zero))
-    assert back.item() == pytest.approx(4.0, rel=1e-4)
-    beside = exit_of_spaces(spaces, level, (one, 0.2 * one, one), (one, zero, zero))
-    assert beside.item() == pytest.approx(1.0, rel=1e-4)
-    slope = torch.tensor([[0.0, 0, 1, 1.6]])
-    under = exit_of_spaces(spaces, slope, (one, one, one), (zero, zero, one))
-    assert under.item() == pytest.approx(0.6, rel=1e-4)
+    level, slope = torch.tensor([[0.0, 0, 0, 1]]), torch.tensor([[0.0, 0, 1, 1.6]])
+    for ceiling, origin, direction, way in (
+        (level, (1, 1, 1), (1, 0, 0), 4.0),
+        (level, (4, 1, 1), (-1, 0, 0), 4.0),
+        (level, (1, 0.2, 1), (1, 0, 0), 1.0),
+        (slope, (1, 1, 1), (0, 0, 1), 0.6),
+    ):
+        found = exit_of_spaces(spaces, ceiling, axes(*origin), axes(*direction))
+        assert found.item() == pytest.approx(way, rel=1e-4)
 
 
-def test_rays_meet_sphere_and_cylinder_where_geometry_says():
+def met(origin: tuple, direction: tuple, **rows: list[float]) -> list[float]:
+    """t at which a ray meets a box, a sphere and a cylinder; very large for one that is not."""
+    solids = {
+        name: (
+            torch.tensor([[rows.get(name, kind.nothing)]]),
+            torch.tensor([[FIRST[name]]], dtype=torch.int32),
+        )
+        for name, kind in KINDS.items()
+    }
+    return [near.item() for near, _ in hits(solids, axes(*origin), axes(*direction))]
+
+
+def test_rays_meet_solids_where_geometry_says():
     rows = {
         "boxes": [0.0, 0, 5, 1, 1, 1, 1, 0],
         "spheres": [0.0, 0, 5, 0.5],
         "cylinders": [0.0, 0, 0.5, 4.75, 5.25],
     }
-    solids = Solids(
-        **{
-            kind: (torch.tensor([[row]]), torch.tensor([[FIRST[kind]]], dtype=torch.int32))
-            for kind, row in rows.items()
-        }
-    )
-    zero, one = torch.zeros(1, 1), torch.ones(1, 1)
-    ahead = [near.item() for near, _ in hits(solids, (zero, zero, zero), (zero, zero, one))]
-    assert ahead == pytest.approx([4.0, 4.5, 4.75], rel=1e-5)
-    behind = [near.item() for near, _ in hits(solids, (zero, zero, zero), (zero, zero, -one))]
-    assert min(behind) > 1e6
-    aside = [near.item() for near, _ in hits(solids, (2 * one, zero, zero), (zero, zero, one))]
-    assert min(aside) > 1e6
+    assert met((0, 0, 0), (0, 0, 1), **rows) == pytest.approx([4.0, 4.5, 4.75], rel=1e-5)
+    assert min(met((0, 0, 0), (0, 0, -1), **rows)) > 1e6
+    assert min(met((2, 0, 0), (0, 0, 1), **rows)) > 1e6
 
 
 def test_a_ray_along_a_turned_box_face_gives_a_number():
     half = 0.5**0.5
-    nothing = torch.zeros(1, 0, dtype=torch.int32)
-    solids = Solids(
-        boxes=(
-            torch.tensor([[[0.0, 0, 5, 1, 1, 1, half, half]]]),
-            torch.tensor([[FIRST["boxes"]]], dtype=torch.int32),
-        ),
-        spheres=(torch.zeros(1, 0, 4), nothing),
-        cylinders=(torch.zeros(1, 0, 5), nothing),
-    )
-    zero, one = torch.zeros(1, 1), torch.ones(1, 1)
+    box = [0.0, 0, 5, 1, 1, 1, half, half]
     # half * 1 + half * -1 is exactly 0: the ray runs along one of the box's own axes.
-    along = (one, -one, zero)
-    inside = [near.item() for near, _ in hits(solids, (-9 * one, 9 * one, 5 * one), along)]
-    assert inside == pytest.approx([9 - half], rel=1e-4)
-    beside = [near.item() for near, _ in hits(solids, (9 * one, 9 * one, 5 * one), along)]
-    assert min(beside) > 1e6
+    inside = met((-9, 9, 5), (1, -1, 0), boxes=box)
+    assert inside[0] == pytest.approx(9 - half, rel=1e-4)
+    assert min(inside[1:] + met((9, 9, 5), (1, -1, 0), boxes=box)) > 1e6
 
 
 def test_blended_texels_are_bilinear_and_mirrored():

@@ -49,25 +49,22 @@ class RecordFolder:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         """Raises `OutputError` where the folder holds something else or another setting."""
         self.folder = folder
-        head = folder / "evaluation.json"
+        place, head = f"--output {folder}", folder / "evaluation.json"
         wanted = {"format": FORMAT, **settings}
         if head.exists():
             there = _read(head)
             for name in {**wanted, **there}:
-                if there.get(name) != wanted.get(name):
-                    raise OutputError(
-                        f"--output {folder}: holds an evaluation with {name} {there.get(name)}; "
-                        f"this one has {wanted.get(name)}: name another folder"
-                    )
+                old, new = there.get(name), wanted.get(name)
+                if old != new:
+                    why = f"holds an evaluation with {name} {old}; this one has {new}"
+                    raise OutputError(f"{place}: {why}: {ELSEWHERE}")
         else:
-            with output_errors(f"--output {folder}", ELSEWHERE):
+            with output_errors(place, ELSEWHERE):
                 folder.mkdir(parents=True, exist_ok=True)
                 taken = next(folder.iterdir(), None)
             if taken is not None:
-                raise OutputError(
-                    f"--output {folder}: not empty (it holds {taken.name}) and no evaluation; "
-                    "name another folder"
-                )
+                why = f"not empty (it holds {taken.name}) and no evaluation"
+                raise OutputError(f"{place}: {why}; {ELSEWHERE}")
             write_json(head, wanted)
         self.records = {one.key: one for one in self._all()}
 

@@ -22,7 +22,6 @@ GARISH_SHARE = 0.2
 """Of all rooms."""
 _GRAIN_M = 0.006
 """Size of a texel of the fine layer, which is the same wherever it is seen."""
-_FULL_COLOUR = {maker.__name__ for maker in COLOURED}
 _WOODS = np.array(
     [
         *([0.74, 0.58, 0.41], [0.66, 0.47, 0.29], [0.5, 0.33, 0.2], [0.33, 0.21, 0.14]),
@@ -112,9 +111,8 @@ class _House:
                 return [edge, edge, fit, fit, edge, edge]
             case "rug":
                 plain = Coating("carpet", self.cloths[0], 0.5)
-                return [plain] * 4 + [
-                    Coating("rug", grey, 0.0) if rng.random() < 0.7 else plain
-                ] * 2
+                pile = Coating("rug", grey, 0.0) if rng.random() < 0.7 else plain
+                return [*[plain] * 4, pile, pile]
             case "curtain":
                 return [Coating("curtain", self.cloths[1] * 0.6 + 0.35, rng.uniform(0.6, 1.2))] * 6
             case "bedding":
@@ -220,7 +218,7 @@ def _paint(
         row[10], row[11] = place, 3 * place
         row[12:15] = np.clip(finish.colour, 0.04, 0.95)
         row[15:18] = finish.contrast
-        row[18] = 0.03 if finish.kind in _FULL_COLOUR else 0.14
+        row[18] = 0.03 if finish.kind in COLOURED else 0.14
         row[19] = finish.glow
         row[20], row[21] = math.sqrt(abs(row[2] * row[5] - row[3] * row[4])), 1 / _GRAIN_M
 

@@ -6,7 +6,6 @@ direction with the direction's camera z equal to 1, so t is the depth along the 
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -22,20 +21,12 @@ FIRST = dict(zip(KINDS, _FIRST, strict=True))
 OBJECTS = SLOPE + 1
 """Objects of a room: spaces, boxes, spheres, cylinders, and last the ceiling plane."""
 
+Solids = dict[str, tuple[Tensor, Tensor]]
+"""By kind those that one chunk of rays may meet: numbers as in `rooms.KINDS` (frames, count,
+numbers), and their object numbers (frames, count) int32."""
 _NEVER = 1e12
 """What a miss adds to a hit's t, per unit by which it missed; see `_or_never`."""
 _NUMBER_BITS = 63
-
-
-@dataclass(frozen=True, eq=False)
-class Solids:
-    """The solids that one chunk of rays may meet: numbers as in `rooms.KINDS` (frames, count,
-    numbers), and their object numbers (frames, count) int32.
-    """
-
-    boxes: tuple[Tensor, Tensor]
-    spheres: tuple[Tensor, Tensor]
-    cylinders: tuple[Tensor, Tensor]
 
 
 class Viewpoint:
@@ -140,7 +131,7 @@ def hits(solids: Solids, origin: Axes, direction: Axes) -> Iterator[tuple[Tensor
     dx, dy, dz = direction
     inverse_z = _no_zero(dz).reciprocal_()
     steep_z = inverse_z.abs()
-    for number, box in each(solids.boxes):
+    for number, box in each(solids["boxes"]):
         cx, cy, cz, hx, hy, hz, cosine, sine = box
         x, y = origin[0] - cx, origin[1] - cy
         inverse_x = _no_zero((cosine * dx).add_(sine * dy)).reciprocal_()
@@ -157,14 +148,14 @@ def hits(solids: Solids, origin: Axes, direction: Axes) -> Iterator[tuple[Tensor
         yield _or_never(near, far.add_(near)), number
     flat = dx * dx + dy * dy + 1e-12
     full = flat + dz * dz
-    for number, (cx, cy, cz, radius) in each(solids.spheres):
+    for number, (cx, cy, cz, radius) in each(solids["spheres"]):
         x, y, z = origin[0] - cx, origin[1] - cy, origin[2] - cz
         along = x * dx + y * dy + z * dz
         rest = x * x + y * y + z * z - radius * radius.abs()
         square = along * along - full * rest
         near = (along + square.clamp_min(0.0).sqrt_()).neg_() / full
         yield _or_never(near, square.neg_()), number
-    for number, (cx, cy, radius, bottom, top) in each(solids.cylinders):
+    for number, (cx, cy, radius, bottom, top) in each(solids["cylinders"]):
         x, y = origin[0] - cx, origin[1] - cy
         along = x * dx + y * dy
         rest = x * x + y * y - radius * radius.abs()

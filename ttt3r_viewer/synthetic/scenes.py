@@ -253,7 +253,8 @@ def _shot(tensors: dict[str, Tensor], flat: Tensor, frames: int, height: int, wi
     focal = own["focal_px"]
     # One pixel more on each side than the image has, so that rounding loses nothing.
     view = Viewpoint(own["T_room_camera"], (width / 2 + 1) / focal, (height / 2 + 1) / focal)
-    seen, casting = [], []
+    seen: Solids = {}
+    casting: Solids = {}
     for name, kind in KINDS.items():
         rows = tensors[name][world]
         part = slice(FIRST[name], FIRST[name] + kind.most)
@@ -267,14 +268,14 @@ def _shot(tensors: dict[str, Tensor], flat: Tensor, frames: int, height: int, wi
         lit |= view.sees_shadow(centre, radius, own["lights"][:, 0, :3])
         lit = tensors["casts_shadow"][world, part] & lit
         nothing = torch.tensor(kind.nothing, device=rows.device)
-        seen.append(keep(rows, numbers, in_view, nothing))
-        casting.append(keep(rows, numbers, lit, nothing))
+        seen[name] = keep(rows, numbers, in_view, nothing)
+        casting[name] = keep(rows, numbers, lit, nothing)
     starts = tensors["noise_start"][world, frame].tolist()
     noise = noise_table(flat.device, height * width * 3)
     return Shot(
         **own | {"spaces": own["spaces"][:, :used]},
-        seen=Solids(*seen),
-        casting=Solids(*casting),
+        seen=seen,
+        casting=casting,
         objects=tensors["object_columns"],
         materials=tensors["material_columns"],
         bank=tensors["bank"],

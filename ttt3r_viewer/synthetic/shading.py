@@ -137,7 +137,7 @@ def _nearness(square_m2: Tensor) -> Tensor:
 def _contact(shot: Shot, place: Axes) -> Tensor:
     """Light that boxes standing near leave: (frames, rays), 1 where none is near."""
     left = torch.ones_like(place[0])
-    for _, (cx, cy, cz, hx, hy, hz, cosine, sine) in each(shot.casting.boxes):
+    for _, (cx, cy, cz, hx, hy, hz, cosine, sine) in each(shot.casting["boxes"]):
         x, y = place[0] - cx, place[1] - cy
         out = (cosine * x).addcmul_(sine, y).abs_().sub_(hx).clamp_(min=0.0)
         square = out.mul_(out)

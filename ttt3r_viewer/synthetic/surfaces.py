@@ -301,10 +301,9 @@ def rug(rng: Random) -> Image:
     return image * (1 + 0.1 * fractal_noise(rng, 0.2)) / 0.5 - 1
 
 
-Maker = Callable[[Random], Image]
-PLAIN: tuple[Maker, ...] = (
+_MAKERS: tuple[Callable[[Random], Image], ...] = (
     *(paint, concrete, wallpaper, brick, tiles, wood, planks, parquet, carpet, fabric),
-    *(curtain, foliage, door, drawers),
+    *(curtain, foliage, door, drawers, books, picture, window, rug),
 )
-COLOURED: tuple[Maker, ...] = (books, picture, window, rug)
-MAKERS: dict[str, Maker] = {maker.__name__: maker for maker in (*PLAIN, *COLOURED)}
+MAKERS = {maker.__name__: maker for maker in _MAKERS}
+COLOURED = ("books", "picture", "window", "rug")

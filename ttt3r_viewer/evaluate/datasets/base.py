@@ -196,21 +196,20 @@ def read_lines(path: Path) -> list[list[str]]:
     return [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def folders_with(root: Path, *needed: str, deep: int = 2) -> list[str]:
-    """Folders at most `deep` levels below the root that hold all of the `needed` names, sorted.
+def folders_with(root: Path, *needed: str) -> list[str]:
+    """Folders one or two levels below the root that hold all of the `needed` names, sorted.
 
     Names are relative to the root, with `/`. Raises `InputError` where the root cannot be read; a
     folder below that may not be looked into, such as `lost+found`, holds nothing.
     """
-    found: list[str] = []
-    below = subfolders(root)
-    for level in range(deep):
-        having = [entry for entry in below if all(holds(entry, name) for name in needed)]
-        found += [entry.relative_to(root).as_posix() for entry in having]
-        if level + 1 < deep:
-            others = [entry for entry in below if entry not in having]
-            below = [entry for other in others for entry in subfolders(other, needed=False)]
-    return sorted(found)
+
+    def fits(folder: Path) -> bool:
+        return all(holds(folder, name) for name in needed)
+
+    found: list[Path] = []
+    for entry in subfolders(root):
+        found += [entry] if fits(entry) else filter(fits, subfolders(entry, needed=False))
+    return sorted(folder.relative_to(root).as_posix() for folder in found)
 
 
 def holds(folder: Path, name: str) -> bool:
