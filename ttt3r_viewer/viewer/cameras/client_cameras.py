@@ -39,11 +39,10 @@ class ClientCameras(Part):
         """The view of the first lane alone."""
         self._home = self._first_view
         self._fitted_to: tuple[int, int] | None = None
-        self._span = 0.0
         self._following: dict[int, PageView] = {}
         self._last_sec = 0.0
         server.initial_camera.up = tuple(WORLD_UP)
-        self._set_home(self._home)
+        self._fit_home(0.0, motion=False)
 
     def update(self, tick: Tick) -> None:
         """Fit the first view to the scene's first frames, then follow the camera where chosen."""
@@ -72,15 +71,12 @@ class ClientCameras(Part):
         """Fit the first view to lanes side by side over `span`; during a motion move no browser."""
         before = self._home
         self._span, self._home = span, beside(self._first_view, span, SPAN_BACK, SPAN_ASIDE)
-        self._set_home(self._home)
+        self._server.initial_camera.position = self._home.position
+        self._server.initial_camera.look_at = self._home.look_at
         for client in self._server.get_clients().values():
             # Users who have moved the view keep theirs.
             if not motion and np.allclose(client.camera.position, before.position, atol=1e-3):
                 move_browser(client, self._home)
-
-    def _set_home(self, view: PageView) -> None:
-        self._server.initial_camera.position = view.position
-        self._server.initial_camera.look_at = view.look_at
 
     def _follow(self, target: PageView, share: float) -> None:
         clients = self._server.get_clients()

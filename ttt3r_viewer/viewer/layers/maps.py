@@ -190,8 +190,9 @@ class GainHistory:
         assert columns % 2 == 0, columns
         self._limit = columns
         self._table = np.zeros((0, 0), np.float16)
-        self._low = self._high = np.zeros((0, 0), np.float32)
-        self._sum = np.zeros(0)
+        self._low: list[NDArray[np.float16]] = []
+        self._high: list[NDArray[np.float16]] = []
+        self._sum = np.zeros(1)
         self.count = 0
         """Number of added frames."""
         self.stretch = 1
@@ -199,24 +200,20 @@ class GainHistory:
 
     def add(self, gain: NDArray[np.float16]) -> None:
         """Add the next frame's gains (state,)."""
-        if self.count == 0:
-            self._table = np.zeros((64, len(gain)), np.float16)
-            self._low = np.zeros((self._limit, len(gain)), np.float32)
-            self._high = np.zeros_like(self._low)
-            self._sum = np.zeros(len(gain))
         if self.count == len(self._table):
-            self._table = np.concatenate([self._table, np.zeros_like(self._table)])
+            room = np.zeros((max(self.count, 64), len(gain)), np.float16)
+            self._table = np.concatenate([self.rows, room]) if self.count else room
         if self.count == self._limit * self.stretch:
-            half = self._limit // 2
-            self._low[:half] = np.minimum(self._low[0::2], self._low[1::2])
-            self._high[:half] = np.maximum(self._high[0::2], self._high[1::2])
+            self._low = list(map(np.minimum, self._low[0::2], self._low[1::2]))
+            self._high = list(map(np.maximum, self._high[0::2], self._high[1::2]))
             self.stretch *= 2
         self._table[self.count] = gain
-        self._sum += gain
-        column, inside = divmod(self.count, self.stretch)
-        known = (self._low[column], self._high[column]) if inside else (gain, gain)
-        self._low[column] = np.minimum(known[0], gain)
-        self._high[column] = np.maximum(known[1], gain)
+        self._sum = self._sum + gain
+        if self.count % self.stretch == 0:
+            self._low.append(gain)
+            self._high.append(gain)
+        self._low[-1] = np.minimum(self._low[-1], gain)
+        self._high[-1] = np.maximum(self._high[-1], gain)
         self.count += 1
 
     @property
@@ -231,8 +228,8 @@ class GainHistory:
 
     def decimated(self) -> Floats:
         """Return (state, columns): of each stretch, the gain farthest from the token's mean."""
-        columns = -(-self.count // self.stretch)
-        low, high, mean = self._low[:columns], self._high[:columns], self.mean
+        low, high = (np.stack(ends).astype(np.float32) for ends in (self._low, self._high))
+        mean = self.mean
         return np.where(high - mean >= mean - low, high, low).T
 
 
