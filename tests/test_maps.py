@@ -161,8 +161,7 @@ def test_state_modes_by_hand():
     found = made_up_inspection(0, 0, 1, rows[1])
 
     def values(mode, position):
-        gains = views.GainsSoFar(rows, position, 0.4)
-        return views.STATE_MAPS[mode].values(gains, found).tolist()
+        return views.STATE_MAPS[mode].values(rows[: position + 1], 0.4, found).tolist()
 
     assert values("gain", 1) == [0.25, 0.5]
     assert values("mean gain", 1) == [0.375, 0.75]

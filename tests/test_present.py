@@ -35,7 +35,8 @@ from ttt3r_viewer.viewer.cameras.page_views import (
 )
 from ttt3r_viewer.viewer.cameras.screenshot import LONGEST_SIDE, image_size, on_background
 from ttt3r_viewer.viewer.cameras.tour_recorder import NOT_KEPT, TourRecorder
-from ttt3r_viewer.viewer.panels.captions import LaneCaption, captions_html, keys_html
+from ttt3r_viewer.viewer.context import Presentation
+from ttt3r_viewer.viewer.panels.captions import captions_html, keys_html, lane_caption_html
 from ttt3r_viewer.viewer.view_settings import REPLAY_SEC, Clock, ShowSettings
 
 ORBIT = PageOrbit(np.array([1.0, 2.0, 3.0]), 2.0, np.eye(3)[2], -np.eye(3)[1])
@@ -43,8 +44,11 @@ FOV_Y_RAD = 1.2
 START = PageView(np.zeros(3), np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0]), 1.0)
 
 
-def keyframe(x: float, seconds: float = 2.0) -> Keyframe:
-    return Keyframe(look_at([x, -1.0, -2.0], [0.0, 0.0, 1.0]), 0.9, seconds)
+def keyframe(x: float, seconds: float = 2.0, fov: float = 1.0) -> Keyframe:
+    return Keyframe(look_at([x, -1.0, 0.3 * x * x], [0.0, 0.2, 5.0]), fov, seconds)
+
+
+TOUR = Tour((keyframe(-2, 0), keyframe(0, 1.5, 0.7), keyframe(1, 4.0), keyframe(3, 0.5)))
 
 
 @given(st.floats(0, 500), st.booleans())
@@ -84,15 +88,17 @@ def test_a_view_comes_from_its_start_to_its_goal_and_stays_there():
 
 
 def test_the_tour_passes_its_keyframes_and_looks_along_them():
-    keyframes = (keyframe(-1.0), keyframe(0.5), keyframe(2.0, 3.0))
-    tour = Tour(keyframes)
-    for time_sec, one in zip((0.0, 2.0, 5.0), keyframes, strict=True):
-        view = tour_view(tour, time_sec, 2.5)
+    for time_sec, one in zip((0.0, 1.5, 5.5, 6.0), TOUR.keyframes, strict=True):
+        assert np.allclose(TOUR.at(time_sec).T_world_camera, one.T_world_camera, atol=1e-9)
+        view = tour_view(TOUR, time_sec, 2.5)
         np.testing.assert_allclose(view.position, one.T_world_camera[:3, 3], atol=1e-9)
         forward = (view.look_at - view.position) / 2.5
         np.testing.assert_allclose(forward, one.T_world_camera[:3, 2], atol=1e-9)
         np.testing.assert_allclose(view.up, -one.T_world_camera[:3, 1], atol=1e-9)
         assert view.fov_y_rad == pytest.approx(one.fov_y_rad)
+    for outside, inside in ((-1.0, 0.0), (7.0, 6.0)):
+        expected = TOUR.at(inside).T_world_camera
+        assert np.array_equal(TOUR.at(outside).T_world_camera, expected)
 
 
 def test_only_a_place_that_was_sent_counts_as_sent():
@@ -117,8 +123,9 @@ def answered(
     return whose
 
 
-def test_a_browser_that_draws_fast_is_never_left_alone():
-    assert not any(answered(CameraThrottle(TURN_SEC), 0.02, 0.0, 10.0))
+@pytest.mark.parametrize("image_sec", [0.02, math.inf])
+def test_a_browser_that_draws_fast_or_never_answers_is_never_left_alone(image_sec):
+    assert not any(answered(CameraThrottle(TURN_SEC), image_sec, 0.0, 30.0))
 
 
 @pytest.mark.parametrize("image_sec", [0.2, 0.7, 1.4])
@@ -131,10 +138,6 @@ def test_a_slow_browser_has_turns_in_which_it_draws_what_its_person_did(image_se
     # One image may still show a view that was sent before; a whole one after it shows none.
     assert min(persons) > 2 * image_sec
     assert min(programs) >= TURN_SEC - 0.04
-
-
-def test_a_browser_that_never_answers_is_guided_all_the_same():
-    assert not any(answered(CameraThrottle(TURN_SEC), math.inf, 0.0, 30.0))
 
 
 def test_a_tab_that_was_hidden_is_soon_guided_again():
@@ -191,13 +194,6 @@ def test_the_tour_is_kept_in_its_folder_and_read_again(tmp_path):
     assert TourRecorder(tmp_path).keyframes == ()
 
 
-def test_a_tour_without_a_folder_says_that_it_is_not_kept():
-    book = TourRecorder(None)
-    book.keep((keyframe(0.0),))
-    assert len(book.keyframes) == 1
-    assert book.note == NOT_KEPT
-
-
 def test_a_damaged_tour_is_named_and_left_alone(tmp_path):
     path = tmp_path / TOUR_FILE
     path.write_text(json.dumps({"format": "ttt3r-viewer tour", "version": 9}))
@@ -210,26 +206,28 @@ def test_a_damaged_tour_is_named_and_left_alone(tmp_path):
     assert "left alone" in book.note
 
 
-def test_a_tour_that_cannot_be_saved_says_so_and_is_kept_in_memory(tmp_path):
-    book = TourRecorder(tmp_path / "gone")
-    book.keep((keyframe(0.0),))
-    assert "not saved" in book.note
-    assert len(book.keyframes) == 1
+def test_a_tour_that_is_not_kept_says_so_and_stays_in_memory(tmp_path):
+    for folder, said in ((None, NOT_KEPT), (tmp_path / "gone", "not saved")):
+        book = TourRecorder(folder)
+        book.keep((keyframe(0.0),))
+        assert said in book.note
+        assert len(book.keyframes) == 1
 
 
 def test_the_captions_name_lanes_and_errors_and_hold_no_markup_of_others():
-    lanes = (LaneCaption("<b>rule</b>", 0.12345, True), LaneCaption("other", math.nan, False))
-    text = captions_html("A & B", "<i>lab</i>", Status(phase="paused"), (3, 60), lanes)
+    lanes = (
+        lane_caption_html(0, "<b>rule</b>", True, 0.12345),
+        lane_caption_html(1, "other", False, math.nan),
+    )
+    given = Presentation(title="A & B", logo_text="<i>lab</i>")
+    text = captions_html(given, Status(phase="paused"), (3, 60), lanes)
     for wanted in ("A &amp; B", "&lt;i&gt;lab", "&lt;b&gt;rule", "ATE 0.123", "frame 3 of 60"):
         assert wanted in text
     assert "paused" in text
     assert "nan" not in text
-    unknown = captions_html(
-        "", "", Status(phase="running"), (3, None), (LaneCaption("x", None, True),)
-    )
-    assert "frame 3<" in unknown
-    assert "ATE" not in unknown
-    failed = captions_html("", "", Status(phase="failed", message="no <disk>"), (0, 0), ())
+    assert "frame 3<" in captions_html(given, Status(phase="running"), (3, None), ())
+    assert "ATE" not in lane_caption_html(0, "x", True, None)
+    failed = captions_html(given, Status(phase="failed", message="no <disk>"), (0, 0), ())
     assert "no &lt;disk&gt;" in failed
     assert "Space" in keys_html()
 
@@ -256,13 +254,6 @@ def test_open_takes_the_settings_of_the_page_from_a_file_and_flags_win(tmp_path)
         parse("ttt3r-view open", COMMAND, words, print)
 
 
-def curved(x: float, seconds: float = 2.0, fov: float = 1.0) -> Keyframe:
-    return Keyframe(look_at([x, -1.0, 0.3 * x * x], [0.0, 0.2, 5.0]), fov, seconds)
-
-
-TOUR = Tour((curved(-2, 0), curved(0, 1.5, 0.7), curved(1, 4.0), curved(3, 0.5)))
-
-
 def test_a_tour_reads_back(tmp_path):
     write_tour(tmp_path / "tour.json", TOUR)
     again = read_tour(tmp_path / "tour.json")
@@ -271,16 +262,6 @@ def test_a_tour_reads_back(tmp_path):
         assert np.array_equal(before.T_world_camera, after.T_world_camera)
         assert (before.fov_y_rad, before.seconds) == (after.fov_y_rad, after.seconds)
     assert again.duration_sec == 6.0
-
-
-def test_it_passes_every_keyframe():
-    for time_sec, one in zip([0, 1.5, 5.5, 6.0], TOUR.keyframes, strict=True):
-        view = TOUR.at(time_sec)
-        assert np.allclose(view.T_world_camera, one.T_world_camera, atol=1e-9)
-        assert view.fov_y_rad == pytest.approx(one.fov_y_rad)
-    for outside, inside in ((-1.0, 0.0), (7.0, 6.0)):
-        expected = TOUR.at(inside).T_world_camera
-        assert np.array_equal(TOUR.at(outside).T_world_camera, expected)
 
 
 @given(time_sec=st.floats(0.01, 5.99))
@@ -301,17 +282,14 @@ def test_it_takes_the_shorter_way_round():
     assert np.allclose(tour.at(0.5).T_world_camera, middle, atol=1e-6)
 
 
-def test_it_rests_between_two_that_are_the_same():
-    still = curved(0, 2.0)
-    tour = Tour((curved(-2, 0), still, still, curved(3, 1.0)))
+def test_one_keyframe_is_a_view_and_it_rests_between_two_that_are_the_same():
+    tour = Tour((keyframe(1),))
+    assert tour.duration_sec == 0
+    assert np.allclose(tour.at(3.0).T_world_camera, keyframe(1).T_world_camera)
+    still = keyframe(0, 2.0)
+    tour = Tour((keyframe(-2, 0), still, still, keyframe(3, 1.0)))
     for time_sec in np.linspace(2, 4, 9):
         assert np.allclose(tour.at(time_sec).T_world_camera, still.T_world_camera, atol=1e-9)
-
-
-def test_one_keyframe_is_a_view():
-    tour = Tour((curved(1),))
-    assert tour.duration_sec == 0
-    assert np.allclose(tour.at(3.0).T_world_camera, curved(1).T_world_camera)
 
 
 ONE = {"T_world_camera": np.eye(4).tolist(), "fov_y_rad": 1.0, "seconds": 1.0}
@@ -348,4 +326,4 @@ def test_places_that_cannot_be(tmp_path):
     with pytest.raises(OutputError, match="No such file or directory; free some space"):
         write_tour(tmp_path / "none" / "tour.json", TOUR)
     with pytest.raises(SettingsError, match="keyframe 2: seconds 0: take more than 0"):
-        Tour((curved(0), curved(1, 0.0)))
+        Tour((keyframe(0), keyframe(1, 0.0)))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,22 +22,23 @@ def parameter(low: float, high: float, whole: bool = False, value: float = 1.0) 
 
 
 def test_a_widget_comes_from_its_parameter():
-    assert panels.widget_range(parameter(0, 1)) == panels.WidgetRange(True, 0, 1, 0.01)
-    assert panels.widget_range(parameter(0, 2)) == panels.WidgetRange(True, 0, 2, 0.02)
-    assert panels.widget_range(parameter(0.1, 10)).step == 0.05
-    assert panels.widget_range(parameter(0.01, 10)).step == 0.01
-    assert panels.widget_range(parameter(1, 12, whole=True)) == panels.WidgetRange(True, 1, 12, 1)
-    assert panels.widget_range(panels.RESET_EVERY) == panels.WidgetRange(False, 0, None, 1)
-    assert panels.widget_range(parameter(-math.inf, 3)) == panels.WidgetRange(False, None, 3, 0.01)
-    assert not panels.widget_range(parameter(0, 1e6)).slider
-    assert panels.clamped(parameter(0, 1), 7.0) == 1
-    assert panels.clamped(parameter(0, 9, whole=True), 2.6) == 3
-    assert panels.clamped(panels.RESET_EVERY, -4) == 0
+    def shown(*given: Any, **options: Any) -> tuple[object, ...]:
+        slider, limits = panels.widget_options(parameter(*given, **options))
+        return slider, *limits.values()
+
+    assert shown(0, 1) == (True, 0, 1, 0.01)
+    assert shown(0, 2) == (True, 0, 2, 0.02)
+    assert shown(0.1, 10) == (True, 0.1, 10, 0.05)
+    assert shown(0.01, 10) == (True, 0.01, 10, 0.01)
+    assert shown(1, 12, whole=True) == (True, 1, 12, 1)
+    assert shown(0, math.inf, whole=True) == (False, 0, None, 1)
+    assert shown(-math.inf, 3) == (False, None, 3, 0.01)
+    assert not shown(0, 1e6)[0]
 
 
 @given(st.floats(-100, 100), st.floats(1e-3, 900))
 def test_slider_steps_are_round_and_about_a_hundredth_of_the_range(low, span):
-    step = panels.widget_range(parameter(low, low + span)).step
+    step = panels.widget_options(parameter(low, low + span))[1]["step"]
     assert span / 1e5 < step <= span / 100 * (1 + 1e-6)
     digits = step / 10 ** math.floor(math.log10(step) + 1e-9)
     assert min(abs(digits - each) for each in (1, 2, 5)) < 1e-6
@@ -85,7 +87,7 @@ def test_widgets_show_what_is_in_force_and_are_made_anew_for_other_lanes_only(se
     known = (rule_info("steady", 1.0), rule_info("drifting", 1.0))
     panel.update(status_tick(Status(lanes=known[:1], known_rules=known), 0.0))
     folder = panel._lanes[0]
-    handle = folder._rows[0]._handle
+    handle = folder.rows[0]._handle
     assert handle.value == 1.0
     assert [choice.value for choice in panel._choices[:2]] == ["steady", "none"]
     status = Status(lanes=(rule_info("steady", 0.3),), known_rules=known, reset_every=7)
@@ -93,8 +95,8 @@ def test_widgets_show_what_is_in_force_and_are_made_anew_for_other_lanes_only(se
     assert panel._lanes[0] is folder
     assert (handle.value, panel._reset._handle.value) == (0.3, 7)
     # A value that a person wants is not pulled back before the run had time to obey.
-    folder._rows[0]._chosen = (0.9, 200.0)
-    folder._rows[0]._known = handle.value = 0.9
+    folder.rows[0]._chosen = (0.9, 200.0)
+    folder.rows[0]._known = handle.value = 0.9
     status = Status(lanes=(rule_info("steady", 0.3),), known_rules=known, frames_per_second=10)
     panel.update(status_tick(status, 201.0))
     assert handle.value == 0.9

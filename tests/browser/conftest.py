@@ -93,6 +93,18 @@ class Ui:
     def checkbox(self, label: str) -> Locator:
         return self.page.get_by_label(label, exact=True)
 
+    def download(self, name: str, timeout_ms: float = 5000) -> tuple[str, bytes]:
+        """Press a button that sends a file, again where the page dropped the message; read that."""
+        for _ in range(5):
+            self.settle()
+            try:
+                with self.page.expect_download(timeout=timeout_ms) as waiting:
+                    self.button(name).click()
+            except TimeoutError:
+                continue
+            return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+        raise AssertionError(f"{name} sent no file")
+
     def open_tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name).click()
         self.settle()

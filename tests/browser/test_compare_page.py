@@ -1,6 +1,7 @@
 """Two lanes in a real browser: sliders that act while it runs, charts, the table, other lanes."""
 
 import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def type_number(ui: Ui, label: str, value: float, arrived: Callable[[], bool]) -
     wait_for(attempt, f"{label} = {value}")
 
 
-def test_rate_moved_while_frames_arrive_is_marked_and_the_table_is_saved(pair, tmp_path):
+def test_rate_moved_while_frames_arrive_is_marked_and_the_table_is_saved(pair):
     begun, ui = pair
     wait_for(lambda: ui.probe().get("frames_seen", 0) >= 5, "five frames")
     assert ui.probe()["rules"] == ["steady, rate 1", "drifting, rate 0.8"]
@@ -71,19 +72,12 @@ def test_rate_moved_while_frames_arrive_is_marked_and_the_table_is_saved(pair, t
     wait_for(lambda: "drifting-0.8" in ui.text("measures"), "the table")
     assert "poses.txt" in ui.text("measures")
 
-    def saved(button: str) -> Path:
-        with ui.page.expect_download() as download:
-            ui.button(button).click()
-        path = tmp_path / download.value.suggested_filename
-        download.value.save_as(path)
-        return path
-
-    table = saved("CSV")
-    assert table.name == "comparison.csv"
-    rows = list(csv.DictReader(table.open(encoding="utf-8")))
+    name, table = ui.download("CSV")
+    assert name == "comparison.csv"
+    rows = list(csv.DictReader(io.StringIO(table.decode())))
     assert [row["lane"] for row in rows] == ["steady-0.3", "drifting-0.8"]
     assert float(rows[0]["ate_sim3_m"]) < float(rows[1]["ate_sim3_m"])
-    assert saved("Markdown").read_text(encoding="utf-8").startswith("| lane |")
+    assert ui.download("Markdown")[1].startswith(b"| lane |")
 
 
 def test_resets_are_set_restarted_and_two_other_lanes_begun(pair):

@@ -45,20 +45,13 @@ def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[tuple[U
         yield ui, exporter
 
 
-def download(ui: Ui) -> tuple[str, bytes]:
-    """Click, and give the name and content of what the browser saved."""
-    with ui.page.expect_download(timeout=30_000) as waiting:
-        ui.button("Download").click()
-    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
-
-
 def test_an_export_is_chosen_started_and_downloaded(session):
     ui, _ = session
     expect(ui.button("Download")).not_to_be_visible()
     expect(ui.page.get_by_text("Image size")).not_to_be_visible()
     ui.button("Export").click()
     wait_for(lambda: f"{FRAMES * FRAME_POINTS:,} points" in ui.text("export-state"), "the result")
-    name, content = download(ui)
+    name, content = ui.download("Download", 30_000)
     assert name == "points.ply"
     loaded = trimesh.load(io.BytesIO(content), file_type="ply")
     assert isinstance(loaded, trimesh.PointCloud)
@@ -67,7 +60,7 @@ def test_an_export_is_chosen_started_and_downloaded(session):
     ui.choose("Format", "colmap")
     ui.button("Export").click()
     wait_for(lambda: "colmap" in ui.text("export-state").split(" at ")[-1], "the folder")
-    name, content = download(ui)
+    name, content = ui.download("Download", 30_000)
     assert name == "colmap.zip"
     with zipfile.ZipFile(io.BytesIO(content)) as packed:
         assert "colmap/sparse/0/points3D.bin" in packed.namelist()

@@ -5,7 +5,6 @@ import io
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,19 +50,6 @@ def open_folder(ui: Ui, name: str, inside: Locator) -> None:
         except TimeoutError:
             continue
         return
-
-
-def save(ui: Ui, button: str) -> tuple[str, bytes]:
-    """Press a button that sends a file, again where the page dropped the message, and read that."""
-    for _ in range(5):
-        ui.settle()
-        try:
-            with ui.page.expect_download(timeout=5000) as waiting:
-                ui.button(button).click()
-        except TimeoutError:
-            continue
-        return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
-    raise AssertionError(f"{button} sent no file")
 
 
 def shown_images(ui: Ui) -> list[str]:
@@ -156,17 +142,17 @@ def test_maps_and_numbers_can_be_saved_and_read_back(still):
     wait_for(lambda: ui.visible("/lanes/0/inspect_image"), "all maps")
     open_folder(ui, "Save", ui.button("State"))
     for name in ("State", "Image", "History"):
-        file, content = save(ui, name)
+        file, content = ui.download(name)
         assert file == f"{name.lower()}_map.png"
         image = np.asarray(Image.open(io.BytesIO(content)))
         assert image.shape[1:] == (300, 3)
         assert len(np.unique(image.reshape(-1, 3), axis=0)) > 20
     lane = run.store.snapshot().lanes[0]
-    _, content = save(ui, "tokens.npz")
+    _, content = ui.download("tokens.npz")
     with np.load(io.BytesIO(content), allow_pickle=False) as tokens:
         assert np.array_equal(tokens["gain"], np.stack([frame.gain for frame in lane.frames]))
         assert int(tokens["state_columns"]) == 4
-    file, content = save(ui, "CSV")
+    file, content = ui.download("CSV")
     rows = list(csv.DictReader(io.StringIO(content.decode())))
     assert (file, len(rows)) == ("statistics.csv", FRAMES)
 

@@ -1,10 +1,12 @@
 """The tab "Ask": what the state of every lane expects to see from where a browser looks."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import viser
 from PIL import Image
+from viser import Icon
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.reconstruct.messages import Query
@@ -23,7 +25,7 @@ from ttt3r_viewer.viewer.layers.maps import (
 )
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ExpectedColor
-from ttt3r_viewer.viewer.widgets import add_button, add_key, assign_changed, bind, clamp
+from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, show
 
 COLORS: dict[str, ExpectedColor] = {"Expected colour": "image", "Confidence": "confidence"}
 FOV_Y_DEG = (20.0, 100.0)
@@ -50,48 +52,36 @@ class AskPanel(Part):
         """The field of view in degrees that the latest question was limited from."""
         self._text = ""
         self._drawn: object = None
-        self._imaged: Answer | None = None
+        self._shown: Answer | None = None
         self._draw_due_sec = -math.inf
         gui = page.server.gui
-        self._button = add_button(
-            gui,
-            "Look from here",
-            self._ask,
-            icon=viser.Icon.MESSAGE_QUESTION,
-            hint="Key: V",
-            disabled=True,
+        fields = FieldWidgets(gui, controls.settings.ask, controls.change_ask)
+        self._button = fields.button(
+            "Look from here", Icon.MESSAGE_QUESTION, self._ask, hint="Key: V", disabled=True
         )
         self._note = gui.add_html(note_html(OFF_TEXT))
-        self._remove = add_button(
-            gui,
-            "Remove",
-            lambda _: controls.change_ask(removed=self._asked),
-            icon=viser.Icon.X,
-            color="gray",
-            visible=False,
-        )
+        self._remove = fields.button("Remove", Icon.X, self._take_away, color="gray", visible=False)
         self._images = [
             gui.add_image(EMPTY, label="", format="png", visible=False) for _ in LANE_COLORS
         ]
-        hide = gui.add_slider(
+        hide = fields.add(
+            gui.add_slider,
             "Hide unsure (%)",
+            "hidden_percent",
             min=0,
             max=95,
             step=5,
-            initial_value=0,
             visible=False,
             hint="Hides this share of what is expected: points with the lowest confidence",
         )
-        bind(hide, lambda percent: controls.change_ask(hidden_percent=clamp(percent, 0, 95)))
-        default = controls.settings.ask.tint
-        tint = gui.add_slider(
-            "Tint", min=0.0, max=1.0, step=0.05, initial_value=default, visible=False
+        tint = fields.add(
+            gui.add_slider, "Tint", "tint", min=0.0, max=1.0, step=0.05, visible=False
         )
-        bind(tint, lambda share: controls.change_ask(tint=clamp(share, 0.0, 1.0)))
-        color = gui.add_dropdown("Paint by", tuple(COLORS), visible=False)
-        bind(color, lambda name: controls.change_ask(color_by=COLORS.get(name, "image")))
-        self._looks = (hide, tint, color)
-        self._key = add_key(gui, "Look from here", "V", self._ask, disabled=True)
+        self._looks = (hide, tint, fields.choice("Paint by", "color_by", COLORS, visible=False))
+        self._key = fields.key("Look from here", "V", self._ask, disabled=True)
+
+    def _take_away(self, _: object) -> None:
+        self._controls.change_ask(removed=self._asked)
 
     def _ask(self, client: viser.ClientHandle | None) -> None:
         """Send the camera of a browser; what was shown before stays until the answer comes."""
@@ -99,7 +89,7 @@ class AskPanel(Part):
         if client is None or tick is None or why_not(tick):
             return
         camera, fov_deg = client.camera, math.degrees(client.camera.fov)
-        limited = clamp(fov_deg, *FOV_Y_DEG)
+        limited = min(max(fov_deg, FOV_Y_DEG[0]), FOV_Y_DEG[1])
         self._limited_from = fov_deg if limited != fov_deg else None
         self._asked, self._asked_epoch = self._asked + 1, tick.snapshot.epoch
         places = []
@@ -114,22 +104,23 @@ class AskPanel(Part):
         """Offer the question where it can be asked, and show the answer until it is taken away."""
         self._tick = tick
         snapshot, chosen, point_size = tick.snapshot, tick.drawn.ask, tick.point_size
-        cannot = why_not(tick)
-        assign_changed(self._button, disabled=bool(cannot))
-        assign_changed(self._key, disabled=bool(cannot))
-        answer = snapshot.answer
-        if answer is not None and answer.number <= chosen.removed:
+        cannot, answer = why_not(tick), snapshot.answer
+        for one in (self._button, self._key):
+            assign_changed(one, disabled=bool(cannot))
+        answered = answer.number if answer is not None else 0
+        if answered <= chosen.removed:
             answer = None
-        answered = snapshot.answer.number if snapshot.answer is not None else 0
         waits = self._asked_epoch == snapshot.epoch and self._asked > max(answered, chosen.removed)
-        self._text = note_text(answer, cannot, waits=waits, limited_from=self._limited_from)
+        self._text = note_text(answer, cannot, waits, self._limited_from)
         assign_changed(self._note, content=note_html(self._text))
         self._layer.begin((snapshot.epoch, tick.lane_count))
         found = answer.lanes if answer is not None else ()
-        assign_changed(self._remove, visible=bool(found) or waits)
-        for widget in self._looks:
-            assign_changed(widget, visible=bool(found))
-        self._show_images(tick, answer if found else None)
+        show(bool(found) or waits, self._remove)
+        show(bool(found), *self._looks)
+        shown = answer if found else None
+        if shown is not self._shown:
+            self._shown = shown
+            self._show_images(found, tick.lane_names)
         depth = snapshot.layout.median_depth
         key = (snapshot.epoch, answer.number, chosen, point_size, depth) if answer else None
         if key != self._drawn and tick.now_sec >= self._draw_due_sec:
@@ -139,26 +130,17 @@ class AskPanel(Part):
             else:
                 self._layer.clear()
 
-    def _show_images(self, tick: Tick, answer: Answer | None) -> None:
-        if answer is self._imaged:
-            return
-        self._imaged = answer
-        lanes = answer.lanes if answer is not None else ()
-        for k, handle in enumerate(self._images):
-            if k < len(lanes):
-                found = lanes[k]
-                handle.image = expected_image(found)
-                handle.label = (
-                    f"{tick.lane_names[k]}: confidence "
-                    f"{float(np.median(found.confidence)):.3g} (median)"
-                )
-            assign_changed(handle, visible=k < len(lanes))
+    def _show_images(self, lanes: Sequence[Expectation], names: Sequence[str]) -> None:
+        show(False, *self._images[len(lanes) :])
+        for found, name, handle in zip(lanes, names, self._images, strict=False):
+            handle.image = expected_image(found)
+            handle.label = f"{name}: confidence {np.median(found.confidence):.3g} (median)"
+            show(True, handle)
 
     def probe(self) -> dict[str, object]:
         """Say what the tab shows in a form that a program can read."""
-        shown = self._imaged
         state = {
-            "number": shown.number if shown is not None else None,
+            "number": self._shown.number if self._shown is not None else None,
             "asked": self._asked,
             "points": self._layer.points_shown,
             "note": self._text,
@@ -169,13 +151,12 @@ class AskPanel(Part):
 
 def why_not(tick: Tick) -> str:
     """Say why nothing can be asked now; empty where it can."""
-    if tick.snapshot.status.cannot_ask:
-        return tick.snapshot.status.cannot_ask
-    return "no frame was taken yet" if tick.position < 0 else ""
+    no_frame = "no frame was taken yet" if tick.position < 0 else ""
+    return tick.snapshot.status.cannot_ask or no_frame
 
 
 def note_text(
-    answer: Answer | None, cannot: str, *, waits: bool, limited_from: float | None
+    answer: Answer | None, cannot: str, waits: bool = False, limited_from: float | None = None
 ) -> str:
     """Say what is shown, what is waited for, and why something cannot be."""
     if cannot:

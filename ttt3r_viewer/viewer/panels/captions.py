@@ -5,14 +5,13 @@ a fixed position is one on the whole page; and a style that it brings hides the 
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from ttt3r_viewer.metrics.comparison import MISSING
 from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.context import PageContext, Presentation
 from ttt3r_viewer.viewer.html import BAD, colored, escape, lines
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
@@ -53,17 +52,6 @@ STYLE = """<style>
 </style>"""
 
 
-@dataclass(frozen=True)
-class LaneCaption:
-    """What is said of one lane."""
-
-    name: str
-    ate: float | None
-    """So far, in the unit of the true poses; None where they are not known."""
-    shown: bool
-    """Whether the lane is drawn now."""
-
-
 class CaptionsPanel(Part):
     """What lies over the page. In no tab: it would go when another is opened."""
 
@@ -79,13 +67,12 @@ class CaptionsPanel(Part):
         if show.presenting:
             self._series.update(tick.snapshot)
             ate = self._series.ate_so_far(tick.position)
-            lanes = [
-                LaneCaption(name, None if ate is None else ate[k], k in tick.visible_lanes)
+            lanes = (
+                lane_caption_html(k, name, k in tick.visible_lanes, ate[k] if ate else None)
                 for k, name in enumerate(tick.lane_names)
-            ]
+            )
             content = captions_html(
-                self._presentation.title,
-                self._presentation.logo_text,
+                self._presentation,
                 tick.snapshot.status,
                 (tick.position + 1, total_of(tick.snapshot, tick.settings)),
                 lanes,
@@ -103,43 +90,45 @@ def total_of(snapshot: SceneSnapshot, settings: ViewSettings) -> int | None:
 
 
 def captions_html(
-    title: str,
-    logo_text: str,
-    status: Status,
-    frame: tuple[int, int | None],
-    lanes: Sequence[LaneCaption],
+    given: Presentation, status: Status, frame: tuple[int, int | None], lanes: Iterable[str]
 ) -> str:
     """Lay the captions along the page's edges, and hide the panel.
 
     `frame` is the number of the shown frame, from 1, and how many there are or will be, if known.
+    `lanes` are HTML.
     """
     number, total = frame
     of_total = "" if total is None else f" of {total:,}"
-    rows = "".join(_lane_html(k, lane) for k, lane in enumerate(lanes))
     trouble = ""
     if status.phase == "failed":
         trouble = lines([colored(escape(status.message, 200), BAD)])
     elif status.phase in ("starting", "paused"):
         trouble = lines([colored(status.phase, "#ffd43b")])
-    return (
-        f'{STYLE}<div class="ttt3r-present" data-testid="present">'
-        f'<div class="ttt3r-title" data-testid="present-title">{escape(title, 120)}</div>'
-        f'<div class="ttt3r-logo" data-testid="present-logo">{escape(logo_text, 60)}</div>'
-        f'<div class="ttt3r-lanes" data-testid="present-lanes">{rows}</div>'
-        f'<div class="ttt3r-frame" data-testid="present-frame">{trouble}'
-        f"frame {number:,}{of_total}</div></div>"
+    texts = {
+        "title": escape(given.title, 120),
+        "logo": escape(given.logo_text, 60),
+        "lanes": "".join(lanes),
+        "frame": f"{trouble}frame {number:,}{of_total}",
+    }
+    content = "".join(
+        f'<div class="ttt3r-{name}" data-testid="present-{name}">{text}</div>'
+        for name, text in texts.items()
     )
+    return f'{STYLE}<div class="ttt3r-present" data-testid="present">{content}</div>'
 
 
-def _lane_html(lane: int, caption: LaneCaption) -> str:
-    ate = ""
-    if caption.ate is not None:
-        number = f"{caption.ate:.3f}" if math.isfinite(caption.ate) else MISSING
-        ate = f"<b>ATE {number}</b>"
+def lane_caption_html(lane: int, name: str, shown: bool, ate: float | None) -> str:
+    """Name a lane after a dot in its colour, pale where it is not drawn now.
+
+    `ate` is that so far, in the unit of the true poses; None where they are not known.
+    """
+    error = ""
+    if ate is not None:
+        error = f"<b>ATE {f'{ate:.3f}' if math.isfinite(ate) else MISSING}</b>"
     return (
-        f'<div style="opacity:{1.0 if caption.shown else 0.3}">'
+        f'<div style="opacity:{1.0 if shown else 0.3}">'
         f'<i style="background:{css_color(LANE_COLORS[lane])}"></i>'
-        f"<span>{escape(caption.name, 80)}</span>{ate}</div>"
+        f"<span>{escape(name, 80)}</span>{error}</div>"
     )
 
 

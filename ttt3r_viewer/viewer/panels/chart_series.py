@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError
+from ttt3r_viewer.export.results import lane_names
 from ttt3r_viewer.metrics.comparison import LaneFrame, lane_separation
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.metrics.running import RunningAlignment
@@ -124,10 +125,8 @@ class LaneSeries:
             self.columns[name].append(number_of(frame))
         self.columns["step"].append(float(np.linalg.norm(pose[:3, 3] - before[:3, 3])))
         self.measured.append(LaneFrame.of(frame))
-        if self._ground_truth is None:
-            return
-        true_pose = self._ground_truth.pose_of(frame.index, frame.time_sec, frame.name)
-        ate_m = rotation_deg = math.nan
+        truth, ate_m, rotation_deg = self._ground_truth, math.nan, math.nan
+        true_pose = truth and truth.pose_of(frame.index, frame.time_sec, frame.name)
         if true_pose is not None:
             # A pose that cannot be judged leaves a gap; the table below the charts says why.
             with suppress(EvaluationError):
@@ -149,27 +148,20 @@ class ChartSeries:
         self.lanes = [LaneSeries(self.ground_truth) for _ in range(lanes)]
         self.frame_numbers: list[int] = []
         self.marks: list[Mark] = []
-        self._last: tuple[FrameSummary, ...] = ()
-        """The latest frame of every lane."""
 
-    def update(self, snapshot: SceneSnapshot) -> bool:
-        """Add what is new in the scene, all of it after a restart; return whether anything was."""
-        restarted = (snapshot.epoch, len(snapshot.lanes)) != (self._epoch, len(self.lanes))
-        if restarted:
+    def update(self, snapshot: SceneSnapshot) -> None:
+        """Add what is new in the scene, all of it after a restart."""
+        if (snapshot.epoch, len(snapshot.lanes)) != (self._epoch, len(self.lanes)):
             self._clear(snapshot.epoch, len(snapshot.lanes))
-        known = len(self.frame_numbers)
-        for row in range(known, len(snapshot.frames)):
-            self._add(tuple(lane.frames[row] for lane in snapshot.lanes))
-        return restarted or len(snapshot.frames) > known
-
-    def _add(self, frames: tuple[FrameSummary, ...]) -> None:
-        number = frames[0].index + 1
-        if self._last:
-            self.marks.extend(marks_between(number, self._last, frames))
-        self._last = frames
-        self.frame_numbers.append(number)
-        for lane, frame in zip(self.lanes, frames, strict=True):
-            lane.add(frame)
+        for row in range(len(self.frame_numbers), len(snapshot.frames)):
+            frames = [lane.frames[row] for lane in snapshot.lanes]
+            number = frames[0].index + 1
+            if row:
+                before = [lane.frames[row - 1] for lane in snapshot.lanes]
+                self.marks += marks_between(number, before, frames)
+            self.frame_numbers.append(number)
+            for lane, frame in zip(self.lanes, frames, strict=True):
+                lane.add(frame)
 
     def ate_so_far(self, position: int) -> tuple[float, ...] | None:
         """Return every lane's ATE of all frames up to this one, from 0; NaN where it is unknown.
@@ -205,6 +197,13 @@ class ChartSeries:
             for part, column in zip(parts, CHARTS[name].columns, strict=False):
                 columns[Line(k, part)] = lane.columns[column]
         return make_chart(self.frame_numbers, columns, self.marks)
+
+
+def names_of(snapshot: SceneSnapshot) -> tuple[str, ...]:
+    """Name every lane as the files of `compare` do; by number before the run says its rules."""
+    count = len(snapshot.lanes)
+    names = lane_names(snapshot.status.lanes)
+    return names if len(names) == count else tuple(f"lane {k + 1}" for k in range(count))
 
 
 def marks_between(
@@ -248,13 +247,19 @@ def make_chart(
         [np.interp(x[span], x[finite[line]], found[line][finite[line]]) for line in lines], axis=1
     )
     x = x[span]
-    spikes = [
-        np.array([m.frame for m in marks if m.kind == kind and x[0] <= m.frame <= x[-1]], float)
+    # A mark is three rows of its frame's own values, in which the mark alone goes up and down. A
+    # vertical line so needs no gap in the data, which viser's plots cannot carry.
+    inside = [mark for mark in marks if x[0] <= mark.frame <= x[-1]]
+    marked = [
+        np.searchsorted(x, [mark.frame for mark in inside if mark.kind == kind][-MOST_MARKS:])
         for kind in ("change", "reset")
     ]
-    spikes = [at[-MOST_MARKS:] for at in spikes]
     rows = extreme_rows(values, LINE_POINTS)
-    return Chart(lines, _with_spikes(x, values, rows, spikes))
+    kept = np.sort(np.concatenate([rows, *(np.repeat(places, 3) for places in marked)]))
+    spikes = np.full((len(marked), len(kept)), SPIKE_FOOT)
+    for heights, places in zip(spikes, marked, strict=True):
+        heights[np.searchsorted(kept, places) + 1] = SPIKE_TOP
+    return Chart(lines, (x[kept], *values[kept].T, *spikes))
 
 
 def extreme_rows(values: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
@@ -278,25 +283,3 @@ def extreme_rows(values: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
     # Columns that rise or fall together leave room, which evenly spaced rows make use of.
     even = np.linspace(0, count - 1, limit - len(extremes)).astype(np.intp)
     return np.union1d(extremes, even)
-
-
-def _with_spikes(
-    x: NDArray[np.float64],
-    values: NDArray[np.float64],
-    rows: NDArray[np.intp],
-    spikes: Sequence[NDArray[np.float64]],
-) -> tuple[NDArray[np.float64], ...]:
-    """Add three rows at each mark, of the frame's own values, in which the mark goes up and down.
-
-    A vertical line so needs no gap in the data, which viser's plots cannot carry.
-    """
-    marked = [np.repeat(np.searchsorted(x, at), 3) for at in spikes]
-    all_rows = np.concatenate([rows, *marked])
-    order = np.argsort(all_rows, kind="stable")
-    columns = []
-    for number, at in enumerate(marked):
-        heights = [np.full(len(each), SPIKE_FOOT) for each in (rows, *marked)]
-        heights[number + 1] = np.tile([SPIKE_FOOT, SPIKE_TOP, SPIKE_FOOT], len(at) // 3)
-        columns.append(np.concatenate(heights)[order])
-    kept = all_rows[order]
-    return (x[kept], *values[kept].T, *columns)

@@ -8,7 +8,6 @@ import numpy as np
 import viser
 from viser import uplot
 
-from ttt3r_viewer.export.results import lane_names
 from ttt3r_viewer.metrics.comparison import (
     MISSING,
     LaneMeasures,
@@ -18,13 +17,12 @@ from ttt3r_viewer.metrics.comparison import (
 )
 from ttt3r_viewer.metrics.ground_truth import FILE_NAMES, GroundTruth
 from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
-from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import BAD, block, colored, counted, escape, header, lines, row, table
-from ttt3r_viewer.viewer.panels.chart_series import CHARTS, Chart, Line, Mark
+from ttt3r_viewer.viewer.panels.chart_series import CHARTS, Chart, Line, Mark, names_of
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.widgets import assign_changed, bind, send_file
+from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, bind, send_file
 
 CHART_SEC = 1 / 3
 TABLE_SEC = 2.0
@@ -61,9 +59,6 @@ class ChartsPanel(Part):
         self._notes: tuple[str, ...] = ()
         self._chart_due_sec = self._table_due_sec = -math.inf
         self._style: tuple[object, ...] = ()
-        self.chart_points = 0
-        """How many points each line of the plot has."""
-
         self._choice = gui.add_dropdown("Chart", self._history.offered())
         bind(self._choice, lambda _: page.controls.changed.set())
         self._caption = gui.add_html("")
@@ -76,23 +71,13 @@ class ChartsPanel(Part):
         )
         self._marks = gui.add_html("", visible=False)
         self._table = gui.add_html("")
-        self._save = gui.add_button_group("Save table", ("CSV", "Markdown"))
-
-        @self._save.on_click
-        async def _(event: viser.GuiEvent[viser.GuiButtonGroupHandle]) -> None:
-            if event.client is not None:
-                send_file(event.client, *self._file(self._save.value))
-
-    @property
-    def chart_name(self) -> str:
-        """The chart that is shown, of those that these lanes can have."""
-        return self._choice.value if self._choice.value in CHARTS else "Gain"
+        Widgets(gui).buttons("Save table", ("CSV", "Markdown"), self._save)
 
     def probe(self) -> dict[str, object]:
         """Say which chart is shown, how long its lines are, and how many changes are marked."""
         return {
-            "chart": self.chart_name,
-            "chart_points": self.chart_points,
+            "chart": self._choice.value,
+            "chart_points": len(self._plot.data[0]) if self._plot.visible else 0,
             "marks": sum(mark.kind == "change" for mark in self._history.marks),
         }
 
@@ -103,7 +88,7 @@ class ChartsPanel(Part):
         assign_changed(self._choice, options=self._history.offered())
         names = names_of(snapshot)
         state = (names, snapshot.epoch, len(snapshot.frames))
-        name = self.chart_name
+        name = self._choice.value
         other = self._drawn[:1] != (name,)
         if (name, *state) != self._drawn and (other or now_sec >= self._chart_due_sec):
             started = time.perf_counter()
@@ -118,7 +103,6 @@ class ChartsPanel(Part):
 
     def _draw(self, name: str, names: Sequence[str]) -> None:
         chart = self._history.chart(name)
-        self.chart_points = len(chart.data[0]) if chart.data else 0
         assign_changed(self._caption, content=caption_html(name, chart.message))
         marks = self._history.marks
         shown = tuple(mark for mark in marks if mark.kind == "change")[-LATEST_MARKS:]
@@ -151,22 +135,17 @@ class ChartsPanel(Part):
         )
         assign_changed(self._table, content=measures_html(self._rows, truth))
 
-    def _file(self, kind: str) -> tuple[str, bytes]:
+    def _save(self, client: viser.ClientHandle, kind: str) -> None:
         if kind == "CSV":
-            return "comparison.csv", comparison_csv(self._rows).encode()
-        return "comparison.md", comparison_markdown(self._rows, self._notes).encode()
+            send_file(client, "comparison.csv", comparison_csv(self._rows).encode())
+        else:
+            text = comparison_markdown(self._rows, self._notes)
+            send_file(client, "comparison.md", text.encode())
 
 
 def _pause_sec(least_sec: float, started: float) -> float:
     """How long to wait, so that work that began at `started` keeps to its share of the time."""
     return max(least_sec, (time.perf_counter() - started) / BUSY_SHARE)
-
-
-def names_of(snapshot: SceneSnapshot) -> tuple[str, ...]:
-    """Name every lane as the files of `compare` do; by number before the run says its rules."""
-    count = len(snapshot.lanes)
-    names = lane_names(snapshot.status.lanes)
-    return names if len(names) == count else tuple(f"lane {k + 1}" for k in range(count))
 
 
 def plot_series(chart: Chart, names: Sequence[str]) -> tuple[uplot.Series, ...]:
@@ -201,15 +180,11 @@ def _mark_series(label: str, stroke: str, dash: tuple[float, float]) -> uplot.Se
 
 
 def plot_bands(chart: Chart) -> tuple[uplot.Band, ...] | None:
-    """Fill between the edges of every lane that has both."""
-    place = {line: number for number, line in enumerate(chart.lines, start=1)}
+    """Fill between the edges of every lane that has both: the lower one comes right before."""
     bands = [
-        uplot.Band(
-            series=(place[line], place[Line(line.lane, "low")]),
-            fill=f"rgba{(*LANE_COLORS[line.lane], 0.15)}",
-        )
-        for line in chart.lines
-        if line.part == "high" and Line(line.lane, "low") in place
+        uplot.Band(series=(k, k - 1), fill=f"rgba{(*LANE_COLORS[line.lane], 0.15)}")
+        for k, line in enumerate(chart.lines, start=1)
+        if line.part == "high"
     ]
     return tuple(bands) or None
 

@@ -4,16 +4,17 @@ from functools import partial
 from typing import get_args
 
 import viser
+from viser import Icon
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.film.film import CameraPath, Film, size_from_text
-from ttt3r_viewer.export.job import DOWNLOAD_BYTES, JobState, Request, too_large
-from ttt3r_viewer.export.known_formats import FORMATS, format_named
+from ttt3r_viewer.export.job import DOWNLOAD_BYTES, Exporter, JobState, Request, too_large
+from ttt3r_viewer.export.known_formats import FORMATS
 from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import BAD, block, escape, lines
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.widgets import add_button, assign_changed, send_file
+from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, send_file, show
 
 SIZES = ("1280x720", "640x360", "1920x1080", "720x1280")
 NOT_ARCHIVED = (
@@ -40,16 +41,14 @@ class ExportPanel(Part):
         """Why the latest click did nothing; callbacks, all on viser's own loop, replace it."""
         if exporter is None:
             gui.add_html(text_html("export-why", NOT_ARCHIVED))
-        shown = exporter is not None
-        self._format = gui.add_dropdown("Format", tuple(FORMATS), visible=shown)
-        self._summary = gui.add_html("", visible=shown)
+            return
+        self._format = gui.add_dropdown("Format", tuple(FORMATS))
+        self._summary = gui.add_html("")
         self._lane = gui.add_number("Of lane", 1, min=1, max=1, step=1, visible=False)
-        self._stride = gui.add_number("Every N-th frame", 1, min=1, step=1, visible=shown)
-        self._percentile = gui.add_number(
-            "Without least sure (%)", 0, min=0, max=99, step=1, visible=shown
-        )
+        self._stride = gui.add_number("Every N-th frame", 1, min=1, step=1)
+        self._percentile = gui.add_number("Without least sure (%)", 0, min=0, max=99, step=1)
         self._max_points = gui.add_number(
-            "Most points", 0, min=0, step=1000, visible=shown, hint="0: what the format takes"
+            "Most points", 0, min=0, step=1000, hint="0: what the format takes"
         )
         self._path = gui.add_dropdown("Camera", get_args(CameraPath), visible=False)
         self._size = gui.add_dropdown("Image size", SIZES, visible=False)
@@ -57,39 +56,31 @@ class ExportPanel(Part):
             "Length (s)", 0.0, min=0.0, step=1.0, visible=False, hint="0: the tour's, or 10 s"
         )
         self._grow = gui.add_checkbox("The cloud grows", True, visible=False)
-        self._start = add_button(
-            gui, "Export", lambda _: self._begin(), icon=viser.Icon.PACKAGE_EXPORT, visible=shown
-        )
-        self._cancel = add_button(
-            gui,
-            "Cancel",
-            lambda _: exporter.cancel() if exporter else None,
-            icon=viser.Icon.X,
-            color="gray",
-            visible=False,
+        widgets = Widgets(gui)
+        widgets.button("Export", Icon.PACKAGE_EXPORT, lambda _: self._begin(exporter))
+        self._cancel = widgets.button(
+            "Cancel", Icon.X, lambda _: exporter.cancel(), color="gray", visible=False
         )
         self._progress = gui.add_progress_bar(0.0, visible=False)
-        self._state = gui.add_html("", visible=shown)
-        self._download = add_button(
-            gui, "Download", self._fetch, icon=viser.Icon.DOWNLOAD, visible=False
+        self._state = gui.add_html("")
+        self._download = widgets.button(
+            "Download", Icon.DOWNLOAD, partial(self._fetch, exporter), visible=False
         )
 
-    def _begin(self) -> None:
-        if self._exporter is None:
-            return
+    def _begin(self, exporter: Exporter) -> None:
         try:
-            self._refusal = self._exporter.start(self._request())
+            self._refusal = exporter.start(self._request())
         except SettingsError as error:
             self._refusal = str(error)
 
-    def _fetch(self, client: viser.ClientHandle | None) -> None:
-        if self._exporter is not None and client is not None:
-            self._refusal = self._exporter.fetch(partial(send_file, client))
+    def _fetch(self, exporter: Exporter, client: viser.ClientHandle | None) -> None:
+        if client is not None:
+            self._refusal = exporter.fetch(partial(send_file, client))
 
     def _request(self) -> Request:
         """Read the widgets that mean something to the format. Raises `SettingsError`."""
         name = self._format.value
-        kind = format_named(name)
+        kind = FORMATS[name]
         thinning, film = Thinning(), Film()
         if kind.thins:
             most = int(self._max_points.value) or None
@@ -107,23 +98,19 @@ class ExportPanel(Part):
         """Offer what the format takes, and say how far the export is."""
         if self._exporter is None:
             return
-        kind, state = FORMATS.get(self._format.value), self._exporter.state
-        if kind is None:
-            return
+        kind, state = FORMATS[self._format.value], self._exporter.state
         assign_changed(self._summary, content=text_html("export-summary", kind.summary))
         assign_changed(self._lane, max=tick.lane_count, visible=tick.lane_count > 1)
-        for widget in (self._percentile, self._max_points):
-            assign_changed(widget, visible=kind.thins)
-        for widget in (self._path, self._size, self._grow):
-            assign_changed(widget, visible="path" in kind.film)
-        assign_changed(self._seconds, visible="seconds" in kind.film)
+        show(kind.thins, self._percentile, self._max_points)
+        show("path" in kind.film, self._path, self._size, self._grow)
+        show("seconds" in kind.film, self._seconds)
         share = 100 * state.done / state.total if state.total else 0.0
         assign_changed(
             self._progress, value=round(share, 1), animated=state.busy, visible=state.busy
         )
-        assign_changed(self._cancel, visible=state.busy)
+        show(state.busy, self._cancel)
         sent = state.result is not None and state.result.bytes_written <= DOWNLOAD_BYTES
-        assign_changed(self._download, visible=sent and not state.busy)
+        show(sent and not state.busy, self._download)
         text = state_html(state, self._refusal, temporary=self._exporter.temporary)
         assign_changed(self._state, content=text)
 

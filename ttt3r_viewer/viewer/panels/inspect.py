@@ -9,7 +9,6 @@ import numpy as np
 import viser
 from numpy.typing import NDArray
 
-from ttt3r_viewer.export.results import lane_names
 from ttt3r_viewer.export.tokens import statistics_csv, tokens_npz
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Camera, Inspection
@@ -17,10 +16,11 @@ from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers import inspect_layer, maps
 from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH
 from ttt3r_viewer.viewer.panels import inspect_views as views
+from ttt3r_viewer.viewer.panels.chart_series import names_of
 from ttt3r_viewer.viewer.panels.inspect_widgets import DIFFERENCE, OFF_TEXT, InspectWidgets
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import InspectSettings
-from ttt3r_viewer.viewer.widgets import assign_changed, send_file
+from ttt3r_viewer.viewer.widgets import assign_changed, send_file, show
 
 DRAW_SEC = 0.2
 LIST_SEC = 1.0
@@ -32,22 +32,22 @@ BUSY_SHARE = 0.1
 class _Target:
     """What a click in the scene can hit of the inspected frame: its points and its image."""
 
+    found: Inspection
     points_world: NDArray[np.float32]
     patches: NDArray[np.intp]
     offset: float
     camera: Camera
     image_depth: float | None
     """How far in front of the camera its image stands; None where it is not drawn."""
-    rows: int
-    columns: int
 
     def patch_at(self, origin: NDArray[np.float64], direction: Sequence[float]) -> int | None:
         """Return the patch of what a ray hits first."""
         origin = origin - [self.offset, 0.0, 0.0]
         hit = inspect_layer.point_on_ray(self.points_world, origin, direction)
         if self.image_depth is not None:
+            grid = (self.found.rows, self.found.columns)
             met = inspect_layer.patch_on_image(
-                origin, direction, self.camera, self.image_depth, self.rows, self.columns
+                origin, direction, self.camera, self.image_depth, *grid
             )
             if met is not None and (
                 hit is None or met[1] < np.linalg.norm(self.points_world[hit] - origin)
@@ -88,37 +88,31 @@ class InspectPanel(Part):
         self._controls = page.controls
         self._mailbox = page.mailbox
         self._layer = inspect_layer.InspectLayer(page.server)
-        self._schedule = views.InspectionSchedule()
-        self._was_on = False
-        self._chosen = page.controls.settings.inspect
+        self._chosen = InspectSettings()
         self._note = ""
         self._clear()
-        widgets = self._widgets = InspectWidgets(page.server.gui, page.controls)
+        gui, controls = page.server.gui, page.controls
+        self._widgets = InspectWidgets(gui, controls, self._go, self._save_map, self._save_data)
 
-        @widgets.go.on_click
-        async def _(_: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
-            place = self._moved_places.get(widgets.moved.value)
-            if place is not None:
-                page.controls.stand_at(live=False, position=place)
+    def _go(self, _: viser.ClientHandle | None) -> None:
+        place = self._moved_places.get(self._widgets.moved.value)
+        if place is not None:
+            self._controls.stand_at(live=False, position=place)
 
-        @widgets.save_map.on_click
-        async def _(event: viser.GuiEvent[viser.GuiButtonGroupHandle]) -> None:
-            name = widgets.save_map.value
-            image = self._images.get(name)
-            if event.client is not None and image is not None:
-                send_file(event.client, f"{name.lower()}_map.png", maps.png(image))
+    def _save_map(self, client: viser.ClientHandle, name: str) -> None:
+        if name in self._drawn:
+            image = self._widgets.images[name].image
+            send_file(client, f"{name.lower()}_map.png", maps.png(image))
 
-        # Packing thousands of frames takes a while, so this one is left to viser's own threads.
-        @widgets.save_numbers.on_click
-        def _(event: viser.GuiEvent[viser.GuiButtonGroupHandle]) -> None:
-            lane, found = self._lane_shown, self._found
-            if event.client is None or lane is None or found is None:
-                return
-            if widgets.save_numbers.value == "CSV":
-                threshold = page.controls.settings.inspect.threshold
-                send_file(event.client, "statistics.csv", statistics_csv(lane.frames, threshold))
-            else:
-                send_file(event.client, "tokens.npz", tokens_npz(lane, found.state_columns))
+    def _save_data(self, client: viser.ClientHandle, name: str) -> None:
+        lane, found = self._lane_shown, self._found
+        if lane is None or found is None:
+            return
+        if name == "CSV":
+            threshold = self._chosen.threshold
+            send_file(client, "statistics.csv", statistics_csv(lane.frames, threshold))
+        else:
+            send_file(client, "tokens.npz", tokens_npz(lane, found.state_columns))
 
     async def _click(self, event: viser.SceneClickEvent) -> None:
         """Pick the patch that was clicked, on the shown camera's image or a point."""
@@ -127,7 +121,7 @@ class InspectPanel(Part):
             return
         patch = target.patch_at(np.array(event.ray_origin), event.ray_direction)
         if patch is not None:
-            row, column = divmod(patch, target.columns)
+            row, column = divmod(patch, target.found.columns)
             self._controls.change_inspect(row=row, column=column)
 
     def _clear(self) -> None:
@@ -138,17 +132,18 @@ class InspectPanel(Part):
         self._target: _Target | None = None
         self._lane_shown: LaneScene | None = None
         self._drawn: dict[str, object] = {}
-        self._images: dict[str, maps.Pixels] = {}
         self._moved_places: dict[str, int] = {}
         self._draw_due_sec = self._list_due_sec = -math.inf
-        self._schedule.clear()
+        self._schedule = views.InspectionSchedule()
 
     def update(self, tick: Tick) -> None:
         """Ask about the shown frame and draw what came back; nothing at all while it is off."""
         snapshot, position = tick.snapshot, tick.position
-        chosen = self._chosen = tick.settings.inspect
+        was_on, chosen = self._chosen.on, tick.settings.inspect
+        self._chosen = chosen
         self._layer.begin((snapshot.epoch, tick.lane_count))
-        self._switch(chosen.on)
+        if chosen.on != was_on:
+            self._switch(chosen.on)
         if not chosen.on:
             return
         number = min(chosen.lane, tick.lane_count - 1)
@@ -167,7 +162,7 @@ class InspectPanel(Part):
             return
         started = time.perf_counter()
         self._gather(snapshot, number, difference=chosen.difference and tick.lane_count > 1)
-        self._draw_history(lane, shown.chosen if shown else chosen, position, tick.now_sec)
+        self._draw_history(lane, chosen, position, tick.now_sec)
         if shown is not None:
             self._draw_state(shown, position)
             self._draw_image(shown)
@@ -193,12 +188,8 @@ class InspectPanel(Part):
 
     def _switch(self, on: bool) -> None:
         """Do what has to be done once when the switch is turned."""
-        if on == self._was_on:
-            return
-        self._was_on = on
         self._clear()
-        for folder in self._widgets.folders:
-            folder.visible = on
+        show(on, *self._widgets.folders)
         if on:
             # A page that listens to clicks shows another pointer, so it does only while on.
             # viser awaits callbacks that are coroutines, which its annotation does not say.
@@ -206,32 +197,28 @@ class InspectPanel(Part):
         else:
             self._server.scene.remove_click_callback(self._click)
             self._layer.clear()
-            self._widgets.lane.visible = False
+            show(False, self._widgets.lane)
             self._note = ""
-            self._widgets.note.content = views.note_html(OFF_TEXT)
+            assign_changed(self._widgets.note, content=views.note_html(OFF_TEXT))
 
     def _offer_lanes(self, snapshot: SceneSnapshot) -> None:
-        count = len(snapshot.lanes)
-        names = lane_names(snapshot.status.lanes)
-        known = names if len(names) == count else ("",) * count
-        options = [f"{k + 1} {name}".strip() for k, name in enumerate(known)]
-        if count > 1:
-            options.append(DIFFERENCE)
-        assign_changed(self._widgets.lane, options=tuple(options), visible=count > 1)
+        names = names_of(snapshot)
+        options = *(f"{k + 1} {name}" for k, name in enumerate(names)), DIFFERENCE
+        assign_changed(self._widgets.lane, options=options, visible=len(names) > 1)
 
     def _latest(self, snapshot: SceneSnapshot, lane: int) -> Inspection | None:
         """Keep the last inspection of this lane until the next one comes."""
-        found, kept = snapshot.inspection, self._found
-        if found is not None and (found.epoch, found.lane) == (snapshot.epoch, lane):
-            self._found = found
-        elif kept is not None and (kept.epoch, kept.lane) != (snapshot.epoch, lane):
-            self._found = self._target = None
-        return self._found
+        for found in (snapshot.inspection, self._found):
+            if found is not None and (found.epoch, found.lane) == (snapshot.epoch, lane):
+                self._found = found
+                return found
+        self._found = self._target = None
+        return None
 
     def _show_picked(self, shown: _Shown, *, up_to_date: bool) -> None:
         """Keep the widgets within what there is, and show what a click picked."""
         widgets, found = self._widgets, shown.found
-        assign_changed(widgets.layer_slider, max=len(found.writes))
+        assign_changed(widgets.layer, max=len(found.writes))
         assign_changed(widgets.token, max=len(found.gain) - 1)
         assign_changed(widgets.row, max=found.rows - 1)
         assign_changed(widgets.column, max=found.columns - 1)
@@ -257,9 +244,6 @@ class InspectPanel(Part):
         self._drawn[name] = key
         return due
 
-    def _put(self, name: str, handle: viser.GuiImageHandle, image: maps.Pixels) -> None:
-        self._images[name] = handle.image = image
-
     def _draw_history(
         self, lane: LaneScene, chosen: InspectSettings, position: int, now_sec: float
     ) -> None:
@@ -267,12 +251,11 @@ class InspectPanel(Part):
         history, widgets = self._history, self._widgets
         count, tokens = history.rows.shape
         token = min(chosen.token, tokens - 1)
-        if self._is_due("history", count, position, token, chosen.by_mean):
+        if self._is_due("History", count, position, token, chosen.by_mean):
             unit = "gain of lane 1 - lane 2" if chosen.difference else "gain"
-            image = maps.history_image(
+            widgets.images["History"].image = maps.history_image(
                 history, by_mean=chosen.by_mean, token=token, position=position, unit=unit
             )
-            self._put("History", widgets.history_image, image)
             widgets.history_text.content = views.history_html(
                 count, history.stretch, tokens, chosen.by_mean
             )
@@ -292,15 +275,14 @@ class InspectPanel(Part):
         found, chosen, widgets = shown.found, shown.chosen, self._widgets
         kind = views.STATE_MAPS[chosen.mode]
         key = (position, chosen.mode, chosen.threshold, chosen.difference, *shown.key)
-        if not self._is_due("state", *key):
+        if not self._is_due("State", *key):
             return
-        gains = views.GainsSoFar(self._history.rows, position, chosen.threshold)
+        values = kind.values(self._history.rows[: position + 1], chosen.threshold, found)
         unit = ("difference of " if chosen.difference and kind.of_gains else "") + kind.unit
         lit = views.lit_tokens(found, shown.patch, chosen.layer)
-        image = maps.state_image(
-            kind.values(gains, found), found.state_columns, unit, chosen.token, lit
+        widgets.images["State"].image = maps.state_image(
+            values, found.state_columns, unit, chosen.token, lit
         )
-        self._put("State", widgets.state_image, image)
         assign_changed(widgets.token_text, content=views.token_html(found, chosen.token))
         tokens = views.tokens_html(found, shown.patch, chosen.layer)
         assign_changed(widgets.tokens, content=tokens)
@@ -308,18 +290,15 @@ class InspectPanel(Part):
     def _draw_image(self, shown: _Shown) -> None:
         """Draw the image of the inspected frame, and the map over it."""
         found, chosen, latest = shown.found, shown.chosen, shown.lane.latest
-        source = shown.lane.frames[found.sequence]
-        if latest is not None and latest.sequence == found.sequence:
-            source = latest
-        newest = source is latest
-        if not self._is_due("image", chosen.image, chosen.opacity, newest, *shown.key):
+        newest = latest if latest is not None and latest.sequence == found.sequence else None
+        if not self._is_due("Image", chosen.image, chosen.opacity, newest is None, *shown.key):
             return
         kind = views.PATCH_MAPS[chosen.image]
         values = kind.values(found, shown.lane, chosen)
         if values is not None and values.ndim == 1:
             values = values.reshape(found.rows, found.columns)
-        image = maps.overlay_image(
-            source.image,
+        self._widgets.images["Image"].image = maps.overlay_image(
+            (newest or shown.lane.frames[found.sequence]).image,
             values,
             chosen.opacity,
             kind.unit,
@@ -327,7 +306,6 @@ class InspectPanel(Part):
             top=shown.top_patches,
             picked=shown.patch,
         )
-        self._put("Image", self._widgets.image_image, image)
 
     def _draw_scene(self, shown: _Shown, tick: Tick) -> None:
         """Colour and highlight the points of the inspected frame, and cover its image."""
@@ -337,12 +315,11 @@ class InspectPanel(Part):
         at_frame = tick.settings.show_cameras and found.sequence == tick.position
         depth = LIVE_DEPTH * lane.layout.median_depth if at_frame else None
         seen = (views.key_of(found), lane.layout.generation, point_size, depth)
-        if self._is_due("frustum", *seen, self._drawn["image"]):
+        if self._is_due("frustum", *seen, self._drawn["Image"]):
             if depth is None:
                 self._layer.remove("image")
             else:
-                height = maps.image_height(camera.aspect)
-                image = self._images["Image"][:height]
+                image = self._widgets.images["Image"].image[: maps.image_height(camera.aspect)]
                 self._layer.show_image(found.lane, image, camera, depth)
         if not self._is_due("scene", *seen, offset, chosen.points, *shown.key):
             return
@@ -350,13 +327,7 @@ class InspectPanel(Part):
         patches = inspect_layer.patches_of_points(points, camera, found.rows, found.columns)
         known = patches >= 0
         self._target = _Target(
-            points_world=points[known],
-            patches=patches[known],
-            offset=offset,
-            camera=camera,
-            image_depth=depth,
-            rows=found.rows,
-            columns=found.columns,
+            found, points[known], patches[known], offset, camera, image_depth=depth
         )
         self._layer.show_points(
             found.lane,

@@ -12,7 +12,7 @@ from ttt3r_viewer.reconstruct.messages import Inspect
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Inspection
-from ttt3r_viewer.viewer.html import block, escape, header, muted, row, square, table
+from ttt3r_viewer.viewer.html import block, counted, escape, header, muted, row, square, table
 from ttt3r_viewer.viewer.layers.inspect_layer import (
     gain_support,
     largest,
@@ -32,24 +32,14 @@ PATIENCE_SEC = 2.0
 """After so long without an answer the next frame is asked about."""
 
 
-@dataclass(frozen=True, eq=False)
-class GainsSoFar:
-    """What a state map is computed from without an inspection."""
-
-    rows: NDArray[np.float16]
-    """(frame, state): gains of all frames."""
-    position: int
-    threshold: float
-
-
 @dataclass(frozen=True)
 class StateMap:
     """One way to colour the state tokens."""
 
     label: str
     unit: str
-    values: Callable[[GainsSoFar, Inspection], Floats]
-    """Returns (state,) numbers."""
+    values: Callable[[NDArray[np.float16], float, Inspection], Floats]
+    """Returns (state,) numbers of the gains (frame, state) so far and their threshold."""
     of_gains: bool = True
     """Known without an inspection; of two lanes, their difference."""
 
@@ -62,19 +52,10 @@ class PatchMap:
     unit: str
     values: Callable[[Inspection, LaneScene, InspectSettings], Floats | None]
     """Returns (rows, columns) numbers, or those of every pixel; None colours nothing."""
-    on_points: str = ""
-    """Its label for the points, where it can colour them too."""
-
-
-def _gain_change(gains: GainsSoFar, _: Inspection) -> Floats:
-    before = gains.rows[max(gains.position - 1, 0)].astype(np.float32)
-    return gains.rows[gains.position].astype(np.float32) - before
 
 
 def _confidence(found: Inspection, lane: LaneScene, _: InspectSettings) -> Floats:
-    """Return every pixel's confidence for the newest frame; of the others only the kept points have
-    one, and each patch shows their mean.
-    """
+    """Return every pixel's confidence of the newest frame; of others that of the kept points."""
     if lane.latest is not None and lane.latest.sequence == found.sequence:
         return lane.latest.confidence
     frame, shape = lane.frames[found.sequence], (found.rows, found.columns)
@@ -83,61 +64,48 @@ def _confidence(found: Inspection, lane: LaneScene, _: InspectSettings) -> Float
 
 
 STATE_MAPS: dict[str, StateMap] = {
-    "gain": StateMap(
-        "Gain now", "gain", lambda gains, _: gains.rows[gains.position].astype(np.float32)
-    ),
+    "gain": StateMap("Gain now", "gain", lambda gains, *_: gains[-1].astype(np.float32)),
     "mean gain": StateMap(
-        "Mean gain so far",
-        "mean gain",
-        lambda gains, _: gains.rows[: gains.position + 1].mean(axis=0, dtype=np.float32),
+        "Mean gain so far", "mean gain", lambda gains, *_: gains.mean(axis=0, dtype=np.float32)
     ),
-    "gain change": StateMap("Change of gain", "gain - gain before", _gain_change),
-    "age": StateMap(
-        "Age",
-        "frames",
-        lambda gains, _: frames_since_above(gains.rows[: gains.position + 1], gains.threshold),
+    "gain change": StateMap(
+        "Change of gain",
+        "gain - gain before",
+        lambda gains, *_: gains[-1].astype(np.float32) - gains[-2:][0],
     ),
+    "age": StateMap("Age", "frames", lambda gains, least, _: frames_since_above(gains, least)),
     "state change": StateMap(
-        "|dS| per token", "|S - S before|", lambda _, found: found.state_change, of_gains=False
+        "|dS| per token", "|S - S before|", lambda _g, _t, found: found.state_change, of_gains=False
     ),
     "from start": StateMap(
-        "Distance from start", "|S - S at start|", lambda _, found: found.from_start, of_gains=False
+        "Distance from start",
+        "|S - S at start|",
+        lambda _g, _t, found: found.from_start,
+        of_gains=False,
     ),
 }
 PATCH_MAPS: dict[str, PatchMap] = {
-    "alignment": PatchMap(
-        "Patch alignment",
-        "mean logit",
-        lambda found, *_: found.patch_logit,
-        on_points="Patch alignment",
-    ),
+    "alignment": PatchMap("Patch alignment", "mean logit", lambda found, *_: found.patch_logit),
     "confidence": PatchMap("Pixel confidence", "confidence", _confidence),
     "token": PatchMap(
         "Token's attention",
         "attention",
         lambda found, _, chosen: token_over_patches(found, chosen.token, chosen.layer),
     ),
-    "support": PatchMap(
-        "Gain-weighted support",
-        "gain",
-        lambda found, *_: gain_support(found),
-        on_points="Gain-weighted support",
-    ),
-    "none": PatchMap("Nothing", "", lambda *_: None, on_points="As in Look"),
+    "support": PatchMap("Gain-weighted support", "gain", lambda found, *_: gain_support(found)),
+    "none": PatchMap("Nothing", "", lambda *_: None),
 }
 STATE_LABELS = {one.label: name for name, one in STATE_MAPS.items()}
 IMAGE_LABELS = {one.label: name for name, one in PATCH_MAPS.items()}
-POINT_LABELS = {PATCH_MAPS[name].on_points: name for name in ("none", "alignment", "support")}
+POINT_LABELS = {"As in Look": "none"} | {
+    PATCH_MAPS[name].label: name for name in ("alignment", "support")
+}
 
 
 class InspectionSchedule:
     """Decides when the run is asked to inspect the shown frame, never twice in a row."""
 
     def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Ask again whatever was asked before."""
         self._asked: tuple[int, int, int] | None = None
         self._asked_at_sec = -math.inf
 
@@ -234,8 +202,7 @@ def note_text(snapshot: SceneSnapshot, found: Inspection | None, position: int) 
     if found is not None:
         parts.append(f"Looked into frame {found.sequence + 1}")
         if found.frames_replayed:
-            plural = "s" if found.frames_replayed > 1 else ""
-            parts[0] += f", after {found.frames_replayed} replayed frame{plural}"
+            parts[0] += f", after {counted(found.frames_replayed, 'replayed frame')}"
     if found is None or found.sequence != position:
         parts.append(snapshot.inspection_note or f"frame {position + 1} is being looked into")
     return "; ".join(parts) + "."

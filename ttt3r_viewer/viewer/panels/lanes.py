@@ -6,7 +6,7 @@ from ttt3r_viewer.viewer.html import block, escape, lane_dot
 from ttt3r_viewer.viewer.server.clients import TWIN_PATH
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import Arrangement
-from ttt3r_viewer.viewer.widgets import add_key, assign_changed, bind, clamp
+from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind, show
 
 ARRANGEMENTS: dict[str, Arrangement] = {
     "Overlay": "overlay",
@@ -28,6 +28,7 @@ class LanesPanel(Part):
         gui, controls = page.server.gui, page.controls
         self._controls = controls
         self._lane_count = 1
+        fields = FieldWidgets(gui, controls.settings, controls.change)
         self._folder = gui.add_folder("Lanes", visible=False)
         with self._folder:
             self._rows = []
@@ -36,33 +37,22 @@ class LanesPanel(Part):
                 shown = gui.add_checkbox(f"Lane {lane + 1}", True, visible=False)
                 bind(shown, lambda on, lane=lane: self._show_lane(lane, on))
                 self._rows.append((legend, shown))
-            self._arrangement = gui.add_dropdown(
-                "Arrange", tuple(ARRANGEMENTS), hint="Key B flips between the first two"
-            )
-            bind(
-                self._arrangement,
-                lambda name: controls.change(arrangement=ARRANGEMENTS.get(name, "overlay")),
-            )
-            self._spacing = gui.add_slider(
+            hint = "Key B flips between the first two"
+            self._arrangement = fields.choice("Arrange", "arrangement", ARRANGEMENTS, hint=hint)
+            self._spacing = fields.add(
+                gui.add_slider,
                 "Spacing",
+                "spacing",
                 min=0.0,
                 max=MAX_SPACING,
                 step=0.05,
-                initial_value=controls.settings.spacing,
                 visible=False,
                 hint="Distance between neighbours as a share of the scene's width",
             )
-            bind(
-                self._spacing, lambda share: controls.change(spacing=clamp(share, 0.0, MAX_SPACING))
-            )
             self._twin = gui.add_html("")
-        self._blink = add_key(
-            gui,
-            "Blink",
-            "B",
-            lambda _: self._flip(),
-            description="Flip between the first two lanes",
-            disabled=True,
+        what = "Flip between the first two lanes"
+        self._blink = fields.key(
+            "Blink", "B", lambda _: self._flip(), description=what, disabled=True
         )
 
     def _show_lane(self, lane: int, shown: bool) -> None:
@@ -81,16 +71,15 @@ class LanesPanel(Part):
     def update(self, tick: Tick) -> None:
         """Offer what this number of lanes can have, and show what a key changed."""
         count = self._lane_count = tick.lane_count
-        assign_changed(self._folder, visible=count > 1)
+        show(count > 1, self._folder)
         assign_changed(self._blink, disabled=count < 2)
         for k, (legend, shown) in enumerate(self._rows):
-            assign_changed(legend, visible=k < count)
-            assign_changed(shown, visible=k < count)
+            show(k < count, legend, shown)
             if k < count > 1:
                 text = legend_html(k, tick.lane_names[k], k in tick.visible_lanes)
                 assign_changed(legend, content=text)
         assign_changed(self._twin, content=TWIN_LINK if count > 1 else "")
-        assign_changed(self._spacing, visible=tick.settings.arrangement == "side by side")
+        show(tick.settings.arrangement == "side by side", self._spacing)
         # A widget that a user has just changed is ahead of older settings.
         if tick.settings is self._controls.settings:
             labels = {value: label for label, value in ARRANGEMENTS.items()}

@@ -4,13 +4,9 @@ import math
 
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.layers.colors import (
-    COLOR_MODES,
-    DEFAULT_COLOR_MODE,
-    color_modes_for,
-)
+from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, color_modes_for
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.widgets import add_key, assign_changed, bind, clamp
+from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind
 
 BIN_PERCENT = 100 // CONFIDENCE_BINS
 
@@ -22,6 +18,7 @@ class LookPanel(Part):
         gui, controls = page.server.gui, page.controls
         self._controls = controls
         self._fitted_size = 0.0
+        fields = FieldWidgets(gui, controls.settings, controls.change)
         with gui.add_folder("Look"):
             hide = gui.add_slider(
                 "Hide least sure (%)",
@@ -31,13 +28,9 @@ class LookPanel(Part):
                 initial_value=0,
                 hint="Hides this share of all points: those with the lowest confidence",
             )
-            bind(hide, self._hide)
-            self._color = gui.add_dropdown("Colour by", tuple(color_modes_for(1).values()))
+            bind(hide, lambda percent: controls.change(hidden_bins=round(percent / BIN_PERCENT)))
             modes = {mode.label: name for name, mode in COLOR_MODES.items()}
-            bind(
-                self._color,
-                lambda label: controls.change(color_by=modes.get(label, DEFAULT_COLOR_MODE)),
-            )
+            self._color = fields.choice("Colour by", "color_by", modes)
             self._size = gui.add_slider(
                 "Point size (m)",
                 min=0.001,
@@ -46,29 +39,16 @@ class LookPanel(Part):
                 initial_value=0.01,
                 hint="In metres where the weights are metric, else in the scene's own unit",
             )
-            bind(
-                self._size,
-                lambda size: controls.change(
-                    point_size=clamp(size, self._size.min, self._size.max)
-                ),
-            )
-            bind(gui.add_checkbox("Cameras", True), lambda on: controls.change(show_cameras=on))
-            self._path = gui.add_checkbox("Path", True)
-            bind(self._path, lambda on: controls.change(show_path=on))
+            bind(self._size, lambda size: controls.change(point_size=size))
+            fields.add(gui.add_checkbox, "Cameras", "show_cameras")
+            self._path = fields.add(gui.add_checkbox, "Path", "show_path")
             self._follow = gui.add_checkbox(
                 "Follow camera", False, hint="Fly behind the shown camera. Key: F"
             )
             bind(self._follow, self._set_follow)
-        add_key(
-            gui,
-            "Follow camera",
-            "F",
-            lambda _: self._set_follow(not controls.settings.follow_camera),
+        fields.key(
+            "Follow camera", "F", lambda _: self._set_follow(not controls.settings.follow_camera)
         )
-
-    def _hide(self, percent: float) -> None:
-        bins = round(percent / BIN_PERCENT)
-        self._controls.change(hidden_bins=min(max(bins, 0), CONFIDENCE_BINS - 1))
 
     def _set_follow(self, follow: bool) -> None:
         """Follow the camera or not; another motion of the view ends with it."""

@@ -1,10 +1,12 @@
 """The presentation: captions in place of the panel, what moves by itself, the tour, screenshots."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import viser
+from viser import Icon
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.geometry import pose_from_vector
@@ -16,7 +18,7 @@ from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import BAD, block, colored, counted, escape, lines, muted
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import Motion, ShowSettings
-from ttt3r_viewer.viewer.widgets import add_button, add_key, assign_changed, bind, clamp
+from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, bind, value_of
 
 SECONDS = 4.0
 """From one view of a tour to the next."""
@@ -36,83 +38,52 @@ class PresentPanel(Part):
         self._refusal = ""
         """Why the latest view was not taken; callbacks, all on viser's own loop, replace it."""
         self._screenshots = Screenshots()
-        gui = page.server.gui
+        gui, tour, widgets = page.server.gui, page.tour, Widgets(page.server.gui)
         with gui.add_folder("Presentation", expand_by_default=False):
-            self._add_buttons(gui)
+            hint = "Key: H; keys: ?"
+            widgets.button(
+                "Present", Icon.PRESENTATION, lambda _: self._flip("presenting"), hint=hint
+            )
+            self._orbit = gui.add_checkbox("Orbit", False, hint="Slowly round the scene. Key: O")
+            bind(self._orbit, self._set_orbit)
+            icon = Icon.PLAYER_TRACK_NEXT
+            widgets.button("Show growth", icon, lambda _: self._grow(), hint="Key: G")
+            widgets.button("Screenshot (2x)", Icon.CAMERA, self._take_image, hint="Key: P")
         with gui.add_folder("Tour", expand_by_default=False):
-            self._add_tour(gui)
-        self._add_keys(gui)
+            self._tour_text = gui.add_html("")
+            widgets.button("Add this view", Icon.PLUS, self._add_view, hint="Key: M")
+            self._remove = widgets.button(
+                "Remove last",
+                Icon.MINUS,
+                lambda _: self._change_tour(tour.keyframes[:-1]),
+                color="gray",
+            )
+            self._clear = widgets.button(
+                "Clear", Icon.X, lambda _: self._change_tour(()), color="gray"
+            )
+            self._seconds = gui.add_number(
+                "Seconds per view", SECONDS, min=0.5, max=60.0, step=0.5, hint="For all views"
+            )
+            bind(self._seconds, self._pace)
+            self._play = widgets.button(
+                "Play tour", Icon.ROUTE, lambda _: self._toggle_motion("tour"), hint="Key: T"
+            )
+        self._add_keys(widgets.key)
         if page.presentation.on:
             show = ShowSettings(presenting=True).toggled_motion("orbit", time.monotonic())
             page.controls.change(show=show)
 
-    def _add_buttons(self, gui: viser.GuiApi) -> None:
-        add_button(
-            gui,
-            "Present",
-            lambda _: self._flip("presenting"),
-            icon=viser.Icon.PRESENTATION,
-            hint="Key: H; keys: ?",
-        )
-        self._orbit = gui.add_checkbox("Orbit", False, hint="Slowly round the scene. Key: O")
-        bind(self._orbit, self._set_orbit)
-        icon = viser.Icon.PLAYER_TRACK_NEXT
-        add_button(gui, "Show growth", lambda _: self._grow(), icon=icon, hint="Key: G")
-        icon = viser.Icon.CAMERA
-        add_button(gui, "Screenshot (2x)", self._take_image, icon=icon, hint="Key: P")
-
-    def _add_tour(self, gui: viser.GuiApi) -> None:
-        tour = self._tour
-        self._tour_text = gui.add_html("")
-        add_button(gui, "Add this view", self._add_view, icon=viser.Icon.PLUS, hint="Key: M")
-        self._remove = add_button(
-            gui,
-            "Remove last",
-            lambda _: self._change_tour(tour.keyframes[:-1]),
-            icon=viser.Icon.MINUS,
-            color="gray",
-        )
-        self._clear = add_button(
-            gui, "Clear", lambda _: self._change_tour(()), icon=viser.Icon.X, color="gray"
-        )
-        self._seconds = gui.add_number(
-            "Seconds per view", SECONDS, min=0.5, max=60.0, step=0.5, hint="For all views"
-        )
-        bind(
-            self._seconds,
-            lambda _: self._change_tour(
-                tuple(replace(one, seconds=self._pace_sec) for one in tour.keyframes)
-            ),
-        )
-        self._play = add_button(
-            gui,
-            "Play tour",
-            lambda _: self._toggle_motion("tour"),
-            icon=viser.Icon.ROUTE,
-            hint="Key: T",
-        )
-
-    def _add_keys(self, gui: viser.GuiApi) -> None:
-        add_key(
-            gui,
-            "Pause or go on",
-            "space",
-            lambda _: self._pause_or_go_on(),
-            icon=viser.Icon.PLAYER_PLAY,
-        )
-        add_key(gui, "Orbit", "O", lambda _: self._toggle_motion("orbit"))
-        add_key(gui, "Play or stop the tour", "T", lambda _: self._toggle_motion("tour"))
-        add_key(gui, "Show growth", "G", lambda _: self._grow())
-        add_key(gui, "Captions or panel", "H", lambda _: self._flip("presenting"))
-        add_key(gui, "Add this view to the tour", "M", self._add_view)
-        add_key(gui, "Lanes side by side", "C", lambda _: self._set_apart())
-        add_key(gui, "Screenshot", "P", self._take_image)
+    def _add_keys(self, key: Callable[..., object]) -> None:
+        key("Pause or go on", "space", lambda _: self._pause_or_go_on(), icon=Icon.PLAYER_PLAY)
+        key("Orbit", "O", lambda _: self._toggle_motion("orbit"))
+        key("Play or stop the tour", "T", lambda _: self._toggle_motion("tour"))
+        key("Show growth", "G", lambda _: self._grow())
+        key("Captions or panel", "H", lambda _: self._flip("presenting"))
+        key("Add this view to the tour", "M", self._add_view)
+        key("Lanes side by side", "C", lambda _: self._set_apart())
+        key("Screenshot", "P", self._take_image)
         # viser's types know letters only; its page takes what the key writes, wherever that is.
-        add_key(gui, "Show the keys", "?", lambda _: self._flip("keys_shown"), modifier="shift")
-
-    @property
-    def _pace_sec(self) -> float:
-        return clamp(float(self._seconds.value), 0.5, 60.0)
+        key("Show the keys", "?", lambda _: self._flip("keys_shown"), modifier="shift")
 
     def _set_orbit(self, on: bool) -> None:
         if on != (self._controls.settings.show.motion == "orbit"):
@@ -172,8 +143,12 @@ class PresentPanel(Part):
             camera = client.camera
             # viser's cameras are OpenCV's too.
             pose = pose_from_vector(np.concatenate((camera.position, camera.wxyz)))
-            keyframe = Keyframe(pose, float(camera.fov), self._pace_sec)
+            keyframe = Keyframe(pose, float(camera.fov), value_of(self._seconds))
             self._change_tour((*self._tour.keyframes, keyframe))
+
+    def _pace(self, seconds: float) -> None:
+        paced = (replace(one, seconds=seconds) for one in self._tour.keyframes)
+        self._change_tour(tuple(paced))
 
     def _change_tour(self, keyframes: tuple[Keyframe, ...]) -> None:
         try:

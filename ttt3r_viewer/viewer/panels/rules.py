@@ -4,9 +4,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import viser
+from viser import Icon
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.reconstruct.messages import (
@@ -21,15 +23,12 @@ from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import block, escape, lane_dot, muted
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.widgets import add_button, assign_changed, bind
+from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, bind, show
 
 QUIET_SEC = 0.3
-"""A value is sent when no other has followed for so long: not each digit of a number being typed.
-"""
+"""A value is sent when no other has followed for so long: not each digit that is typed."""
 HOLD_SEC = 1.5
-"""A widget that a user moved shows their value for so long, and two frames more, before it goes
-back to what is in force.
-"""
+"""A widget shows a user's value for so long, and two frames more, while it is not in force."""
 WIDEST_SLIDER = 1000.0
 SLIDER_STEPS = 100
 OPEN_PARAMETERS = 4
@@ -47,26 +46,21 @@ RESET_EVERY = ParameterInfo(
 )
 
 
-@dataclass(frozen=True)
-class WidgetRange:
-    """How a parameter is shown: as a slider, or as a number box where the range is too wide."""
+def widget_options(info: ParameterInfo) -> tuple[bool, dict[str, Any]]:
+    """Return whether a parameter is shown as a slider, and viser's options of its range.
 
-    slider: bool
-    low: float | None
-    """None where there is no limit."""
-    high: float | None
-    step: float
-
-
-def widget_range(info: ParameterInfo) -> WidgetRange:
-    """Choose slider or number box, with a round step that reaches the lower limit."""
-    low = info.low if math.isfinite(info.low) else None
-    high = info.high if math.isfinite(info.high) else None
-    if low is None or high is None or not 0 < high - low <= WIDEST_SLIDER:
-        return WidgetRange(False, low, high, 1.0 if info.whole else 0.01)
-    if info.whole:
-        return WidgetRange(True, low, high, 1.0)
-    return WidgetRange(True, low, high, _round_step((high - low) / SLIDER_STEPS, low))
+    Where the range is too wide for a slider, it is a number box, whose limits may be None. The step
+    is round, and reaches the lower limit.
+    """
+    slider = 0 < info.high - info.low <= WIDEST_SLIDER
+    step = 1.0 if info.whole else 0.01
+    if slider and not info.whole:
+        step = _round_step((info.high - info.low) / SLIDER_STEPS, info.low)
+    number = round if info.whole else float
+    options = {"min": info.low, "max": info.high, "step": step}
+    return slider, {
+        name: number(value) if math.isfinite(value) else None for name, value in options.items()
+    }
 
 
 def _round_step(most: float, low: float) -> float:
@@ -76,12 +70,6 @@ def _round_step(most: float, low: float) -> float:
     fitting = [step for step in steps if step <= most * (1 + 1e-9)]
     exact = (step for step in fitting if abs(low / step - round(low / step)) < 1e-6)
     return next(exact, fitting[0])
-
-
-def clamped(info: ParameterInfo, value: float) -> float:
-    """Bring a value from a browser, which checks nothing, into the parameter's range."""
-    inside = min(max(float(value), info.low), info.high)
-    return float(round(inside)) if info.whole else inside
 
 
 def rule_text(info: RuleInfo) -> str:
@@ -110,65 +98,41 @@ class _ParameterRow:
     def __init__(
         self, gui: viser.GuiApi, info: ParameterInfo, send: Callable[[float], None]
     ) -> None:
-        self._info = info
         self._send = send
         self._chosen = (info.value, -math.inf)
         """The value that a user chose, and when (`time.monotonic`)."""
-        span, number = widget_range(info), (round if info.whole else float)
-        options: dict[str, Any] = {
-            "min": None if span.low is None else number(span.low),
-            "max": None if span.high is None else number(span.high),
-            "step": number(span.step),
-            "hint": info.help,
-        }
-        add = gui.add_slider if span.slider else gui.add_number
-        self._handle = add(info.name, initial_value=number(clamped(info, info.value)), **options)
+        slider, options = widget_options(info)
+        self._number = round if info.whole else float
+        # A recording may say anything, and a slider takes no value out of its range.
+        value = self._number(min(max(info.value, info.low), info.high))
+        add = gui.add_slider if slider else gui.add_number
+        self._handle = add(info.name, initial_value=value, hint=info.help, **options)
         self._known = self._handle.value
         bind(self._handle, self._choose)
 
-    def _choose(self, typed: float) -> None:
-        if math.isfinite(typed):
-            value = clamped(self._info, typed)
-            self._chosen = (value, time.monotonic())
-            self._known = typed
-            self._send(value)
+    def _choose(self, value: float) -> None:
+        self._chosen = (value, time.monotonic())
+        self._known = self._handle.value
+        self._send(float(value))
 
     def follow(self, info: ParameterInfo, now_sec: float, hold_sec: float) -> None:
         """Show the value in force, unless a user's own is still on its way."""
         value, chosen_sec = self._chosen
-        self._info = info
         if self._handle.value != self._known:
             return  # The callback of a newer value is about to run.
         if value != info.value and now_sec - chosen_sec < hold_sec:
             return
-        self._known = round(info.value) if info.whole else float(info.value)
+        self._known = self._number(info.value)
         assign_changed(self._handle, value=self._known)
 
 
-class _LaneFolder:
-    """One lane's folder: its colour and rule, and a widget for each parameter."""
+@dataclass(frozen=True)
+class _Lane:
+    """One lane's folder: its colour and rule, and a row for each parameter."""
 
-    def __init__(
-        self, gui: viser.GuiApi, lane: int, rule: RuleInfo, send: Callable[[Message], None]
-    ) -> None:
-        self._lane = lane
-        few = len(rule.parameters) <= OPEN_PARAMETERS
-        self._folder = gui.add_folder(f"Lane {lane + 1}: {rule.title}", expand_by_default=few)
-        self.remove = self._folder.remove
-        with self._folder:
-            self._text = gui.add_html(lane_html(lane, rule))
-            self._rows = [
-                _ParameterRow(
-                    gui, one, lambda value, name=one.name: send(SetParameter(lane, name, value))
-                )
-                for one in rule.parameters
-            ]
-
-    def follow(self, rule: RuleInfo, now_sec: float, hold_sec: float) -> None:
-        """Show the rule in force, of the same name and with the same parameters as before."""
-        assign_changed(self._text, content=lane_html(self._lane, rule))
-        for row, info in zip(self._rows, rule.parameters, strict=True):
-            row.follow(info, now_sec, hold_sec)
+    folder: viser.GuiFolderHandle
+    text: viser.GuiHtmlHandle
+    rows: tuple[_ParameterRow, ...]
 
 
 class RulesPanel(Part):
@@ -190,34 +154,27 @@ class RulesPanel(Part):
         self._hint = gui.add_html(block("rules-hint", hint))
         # A container of their own keeps the folders above what follows when they are replaced.
         self._holder = gui.add_folder(None)
-        self._lanes: list[_LaneFolder] = []
+        self._lanes: list[_Lane] = []
         self._reset = _ParameterRow(
             gui, RESET_EVERY, lambda value: self._send(SetResetEvery(int(value)))
         )
-        add_button(
-            gui,
-            "Restart with these",
-            lambda _: self._restart(Restart()),
-            icon=viser.Icon.REFRESH,
-            hint="Begin again at the first frame with the parameters as they are set now",
+        widgets = Widgets(gui)
+        hint = "Begin again at the first frame with the parameters as they are set now"
+        widgets.button(
+            "Restart with these", Icon.REFRESH, lambda _: self._restart(Restart()), hint=hint
         )
         self._editor = gui.add_folder("Other lanes", visible=False)
         with self._editor:
             self._choices = [
                 gui.add_dropdown(f"Rule {k + 1}", NO_RULES) for k in range(len(LANE_COLORS))
             ]
-            add_button(
-                gui,
-                "Start these lanes",
-                lambda _: self._start_lanes(),
-                icon=viser.Icon.PLAYER_PLAY,
-                hint="Begin again with one lane for each of these rules",
+            hint = "Begin again with one lane for each of these rules"
+            widgets.button(
+                "Start these lanes", Icon.PLAYER_PLAY, lambda _: self._start_lanes(), hint=hint
             )
 
     def _start_lanes(self) -> None:
-        known = {rule.name for rule in self._status.known_rules}
-        chosen = [each.value if each.value in known else NO_LANE for each in self._choices]
-        if rules := chosen_rules(chosen, self._status.lanes):
+        if rules := chosen_rules([one.value for one in self._choices], self._status.lanes):
             self._restart(SetRules(rules))
 
     def _send(self, message: Message) -> None:
@@ -247,26 +204,37 @@ class RulesPanel(Part):
             self._shape = shape
             self._rebuild(status)
         hold_sec = HOLD_SEC + 2 / max(status.frames_per_second, 0.1)
-        for folder, rule in zip(self._lanes, status.lanes, strict=True):
-            folder.follow(rule, now_sec, hold_sec)
+        for k, (lane, rule) in enumerate(zip(self._lanes, status.lanes, strict=True)):
+            assign_changed(lane.text, content=lane_html(k, rule))
+            for row, info in zip(lane.rows, rule.parameters, strict=True):
+                row.follow(info, now_sec, hold_sec)
         interval = replace(RESET_EVERY, value=status.reset_every)
         self._reset.follow(interval, now_sec, hold_sec)
-        assign_changed(self._hint, visible=not status.lanes)
-        assign_changed(self._editor, visible=bool(status.known_rules))
+        show(not status.lanes, self._hint)
+        show(bool(status.known_rules), self._editor)
 
     def _rebuild(self, status: Status) -> None:
         """Replace the lanes' folders by those of the lanes that there are now."""
-        for folder in self._lanes:
-            folder.remove()
+        for lane in self._lanes:
+            lane.folder.remove()
         with self._holder:
-            self._lanes = [
-                _LaneFolder(self._gui, k, rule, self._send) for k, rule in enumerate(status.lanes)
-            ]
+            self._lanes = [self._add_lane(k, rule) for k, rule in enumerate(status.lanes)]
         names = tuple(rule.name for rule in status.known_rules)
         for k, choice in enumerate(self._choices if names else ()):
             assign_changed(choice, options=names if k == 0 else (*NO_RULES, *names))
             lane_rule = status.lanes[k].name if k < len(status.lanes) else NO_LANE
             assign_changed(choice, value=lane_rule)
+
+    def _add_lane(self, lane: int, rule: RuleInfo) -> _Lane:
+        def send(name: str, value: float) -> None:
+            self._send(SetParameter(lane, name, value))
+
+        gui, few = self._gui, len(rule.parameters) <= OPEN_PARAMETERS
+        folder = gui.add_folder(f"Lane {lane + 1}: {rule.title}", expand_by_default=few)
+        with folder:
+            text = gui.add_html(lane_html(lane, rule))
+            rows = [_ParameterRow(gui, one, partial(send, one.name)) for one in rule.parameters]
+        return _Lane(folder, text, tuple(rows))
 
 
 def lane_html(lane: int, rule: RuleInfo) -> str:

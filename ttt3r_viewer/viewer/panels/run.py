@@ -1,13 +1,13 @@
 """The run: what it does now, how far it is, and the buttons that steer it."""
 
-import viser
+from viser import Icon
 
 from ttt3r_viewer.reconstruct.messages import Pause, Play, Restart, Step
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import WARNING, block, box, colored, counted, escape, lines, muted
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.widgets import add_button, add_key, assign_changed
+from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, show
 
 PHASE_WORDS = {
     "starting": ("Starting", "#868e96"),
@@ -31,34 +31,22 @@ class RunPanel(Part):
         self._status = gui.add_html(status_html(Status(), 0))
         self._error = gui.add_html("", visible=False)
         self._progress = gui.add_progress_bar(0.0, visible=False)
-        self._play = add_button(
-            gui, "Pause", lambda _: self._toggle(), icon=viser.Icon.PLAYER_PAUSE, hint="Key: space"
+        widgets = Widgets(gui)
+        self._play = widgets.button(
+            "Pause", Icon.PLAYER_PAUSE, lambda _: self._toggle(), hint="Key: space"
         )
-        self._step = add_button(
-            gui,
-            "Step",
-            lambda _: self._mailbox.put(Step()),
-            icon=viser.Icon.PLAYER_SKIP_FORWARD,
-            hint="One frame, then pause. Key: N",
+        self._step = widgets.button(
+            "Step", Icon.PLAYER_SKIP_FORWARD, self._take_step, hint="One frame, then pause. Key: N"
         )
-        add_button(
-            gui,
-            "Restart",
-            lambda _: self._restart(),
-            icon=viser.Icon.REFRESH,
-            color="gray",
-            hint="Begin again. Key: R",
-        )
+        hint = "Begin again. Key: R"
+        widgets.button("Restart", Icon.REFRESH, lambda _: self._restart(), color="gray", hint=hint)
         if page.notice:
             gui.add_html(notice_html(page.notice))
-        add_key(
-            gui, "Step", "N", lambda _: self._step_by_key(), icon=viser.Icon.PLAYER_SKIP_FORWARD
-        )
-        add_key(gui, "Restart", "R", lambda _: self._restart(), icon=viser.Icon.REFRESH)
+        self._step_key = widgets.key("Step", "N", self._take_step, icon=Icon.PLAYER_SKIP_FORWARD)
+        widgets.key("Restart", "R", lambda _: self._restart(), icon=Icon.REFRESH)
 
-    def _step_by_key(self) -> None:
-        if not self._step.disabled:
-            self._mailbox.put(Step())
+    def _take_step(self, _: object) -> None:
+        self._mailbox.put(Step())
 
     def _toggle(self) -> None:
         # Pause and Play say what is meant, so that two quick clicks do not depend on the order.
@@ -87,14 +75,14 @@ class RunPanel(Part):
             assign_changed(
                 self._progress, value=min(share, 100.0), animated=status.phase == "running"
             )
-        assign_changed(self._progress, visible=bool(status.frames_total))
+        show(bool(status.frames_total), self._progress)
         assign_changed(
             self._play,
             label="Pause" if running else "Play",
-            icon=viser.Icon.PLAYER_PAUSE if running else viser.Icon.PLAYER_PLAY,
-            disabled=not (running or paused),
+            icon=Icon.PLAYER_PAUSE if running else Icon.PLAYER_PLAY,
         )
-        assign_changed(self._step, disabled=not (running or paused))
+        for one in (self._play, self._step, self._step_key):
+            assign_changed(one, disabled=not (running or paused))
 
 
 def status_html(status: Status, point_count: int) -> str:

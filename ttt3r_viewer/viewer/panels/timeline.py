@@ -5,7 +5,7 @@ from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import block, escape
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import Extent
-from ttt3r_viewer.viewer.widgets import add_key, assign_changed, bind
+from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind
 
 FOLLOW_SEC = 2.0
 """While frames come, the slider is moved on at most this often: a user who types a frame's number
@@ -17,31 +17,28 @@ class TimelinePanel(Part):
     """Widgets of the timeline."""
 
     def __init__(self, page: PageContext) -> None:
-        gui = page.server.gui
-        self._controls = page.controls
+        gui, controls = page.server.gui, page.controls
+        self._controls = controls
         self._frame_count = 0
         self._shown = -1
         """Where the page stands."""
         self._follow_due_sec = 0.0
+        fields = FieldWidgets(gui, controls.settings, controls.change)
         with gui.add_folder("Timeline"):
             # People count frames from 1, as the status line does.
             self._slider = gui.add_slider(
                 "Frame", min=1, max=2, step=1, initial_value=1, disabled=True, hint="Keys: J, K"
             )
-            bind(self._slider, lambda number: self._go_to(int(number) - 1))
+            bind(self._slider, lambda number: self._go_to(number - 1))
             self._caption = gui.add_html(caption_html(None))
             self._live = gui.add_checkbox("Live", True, hint="Stay at the newest frame. Key: L")
             bind(self._live, self._set_live)
-            extent = gui.add_dropdown("Show", tuple(EXTENTS))
-            bind(extent, lambda name: page.controls.change(extent=EXTENTS.get(name, "all")))
-        add_key(gui, "One frame back", "J", lambda _: self._go_to(self._position() - 1))
-        add_key(gui, "One frame forward", "K", lambda _: self._go_to(self._position() + 1))
-        add_key(
-            gui,
-            "Live",
-            "L",
-            lambda _: self._set_live(not page.controls.settings.live),
-            description="Stay at the newest frame",
+            fields.choice("Show", "extent", EXTENTS)
+        fields.key("One frame back", "J", lambda _: self._go_to(self._position() - 1))
+        fields.key("One frame forward", "K", lambda _: self._go_to(self._position() + 1))
+        what = "Stay at the newest frame"
+        fields.key(
+            "Live", "L", lambda _: self._set_live(not controls.settings.live), description=what
         )
 
     def _position(self) -> int:
