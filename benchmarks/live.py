@@ -29,7 +29,7 @@ from PIL import Image
 
 from ttt3r_viewer.frames.live import LiveSource
 from ttt3r_viewer.frames.source import open_source
-from ttt3r_viewer.reconstruct.prefetch import OnDemand, Prefetcher, PreparedFrame
+from ttt3r_viewer.reconstruct.prefetch import OnDemand, Prefetcher, PreparedFrame, on_demand
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.weights.load import load_network, share_cpu
@@ -80,7 +80,7 @@ def serve(fps: float) -> ThreadingHTTPServer:
 def ready_frames(way: str, lanes: Lanes, source: LiveSource) -> OnDemand | Prefetcher:
     """The frames of the source, made ready in one of the ways."""
     if way == "one by one":
-        return OnDemand(source.watch(), lanes.prepare, lanes.encode)
+        return on_demand(source.watch(), lanes.prepare, lanes.encode)
     return Prefetcher(source, lanes.prepare, lanes.encode, int(way.removeprefix("batch ")))
 
 

@@ -238,7 +238,7 @@ def test_a_page_survives_whatever_a_client_sends(page, caplog, capfd):
     with join(viewer.port) as other:
         echo(other, CAMERA)
         assert other.recv(timeout=5)
-        wait_for(lambda: run.mailbox.empty(), "the commands to be taken")
+        wait_for(lambda: not run.mailbox._waiting, "the commands to be taken")
         switch_path(viewer, other)
         assert viewer._publisher._trouble == ""
     gc.collect()  # asyncio tells of a task's error when the task is taken away

@@ -23,7 +23,7 @@ from ttt3r_viewer.frames import live as live_module
 from ttt3r_viewer.frames.live import LiveSource, LostError
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Restart, Step
-from ttt3r_viewer.reconstruct.prefetch import OnDemand
+from ttt3r_viewer.reconstruct.prefetch import on_demand
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording.manifest import Manifest
 from ttt3r_viewer.scene.store import SceneStore
@@ -193,7 +193,7 @@ class Live(Pretended):
     """A session without a network that takes live frames as `Lanes` does."""
 
     def prefetch(self, source: Any) -> Any:
-        return OnDemand(source.watch(), self.prepare, self.encode)
+        return on_demand(source.watch(), self.prepare, self.encode)
 
 
 def test_the_run_shows_lag_and_drops_and_obeys_while_nothing_comes(source, feed):

@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from ttt3r_viewer.reconstruct.loop import LoopState
     from ttt3r_viewer.recording.writer import RecordingWriter
 
-STATE_BYTES = 512 * 2**20
-"""Budget for states, on the device that the network runs on."""
-IMAGE_BYTES = 512 * 2**20
-"""Budget for prepared images, on the host."""
-STATE_BYTES_BESIDE_RECORDING = 128 * 2**20
-IMAGE_BYTES_BESIDE_RECORDING = 2 * 2**20
+BYTES = (512 * 2**20, 512 * 2**20)
+"""Budgets for states, on the device that the network runs on, and for prepared images, on the host.
+"""
+BYTES_BESIDE_RECORDING = (128 * 2**20, 2 * 2**20)
 """The same where a recording has the older images: a run of any length then takes no more."""
 MOST_STATES = 64
 """However small they are: of 3,000 frames at most 32 are then replayed to inspect one."""
@@ -50,11 +48,14 @@ class FrameHistory:
 
     def __init__(
         self,
-        state_bytes: int = STATE_BYTES,
-        image_bytes: int = IMAGE_BYTES,
         recording: Recording | RecordingWriter | None = None,
+        *,
+        state_bytes: int | None = None,
+        image_bytes: int | None = None,
     ) -> None:
-        self._most_state_bytes, self._most_image_bytes = state_bytes, image_bytes
+        states, images = BYTES if recording is None else BYTES_BESIDE_RECORDING
+        self._most_state_bytes = states if state_bytes is None else state_bytes
+        self._most_image_bytes = images if image_bytes is None else image_bytes
         self._recording = recording
         self.clear()
 
@@ -87,8 +88,7 @@ class FrameHistory:
         """Keep the state before a frame, its prepared image (height, width, 3) and its settings."""
         number = state.frames
         self._states[number] = state
-        before = next(reversed(self._settings.values()), settings)
-        self._settings[number] = before if before == settings else settings
+        self._settings[number] = settings
         self._images[number] = image
         self.image_bytes += image.nbytes
         while self.image_bytes > self._most_image_bytes and len(self._images) > 1:

@@ -64,10 +64,8 @@ class StepResult:
     updates: tuple[Update, ...]
     """What each lane's rule decided."""
     after: TokenState
-    T_world_camera: tuple[Float64[np.ndarray, "4 4"], ...]
-    """One per lane."""
     next: LoopState
-    """Where the run continues: `after`, or a reset state where a reset is due."""
+    """Where the run continues: `after`, or a reset state where a reset is due; has the cameras."""
 
 
 def select_lane(noun: Noun, lane: int) -> Noun:
@@ -204,7 +202,7 @@ def step(
             since_reset=0,
             segment=before.segment + 1,
         )
-    return StepResult(proposal, updates, after, T_world_camera, following)
+    return StepResult(proposal, updates, after, following)
 
 
 def _propose_and_accept(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty
 
@@ -77,11 +79,9 @@ class Stop:
 
 Adjustment = SetParameter | SetResetEvery | SetRules
 """What changes how the frames are reconstructed."""
-Pacing = Play | Pause | Step
-"""What says when the next frame is processed."""
 Question = Inspect | Query
 """What is answered between two frames."""
-Message = Pacing | Restart | Adjustment | Question | Stop
+Message = Play | Pause | Step | Restart | Adjustment | Question | Stop
 
 
 class Mailbox:
@@ -113,14 +113,11 @@ class Mailbox:
                 raise Empty
             return self._waiting.pop(next(iter(self._waiting)))
 
-    def get_nowait(self) -> Message:
-        """Take the oldest message. Raises `queue.Empty` where there is none."""
-        return self.get(0)
-
-    def empty(self) -> bool:
-        """Whether no message waits."""
-        with self._arrived:
-            return not self._waiting
+    def waiting(self) -> Iterator[Message]:
+        """Take every message that waits, the oldest first."""
+        with suppress(Empty):
+            while True:
+                yield self.get(0)
 
 
 def _kind_and_target(message: Message) -> object:

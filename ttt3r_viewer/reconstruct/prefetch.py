@@ -6,14 +6,14 @@ Both queues are short, so memory does not depend on the input. Which frames are 
 does not depend on time either, because a batch rounds a little otherwise than one frame alone: the
 same input gives the same numbers.
 
-A live source has no such queue: see `OnDemand`.
+A live source has no such queue: see `on_demand`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -51,6 +51,8 @@ class PreparedFrame:
     """What the encoder makes of it, a batch of one that every lane reads; None before that."""
 
 
+ReadyItem = PreparedFrame | SkippedFrame | Waiting
+OnDemand = Generator[ReadyItem, None, None]
 Prepare = Callable[[Frame], PreparedFrame]
 Encode = Callable[[Sequence[PreparedFrame]], list[PreparedFrame]]
 
@@ -127,8 +129,9 @@ class Prefetcher(Iterator[PreparedFrame | SkippedFrame]):
     ) -> None:
         """`begun`: the source is the rest of one, after the end of a batch; batches are full."""
         self._first = batch if begun else 1
-        self._prepare, self._encode, self._batch = prepare, encode, batch
-        self._prepared = BackgroundIterator(self._prepare_all(source), 2 * batch, THREADS[0])
+        self._encode, self._batch = encode, batch
+        prepared = (_prepared(item, prepare) for item in source)
+        self._prepared = BackgroundIterator(prepared, 2 * batch, THREADS[0])
         self._encoded = BackgroundIterator(self._encode_all(), batch, THREADS[1])
 
     def __next__(self) -> PreparedFrame | SkippedFrame:
@@ -142,54 +145,37 @@ class Prefetcher(Iterator[PreparedFrame | SkippedFrame]):
         self._prepared.close()
         self._encoded.close()
 
-    def _prepare_all(
-        self, source: Iterable[Frame | SkippedFrame]
-    ) -> Iterator[PreparedFrame | SkippedFrame]:
-        for item in source:
-            yield _prepared(item, self._prepare) if isinstance(item, Frame) else item
-
     def _encode_all(self) -> Iterator[PreparedFrame | SkippedFrame]:
         size = self._first
         while items := self._prepared.take(size):
             size = min(2 * size, self._batch)
             for shape, alike in groupby(items, key=_shape):
                 if shape is None:
-                    yield from (item for item in alike if isinstance(item, SkippedFrame))
+                    yield from alike
                 else:
                     yield from self._encode([i for i in alike if isinstance(i, PreparedFrame)])
 
 
-class OnDemand(Iterator[PreparedFrame | SkippedFrame | Waiting]):
+def on_demand(
+    items: Iterable[Frame | SkippedFrame | Waiting], prepare: Prepare, encode: Encode
+) -> OnDemand:
     """The frames of a live source, each prepared and encoded when it is needed, in the thread that
     needs it: what would be prefetched would be old by then.
 
     Raises what the source or the network raise. A frame that cannot be prepared is a skipped one.
     """
-
-    def __init__(
-        self,
-        items: Iterator[Frame | SkippedFrame | Waiting],
-        prepare: Prepare,
-        encode: Encode,
-    ) -> None:
-        self._items, self._prepare, self._encode = items, prepare, encode
-
-    def __next__(self) -> PreparedFrame | SkippedFrame | Waiting:
-        item = next(self._items)
-        if isinstance(item, Frame):
-            item = _prepared(item, self._prepare)
-        return self._encode([item])[0] if isinstance(item, PreparedFrame) else item
-
-    def close(self) -> None:
-        """Take no more of them."""
-        self._items = iter(())
+    for item in items:
+        ready = item if isinstance(item, Waiting) else _prepared(item, prepare)
+        yield encode([ready])[0] if isinstance(ready, PreparedFrame) else ready
 
 
-def _prepared(frame: Frame, prepare: Prepare) -> PreparedFrame | SkippedFrame:
+def _prepared(item: Frame | SkippedFrame, prepare: Prepare) -> PreparedFrame | SkippedFrame:
+    if isinstance(item, SkippedFrame):
+        return item
     try:
-        return prepare(frame)
+        return prepare(item)
     except FrameError as error:
-        return SkippedFrame(frame.index, frame.name, str(error))
+        return SkippedFrame(item.index, item.name, str(error))
 
 
 def _shape(item: PreparedFrame | SkippedFrame) -> tuple[int, ...] | None:

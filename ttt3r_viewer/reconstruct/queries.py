@@ -5,6 +5,7 @@ Nothing here changes a state.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +13,18 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.geometry import invert_pose, ray_map
 from ttt3r_viewer.model.heads import OutputKind
-from ttt3r_viewer.model.layers import CrossKeys
+from ttt3r_viewer.model.layers import CrossKeys, ImageTokens
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.device import all_as_numpy, as_numpy
-from ttt3r_viewer.reconstruct.history import FrameHistory, StepSettings
-from ttt3r_viewer.reconstruct.loop import LoopState, encode, reset_state, select_lane, step
+from ttt3r_viewer.reconstruct.history import FrameHistory
+from ttt3r_viewer.reconstruct.loop import (
+    LoopState,
+    StepResult,
+    encode,
+    reset_state,
+    select_lane,
+    step,
+)
 from ttt3r_viewer.state import EvidenceKind
 from ttt3r_viewer.types import Camera, Expectation, Inspection
 
@@ -62,28 +70,24 @@ def inspect(
     `on_progress` is given how many of how many frames are done. Raises `ReconstructionError` where
     the frame is no longer kept.
     """
+
+    def replay(
+        frame: int, state: LoopState, **watching: Any
+    ) -> tuple[LoopState, ImageTokens, StepResult]:
+        (tokens,) = encode(network, [history.image(frame)])
+        rules, reset_every, segment = history.settings(frame)
+        while state.segment < segment:  # skipped frames caused resets, which no history keeps
+            state = reset_state(network, rules, state)
+        return state, tokens, step(network, rules, reset_every, state, tokens, **watching)
+
     state, path = history.path_to(number)
     for done, earlier in enumerate(path[:-1]):
         if on_progress is not None:
             on_progress(done, len(path))
-        (tokens,) = encode(network, [history.image(earlier)])
-        settings = history.settings(earlier)
-        state = _with_resets(network, settings, state)
-        state = step(network, settings.rules, settings.reset_every, state, tokens).next
+        state = replay(earlier, state)[-1].next
         history.offer(state)
-    (tokens,) = encode(network, [history.image(number)])
-    settings = history.settings(number)
-    state = _with_resets(network, settings, state)
     record = AttentionRecord(lane)
-    result = step(
-        network,
-        settings.rules,
-        settings.reset_every,
-        state,
-        tokens,
-        evidence=INSPECTED,
-        watch=record,
-    )
+    state, tokens, result = replay(number, state, evidence=INSPECTED, watch=record)
     evidence = select_lane(result.proposal.evidence, lane)
     before, after = state.state.tokens[lane], result.after.tokens[lane]
     start = network.initial_state().tokens[0]
@@ -103,15 +107,6 @@ def inspect(
         reads=np.stack(record.reads),
         frames_replayed=len(path) - 1,
     )
-
-
-def _with_resets(
-    network: ReconstructionNetwork, settings: StepSettings, state: LoopState
-) -> LoopState:
-    """Apply resets that skipped frames caused, which the history does not keep."""
-    while state.segment < settings.segment:
-        state = reset_state(network, settings.rules, state)
-    return state
 
 
 @torch.inference_mode()

@@ -24,16 +24,10 @@ from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.geometry import focal_from_points
 from ttt3r_viewer.model.compiled import CompiledStep
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct import loop
-from ttt3r_viewer.reconstruct.device import (
-    AdaptiveBatch,
-    all_as_numpy,
-    memory_errors_named,
-    own_stream,
-)
+from ttt3r_viewer.reconstruct import device, loop, prefetch
 from ttt3r_viewer.reconstruct.history import FrameHistory, StepSettings, recorded_settings
 from ttt3r_viewer.reconstruct.messages import Adjustment, SetParameter, SetResetEvery, SetRules
-from ttt3r_viewer.reconstruct.prefetch import BATCH, OnDemand, Prefetcher, PreparedFrame, ends_batch
+from ttt3r_viewer.reconstruct.prefetch import OnDemand, Prefetcher, PreparedFrame
 from ttt3r_viewer.reconstruct.queries import ask, inspect
 from ttt3r_viewer.reconstruct.state_dict import check_fits, pack, unpack
 from ttt3r_viewer.recording.reader import Recording
@@ -79,8 +73,8 @@ class Lanes:
         self.reset_every = _checked_interval(reset_every)
         self.rules = _checked_count(tuple(rules))
         self._history = history or FrameHistory()
-        self._batch = BATCH if network.gains_from_batches else 1
-        self._adaptive = AdaptiveBatch(network.device, self._batch)
+        self._batch = prefetch.BATCH if network.gains_from_batches else 1
+        self._adaptive = device.AdaptiveBatch(network.device, self._batch)
         self.restart()
 
     @torch.inference_mode()
@@ -154,13 +148,13 @@ class Lanes:
         them; those of a live one only then.
         """
         if isinstance(source, LiveSource):
-            return OnDemand(source.watch(), self.prepare, self.encode)
+            return prefetch.on_demand(source.watch(), self.prepare, self.encode)
         begun = self._state.frames > 0
         return Prefetcher(source, self.prepare, self.encode, self._batch, begun)
 
     def ends_batch(self, taken: int) -> bool:
         """Whether a run resumed after `taken` items has the batches of one that was not cut."""
-        return ends_batch(taken, self._batch)
+        return prefetch.ends_batch(taken, self._batch)
 
     def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that `restore` needs: tensors on the host, and plain values.
@@ -236,8 +230,8 @@ class Lanes:
         frames = frames[:batch]
         started = time.perf_counter()
         images = [frame.image for frame in frames]
-        errors, stream = self._memory_errors_named(images[0]), own_stream(self.network.device)
-        with torch.inference_mode(), errors, stream:
+        errors = self._memory_errors_named(images[0])
+        with torch.inference_mode(), errors, device.own_stream(self.network.device):
             tokens = loop.encode(self.network, images)
         share = (time.perf_counter() - started) / len(frames)
         return [
@@ -267,7 +261,7 @@ class Lanes:
         settings = StepSettings(self.rules, self.reset_every, before.segment)
         self._history.add(before, frame.image, settings)
         self._state = result.next
-        poses, (height, width) = result.T_world_camera, frame.image.shape[:2]
+        poses, (height, width) = result.next.T_world_latest, frame.image.shape[:2]
         compute_sec = frame.seconds + time.perf_counter() - started
         return tuple(
             FrameResult(
@@ -303,7 +297,7 @@ class Lanes:
                 frame.tokens,
                 propose=self._compiled,
             )
-            maps = all_as_numpy(
+            maps = device.all_as_numpy(
                 result.proposal.prediction.points_self,
                 result.proposal.prediction.confidence_self,
                 torch.cat([update.gain for update in result.updates]),
@@ -344,7 +338,7 @@ class Lanes:
 
     def _memory_errors_named(self, prepared: NDArray[np.uint8]) -> AbstractContextManager[None]:
         fewer = "take fewer lanes, " if len(self.rules) > 1 else ""
-        return memory_errors_named(
+        return device.memory_errors_named(
             f"{self.network.device} at {prepared.shape[1]}x{prepared.shape[0]} pixels",
             f"lower --size (now {self.size}), {fewer}or take --device cpu",
         )

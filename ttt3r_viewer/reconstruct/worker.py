@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -155,11 +154,7 @@ class Worker:
             self._publish(phase="failed", message=in_a_line(error))
             action = "go on"
         while action == "go on" and not self._ends_by_itself:
-            message = self._mailbox.get()
-            if not isinstance(message, messages.Pacing):  # there is no frame to pause before
-                action = self._handle(message)
-            if action == "go on":
-                action = self._handle_waiting(frames_to_come=False)
+            action = self._wait()
         return action
 
     def _reconstruct(self) -> Action:
@@ -200,9 +195,7 @@ class Worker:
         self._publish(message="")
         return frames
 
-    def _process_all(
-        self, session: Lanes, frames: prefetch.Prefetcher | prefetch.OnDemand
-    ) -> Action:
+    def _process_all(self, session: Lanes, frames: Iterator[prefetch.ReadyItem]) -> Action:
         """Process frames until there are no more, or a message ends the run."""
         waited_sec = 0.0
         while (action := self._wait_for_turn()) == "go on":
@@ -275,28 +268,26 @@ class Worker:
         action = self._handle_waiting()
         while action == "go on" and self._paused and self._steps == 0:
             self._publish(phase="paused")
-            action = self._handle(self._mailbox.get())
-            if action == "go on":
-                action = self._handle_waiting()
+            action = self._wait()
         self._steps = max(self._steps - 1, 0)
         self._publish(phase="running")
         return action
 
-    def _handle_waiting(self, *, frames_to_come: bool = True) -> Action:
+    def _wait(self) -> Action:
+        """Wait for a message, and handle it with every other one that waits."""
+        action = self._handle(self._mailbox.get())
+        return self._handle_waiting() if action == "go on" else action
+
+    def _handle_waiting(self) -> Action:
         """Handle every message that waits, then answer the queries."""
-        action: Action = "go on"
-        while action == "go on":
-            try:
-                message = self._mailbox.get_nowait()
-            except queue.Empty:
-                queries, self._queries = self._queries, {}
-                for query in queries.values():
-                    if self._session is not None:  # before the network is loaded nobody answers
-                        answer_query(query, self._session, self._store)
-                break
-            if frames_to_come or not isinstance(message, messages.Pacing):
-                action = self._handle(message)
-        return action
+        for message in self._mailbox.waiting():
+            if (action := self._handle(message)) != "go on":
+                return action
+        queries, self._queries = self._queries, {}
+        for query in queries.values():
+            if self._session is not None:  # before the network is loaded nobody answers
+                answer_query(query, self._session, self._store)
+        return "go on"
 
     def _handle(self, message: messages.Message) -> Action:
         match message:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ttt3r_viewer.errors import WeightsError
+from ttt3r_viewer.reconstruct.history import FrameHistory
 from ttt3r_viewer.recording.checkpoint import Checkpoints
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.writer import RecordingWriter
@@ -18,7 +19,6 @@ from ttt3r_viewer.settings import NetworkOptions, RuleOptions, Settings
 
 if TYPE_CHECKING:
     from ttt3r_viewer.model.network import ReconstructionNetwork
-    from ttt3r_viewer.reconstruct.history import FrameHistory
     from ttt3r_viewer.reconstruct.session import Lanes
 
 
@@ -38,7 +38,7 @@ def recorded_lanes(recording: Recording, options: NetworkOptions) -> Lanes:
             f"recording has {tokens}: give the weights of its run "
             f"({recording.manifest.status.model})"
         )
-    lanes = Lanes(network, rules_from_text(RuleOptions.rules), history=_history_beside(recording))
+    lanes = Lanes(network, rules_from_text(RuleOptions.rules), history=FrameHistory(recording))
     lanes.remember(recording, sequences)
     return lanes
 
@@ -64,7 +64,7 @@ def make_lanes(
         rules,
         size=settings.model.size,
         reset_every=settings.rules.reset_every,
-        history=_history_beside(recording),
+        history=FrameHistory(recording),
         compiled=CompiledStep(network) if compiles else None,
     )
     if checkpoints is not None and identity is not None:
@@ -78,14 +78,3 @@ def _network_of(options: NetworkOptions) -> ReconstructionNetwork:
     network = load_network(options.weights, device=options.device, dtype=options.dtype)
     share_cpu(network)
     return network
-
-
-def _history_beside(recording: Recording | RecordingWriter | None) -> FrameHistory:
-    """With a small budget where a recording has the older images."""
-    from ttt3r_viewer.reconstruct import history
-
-    if recording is None:
-        return history.FrameHistory()
-    return history.FrameHistory(
-        history.STATE_BYTES_BESIDE_RECORDING, history.IMAGE_BYTES_BESIDE_RECORDING, recording
-    )

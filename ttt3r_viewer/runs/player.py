@@ -10,7 +10,6 @@ import shlex
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from queue import Empty
 from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
@@ -139,13 +138,8 @@ class Player:
             self._publish(message=self._message())
 
     def _handle_waiting(self) -> messages.Restart | messages.Stop | None:
-        while True:
-            try:
-                action = self._handle(self._mailbox.get_nowait())
-            except Empty:
-                return None
-            if action is not None:
-                return action
+        handled = map(self._handle, self._mailbox.waiting())
+        return next(filter(None, handled), None)
 
     def _handle(self, message: messages.Message) -> messages.Restart | messages.Stop | None:
         """Answer a message, unless it is one that can be followed."""

@@ -195,8 +195,8 @@ class RulesPanel(Part):
             self._is_new, self._chosen_sec = False, now_sec
         if self._restarts or now_sec - self._chosen_sec >= QUIET_SEC:
             self._restarts = False
-            while not self._chosen.empty():
-                self._mailbox.put(self._chosen.get_nowait())
+            for message in self._chosen.waiting():
+                self._mailbox.put(message)
         self._status = status
         rules = [(one.name, [replace(p, value=0) for p in one.parameters]) for one in status.lanes]
         shape = (rules, [rule.name for rule in status.known_rules])
