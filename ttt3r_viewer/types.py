@@ -97,26 +97,18 @@ class Crop:
         return resized_xy / np.array(self.scale_xy) - edge_px
 
 
-@dataclass(frozen=True, eq=False)
-class FrameResult:
-    """What the network said about one frame."""
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class FrameFacts:
+    """What is known of every frame of a run, in full or thinned."""
 
     sequence: int
     """Count of processed frames before this one since the run began; has no gaps."""
     index: int
     time_sec: float
     name: str
-    image: UInt8[np.ndarray, "height width 3"]
-    """The prepared image that the network saw; its pixels are those of the maps."""
     crop: Crop
-    """Where that image lies in the original."""
-    points_camera: Float32[np.ndarray, "height width 3"]
-    """Self-view points in this camera's frame; metres for metric weights."""
-    confidence: Float32[np.ndarray, "height width"]
-    """The network's confidence of each point, above 1."""
+    """Where the prepared image lies in the original."""
     camera: Camera
-    gain: Float32[np.ndarray, " state"]
-    """How much of the proposed state each token accepted, in [0, 1]."""
     segment: int
     """How many resets came before this frame."""
     compute_sec: float
@@ -127,6 +119,20 @@ class FrameResult:
     """The rule that was in force, with its parameters."""
     reset_every: int = 0
     """The reset interval that was in force, in frames; 0 for never."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FrameResult(FrameFacts):
+    """What the network said about one frame."""
+
+    image: UInt8[np.ndarray, "height width 3"]
+    """The prepared image that the network saw; its pixels are those of the maps."""
+    points_camera: Float32[np.ndarray, "height width 3"]
+    """Self-view points in this camera's frame; metres for metric weights."""
+    confidence: Float32[np.ndarray, "height width"]
+    """The network's confidence of each point, above 1."""
+    gain: Float32[np.ndarray, " state"]
+    """How much of the proposed state each token accepted, in [0, 1]."""
     rule_text: str = ""
     """What `--rules` makes the same rule from; empty where that is not known."""
 

@@ -198,7 +198,8 @@ def checkpoint_text() -> bytes:
 
 
 def give_checkpoint(data: bytes, folder: Path) -> None:
-    found = checkpoint.Checkpoint.read(put(data, folder, "checkpoint-00000003.safetensors"))
+    path = put(data, folder, "checkpoint-00000003.safetensors")
+    found = checkpoint.Checkpoint.read(path)
     found.tensors()
     place = folder / "whole"
     if not place.exists():
@@ -207,7 +208,7 @@ def give_checkpoint(data: bytes, folder: Path) -> None:
             (place / name).write_bytes(content)
     archive = Recording.open(place)
     archive.manifest = replace(archive.manifest, run=found.progress.run)
-    if best_checkpoint(archive, [found]) is not None:
+    if best_checkpoint(archive, [path]) is not None:
         assert 0 < found.progress.frames <= len(archive)
 
 

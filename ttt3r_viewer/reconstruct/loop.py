@@ -6,8 +6,7 @@ state of a run can be kept, and continued from later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 MOST_BAD = 3
 """So many frames in a row whose numbers are not finite put the state back to its start."""
 Noun = TypeVar("Noun")
+Told = TypeVar("Told")
 Propose = Callable[..., Proposal]
 """`ReconstructionNetwork.propose`, or compiled code that does the same."""
 
@@ -84,13 +84,9 @@ def select_lane(noun: Noun, lane: int) -> Noun:
 
 def initial_state(network: ReconstructionNetwork, rules: tuple[UpdateRule, ...]) -> LoopState:
     """The state before the first frame. Raises `RuleError` where a rule fails."""
-    rule_states = []
-    for lane, rule in enumerate(rules):
-        with _naming(rule, lane, 0):
-            rule_states.append(rule.initial())
     return LoopState(
         state=network.initial_state(len(rules)),
-        rule_states=tuple(rule_states),
+        rule_states=_of_each(rules, 0, lambda _, rule: rule.initial()),
         T_world_segment=(np.eye(4),) * len(rules),
         T_world_latest=(np.eye(4),) * len(rules),
     )
@@ -218,51 +214,52 @@ def _propose_and_accept(
     """Propose, ask the rules, accept: the only place where a state is updated."""
     needs = frozenset(evidence).union(*(rule.needs for rule in rules))
     proposal = propose(state, image, evidence=needs, watch=watch)
-    updates, states, remembered = [], [], []
-    for lane, (rule, rule_state) in enumerate(zip(rules, rule_states, strict=True)):
+
+    def accept(lane: int, rule: UpdateRule) -> tuple[Update, Tensor, RuleState]:
         own = select_lane(proposal, lane)
         before = select_lane(state, lane)
-        with _naming(rule, lane, number):
-            update, rule_state = rule.update(own.evidence, rule_state)
-            accepted = before.accept(own, update).tokens
-            if accepted.shape != before.tokens.shape or update.gain.shape != accepted.shape[:2]:
-                raise ValueError(
-                    f"it gave a gain of {tuple(update.gain.shape)} and a state of "
-                    f"{tuple(accepted.shape)}, wanted {tuple(before.tokens.shape[:2])} and "
-                    f"{tuple(before.tokens.shape)}"
-                )
-        updates.append(update)
-        states.append(accepted)
-        remembered.append(rule_state)
+        update, rule_state = rule.update(own.evidence, rule_states[lane])
+        accepted = before.accept(own, update).tokens
+        if accepted.shape != before.tokens.shape or update.gain.shape != accepted.shape[:2]:
+            raise ValueError(
+                f"it gave a gain of {tuple(update.gain.shape)} and a state of "
+                f"{tuple(accepted.shape)}, wanted {tuple(before.tokens.shape[:2])} and "
+                f"{tuple(before.tokens.shape)}"
+            )
+        return update, accepted, rule_state
+
+    updates, states, remembered = zip(*_of_each(rules, number, accept), strict=True)
     after = TokenState(torch.cat(states), proposal.memory, fresh=False)
-    return proposal, tuple(updates), after, tuple(remembered)
+    return proposal, updates, after, remembered
 
 
 def _cleared(
     rules: tuple[UpdateRule, ...], rule_states: tuple[RuleState, ...], number: int
 ) -> tuple[RuleState, ...]:
     """What every rule remembers once the state is back at its start."""
-    cleared = []
-    for lane, (rule, rule_state) in enumerate(zip(rules, rule_states, strict=True)):
-        with _naming(rule, lane, number):
-            cleared.append(rule.reset(rule_state))
-    return tuple(cleared)
+    return _of_each(rules, number, lambda lane, rule: rule.reset(rule_states[lane]))
 
 
-@contextmanager
-def _naming(rule: UpdateRule, lane: int, number: int) -> Iterator[None]:
-    """Say which rule failed, in which lane and at which frame; anyone may have written it."""
-    try:
-        yield
-    except ViewerError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
+def _of_each(
+    rules: tuple[UpdateRule, ...], number: int, ask: Callable[[int, UpdateRule], Told]
+) -> tuple[Told, ...]:
+    """What every lane's rule tells; an error says which one failed, in which lane and at which
+    frame, for anyone may have written it.
+    """
+    told = []
+    for lane, rule in enumerate(rules):
+        try:
+            told.append(ask(lane, rule))
+        except ViewerError:
             raise
-        raise RuleError(
-            f"rule {rule} of lane {lane + 1} failed at frame {number} "
-            f"({type(error).__name__}: {error}): choose another rule, or fix it"
-        ) from error
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise RuleError(
+                f"rule {rule} of lane {lane + 1} failed at frame {number} "
+                f"({type(error).__name__}: {error}): choose another rule, or fix it"
+            ) from error
+    return tuple(told)
 
 
 def _refuse_what_is_not_finite(

@@ -1,7 +1,5 @@
 """What a user can ask of the running reconstruction, and the mailbox that carries it there."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -81,7 +79,9 @@ Adjustment = SetParameter | SetResetEvery | SetRules
 """What changes how the frames are reconstructed."""
 Question = Inspect | Query
 """What is answered between two frames."""
-Message = Play | Pause | Step | Restart | Adjustment | Question | Stop
+RunEnd = Restart | Stop
+"""What ends a run before its last frame."""
+Message = Play | Pause | Step | RunEnd | Adjustment | Question
 
 
 class Mailbox:

@@ -5,6 +5,7 @@ Nothing here changes a state.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,28 +33,15 @@ INSPECTED: frozenset[EvidenceKind] = frozenset(("state_logits", "image_logits"))
 EXPECTED: frozenset[OutputKind] = frozenset(("self", "rgb"))
 
 
-class AttentionRecord:
-    """Records one lane's attention, layer by layer, in both directions."""
-
-    def __init__(self, lane: int) -> None:
-        self.lane = lane
-        self.writes: list[NDArray[np.float16]] = []
-        self.reads: list[NDArray[np.float16]] = []
-
-    def __call__(self, state_keys: CrossKeys, image_keys: CrossKeys) -> None:
-        """Record one layer."""
-        self.writes.append(self._rows(state_keys))
-        self.reads.append(self._rows(image_keys))
-
-    def _rows(self, keys: CrossKeys) -> NDArray[np.float16]:
-        """softmax(q k / sqrt(head_dim)), mean over heads: (query, key), one head at a time."""
-        own = select_lane(keys, self.lane)
-        heads = own.q.shape[1]
-        total = own.q.new_zeros((own.q.shape[2], own.k.shape[2]), dtype=torch.float32)
-        for head in range(heads):
-            q, k = own.q[0, head].float(), own.k[0, head].float()
-            total += (q @ k.mT * own.scale).softmax(dim=-1)
-        return (total / heads).cpu().numpy().astype(np.float16)
+def mean_attention(keys: CrossKeys, lane: int) -> NDArray[np.float16]:
+    """Return one lane's softmax(q k / sqrt(head_dim)) (query, key), mean over heads in turn."""
+    own = select_lane(keys, lane)
+    heads = own.q.shape[1]
+    total = own.q.new_zeros((own.q.shape[2], own.k.shape[2]), dtype=torch.float32)
+    for head in range(heads):
+        q, k = own.q[0, head].float(), own.k[0, head].float()
+        total += (q @ k.mT * own.scale).softmax(dim=-1)
+    return (total / heads).cpu().numpy().astype(np.float16)
 
 
 @torch.inference_mode()
@@ -86,8 +74,13 @@ def inspect(
             on_progress(done, len(path))
         state = replay(earlier, state)[-1].next
         history.offer(state)
-    record = AttentionRecord(lane)
-    state, tokens, result = replay(number, state, evidence=INSPECTED, watch=record)
+    writes, reads = [], []
+
+    def watch(state_keys: CrossKeys, image_keys: CrossKeys) -> None:
+        writes.append(mean_attention(state_keys, lane))
+        reads.append(mean_attention(image_keys, lane))
+
+    state, tokens, result = replay(number, state, evidence=INSPECTED, watch=watch)
     evidence = select_lane(result.proposal.evidence, lane)
     before, after = state.state.tokens[lane], result.after.tokens[lane]
     start = network.initial_state().tokens[0]
@@ -103,8 +96,8 @@ def inspect(
         state_change=as_numpy((after - before).norm(dim=-1)),
         from_start=as_numpy((after - start).norm(dim=-1)),
         patch_logit=as_numpy(evidence.image_logit_mean)[0, 1:],
-        writes=np.stack(record.writes),
-        reads=np.stack(record.reads),
+        writes=np.stack(writes),
+        reads=np.stack(reads),
         frames_replayed=len(path) - 1,
     )
 
@@ -125,16 +118,11 @@ def ask(
     """
     height, width = size
     camera = Camera(T_world_camera, height / 2 / math.tan(fov_y_rad / 2), width, height)
-    rays = np.stack(
-        [
-            ray_map(
-                Camera(
-                    invert_pose(T_world_segment) @ T_world_camera, camera.focal_px, width, height
-                )
-            )
-            for T_world_segment in state.T_world_segment
-        ]
+    cameras = (
+        replace(camera, T_world_camera=invert_pose(T_world_segment) @ T_world_camera)
+        for T_world_segment in state.T_world_segment
     )
+    rays = np.stack(list(map(ray_map, cameras)))
     lanes = torch.from_numpy(rays).to(network.device).permute(0, 3, 1, 2)
     seen = network.query(state.state, lanes, outputs=EXPECTED)
     points_camera, confidence, rgb = all_as_numpy(seen.points_self, seen.confidence_self, seen.rgb)

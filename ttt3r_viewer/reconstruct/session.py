@@ -4,8 +4,6 @@ Network + rules + states: images in, numpy out. No threads; the page, batch runs
 share it.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager

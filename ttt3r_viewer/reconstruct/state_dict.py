@@ -19,6 +19,10 @@ from ttt3r_viewer.reconstruct.loop import LoopState
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
 from ttt3r_viewer.state import TokenState
 
+COUNTS = ("frames", "since_reset", "segment", "bad")
+POSES = ("T_world_segment", "T_world_latest")
+"""Fields of the loop's state that are plain numbers, and those that are poses, one per lane."""
+
 
 def pack(state: LoopState, rules: Sequence[UpdateRule]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a state's tensors, copied to the host, and all the rest as JSON takes it.
@@ -30,16 +34,10 @@ def pack(state: LoopState, rules: Sequence[UpdateRule]) -> tuple[dict[str, Tenso
         _pack_value(value, f"rule.{lane}", rule, tensors)
         for lane, (rule, value) in enumerate(zip(rules, state.rule_states, strict=True))
     ]
-    values = {
-        "fresh": state.state.fresh,
-        "rule_states": states,
-        "T_world_segment": [pose.reshape(-1).tolist() for pose in state.T_world_segment],
-        "frames": state.frames,
-        "since_reset": state.since_reset,
-        "segment": state.segment,
-        "T_world_latest": [pose.reshape(-1).tolist() for pose in state.T_world_latest],
-        "bad": state.bad,
-    }
+    values = {"fresh": state.state.fresh, "rule_states": states}
+    values |= {name: getattr(state, name) for name in COUNTS}
+    for name in POSES:
+        values[name] = [pose.reshape(-1).tolist() for pose in getattr(state, name)]
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}, values
 
 
@@ -52,19 +50,17 @@ def unpack(
     """Return the state that `pack` took apart. Raises `RecordingError` where a part is missing."""
     here = {name: tensor.to(device) for name, tensor in tensors.items()}
     try:
+        # A checkpoint of 0.1 has neither, and counted no bad frame.
+        values = {"T_world_latest": values["T_world_segment"], "bad": 0} | dict(values)
+        parts: dict[str, Any] = {name: values[name] for name in COUNTS}
+        parts |= {name: tuple(map(_pose, values[name])) for name in POSES}
         return LoopState(
             state=TokenState(here["tokens"], here["memory"], fresh=values["fresh"]),
             rule_states=tuple(
                 _unpack_value(value, rule, here)
                 for rule, value in zip(rules, values["rule_states"], strict=True)
             ),
-            T_world_segment=_poses(values["T_world_segment"]),
-            frames=values["frames"],
-            since_reset=values["since_reset"],
-            segment=values["segment"],
-            # A checkpoint of 0.1 has neither, and counted no bad frame.
-            T_world_latest=_poses(values.get("T_world_latest", values["T_world_segment"])),
-            bad=values.get("bad", 0),
+            **parts,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RecordingError(f"the checkpoint cannot be understood ({error!r})") from error
@@ -80,8 +76,8 @@ def check_fits(recorded: TokenState, fresh: TokenState) -> None:
             )
 
 
-def _poses(numbers: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], ...]:
-    return tuple(np.array(pose, np.float64).reshape(4, 4) for pose in numbers)
+def _pose(numbers: Sequence[float]) -> NDArray[np.float64]:
+    return np.array(numbers, np.float64).reshape(4, 4)
 
 
 def _pack_value(value: RuleState, name: str, rule: UpdateRule, tensors: dict[str, Tensor]) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 import numpy as np
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from ttt3r_viewer.reconstruct.session import Lanes
 
 log = logging.getLogger(__name__)
-Action = Literal["go on", "restart", "stop"]
-"""What a message means for the run."""
 ENDED = ("finished", "failed", "stopped")
 """Phases in which a run makes no more frames."""
 RATE_WINDOW_SEC = 2.0
@@ -100,9 +99,8 @@ class Worker:
         self._session: Lanes | None = None
         self._queries: dict[type[messages.Question], messages.Question] = {}
         """The latest of each kind, until it is answered between two frames."""
-        self._paused = False
-        self._steps = 0
-        """Frames to process although the run is paused."""
+        self._allowed = math.inf
+        """Frames to process before the run pauses."""
         self._live_message = ""
         """The latest one of a live source."""
         self._ended = threading.Event()
@@ -131,19 +129,19 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            action: Action = "restart"
-            while action == "restart":
-                action = self._one_run()
+            while isinstance(self._one_run(), messages.Restart):
+                pass
             if self._status.phase not in ("finished", "failed"):
                 self._publish(phase="stopped")
         finally:
             self._source.close()
             self._ended.set()
 
-    def _one_run(self) -> Action:
+    def _one_run(self) -> messages.RunEnd | None:
         """From the first frame to the last, and on until a message says what now."""
+        end = None
         try:
-            action = self._reconstruct()
+            end = self._reconstruct()
         except Exception as error:
             if not isinstance(error, ViewerError):
                 log.exception("reconstruction failed")
@@ -152,15 +150,14 @@ class Worker:
                 log.info("its cause", exc_info=error)
             self.error = error
             self._publish(phase="failed", message=in_a_line(error))
-            action = "go on"
-        while action == "go on" and not self._ends_by_itself:
-            action = self._wait()
-        return action
+        while end is None and not self._ends_by_itself:
+            end = self._wait()
+        return end
 
-    def _reconstruct(self) -> Action:
-        """Process every frame from the first on; "go on" means that there are no more."""
+    def _reconstruct(self) -> messages.RunEnd | None:
+        """Process every frame from the first on; the message that ends this, where one came."""
         self.error = None
-        self._paused, self._steps, self._live_message = False, 0, ""
+        self._allowed, self._live_message = math.inf, ""
         self._change(
             phase="starting",
             message="loading the network",
@@ -195,20 +192,21 @@ class Worker:
         self._publish(message="")
         return frames
 
-    def _process_all(self, session: Lanes, frames: Iterator[prefetch.ReadyItem]) -> Action:
+    def _process_all(
+        self, session: Lanes, frames: Iterator[prefetch.ReadyItem]
+    ) -> messages.RunEnd | None:
         """Process frames until there are no more, or a message ends the run."""
         waited_sec = 0.0
-        while (action := self._wait_for_turn()) == "go on":
+        while (end := self._wait_for_turn()) is None:
             started = time.perf_counter()
             item = next(frames, None)
             if item is None:
                 # A source that was closed to stop the run has not come to its end.
-                if (action := self._handle_waiting()) == "go on":
+                if (end := self._handle_waiting()) is None:
                     self._finish()
                 break
             if isinstance(item, Waiting):
-                # While paused, the step that was asked for is still to be made.
-                self._steps += self._paused
+                self._allowed += 1  # while paused, the step that was asked for is still to be made
                 self._show_live_message(item.message)
                 waited_sec += time.perf_counter() - started
                 continue
@@ -220,16 +218,15 @@ class Worker:
                 frames_total=self._source.total,
                 device=session.device_text,
             )
-        return action
+        return end
 
     def _process(self, session: Lanes, item: prefetch.PreparedFrame | SkippedFrame) -> None:
         """Give the sinks what every lane makes of a frame; count one that cannot be used."""
         results: tuple[FrameResult, ...] = ()
-        if not isinstance(item, SkippedFrame):
-            try:
-                results = session.step(item)
-            except FrameError as error:
-                item = SkippedFrame(item.index, item.name, str(error))
+        try:
+            results = () if isinstance(item, SkippedFrame) else session.step(item)
+        except FrameError as error:
+            item = SkippedFrame(item.index, item.name, str(error))
         if isinstance(item, SkippedFrame):
             log.info("skipped %s: %s", item.name, item.reason)
             self._change(skipped=self._status.skipped + 1, last_skipped=str(item))
@@ -263,52 +260,48 @@ class Worker:
         if message != before and (message or self._status.message == before):
             self._publish(message=message)
 
-    def _wait_for_turn(self) -> Action:
+    def _wait_for_turn(self) -> messages.RunEnd | None:
         """Handle what was asked for, and wait where the run is paused, until a frame may go."""
-        action = self._handle_waiting()
-        while action == "go on" and self._paused and self._steps == 0:
+        end = self._handle_waiting()
+        while end is None and not self._allowed:
             self._publish(phase="paused")
-            action = self._wait()
-        self._steps = max(self._steps - 1, 0)
+            end = self._wait()
+        self._allowed -= 1
         self._publish(phase="running")
-        return action
+        return end
 
-    def _wait(self) -> Action:
+    def _wait(self) -> messages.RunEnd | None:
         """Wait for a message, and handle it with every other one that waits."""
-        action = self._handle(self._mailbox.get())
-        return self._handle_waiting() if action == "go on" else action
+        return self._handle(self._mailbox.get()) or self._handle_waiting()
 
-    def _handle_waiting(self) -> Action:
-        """Handle every message that waits, then answer the queries."""
-        for message in self._mailbox.waiting():
-            if (action := self._handle(message)) != "go on":
-                return action
+    def _handle_waiting(self) -> messages.RunEnd | None:
+        """Handle messages that wait up to one that ends the run; without one answer the queries."""
+        handled = map(self._handle, self._mailbox.waiting())
+        if end := next(filter(None, handled), None):
+            return end
         queries, self._queries = self._queries, {}
         for query in queries.values():
             if self._session is not None:  # before the network is loaded nobody answers
                 answer_query(query, self._session, self._store)
-        return "go on"
+        return None
 
-    def _handle(self, message: messages.Message) -> Action:
+    def _handle(self, message: messages.Message) -> messages.RunEnd | None:
         match message:
             case messages.Play():
-                self._paused, self._steps = False, 0
-            case messages.Pause():
-                self._paused = True
-            case messages.Step():
-                self._paused, self._steps = True, self._steps + 1
+                self._allowed = math.inf
+            case messages.Pause() | messages.Step():
+                steps = 0 if self._allowed == math.inf else self._allowed
+                self._allowed = steps + isinstance(message, messages.Step)
             case messages.SetParameter() | messages.SetResetEvery() | messages.SetRules():
                 if self._adjust(message) and isinstance(message, messages.SetRules):
-                    return "restart"
+                    return messages.Restart()
             case messages.Inspect() | messages.Query():
                 self._queries[type(message)] = message
-            case messages.Restart():
-                return "restart"
-            case messages.Stop():
-                return "stop"
+            case messages.Restart() | messages.Stop():
+                return message
             case _:
                 assert_never(message)
-        return "go on"
+        return None
 
     def _adjust(self, message: messages.Adjustment) -> bool:
         """Whether it could be done; why not is shown in the page, and the run goes on as before."""

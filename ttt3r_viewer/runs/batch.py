@@ -1,28 +1,26 @@
 """`run` with several inputs: a recording of each in one folder, and one table of them all."""
 
-from __future__ import annotations
-
-import csv
 import glob
-import io
 import json
 import logging
 import re
 import socket
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from ttt3r_viewer.errors import OutputError, SettingsError, ViewerError, in_a_line
 from ttt3r_viewer.frames.selection import IMAGE_SUFFIXES
 from ttt3r_viewer.frames.source import is_live
+from ttt3r_viewer.metrics.text_tables import csv_text
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording import reader
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.runs.reconstruction import Reconstruction, source_of
-from ttt3r_viewer.runs.resuming import REPORT, RunFinishedError
+from ttt3r_viewer.runs.resuming import REPORT, RunFinishedError, absolute_input, holds_something
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import Settings
 from ttt3r_viewer.system.assets import DEMO_PREFIX
@@ -106,7 +104,7 @@ def plan(settings: Settings, inputs: Sequence[str]) -> list[RunJob]:
         RunJob(
             replace(
                 settings,
-                input=replace(settings.input, input=_absolute(one)),
+                input=replace(settings.input, input=absolute_input(one)),
                 model=model,
                 output=replace(output, output=str(folder / name)),
             ),
@@ -114,7 +112,7 @@ def plan(settings: Settings, inputs: Sequence[str]) -> list[RunJob]:
         )
         for one, name in zip(inputs, folder_names(inputs), strict=True)
     ]
-    there = [job.folder.name for job in jobs if _holds_something(job.folder)]
+    there = [job.folder.name for job in jobs if holds_something(job.folder)]
     if there and not (output.resume or output.overwrite):
         raise OutputError(
             f"--output {folder}: {len(there)} of {len(jobs)} recordings are there already (as "
@@ -129,32 +127,26 @@ def folder_names(inputs: Sequence[str]) -> list[str]:
 
     No two are the same, also where upper and lower case are.
     """
-    longer = [_names(one) for one in inputs]
-    length = [0] * len(inputs)
+    longer = [deque(_names(one)) for one in inputs]
     while True:
-        names = [one[k] for one, k in zip(longer, length, strict=True)]
-        uses = Counter(map(str.casefold, names))
-        grown = [
-            k + (uses[name.casefold()] > 1 and k + 1 < len(one))
-            for name, one, k in zip(names, longer, length, strict=True)
-        ]
-        if grown == length:
+        uses = Counter(one[0].casefold() for one in longer)
+        shared = [one for one in longer if uses[one[0].casefold()] > 1 and len(one) > 1]
+        if not shared:
             break
-        length = grown
+        for one in shared:
+            one.popleft()
+    names: list[str] = []
     taken = {one.casefold() for one in (TABLE, REPORT, reader.FOLDER, *LOG_FILES)}
-    for place, name in enumerate(names):
-        number, free = 1, name
-        while free.casefold() in taken:
-            number += 1
-            free = f"{name}_{number}"
-        names[place] = free
-        taken.add(free.casefold())
+    for name, *_ in longer:
+        choices = chain((name,), (f"{name}_{number}" for number in count(2)))
+        names.append(next(one for one in choices if one.casefold() not in taken))
+        taken.add(names[-1].casefold())
     return names
 
 
 def unreadable(jobs: Iterable[RunJob]) -> list[RunOutcome]:
     """Those jobs whose input cannot be opened, which is found out before the first one begins."""
-    found: list[RunOutcome] = []
+    found = []
     for job in jobs:
         try:
             source_of(job.settings.input).close()
@@ -204,17 +196,11 @@ def write_table(jobs: Sequence[RunJob], ended: Mapping[Path, RunOutcome]) -> int
     Raises `OutputError`.
     """
     rows = [_row(job, ended.get(job.folder)) for job in jobs]
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(
-        {name: printable(one) if isinstance(one, str) else one for name, one in row.items()}
-        for row in rows
-    )
+    cells = ([printable(str(row.get(name, ""))) for name in COLUMNS] for row in rows)
     path = Path(jobs[0].table)
     with output_errors(f"--output {path.parent}", "name another"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_output(path, text.getvalue().encode())
+    write_output(path, csv_text(COLUMNS, cells).encode())
     return sum(row["state"] == "finished" for row in rows)
 
 
@@ -240,7 +226,7 @@ def _row(job: RunJob, outcome: RunOutcome | None) -> dict[str, Any]:
             "device": status["device"],
         }
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
-        if not trouble and _holds_something(job.folder):
+        if not trouble and holds_something(job.folder):
             row["state"] = "cut off"
     return row
 
@@ -253,7 +239,7 @@ def _refuse_unclear(settings: Settings, inputs: Sequence[str]) -> None:
             raise SettingsError(
                 f"--input {hide_passwords(one)} is live and does not end: give it a run of its own"
             )
-    for one, times in Counter(map(_absolute, inputs)).items():
+    for one, times in Counter(map(absolute_input, inputs)).items():
         if times > 1:
             raise SettingsError(f"--input {one}: it is given {times} times; once is enough")
     paths = [Path(one) for one in inputs]
@@ -271,20 +257,11 @@ def _is_one_image(path: Path) -> bool:
     return suffix in IMAGE_SUFFIXES - {".gif"} and not glob.has_magic(str(path))
 
 
-def _absolute(spec: str) -> str:
-    if spec.startswith(DEMO_PREFIX):
-        return spec
-    try:
-        return str(Path(spec).expanduser().absolute())
-    except RuntimeError as error:
-        raise SettingsError(f"--input {spec}: {error}") from error
-
-
 def _names(spec: str) -> list[str]:
     """Names that an input may have, from the shortest on, fit for a folder."""
     if spec.startswith(DEMO_PREFIX):
         return [_fit(spec.replace(":", "-"))]
-    path = Path(_absolute(spec))
+    path = Path(absolute_input(spec))
     parts = path.parts[1:] or ("input",)
     plain = [one for one in parts if not glob.has_magic(one)]
     is_pattern = len(plain) < len(parts)
@@ -295,14 +272,6 @@ def _names(spec: str) -> list[str]:
 
 def _fit(name: str) -> str:
     return _NO_NAME.sub("_", name).strip(". ") or "input"
-
-
-def _holds_something(folder: Path) -> bool:
-    """Whether more is there than the log of a run that failed at once."""
-    try:
-        return folder.is_dir() and not {one.name for one in folder.iterdir()} <= set(LOG_FILES)
-    except OSError:
-        return True  # whoever writes there is shown why it cannot be
 
 
 def _wait(worker: Worker, store: SceneStore) -> None:  # noqa: ARG001

@@ -1,7 +1,5 @@
 """What `compare` writes: comparison.md, comparison.csv, trajectories.png and the poses."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -63,7 +63,7 @@ class Player:
         self._lanes: Lanes | None = None
         self._inspect: messages.Inspect | None = None
         """The frame that is to be looked into."""
-        self._action: messages.Restart | messages.Stop | None = None
+        self._action: messages.RunEnd | None = None
         """What interrupted a look."""
         self._recorded = replace(recording.manifest.status, cannot_ask=CANNOT_ASK)
         self._status = self._recorded
@@ -83,7 +83,7 @@ class Player:
             self._thread.join(STOP_SEC)
 
     def _run(self) -> None:
-        action: messages.Restart | messages.Stop | None = messages.Restart()
+        action: messages.RunEnd | None = messages.Restart()
         while not isinstance(action, messages.Stop):
             try:
                 action = self._read_all()
@@ -95,7 +95,7 @@ class Player:
             while action is None:
                 action = self._inspect_frames() or self._handle(self._mailbox.get())
 
-    def _read_all(self) -> messages.Restart | messages.Stop | None:
+    def _read_all(self) -> messages.RunEnd | None:
         """Put every frame into the scene; the message that ends this, where one came."""
         recording, recorded = self._recording, self._recorded
         self._answer = ""
@@ -137,11 +137,11 @@ class Player:
             self._answer = answer
             self._publish(message=self._message())
 
-    def _handle_waiting(self) -> messages.Restart | messages.Stop | None:
+    def _handle_waiting(self) -> messages.RunEnd | None:
         handled = map(self._handle, self._mailbox.waiting())
         return next(filter(None, handled), None)
 
-    def _handle(self, message: messages.Message) -> messages.Restart | messages.Stop | None:
+    def _handle(self, message: messages.Message) -> messages.RunEnd | None:
         """Answer a message, unless it is one that can be followed."""
         match message:
             case messages.Restart() | messages.Stop():
@@ -164,7 +164,7 @@ class Player:
                 assert_never(message)
         return None
 
-    def _inspect_frames(self) -> messages.Restart | messages.Stop | None:
+    def _inspect_frames(self) -> messages.RunEnd | None:
         """Look into the frame that was asked for last; the message that ends this, where one
         came.
         """

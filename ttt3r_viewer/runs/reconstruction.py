@@ -1,7 +1,5 @@
 """Where frames -> model -> rule -> scene is wired; `commands/` adds a page, or a progress bar."""
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Callable
@@ -11,36 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from ttt3r_viewer.errors import (
-    EvaluationError,
-    OutputError,
-    SettingsError,
-    ViewerError,
-)
+from ttt3r_viewer.errors import EvaluationError, OutputError, SettingsError, ViewerError
 from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
 from ttt3r_viewer.frames.source import FrameSource, RepeatableSource, open_source
-from ttt3r_viewer.metrics.ground_truth import (
-    GroundTruth,
-    find_ground_truth,
-    read_ground_truth,
-)
+from ttt3r_viewer.metrics.ground_truth import GroundTruth, find_ground_truth, read_ground_truth
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording import reader
 from ttt3r_viewer.recording.checkpoint import Checkpoints
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import describe, rules_from_text
-from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.runs.loading import make_lanes
 from ttt3r_viewer.runs.resuming import Resumption, find_recording, hint_of
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
-from ttt3r_viewer.settings import (
-    FILE_POINTS,
-    PAGE_POINTS,
-    InputOptions,
-    OutputOptions,
-    Settings,
-)
+from ttt3r_viewer.settings import FILE_POINTS, PAGE_POINTS, InputOptions, Settings
 from ttt3r_viewer.system.assets import with_demos
 from ttt3r_viewer.system.files import FolderLock, claim_folder, is_folder
 from ttt3r_viewer.system.logs import LOG_FILES, log_into
@@ -50,19 +32,9 @@ from ttt3r_viewer.types import Status
 STOP_SEC = 1.0
 """After Ctrl-C a frame in progress gets so long."""
 
-
 Write = Callable[[Path, SceneSnapshot, dict[str, Any], dict[str, float]], None]
 """Puts a scene's results, with settings and timing, into a folder that has been claimed. Raises
 `OutputError`."""
-
-
-@dataclass(frozen=True)
-class Results:
-    """What is left behind."""
-
-    files: tuple[str, ...]
-    """All names that may be written or replaced."""
-    write: Write
 
 
 @dataclass(frozen=True)
@@ -78,47 +50,73 @@ class Ending:
     """What the user should know besides, a line each."""
 
 
-@dataclass(eq=False)
 class Reconstruction:
-    """The arrow's first four parts, wired: source, worker with its session to be, store."""
+    """The arrow's first four parts, wired: source, worker with its session to be, store.
 
-    output: OutputOptions
-    recorded: dict[str, Any]
-    """All settings as plain values by name, which run.json holds."""
-    store: SceneStore
-    mailbox: Mailbox
-    worker: Worker
-    results: Results
-    started: float
-    writer: RecordingWriter | None = None
-    """Takes every frame in full; None where none is wanted."""
-    ground_truth: GroundTruth | None = None
-    note: str = ""
-    """Why true poses beside the input are not used, and where a run is resumed, if so."""
-    checkpoints: Checkpoints | None = None
-    """From which a run that was cut off can be resumed; None where none are written."""
-    resumed_after: int = 0
-    """Frames of the recording that is resumed."""
-    lock: FolderLock | None = None
-    """Of the output folder; None where there is none."""
-    written: int = 0
-    """Frames whose results are in the output folder."""
-    written_epoch: int = -1
+    `prepare` or `prepare_comparison` makes one.
+    """
 
-    @staticmethod
-    def prepare(settings: Settings, *, ends_by_itself: bool = False) -> Reconstruction:
+    def __init__(
+        self,
+        settings: Settings,
+        files: tuple[str, ...],
+        write: Write,
+        store: SceneStore,
+        *,
+        ends_by_itself: bool,
+        recorded_in_full: bool = False,
+    ) -> None:
+        rules = rules_from_text(settings.rules.rules)
+        source = source_of(settings.input)
+        if recorded_in_full:
+            files = (*files, *reader.OWN_FILES)
+        self._lock, resumption, self.note = _claim(settings, files, source)
+        """A line about where a run is resumed, and why true poses beside the input are not used."""
+        self._resumed_after = 0 if resumption is None else resumption.frames
+        # A resumed run is recorded as one that was never cut off.
+        self.output = replace(settings.output, resume=False)
+        settings = replace(settings, output=self.output)
+        self._settings = settings.as_dict()
+        self._write_results = write
+        self._started = time.perf_counter()
+        self._written, self._written_epoch = 0, -1
+        self.ground_truth: GroundTruth | None = None
+        self.store, self.mailbox = store, Mailbox()
+        self.writer = _writer_of(settings, source.name, store) if recorded_in_full else None
+        """Takes every frame in full; None where none is wanted."""
+        checkpoints = None
+        # What is live does not come again.
+        repeatable = isinstance(source, RepeatableSource)
+        every = self.output.checkpoint_every if self.output.output and repeatable else 0
+        if self.writer is not None and every:
+            checkpoints = Checkpoints(every, self.writer)
+        self._sinks = [sink for sink in (self.writer, checkpoints) if sink is not None]
+        self.worker = Worker(
+            source,
+            functools.partial(make_lanes, settings, rules, self.writer, checkpoints),
+            store,
+            self.mailbox,
+            status=Status(
+                model=settings.model.weights,
+                rule=", ".join(map(str, rules)),
+                device=settings.model.device,
+            ),
+            ends_by_itself=ends_by_itself,
+            sinks=self._sinks,
+            resume=None if resumption is None else functools.partial(resumption.resume, store),
+        )
+
+    @classmethod
+    def prepare(cls, settings: Settings, *, ends_by_itself: bool = False) -> "Reconstruction":
         """Open the input and claim the output folder for `run`'s results; nothing is loaded yet."""
         store = SceneStore(settings.output.max_points or PAGE_POINTS, one_per_voxel=True)
         if ends_by_itself:
             # A file is for further work, which needs every point as often as it was seen.
             store = SceneStore(settings.output.max_points or FILE_POINTS, FILE_POINTS)
-        rules = rules_from_text(settings.rules.rules)
-        files = (*OWN_FILES, *INSPECT_FILES) if settings.output.inspect else OWN_FILES
-        results = Results(files, write_results)
-        wired = Reconstruction._wire(
+        wired = cls(
             settings,
-            rules,
-            results,
+            (*OWN_FILES, *INSPECT_FILES) if settings.output.inspect else OWN_FILES,
+            write_results,
             store,
             ends_by_itself=ends_by_itself,
             recorded_in_full=settings.output.archive_gb > 0,
@@ -128,8 +126,8 @@ class Reconstruction:
             wired.note = "; ".join(filter(None, (wired.note, note)))
         return wired
 
-    @staticmethod
-    def prepare_comparison(settings: Settings) -> Reconstruction:
+    @classmethod
+    def prepare_comparison(cls, settings: Settings) -> "Reconstruction":
         """The same for `compare`, which keeps no points, and makes no recording."""
         from ttt3r_viewer.runs.comparing import comparison_files, write_comparison
 
@@ -137,66 +135,11 @@ class Reconstruction:
             raise SettingsError("--resume: a comparison keeps no recording to continue")
         rules = rules_from_text(settings.rules.rules)
         ground_truth, note = find_poses(settings.input)
-        results = Results(
-            comparison_files([describe(rule) for rule in rules]),
-            functools.partial(write_comparison, ground_truth=ground_truth),
-        )
-        store = SceneStore(points_per_frame=1)
-        wired = Reconstruction._wire(settings, rules, results, store, ends_by_itself=True)
+        files = comparison_files([describe(rule) for rule in rules])
+        write = functools.partial(write_comparison, ground_truth=ground_truth)
+        wired = cls(settings, files, write, SceneStore(points_per_frame=1), ends_by_itself=True)
         wired.ground_truth, wired.note = ground_truth, note
         return wired
-
-    @staticmethod
-    def _wire(
-        settings: Settings,
-        rules: tuple[UpdateRule, ...],
-        results: Results,
-        store: SceneStore,
-        *,
-        ends_by_itself: bool,
-        recorded_in_full: bool = False,
-    ) -> Reconstruction:
-        source = source_of(settings.input)
-        files = (*results.files, *reader.OWN_FILES) if recorded_in_full else results.files
-        lock, resumption, note = _claim(settings, files, source)
-        # A resumed run is recorded as one that was never cut off.
-        output = replace(settings.output, resume=False)
-        settings = replace(settings, output=output)
-        writer = _writer_of(settings, source.name, store) if recorded_in_full else None
-        checkpoints = None
-        # What is live does not come again.
-        repeatable = isinstance(source, RepeatableSource)
-        if writer is not None and output.output and output.checkpoint_every and repeatable:
-            checkpoints = Checkpoints(output.checkpoint_every, writer)
-        mailbox = Mailbox()
-        worker = Worker(
-            source,
-            functools.partial(make_lanes, settings, rules, writer, checkpoints),
-            store,
-            mailbox,
-            status=Status(
-                model=settings.model.weights,
-                rule=", ".join(map(str, rules)),
-                device=settings.model.device,
-            ),
-            ends_by_itself=ends_by_itself,
-            sinks=[sink for sink in (writer, checkpoints) if sink is not None],
-            resume=None if resumption is None else functools.partial(resumption.resume, store),
-        )
-        return Reconstruction(
-            output=output,
-            recorded=settings.as_dict(),
-            store=store,
-            mailbox=mailbox,
-            worker=worker,
-            results=results,
-            started=time.perf_counter(),
-            writer=writer,
-            checkpoints=checkpoints,
-            note=note,
-            resumed_after=0 if resumption is None else resumption.frames,
-            lock=lock,
-        )
 
     def watch(self, echo: Callable[[str], None], report: Callable[[str], None]) -> None:
         """Until Ctrl-C: write the results whenever a run has finished, and report what went wrong.
@@ -245,8 +188,7 @@ class Reconstruction:
             f"{status.skipped} frames skipped; the last: {status.last_skipped}"
             if status.skipped and status.frames_done
             else "",
-            self.writer.trouble if self.writer is not None else "",
-            self.checkpoints.trouble if self.checkpoints is not None else "",
+            *(sink.trouble for sink in self._sinks),
         )
         return tuple(filter(None, lines))
 
@@ -256,30 +198,30 @@ class Reconstruction:
         try:
             scene = self.store.snapshot()
             # Results of a whole run are not replaced by those of a restart that was cut short.
-            if not self.written or scene.status.phase == "finished":
+            if not self._written or scene.status.phase == "finished":
                 self.write(scene)
         finally:
             if self.writer is not None:
                 self.writer.close()
-            if self.lock is not None:
-                self.lock.close()
-        return self.written
+            if self._lock is not None:
+                self._lock.close()
+        return self._written
 
     def write(self, scene: SceneSnapshot) -> None:
         """Write a scene's results where they were asked for, if it is not there already."""
-        new = scene.epoch != self.written_epoch or len(scene.frames) != self.written
+        new = scene.epoch != self._written_epoch or len(scene.frames) != self._written
         if self.output.output is None or not scene.frames or not new:
             return
-        if len(scene.frames) <= self.resumed_after and scene.status.phase != "finished":
+        if len(scene.frames) <= self._resumed_after and scene.status.phase != "finished":
             return  # the folder has these results already, or those of more frames
         compute_sec = [frame.compute_sec for frame in scene.frames]
         timing = {
-            "since_start_sec": time.perf_counter() - self.started,
+            "since_start_sec": time.perf_counter() - self._started,
             "compute_sec": float(np.sum(compute_sec)),
             "compute_sec_per_frame": float(np.mean(compute_sec)),
         }
-        self.results.write(Path(self.output.output), scene, self.recorded, timing)
-        self.written, self.written_epoch = len(scene.frames), scene.epoch
+        self._write_results(Path(self.output.output), scene, self._settings, timing)
+        self._written, self._written_epoch = len(scene.frames), scene.epoch
 
 
 def source_of(options: InputOptions) -> FrameSource:

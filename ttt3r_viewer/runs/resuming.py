@@ -53,7 +53,7 @@ def find_recording(settings: Settings, source: FrameSource) -> tuple[Resumption 
     than is asked for; `InputError` where the input is live.
     """
     folder = Path(settings.output.output or "")
-    if not folder.exists() or (folder.is_dir() and _is_empty(folder)):
+    if not holds_something(folder):
         return None, f"{folder} holds no recording yet: the run begins at its first frame"
     recording = Recording.open(folder)
     if _is_finished(folder, recording):
@@ -66,9 +66,7 @@ def find_recording(settings: Settings, source: FrameSource) -> tuple[Resumption 
             f"{source.name} is live: what it showed is gone, so no recording of it can be "
             "resumed; leave --resume out and name another --output"
         )
-    checkpoint = best_checkpoint(
-        recording, [_read(path) for path in checkpoint_files(recording.path)]
-    )
+    checkpoint = best_checkpoint(recording, checkpoint_files(recording.path))
     if checkpoint is None:
         _compare(folder, _asked_for(_recorded(recording)), _asked_for(settings))
         return None, f"{folder} holds no checkpoint yet: the run begins again at its first frame"
@@ -79,9 +77,12 @@ def find_recording(settings: Settings, source: FrameSource) -> tuple[Resumption 
     return Resumption(recording, checkpoint, source), f"resumed after {frames} frames{again}"
 
 
-def _is_empty(folder: Path) -> bool:
-    """Whether nothing but the log of a run that failed at once is there."""
-    return {path.name for path in folder.iterdir()} <= set(LOG_FILES)
+def holds_something(folder: Path) -> bool:
+    """Whether more is there than the log of a run that failed at once."""
+    try:
+        return folder.is_dir() and not {one.name for one in folder.iterdir()} <= set(LOG_FILES)
+    except OSError:
+        return True  # whoever goes on there is shown why it cannot be
 
 
 def hint_of(folder: Path) -> str:
@@ -99,13 +100,6 @@ def _is_finished(folder: Path, recording: Recording) -> bool:
     return recording.manifest.status.phase == "finished" and (folder / REPORT).exists()
 
 
-def _read(path: Path) -> Checkpoint | RecordingError:
-    try:
-        return Checkpoint.read(path)
-    except RecordingError as error:
-        return error
-
-
 def _recorded(recording: Recording) -> Settings:
     """The settings that a recording was made with. Raises `RecordingError`."""
     values = recording.manifest.settings
@@ -118,16 +112,24 @@ def _recorded(recording: Recording) -> Settings:
 
 
 def _asked_for(settings: Settings) -> dict[str, Any]:
-    given = settings.input.input or f"{DEMO_PREFIX}{DEMOS[0]}"
-    is_demo = given.startswith(DEMO_PREFIX)
     return {
-        "input": given if is_demo else str(Path(given).expanduser().absolute()),
+        "input": absolute_input(settings.input.input or f"{DEMO_PREFIX}{DEMOS[0]}"),
         "start": settings.input.start,
         "stride": settings.input.stride,
         "fps": float(settings.input.fps),
         "rules": ",".join(map(text_of, rules_from_text(settings.rules.rules))),
         "reset_every": settings.rules.reset_every,
     }
+
+
+def absolute_input(given: str) -> str:
+    """An input by which it is known anywhere on the machine. Raises `SettingsError`."""
+    if given.startswith(DEMO_PREFIX):
+        return given
+    try:
+        return str(Path(given).expanduser().absolute())
+    except RuntimeError as error:
+        raise SettingsError(f"--input {given}: {error}") from error
 
 
 def _compare(folder: Path, recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -205,26 +207,27 @@ class Resumption:
         return (item for item in frames if item.index > self.checkpoint.progress.index)
 
 
-def best_checkpoint(
-    recording: Recording, files: list[Checkpoint | RecordingError]
-) -> Checkpoint | None:
-    """The first that belongs to a recording's run and whose frames are all there.
+def best_checkpoint(recording: Recording, paths: Sequence[Path]) -> Checkpoint | None:
+    """Read the first that belongs to a recording's run and whose frames are all there.
 
     Gives None where none was ever written for this run. Raises `RecordingError` where all are
     damaged, or frames are missing.
     """
     reasons = []
     there = frozenset(recording.sequences)
-    for one in files:
-        if isinstance(one, RecordingError):
-            reasons.append(str(one))
-        elif one.progress.run == recording.manifest.run:
+    for path in paths:
+        try:
+            one = Checkpoint.read(path)
+        except RecordingError as error:
+            reasons.append(str(error))
+            continue
+        if one.progress.run == recording.manifest.run:
             # The recording is never asked for more frames than one beyond what it has.
             wanted = range(min(one.progress.frames, len(there) + 1))
             missing = sorted(set(wanted) - there)
             if not missing and one.progress.frames:
                 return one
-            reasons.append(f"{one.path}: of the recording's frames it needs {in_words(missing)}")
+            reasons.append(f"{path}: of the recording's frames it needs {in_words(missing)}")
     if reasons:
         raise RecordingError(
             f"{'; '.join(reasons)}: the recording cannot be resumed; give --overwrite in place "

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.scene.budget import random_subset, shrink_image
-from ttt3r_viewer.types import Camera, Crop, FrameResult
+from ttt3r_viewer.types import FrameFacts, FrameResult
 
 FIRST_IMAGE_WIDTH = 128
 """Small images begin at most so wide."""
@@ -57,34 +57,21 @@ NO_POINTS = FramePoints(
 """Shared by all frames that have none, which most of a long run are."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class FrameSummary:
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class FrameSummary(FrameFacts):
     """What is kept of one frame: little, because every frame of the run stays."""
 
-    sequence: int
-    index: int
-    time_sec: float
-    name: str
     points: FramePoints
-    camera: Camera
-    crop: Crop
-    """How the image that the camera belongs to lies in its original."""
     image: NDArray[np.uint8]
     """(height, width, 3) the small image that the camera shows."""
     median_depth: float
     """Median z of the points in the camera's frame; 0 where there are none."""
-    segment: int
-    compute_sec: float
     confidence_mean: float
     gain: NDArray[np.float16]
     """(state,) the gain of each token."""
     gain_mean: float
     gain_range: tuple[float, float]
     """Percentiles 10 and 90 of the gain over the state tokens."""
-    state_change: float
-    rule: str
-    """The rule that was in force, with its parameters."""
-    reset_every: int
 
 
 def thin_points(result: FrameResult, max_points: int) -> FramePoints:
@@ -130,23 +117,15 @@ def kept_with(result: FrameResult, points: FramePoints, image: NDArray[np.uint8]
     low, high = np.percentile(result.gain, [10.0, 90.0])
     forward, position = result.camera.T_world_camera[:3, 2:].T
     depth = (points.points_world - position) @ forward
+    facts = {one.name: getattr(result, one.name) for one in fields(FrameFacts)}
+    facts["rule"] = sys.intern(result.rule)  # one text for all frames of a run
     return FrameSummary(
-        sequence=result.sequence,
-        index=result.index,
-        time_sec=result.time_sec,
-        name=result.name,
         points=points,
-        camera=result.camera,
-        crop=result.crop,
         image=image,
         median_depth=float(np.median(depth)) if len(points) else 0.0,
-        segment=result.segment,
-        compute_sec=result.compute_sec,
         confidence_mean=float(np.mean(result.confidence)),
         gain=result.gain.astype(np.float16),
         gain_mean=float(np.mean(result.gain)),
         gain_range=(float(low), float(high)),
-        state_change=result.state_change,
-        rule=sys.intern(result.rule),  # one text for all frames of a run
-        reset_every=result.reset_every,
+        **facts,
     )
