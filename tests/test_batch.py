@@ -190,7 +190,7 @@ def test_a_page_takes_one_input(capsys):
 
 def test_a_machine_that_does_not_share_the_folder_says_so(tmp_path):
     settings = settings_from({"input": "demo:loop", "output": str(tmp_path / "out" / "demo-loop")})
-    outcome = run_one(RunJob(settings, str(tmp_path / "out" / TABLE)))
+    outcome = run_one(RunJob(settings))
     assert "does not see" in outcome.trouble
     assert "name an --output that all machines of the cluster share" in outcome.trouble
     assert not (tmp_path / "out").exists()

@@ -29,9 +29,8 @@ from ttt3r_viewer.recording.format import PREVIEW_POINTS
 from ttt3r_viewer.recording.reader import MANIFEST_FILE, Recording, frame_file
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.runs import player as player_module
-from ttt3r_viewer.runs.loading import recorded_lanes
 from ttt3r_viewer.runs.player import Player, rerun_command
-from ttt3r_viewer.runs.reconstruction import Reconstruction
+from ttt3r_viewer.runs.reconstruction import Reconstruction, recorded_lanes
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import PAGE_POINTS, NetworkOptions, settings_from

@@ -132,16 +132,6 @@ def test_a_refused_image_leaves_the_state_alone(case, network):
         )
 
 
-def test_encoding_a_batch_ahead_is_encoding_one_by_one(case, network):
-    with torch.inference_mode():
-        together = network.encode(case.images)
-        for number in range(len(case.images)):
-            alone = network.encode(case.images[number : number + 1])
-            assert (together.rows, together.columns) == (alone.rows, alone.columns)
-            ahead = together.tokens[number : number + 1]
-            assert relative_error(ahead, alone.tokens.numpy()) < 1e-5
-
-
 def test_ttt3r_with_logits_of_40_is_cut3r():
     torch.manual_seed(0)
     state, candidate = torch.randn(2, 1, 6, 4)
@@ -151,18 +141,6 @@ def test_ttt3r_with_logits_of_40_is_cut3r():
     cut3r, _ = Constant(1.0).update(evidence, None)
     assert torch.equal(gain.gain, cut3r.gain)
     assert torch.equal(later.gain, cut3r.gain)
-
-
-def test_only_the_first_frame_is_taken_whole():
-    rule = TTT3R()
-    evidence = Evidence(
-        torch.zeros(1, 3, 2), torch.zeros(1, 3, 2), torch.tensor([[-1.0, 0.0, 2.0]])
-    )
-    first, memory = rule.update(evidence, rule.initial())
-    second, memory = rule.update(evidence, memory)
-    after_reset, _ = rule.update(evidence, rule.reset(memory))
-    assert first.gain.tolist() == [[1, 1, 1]] == after_reset.gain.tolist()
-    assert torch.allclose(second.gain, torch.tensor([[-1.0, 0.0, 2.0]]).sigmoid())
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])

@@ -15,9 +15,8 @@ from ttt3r_viewer.errors import EvaluationError, ViewerError
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording, open_recording
-from ttt3r_viewer.runs.loading import recorded_lanes
 from ttt3r_viewer.runs.player import Player, open_command, rerun_command
-from ttt3r_viewer.runs.reconstruction import find_poses
+from ttt3r_viewer.runs.reconstruction import find_poses, recorded_lanes
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import (
     PAGE_POINTS,

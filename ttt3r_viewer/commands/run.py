@@ -79,7 +79,7 @@ def _several(jobs: Sequence[RunJob], spread: JobOptions, echo: Echo, warn: Echo)
     except KeyboardInterrupt:
         interrupted = True
     finished = write_table(jobs, ended)
-    echo(f"{finished} of {len(jobs)} inputs are finished: {printable(jobs[0].table)}")
+    echo(f"{finished} of {len(jobs)} inputs are finished: {printable(str(jobs[0].table))}")
     return 130 if interrupted else 0 if finished == len(jobs) else 2
 
 

@@ -54,14 +54,18 @@ class RunJob:
 
     settings: Settings
     """The input is absolute, and the output the folder of its recording."""
-    table: str
-    """A file that is there before any job begins, by which a process knows that it sees the folder
-    of all recordings."""
 
     @property
     def folder(self) -> Path:
         """The folder of its recording."""
         return Path(self.settings.output.output or "")
+
+    @property
+    def table(self) -> Path:
+        """A file that is there before any job begins, by which a process knows that it sees the
+        folder of all recordings.
+        """
+        return self.folder.parent / TABLE
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,7 @@ def plan(settings: Settings, inputs: Sequence[str]) -> list[RunJob]:
                 input=replace(settings.input, input=absolute_input(one)),
                 model=model,
                 output=replace(output, output=str(folder / name)),
-            ),
-            str(folder / TABLE),
+            )
         )
         for one, name in zip(inputs, folder_names(inputs), strict=True)
     ]
@@ -159,7 +162,7 @@ def run_one(job: RunJob, watch: Watch | None = None) -> RunOutcome:
     """Do a job. Whatever is wrong with it is `trouble`, so that it costs no other job anything."""
     # The log of the job before, in the same process, is closed with it.
     log_into(None, job.settings.output.log_level, fresh=False)
-    if not Path(job.table).is_file():
+    if not job.table.is_file():
         return RunOutcome(
             job,
             trouble=f"{socket.gethostname()} does not see {job.table}: name an --output that all "
@@ -197,7 +200,7 @@ def write_table(jobs: Sequence[RunJob], ended: Mapping[Path, RunOutcome]) -> int
     """
     rows = [_row(job, ended.get(job.folder)) for job in jobs]
     cells = ([printable(str(row.get(name, ""))) for name in COLUMNS] for row in rows)
-    path = Path(jobs[0].table)
+    path = jobs[0].table
     with output_errors(f"--output {path.parent}", "name another"):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_output(path, csv_text(COLUMNS, cells).encode())

@@ -1,33 +1,54 @@
-"""Where frames -> model -> rule -> scene is wired; `commands/` adds a page, or a progress bar."""
+"""Where frames -> model -> rule -> scene is wired; `commands/` adds a page, or a progress bar.
+
+Torch is imported when lanes are asked for, which is in another thread than the page's.
+"""
 
 import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ttt3r_viewer.errors import EvaluationError, OutputError, SettingsError, ViewerError
+from ttt3r_viewer.errors import (
+    EvaluationError,
+    OutputError,
+    SettingsError,
+    ViewerError,
+    WeightsError,
+)
 from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
 from ttt3r_viewer.frames.source import FrameSource, RepeatableSource, open_source
 from ttt3r_viewer.metrics.ground_truth import GroundTruth, find_ground_truth, read_ground_truth
+from ttt3r_viewer.reconstruct.history import FrameHistory
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.recording import reader
 from ttt3r_viewer.recording.checkpoint import Checkpoints
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import describe, rules_from_text
-from ttt3r_viewer.runs.loading import make_lanes
-from ttt3r_viewer.runs.resuming import Resumption, find_recording, hint_of
+from ttt3r_viewer.rules.rule import UpdateRule
+from ttt3r_viewer.runs.resuming import Resumption, find_recording, hint_of, identity_of
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
-from ttt3r_viewer.settings import FILE_POINTS, PAGE_POINTS, InputOptions, Settings
+from ttt3r_viewer.settings import (
+    FILE_POINTS,
+    PAGE_POINTS,
+    InputOptions,
+    NetworkOptions,
+    RuleOptions,
+    Settings,
+)
 from ttt3r_viewer.system.assets import with_demos
 from ttt3r_viewer.system.files import FolderLock, claim_folder, is_folder
 from ttt3r_viewer.system.logs import LOG_FILES, log_into
 from ttt3r_viewer.system.signals import no_interruption
 from ttt3r_viewer.types import Status
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.model.network import ReconstructionNetwork
+    from ttt3r_viewer.reconstruct.session import Lanes
 
 STOP_SEC = 1.0
 """After Ctrl-C a frame in progress gets so long."""
@@ -291,3 +312,61 @@ def _writer_of(settings: Settings, source: str, store: SceneStore) -> RecordingW
         max_bytes=round(output.archive_gb * 1e9) if folder is None else None,
         on_recording=store.set_recording,
     )
+
+
+def recorded_lanes(recording: reader.Recording, options: NetworkOptions) -> "Lanes":
+    """Lanes with the weights of `options` that look into recorded frames.
+
+    Raises a `ViewerError` where the weights cannot be used, or are not those of the frames.
+    """
+    from ttt3r_viewer.reconstruct.session import Lanes
+
+    network = _network_of(options)
+    sequences = recording.sequences
+    tokens = len(recording.seen(sequences[0])[0].gain)
+    if tokens != network.config.state_size:
+        raise WeightsError(
+            f"{options.weights} has a state of {network.config.state_size} tokens, and the "
+            f"recording has {tokens}: give the weights of its run "
+            f"({recording.manifest.status.model})"
+        )
+    lanes = Lanes(network, rules_from_text(RuleOptions.rules), history=FrameHistory(recording))
+    lanes.remember(recording, sequences)
+    return lanes
+
+
+def make_lanes(
+    settings: Settings,
+    rules: tuple[UpdateRule, ...],
+    recording: RecordingWriter | None,
+    checkpoints: Checkpoints | None,
+) -> "Lanes":
+    """In the worker's thread: import torch, read the weights."""
+    from ttt3r_viewer.model.compiled import CompiledStep
+    from ttt3r_viewer.reconstruct.session import Lanes
+
+    # Before the network is loaded, which takes longer.
+    identity = None if checkpoints is None else identity_of(settings)
+    network = _network_of(settings.model)
+    compiles = settings.model.compile == "on" or (
+        settings.model.compile == "auto" and network.device.type == "cuda"
+    )
+    lanes = Lanes(
+        network,
+        rules,
+        size=settings.model.size,
+        reset_every=settings.rules.reset_every,
+        history=FrameHistory(recording),
+        compiled=CompiledStep(network) if compiles else None,
+    )
+    if checkpoints is not None and identity is not None:
+        checkpoints.attach(lanes.saved, lanes.ends_batch, identity)
+    return lanes
+
+
+def _network_of(options: NetworkOptions) -> "ReconstructionNetwork":
+    from ttt3r_viewer.weights.load import load_network, share_cpu
+
+    network = load_network(options.weights, device=options.device, dtype=options.dtype)
+    share_cpu(network)
+    return network
