@@ -306,7 +306,7 @@ def test_rules_that_were_changed_in_the_page_are_gone_on_with(case, network):
     resumed = Lanes(network, rules_from_text("ttt3r"))
     resumed.restore(*run.saved(), Recorded(taken))
     assert resumed.rules == run.rules
-    assert resumed._history._settings[0][0] != resumed._history._settings[1][0] == run.rules
+    assert resumed._history.settings[0][0] != resumed._history.settings[1][0] == run.rules
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttt3r_viewer.errors import ReconstructionError
-from ttt3r_viewer.system.machine import is_out_of_memory
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")
@@ -101,18 +100,3 @@ class AdaptiveBatch:
                 torch.cuda.empty_cache()
             elif self._device.type == "mps":
                 torch.mps.empty_cache()
-
-
-@contextmanager
-def memory_errors_named(where: str, advice: str) -> Iterator[None]:
-    """Turn every way in which torch runs out of memory into one error.
-
-    `where` is the device and what was computed there, `advice` what can be lowered. Raises
-    `LowMemoryError`.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise LowMemoryError(f"out of memory on {where}: {advice}") from error

@@ -63,8 +63,8 @@ class FrameHistory:
         """Forget everything."""
         self._states: dict[int, LoopState] = {}
         """By the number of the frame that follows, in increasing order."""
-        self._settings: dict[int, StepSettings] = {}
-        """Of every frame that has an image, here or in the recording."""
+        self.settings: dict[int, StepSettings] = {}
+        """Of every frame that can be replayed: it has an image, here or in the recording."""
         self._images: dict[int, NDArray[np.uint8]] = {}
         self._stride = 1
         self.image_bytes = 0
@@ -74,7 +74,7 @@ class FrameHistory:
         """Replace everything by frames of the recording and the state before the first of all."""
         self.clear()
         self._states[initial_state.frames] = initial_state
-        self._settings.update(settings)
+        self.settings.update(settings)
 
     def offer(self, state: LoopState) -> None:
         """Keep a state that was computed again on the way to a later one, if the budget allows."""
@@ -82,20 +82,20 @@ class FrameHistory:
         if number % self._stride or number in self._states:
             return
         self._states = dict(sorted({**self._states, number: state}.items()))
-        self._fit(max(self._settings, default=number), bytes_of(state))
+        self._fit(max(self.settings, default=number), bytes_of(state))
 
     def add(self, state: LoopState, image: NDArray[np.uint8], settings: StepSettings) -> None:
         """Keep the state before a frame, its prepared image (height, width, 3) and its settings."""
         number = state.frames
         self._states[number] = state
-        self._settings[number] = settings
+        self.settings[number] = settings
         self._images[number] = image
         self.image_bytes += image.nbytes
         while self.image_bytes > self._most_image_bytes and len(self._images) > 1:
             oldest = next(iter(self._images))
             self.image_bytes -= self._images.pop(oldest).nbytes
             if self._recording is None or oldest not in self._recording:
-                del self._settings[oldest]
+                del self.settings[oldest]
                 self._states.pop(oldest, None)
         leaving = number - LATEST
         if leaving % self._stride:
@@ -120,7 +120,7 @@ class FrameHistory:
         Raises `ReconstructionError` where the frame was not seen, or is too old.
         """
         refused = f"frame {number} cannot be looked into"
-        if number not in self._settings:
+        if number not in self.settings:
             raise ReconstructionError(
                 f"{refused}: of the frames of this run {self._kept()} are kept"
             )
@@ -131,7 +131,7 @@ class FrameHistory:
                 "and later ones can"
             )
         path = range(max(starts), number + 1)
-        gone = next((between for between in path if between not in self._settings), None)
+        gone = next((between for between in path if between not in self.settings), None)
         if gone is not None:
             raise ReconstructionError(
                 f"{refused}: frame {gone}, which has to be replayed before it, is gone; of the "
@@ -150,12 +150,8 @@ class FrameHistory:
             image = self._recording.image(number)
         return image
 
-    def settings(self, number: int) -> StepSettings:
-        """Give the settings of a frame on such a path."""
-        return self._settings[number]
-
     def _kept(self) -> str:
-        numbers = tuple(self._settings)
+        numbers = tuple(self.settings)
         if not numbers:
             return "none"
         through = numbers[-1] - numbers[0] == len(numbers) - 1

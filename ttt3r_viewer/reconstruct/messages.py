@@ -91,11 +91,9 @@ class Mailbox:
     `Step` is a frame of its own, so none replaces another.
     """
 
-    _arrived: threading.Condition
-    """Guards `_waiting`; notified of every message."""
-
     def __init__(self) -> None:
         self._arrived = threading.Condition()
+        """Guards `_waiting`; notified of every message."""
         self._waiting: dict[object, Message] = {}
 
     def put(self, message: Message) -> None:

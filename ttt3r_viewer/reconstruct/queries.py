@@ -63,7 +63,7 @@ def inspect(
         frame: int, state: LoopState, **watching: Any
     ) -> tuple[LoopState, ImageTokens, StepResult]:
         (tokens,) = encode(network, [history.image(frame)])
-        rules, reset_every, segment = history.settings(frame)
+        rules, reset_every, segment = history.settings[frame]
         while state.segment < segment:  # skipped frames caused resets, which no history keeps
             state = reset_state(network, rules, state)
         return state, tokens, step(network, rules, reset_every, state, tokens, **watching)

@@ -5,8 +5,8 @@ share it.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, assert_never
@@ -31,6 +31,7 @@ from ttt3r_viewer.reconstruct.state_dict import check_fits, pack, unpack
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.rules import registry
 from ttt3r_viewer.rules.rule import UpdateRule
+from ttt3r_viewer.system.machine import is_out_of_memory
 from ttt3r_viewer.types import (
     Camera,
     Expectation,
@@ -334,12 +335,23 @@ class Lanes:
         if not 0 <= lane < len(self.rules):
             raise error(f"lane {lane + 1}: there are {len(self.rules)}")
 
-    def _memory_errors_named(self, prepared: NDArray[np.uint8]) -> AbstractContextManager[None]:
-        fewer = "take fewer lanes, " if len(self.rules) > 1 else ""
-        return device.memory_errors_named(
-            f"{self.network.device} at {prepared.shape[1]}x{prepared.shape[0]} pixels",
-            f"lower --size (now {self.size}), {fewer}or take --device cpu",
-        )
+    @contextmanager
+    def _memory_errors_named(self, prepared: NDArray[np.uint8]) -> Iterator[None]:
+        """Turn every way in which torch runs out of memory into one error that says what to lower.
+
+        Raises `LowMemoryError`.
+        """
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            fewer = "take fewer lanes, " if len(self.rules) > 1 else ""
+            raise device.LowMemoryError(
+                f"out of memory on {self.network.device} at {prepared.shape[1]}x"
+                f"{prepared.shape[0]} pixels: lower --size (now {self.size}), {fewer}or take "
+                "--device cpu"
+            ) from error
 
 
 def _checked_interval(reset_every: int) -> int:
@@ -355,11 +367,7 @@ def _checked_count(rules: tuple[UpdateRule, ...]) -> tuple[UpdateRule, ...]:
 
 
 class Session:
-    """Images in, numpy out, under one rule: `Lanes` of one.
-
-    `size` is the long side in pixels that images are prepared to (default: the network's own).
-    `reset_every` n > 0 resets the state after every n-th frame, and chains the poses.
-    """
+    """Images in, numpy out, under one rule: `Lanes` of one, with its `size` and `reset_every`."""
 
     def __init__(
         self,

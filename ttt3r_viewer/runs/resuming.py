@@ -68,7 +68,13 @@ def find_recording(settings: Settings, source: FrameSource) -> tuple[Resumption 
         )
     checkpoint = best_checkpoint(recording, checkpoint_files(recording.path))
     if checkpoint is None:
-        _compare(folder, _asked_for(_recorded(recording)), _asked_for(settings))
+        recorded = recording.manifest.settings
+        if "input" not in recorded:
+            raise RecordingError(
+                f"{recording.path}: it has no checkpoint and does not say its settings "
+                f"({recording.note}); give --overwrite in place of --resume to run it again"
+            )
+        _compare(folder, _asked_for(recorded_settings(recorded)), _asked_for(settings))
         return None, f"{folder} holds no checkpoint yet: the run begins again at its first frame"
     _compare(folder, checkpoint.identity, identity_of(settings))
     frames = checkpoint.progress.frames
@@ -98,17 +104,6 @@ def hint_of(folder: Path) -> str:
 
 def _is_finished(folder: Path, recording: Recording) -> bool:
     return recording.manifest.status.phase == "finished" and (folder / REPORT).exists()
-
-
-def _recorded(recording: Recording) -> Settings:
-    """The settings that a recording was made with. Raises `RecordingError`."""
-    values = recording.manifest.settings
-    if "input" not in values:
-        raise RecordingError(
-            f"{recording.path}: it has no checkpoint and does not say its settings "
-            f"({recording.note}); give --overwrite in place of --resume to run it again"
-        )
-    return recorded_settings(values)
 
 
 def _asked_for(settings: Settings) -> dict[str, Any]:
