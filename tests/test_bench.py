@@ -2,9 +2,8 @@
 
 import json
 import mmap
-import os
 import re
-import signal
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,23 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.golden_cases import GoldenCase, relative_error
 from tests.refusals import error_line
-from ttt3r_viewer.bench import clock as clock_module
-from ttt3r_viewer.bench import turns
-from ttt3r_viewer.bench.clock import StageClock
+from ttt3r_viewer.bench import child, turns
+from ttt3r_viewer.bench.child import StageClock
 from ttt3r_viewer.bench.made_up import decode_frame, made_up_frames, made_up_network
 from ttt3r_viewer.bench.plain import PlainLanes, attention_written_out
 from ttt3r_viewer.bench.report import as_json, table
 from ttt3r_viewer.bench.turns import VariantProcess, measure
-from ttt3r_viewer.bench.variant import (
-    MADE_UP,
-    STAGES,
-    Finish,
-    Finished,
-    Started,
-    TakeTurn,
-    Turn,
-    Variant,
-)
+from ttt3r_viewer.bench.variant import MADE_UP, STAGES, Finished, Started, Turn, Variant
 from ttt3r_viewer.bench.work import flop_per_frame
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import ReconstructionError
@@ -178,7 +167,7 @@ def test_operations_on_the_meta_device_are_those_of_a_real_frame(case, network, 
 
 def test_each_instant_belongs_to_one_stage(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(clock_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(child, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     class Work:
         def inner(self, seconds: float) -> float:
@@ -207,7 +196,7 @@ def test_each_instant_belongs_to_one_stage(monkeypatch):
 
 def test_what_is_pending_on_a_device_is_waited_for_in_its_own_stage(monkeypatch):
     now, pending = [0.0], [0.0]
-    monkeypatch.setattr(clock_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(child, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     def wait() -> None:
         now[0] += pending[0]
@@ -274,18 +263,19 @@ class FakeProcess:
         self.variant = variant
         self.started = Started("CPU", "cpu", variant.dtype, 1, "2", (128, 160), 1.0)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self.log.append(f"end {self.variant.way}")
 
-    def ask(self, question: TakeTurn | Finish, _kind: type) -> Turn | Finished:
+    def ask(self, question):
+        return question(self)
+
+    def turn(self) -> Turn:
         self.log.append(self.variant.way)
-        if isinstance(question, Finish):
-            return Finished(10**9, None, 1e9, 1e12, "")
         seconds = {"fast": 0.01, "plain": 0.05}[self.variant.way] * len(self.log)
         return Turn((seconds, seconds), ({"encode": seconds}, {"encode": seconds}))
+
+    def finish(self, _profile: bool) -> Finished:
+        return Finished(10**9, None, 1e9, 1e12, "")
 
 
 @pytest.fixture
@@ -311,11 +301,9 @@ def test_variants_take_turns_and_the_speed_is_that_of_rounds(fake_processes):
 
 def test_a_process_that_dies_is_an_error_that_says_so():
     process = VariantProcess(FAST)
-    pid = process._process.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+    process.process.kill()
     with pytest.raises(ReconstructionError, match="ended with -9: -9 is mostly too little memory"):
-        process.__enter__()
+        process.ask(attrgetter("started"))
 
 
 def test_the_real_command(tmp_path, capsys):

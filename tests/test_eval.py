@@ -17,7 +17,7 @@ from ttt3r_viewer.commands.eval import lengths_of
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.evaluate import evaluation
 from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job, jobs_for, run_job
-from ttt3r_viewer.system.jobs import RayCluster
+from ttt3r_viewer.system.jobs import job_runner
 
 SETTING = EvalConfig(
     dataset="synthetic",
@@ -237,8 +237,9 @@ def test_ray_that_is_not_installed_is_one_line(out, capsys, monkeypatch):
 
 def test_a_ray_address_where_nobody_is_is_one_line():
     pytest.importorskip("ray", reason="Ray is not installed: pip install ttt3r-viewer[cluster]")
-    with pytest.raises(SettingsError, match=r"--ray 127\.0\.0\.1:1: .*; start the cluster with"):
-        RayCluster("127.0.0.1:1", 1)
+    match = r"--ray 127\.0\.0\.1:1: .*; start the cluster with"
+    with pytest.raises(SettingsError, match=match), job_runner("127.0.0.1:1", 1, print):
+        pass
 
 
 def numbers_of(out: Path) -> dict[str, dict[str, float]]:

@@ -1,31 +1,19 @@
 """One variant in a process of its own: makes its network, takes turns, reports its memory."""
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import closing
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from ttt3r_viewer.bench import plain
-from ttt3r_viewer.bench.clock import Place, StageClock
 from ttt3r_viewer.bench.made_up import decode_frame, made_up_frames, made_up_network
 from ttt3r_viewer.bench.plain import PlainLanes
-from ttt3r_viewer.bench.variant import (
-    MADE_UP,
-    Failed,
-    Finish,
-    Finished,
-    StageSeconds,
-    Started,
-    TakeTurn,
-    Turn,
-    Variant,
-)
+from ttt3r_viewer.bench.variant import MADE_UP, Finished, StageSeconds, Started, Turn, Variant
 from ttt3r_viewer.bench.work import flop_per_frame, peak_flop_per_sec
-from ttt3r_viewer.errors import ReconstructionError, ViewerError
+from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.model.compiled import CompiledStep
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
@@ -34,49 +22,18 @@ from ttt3r_viewer.reconstruct.prefetch import PreparedFrame
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rule_from_text
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.system.machine import (
-    device_peak_bytes,
-    host_peak_bytes,
-    is_out_of_memory,
-    name_of,
-    waiter,
-)
+from ttt3r_viewer.settings import PAGE_POINTS
+from ttt3r_viewer.system.machine import device_peak_bytes, host_peak_bytes, name_of, waiter
 from ttt3r_viewer.system.memory import keep_few_arenas
 from ttt3r_viewer.types import Frame, FrameResult
-from ttt3r_viewer.weights.load import (
-    choose_device,
-    choose_dtype,
-    load_network,
-    share_cpu,
-)
+from ttt3r_viewer.weights.load import choose_device, choose_dtype, load_network, share_cpu
 
 DISTINCT_FRAMES = 8
 """So many images are made up, and repeated."""
 WARM_UP_FRAMES = {"cpu": 1, "cuda": 5, "mps": 5}
-PAGE_POINTS = 600_000
-"""What the scene keeps, as the page does."""
 PROFILED_ROWS = 25
-
-
-def serve(pipe: Connection, variant: Variant) -> None:
-    """The process: say that it is ready, then do as asked until asked for the end.
-
-    What a user can correct is sent as `Failed`; anything else ends the process with its traceback.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all: the parent ends this one
-    try:
-        run = VariantRun(variant)
-        pipe.send(run.started)
-        while isinstance(ask := pipe.recv(), TakeTurn):
-            pipe.send(run.turn())
-        assert isinstance(ask, Finish)
-        pipe.send(run.finish(ask))
-    except ViewerError as error:
-        pipe.send(Failed(str(error)))
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        pipe.send(Failed("out of memory: take fewer lanes, a smaller --preset, or --device cpu"))
+Place = tuple[Any, str, str]
+"""(owner, name of its function, stage): calls of `owner.name` are that stage."""
 
 
 class VariantRun:
@@ -87,7 +44,7 @@ class VariantRun:
         self.variant = variant
         if variant.way != "plain":
             keep_few_arenas()  # as the program does
-        self.device = choose_device(variant.device)  # pyright: ignore[reportArgumentType]
+        self.device = choose_device(variant.device)
         self.wait = waiter(self.device)
         self.network = self._network()
         share_cpu(self.network)
@@ -137,7 +94,7 @@ class VariantRun:
             return Turn(tuple(sum(one.values()) for one in stages), stages)
         return Turn(self._as_it_runs(), self._staged())
 
-    def finish(self, ask: Finish) -> Finished:
+    def finish(self, profile: bool) -> Finished:
         """Memory first, because what comes after takes some of its own."""
         host_bytes, device_bytes = host_peak_bytes(), device_peak_bytes(self.device)
         return Finished(
@@ -151,19 +108,16 @@ class VariantRun:
                 self.started.image_size,
             ),
             peak_flop_per_sec=peak_flop_per_sec(self.device, self.network.dtype, self.wait),
-            profile=self._profile() if ask.profile else "",
+            profile=self._profile() if profile else "",
         )
 
     def _network(self) -> ReconstructionNetwork:
-        dtype = choose_dtype(self.variant.dtype, self.device)  # pyright: ignore[reportArgumentType]
+        dtype = choose_dtype(self.variant.dtype, self.device)
         if self.variant.weights == MADE_UP:
             network = made_up_network(PRESETS[self.variant.preset], self.device, dtype)
             return network if self.variant.way == "plain" else network.for_inference()
-        return load_network(
-            self.variant.weights,
-            device=self.device.type,  # pyright: ignore[reportArgumentType]
-            dtype=self.variant.dtype,  # pyright: ignore[reportArgumentType]
-        )
+        weights, device = self.variant.weights, self.variant.device
+        return load_network(weights, device=device, dtype=self.variant.dtype)
 
     def _decode(self) -> Frame:
         number = self._decoded
@@ -237,3 +191,55 @@ class VariantRun:
         with profile(activities=activities) as seen:
             self._one_by_one()
         return seen.key_averages().table(sort_by=sort_by, row_limit=PROFILED_ROWS)
+
+
+class StageClock:
+    """Adds up seconds by stage; an inner stage's time is not the outer one's.
+
+    `wait` returns when the device has done all that it was asked for, so that work which was only
+    begun in a stage is counted there.
+    """
+
+    def __init__(self, wait: Callable[[], None]) -> None:
+        self._wait = wait
+        self._open: list[str] = []
+        self._since = 0.0
+        self.seconds: StageSeconds = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """What happens until the end is the stage `name`, but for the stages inside it."""
+        self._charge()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._charge()
+            self._open.pop()
+
+    @contextmanager
+    def watching(self, places: Sequence[Place]) -> Iterator[None]:
+        """Count each call of these functions as a stage; they are put back at the end."""
+        with ExitStack() as put_back:
+            for owner, name, stage in places:
+                call = getattr(owner, name)
+                if name in vars(owner):
+                    put_back.callback(setattr, owner, name, call)
+                else:  # a method of the class, which shows again when the instance has none
+                    put_back.callback(delattr, owner, name)
+                setattr(owner, name, self.stage(stage)(call))
+            yield
+
+    def take(self) -> StageSeconds:
+        """What was counted since it was last taken."""
+        taken, self.seconds = self.seconds, {}
+        return taken
+
+    def _charge(self) -> None:
+        """Give the time since the last change to the stage that was open."""
+        self._wait()
+        now = time.perf_counter()
+        if self._open:
+            stage = self._open[-1]
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now

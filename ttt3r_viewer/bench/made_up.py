@@ -1,7 +1,5 @@
 """Weights and frames from nothing: only what they cost is looked at, never what they show."""
 
-import io
-
 import imageio.v3 as iio
 import numpy as np
 import torch
@@ -51,13 +49,8 @@ def made_up_frames(config: ModelConfig, count: int) -> list[bytes]:
     height, width = (round(side * LARGER) for side in config.image_size)
     coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     pattern = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
-    frames = []
-    for number in range(count):
-        file = io.BytesIO()
-        wandered = Image.fromarray(np.roll(pattern, 3 * number, axis=1))
-        wandered.save(file, "JPEG", quality=JPEG_QUALITY)
-        frames.append(file.getvalue())
-    return frames
+    wandered = (np.roll(pattern, 3 * number, axis=1) for number in range(count))
+    return [iio.imwrite("<bytes>", one, extension=".jpg", quality=JPEG_QUALITY) for one in wandered]
 
 
 def decode_frame(file: bytes) -> NDArray[np.uint8]:

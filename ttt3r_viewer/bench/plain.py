@@ -6,11 +6,10 @@ through. It runs the same network; what it does not share with the fast way is t
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -23,10 +22,12 @@ from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.device import as_numpy
 from ttt3r_viewer.reconstruct.loop import encode
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
-from ttt3r_viewer.state import Evidence, EvidenceKind, Prediction, Proposal, TokenState
+from ttt3r_viewer.state import EvidenceKind, Proposal, TokenState
 from ttt3r_viewer.types import Camera, Frame, FrameResult
 
 ALL_MAPS: frozenset[OutputKind] = frozenset(("self", "world", "rgb"))
+MAP_NAMES = ("points_self", "confidence_self", "points_world", "confidence_world", "rgb")
+"""All of them are copied to the host, as by a program that keeps every map."""
 FROM_LOGITS: dict[EvidenceKind, tuple[str, tuple[int, ...]]] = {
     "state_logits": ("state_logit_mean", (1, 3)),
     "image_logits": ("image_logit_mean", (1, 2)),
@@ -73,7 +74,7 @@ class PlainLanes:
         proposal = propose_plainly(self.network, before, tokens, rule.needs)
         update, run.rule_state = rule.update(proposal.evidence, run.rule_state)
         run.state = before.accept(proposal, update)
-        maps = maps_as_numpy(proposal.prediction)
+        maps = {name: as_numpy(getattr(proposal.prediction, name))[0] for name in MAP_NAMES}
         points = maps["points_self"]
         height, width = prepared.image.shape[:2]
         T_world_camera = pose_from_vector(as_numpy(proposal.prediction.pose)[0])
@@ -104,6 +105,7 @@ def propose_plainly(
 ) -> Proposal:
     """The network's step with all maps, its mean logits taken from logits that were written out."""
     logits: list[Tensor] = []
+    """(batch, head, state, image), one per layer."""
 
     def write_out(keys: CrossKeys, _of_image: CrossKeys) -> None:
         logits.append(keys.q @ keys.k.mT * keys.scale)
@@ -111,31 +113,14 @@ def propose_plainly(
     proposal = network.propose(
         state, tokens, outputs=ALL_MAPS, evidence=needs - set(FROM_LOGITS), watch=write_out
     )
-    return replace(proposal, evidence=with_mean_logits(proposal.evidence, logits, needs))
-
-
-def with_mean_logits(
-    evidence: Evidence, logits: list[Tensor], needs: frozenset[EvidenceKind]
-) -> Evidence:
-    """The evidence with the means that are needed of logits (batch, head, state, image), one per
-    layer.
-    """
     means = {
         field: torch.stack([layer.mean(dim=dims) for layer in logits]).mean(dim=0)
         for kind, (field, dims) in FROM_LOGITS.items()
         if kind in needs
     }
-    return replace(evidence, **means)
+    return replace(proposal, evidence=replace(proposal.evidence, **means))
 
 
-@contextmanager
-def attention_written_out() -> Iterator[None]:
+def attention_written_out() -> AbstractContextManager[object]:
     """Let torch compute attention as softmax(q k) v, with the whole map in memory."""
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
-
-
-def maps_as_numpy(prediction: Prediction) -> dict[str, np.ndarray]:
-    """Every dense map of a batch of one, on the host."""
-    names = ("points_self", "confidence_self", "points_world", "confidence_world", "rgb")
-    return {name: as_numpy(getattr(prediction, name))[0] for name in names}
+    return sdpa_kernel(SDPBackend.MATH)

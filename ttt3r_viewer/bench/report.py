@@ -41,8 +41,8 @@ def table(runs: Sequence[Measured]) -> str:
     base, ratios = speeds(runs)
     speed = {id(run): own for run, own in zip(runs, ratios, strict=True)}
     rows: list[tuple[str, Callable[[Measured], str]]] = [
-        *((stage, lambda run, stage=stage: spread(run.stage_sec(stage))) for stage in STAGES),
-        ("one by one", lambda run: spread([sum(one.values()) for one in _staged(run)])),
+        *((stage, lambda run, stage=stage: _stage(run, stage)) for stage in STAGES),
+        ("one by one", lambda run: spread([sum(one.values()) for one in run.stages])),
         ("as it runs", lambda run: spread(run.frame_sec)),
         ("frames per second", lambda run: f"{1 / median(run.turn_sec):.3g}"),
         ("host memory", lambda run: _gigabytes(run.finished.host_peak_bytes)),
@@ -128,8 +128,9 @@ def _heading(runs: Sequence[Measured]) -> str:
     )
 
 
-def _staged(run: Measured) -> list[dict[str, float]]:
-    return [one for turn in run.turns for one in turn.stages]
+def _stage(run: Measured, stage: str) -> str:
+    """Its spread; 0 in a frame that had no such stage."""
+    return spread([one.get(stage, 0.0) for one in run.stages])
 
 
 def _ratio(ratios: Sequence[float]) -> str:

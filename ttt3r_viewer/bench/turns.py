@@ -1,35 +1,26 @@
 """The variants side by side: each in its own process, one of them at work at a time."""
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Self, TypeVar
+from contextlib import ExitStack, closing
+from functools import cached_property
+from operator import attrgetter, methodcaller
+from typing import TYPE_CHECKING, Any
 
-from ttt3r_viewer.bench.variant import (
-    Failed,
-    Finish,
-    Finished,
-    Measured,
-    Started,
-    TakeTurn,
-    Turn,
-    Variant,
-)
-from ttt3r_viewer.errors import ReconstructionError
+from ttt3r_viewer.bench.variant import Measured, Started, Turn, Variant
+from ttt3r_viewer.errors import ReconstructionError, ViewerError
+from ttt3r_viewer.system.jobs import JobProcess
 
-Echo = Callable[[str], None]
-"""Takes a line for the user."""
-Answer = TypeVar("Answer")
+if TYPE_CHECKING:
+    from ttt3r_viewer.bench.child import VariantRun
+
 END_SEC = 5.0
 """A process that is ended gets so long to go."""
 
 
 def measure(
-    variants: Sequence[Variant], rounds: int, *, profile: bool, echo: Echo
-) -> tuple[Measured, ...]:
+    variants: Sequence[Variant], rounds: int, *, profile: bool, echo: Callable[[str], None]
+) -> list[Measured]:
     """Start every variant, let them take turns A B A B ..., and gather the results.
 
     The processes live side by side, so that slow changes of the machine (heat, other work) meet
@@ -37,101 +28,92 @@ def measure(
     """
     with ExitStack() as alive:
         processes: list[VariantProcess] = []
+        started: list[Started] = []
         for variant in variants:
-            echo(f"starting {described(variant)}")
-            process = alive.enter_context(VariantProcess(variant))
-            processes.append(process)
-        turns: list[list[Turn]] = [[] for _ in processes]
+            echo(f"starting {_described(variant)}")
+            processes.append(alive.enter_context(closing(VariantProcess(variant))))
+            started.append(processes[-1].ask(attrgetter("started")))
+        turns: list[list[Turn]] = []
         for number in range(rounds):
-            for process, own in zip(processes, turns, strict=True):
-                own.append(process.ask(TakeTurn(), Turn))
+            turns.append([process.ask(methodcaller("turn")) for process in processes])
             echo(f"round {number + 1} of {rounds}")
-        ends = [process.ask(Finish(profile), Finished) for process in processes]
-    names = named([(process.variant, process.started) for process in processes])
-    return tuple(
-        Measured(name, process.variant, process.started, tuple(own), end)
-        for name, process, own, end in zip(names, processes, turns, ends, strict=True)
-    )
+        ends = [process.ask(methodcaller("finish", profile)) for process in processes]
+    names = _named(variants, started)
+    return list(map(Measured, names, variants, started, zip(*turns, strict=True), ends))
 
 
-def described(variant: Variant) -> str:
+def _described(variant: Variant) -> str:
     """A variant in words."""
     lanes = f"{variant.lanes} x " if variant.lanes > 1 else ""
     way = {"fast": "", "compiled": "compiled, ", "plain": "the plain way, "}[variant.way]
     return f"{way}{lanes}{variant.rule}, {variant.dtype}"
 
 
-def named(runs: Sequence[tuple[Variant, Started]]) -> list[str]:
+def _named(variants: Sequence[Variant], started: Sequence[Started]) -> list[str]:
     """A short name for each, numbered where two would be the same."""
     names = []
-    for variant, started in runs:
+    for variant, one in zip(variants, started, strict=True):
         lanes = f"{variant.lanes} x " if variant.lanes > 1 else ""
         way = "" if variant.way == "fast" else f"{variant.way} "
-        names.append(f"{way}{lanes}{variant.rule} {started.dtype}")
+        names.append(f"{way}{lanes}{variant.rule} {one.dtype}")
     count = Counter(names)
     return [
         name if count[name] == 1 else f"{name} ({place})" for place, name in enumerate(names, 1)
     ]
 
 
-class VariantProcess:
-    """A variant's process, ready for its turns once it is entered."""
-
-    started: Started
+class VariantProcess(JobProcess):
+    """The process of a variant: its `VariantRun` is made there at the first question."""
 
     def __init__(self, variant: Variant) -> None:
-        self.variant = variant
-        # A fresh interpreter: a fork would carry this one's memory, and threads of torch with it.
-        context = multiprocessing.get_context("spawn")
-        self._pipe, there = context.Pipe()
-        self._process = context.Process(target=_serve, args=(there, variant), daemon=True)
-        self._process.start()
-        there.close()  # the other end lives in the process alone: if that dies, reading ends here
+        super().__init__(_Answers(variant))
+        self._variant = variant
 
-    def __enter__(self) -> Self:
+    def ask(self, question: "Callable[[VariantRun], Any]") -> Any:
+        """What the question, which is picklable, gets of the run. Raises `ReconstructionError`."""
+        what = _described(self._variant)
         try:
-            self.started = self._answer(Started)
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._end()
-
-    def ask(self, question: TakeTurn | Finish, kind: type[Answer]) -> Answer:
-        """Let it work, and wait for its answer."""
-        return self._answer(kind, question)
-
-    def _answer(self, kind: type[Answer], question: TakeTurn | Finish | None = None) -> Answer:
-        try:
-            if question is not None:
-                self._pipe.send(question)
-            answer = self._pipe.recv()
+            self.pipe.send(question)
+            answer, mistake = self.pipe.recv()
         except (EOFError, OSError):
-            self._process.join(END_SEC)
+            self.process.join(END_SEC)
             raise ReconstructionError(
-                f"the process of {described(self.variant)} ended with {self._process.exitcode}: "
+                f"the process of {what} ended with {self.process.exitcode}: "
                 "-9 is mostly too little memory, take fewer lanes or a smaller --preset"
             ) from None
-        if isinstance(answer, Failed):
-            raise ReconstructionError(f"{described(self.variant)}: {answer.reason}")
-        assert isinstance(answer, kind)
+        if isinstance(mistake, ViewerError):
+            raise ReconstructionError(f"{what}: {mistake}") from mistake
+        if mistake is not None:
+            raise mistake
         return answer
 
-    def _end(self) -> None:
-        self._process.terminate()
-        self._process.join(END_SEC)
-        self._pipe.close()
+    def close(self) -> None:
+        """End the process."""
+        self.process.terminate()
+        self.process.join(END_SEC)
+        self.pipe.close()
 
 
-def _serve(pipe: Connection, variant: Variant) -> None:
-    """In the new process: torch is imported here."""
-    from ttt3r_viewer.bench.child import serve
+class _Answers:
+    """Lives in the process, and asks the run there."""
 
-    serve(pipe, variant)
+    def __init__(self, variant: Variant) -> None:
+        self._variant = variant
+
+    @cached_property
+    def _run(self) -> "VariantRun":
+        from ttt3r_viewer.bench.child import VariantRun
+
+        return VariantRun(self._variant)
+
+    def __call__(self, question: "Callable[[VariantRun], Any]") -> Any:
+        from ttt3r_viewer.system.machine import is_out_of_memory
+
+        try:
+            return question(self._run)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ReconstructionError(
+                "out of memory: take fewer lanes, a smaller --preset, or --device cpu"
+            ) from error

@@ -6,6 +6,8 @@ Torch is not imported here, so that the parent stays small beside the processes 
 from dataclasses import dataclass
 from typing import Literal
 
+from ttt3r_viewer.system.options import DeviceName, DtypeName
+
 STAGES = ("decode", "prepare", "encode", "decode-state", "heads", "copy", "scene", "rest")
 """Where a frame's time goes, in its order; each instant belongs to one of them."""
 Way = Literal["fast", "compiled", "plain"]
@@ -27,8 +29,8 @@ class Variant:
     rule: str
     lanes: int
     """How many lanes run under that rule."""
-    device: str
-    dtype: str
+    device: DeviceName
+    dtype: DtypeName
     frames: int
     """Frames of one turn."""
 
@@ -77,25 +79,6 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Failed:
-    """A process cannot go on; one line for the user."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class TakeTurn:
-    """Ask for a turn."""
-
-
-@dataclass(frozen=True)
-class Finish:
-    """Ask for the end."""
-
-    profile: bool
-
-
-@dataclass(frozen=True)
 class Measured:
     """All that is known of one variant."""
 
@@ -115,6 +98,7 @@ class Measured:
         """Mean seconds per frame of each turn."""
         return [sum(turn.frame_sec) / len(turn.frame_sec) for turn in self.turns]
 
-    def stage_sec(self, stage: str) -> list[float]:
-        """Of every frame of every turn; 0 where it had no such stage."""
-        return [one.get(stage, 0.0) for turn in self.turns for one in turn.stages]
+    @property
+    def stages(self) -> list[StageSeconds]:
+        """Of every frame of every turn."""
+        return [one for turn in self.turns for one in turn.stages]

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import assert_never
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -39,17 +38,12 @@ def flop_per_frame(
         state = replace(network.initial_state(1 if way == "plain" else lanes), fresh=False)
         once = counter.get_total_flops()
         tokens = network.encode(image)
-        match way:
-            case "fast" | "compiled":
-                tokens = replace(tokens, tokens=tokens.tokens.expand(lanes, -1, -1))
-                network.propose(state, tokens, evidence=needs)
-                runs = 1
-            case "plain":
-                propose_plainly(network, state, tokens, needs)
-                runs = lanes
-            case _:
-                assert_never(way)
-    return float(runs * (counter.get_total_flops() - once))
+        if way == "plain":  # one lane after the other
+            propose_plainly(network, state, tokens, needs)
+        else:
+            tokens = replace(tokens, tokens=tokens.tokens.expand(lanes, -1, -1))
+            network.propose(state, tokens, evidence=needs)
+    return float((counter.get_total_flops() - once) * (lanes if way == "plain" else 1))
 
 
 def peak_flop_per_sec(

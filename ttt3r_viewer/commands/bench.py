@@ -1,7 +1,5 @@
 """`ttt3r-view bench`: flags, the variants that they ask for, and where the numbers go."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import get_args
 
 from ttt3r_viewer.bench.report import as_json, table
 from ttt3r_viewer.bench.turns import measure
-from ttt3r_viewer.bench.variant import MADE_UP, Variant, Way
+from ttt3r_viewer.bench.variant import MADE_UP, Variant
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.model.config import PRESETS
@@ -54,9 +52,9 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     and `ReconstructionError` where a variant fails.
     """
     options = given[BenchOptions]
-    variants = variants_of(options)
+    variants = _variants_of(options)
     if options.json is not None:
-        check_free(options.json, overwrite=options.overwrite)
+        _check_free(options.json, overwrite=options.overwrite)
     runs = measure(variants, options.rounds, profile=options.profile, echo=warn)
     for run in runs:
         if run.finished.profile:
@@ -68,7 +66,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     return 0
 
 
-def variants_of(given: BenchOptions) -> list[Variant]:
+def _variants_of(given: BenchOptions) -> list[Variant]:
     """Every combination of rules, dtypes and lanes; then a plain one for each rule and count."""
     if given.weights is not None and given.preset is not None:
         raise SettingsError(
@@ -77,32 +75,35 @@ def variants_of(given: BenchOptions) -> list[Variant]:
         )
     if given.weights is not None:
         locate(given.weights)
-    rules, lanes = given.rules.split(","), [_lane_count(one) for one in given.lanes.split(",")]
+    rules, dtypes = given.rules.split(","), given.dtype.split(",")
+    lanes = [_lane_count(one) for one in given.lanes.split(",")]
     for rule in rules:
         rule_from_text(rule)
-    dtypes = given.dtype.split(",")
     if unknown := [dtype for dtype in dtypes if dtype not in _DTYPES]:
         raise SettingsError(f"--dtype {','.join(unknown)}: take of {', '.join(_DTYPES)}")
 
-    def variant(way: Way, rule: str, count: int, dtype: str) -> Variant:
-        return Variant(
-            way=way,
-            preset=given.preset or "cut3r-512",
-            weights=given.weights or MADE_UP,
-            rule=rule,
-            lanes=count,
-            device=given.device,
-            dtype=dtype,
-            frames=given.frames,
-        )
-
-    fast = [variant("fast", *one) for one in itertools.product(rules, lanes, dtypes)]
-    plain = [variant("plain", *one, "float32") for one in itertools.product(rules, lanes)]
+    one = Variant(
+        way="plain",
+        preset=given.preset or "cut3r-512",
+        weights=given.weights or MADE_UP,
+        rule="",
+        lanes=1,
+        device=given.device,
+        dtype="float32",
+        frames=given.frames,
+    )
+    plain = [
+        replace(one, rule=rule, lanes=count) for rule, count in itertools.product(rules, lanes)
+    ]
+    fast = [
+        replace(one, way="fast", rule=rule, lanes=count, dtype=dtype)
+        for rule, count, dtype in itertools.product(rules, lanes, dtypes)
+    ]
     compiled = [replace(one, way="compiled") for one in fast]
     return [*fast, *(compiled if given.compile else ()), *(plain if given.reference else ())]
 
 
-def check_free(path: Path, *, overwrite: bool) -> None:
+def _check_free(path: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` where the file could not be written, before hours are spent."""
     if path.exists() and not (overwrite and path.is_file()):
         raise OutputError(f"--json {path} exists: give another name, or --overwrite")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.system.version import __version__
 
 if TYPE_CHECKING:
-    from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job, Outcome
+    from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job
     from ttt3r_viewer.evaluate.records import RecordFolder
 
 REFERENCE = "constant"
@@ -78,8 +78,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     skipped: dict[str, str] = {}
     code = 0
     try:
-        outcomes = _outcomes(spread, quality, speed, warn)
-        _run(outcomes, len(quality) + len(speed), folder, skipped, warn)
+        _measure(spread, quality, speed, folder, skipped, warn)
     except KeyboardInterrupt:
         code = 130
     _write(folder, config, rules, sequences, lengths, skipped)
@@ -136,40 +135,34 @@ def lengths_of(text: str) -> list[str]:
     return [*map(str, sorted(numbers)), *(["all"] if "all" in parts else [])]
 
 
-def _run(
-    outcomes: Generator[Outcome, None, None],
-    total: int,
+def _measure(
+    spread: JobOptions,
+    quality: Sequence[Job],
+    speed: Sequence[Job],
     folder: RecordFolder,
     skipped: dict[str, str],
     warn: Echo,
 ) -> None:
-    """Keep what each job gives as it comes, with a progress bar."""
+    """Do all jobs, those for speed one by one once the rest is done; keep what each gives as it
+    comes, with a progress bar.
+    """
     from ttt3r_viewer.commands.progress import progress_bar
-
-    with progress_bar() as progress, closing(outcomes):
-        task = progress.add_task("", total=total)
-        for outcome in outcomes:
-            folder.add(outcome.records)
-            if outcome.trouble and skipped.get(outcome.job.sequence) != outcome.trouble:
-                skipped[outcome.job.sequence] = outcome.trouble
-                warn(f"{outcome.job.sequence}: {outcome.trouble}")
-            progress.update(task, advance=1, description=outcome.job.sequence)
-
-
-def _outcomes(
-    spread: JobOptions, quality: Sequence[Job], speed: Sequence[Job], warn: Echo
-) -> Generator[Outcome, None, None]:
-    """Outcomes of all jobs, those for speed one after the other once the rest is done."""
     from ttt3r_viewer.evaluate.evaluation import Outcome, run_job
-    from ttt3r_viewer.system.jobs import in_processes, joined_cluster
+    from ttt3r_viewer.system.jobs import job_runner
 
-    if spread.ray is None:
-        yield from in_processes(run_job, quality, spread.jobs, lost=Outcome)
-        yield from in_processes(run_job, speed, 1, lost=Outcome, fresh=True)
-    elif quality or speed:
-        with joined_cluster(spread.ray, spread.jobs, warn) as cluster:
-            yield from cluster.run(run_job, quality, lost=Outcome)
-            yield from cluster.run(run_job, speed, lost=Outcome, one_by_one=True)
+    if not (quality or speed):
+        return
+    with job_runner(spread.ray, spread.jobs, warn) as run, progress_bar() as progress:
+        task = progress.add_task("", total=len(quality) + len(speed))
+        for jobs, one_by_one in ((quality, False), (speed, True)):
+            with closing(run(run_job, jobs, lost=Outcome, one_by_one=one_by_one)) as outcomes:
+                for outcome in outcomes:
+                    folder.add(outcome.records)
+                    sequence, trouble = outcome.job.sequence, outcome.trouble
+                    if trouble and skipped.get(sequence) != trouble:
+                        skipped[sequence] = trouble
+                        warn(f"{sequence}: {trouble}")
+                    progress.update(task, advance=1, description=sequence)
 
 
 def _write(

@@ -1,7 +1,5 @@
 """`ttt3r-view run`: reconstruct without a browser, with a progress bar."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -23,7 +21,7 @@ from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.runs.resuming import RunFinishedError
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import RUN_GROUPS, JobOptions
-from ttt3r_viewer.system.jobs import in_processes, joined_cluster, need_ray
+from ttt3r_viewer.system.jobs import job_runner, need_ray
 from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.types import Status
 
@@ -86,15 +84,19 @@ def _several(jobs: Sequence[RunJob], spread: JobOptions, echo: Echo, warn: Echo)
 def _outcomes(
     jobs: Sequence[RunJob], spread: JobOptions, warn: Echo
 ) -> Generator[RunOutcome, None, None]:
-    """Outcomes as they come; one process is this one, and shows each run's progress."""
-    if spread.ray is not None:
-        with joined_cluster(spread.ray, spread.jobs, warn) as cluster:
-            yield from _counted(cluster.run(run_one, jobs, lost=lost_job), len(jobs))
-    elif spread.jobs > 1:
-        yield from _counted(in_processes(run_one, jobs, spread.jobs, lost=lost_job), len(jobs))
-    else:
+    """Outcomes as they come; one process is this one, and shows each run's own progress."""
+    if spread.ray is None and spread.jobs == 1:
         for job in jobs:
             yield run_one(job, functools.partial(_show_progress, name=job.folder.name))
+        return
+    from ttt3r_viewer.commands.progress import progress_bar
+
+    with job_runner(spread.ray, spread.jobs, warn) as run, progress_bar() as progress:
+        task = progress.add_task("inputs", total=len(jobs))
+        with closing(run(run_one, jobs, lost=lost_job)) as outcomes:
+            for outcome in outcomes:
+                progress.advance(task)
+                yield outcome
 
 
 def to_the_end(reconstruction: Reconstruction, echo: Echo, warn: Echo) -> int:
@@ -110,19 +112,6 @@ def to_the_end(reconstruction: Reconstruction, echo: Echo, warn: Echo) -> int:
     done = f"{ending.written} frames to {folder}"
     echo(f"wrote {printable(done if ending.written else 'nothing: no frame was finished')}")
     return 130 if ending.interrupted else 0
-
-
-def _counted(
-    outcomes: Generator[RunOutcome, None, None], total: int
-) -> Generator[RunOutcome, None, None]:
-    """The same, with a progress bar over the inputs."""
-    from ttt3r_viewer.commands.progress import progress_bar
-
-    with progress_bar() as progress, closing(outcomes):
-        task = progress.add_task("inputs", total=total)
-        for outcome in outcomes:
-            progress.advance(task)
-            yield outcome
 
 
 def _show_progress(worker: Worker, store: SceneStore, name: str = "") -> None:

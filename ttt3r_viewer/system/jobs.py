@@ -1,5 +1,6 @@
 """Jobs one after the other, in processes of this machine, or over a Ray cluster."""
 
+import functools
 import importlib
 import multiprocessing
 import signal
@@ -8,7 +9,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from multiprocessing import connection
 from typing import Any, TypeVar
 
@@ -30,28 +31,28 @@ _DIED = (
 def in_processes(
     work: Callable[[Job], Outcome],
     jobs: Sequence[Job],
-    processes: int,
     *,
+    processes: int,
     lost: Callable[[Job, str], Outcome],
-    fresh: bool = False,
+    one_by_one: bool = False,
 ) -> Generator[Outcome, None, None]:
-    """Yield outcomes as they come, from so many processes; one is this one, unless `fresh`.
+    """Yield outcomes as they come, from so many processes; one is this one.
 
-    `fresh` gives every job a process of its own, in which nothing was held before. `work` must be a
-    function of a module, and jobs and outcomes picklable. A process that dies costs its own job
-    alone, whose outcome `lost` makes of it and a line that says so. Ctrl-C here, or closing the
-    iterator, reaches work in other processes as SIGTERM, and waits for it to end. Raises what
+    `one_by_one`: in turn, each in a process of its own, in which nothing was held before. `work`
+    must be a function of a module, and jobs and outcomes picklable. A process that dies costs its
+    own job alone, whose outcome `lost` makes of it and a line that says so. Ctrl-C here, or closing
+    the iterator, reaches work in other processes as SIGTERM, and waits for it to end. Raises what
     `work` raises.
     """
-    if processes == 1 and not fresh:
+    if processes == 1 and not one_by_one:
         yield from map(work, jobs)
         return
-    waiting, idle = deque(jobs), list[_Process]()
-    busy: dict[Any, tuple[_Process, Job]] = {}
+    waiting, idle = deque(jobs), list[JobProcess]()
+    busy: dict[Any, tuple[JobProcess, Job]] = {}
     try:
         while waiting or busy:
-            while waiting and len(busy) < processes:
-                process = idle.pop() if idle else _Process(work)
+            while waiting and len(busy) < (1 if one_by_one else processes):
+                process = idle.pop() if idle else JobProcess(work)
                 job = waiting.popleft()
                 busy[process.pipe] = (process, job)
                 process.pipe.send(job)
@@ -63,7 +64,7 @@ def in_processes(
                     outcome, mistake = lost(job, _DIED), None
                     process.pipe.close()
                 else:
-                    if fresh:
+                    if one_by_one:
                         process.pipe.close()
                     else:
                         idle.append(process)
@@ -78,8 +79,12 @@ def in_processes(
                 process.pipe.close()  # which it takes for the end
 
 
-class _Process:
-    """A process that does one job after the other, until its pipe is closed."""
+class JobProcess:
+    """A process that does one job after the other, until its pipe is closed.
+
+    What is sent through the pipe is a job; what comes back is what the work returned of it and
+    None, or None and what it raised.
+    """
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
         # Spawned, because torch's threads and CUDA do not survive a fork.
@@ -109,7 +114,7 @@ def _do_jobs(work: Callable[[Any], Any], pipe: connection.Connection) -> None:
             return
 
 
-def _end(processes: Sequence[_Process]) -> None:
+def _end(processes: Sequence[JobProcess]) -> None:
     """Send SIGTERM until all are gone: one that has just ended its job waits for the next."""
     end = time.monotonic() + _PATIENCE_SEC
     while alive := [one.process for one in processes if one.process.is_alive()]:
@@ -132,80 +137,71 @@ def need_ray(address: str) -> Any:
         ) from error
 
 
-class RayCluster:
-    """A Ray cluster, joined or started; one GPU a job where the cluster has GPUs."""
+@contextmanager
+def job_runner(
+    address: str | None, processes: int, warn: Callable[[str], None]
+) -> Iterator[Callable[..., Generator[Any, None, None]]]:
+    """A function that does jobs: `in_processes` with so many, or on the Ray cluster at `address` a
+    function with the same parameters, which gives each job a GPU where the cluster has GPUs.
 
-    def __init__(self, address: str, workers: int) -> None:
-        """Join the cluster at `address`; `local` starts one here with so many workers.
+    `local` starts a cluster here with so many workers. Raises `SettingsError` where Ray is not
+    installed or the cluster does not answer; a line says so where CPUs have to do the work.
+    """
+    if address is None:
+        yield functools.partial(in_processes, processes=processes)
+        return
+    ray = need_ray(address)
+    quiet = {"logging_level": "error", "log_to_driver": False}
+    try:
+        if address == "local":
+            ray.init(address="local", num_cpus=processes, include_dashboard=False, **quiet)
+        else:
+            _knock(address)
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise SettingsError(
+            f"--ray {address}: {in_a_line(error, 200)}; start the cluster with "
+            "`ray start --head`, or take --ray local"
+        ) from error
+    try:
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        if not gpus:
+            warn(f"--ray {address}: the cluster has no GPU; its CPUs do the work")
+        yield functools.partial(_on_cluster, ray, 1 if gpus else 0)
+    finally:
+        ray.shutdown()
 
-        Raises `SettingsError` where Ray is not installed or the cluster does not answer.
-        """
-        ray = need_ray(address)
-        self._ray = ray
-        quiet = {"logging_level": "error", "log_to_driver": False}
+
+def _on_cluster(
+    ray: Any,
+    gpus: int,
+    work: Callable[[Job], Outcome],
+    jobs: Sequence[Job],
+    *,
+    lost: Callable[[Job, str], Outcome],
+    one_by_one: bool = False,
+) -> Generator[Outcome, None, None]:
+    """As `in_processes`, with so many GPUs for each job."""
+    # Ray would repeat a job by itself, whose recording is half there.
+    once = {"max_calls": 1} if one_by_one else {}
+    remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, **once)(work)
+
+    def outcome_of(reference: Any, job: Job) -> Outcome:
         try:
-            if address == "local":
-                ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
-            else:
-                _knock(address)
-                ray.init(address=address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise SettingsError(
-                f"--ray {address}: {in_a_line(error, 200)}; start the cluster with "
-                "`ray start --head`, or take --ray local"
-            ) from error
-        self.gpus = int(ray.cluster_resources().get("GPU", 0))
-
-    def run(
-        self,
-        work: Callable[[Job], Outcome],
-        jobs: Sequence[Job],
-        *,
-        lost: Callable[[Job, str], Outcome],
-        one_by_one: bool = False,
-    ) -> Generator[Outcome, None, None]:
-        """Yield outcomes as they come; `one_by_one` in turn, each in a process of its own.
-
-        A worker that is lost costs its own job alone, whose outcome `lost` makes of it and a line
-        that says so. Raises what `work` raises.
-        """
-        # Ray would repeat a job by itself, whose recording is half there.
-        options = {"num_cpus": 1, "num_gpus": 1 if self.gpus else 0, "max_retries": 0}
-        if one_by_one:
-            options["max_calls"] = 1
-        remote = self._ray.remote(**options)(work)
-        waiting = {} if one_by_one else {remote.remote(job): job for job in jobs}
-        while waiting:
-            (done,), _ = self._ray.wait(list(waiting), num_returns=1)
-            yield self._get(done, waiting.pop(done), lost)
-        for job in jobs if one_by_one else ():
-            yield self._get(remote.remote(job), job, lost)
-
-    def _get(self, reference: Any, job: Job, lost: Callable[[Job, str], Outcome]) -> Outcome:
-        try:
-            return self._ray.get(reference)
-        except self._ray.exceptions.RayTaskError as error:
+            return ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, ViewerError):
                 raise error.cause from None
             raise  # our own mistake on a worker, with its traceback
-        except self._ray.exceptions.RayError as error:
+        except ray.exceptions.RayError as error:
             return lost(job, f"Ray: {in_a_line(error, 200)}")
 
-    def close(self) -> None:
-        """Leave the cluster, or stop the one that was started here."""
-        self._ray.shutdown()
-
-
-@contextmanager
-def joined_cluster(address: str, workers: int, warn: Callable[[str], None]) -> Iterator[RayCluster]:
-    """A cluster that is left at the end; a line says so where its CPUs have to do the work.
-
-    Raises `SettingsError` as `RayCluster` does.
-    """
-    with closing(RayCluster(address, workers)) as cluster:
-        if not cluster.gpus:
-            warn(f"--ray {address}: the cluster has no GPU; its CPUs do the work")
-        yield cluster
+    waiting = {} if one_by_one else {remote.remote(job): job for job in jobs}
+    while waiting:
+        (done,), _ = ray.wait(list(waiting), num_returns=1)
+        yield outcome_of(done, waiting.pop(done))
+    for job in jobs if one_by_one else ():
+        yield outcome_of(remote.remote(job), job)
 
 
 def _knock(address: str) -> None:
