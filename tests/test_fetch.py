@@ -18,7 +18,7 @@ import torch
 from tests.live_media import served as serving
 from tests.refusals import refusal
 from tests.weights_files import LINEAR
-from ttt3r_viewer.commands import weights as weights_command
+from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import OutputError, WeightsError
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
@@ -316,14 +316,13 @@ def test_gdown_without_a_network(closed, tmp_path):
         fetch(NAME, echo=print, downloader=gdown_download, url=closed, cache_dir=tmp_path)
 
 
-def test_locate(served, url, tmp_path, monkeypatch):
+def test_locate(served, url, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fetch_module, "weights_folder", lambda: tmp_path)
     assert "run `ttt3r-view weights fetch cut3r-512`" in refused(locate, NAME)
-    said: list[str] = []
-    path = weights_command.fetch(NAME, said.append, url)
-    assert LICENCE_NOTE in said
-    assert locate(NAME) == path == tmp_path / FINAL
-    assert path.read_bytes() == served.content
+    assert main(["weights", "fetch", NAME, "--url", url]) == 0
+    assert LICENCE_NOTE in capsys.readouterr().out
+    assert locate(NAME) == tmp_path / FINAL
+    assert locate(NAME).read_bytes() == served.content
     (tmp_path / "own.pth").write_bytes(b"x")
     assert locate(str(tmp_path / "own.pth")) == tmp_path / "own.pth"
     with pytest.raises(WeightsError, match="no weights file some/where"):

@@ -89,9 +89,6 @@ def test_an_sdist_holds_the_licence_and_the_weights(tmp_path):
     assert {"LICENSE", "README.md", "pyproject.toml", "assets/miniature.safetensors"} <= names
 
 
-PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
-
-
 def test_the_real_command_finds_this_machine_fit(capsys):
     assert main(["doctor", "--port", "0"]) == 0
     said = capsys.readouterr().out
@@ -101,7 +98,7 @@ def test_the_real_command_finds_this_machine_fit(capsys):
 
 
 def test_every_required_package_is_looked_at():
-    wanted = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     names = {name for name, _ in doctor.required_packages()}
     assert len(names) == len(wanted)
     assert all(any(line.startswith(name) for line in wanted) for name in names)

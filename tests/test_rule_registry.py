@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.golden_cases import golden_case
 from tests.refusals import refusal
-from ttt3r_viewer.commands.rules import EVIDENCE, list_rules
+from ttt3r_viewer.cli import main
+from ttt3r_viewer.commands.rules import EVIDENCE
 from ttt3r_viewer.errors import RuleError
 from ttt3r_viewer.rules import registry
 from ttt3r_viewer.rules.constant import Constant
@@ -202,7 +203,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("package", BROKEN)
-def test_a_broken_package_is_named_and_harms_nobody(offer, package):
+def test_a_broken_package_is_named_and_harms_nobody(offer, package, capsys):
     code, target, complaint = BROKEN[package]
     offer(package, code, theirs=target)
     offer("halfway", worked_example(), halfway="Halfway")
@@ -211,8 +212,8 @@ def test_a_broken_package_is_named_and_harms_nobody(offer, package):
     names = {info.name for info in registry.catalogue()}
     assert {*registry.RULES, "halfway"} <= names
     assert "theirs" not in names
-    said: list[str] = []
-    list_rules(said.append)
+    assert main(["rules"]) == 0
+    said = capsys.readouterr().out.splitlines()
     assert any(line.startswith("not usable: rule 'theirs'") and package in line for line in said)
 
 
@@ -240,9 +241,9 @@ def test_whole_numbers_stay_whole(offer):
         registry.rule_from_text("halfway:2.5")
 
 
-def test_the_list_says_all_of_every_rule():
-    said: list[str] = []
-    list_rules(said.append)
+def test_the_list_says_all_of_every_rule(capsys):
+    assert main(["rules"]) == 0
+    said = capsys.readouterr().out.splitlines()
     text = " ".join(" ".join(said).split())
     assert max(map(len, said)) <= 100
     for name, rule in registry.RULES.items():

@@ -6,8 +6,6 @@ The public names below are imported when they are first used, so that the comman
 without torch.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

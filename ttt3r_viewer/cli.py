@@ -4,8 +4,6 @@ The first word names the command, `commands/<word>.py`; none is `view`. A comman
 it is asked for, so that the page and the help come at once.
 """
 
-from __future__ import annotations
-
 import importlib
 import io
 import logging

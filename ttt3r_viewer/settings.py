@@ -4,8 +4,6 @@ The flags of every command and their help are derived from these groups, and a Y
 (`--config`) fills them; flags win.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Mapping
@@ -271,7 +269,8 @@ class Settings:
 
 
 RUN_GROUPS = (InputOptions, ModelOptions, RuleOptions, OutputOptions)
-GROUPS: tuple[type[Options], ...] = (*RUN_GROUPS, PageOptions)
+GROUPS: tuple[type[Any], ...] = (*RUN_GROUPS, PageOptions)
+"""Those of `Settings`, in its order."""
 _ALL = {one.name: one for group in GROUPS for one in fields(group)}
 """Every option by name."""
 _ALIASES = {alias: name for name, one in _ALL.items() for alias in one.metadata.get("aliases", ())}
@@ -281,14 +280,8 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     """Settings from values by name or alias, `~` being a user's home; an unknown name is an error
     with the nearest known one.
     """
-    values = by_known_name(values)
-    return Settings(
-        input=group_from(InputOptions, values),
-        model=group_from(ModelOptions, values),
-        rules=group_from(RuleOptions, values),
-        output=group_from(OutputOptions, values),
-        page=group_from(PageOptions, values),
-    )
+    known = by_known_name(values)
+    return Settings(*(group_from(group, known) for group in GROUPS))
 
 
 def recorded_settings(values: Mapping[str, Any]) -> Settings:

@@ -1,7 +1,5 @@
 """`ttt3r-view compare`: several rules on the same frames, measured."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given

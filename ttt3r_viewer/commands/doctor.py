@@ -1,7 +1,5 @@
 """`ttt3r-view doctor`: what is here, what will be slow or not work, and what to do about it."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import os
@@ -96,13 +94,9 @@ def package_finding(package: tuple[str, str]) -> Finding:
 
 def version_fits(version: str, allowed: str) -> bool:
     """Whether `1.2.3` fits `<1.3,>=1.2`; only these two kinds of bounds are in our own list."""
-    for bound in filter(None, allowed.replace(" ", "").split(",")):
-        match = re.fullmatch(r"(>=|<)([0-9.]+)", bound)
-        assert match is not None, f"a bound that is not read here: {bound}"
-        least = match[1] == ">="
-        if (_numbers(version) >= _numbers(match[2])) != least:
-            return False
-    return True
+    bounds = re.findall(r"(>=|<) *([0-9.]+)", allowed)
+    own = _numbers(version)
+    return all((own >= _numbers(bound)) == (sign == ">=") for sign, bound in bounds)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -127,26 +121,25 @@ def torch_findings() -> Iterator[Finding]:
     dtype = str(load.choose_dtype("auto", device)).removeprefix("torch.")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     text = f"{device.type}, computing in {dtype}; {cores} CPU cores"
-    match device.type:
-        case "cuda":
-            free, total = torch.cuda.mem_get_info()
-            name = torch.cuda.get_device_name()
-            text = f"cuda ({name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free), {dtype}"
-            few = "close what uses it, or take --device cpu" if free < LITTLE_MEMORY_BYTES else ""
-            yield Finding("device", text, few)
-        case "mps":
-            yield Finding("device", text, "Apple's GPU: not tried by the authors of this program")
-        case _:
-            slow = (
-                "fine for the miniature; the released weights take seconds per frame without a GPU"
+    advice = ""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        name = torch.cuda.get_device_name()
+        text = f"cuda ({name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free), {dtype}"
+        if free < LITTLE_MEMORY_BYTES:
+            advice = "close what uses it, or take --device cpu"
+    elif device.type == "mps":
+        advice = "Apple's GPU: not tried by the authors of this program"
+    else:
+        text += (
+            ": fine for the miniature; the released weights take seconds per frame without a GPU"
+        )
+        if shutil.which("nvidia-smi") is not None:
+            advice = (
+                f"an NVIDIA driver is here, but torch {torch.__version__} does not use it: "
+                "install a CUDA build of torch (README)"
             )
-            advice = ""
-            if shutil.which("nvidia-smi") is not None:
-                advice = (
-                    f"an NVIDIA driver is here, but torch {torch.__version__} does not use it: "
-                    "install a CUDA build of torch (README)"
-                )
-            yield Finding("device", f"{text}: {slow}", advice)
+    yield Finding("device", text, advice)
 
 
 def weights_findings() -> Iterator[Finding]:
@@ -157,11 +150,7 @@ def weights_findings() -> Iterator[Finding]:
         try:
             path = locate(name)
         except WeightsError:
-            text = f"{name}: not fetched"
-            if name == MINIATURE:
-                yield Finding("weights", text, "install the program again", fatal=True)
-            else:
-                yield Finding("weights", f"{text} (ttt3r-view weights fetch {name})")
+            yield Finding("weights", f"{name}: not fetched (ttt3r-view weights fetch {name})")
         except ViewerError as error:
             yield Finding("weights", str(error), "install the program again", fatal=True)
         else:
@@ -180,17 +169,13 @@ def disk_findings() -> Iterator[Finding]:
 
 def memory_findings(memory_info: Path = Path("/proc/meminfo")) -> Iterator[Finding]:
     """Free memory, where Linux shows it."""
-    try:
-        text = memory_info.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return
+    text = memory_info.read_text() if memory_info.exists() else ""
     match = re.search(r"MemAvailable:\s+(\d+) kB", text)
     if match is not None:
         free = int(match[1]) * 1024
-        advice = "close other programs: the released weights take 3 GB"
-        yield Finding(
-            "memory", f"{free / 1e9:.1f} GB free", advice if free < LITTLE_MEMORY_BYTES else ""
-        )
+        few = "close other programs: the released weights take 3 GB"
+        advice = few if free < LITTLE_MEMORY_BYTES else ""
+        yield Finding("memory", f"{free / 1e9:.1f} GB free", advice)
 
 
 def port_finding(host: str, port: int) -> Finding:

@@ -1,7 +1,5 @@
 """`ttt3r-view export`: a recording, written as what other programs open."""
 
-from __future__ import annotations
-
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`ttt3r-view info`: what a recording holds, without torch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any

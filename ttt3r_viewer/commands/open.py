@@ -3,14 +3,12 @@
 With `--weights` the network is loaded when a user first looks into a frame.
 """
 
-from __future__ import annotations
-
 import threading
 from dataclasses import dataclass
 from functools import partial
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
-from ttt3r_viewer.commands.view import announce, viewer_of
+from ttt3r_viewer.commands.view import announce, page_arguments
 from ttt3r_viewer.errors import EvaluationError, ViewerError
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
@@ -66,18 +64,18 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
         make_lanes = partial(recorded_lanes, recording, network)
     ground_truth, note = true_poses(recording)
     from ttt3r_viewer.export.job import Exporter
+    from ttt3r_viewer.viewer.app import Viewer
 
     store = SceneStore(given[SceneOptions].max_points or PAGE_POINTS, one_per_voxel=True)
     mailbox = Mailbox()
     player = Player(recording, store, mailbox, make_lanes)
-    viewer = viewer_of(
-        page,
+    viewer = Viewer(
         store,
         mailbox,
         notice=notice_of(recording, look.weights),
         ground_truth=ground_truth,
         exporter=Exporter(lambda: recording, recording.output_folder),
-        folder=recording.output_folder,
+        **page_arguments(page, recording.output_folder),
     )
     try:
         viewer.start()

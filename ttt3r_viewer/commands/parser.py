@@ -1,7 +1,5 @@
 """Makes the flags of every command from its option groups, and the groups from the flags."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -9,17 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.settings import (
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    PageOptions,
-    RuleOptions,
-    Settings,
-    by_known_name,
-    read_config,
-    settings_from,
-)
+from ttt3r_viewer.settings import GROUPS, Settings, by_known_name, read_config, settings_from
 from ttt3r_viewer.system.options import Group, Options, flag, group_from, kind_of
 from ttt3r_viewer.system.version import PROGRAM
 
@@ -55,13 +43,7 @@ class Given:
     @property
     def settings(self) -> Settings:
         """The groups of a run and its page."""
-        return Settings(
-            input=self[InputOptions],
-            model=self[ModelOptions],
-            rules=self[RuleOptions],
-            output=self[OutputOptions],
-            page=self[PageOptions],
-        )
+        return Settings(*(self[kind] for kind in GROUPS))
 
 
 @dataclass(frozen=True)
@@ -79,7 +61,7 @@ class Command:
     """Those of `options` that a YAML file, `--config`, may fill; it may have other settings too."""
     several: tuple[str, ...] = ()
     """Options that take several values; the groups hold the first."""
-    parts: Mapping[str, Command] = field(default_factory=dict)
+    parts: "Mapping[str, Command]" = field(default_factory=dict)
     """Sub-commands by name."""
 
 

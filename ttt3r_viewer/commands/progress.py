@@ -1,7 +1,5 @@
 """The progress bar of the commands."""
 
-from __future__ import annotations
-
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,

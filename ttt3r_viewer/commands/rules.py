@@ -1,7 +1,5 @@
 """`ttt3r-view rules`: all update rules, with what they compute, from what, and at what cost."""
 
-from __future__ import annotations
-
 import textwrap
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
@@ -24,12 +22,6 @@ EVIDENCE: dict[EvidenceKind, str] = {
 
 
 def execute(_given: Given, echo: Echo, _warn: Echo) -> int:
-    """List them."""
-    list_rules(echo)
-    return 0
-
-
-def list_rules(echo: Echo) -> None:
     """Say what rules there are, one block per rule, then what is wrong with those of others."""
     rules, errors = all_rules()
     echo("S is the state, C what the network proposes: S + gain (C - S), per token.")
@@ -41,6 +33,7 @@ def list_rules(echo: Echo) -> None:
     for error in errors:
         echo("")
         echo(f"not usable: {error}")
+    return 0
 
 
 def _lines(name: str, rule: type[UpdateRule]) -> list[str]:

@@ -1,10 +1,8 @@
 """`ttt3r-view`: reconstruct in the background, and watch it in the browser."""
 
-from __future__ import annotations
-
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.settings import GROUPS, PageOptions
@@ -12,10 +10,6 @@ from ttt3r_viewer.system.signals import no_interruption
 from ttt3r_viewer.system.text import Unmasked
 
 if TYPE_CHECKING:
-    from ttt3r_viewer.export.job import Exporter
-    from ttt3r_viewer.metrics.ground_truth import GroundTruth
-    from ttt3r_viewer.reconstruct.messages import Mailbox
-    from ttt3r_viewer.scene.store import SceneStore
     from ttt3r_viewer.viewer.app import Viewer
     from ttt3r_viewer.viewer.server.access import Access
 
@@ -45,19 +39,20 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     except RunFinishedError as finished:
         echo(str(finished))
         return 0
+    from ttt3r_viewer.viewer.app import Viewer
+
     viewer = None
     try:
         writer = reconstruction.writer
         folder = None if settings.output.output is None else Path(settings.output.output)
         notice = MINIATURE_NOTICE if settings.model.weights == MINIATURE else ""
-        viewer = viewer_of(
-            settings.page,
+        viewer = Viewer(
             reconstruction.store,
             reconstruction.mailbox,
             notice=notice,
             ground_truth=reconstruction.ground_truth,
             exporter=None if writer is None else Exporter(lambda: writer.recording, folder),
-            folder=folder,
+            **page_arguments(settings.page, folder),
         )
         viewer.start()
         # The thread imports torch, which would slow down what this one has imported till here.
@@ -76,35 +71,21 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     return 0
 
 
-def viewer_of(
-    page: PageOptions,
-    store: SceneStore,
-    mailbox: Mailbox,
-    *,
-    notice: str,
-    ground_truth: GroundTruth | None,
-    exporter: Exporter | None,
-    folder: Path | None,
-) -> Viewer:
-    """Make a page, not started; `folder` is where its tour is kept."""
-    from ttt3r_viewer.viewer.app import Viewer
+def page_arguments(page: PageOptions, folder: Path | None) -> dict[str, Any]:
+    """What a `Viewer` takes of the options; `folder` is where its tour is kept."""
     from ttt3r_viewer.viewer.context import Presentation
 
-    return Viewer(
-        store,
-        mailbox,
-        host=page.host,
-        port=page.port,
-        access=access_of(page),
-        title=page.title or PAGE_TITLE,
-        notice=notice,
-        ground_truth=ground_truth,
-        exporter=exporter,
-        presentation=Presentation(page.present, page.title or "", page.logo_text or "", folder),
-    )
+    title = page.title or ""
+    return {
+        "host": page.host,
+        "port": page.port,
+        "access": access_of(page),
+        "title": title or PAGE_TITLE,
+        "presentation": Presentation(page.present, title, page.logo_text or "", folder),
+    }
 
 
-def announce(viewer: Viewer, echo: Echo, *remarks: str, open_browser: bool) -> None:
+def announce(viewer: "Viewer", echo: Echo, *remarks: str, open_browser: bool) -> None:
     """Print the remarks that are not empty and where the page is; open it where that is asked for.
 
     The links hold the tokens that open the page, which are shown nowhere else.
@@ -118,7 +99,7 @@ def announce(viewer: Viewer, echo: Echo, *remarks: str, open_browser: bool) -> N
         webbrowser.open(viewer.url)
 
 
-def access_of(page: PageOptions) -> Access:
+def access_of(page: PageOptions) -> "Access":
     """Choose who may open the page; a token that is needed and not given is made up."""
     from ttt3r_viewer.viewer.server.access import access_for
 

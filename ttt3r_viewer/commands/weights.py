@@ -1,7 +1,5 @@
 """`ttt3r-view weights info | convert | fetch`. Torch is imported only by what needs it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import MISSING, dataclass
 from functools import partial
@@ -112,33 +110,37 @@ def convert(given: Given, echo: Echo, _warn: Echo) -> int:
     return 0
 
 
-def fetch(name: str, echo: Echo, url: str | None = None) -> Path:
-    """Bring released weights into the cache folder, with a progress bar; the file's path.
+def fetch(given: Given, echo: Echo, _warn: Echo) -> int:
+    """Bring released weights into the cache folder, from a mirror with a progress bar.
 
     Raises what `weights.fetch.fetch` raises.
     """
-    if url is None:
-        return fetch_release(name, echo=echo)
+    options = given[FetchOptions]
+    if options.url is None:
+        echo(f"ready: {fetch_release(options.name, echo=echo)}")
+        return 0
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn()) as bar:
-        task = bar.add_task(name, total=None)
+        task = bar.add_task(options.name, total=None)
 
         def advance(done: int, total: int | None) -> None:
             bar.update(task, completed=done, total=total)
 
-        downloader = partial(http_download, progress=advance)
-        return fetch_release(name, echo=echo, downloader=downloader, url=url)
+        download = partial(http_download, progress=advance)
+        path = fetch_release(options.name, echo=echo, downloader=download, url=options.url)
+    echo(f"ready: {path}")
+    return 0
 
 
-def _network_name(config: ModelConfig) -> str:
+def _network_name(config: "ModelConfig") -> str:
     from ttt3r_viewer.model.config import PRESETS
 
     names = [name for name, preset in PRESETS.items() if preset == config]
     return names[0] if names else "of its own sizes"
 
 
-def _licence(config: ModelConfig, metadata: dict[str, str]) -> str:
+def _licence(config: "ModelConfig", metadata: dict[str, str]) -> str:
     """What the file says of itself, or what is known of the released weights."""
     if LICENCE_KEY in metadata:
         return metadata[LICENCE_KEY]
@@ -150,12 +152,6 @@ def _info(given: Given, echo: Echo, _warn: Echo) -> int:
     return 0
 
 
-def _fetch(given: Given, echo: Echo, _warn: Echo) -> int:
-    options = given[FetchOptions]
-    echo(f"ready: {fetch(options.name, echo, options.url)}")
-    return 0
-
-
 COMMAND = Command(
     "Look at, convert or fetch a network's weights.",
     parts={
@@ -164,7 +160,7 @@ COMMAND = Command(
         "fetch": Command(
             f"Bring released weights into the cache folder. {LICENCE_NOTE}",
             (FetchOptions,),
-            _fetch,
+            fetch,
         ),
     },
 )

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from ttt3r_viewer.errors import OutputError
+from ttt3r_viewer.system.files import ELSEWHERE, output_errors
 from ttt3r_viewer.system.text import hide_passwords, printable
 from ttt3r_viewer.system.version import __version__
 
@@ -32,12 +32,11 @@ def logging_to_terminal() -> Iterator[None]:
     """
     root = logging.getLogger()
     level = logging.getLogger(PACKAGE).level
-    root.addHandler(_terminal(logging.WARNING))
+    root.addHandler(_Terminal(logging.WARNING))
     try:
         yield
     finally:
-        for kind in (_Terminal, _LogFile):
-            _remove(root, kind)
+        _remove(root, _Terminal, _LogFile)
         logging.getLogger(PACKAGE).setLevel(level)
 
 
@@ -54,23 +53,21 @@ def log_into(folder: Path | None, level: str, *, fresh: bool) -> None:
     if folder is None:
         # A run's own messages would hide the address of the page: they are shown on request.
         number = number if level == "debug" else max(number, logging.WARNING)
-        _replace_terminal(root, _terminal(number))
+        _remove(root, _Terminal)
+        root.addHandler(_Terminal(number))
         return
-    try:
+    with output_errors(folder / LOG_FILES[0], ELSEWHERE):
         if fresh:
             for name in LOG_FILES:
                 (folder / name).unlink(missing_ok=True)
         handler = _LogFile(folder / LOG_FILES[0])
-    except OSError as error:
-        raise OutputError(
-            f"{folder / LOG_FILES[0]}: {error.strerror}; name another folder"
-        ) from error
     handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s"))
     root.addHandler(handler)
-    terminal = _terminal(max(number, logging.WARNING))
+    _remove(root, _Terminal)
+    terminal = _Terminal(max(number, logging.WARNING))
     # The commands, or the page, show in one line what a traceback is about.
     terminal.addFilter(lambda record: not record.exc_info)
-    _replace_terminal(root, terminal)
+    root.addHandler(terminal)
     log.info("ttt3r-viewer %s, Python %s", __version__, platform.python_version())
 
 
@@ -91,6 +88,11 @@ class _Plain(logging.Formatter):
 class _Terminal(logging.StreamHandler):
     """Writes to stderr as it is when the record comes, below any progress bar."""
 
+    def __init__(self, level: int) -> None:
+        super().__init__()
+        self.setLevel(level)
+        self.setFormatter(_Plain("%(message)s"))
+
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
@@ -110,20 +112,8 @@ class _LogFile(RotatingFileHandler):
             super().close()
 
 
-def _terminal(level: int) -> logging.Handler:
-    handler = _Terminal()
-    handler.setLevel(level)
-    handler.setFormatter(_Plain("%(message)s"))
-    return handler
-
-
-def _replace_terminal(root: logging.Logger, handler: logging.Handler) -> None:
-    _remove(root, _Terminal)
-    root.addHandler(handler)
-
-
-def _remove(root: logging.Logger, kind: type[logging.Handler]) -> None:
+def _remove(root: logging.Logger, *kinds: type[logging.Handler]) -> None:
     for one in root.handlers[:]:
-        if isinstance(one, kind):
+        if isinstance(one, kinds):
             root.removeHandler(one)
             one.close()

@@ -1,7 +1,5 @@
 """How the C library keeps memory (glibc on Linux; elsewhere these do nothing)."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 
@@ -27,5 +25,5 @@ def give_back() -> None:
         trim(0)
 
 
-def _c_function(name: str) -> ctypes._NamedFuncPointer | None:
+def _c_function(name: str) -> "ctypes._NamedFuncPointer | None":
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -2,8 +2,6 @@
 by `commands/parser.py`.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import os
@@ -35,7 +33,7 @@ def option(default: Any, help_text: str, **traits: Any) -> Any:
     return field(default=default, metadata={"help_text": help_text, **traits})
 
 
-def option_like(group: type[Options], name: str, **changes: Any) -> Any:
+def option_like(group: "type[Options]", name: str, **changes: Any) -> Any:
     """The option of another group, with changes to what `option` takes."""
     one = group.__dataclass_fields__[name]
     default = changes.pop("default", one.default)

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 
@@ -30,18 +30,14 @@ def hear_every_ctrl_c() -> None:
     sys.unraisablehook = hook
 
 
-@contextmanager
-def sigterm_is_ctrl_c() -> Iterator[None]:
+def sigterm_is_ctrl_c() -> AbstractContextManager[None]:
     """Let SIGTERM end the program as Ctrl-C does: with its outputs whole."""
-    with handled_by(signal.default_int_handler, signal.SIGTERM):
-        yield
+    return handled_by(signal.default_int_handler, signal.SIGTERM)
 
 
-@contextmanager
-def no_interruption() -> Iterator[None]:
+def no_interruption() -> AbstractContextManager[None]:
     """Ignore further signals while the outputs are completed."""
-    with handled_by(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
-        yield
+    return handled_by(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
