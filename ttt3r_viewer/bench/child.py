@@ -1,5 +1,6 @@
 """One variant in a process of its own: makes its network, takes turns, reports its memory."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -58,8 +59,11 @@ class VariantRun:
         self.store = SceneStore(max_points=PAGE_POINTS)
         self.store.clear(variant.lanes)
         self.clock = StageClock(self.wait)
-        self._files = made_up_frames(self.network.config, DISTINCT_FRAMES)
-        self._decoded = 0
+        files = itertools.cycle(made_up_frames(self.network.config, DISTINCT_FRAMES))
+        self._frames = (
+            Frame(number, number / 30, f"frame {number}", decode_frame(file))
+            for number, file in enumerate(files)
+        )
         for _ in range(WARM_UP_FRAMES[self.device.type]):
             self._one_by_one()
         if step is not None:
@@ -71,9 +75,9 @@ class VariantRun:
             device_type=self.device.type,
             dtype=str(self.network.dtype).removeprefix("torch."),
             threads=torch.get_num_threads(),
-            torch=torch.__version__,
-            image_size=(latest.image.shape[0], latest.image.shape[1]),
-            seconds=time.perf_counter() - began,
+            start_sec=time.perf_counter() - began,
+            image_height=latest.image.shape[0],
+            image_width=latest.image.shape[1],
         )
 
     def _wait_for_code(self, step: CompiledStep) -> None:
@@ -105,7 +109,7 @@ class VariantRun:
                 self.variant.way,
                 self.lanes.rules[0].needs,
                 self.variant.lanes,
-                self.started.image_size,
+                (self.started.image_height, self.started.image_width),
             ),
             peak_flop_per_sec=peak_flop_per_sec(self.device, self.network.dtype, self.wait),
             profile=self._profile() if profile else "",
@@ -119,17 +123,11 @@ class VariantRun:
         weights, device = self.variant.weights, self.variant.device
         return load_network(weights, device=device, dtype=self.variant.dtype)
 
-    def _decode(self) -> Frame:
-        number = self._decoded
-        self._decoded += 1
-        image = decode_frame(self._files[number % len(self._files)])
-        return Frame(number, number / 30, f"frame {number}", image)
-
     def _one_by_one(self) -> None:
         """A whole frame, nothing ahead of it: what live input costs."""
         with self.clock.stage("rest"):
             with self.clock.stage("decode"):
-                frame = self._decode()
+                frame = next(self._frames)
             results = self.lanes.process(frame)
             with self.clock.stage("scene"):
                 self.store.add(*results)
@@ -146,7 +144,7 @@ class VariantRun:
         return tuple(seconds)
 
     def _results(self) -> Iterator[tuple[FrameResult, ...]]:
-        source = (self._decode() for _ in range(self.variant.frames))
+        source = itertools.islice(self._frames, self.variant.frames)
         if isinstance(self.lanes, PlainLanes):
             yield from map(self.lanes.process, source)
             return

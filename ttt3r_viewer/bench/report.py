@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from statistics import median
 from typing import Any
 
@@ -19,15 +20,14 @@ FORMAT = "ttt3r-viewer bench 1"
 MISSING = "-"
 
 
-def speeds(runs: Sequence[Measured]) -> tuple[Measured, list[list[float]]]:
-    """What the others are compared with (a plain one, else the first), and by run how many times as
-    fast each is, round by round.
-    """
-    base = next((run for run in runs if run.variant.way == "plain"), runs[0])
-    return base, [
-        [theirs / own for theirs, own in zip(base.turn_sec, run.turn_sec, strict=True)]
-        for run in runs
-    ]
+def base_of(runs: Sequence[Measured]) -> Measured:
+    """What the others are compared with: a plain one, else the first."""
+    return next((run for run in runs if run.variant.way == "plain"), runs[0])
+
+
+def speeds(run: Measured, base: Measured) -> list[float]:
+    """How many times as fast a run is, round by round."""
+    return [theirs / own for theirs, own in zip(base.turn_sec, run.turn_sec, strict=True)]
 
 
 def peak_share(run: Measured) -> float:
@@ -38,8 +38,7 @@ def peak_share(run: Measured) -> float:
 
 def table(runs: Sequence[Measured]) -> str:
     """One column per variant: stages, rate, memory, operations, speed."""
-    base, ratios = speeds(runs)
-    speed = {id(run): own for run, own in zip(runs, ratios, strict=True)}
+    base = base_of(runs)
     rows: list[tuple[str, Callable[[Measured], str]]] = [
         *((stage, lambda run, stage=stage: _stage(run, stage)) for stage in STAGES),
         ("one by one", lambda run: spread([sum(one.values()) for one in run.stages])),
@@ -50,7 +49,7 @@ def table(runs: Sequence[Measured]) -> str:
         ("TFLOP per frame", lambda run: f"{run.finished.flop_per_frame / 1e12:.3g}"),
         ("device's TFLOP/s", lambda run: f"{run.finished.peak_flop_per_sec / 1e12:.3g}"),
         ("share of it", lambda run: f"{peak_share(run):.0%}"),
-        (f"speed ({base.name} = 1)", lambda run: _ratio(speed[id(run)])),
+        (f"speed ({base.name} = 1)", lambda run: _ratio(speeds(run, base))),
     ]
     cells = [["", *(run.name for run in runs)], *([name, *map(of, runs)] for name, of in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -72,11 +71,11 @@ def spread(seconds: Sequence[float]) -> str:
 
 def as_json(runs: Sequence[Measured], rounds: int) -> dict[str, Any]:
     """Everything that was measured, down to the single frame."""
-    base, ratios = speeds(runs)
+    base = base_of(runs)
     return {
         "format": FORMAT,
         "version": __version__,
-        "torch": runs[0].started.torch,
+        "torch": version("torch"),
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
@@ -84,23 +83,17 @@ def as_json(runs: Sequence[Measured], rounds: int) -> dict[str, Any]:
         "command": sys.argv[1:],
         "rounds": rounds,
         "compared_with": base.name,
-        "variants": [_variant_json(run, own) for run, own in zip(runs, ratios, strict=True)],
+        "variants": [_variant_json(run, speeds(run, base)) for run in runs],
     }
 
 
 def _variant_json(run: Measured, ratios: list[float]) -> dict[str, Any]:
-    started = asdict(run.started)
-    started.pop("torch")
     finished = asdict(run.finished)
-    table_of_profile = finished.pop("profile")
-    height, width = started.pop("image_size")
+    profile = finished.pop("profile")
     return {
         "name": run.name,
         **asdict(run.variant),
-        **started,
-        "start_sec": started.pop("seconds"),
-        "image_height": height,
-        "image_width": width,
+        **asdict(run.started),
         "turns": [
             {"frame_sec": list(turn.frame_sec), "stage_sec": list(turn.stages)}
             for turn in run.turns
@@ -110,19 +103,19 @@ def _variant_json(run: Measured, ratios: list[float]) -> dict[str, Any]:
         "share_of_peak": peak_share(run),
         "speed": median(ratios),
         "speed_of_rounds": ratios,
-        **({"profile": table_of_profile} if table_of_profile else {}),
+        **({"profile": profile} if profile else {}),
     }
 
 
 def _heading(runs: Sequence[Measured]) -> str:
     first = runs[0]
-    height, width = first.started.image_size
+    height, width = first.started.image_height, first.started.image_width
     weights = first.variant.weights
     what = first.variant.preset if weights == MADE_UP else weights
     made_up = ", made-up weights" if weights == MADE_UP else ""
     return (
         f"{what}{made_up}, {width}x{height}; {first.started.device} ({os.cpu_count()} cores), "
-        f"torch {first.started.torch}, {first.started.threads} threads\n"
+        f"torch {version('torch')}, {first.started.threads} threads\n"
         f"milliseconds per frame: median (10 % - 90 %) of {len(first.frame_sec)} frames in "
         f"{len(first.turns)} rounds; memory is each process's own peak"
     )

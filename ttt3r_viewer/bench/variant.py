@@ -45,12 +45,11 @@ class Started:
     dtype: str
     threads: int
     """Of torch on the CPU."""
-    torch: str
-    """Its version."""
-    image_size: tuple[int, int]
-    """(height, width) of the prepared images."""
-    seconds: float
+    start_sec: float
     """From the start of the process's own work until it was ready, warm-up included."""
+    image_height: int
+    image_width: int
+    """Of the prepared images."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`ttt3r-view rules`: all update rules, with what they compute, from what, and at what cost."""
 
 import textwrap
+from collections.abc import Iterator
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.rules.registry import all_rules
@@ -26,39 +27,32 @@ def execute(_given: Given, echo: Echo, _warn: Echo) -> int:
     rules, errors = all_rules()
     echo("S is the state, C what the network proposes: S + gain (C - S), per token.")
     echo("Take one with --rules NAME, several with --rules NAME,NAME:VALUE,NAME:KEY=VALUE.")
+    indent = " " * (LABEL_WIDTH + 1)
     for name, rule in rules.items():
         echo("")
-        for line in _lines(name, rule):
-            echo(line)
+        for label, text in _rows(name, rule):
+            line = f"{label:<{LABEL_WIDTH}} {text}"
+            for part in textwrap.wrap(
+                line, WIDTH, subsequent_indent=indent, break_on_hyphens=False
+            ):
+                echo(part)
     for error in errors:
         echo("")
         echo(f"not usable: {error}")
     return 0
 
 
-def _lines(name: str, rule: type[UpdateRule]) -> list[str]:
+def _rows(name: str, rule: type[UpdateRule]) -> Iterator[tuple[str, str]]:
+    """(label, text) of each."""
     seen = [text for kind, text in EVIDENCE.items() if kind in rule.needs]
-    rows = [
-        (name, f"{rule.title} | {rule.paper}"),
-        ("  formula", rule.formula),
-        ("  evidence", "; ".join(seen) or "none beside state and proposal"),
-        ("  cost", rule.cost),
-    ]
+    yield name, f"{rule.title} | {rule.paper}"
+    yield "  formula", rule.formula
+    yield "  evidence", "; ".join(seen) or "none beside state and proposal"
+    yield "  cost", rule.cost
     for one in parameters_of(rule):
         low, high = one.metadata["low"], one.metadata["high"]
         what = f"{one.name} = {one.default:g} in [{low:g}, {high:g}]: {one.metadata['help']}"
-        rows.append(("  parameter", what))
-    return [line for label, text in rows for line in _wrapped(label, text)]
-
-
-def _wrapped(label: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=f"{label:<{LABEL_WIDTH}} ",
-        subsequent_indent=" " * (LABEL_WIDTH + 1),
-        break_on_hyphens=False,
-    )
+        yield "  parameter", what
 
 
 COMMAND = Command(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
+from ttt3r_viewer.commands.view import MINIATURE_NOTICE
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.system.options import Options, option
 from ttt3r_viewer.weights.fetch import LICENCE_NOTE, MINIATURE, RELEASES, http_download, locate
@@ -19,10 +20,6 @@ KNOWN = (MINIATURE, *RELEASES)
 LICENCE_KEY = "licence"
 LONGEST_LICENCE = 1000
 FileDtype = Literal["float32", "bfloat16", "float16"]
-MINIATURE_NOTE = (
-    "the miniature: trained on procedural rooms only, it shows how the program works; real footage "
-    "needs the released weights (`ttt3r-view weights fetch cut3r-512`)"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +73,7 @@ def info(path: Path) -> str:
         if key not in (weights_file.CONFIG_KEY, LICENCE_KEY)
     ]
     if _network_name(config) == MINIATURE:
-        lines.append(f"note        {MINIATURE_NOTE}")
+        lines.append(f"note        {MINIATURE_NOTICE}")
     return "\n".join(lines)
 
 
