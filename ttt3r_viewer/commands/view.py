@@ -39,10 +39,10 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     except RunFinishedError as finished:
         echo(str(finished))
         return 0
-    from ttt3r_viewer.viewer.app import Viewer
-
     viewer = None
     try:
+        from ttt3r_viewer.viewer.app import Viewer
+
         writer = reconstruction.writer
         folder = None if settings.output.output is None else Path(settings.output.output)
         notice = MINIATURE_NOTICE if settings.model.weights == MINIATURE else ""
