@@ -261,7 +261,7 @@ class FakeProcess:
 
     def __init__(self, variant: Variant) -> None:
         self.variant = variant
-        self.started = Started("CPU", "cpu", variant.dtype, 1, 1.0, 128, 160)
+        self.started = Started("CPU", "cpu", variant.dtype, 1, 1.0, 128, 160, "2")
 
     def close(self) -> None:
         self.log.append(f"end {self.variant.way}")

@@ -78,6 +78,7 @@ class VariantRun:
             start_sec=time.perf_counter() - began,
             image_height=latest.image.shape[0],
             image_width=latest.image.shape[1],
+            torch=torch.__version__,
         )
 
     def _wait_for_code(self, step: CompiledStep) -> None:

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from statistics import median
 from typing import Any
 
@@ -75,7 +74,7 @@ def as_json(runs: Sequence[Measured], rounds: int) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": __version__,
-        "torch": version("torch"),
+        "torch": runs[0].started.torch,
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
@@ -88,12 +87,13 @@ def as_json(runs: Sequence[Measured], rounds: int) -> dict[str, Any]:
 
 
 def _variant_json(run: Measured, ratios: list[float]) -> dict[str, Any]:
-    finished = asdict(run.finished)
+    started, finished = asdict(run.started), asdict(run.finished)
+    del started["torch"]  # that of all
     profile = finished.pop("profile")
     return {
         "name": run.name,
         **asdict(run.variant),
-        **asdict(run.started),
+        **started,
         "turns": [
             {"frame_sec": list(turn.frame_sec), "stage_sec": list(turn.stages)}
             for turn in run.turns
@@ -115,7 +115,7 @@ def _heading(runs: Sequence[Measured]) -> str:
     made_up = ", made-up weights" if weights == MADE_UP else ""
     return (
         f"{what}{made_up}, {width}x{height}; {first.started.device} ({os.cpu_count()} cores), "
-        f"torch {version('torch')}, {first.started.threads} threads\n"
+        f"torch {first.started.torch}, {first.started.threads} threads\n"
         f"milliseconds per frame: median (10 % - 90 %) of {len(first.frame_sec)} frames in "
         f"{len(first.turns)} rounds; memory is each process's own peak"
     )

@@ -50,6 +50,8 @@ class Started:
     image_height: int
     image_width: int
     """Of the prepared images."""
+    torch: str
+    """Its version."""
 
 
 @dataclass(frozen=True)
