@@ -80,8 +80,8 @@ def share_of_spread(truth: NDArray[np.float64], poses: NDArray[np.float64]) -> f
     times_sec = np.arange(len(truth), dtype=np.float64)
     positions = truth[:, :3, 3]
     spread = np.sqrt(((positions - positions.mean(axis=0)) ** 2).sum(axis=1).mean())
-    error = ate(Trajectory(times_sec, truth), Trajectory(times_sec, poses), with_scale=True)
-    return float(error.rmse_m / spread)
+    error_m = ate(Trajectory(times_sec, truth), Trajectory(times_sec, poses), with_scale=True)
+    return float(error_m / spread)
 
 
 def draw(path: Path, rules: Sequence[str], medians: NDArray[np.float64]) -> None:

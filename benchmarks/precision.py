@@ -17,11 +17,11 @@ import numpy as np
 
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.geometry import transform_points
-from ttt3r_viewer.metrics.comparison import LaneFrame, measure_lane
+from ttt3r_viewer.metrics.comparison import measure_lane
 from ttt3r_viewer.metrics.ground_truth import find_ground_truth, read_ground_truth
 from ttt3r_viewer.reconstruct.session import Session
 from ttt3r_viewer.rules.registry import rules_from_text
-from ttt3r_viewer.scene.seen import summarize_frame
+from ttt3r_viewer.scene.seen import FrameSummary, summarize_frame
 from ttt3r_viewer.system.assets import with_demos
 from ttt3r_viewer.types import Frame, FrameResult
 from ttt3r_viewer.weights.load import load_network
@@ -58,14 +58,14 @@ def compare(spec: str, given: argparse.Namespace) -> None:
         dtype: Session(load_network(given.weights, device=given.device, dtype=dtype), rule)
         for dtype in ("float32", "bfloat16")
     }
-    seen: dict[str, list[LaneFrame]] = {dtype: [] for dtype in sessions}
+    seen: dict[str, list[FrameSummary]] = {dtype: [] for dtype in sessions}
     shares = []
     for frame in open_source(path, max_frames=given.max_frames):
         if not isinstance(frame, Frame):
             continue
         results = {dtype: session.process(frame) for dtype, session in sessions.items()}
         for dtype, result in results.items():
-            seen[dtype].append(LaneFrame.of(summarize_frame(result, 1, 16)))
+            seen[dtype].append(summarize_frame(result, 1, 16))
         shares.append(distance_shares(results["float32"], results["bfloat16"]))
     poses = find_ground_truth(Path(path))
     truth = read_ground_truth(poses) if poses else None

@@ -127,7 +127,7 @@ def test_running_error_is_that_of_the_poses_so_far_and_zero_for_the_truth():
         times = np.arange(count, dtype=float)
         expected = ate(
             Trajectory(times, truth[:count]), Trajectory(times, estimate[:count]), with_scale=True
-        ).rmse_m
+        )
         assert history.lanes[1].columns["ate"][count - 1] == pytest.approx(expected, abs=1e-7)
     assert np.allclose(history.lanes[0].columns["ate"][3:], 0, atol=1e-6)
     # Two poses measure nothing, so that the line begins at the third frame.

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.made_up_run import room_result
 from ttt3r_viewer.errors import EvaluationError, OutputError
 from ttt3r_viewer.evaluate.plot import plot_trajectories
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.metrics.comparison import (
-    LaneFrame,
     LaneMeasures,
     comparison_csv,
     comparison_markdown,
@@ -22,6 +22,7 @@ from ttt3r_viewer.metrics.comparison import (
     true_poses,
 )
 from ttt3r_viewer.metrics.ground_truth import CountedPoses
+from ttt3r_viewer.scene.seen import FrameSummary, summarize_frame
 
 COLORS = {"ttt3r": (230, 30, 30), "constant:1.0": (30, 30, 230), "$a$ | b": (0, 160, 0)}
 
@@ -33,11 +34,23 @@ def poses_of(count: int, seed: int = 0) -> np.ndarray:
     return poses
 
 
-def lane_of(poses: np.ndarray) -> list[LaneFrame]:
-    return [
-        LaneFrame(index, index / 30, f"{index:04}.png", pose, 2.0 + index, 0.25, 0.5)
-        for index, pose in enumerate(poses)
-    ]
+FRAME = replace(
+    summarize_frame(room_result(0, 8, 6), max_points=1, image_width=8),
+    gain_mean=0.25,
+    compute_sec=0.5,
+)
+
+
+def at(pose: np.ndarray, frame: FrameSummary = FRAME) -> FrameSummary:
+    return replace(frame, camera=replace(frame.camera, T_world_camera=pose))
+
+
+def lane_of(poses: np.ndarray) -> list[FrameSummary]:
+    frames = (
+        replace(FRAME, index=k, time_sec=k / 30, name=f"{k:04}.png", confidence_mean=2.0 + k)
+        for k in range(len(poses))
+    )
+    return [at(pose, frame) for pose, frame in zip(poses, frames, strict=True)]
 
 
 def elsewhere(poses: np.ndarray, scale: float) -> np.ndarray:
@@ -152,8 +165,8 @@ def test_lane_separation_is_the_distance_after_alignment():
     assert len(lane_separation(a, b[3:])) == 7
     for others, told in (
         (b[8:], "2 frames in common; wanted at least 3"),
-        ([replace(frame, T_world_camera=np.eye(4)) for frame in b], "are all the same"),
-        ([replace(frame, T_world_camera=np.full((4, 4), np.nan)) for frame in b], "not a finite"),
+        ([at(np.eye(4), frame) for frame in b], "are all the same"),
+        ([at(np.full((4, 4), np.nan), frame) for frame in b], "not a finite"),
     ):
         with pytest.raises(EvaluationError, match=told):
             lane_separation(a, others)

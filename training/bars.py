@@ -110,7 +110,7 @@ def _camera(truth: NDArray[np.float64], found: NDArray[np.float64]) -> dict[str,
     reference, estimate = Trajectory(times_sec, truth), Trajectory(times_sec, found)
     row: dict[str, float] = {}
     try:
-        row["ate"] = ate(reference, estimate, with_scale=True).rmse_m / reference.length_m
+        row["ate"] = ate(reference, estimate, with_scale=True) / reference.length_m
         some = np.arange(min(ROTATION_FRAMES, len(truth)))
         turn = rpe(reference.take(some), estimate.take(some), with_scale=False)
         if turn.rotation_over_still is not None:

@@ -169,10 +169,10 @@ def pose_measures(truth: Trajectory, estimate: Trajectory) -> dict[str, float | 
     Relative errors keep the estimate's own metres.
     """
     path_m = truth.length_m
-    se3_m = ate(truth, estimate, with_scale=False).rmse_m
+    se3_m = ate(truth, estimate, with_scale=False)
     relative = rpe(truth, estimate, with_scale=False)
     try:
-        sim3_m = ate(truth, estimate, with_scale=True).rmse_m
+        sim3_m = ate(truth, estimate, with_scale=True)
     except EvaluationError:  # one of the two stands still, so there is no scale
         sim3_m = None
     return {

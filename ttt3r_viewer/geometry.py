@@ -134,8 +134,6 @@ class Similarity:
     R_target_source: Float64[np.ndarray, "3 3"]
     """Proper rotation."""
     t_target_source: Float64[np.ndarray, 3]
-    rotation_determined: bool
-    """False where the points lie on a line or in one place: the rotation is one of many then."""
     rms: float
     """Root mean square distance of the mapped source points from their targets."""
 
@@ -207,12 +205,10 @@ class PairMoments:
         agreement = float(strength @ sign)
         scale = agreement / self.square_source if with_scale else 1.0
         square = self.square_target + scale * (scale * self.square_source - 2 * agreement)
-        extent = math.sqrt(self.square_source * self.square_target)
         return Similarity(
             scale,
             R_target_source,
             self.mean_target - scale * R_target_source @ self.mean_source,
-            rotation_determined=not still and bool(strength[1] > 1e-12 * extent),
             rms=math.sqrt(max(square, 0.0) / self.count),
         )
 

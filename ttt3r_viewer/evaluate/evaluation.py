@@ -215,8 +215,8 @@ def camera_measures(truth: Trajectory, estimate: Trajectory) -> dict[str, float]
     """Errors of a camera's path. Raises `EvaluationError` where a camera stands still."""
     relative = rpe(truth, estimate)
     return {
-        "ate_m": ate(truth, estimate, with_scale=True).rmse_m,
-        "ate_metric_m": ate(truth, estimate, with_scale=False).rmse_m,
+        "ate_m": ate(truth, estimate, with_scale=True),
+        "ate_metric_m": ate(truth, estimate, with_scale=False),
         "rpe_translation_m": relative.translation_rmse_m,
         "rpe_rotation_deg": relative.rotation_rmse_deg,
         "path_m": truth.length_m,

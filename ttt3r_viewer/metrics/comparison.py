@@ -10,42 +10,10 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.geometry import umeyama
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
-from ttt3r_viewer.metrics.text_tables import (
-    MISSING,
-    csv_text,
-    markdown_table,
-    markdown_text,
-)
+from ttt3r_viewer.metrics.text_tables import MISSING, csv_text, markdown_table, markdown_text
 from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, Trajectory, ate, rpe
 from ttt3r_viewer.scene.seen import FrameSummary
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class LaneFrame:
-    """One lane's result for one frame, as far as it is measured."""
-
-    index: int
-    """Position in the whole input, from 0."""
-    time_sec: float
-    name: str
-    T_world_camera: NDArray[np.float64]
-    """(4, 4); the world is the lane's own."""
-    confidence_mean: float
-    gain_mean: float
-    compute_sec: float
-
-    @classmethod
-    def of(cls, frame: FrameSummary) -> "LaneFrame":
-        """What is measured of a frame of the scene."""
-        return cls(
-            index=frame.index,
-            time_sec=frame.time_sec,
-            name=frame.name,
-            T_world_camera=frame.camera.T_world_camera,
-            confidence_mean=frame.confidence_mean,
-            gain_mean=frame.gain_mean,
-            compute_sec=frame.compute_sec,
-        )
+from ttt3r_viewer.types import FrameFacts
 
 
 @dataclass(frozen=True)
@@ -92,7 +60,7 @@ _COLUMNS = {
 """Fields of `LaneMeasures` as columns, with their headings in Markdown; empty: in CSV alone."""
 
 
-def true_poses(frames: Sequence[LaneFrame], ground_truth: GroundTruth) -> NDArray[np.float64]:
+def true_poses(frames: Sequence[FrameFacts], ground_truth: GroundTruth) -> NDArray[np.float64]:
     """The true `T_world_camera` (n, 4, 4) of each frame; NaN where the ground truth has none."""
     poses = np.full((len(frames), 4, 4), np.nan)
     for row, frame in enumerate(frames):
@@ -103,7 +71,7 @@ def true_poses(frames: Sequence[LaneFrame], ground_truth: GroundTruth) -> NDArra
 
 
 def measure_lane(
-    name: str, frames: Sequence[LaneFrame], ground_truth: GroundTruth | None
+    name: str, frames: Sequence[FrameSummary], ground_truth: GroundTruth | None
 ) -> LaneMeasures:
     """All measures of one lane. Raises nothing: what cannot be measured is None, with a reason.
 
@@ -132,9 +100,9 @@ def measure_lane(
             )
     sim3_m = se3_m = shift_m = turn_deg = None
     if matched is not None:
-        se3_m = ate(*matched, with_scale=False).rmse_m
+        se3_m = ate(*matched, with_scale=False)
         try:
-            sim3_m = ate(*matched, with_scale=True).rmse_m
+            sim3_m = ate(*matched, with_scale=True)
             relative = rpe(*matched)
             shift_m, turn_deg = relative.translation_rmse_m, relative.rotation_rmse_deg
         except EvaluationError as error:
@@ -156,7 +124,7 @@ def measure_lane(
     )
 
 
-def lane_separation(a: Sequence[LaneFrame], b: Sequence[LaneFrame]) -> NDArray[np.float64]:
+def lane_separation(a: Sequence[FrameFacts], b: Sequence[FrameFacts]) -> NDArray[np.float64]:
     """Distance (n,) between two lanes' cameras per frame, after Sim3 alignment of `b` to `a`.
 
     In lane `a`'s unit, for the frames that both lanes have, in order of their index. Raises
@@ -201,13 +169,13 @@ def comparison_csv(rows: Sequence[LaneMeasures]) -> str:
     return csv_text(list(_COLUMNS), ([getattr(row, field) for field in _COLUMNS] for row in rows))
 
 
-def _trajectory(frames: Sequence[LaneFrame]) -> Trajectory:
+def _trajectory(frames: Sequence[FrameFacts]) -> Trajectory:
     """The lane's poses. Raises `EvaluationError` where they cannot be measured."""
     if not frames:
         raise EvaluationError("the lane has no frames")
     return Trajectory(
         np.array([frame.time_sec for frame in frames], dtype=np.float64),
-        np.array([frame.T_world_camera for frame in frames], dtype=np.float64),
+        np.array([frame.camera.T_world_camera for frame in frames], dtype=np.float64),
     )
 
 

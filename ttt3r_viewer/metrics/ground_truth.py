@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError, system_words
 from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.metrics.trajectory import FARTHEST_M, nearest_rows, sound_parts
+from ttt3r_viewer.metrics.trajectory import FARTHEST_M, sound_parts
 
 FILE_NAMES = ("groundtruth.txt", "poses_tum.txt", "poses.txt", "transforms.json")
 """What `find_ground_truth` looks for in a folder, in this order."""
@@ -45,9 +45,9 @@ class TimedPoses:
 
     def pose_of(self, index: int, time_sec: float, name: str) -> NDArray[np.float64] | None:  # noqa: ARG002
         """The (4, 4) pose nearest to `time_sec`, or None where it is further than the tolerance."""
-        row = nearest_rows(np.array([time_sec]), self.times_sec)[0]
-        near = abs(self.times_sec[row] - time_sec) <= TOLERANCE_SEC
-        return self.T_world_camera[row] if near else None
+        apart_sec = np.abs(self.times_sec - time_sec)
+        row = apart_sec.argmin()
+        return self.T_world_camera[row] if apart_sec[row] <= TOLERANCE_SEC else None
 
 
 @dataclass(frozen=True, eq=False)

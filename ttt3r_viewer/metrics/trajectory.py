@@ -5,13 +5,14 @@ aligned first, by a rigid map (SE3), which takes the estimate's metres at their 
 similarity (Sim3), which does not.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError
-from ttt3r_viewer.geometry import Similarity, umeyama
+from ttt3r_viewer.geometry import PairMoments, Similarity, umeyama
 
 FEWEST_POSES = 3
 """Two positions can be laid over any other two by a similarity, so they measure nothing."""
@@ -61,24 +62,10 @@ class Trajectory:
         return Trajectory(self.times_sec[rows], self.T_world_camera[rows])
 
 
-@dataclass(frozen=True, eq=False)
-class AbsoluteError:
-    """How far the poses are off after the whole path is aligned."""
-
-    rmse_m: float
-    rotation_rmse_deg: float | None
-    """None where the positions lie on a line: they leave the rotation about it open."""
-    scale: float
-    """What the estimate was multiplied with; 1 for SE3."""
-    positions_aligned: NDArray[np.float64]
-    """(n, 3) estimated positions in the reference's world."""
-
-
 @dataclass(frozen=True)
 class RelativeError:
-    """How far the motion between two poses is off."""
+    """How far the motion between consecutive poses is off."""
 
-    pairs: int
     translation_rmse_m: float
     rotation_rmse_deg: float
     translation_over_still: float | None
@@ -124,71 +111,29 @@ def rotation_angles_rad(R: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.arctan2(twice_sine, np.trace(R, axis1=-2, axis2=-1) - 1)
 
 
-def associate(
-    reference: Trajectory, estimate: Trajectory, tolerance_sec: float = 0.01
-) -> tuple[Trajectory, Trajectory]:
-    """Pair poses that are each other's nearest in time, at most `tolerance_sec` apart.
-
-    Gives two trajectories of the same length, row i of the one beside row i of the other. No pose
-    is used twice. Raises `EvaluationError` where no pair is found.
-    """
-    to_estimate = nearest_rows(reference.times_sec, estimate.times_sec)
-    to_reference = nearest_rows(estimate.times_sec, reference.times_sec)
-    rows = np.arange(len(estimate))[: len(to_reference)]
-    if rows.size:
-        mutual = to_estimate[to_reference] == rows
-        apart_sec = np.abs(reference.times_sec[to_reference] - estimate.times_sec)
-        rows = rows[mutual & (apart_sec <= tolerance_sec)]
-    if not rows.size:
-        raise EvaluationError(
-            f"none of {len(estimate)} estimated poses is within {tolerance_sec:g} s of one of"
-            f" {len(reference)} true poses; wanted times of one clock"
-        )
-    return reference.take(to_reference[rows]), estimate.take(rows)
-
-
-def ate(reference: Trajectory, estimate: Trajectory, *, with_scale: bool) -> AbsoluteError:
-    """Absolute trajectory error of matched poses, after SE3 or (`with_scale`) Sim3 alignment.
+def ate(reference: Trajectory, estimate: Trajectory, *, with_scale: bool) -> float:
+    """Absolute trajectory error of matched poses, after SE3 or (`with_scale`) Sim3 alignment: the
+    root mean square distance in the reference's unit.
 
     Raises `EvaluationError` for fewer than three poses, and with scale for a camera that stands
-    still. Positions on a line have a well-defined error; only their rotation has none.
+    still.
     """
-    alignment = _alignment(reference, estimate, with_scale)
-    aligned = alignment.apply(estimate.positions)
-    rotation_rmse_deg = None
-    if alignment.rotation_determined:
-        R_aligned = alignment.R_target_source @ estimate.T_world_camera[:, :3, :3]
-        R_true = reference.T_world_camera[:, :3, :3]
-        angles_rad = rotation_angles_rad(R_true.transpose(0, 2, 1) @ R_aligned)
-        rotation_rmse_deg = float(np.degrees(_rms(angles_rad)))
-    distances_m = np.linalg.norm(aligned - reference.positions, axis=1)
-    return AbsoluteError(_rms(distances_m), rotation_rmse_deg, alignment.scale, aligned)
+    aligned = _alignment(reference, estimate, with_scale).apply(estimate.positions)
+    return _rms(np.linalg.norm(aligned - reference.positions, axis=1))
 
 
-def rpe(
-    reference: Trajectory,
-    estimate: Trajectory,
-    *,
-    distance_m: float | None = None,
-    with_scale: bool = True,
-) -> RelativeError:
-    """Relative pose error of matched poses, the estimate scaled as Sim3 alignment says, or taken at
-    its word (not `with_scale`).
-
-    Compares the motion over consecutive poses or, given `distance_m`, from every pose to the first
-    one that lies at least so far ahead along the true path. Raises `EvaluationError` as `ate` does,
-    and where no two poses are so far apart.
+def rpe(reference: Trajectory, estimate: Trajectory, *, with_scale: bool = True) -> RelativeError:
+    """Relative pose error over consecutive matched poses, the estimate scaled as Sim3 alignment
+    says, or taken at its word (not `with_scale`). Raises `EvaluationError` as `ate` does.
     """
-    scale = _alignment(reference, estimate, with_scale=with_scale).scale
-    first, second = _pairs(reference, distance_m)
-    R_true, t_true_m = _motion(reference.T_world_camera, first, second)
-    R_estimate, t_estimate = _motion(estimate.T_world_camera, first, second)
+    scale = _alignment(reference, estimate, with_scale).scale
+    R_true, t_true_m = _motion(reference)
+    R_estimate, t_estimate = _motion(estimate)
     shift_m = np.linalg.norm(scale * t_estimate - t_true_m, axis=1)
     turn_rad = rotation_angles_rad(R_true.transpose(0, 2, 1) @ R_estimate)
     true_shift_m = float(np.linalg.norm(t_true_m, axis=1).mean())
     true_turn_rad = float(rotation_angles_rad(R_true).mean())
     return RelativeError(
-        pairs=len(first),
         translation_rmse_m=_rms(shift_m),
         rotation_rmse_deg=float(np.degrees(_rms(turn_rad))),
         translation_over_still=float(shift_m.mean()) / true_shift_m if true_shift_m > 0 else None,
@@ -208,51 +153,73 @@ def _alignment(reference: Trajectory, estimate: Trajectory, with_scale: bool) ->
     return umeyama(estimate.positions, reference.positions, with_scale)
 
 
-def _pairs(
-    reference: Trajectory, distance_m: float | None
-) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """Rows of the first and of the second pose of every pair."""
-    rows = np.arange(len(reference))
-    if distance_m is None:
-        return rows[:-1], rows[1:]
-    if not (distance_m > 0 and np.isfinite(distance_m)):
-        raise EvaluationError(f"pairs {distance_m} m apart cannot be; wanted a distance above 0")
-    steps_m = np.linalg.norm(np.diff(reference.positions, axis=0), axis=1)
-    along_m = np.concatenate(([0.0], np.cumsum(steps_m)))
-    # Equal steps add up to the distance only to rounding, which must not cost a whole step.
-    second = np.searchsorted(along_m, along_m + distance_m - 1e-9 * along_m[-1])
-    there = (second < len(rows)) & (second > rows)
-    if not there.any():
-        raise EvaluationError(
-            f"no two poses are {distance_m:g} m apart on a path of {along_m[-1]:.3g} m; wanted a"
-            " shorter distance"
-        )
-    return rows[there], second[there]
-
-
-def _motion(
-    T_world_camera: NDArray[np.float64], first: NDArray[np.integer], second: NDArray[np.integer]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rotations (pairs, 3, 3) and positions (pairs, 3) of the second camera in the first one."""
-    R_first_world = T_world_camera[first, :3, :3].transpose(0, 2, 1)
-    steps_world = T_world_camera[second, :3, 3] - T_world_camera[first, :3, 3]
-    return (
-        R_first_world @ T_world_camera[second, :3, :3],
-        (R_first_world @ steps_world[..., None])[..., 0],
-    )
-
-
-def nearest_rows(
-    times_sec: NDArray[np.float64], among_sec: NDArray[np.float64]
-) -> NDArray[np.integer]:
-    """For each time (n,) the row of the nearest of increasing ones, the earlier of two equals."""
-    if not among_sec.size:
-        return np.empty(0, dtype=np.intp)
-    after = np.searchsorted(among_sec, times_sec).clip(max=len(among_sec) - 1)
-    before = (after - 1).clip(min=0)
-    earlier = np.abs(times_sec - among_sec[before]) <= np.abs(among_sec[after] - times_sec)
-    return np.where(earlier, before, after)
+def _motion(path: Trajectory) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rotations (n - 1, 3, 3) and positions (n - 1, 3) of each camera in the one before it."""
+    before, after = path.T_world_camera[:-1], path.T_world_camera[1:]
+    R_before_world = before[:, :3, :3].transpose(0, 2, 1)
+    steps_world = after[:, :3, 3] - before[:, :3, 3]
+    return R_before_world @ after[:, :3, :3], (R_before_world @ steps_world[..., None])[..., 0]
 
 
 def _rms(values: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(values**2)))
+
+
+class RunningAlignment:
+    """Errors of all pairs of poses so far, at the same cost for each, from sums and the first pair.
+
+    One thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._moments = PairMoments()
+        self._first: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        self._angle_sum_rad = 0.0
+
+    @property
+    def count(self) -> int:
+        """Pairs added."""
+        return self._moments.count
+
+    def add(
+        self, T_world_camera_true: NDArray[np.float64], T_world_camera: NDArray[np.float64]
+    ) -> None:
+        """Add the true and the estimated pose (4, 4) of one frame, each in its own world.
+
+        Raises `EvaluationError` for a pose that is not finite or not rigid; it is then not added.
+        """
+        pair = np.stack((T_world_camera_true, T_world_camera)).astype(np.float64)
+        if faulty_poses(pair).any():
+            raise EvaluationError(
+                f"pair {self.count} holds a pose that is not a finite rotation and position;"
+                " leave such poses out"
+            )
+        self._moments = self._moments.with_pair(source=pair[1, :3, 3], target=pair[0, :3, 3])
+        R_true, R_estimate = pair[:, :3, :3]
+        if self._first is None:
+            self._first = (R_true, R_estimate)
+        R_first_true, R_first_estimate = self._first
+        # Rotations since the first frame do not depend on the worlds, and need no alignment.
+        turned = (R_first_true.T @ R_true).T @ (R_first_estimate.T @ R_estimate)
+        self._angle_sum_rad += float(rotation_angles_rad(turned))
+
+    @property
+    def ate_sim3_m(self) -> float:
+        """Root mean square position error after Sim3 alignment of all pairs so far.
+
+        NaN for fewer than three pairs, and while either camera stands still. From sums it is exact
+        to about 1e-8 of the path's extent, where `ate` is exact to rounding.
+        """
+        if self.count < FEWEST_POSES or self._moments.still_side:
+            return math.nan
+        return self._moments.similarity(with_scale=True).rms
+
+    @property
+    def rotation_error_deg(self) -> float:
+        """Mean angle between the true and the estimated rotation since the first frame.
+
+        Over all frames but the first, whose angle is zero by definition; NaN for fewer than two.
+        """
+        if self.count < 2:
+            return math.nan
+        return math.degrees(self._angle_sum_rad / (self.count - 1))

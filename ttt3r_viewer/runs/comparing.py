@@ -11,7 +11,6 @@ from ttt3r_viewer.evaluate.plot import plot_trajectories
 from ttt3r_viewer.export.formats.poses import tum_text
 from ttt3r_viewer.export.results import lane_names, write_report
 from ttt3r_viewer.metrics.comparison import (
-    LaneFrame,
     comparison_csv,
     comparison_markdown,
     measure_lane,
@@ -22,7 +21,7 @@ from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.system.files import write_output
 from ttt3r_viewer.system.version import __version__
-from ttt3r_viewer.types import RuleInfo
+from ttt3r_viewer.types import FrameFacts, RuleInfo
 
 
 def comparison_files(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
@@ -41,18 +40,18 @@ def write_comparison(
 ) -> None:
     """Measure every lane and write it all, each file whole. Raises `OutputError`."""
     names = lane_names(scene.status.lanes)
-    frames = [[LaneFrame.of(frame) for frame in lane.frames] for lane in scene.lanes]
-    rows = [measure_lane(name, one, ground_truth) for name, one in zip(names, frames, strict=True)]
-    for name, lane in zip(names, scene.lanes, strict=True):
-        write_output(folder / f"poses_{name}.txt", tum_text(lane.frames))
+    frames = {name: lane.frames for name, lane in zip(names, scene.lanes, strict=True)}
+    rows = [measure_lane(name, lane, ground_truth) for name, lane in frames.items()]
+    for name, lane in frames.items():
+        write_output(folder / f"poses_{name}.txt", tum_text(lane))
     notes = comparison_notes(scene, settings, ground_truth)
     write_output(folder / "comparison.md", comparison_markdown(rows, notes).encode())
     write_output(folder / "comparison.csv", comparison_csv(rows).encode())
     positions = {
-        name: np.array([frame.T_world_camera[:3, 3] for frame in lane])
-        for name, lane in zip(names, frames, strict=True)
+        name: np.array([frame.camera.T_world_camera[:3, 3] for frame in lane])
+        for name, lane in frames.items()
     }
-    truth = None if ground_truth is None else positions_from_first(frames[0], ground_truth)
+    truth = None if ground_truth is None else positions_from_first(frames[names[0]], ground_truth)
     colors = dict(zip(names, LANE_COLORS, strict=False))
     plot_trajectories(folder / "trajectories.png", positions, truth, colors)
     write_report(folder / "run.json", scene, 0, settings, timing)
@@ -81,7 +80,7 @@ def comparison_notes(
 
 
 def positions_from_first(
-    frames: Sequence[LaneFrame], ground_truth: GroundTruth
+    frames: Sequence[FrameFacts], ground_truth: GroundTruth
 ) -> NDArray[np.float64] | None:
     """True camera centres (n, 3) seen from the first true camera, NaN where there is none."""
     poses = true_poses(frames, ground_truth)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.export.results import lane_names
-from ttt3r_viewer.metrics.comparison import LaneFrame, lane_separation
+from ttt3r_viewer.metrics.comparison import lane_separation
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
-from ttt3r_viewer.metrics.running import RunningAlignment
+from ttt3r_viewer.metrics.trajectory import RunningAlignment
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot
 
@@ -113,18 +113,20 @@ class LaneSeries:
     def __init__(self, ground_truth: GroundTruth | None) -> None:
         names = (*FRAME_COLUMNS, "step", "ate", "rotation")
         self.columns: dict[str, list[float]] = {name: [] for name in names}
-        self.measured: list[LaneFrame] = []
+        self.measured: Sequence[FrameSummary] = ()
+        """The frames as the scene last had them."""
+        self._before: NDArray[np.float64] | None = None
         self._ground_truth = ground_truth
         self._running = RunningAlignment()
 
     def add(self, frame: FrameSummary) -> None:
         """Append the next frame's numbers."""
         pose = frame.camera.T_world_camera
-        before = self.measured[-1].T_world_camera if self.measured else pose
+        before = pose if self._before is None else self._before
         for name, number_of in FRAME_COLUMNS.items():
             self.columns[name].append(number_of(frame))
         self.columns["step"].append(float(np.linalg.norm(pose[:3, 3] - before[:3, 3])))
-        self.measured.append(LaneFrame.of(frame))
+        self._before = pose
         truth, ate_m, rotation_deg = self._ground_truth, math.nan, math.nan
         true_pose = truth and truth.pose_of(frame.index, frame.time_sec, frame.name)
         if true_pose is not None:
@@ -162,6 +164,8 @@ class ChartSeries:
             self.frame_numbers.append(number)
             for lane, frame in zip(self.lanes, frames, strict=True):
                 lane.add(frame)
+        for lane, scene in zip(self.lanes, snapshot.lanes, strict=True):
+            lane.measured = scene.frames
 
     def ate_so_far(self, position: int) -> tuple[float, ...] | None:
         """Return every lane's ATE of all frames up to this one, from 0; NaN where it is unknown.
