@@ -17,8 +17,7 @@ from tests.test_export_formats import FRAMES, make_session, silent, small_film
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import OutputError, RecordingError, SettingsError
 from ttt3r_viewer.export.known_formats import FORMATS, export_recording
-from ttt3r_viewer.export.lane_source import Source
-from ttt3r_viewer.export.thinning import Thinning
+from ttt3r_viewer.export.lane_source import Source, Thinning
 from ttt3r_viewer.recording.reader import Recording, frame_file
 from ttt3r_viewer.system import files as target
 

@@ -20,8 +20,7 @@ from ttt3r_viewer.export import conventions
 from ttt3r_viewer.export.conventions import linear_from_srgb
 from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.known_formats import FORMATS, default_target, export_recording
-from ttt3r_viewer.export.lane_source import Source, StepCount
-from ttt3r_viewer.export.thinning import ChosenPoints, Thinning, chosen_points
+from ttt3r_viewer.export.lane_source import ChosenPoints, Source, StepCount, Thinning, chosen_points
 from ttt3r_viewer.geometry import invert_pose, pose_from_vector, transform_points
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.writer import RecordingWriter
@@ -55,7 +54,7 @@ def silent(_done: int, _total: int) -> None:
 
 def small_film(name: str) -> Film | None:
     """A film that is soon taken, for formats that are films."""
-    return Film(width=64, height=48, fps=5, seconds=1) if "width" in FORMATS[name].film else None
+    return Film(size="64x48", fps=5, seconds=1) if "size" in FORMATS[name].film else None
 
 
 def world_points(source: Source) -> np.ndarray:

@@ -15,7 +15,7 @@ from tests.waiting import wait_for
 from ttt3r_viewer.export import job
 from ttt3r_viewer.export.job import Exporter, JobState, Request, free_name
 from ttt3r_viewer.export.known_formats import Exported
-from ttt3r_viewer.export.thinning import Thinning
+from ttt3r_viewer.export.lane_source import Thinning
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.viewer.panels.export import state_html
 

@@ -24,14 +24,13 @@ from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.film.render import NEAR, Lines, Points, Renderer
 from ttt3r_viewer.export.known_formats import export_recording
-from ttt3r_viewer.export.lane_source import Source, StepCount
-from ttt3r_viewer.export.thinning import Thinning
+from ttt3r_viewer.export.lane_source import Source, StepCount, Thinning
 from ttt3r_viewer.geometry import invert_pose, transform_points
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.tour import Keyframe, Tour, View, write_tour
 from ttt3r_viewer.types import Camera
 
-SMALL = Film(width=96, height=64, fps=10, seconds=1.5)
+SMALL = Film(size="96x64", fps=10, seconds=1.5)
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def test_the_cloud_grows_or_is_whole_from_the_start(footage):
     assert growing[0] == 1
     assert growing == sorted(growing)
     assert growing[35:] == [FRAMES] * 6
-    assert shown(Film(grow=False)) == [FRAMES] * 41
+    assert shown(Film(growth=False)) == [FRAMES] * 41
     following = shown(Film(path="follow"))
     assert following[-2:] == [FRAMES - 1, FRAMES]
 
@@ -97,7 +96,7 @@ def test_the_points_and_cameras_of_some_frames_are_those_of_all(footage):
 def test_a_film_follows_the_tour_of_the_session(tmp_path):
     folder = make_session(tmp_path / "s", 2)
     source = Source(Recording.open(folder))
-    film = Film("keyframes", 64, 48, 10)
+    film = Film("keyframes", "64x48", 10)
     with pytest.raises(SettingsError, match=r"--path keyframes: .*s holds no tour.json; save one"):
         export_recording(source, "mp4", tmp_path / "a.mp4", silent, film=film)
     views = (look_at([0, 0, -1], [0, 0, 4]), look_at([1, 0, -1], [0, 0, 4]))
@@ -108,7 +107,7 @@ def test_a_film_follows_the_tour_of_the_session(tmp_path):
         done = export_recording(source, "mp4", tmp_path / f"{path.name}.mp4", silent, film=film)
         assert done.count == 8
     write_tour(tmp_path / "other.json", Tour(tour.keyframes[:1]))
-    other = Film("keyframes", 64, 48, 10, 0.5, tour=tmp_path / "other.json")
+    other = Film("keyframes", "64x48", 10, 0.5, tour=tmp_path / "other.json")
     still = export_recording(source, "gif", tmp_path / "a.gif", silent, film=other)
     assert still.count == 5
 
@@ -188,7 +187,7 @@ def test_wrong_words_are_one_line(session, words, said, capsys):
 
 def test_what_means_nothing_to_a_format_is_refused(tmp_path, source):
     with pytest.raises(SettingsError, match="--size means nothing to html, only to mp4, gif:"):
-        export_recording(source, "html", tmp_path / "a", silent, film=Film(width=640))
+        export_recording(source, "html", tmp_path / "a", silent, film=Film(size="640x720"))
     with pytest.raises(SettingsError, match="--seconds means nothing to ply, only to viser, html"):
         export_recording(source, "ply", tmp_path / "a", silent, film=Film(seconds=3))
 

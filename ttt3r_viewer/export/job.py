@@ -17,8 +17,7 @@ from ttt3r_viewer.export.known_formats import (
     export_recording,
     format_named,
 )
-from ttt3r_viewer.export.lane_source import OnProgress, Source
-from ttt3r_viewer.export.thinning import Thinning
+from ttt3r_viewer.export.lane_source import OnProgress, Source, Thinning
 from ttt3r_viewer.recording.reader import Recording
 
 DOWNLOAD_BYTES = 200_000_000

@@ -17,10 +17,10 @@ from ttt3r_viewer.export.formats.glb import GLB, GLB_MESH
 from ttt3r_viewer.export.formats.nerf import NERF
 from ttt3r_viewer.export.formats.ply import PLY
 from ttt3r_viewer.export.formats.poses import INTRINSICS, KITTI, TUM
-from ttt3r_viewer.export.lane_source import OnProgress, Source, StepCount
+from ttt3r_viewer.export.lane_source import OnProgress, Source, StepCount, Thinning
 from ttt3r_viewer.export.results import lane_names
-from ttt3r_viewer.export.thinning import Thinning
 from ttt3r_viewer.system.files import new_file, new_folder
+from ttt3r_viewer.system.options import flag
 
 FORMATS: dict[str, Format] = {
     "ply": PLY,
@@ -39,8 +39,6 @@ FORMATS: dict[str, Format] = {
 }
 EXPORT_FOLDER = "export"
 """In the recording's folder; what is exported without a name goes there."""
-FLAGS = {"width": "size", "height": "size", "grow": "no-growth", "point_px": "point-size"}
-"""What a field of `Film` is called on the command line, where that is not its own name."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +103,9 @@ def _choices_for(name: str, chosen: Format, choices: Choices) -> Choices:
         raise SettingsError(f"{name} has no points to be thinned; {thinned} have: leave that out")
     for one in fields(Film):
         if getattr(choices.film, one.name) != one.default and one.name not in chosen.film:
-            flag = FLAGS.get(one.name, one.name)
+            given = flag(f"no_{one.name}" if one.default is True else one.name)
             using = ", ".join(known for known, other in FORMATS.items() if one.name in other.film)
-            raise SettingsError(f"--{flag} means nothing to {name}, only to {using}: leave it out")
+            raise SettingsError(f"{given} means nothing to {name}, only to {using}: leave it out")
     if choices.thinning.max_points is None:
         return replace(choices, thinning=replace(choices.thinning, max_points=chosen.max_points))
     return choices

@@ -67,12 +67,13 @@ def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
         return camera_path.follow(footage.cameras, footage.depth, count)
     up, forward = camera_path.up_and_forward(footage.cameras)
     orbit = camera_path.Orbit.around(footage.points.positions_world, forward, up)
-    return orbit.views(count, film.width / film.height)
+    width, height = film.size_px
+    return orbit.views(count, width / height)
 
 
 def shown_at(footage: Footage, film: Film, image: int, count: int) -> int:
     """How many frames an image shows."""
-    if not film.grow or count == 1:
+    if not film.growth or count == 1:
         return len(footage.cameras)
     # The follower is where its frame is; the others have time to look at the whole.
     share = image / (count - 1) / (1 if film.path == "follow" else GROWTH_SHARE)
@@ -82,7 +83,8 @@ def shown_at(footage: Footage, film: Film, image: int, count: int) -> int:
 def _images(
     footage: Footage, film: Film, views: list[View], progress: StepCount
 ) -> Iterator[NDArray[np.uint8]]:
-    renderer = Renderer(film.width, film.height, film.square_px, film.line_px)
+    width, height = film.size_px
+    renderer = Renderer(width, height, film.square_px, line_px=max(1, round(height / 480)))
     for number, view in enumerate(views):
         shown = shown_at(footage, film, number, len(views))
         lines = footage.past_cameras(0, shown), footage.newest_camera(shown)
@@ -102,7 +104,7 @@ def _encode(
     with av.open(str(path), "w", format=container) as file:
         video = file.add_stream(codec, rate=film.fps, options=options)
         assert isinstance(video, VideoStream)
-        video.width, video.height, video.pix_fmt = film.width, film.height, pixels
+        (video.width, video.height), video.pix_fmt = film.size_px, pixels
         for number, frame in enumerate(frames):
             frame.pts, frame.time_base = number, Fraction(1, film.fps)
             file.mux(video.encode(frame))

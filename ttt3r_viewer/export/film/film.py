@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.recording.tour import TOUR_FILE, Tour, read_tour
+from ttt3r_viewer.system.options import Options, option
 
 CameraPath = Literal["orbit", "follow", "keyframes"]
 LONGEST_SIDE_PX, SHORTEST_SIDE_PX = 8192, 16
@@ -18,34 +19,27 @@ MOST_STEPS = 200
 
 
 @dataclass(frozen=True)
-class Film:
-    """How a film is taken. Raises `SettingsError` where a value is out of range."""
+class Film(Options):
+    """Films (mp4, gif; of these viser and html take --seconds)."""
 
-    path: CameraPath = "orbit"
-    width: int = 1280
-    height: int = 720
-    fps: int = 30
-    seconds: float | None = None
-    """None: as long as the tour, or `SECONDS`."""
-    grow: bool = True
-    """The cloud grows as the frames came; else all of it is there from the start."""
-    point_px: int | None = None
-    """Side of a point's square; None: one pixel for every 360 rows, and at least 2."""
-    tour: Path | None = None
-    """The keyframes; None: those in the recording's folder."""
+    path: CameraPath = option("orbit", "how the camera moves")
+    size: str = option("1280x720", "width and height in pixels", metavar="WxH")
+    fps: int = option(30, "images per second", metavar="N")
+    seconds: float | None = option(None, "default: the tour's, or 10", metavar="S")
+    growth: bool = option(True, "the cloud grows with the frames; else it is whole from the start")
+    point_size: int | None = option(None, "default: 2 at 720 rows", metavar="PX")
+    tour: Path | None = option(None, "keyframes (default: DIR/tour.json)", metavar="FILE")
 
     def __post_init__(self) -> None:
-        if self.path not in get_args(CameraPath):
-            raise SettingsError(
-                f"--path {self.path}: take one of {', '.join(get_args(CameraPath))}"
-            )
-        size = f"--size {self.width}x{self.height}"
-        short, long = sorted((self.width, self.height))
+        super().__post_init__()
+        short, long = sorted(self.size_px)
         if short < SHORTEST_SIDE_PX or long > LONGEST_SIDE_PX:
-            raise SettingsError(f"{size}: take {SHORTEST_SIDE_PX} to {LONGEST_SIDE_PX} pixels")
-        if self.width % 2 or self.height % 2:
-            even = f"{self.width // 2 * 2}x{self.height // 2 * 2}"
-            raise SettingsError(f"{size}: films need even numbers; take {even}")
+            raise SettingsError(
+                f"--size {self.size}: take {SHORTEST_SIDE_PX} to {LONGEST_SIDE_PX} pixels"
+            )
+        if any(side % 2 for side in self.size_px):
+            even = "x".join(str(side // 2 * 2) for side in self.size_px)
+            raise SettingsError(f"--size {self.size}: films need even numbers; take {even}")
         if not 1 <= self.fps <= 120:
             raise SettingsError(f"--fps {self.fps}: take 1 to 120")
         if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds > 0):
@@ -55,28 +49,25 @@ class Film:
                 f"--seconds {self.seconds:g}: at {self.fps} frames per second these are more than "
                 f"{MOST_FRAMES:,} images; take fewer"
             )
-        if self.point_px is not None and not 1 <= self.point_px <= 32:
-            raise SettingsError(f"--point-size {self.point_px}: take 1 to 32 pixels")
+        if self.point_size is not None and not 1 <= self.point_size <= 32:
+            raise SettingsError(f"--point-size {self.point_size}: take 1 to 32 pixels")
         if self.tour is not None and self.path != "keyframes":
             raise SettingsError(f"--tour {self.tour}: only --path keyframes follows it")
 
     @property
-    def square_px(self) -> int:
-        """Side of a point's square."""
-        return self.point_px or max(2, round(self.height / 360))
+    def size_px(self) -> tuple[int, int]:
+        """Width and height. Raises `SettingsError`."""
+        width, cross, height = self.size.lower().partition("x")
+        if not (cross and width.isdecimal() and height.isdecimal()):
+            raise SettingsError(
+                f"--size {self.size}: wanted width and height in pixels, such as 1280x720"
+            )
+        return int(width), int(height)
 
     @property
-    def line_px(self) -> int:
-        """Width of the cameras' lines."""
-        return max(1, round(self.height / 480))
-
-
-def size_from_text(text: str) -> tuple[int, int]:
-    """Read `1280x720`. Raises `SettingsError`."""
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
-        raise SettingsError(f"--size {text}: wanted width and height in pixels, such as 1280x720")
-    return int(width), int(height)
+    def square_px(self) -> int:
+        """Side of a point's square: at least 2 where nothing else was chosen."""
+        return self.point_size or max(2, round(self.size_px[1] / 360))
 
 
 def find_tour(film: Film, folder: Path) -> Tour | None:

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.export.conventions import FRUSTUM_SHARE, frustum_lines
 from ttt3r_viewer.export.film.render import Lines, Points
-from ttt3r_viewer.export.lane_source import Source, StepCount
-from ttt3r_viewer.export.thinning import ChosenPoints, Thinning, chosen_points
+from ttt3r_viewer.export.lane_source import ChosenPoints, Source, StepCount, Thinning, chosen_points
 from ttt3r_viewer.types import Camera
 
 MOST_FRUSTA = 60

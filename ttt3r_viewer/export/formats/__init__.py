@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ttt3r_viewer.export.film.film import Film
-from ttt3r_viewer.export.lane_source import Source, StepCount
-from ttt3r_viewer.export.thinning import Thinning
+from ttt3r_viewer.export.lane_source import Source, StepCount, Thinning
 
 
 @dataclass(frozen=True)

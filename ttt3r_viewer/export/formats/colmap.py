@@ -22,8 +22,7 @@ from ttt3r_viewer.export.conventions import (
     write_png,
 )
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Source, StepCount
-from ttt3r_viewer.export.thinning import ChosenPoints, chosen_points
+from ttt3r_viewer.export.lane_source import ChosenPoints, Source, StepCount, chosen_points
 
 PARTS = {
     "cameras": "CAMERA_ID MODEL WIDTH HEIGHT FX FY CX CY",

@@ -1,5 +1,6 @@
 """Films and recordings of the growing cloud; what draws and encodes them is loaded when needed."""
 
+import math
 from dataclasses import fields
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
     def size(source: Source, choices: Choices) -> int:
         film = choices.film
         images = image_count(film, find_tour(film, source.recording.output_folder))
-        return round(images * film.width * film.height * bytes_per_pixel) + CONTAINER_BYTES
+        return round(images * math.prod(film.size_px) * bytes_per_pixel) + CONTAINER_BYTES
 
     return Format(
         summary,

@@ -23,8 +23,7 @@ from ttt3r_viewer.export.conventions import (
 )
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Source, StepCount
-from ttt3r_viewer.export.thinning import ChosenPoints
+from ttt3r_viewer.export.lane_source import ChosenPoints, Source, StepCount
 from ttt3r_viewer.system.version import PROGRAM
 
 MAX_POINTS = 2_000_000

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.export.formats import Choices, Format
-from ttt3r_viewer.export.lane_source import Source, StepCount
-from ttt3r_viewer.export.thinning import ChosenPoints, chosen_points
+from ttt3r_viewer.export.lane_source import ChosenPoints, Source, StepCount, chosen_points
 from ttt3r_viewer.scene.seen import FramePoints
 from ttt3r_viewer.system.files import atomic_write, output_errors
 

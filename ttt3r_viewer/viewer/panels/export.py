@@ -7,10 +7,10 @@ import viser
 from viser import Icon
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.export.film.film import CameraPath, Film, size_from_text
+from ttt3r_viewer.export.film.film import CameraPath, Film
 from ttt3r_viewer.export.job import DOWNLOAD_BYTES, Exporter, JobState, Request, too_large
 from ttt3r_viewer.export.known_formats import FORMATS
-from ttt3r_viewer.export.thinning import Thinning
+from ttt3r_viewer.export.lane_source import Thinning
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import BAD, block, escape, lines
 from ttt3r_viewer.viewer.tick import Part, Tick
@@ -88,8 +88,7 @@ class ExportPanel(Part):
         seconds = float(self._seconds.value) or None
         if "path" in kind.film:
             path: CameraPath = self._path.value  # Film knows which there are
-            width, height = size_from_text(self._size.value)
-            film = Film(path, width, height, seconds=seconds, grow=self._grow.value)
+            film = Film(path, self._size.value, seconds=seconds, growth=self._grow.value)
         elif "seconds" in kind.film:
             film = Film(seconds=seconds)
         return Request(name, int(self._lane.value) - 1, int(self._stride.value), thinning, film)
