@@ -21,7 +21,7 @@ from ttt3r_viewer.bench.made_up import decode_frame, made_up_frames, made_up_net
 from ttt3r_viewer.bench.plain import PlainLanes, attention_written_out
 from ttt3r_viewer.bench.report import as_json, table
 from ttt3r_viewer.bench.turns import VariantProcess, measure
-from ttt3r_viewer.bench.variant import MADE_UP, STAGES, Finished, Started, Turn, Variant
+from ttt3r_viewer.bench.variant import MADE_UP, STAGES, Facts, Turn, Variant
 from ttt3r_viewer.bench.work import flop_per_frame
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import ReconstructionError
@@ -261,7 +261,7 @@ class FakeProcess:
 
     def __init__(self, variant: Variant) -> None:
         self.variant = variant
-        self.started = Started("CPU", "cpu", variant.dtype, 1, 1.0, 128, 160, "2")
+        self.start_sec = 1.0
 
     def close(self) -> None:
         self.log.append(f"end {self.variant.way}")
@@ -274,8 +274,9 @@ class FakeProcess:
         seconds = {"fast": 0.01, "plain": 0.05}[self.variant.way] * len(self.log)
         return Turn((seconds, seconds), ({"encode": seconds}, {"encode": seconds}))
 
-    def finish(self, _profile: bool) -> Finished:
-        return Finished(10**9, None, 1e9, 1e12, "")
+    def finish(self, _profile: bool) -> Facts:
+        dtype = self.variant.dtype
+        return Facts("CPU", "cpu", dtype, 1, 1.0, 128, 160, "2", 10**9, None, 1e9, 1e12, "")
 
 
 @pytest.fixture
@@ -303,7 +304,7 @@ def test_a_process_that_dies_is_an_error_that_says_so():
     process = VariantProcess(FAST)
     process.process.kill()
     with pytest.raises(ReconstructionError, match="ended with -9: -9 is mostly too little memory"):
-        process.ask(attrgetter("started"))
+        process.ask(attrgetter("start_sec"))
 
 
 def test_the_real_command(tmp_path, capsys):

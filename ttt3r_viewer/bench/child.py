@@ -12,13 +12,13 @@ from torch.profiler import ProfilerActivity, profile
 from ttt3r_viewer.bench import plain
 from ttt3r_viewer.bench.made_up import decode_frame, made_up_frames, made_up_network
 from ttt3r_viewer.bench.plain import PlainLanes
-from ttt3r_viewer.bench.variant import MADE_UP, Finished, StageSeconds, Started, Turn, Variant
+from ttt3r_viewer.bench.variant import MADE_UP, Facts, StageSeconds, Turn, Variant
 from ttt3r_viewer.bench.work import flop_per_frame, peak_flop_per_sec
 from ttt3r_viewer.errors import ReconstructionError
 from ttt3r_viewer.model.compiled import CompiledStep
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct import loop, session
+from ttt3r_viewer.reconstruct import device, loop, session
 from ttt3r_viewer.reconstruct.prefetch import PreparedFrame
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rule_from_text
@@ -68,18 +68,7 @@ class VariantRun:
             self._one_by_one()
         if step is not None:
             self._wait_for_code(step)
-        latest = self.store.snapshot().latest
-        assert latest is not None
-        self.started = Started(
-            device=name_of(self.device),
-            device_type=self.device.type,
-            dtype=str(self.network.dtype).removeprefix("torch."),
-            threads=torch.get_num_threads(),
-            start_sec=time.perf_counter() - began,
-            image_height=latest.image.shape[0],
-            image_width=latest.image.shape[1],
-            torch=torch.__version__,
-        )
+        self.start_sec = time.perf_counter() - began
 
     def _wait_for_code(self, step: CompiledStep) -> None:
         """Take frames until the compiled step takes over. Raises `ReconstructionError`."""
@@ -99,10 +88,21 @@ class VariantRun:
             return Turn(tuple(sum(one.values()) for one in stages), stages)
         return Turn(self._as_it_runs(), self._staged())
 
-    def finish(self, profile: bool) -> Finished:
+    def finish(self, profile: bool) -> Facts:
         """Memory first, because what comes after takes some of its own."""
         host_bytes, device_bytes = host_peak_bytes(), device_peak_bytes(self.device)
-        return Finished(
+        latest = self.store.snapshot().latest
+        assert latest is not None
+        height, width = latest.image.shape[:2]
+        return Facts(
+            device=name_of(self.device),
+            device_type=self.device.type,
+            dtype=str(self.network.dtype).removeprefix("torch."),
+            threads=torch.get_num_threads(),
+            start_sec=self.start_sec,
+            image_height=height,
+            image_width=width,
+            torch=torch.__version__,
             host_peak_bytes=host_bytes,
             device_peak_bytes=device_bytes,
             flop_per_frame=flop_per_frame(
@@ -110,19 +110,18 @@ class VariantRun:
                 self.variant.way,
                 self.lanes.rules[0].needs,
                 self.variant.lanes,
-                (self.started.image_height, self.started.image_width),
+                (height, width),
             ),
             peak_flop_per_sec=peak_flop_per_sec(self.device, self.network.dtype, self.wait),
             profile=self._profile() if profile else "",
         )
 
     def _network(self) -> ReconstructionNetwork:
-        dtype = choose_dtype(self.variant.dtype, self.device)
-        if self.variant.weights == MADE_UP:
-            network = made_up_network(PRESETS[self.variant.preset], self.device, dtype)
-            return network if self.variant.way == "plain" else network.for_inference()
-        weights, device = self.variant.weights, self.variant.device
-        return load_network(weights, device=device, dtype=self.variant.dtype)
+        variant, dtype = self.variant, choose_dtype(self.variant.dtype, self.device)
+        if variant.weights == MADE_UP:
+            network = made_up_network(PRESETS[variant.preset], self.device, dtype)
+            return network if variant.way == "plain" else network.for_inference()
+        return load_network(variant.weights, device=variant.device, dtype=variant.dtype)
 
     def _one_by_one(self) -> None:
         """A whole frame, nothing ahead of it: what live input costs."""
@@ -165,7 +164,7 @@ class VariantRun:
 
     def _places(self) -> tuple[Place, ...]:
         plainly = isinstance(self.lanes, PlainLanes)
-        module, copy = (plain, "as_numpy") if plainly else (session, "all_as_numpy")
+        copy = (plain, "as_numpy") if plainly else (device, "all_as_numpy")
         steps: tuple[Place, ...] = (
             (self.network, "propose", "decode-state"),
             (self.network, "_predict", "heads"),
@@ -174,12 +173,12 @@ class VariantRun:
             # Its code takes the whole step, heads too; what it was made from must stay as it is.
             steps = ((self.lanes, "_compiled", "decode-state"),)
         return (
-            (module, "prepare_image", "prepare"),
+            (plain if plainly else session, "prepare_image", "prepare"),
             # All that it does but the network's own encode.
             (plain if plainly else loop, "encode", "copy"),
             (self.network, "encode", "encode"),
             *steps,
-            (module, copy, "copy"),
+            (*copy, "copy"),
             (loop, "as_numpy", "copy"),
         )
 

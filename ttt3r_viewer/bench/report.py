@@ -31,8 +31,8 @@ def speeds(run: Measured, base: Measured) -> list[float]:
 
 def peak_share(run: Measured) -> float:
     """Operations per second as it ran, as a share of what a matrix product reached."""
-    per_sec = run.finished.flop_per_frame / median(run.turn_sec)
-    return per_sec / run.finished.peak_flop_per_sec
+    per_sec = run.facts.flop_per_frame / median(run.turn_sec)
+    return per_sec / run.facts.peak_flop_per_sec
 
 
 def table(runs: Sequence[Measured]) -> str:
@@ -43,10 +43,10 @@ def table(runs: Sequence[Measured]) -> str:
         ("one by one", lambda run: spread([sum(one.values()) for one in run.stages])),
         ("as it runs", lambda run: spread(run.frame_sec)),
         ("frames per second", lambda run: f"{1 / median(run.turn_sec):.3g}"),
-        ("host memory", lambda run: _gigabytes(run.finished.host_peak_bytes)),
-        ("device memory", lambda run: _gigabytes(run.finished.device_peak_bytes)),
-        ("TFLOP per frame", lambda run: f"{run.finished.flop_per_frame / 1e12:.3g}"),
-        ("device's TFLOP/s", lambda run: f"{run.finished.peak_flop_per_sec / 1e12:.3g}"),
+        ("host memory", lambda run: _gigabytes(run.facts.host_peak_bytes)),
+        ("device memory", lambda run: _gigabytes(run.facts.device_peak_bytes)),
+        ("TFLOP per frame", lambda run: f"{run.facts.flop_per_frame / 1e12:.3g}"),
+        ("device's TFLOP/s", lambda run: f"{run.facts.peak_flop_per_sec / 1e12:.3g}"),
         ("share of it", lambda run: f"{peak_share(run):.0%}"),
         (f"speed ({base.name} = 1)", lambda run: _ratio(speeds(run, base))),
     ]
@@ -74,7 +74,7 @@ def as_json(runs: Sequence[Measured], rounds: int) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": __version__,
-        "torch": runs[0].started.torch,
+        "torch": runs[0].facts.torch,
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
@@ -87,19 +87,18 @@ def as_json(runs: Sequence[Measured], rounds: int) -> dict[str, Any]:
 
 
 def _variant_json(run: Measured, ratios: list[float]) -> dict[str, Any]:
-    started, finished = asdict(run.started), asdict(run.finished)
-    del started["torch"]  # that of all
-    profile = finished.pop("profile")
+    facts = asdict(run.facts)
+    del facts["torch"]  # that of all
+    profile = facts.pop("profile")
     return {
         "name": run.name,
         **asdict(run.variant),
-        **started,
+        **facts,
         "turns": [
             {"frame_sec": list(turn.frame_sec), "stage_sec": list(turn.stages)}
             for turn in run.turns
         ],
         "frames_per_second": 1 / median(run.turn_sec),
-        **finished,
         "share_of_peak": peak_share(run),
         "speed": median(ratios),
         "speed_of_rounds": ratios,
@@ -109,13 +108,13 @@ def _variant_json(run: Measured, ratios: list[float]) -> dict[str, Any]:
 
 def _heading(runs: Sequence[Measured]) -> str:
     first = runs[0]
-    height, width = first.started.image_height, first.started.image_width
+    height, width = first.facts.image_height, first.facts.image_width
     weights = first.variant.weights
     what = first.variant.preset if weights == MADE_UP else weights
     made_up = ", made-up weights" if weights == MADE_UP else ""
     return (
-        f"{what}{made_up}, {width}x{height}; {first.started.device} ({os.cpu_count()} cores), "
-        f"torch {first.started.torch}, {first.started.threads} threads\n"
+        f"{what}{made_up}, {width}x{height}; {first.facts.device} ({os.cpu_count()} cores), "
+        f"torch {first.facts.torch}, {first.facts.threads} threads\n"
         f"milliseconds per frame: median (10 % - 90 %) of {len(first.frame_sec)} frames in "
         f"{len(first.turns)} rounds; memory is each process's own peak"
     )

@@ -7,7 +7,7 @@ from functools import cached_property
 from operator import attrgetter, methodcaller
 from typing import TYPE_CHECKING, Any
 
-from ttt3r_viewer.bench.variant import Measured, Started, Turn, Variant
+from ttt3r_viewer.bench.variant import Facts, Measured, Turn, Variant
 from ttt3r_viewer.errors import ReconstructionError, ViewerError
 from ttt3r_viewer.system.jobs import JobProcess
 
@@ -28,18 +28,17 @@ def measure(
     """
     with ExitStack() as alive:
         processes: list[VariantProcess] = []
-        started: list[Started] = []
         for variant in variants:
             echo(f"starting {_described(variant)}")
             processes.append(alive.enter_context(closing(VariantProcess(variant))))
-            started.append(processes[-1].ask(attrgetter("started")))
+            processes[-1].ask(attrgetter("start_sec"))  # which it knows once it is ready
         turns: list[list[Turn]] = []
         for number in range(rounds):
             turns.append([process.ask(methodcaller("turn")) for process in processes])
             echo(f"round {number + 1} of {rounds}")
-        ends = [process.ask(methodcaller("finish", profile)) for process in processes]
-    names = _named(variants, started)
-    return list(map(Measured, names, variants, started, zip(*turns, strict=True), ends))
+        facts = [process.ask(methodcaller("finish", profile)) for process in processes]
+    names = _named(variants, facts)
+    return list(map(Measured, names, variants, zip(*turns, strict=True), facts))
 
 
 def _described(variant: Variant) -> str:
@@ -49,10 +48,10 @@ def _described(variant: Variant) -> str:
     return f"{way}{lanes}{variant.rule}, {variant.dtype}"
 
 
-def _named(variants: Sequence[Variant], started: Sequence[Started]) -> list[str]:
+def _named(variants: Sequence[Variant], facts: Sequence[Facts]) -> list[str]:
     """A short name for each, numbered where two would be the same."""
     names = []
-    for variant, one in zip(variants, started, strict=True):
+    for variant, one in zip(variants, facts, strict=True):
         lanes = f"{variant.lanes} x " if variant.lanes > 1 else ""
         way = "" if variant.way == "fast" else f"{variant.way} "
         names.append(f"{way}{lanes}{variant.rule} {one.dtype}")

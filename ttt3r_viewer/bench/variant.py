@@ -36,8 +36,18 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Started:
-    """What a process sends once it is ready for its turns."""
+class Turn:
+    """What one turn took."""
+
+    frame_sec: tuple[float, ...]
+    """Per frame, one after the other, nothing looked at in between."""
+    stages: tuple[StageSeconds, ...]
+    """Per frame, with the device waited for at the end of each stage."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a process sends at its end."""
 
     device: str
     """Name of the processor or GPU."""
@@ -52,22 +62,6 @@ class Started:
     """Of the prepared images."""
     torch: str
     """Its version."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What one turn took."""
-
-    frame_sec: tuple[float, ...]
-    """Per frame, one after the other, nothing looked at in between."""
-    stages: tuple[StageSeconds, ...]
-    """Per frame, with the device waited for at the end of each stage."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a process sends at its end."""
-
     host_peak_bytes: int | None
     """The most memory that the process held; None where the system does not report it."""
     device_peak_bytes: int | None
@@ -85,9 +79,8 @@ class Measured:
 
     name: str
     variant: Variant
-    started: Started
     turns: tuple[Turn, ...]
-    finished: Finished
+    facts: Facts
 
     @property
     def frame_sec(self) -> list[float]:

@@ -1,13 +1,13 @@
 """`ttt3r-view bench`: flags, the variants that they ask for, and where the numbers go."""
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from ttt3r_viewer.bench.report import as_json, table
 from ttt3r_viewer.bench.turns import measure
-from ttt3r_viewer.bench.variant import MADE_UP, Variant
+from ttt3r_viewer.bench.variant import MADE_UP, Variant, Way
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.model.config import PRESETS
@@ -57,8 +57,8 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
         _check_free(options.json, overwrite=options.overwrite)
     runs = measure(variants, options.rounds, profile=options.profile, echo=warn)
     for run in runs:
-        if run.finished.profile:
-            echo(f"{run.name}, one frame:\n{run.finished.profile}")
+        if run.facts.profile:
+            echo(f"{run.name}, one frame:\n{run.facts.profile}")
     echo(table(runs))
     if options.json is not None:
         write_json(options.json, as_json(runs, options.rounds))
@@ -82,25 +82,18 @@ def _variants_of(given: BenchOptions) -> list[Variant]:
     if unknown := [dtype for dtype in dtypes if dtype not in _DTYPES]:
         raise SettingsError(f"--dtype {','.join(unknown)}: take of {', '.join(_DTYPES)}")
 
-    one = Variant(
-        way="plain",
-        preset=given.preset or "cut3r-512",
-        weights=given.weights or MADE_UP,
-        rule="",
-        lanes=1,
-        device=given.device,
-        dtype="float32",
-        frames=given.frames,
-    )
-    plain = [
-        replace(one, rule=rule, lanes=count) for rule, count in itertools.product(rules, lanes)
+    def variants(way: Way, *dtypes: Any) -> list[Variant]:
+        network = given.preset or "cut3r-512", given.weights or MADE_UP
+        return [
+            Variant(way, *network, rule, count, given.device, dtype, given.frames)
+            for rule, count, dtype in itertools.product(rules, lanes, dtypes)
+        ]
+
+    return [
+        *variants("fast", *dtypes),
+        *(variants("compiled", *dtypes) if given.compile else ()),
+        *(variants("plain", "float32") if given.reference else ()),
     ]
-    fast = [
-        replace(one, way="fast", rule=rule, lanes=count, dtype=dtype)
-        for rule, count, dtype in itertools.product(rules, lanes, dtypes)
-    ]
-    compiled = [replace(one, way="compiled") for one in fast]
-    return [*fast, *(compiled if given.compile else ()), *(plain if given.reference else ())]
 
 
 def _check_free(path: Path, *, overwrite: bool) -> None:
