@@ -19,7 +19,7 @@ from ttt3r_viewer.export.formats.ply import PLY
 from ttt3r_viewer.export.formats.poses import INTRINSICS, KITTI, TUM
 from ttt3r_viewer.export.lane_source import OnProgress, Source, StepCount, Thinning
 from ttt3r_viewer.export.results import lane_names
-from ttt3r_viewer.system.files import new_file, new_folder
+from ttt3r_viewer.system.files import new_output
 from ttt3r_viewer.system.options import flag
 
 FORMATS: dict[str, Format] = {
@@ -80,12 +80,7 @@ def export_recording(
     chosen = format_named(name)
     choices = _choices_for(name, chosen, Choices(thinning or Thinning(), film or Film()))
     size = chosen.size(source, choices)
-    target = (
-        new_folder(path, chosen.own, overwrite=overwrite, size=size)
-        if chosen.own
-        else new_file(path, overwrite=overwrite, size=size)
-    )
-    with target as part:
+    with new_output(path, chosen.own, overwrite=overwrite, size=size) as part:
         count = chosen.write(part, source, choices, StepCount(on_progress))
         if not count:
             raise RecordingError(

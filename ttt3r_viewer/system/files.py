@@ -164,36 +164,30 @@ def plain_path(path: Path) -> Path:
 
 
 @contextmanager
-def new_file(path: Path, *, overwrite: bool, size: int) -> Iterator[Path]:
-    """Give the name of an empty file to write, about `size` bytes; renamed when all went well.
+def new_output(path: Path, own: Sequence[str], *, overwrite: bool, size: int) -> Iterator[Path]:
+    """Give the name of an empty file to write, or of an empty folder to fill where there are `own`,
+    patterns of paths inside; about `size` bytes, renamed when all went well.
 
-    Raises `OutputError` where it cannot be written; the file of before, if any, is then kept.
+    With `overwrite` what was there is replaced, a folder only if all in it is our own. Raises
+    `OutputError`; what was there is then kept.
     """
     path = plain_path(path)
-    _check_file(path, overwrite=overwrite)
-    with _target(path, size), atomic_path(path, exclusive=True) as part:
+    _check_free(path, own, overwrite=overwrite)
+    empty = _empty_folder(path) if own else atomic_path(path, exclusive=True)
+    with _target(path, size), empty as part:
         yield part
-        _check_file(path, overwrite=overwrite)
+        _check_free(path, own, overwrite=overwrite)
 
 
 @contextmanager
-def new_folder(path: Path, own: Sequence[str], *, overwrite: bool, size: int) -> Iterator[Path]:
-    """Give the name of an empty folder to fill; renamed when all went well.
-
-    With `overwrite` the folder of before is replaced, if all in it is our own: `own` are patterns
-    of paths inside. Raises `OutputError`; the folder of before, if any, is then kept.
-    """
-    path = plain_path(path)
-    _check_folder(path, own, overwrite=overwrite)
-    with _target(path, size):
-        part = part_of(path)
-        part.mkdir()
-        try:
-            yield part
-            _check_folder(path, own, overwrite=overwrite)
-            _replace_folder(part, path)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+def _empty_folder(path: Path) -> Iterator[Path]:
+    part = part_of(path)
+    part.mkdir()
+    try:
+        yield part
+        _replace_folder(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _replace_folder(part: Path, path: Path) -> None:
@@ -230,21 +224,16 @@ def _target(path: Path, size: int) -> Iterator[None]:
             ) from error
 
 
-def _check_file(path: Path, *, overwrite: bool) -> None:
-    if path.is_dir():
+def _check_free(path: Path, own: Sequence[str], *, overwrite: bool) -> None:
+    folder = path.is_dir()
+    if folder and not own:
         raise OutputError(f"{path} is a folder, and this format is a file: name a file in it")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists: give another name with --output, or --overwrite")
-
-
-def _check_folder(path: Path, own: Sequence[str], *, overwrite: bool) -> None:
-    if not path.exists():
-        return
-    if not path.is_dir():
+    if own and path.exists() and not folder:
         raise OutputError(f"{path} is a file, and this format is a folder: give another name")
-    if not overwrite and any(path.iterdir()):
+    taken = any(path.iterdir()) if folder else path.exists()
+    if taken and not overwrite:
         raise OutputError(f"{path} exists: give another name with --output, or --overwrite")
-    for one in path.rglob("*"):
+    for one in path.rglob("*") if folder else ():
         name = one.relative_to(path).as_posix()
         if not one.is_dir() and not any(fnmatch(name, pattern) for pattern in own):
             raise OutputError(
