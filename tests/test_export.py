@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.made_up_run import room_result
 from tests.test_worker import Images, Pretended
 from ttt3r_viewer.errors import OutputError
-from ttt3r_viewer.export import tokens as token_files
+from ttt3r_viewer.export import results
 from ttt3r_viewer.export.formats.ply import write_ply
 from ttt3r_viewer.export.results import OWN_FILES, lane_names, write_results
 from ttt3r_viewer.geometry import pose_from_vector
@@ -188,7 +188,7 @@ def lane(count: int, state: int = 16) -> LaneScene:
 
 def test_npz_holds_every_gain_and_needs_no_pickle(tmp_path):
     path, seen = tmp_path / "tokens.npz", lane(5)
-    path.write_bytes(token_files.tokens_npz(seen, state_columns=4))
+    path.write_bytes(results.tokens_npz(seen, state_columns=4))
     with np.load(path, allow_pickle=False) as tokens:
         assert tokens["gain"].dtype == np.float16
         assert np.array_equal(tokens["gain"], np.stack([frame.gain for frame in seen.frames]))
@@ -202,23 +202,23 @@ def test_npz_holds_every_gain_and_needs_no_pickle(tmp_path):
 
 
 def test_a_run_without_frames_gives_files_without_rows():
-    with np.load(io.BytesIO(token_files.tokens_npz(lane(0), 4))) as tokens:
+    with np.load(io.BytesIO(results.tokens_npz(lane(0), 4))) as tokens:
         assert tokens["gain"].shape == (0, 0)
-    assert token_files.statistics_csv(()).decode() == ",".join(token_files.COLUMNS) + "\n"
+    assert results.statistics_csv(()).decode() == ",".join(results.COLUMNS) + "\n"
 
 
 def test_statistics_are_those_of_the_gains():
     seen = lane(4)
-    text = token_files.statistics_csv(seen.frames, threshold=0.25).decode("utf-8")
+    text = results.statistics_csv(seen.frames, threshold=0.25).decode("utf-8")
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    assert tuple(rows[0]) == token_files.COLUMNS
+    assert tuple(rows[0]) == results.COLUMNS
     for row, frame in zip(rows, seen.frames, strict=True):
         gain = frame.gain.astype(np.float64)
         assert row["name"] == frame.name
         assert row["rule"] == frame.rule
         assert float(row["gain_mean"]) == pytest.approx(gain.mean(), rel=1e-3)
         assert float(row["share_above"]) == pytest.approx((gain > 0.25).mean())
-        assert float(row["gain_entropy"]) == pytest.approx(token_files.gain_entropy(gain), rel=1e-5)
+        assert float(row["gain_entropy"]) == pytest.approx(results.gain_entropy(gain), rel=1e-5)
         assert float(row["state_change"]) == pytest.approx(frame.state_change)
         assert (row["threshold"], row["segment"]) == ("0.25", str(frame.segment))
 
@@ -230,22 +230,20 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 @given(GAINS)
 def test_entropy_is_between_0_and_1_whatever_the_gains_scale(gains):
-    entropy = token_files.gain_entropy(gains)
+    entropy = results.gain_entropy(gains)
     assert 0 <= entropy <= 1
-    assert token_files.gain_entropy([3 * gain for gain in gains]) == pytest.approx(
-        entropy, abs=1e-9
-    )
-    assert token_files.gain_entropy(gains[::-1]) == pytest.approx(entropy, abs=1e-9)
+    assert results.gain_entropy([3 * gain for gain in gains]) == pytest.approx(entropy, abs=1e-9)
+    assert results.gain_entropy(gains[::-1]) == pytest.approx(entropy, abs=1e-9)
 
 
 @given(st.floats(0.01, 1), st.integers(2, 900))
 def test_entropy_is_1_for_equal_gains_and_0_where_one_token_has_all(gain, count):
-    assert token_files.gain_entropy(np.full(count, gain)) == pytest.approx(1.0)
-    assert token_files.gain_entropy(np.eye(count)[0]) == pytest.approx(0.0)
+    assert results.gain_entropy(np.full(count, gain)) == pytest.approx(1.0)
+    assert results.gain_entropy(np.eye(count)[0]) == pytest.approx(0.0)
 
 
 def test_entropy_of_two_and_share_by_hand():
     # 3/4 and 1/4: -(0.75 log2 0.75 + 0.25 log2 0.25) bits of at most one.
-    assert token_files.gain_entropy([0.6, 0.2]) == pytest.approx(0.811278, abs=1e-6)
-    assert token_files.gain_entropy([0.0, 0.0]) == 1.0
-    assert token_files.share_above([0.1, 0.5, 0.6, 0.7], 0.5) == 0.5
+    assert results.gain_entropy([0.6, 0.2]) == pytest.approx(0.811278, abs=1e-6)
+    assert results.gain_entropy([0.0, 0.0]) == 1.0
+    assert results.share_above([0.1, 0.5, 0.6, 0.7], 0.5) == 0.5

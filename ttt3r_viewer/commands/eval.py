@@ -1,7 +1,5 @@
 """`ttt3r-view eval`: the papers' tables, on data sets where they lie."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -87,7 +85,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     return code or (0 if folder.records else 2)
 
 
-def _plan(given: Given) -> tuple[EvalConfig, list[str], list[str]]:
+def _plan(given: Given) -> "tuple[EvalConfig, list[str], list[str]]":
     """What is fixed, which sequences, and which lengths. Raises `ViewerError`s."""
     from ttt3r_viewer.evaluate.evaluation import EvalConfig, open_dataset
 
@@ -100,13 +98,10 @@ def _plan(given: Given) -> tuple[EvalConfig, list[str], list[str]]:
     config = EvalConfig(
         dataset=options.dataset,
         root=root,
-        weights=network.weights,
-        device=network.device,
-        dtype=network.dtype,
-        size=network.size,
         reset_every=given[RuleOptions].reset_every,
         stride=options.stride or dataset.info.stride,
         measures=tuple(one for one in MEASURES if one in measures),
+        **vars(network),
     )
     lengths = lengths_of(options.frames or dataset.info.lengths)
     if "all" in lengths and dataset.info.endless:
@@ -137,9 +132,9 @@ def lengths_of(text: str) -> list[str]:
 
 def _measure(
     spread: JobOptions,
-    quality: Sequence[Job],
-    speed: Sequence[Job],
-    folder: RecordFolder,
+    quality: "Sequence[Job]",
+    speed: "Sequence[Job]",
+    folder: "RecordFolder",
     skipped: dict[str, str],
     warn: Echo,
 ) -> None:
@@ -166,8 +161,8 @@ def _measure(
 
 
 def _write(
-    folder: RecordFolder,
-    config: EvalConfig,
+    folder: "RecordFolder",
+    config: "EvalConfig",
     rules: Sequence[str],
     sequences: Sequence[str],
     lengths: Sequence[str],

@@ -1,5 +1,8 @@
-"""What `run` leaves: poses_tum.txt, intrinsics.json, points.ply per lane, and run.json."""
+"""What `run` leaves: poses_tum.txt, intrinsics.json, points.ply per lane, and run.json; with
+`--inspect` also the gains of every frame and token, and a table of numbers per frame.
+"""
 
+import io
 import json
 import platform
 from collections.abc import Iterator, Sequence
@@ -9,10 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.export.formats.ply import write_ply
 from ttt3r_viewer.export.formats.poses import intrinsics_json, tum_text
-from ttt3r_viewer.export.tokens import statistics_csv, tokens_npz
+from ttt3r_viewer.metrics.text_tables import csv_text
+from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.system.files import claim_folder, write_output
 from ttt3r_viewer.system.version import PROGRAM
@@ -22,6 +29,12 @@ OWN_FILES = ("poses_tum.txt", "intrinsics.json", "points.ply", "run.json")
 """What is written or replaced in an output folder, or in the folder of one lane."""
 INSPECT_FILES = ("tokens.npz", "frames.csv")
 """What `--inspect` adds."""
+COLUMNS = (
+    *("sequence", "index", "time_sec", "name", "rule", "segment"),
+    *("gain_mean", "gain_p10", "gain_p90", "gain_entropy", "threshold", "share_above"),
+    *("state_change", "confidence_mean"),
+)
+"""Of frames.csv."""
 
 
 def lane_names(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
@@ -126,3 +139,64 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:  # built into the system without metadata
             versions[package] = "unknown"
     return versions
+
+
+def gain_entropy(gain: ArrayLike) -> float:
+    """How evenly the tokens (state,) share a frame's gain, from 0 (one has all) to 1 (all equal).
+
+    Shannon entropy of gain / sum, divided by log of the number of tokens; 1 where no token has any.
+    """
+    share = np.asarray(gain, dtype=np.float64)
+    total = share.sum()
+    if total <= 0 or len(share) < 2:
+        return 1.0
+    share = share[share > 0] / total
+    return float(np.clip(-(share * np.log(share)).sum() / np.log(np.size(gain)), 0.0, 1.0))
+
+
+def share_above(gain: ArrayLike, threshold: float) -> float:
+    """Share of the tokens (state,) whose gain is above the threshold."""
+    return float(np.mean(np.asarray(gain, dtype=np.float64) > threshold))
+
+
+def tokens_npz(lane: LaneScene, state_columns: int) -> bytes:
+    """Give the content of tokens.npz: one row per frame, no pickled objects.
+
+    `gain` (frame, state) float16; `sequence`, `index`, `segment` (frame,) int64; `time_sec`
+    (frame,) float64; `name`, `rule` (frame,) text; `state_columns` () the width of the grid on
+    which the tokens sit, row by row.
+    """
+    frames = lane.frames
+    gain = np.stack([frame.gain for frame in frames]) if frames else np.zeros((0, 0))
+    file = io.BytesIO()
+    np.savez_compressed(
+        file,
+        gain=gain.astype(np.float16),
+        sequence=np.array([frame.sequence for frame in frames], np.int64),
+        index=np.array([frame.index for frame in frames], np.int64),
+        time_sec=np.array([frame.time_sec for frame in frames], np.float64),
+        name=np.array([frame.name for frame in frames], np.str_),
+        rule=np.array([frame.rule for frame in frames], np.str_),
+        segment=np.array([frame.segment for frame in frames], np.int64),
+        state_columns=np.int64(state_columns),
+    )
+    return file.getvalue()
+
+
+def statistics_csv(frames: Sequence[FrameSummary], threshold: float = 0.5) -> bytes:
+    """Give the content of the table: one line per frame, with the columns of `COLUMNS`."""
+    rows: list[list[object]] = []
+    for frame in frames:
+        numbers = (
+            frame.gain_mean,
+            *frame.gain_range,
+            gain_entropy(frame.gain),
+            threshold,
+            share_above(frame.gain, threshold),
+            frame.state_change,
+            frame.confidence_mean,
+        )
+        place = [frame.sequence, frame.index, f"{frame.time_sec:.6f}"]
+        names = [frame.name, frame.rule, frame.segment]
+        rows.append([*place, *names, *(f"{number:.6g}" for number in numbers)])
+    return csv_text(COLUMNS, rows).encode("utf-8", "backslashreplace")

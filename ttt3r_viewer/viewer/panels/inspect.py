@@ -9,7 +9,7 @@ import numpy as np
 import viser
 from numpy.typing import NDArray
 
-from ttt3r_viewer.export.tokens import statistics_csv, tokens_npz
+from ttt3r_viewer.export.results import statistics_csv, tokens_npz
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Camera, Inspection
 from ttt3r_viewer.viewer.context import PageContext

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.export.tokens import gain_entropy, share_above
+from ttt3r_viewer.export.results import gain_entropy, share_above
 from ttt3r_viewer.reconstruct.messages import Inspect
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
