@@ -23,7 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ttt3r_viewer.errors import FrameError, InputError, system_words
 from ttt3r_viewer.frames.selection import IMAGE_SUFFIXES, INPUT_KINDS, Selection
 from ttt3r_viewer.frames.times import image_times
-from ttt3r_viewer.system.text import printable
+from ttt3r_viewer.system.text import printable, some_of
 from ttt3r_viewer.types import Frame, SkippedFrame
 
 _NUMBER = re.compile(r"[0-9]+")
@@ -127,8 +127,9 @@ def list_folder(folder: Path) -> list[str]:
         raise InputError(f"the folder {folder} is empty; {INPUT_KINDS}")
     names = [name for name, is_folder in found if not is_folder and is_image_name(name)]
     if not names:
-        others = [name + "/" * is_folder for name, is_folder in found]
-        raise InputError(f"the folder {folder} has no images, only {_some(others)}; {INPUT_KINDS}")
+        others = sorted((name + "/" * is_folder for name, is_folder in found), key=natural_key)
+        shown = some_of(others, 5)
+        raise InputError(f"the folder {folder} has no images, only {shown}; {INPUT_KINDS}")
     return sorted(names, key=natural_key)
 
 
@@ -146,9 +147,8 @@ def list_glob(pattern: str) -> tuple[Path, list[str]]:
     paths = [Path(match) for match in matches if is_image_name(PurePath(match).name)]
     paths = [path for path in paths if not path.is_dir()]
     if not paths:
-        raise InputError(
-            f"no image matches the pattern {pattern}, only {_some(matches)}; {INPUT_KINDS}"
-        )
+        shown = some_of(sorted(matches, key=natural_key), 5)
+        raise InputError(f"no image matches the pattern {pattern}, only {shown}; {INPUT_KINDS}")
     folder = os.path.commonpath({path.parent for path in paths})
     # A set, because a pattern with two `**` finds a file once for each way to reach it.
     return Path(folder), sorted({os.path.relpath(path, folder) for path in paths}, key=natural_key)
@@ -195,15 +195,15 @@ class _TooLargeError(FrameError):
 @contextmanager
 def _image(path: Path) -> Iterator[Image.Image]:
     """An image, closed again, whose errors while it is decoded become a `FrameError`."""
-    with _open_image(path) as image:
-        try:
+    try:
+        with _open_image(path) as image:
             yield image
-        except FrameError:
-            raise
-        except Exception as error:
-            # Pillow's decoders raise whatever a damaged file leads them to, and one such file
-            # must not end the run; the error's own words are in the reason.
-            raise FrameError(f"the image is damaged or cut off ({system_words(error)})") from error
+    except FrameError:
+        raise
+    except Exception as error:
+        # Pillow's decoders raise whatever a damaged file leads them to, and one such file
+        # must not end the run; the error's own words are in the reason.
+        raise FrameError(f"the image is damaged or cut off ({system_words(error)})") from error
 
 
 def _open_image(path: Path) -> Image.Image:
@@ -219,8 +219,6 @@ def _open_image(path: Path) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             Image.init()
             return Image.open(path, formats=sorted(_FORMATS & Image.OPEN.keys()))
-    except FrameError:
-        raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         limit = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise _TooLargeError(
@@ -233,9 +231,6 @@ def _open_image(path: Path) -> Image.Image:
         raise FrameError("the file is gone") from error
     except OSError as error:
         raise FrameError(f"the file cannot be read ({system_words(error)})") from error
-    except Exception as error:
-        # As in `_image`: any damage is this frame's, not the run's.
-        raise FrameError(f"the image is damaged ({system_words(error)})") from error
 
 
 def _to_rgb(image: Image.Image, file_format: str | None) -> NDArray[np.uint8]:
@@ -259,9 +254,3 @@ def is_image_name(name: str) -> bool:
     """Whether a file of this name is read: of a known kind, and not hidden."""
     _, dot, suffix = name.rpartition(".")
     return not name.startswith(".") and dot + suffix.lower() in IMAGE_SUFFIXES
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    """The first few of `names`, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(sorted(names, key=natural_key)[:most]) + more

@@ -21,8 +21,8 @@ from itertools import product
 from pathlib import Path
 
 from ttt3r_viewer.errors import InputError
+from ttt3r_viewer.system.text import last_part, number_in, numbered_fields
 
-_SECONDS = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DECIMAL_STEM = re.compile(r"[0-9]+\.[0-9]+")
 _ADVICE = "fix the file, or rename it to time the frames by file name or fps"
 
@@ -51,9 +51,14 @@ def _from_file(path: Path, names: Sequence[str]) -> list[float]:
     """Times that the file at `path` gives to the images `names`, in their order."""
     bare: list[float] = []
     by_name: dict[str, float] = {}
-    for number, fields in _lines(path):
-        time_sec = _seconds(fields[0])
-        if time_sec is None:
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): {_ADVICE}") from error
+    # Two fields at most, since a file name may hold spaces.
+    for number, fields in numbered_fields(text, most_splits=1):
+        time_sec = number_in(fields[0])
+        if not math.isfinite(time_sec):
             raise InputError(
                 f"{path} line {number} is '{' '.join(fields)[:60]}'; wanted `seconds` or"
                 f" `seconds filename`: {_ADVICE}"
@@ -61,7 +66,7 @@ def _from_file(path: Path, names: Sequence[str]) -> list[float]:
         if len(fields) == 1:
             bare.append(time_sec)
             continue
-        name = fields[1].replace("\\", "/").rsplit("/", 1)[-1]
+        name = last_part(fields[1])
         if by_name.setdefault(name, time_sec) != time_sec:
             raise InputError(f"{path} line {number} gives {name} a second time: {_ADVICE}")
     if bare and by_name:
@@ -81,23 +86,6 @@ def _from_file(path: Path, names: Sequence[str]) -> list[float]:
             f"{path} gives {names[backward]} an earlier time than the image before it: {_ADVICE}"
         )
     return times
-
-
-def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Line numbers from 1 and the fields of every line that is neither empty nor a comment."""
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): {_ADVICE}") from error
-    # Two fields at most, and `#` counts at the start alone: a file name may hold spaces and `#`.
-    numbered = [(n, line.split(maxsplit=1)) for n, line in enumerate(text.splitlines(), start=1)]
-    return [(n, fields) for n, fields in numbered if fields and not fields[0].startswith("#")]
-
-
-def _seconds(text: str) -> float | None:
-    """The finite number of seconds that `text` spells, or None."""
-    value = float(text) if _SECONDS.fullmatch(text) else math.inf
-    return value if math.isfinite(value) else None
 
 
 def _first_backward(times: Sequence[float]) -> int | None:

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import EvaluationError, system_words
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.metrics.trajectory import FARTHEST_M, sound_parts
+from ttt3r_viewer.system.text import last_part, number_in, numbered_fields
 
 FILE_NAMES = ("groundtruth.txt", "poses_tum.txt", "poses.txt", "transforms.json")
 """What `find_ground_truth` looks for in a folder, in this order."""
 TOLERANCE_SEC = 0.01
-_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")
 _ROUNDED = 1e-2
 """Rotations this near to proper ones are taken for ones that were written with few digits."""
@@ -79,7 +79,7 @@ class NamedPoses:
         """The (4, 4) pose of the image with this file name, else with this name but for the
         suffix, or None where there is none or several images would do.
         """
-        last = _last_part(name)
+        last = last_part(name)
         row = self.row_of.get(last, self.row_of.get(_SUFFIX.sub("", last)))
         return None if row is None else self.T_world_camera[row]
 
@@ -131,20 +131,21 @@ def read_ground_truth(path: Path) -> GroundTruth:
 
 def _lines(path: Path, text: str) -> TimedPoses | CountedPoses:
     """Poses of a TUM or a KITTI file; its errors begin with the line."""
-    lines = [(f"line {number}", line.split()) for number, line in enumerate(text.split("\n"), 1)]
-    lines = [(place, fields) for place, fields in lines if fields and fields[0][0] != "#"]
+    lines = [(f"line {number}", fields) for number, fields in numbered_fields(text)]
     width = len(lines[0][1]) if lines else 0
     if width not in (8, 12):
         raise EvaluationError(
             f"{lines[0][0] if lines else 'line 1'} holds {width} fields; wanted 8 (TUM: time tx ty"
             " tz qx qy qz qw) or 12 (KITTI: a 3 x 4 matrix by rows)"
         )
+    rows = []
     for place, fields in lines:
-        if len(fields) != width or not all(_NUMBER.fullmatch(one) for one in fields):
+        # Whether they are finite is judged with the poses.
+        rows.append([number_in(one) for one in fields])
+        if len(fields) != width or np.isnan(rows[-1]).any():
             shown = _short(" ".join(fields))
             raise EvaluationError(f"{place} is '{shown}'; wanted {width} finite numbers")
-    # Whether they are finite is judged with the poses.
-    numbers = np.array([[float(one) for one in fields] for _, fields in lines])
+    numbers = np.array(rows)
     places = [place for place, _ in lines]
     if width == 8:
         return _timed(path, numbers, places)
@@ -187,7 +188,7 @@ def _transforms(path: Path, text: str) -> NamedPoses:
     matrices = []
     for number, frame in enumerate(frames):
         file_path = frame.get("file_path") if isinstance(frame, dict) else None
-        if not isinstance(file_path, str) or not (name := _last_part(file_path)):
+        if not isinstance(file_path, str) or not (name := last_part(file_path)):
             raise EvaluationError(f'frame {number} has no "file_path"')
         matrices.append(_matrix(number, frame.get("transform_matrix")))
         if row_of.setdefault(name, number) != number:
@@ -240,10 +241,6 @@ def _rigid(places: Sequence[str], T_world_camera: NDArray[np.float64]) -> NDArra
     exact = T_world_camera.copy()
     exact[:, :3, :3] = left @ right
     return exact
-
-
-def _last_part(name: str) -> str:
-    return name.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def _short(text: str) -> str:

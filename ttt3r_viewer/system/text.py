@@ -1,6 +1,7 @@
-"""Text that may be shown, logged or written: without passwords, and printable."""
+"""Text to show, log or write, without passwords and printable; and text with numbers to read."""
 
 import re
+from collections.abc import Sequence
 
 HIDDEN = "***"
 
@@ -46,3 +47,29 @@ def printable(text: str) -> str:
     controls a terminal as \\x1b and the like.
     """
     return text.encode("utf-8", "backslashreplace").decode().translate(_CONTROL_CODES)
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """The first few of some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def last_part(path: str) -> str:
+    """What follows the last `/` or `\\` of a path as any system writes it."""
+    return path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def numbered_fields(text: str, most_splits: int = -1) -> list[tuple[int, list[str]]]:
+    """Line numbers from 1 and the fields of every line that is neither empty nor a `#` comment."""
+    lines = enumerate(text.split("\n"), start=1)
+    numbered = [(number, line.strip().split(maxsplit=most_splits)) for number, line in lines]
+    return [(number, fields) for number, fields in numbered if fields and fields[0][0] != "#"]
+
+
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def number_in(text: str) -> float:
+    """The decimal number that a text spells, infinite if it is beyond all floats; else NaN."""
+    return float(text if _NUMBER.fullmatch(text) else "nan")

@@ -5,17 +5,17 @@ which other packages may add theirs.
 """
 
 from ttt3r_viewer.evaluate.datasets.base import DatasetEntry
-from ttt3r_viewer.evaluate.datasets.indoor import ScanNet, SevenScenes, TumFolders, bonn
+from ttt3r_viewer.evaluate.datasets.indoor import bonn, scannet, seven_scenes, tum
 from ttt3r_viewer.evaluate.datasets.kitti import kitti
-from ttt3r_viewer.evaluate.datasets.sintel import Sintel
+from ttt3r_viewer.evaluate.datasets.sintel import sintel
 from ttt3r_viewer.evaluate.datasets.synthetic import SyntheticRooms
 
 DATASETS: dict[str, DatasetEntry] = {
-    "tum": DatasetEntry(TumFolders),
-    "scannet": DatasetEntry(ScanNet),
-    "sintel": DatasetEntry(Sintel),
+    "tum": DatasetEntry(tum),
+    "scannet": DatasetEntry(scannet),
+    "sintel": DatasetEntry(sintel),
     "kitti": DatasetEntry(kitti),
     "bonn": DatasetEntry(bonn),
-    "7scenes": DatasetEntry(SevenScenes),
+    "7scenes": DatasetEntry(seven_scenes),
     "synthetic": DatasetEntry(SyntheticRooms, generated=True),
 }

@@ -4,12 +4,13 @@ Below: files as several data sets have them, 16-bit depth, matrices in text, fol
 """
 
 import difflib
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from ttt3r_viewer.errors import EvaluationError, FrameError, InputError, SettingsError, in_a_line
 from ttt3r_viewer.frames.folder import read_image, read_numbers
 from ttt3r_viewer.metrics.trajectory import faulty_poses
+from ttt3r_viewer.system.text import number_in, numbered_fields, some_of
 
-T = TypeVar("T")
 Measure = Literal["poses", "depth", "points"]
 MEASURES: tuple[Measure, ...] = ("poses", "depth", "points")
 
@@ -109,21 +110,36 @@ def chosen(known: Sequence[str], wanted: Sequence[str] | None, info: DatasetInfo
         ends = [one for one in known if one == name or one.endswith(f"/{name}")]
         if len(ends) != 1:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there is {_some(known)}"
-            what = "is not there" if not ends else f"could be {_some(ends)}"
+            hint = f"did you mean {near[0]}?" if near else f"there is {some_of(known, 4)}"
+            what = "is not there" if not ends else f"could be {some_of(ends, 4)}"
             raise SettingsError(f"--sequences: {name} {what}; {hint}")
         found += ends
     return list(dict.fromkeys(found))
 
 
-def _some(names: Sequence[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+Images = tuple[Sequence[Any], Callable[[int, Any], TrueFrame]]
+"""What is known of every image of a sequence, and what makes a frame of its number and that."""
 
 
-def picked(items: Sequence[T], stride: int, most: int | None) -> list[tuple[int, T]]:
-    """Every `stride`-th item with its number among all, at most `most`."""
-    return list(enumerate(items))[::stride][:most]
+@dataclass(frozen=True)
+class FolderDataset:
+    """A data set below a root, by what finds its sequences and what finds the images of one."""
+
+    info: DatasetInfo
+    find: Callable[[Path], Sequence[str]]
+    """Gives the names of all sequences below a root."""
+    images: Callable[[Path, str], Images]
+    """Takes the root and a sequence."""
+    root: Path
+
+    def sequences(self, wanted: Sequence[str] | None) -> list[str]:
+        """The wanted ones of those that are found."""
+        return chosen(self.find(self.root), wanted, self.info)
+
+    def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
+        """Frames of the chosen images alone."""
+        images, frame_of = self.images(self.root, sequence)
+        return [frame_of(*one) for one in list(enumerate(images))[::stride][:most]]
 
 
 def image_frame(
@@ -187,13 +203,26 @@ def read_pose(path: Path) -> NDArray[np.float64] | None:
     return None if faulty_poses(pose[np.newaxis])[0] else pose
 
 
-def read_lines(path: Path) -> list[list[str]]:
-    """The fields of every line that is neither empty nor a comment. Raises `EvaluationError`."""
+def read_lines(path: Path, most_splits: int = -1) -> list[tuple[int, list[str]]]:
+    """Numbers and fields of the lines, as `numbered_fields`. Raises `EvaluationError`."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return numbered_fields(path.read_text(encoding="utf-8"), most_splits)
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"{path}: {error}; fetch the file again") from error
-    return [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def read_times(path: Path, wanted: str) -> list[tuple[float, str]]:
+    """The seconds that begin each line, and its last field. `wanted` names the fields of a line.
+
+    Raises `EvaluationError` for a line that lacks one, or whose time is not finite.
+    """
+    times = []
+    for number, fields in read_lines(path, most_splits=1):
+        time_sec = number_in(fields[0])
+        if not math.isfinite(time_sec) or len(fields) < len(wanted.split()):
+            raise EvaluationError(f"{path} line {number}: wanted `{wanted}`; fetch the file again")
+        times.append((time_sec, fields[-1]))
+    return times
 
 
 def folders_with(root: Path, *needed: str) -> list[str]:

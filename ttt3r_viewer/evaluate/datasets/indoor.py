@@ -15,27 +15,26 @@ is not registered to colour there; it is taken as if it were, which costs some p
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ttt3r_viewer.errors import EvaluationError, in_a_line
+from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.evaluate.datasets.base import (
     DatasetInfo,
+    FolderDataset,
+    Images,
     TrueFrame,
-    chosen,
     depth_reader,
     folders_with,
     holds,
     image_frame,
-    picked,
     read_depth_png,
     read_lines,
     read_matrix,
     read_pose,
+    read_times,
     subfolders,
 )
 from ttt3r_viewer.frames.folder import list_folder
@@ -64,109 +63,80 @@ _FPS = 30.0
 """Of ScanNet and 7-Scenes."""
 
 
-@dataclass(frozen=True)
-class TumFolders:
-    """Sequences of TUM's layout below a root."""
-
-    root: Path
-    info: DatasetInfo = TUM_INFO
-
-    def sequences(self, wanted: Sequence[str] | None) -> list[str]:
-        """Folders that hold the files."""
-        return chosen(folders_with(self.root, "rgb.txt", "groundtruth.txt"), wanted, self.info)
-
-    def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
-        """Images in order of time, each with the depth and the pose nearest to it in time."""
-        folder = self.root / sequence
-        poses = read_ground_truth(folder / "groundtruth.txt")
-        if not isinstance(poses, TimedPoses):
-            raise EvaluationError(
-                f"{poses.path}: no times; wanted lines `time tx ty tz qx qy qz qw`"
-            )
-        depth = _timed_files(folder / "depth.txt") if (folder / "depth.txt").exists() else []
-        depth_times = np.array([time_sec for time_sec, _ in depth])
-        frames = []
-        for index, (time_sec, path) in picked(_timed_files(folder / "rgb.txt"), stride, most):
-            apart_sec = np.abs(depth_times - time_sec)
-            read_depth = None
-            if depth and apart_sec.min() <= DEPTH_TOLERANCE_SEC:
-                read_depth = partial(read_depth_png, depth[int(apart_sec.argmin())][1], 5000.0)
-            pose = poses.pose_of(index, time_sec, path.name)
-            frames.append(image_frame(path, time_sec, pose, read_depth))
-        return frames
+def _tum_sequences(root: Path) -> list[str]:
+    return folders_with(root, "rgb.txt", "groundtruth.txt")
 
 
-def bonn(root: Path) -> TumFolders:
-    """Bonn RGB-D Dynamic, which has TUM's layout."""
-    return TumFolders(root, BONN_INFO)
+def _tum_images(root: Path, sequence: str) -> Images:
+    """Images in order of time, each with the depth and the pose nearest to it in time."""
+    folder = root / sequence
+    poses = read_ground_truth(folder / "groundtruth.txt")
+    if not isinstance(poses, TimedPoses):
+        raise EvaluationError(f"{poses.path}: no times; wanted lines `time tx ty tz qx qy qz qw`")
+    depth_file = folder / "depth.txt"
+    depth = sorted(read_times(depth_file, "seconds file")) if depth_file.exists() else []
+    depth_times = np.array([time_sec for time_sec, _ in depth])
+
+    def frame(index: int, timed: tuple[float, str]) -> TrueFrame:
+        time_sec, name = timed
+        apart_sec = np.abs(depth_times - time_sec)
+        read_depth = None
+        if depth and apart_sec.min() <= DEPTH_TOLERANCE_SEC:
+            read_depth = partial(read_depth_png, folder / depth[apart_sec.argmin()][1], 5000.0)
+        path = folder / name
+        pose = poses.pose_of(index, time_sec, path.name)
+        return image_frame(path, time_sec, pose, read_depth)
+
+    return sorted(read_times(folder / "rgb.txt", "seconds file")), frame
 
 
-def _timed_files(path: Path) -> list[tuple[float, Path]]:
-    """Times and files of an `rgb.txt` or `depth.txt`, in order of time."""
-    try:
-        files = [(float(time_sec), path.parent / name) for time_sec, name in read_lines(path)]
-    except ValueError as error:
-        reason = in_a_line(error, 100)
-        raise EvaluationError(f"{path}: {reason}; wanted lines `seconds file`") from error
-    if not np.isfinite([time_sec for time_sec, _ in files]).all():
-        raise EvaluationError(f"{path}: a time that is not finite; wanted lines `seconds file`")
-    return sorted(files)
+def _scannet_sequences(root: Path) -> list[str]:
+    return folders_with(root, "color", "pose")
 
 
-@dataclass(frozen=True)
-class ScanNet:
-    """Exported scans below a root."""
+def _scannet_images(root: Path, sequence: str) -> Images:
+    """Images by number; one whose pose was lost has none."""
+    folder = root / sequence
+    file = folder / "intrinsic" / "intrinsic_depth.txt"
+    intrinsics = read_matrix(file, 4, 4)[:3, :3] if file.exists() else None
 
-    root: Path
-    info: DatasetInfo = SCANNET_INFO
+    def frame(index: int, name: str) -> TrueFrame:
+        stem = Path(name).stem
+        time_sec = (int(stem) if stem.isdecimal() else index) / _FPS
+        pose = read_pose(folder / "pose" / f"{stem}.txt")
+        depth = depth_reader(folder / "depth" / f"{stem}.png", 1000.0)
+        return image_frame(folder / "color" / name, time_sec, pose, depth, intrinsics)
 
-    def sequences(self, wanted: Sequence[str] | None) -> list[str]:
-        """Folders that hold an exported scan."""
-        return chosen(folders_with(self.root, "color", "pose"), wanted, self.info)
-
-    def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
-        """Images by number; one whose pose was lost has none."""
-        folder = self.root / sequence
-        file = folder / "intrinsic" / "intrinsic_depth.txt"
-        intrinsics = read_matrix(file, 4, 4)[:3, :3] if file.exists() else None
-        frames = []
-        for index, name in picked(list_folder(folder / "color"), stride, most):
-            stem = Path(name).stem
-            time_sec = (int(stem) if stem.isdecimal() else index) / _FPS
-            pose = read_pose(folder / "pose" / f"{stem}.txt")
-            depth = depth_reader(folder / "depth" / f"{stem}.png", 1000.0)
-            frames.append(image_frame(folder / "color" / name, time_sec, pose, depth, intrinsics))
-        return frames
+    return list_folder(folder / "color"), frame
 
 
-@dataclass(frozen=True)
-class SevenScenes:
-    """The test sequences of every scene below a root."""
+def _seven_scenes_sequences(root: Path) -> list[str]:
+    """`scene/seq-NN` for each line of the scenes' TestSplit.txt."""
+    known = []
+    for scene in subfolders(root):
+        if holds(scene, "TestSplit.txt"):
+            lines = read_lines(scene / "TestSplit.txt")
+            numbers = (re.search(r"[0-9]{1,9}", fields[0]) for _, fields in lines)
+            names = [f"seq-{int(number[0]):02d}" for number in numbers if number]
+            known += [f"{scene.name}/{name}" for name in names if (scene / name).is_dir()]
+    return sorted(known)
 
-    root: Path
-    info: DatasetInfo = SEVEN_SCENES_INFO
 
-    def sequences(self, wanted: Sequence[str] | None) -> list[str]:
-        """`scene/seq-NN` for each line of the scenes' TestSplit.txt."""
-        known = []
-        for scene in subfolders(self.root):
-            if holds(scene, "TestSplit.txt"):
-                lines = read_lines(scene / "TestSplit.txt")
-                numbers = (re.search(r"[0-9]{1,9}", line[0]) for line in lines)
-                names = [f"seq-{int(number[0]):02d}" for number in numbers if number]
-                known += [f"{scene.name}/{name}" for name in names if (scene / name).is_dir()]
-        return chosen(sorted(known), wanted, self.info)
+def _seven_scenes_images(root: Path, sequence: str) -> Images:
+    folder = root / sequence
 
-    def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
-        """Frames by number."""
-        folder = self.root / sequence
-        images = [name for name in list_folder(folder) if name.endswith(_COLOR)]
-        frames = []
-        for index, name in picked(images, stride, most):
-            stem = name.removesuffix(_COLOR)
-            pose = read_pose(folder / f"{stem}.pose.txt")
-            depth = depth_reader(folder / f"{stem}.depth.png", 1000.0, (0, 65535))
-            frames.append(
-                image_frame(folder / name, index / _FPS, pose, depth, _SEVEN_SCENES_INTRINSICS)
-            )
-        return frames
+    def frame(index: int, name: str) -> TrueFrame:
+        stem = name.removesuffix(_COLOR)
+        pose = read_pose(folder / f"{stem}.pose.txt")
+        depth = depth_reader(folder / f"{stem}.depth.png", 1000.0, (0, 65535))
+        return image_frame(folder / name, index / _FPS, pose, depth, _SEVEN_SCENES_INTRINSICS)
+
+    return [name for name in list_folder(folder) if name.endswith(_COLOR)], frame
+
+
+tum = partial(FolderDataset, TUM_INFO, _tum_sequences, _tum_images)
+bonn = partial(FolderDataset, BONN_INFO, _tum_sequences, _tum_images)
+scannet = partial(FolderDataset, SCANNET_INFO, _scannet_sequences, _scannet_images)
+seven_scenes = partial(
+    FolderDataset, SEVEN_SCENES_INFO, _seven_scenes_sequences, _seven_scenes_images
+)

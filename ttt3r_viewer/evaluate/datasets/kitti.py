@@ -10,22 +10,18 @@ camera to world, of the left grey camera; the left colour camera stands some 6 c
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from ttt3r_viewer.errors import EvaluationError, in_a_line
+from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.evaluate.datasets.base import (
-    Dataset,
     DatasetInfo,
+    FolderDataset,
+    Images,
     TrueFrame,
-    chosen,
     depth_reader,
     image_frame,
-    picked,
-    read_lines,
+    read_times,
     subfolders,
 )
 from ttt3r_viewer.frames.folder import list_folder, natural_key
@@ -43,49 +39,45 @@ _IMAGE = re.compile(r"(?P<drive>.+_sync)_image_(?P<number>\d+)_(?P<camera>image_
 _FPS = 10.0
 
 
-def kitti(root: Path) -> Dataset:
-    """Odometry where the root has `sequences/`, else the depth selection."""
-    if (root / "sequences").is_dir():
-        return KittiOdometry(root)
-    inner = [root, root / "val_selection_cropped", root / "depth_selection/val_selection_cropped"]
-    there = (place for place in inner if any((place / one).is_dir() for one in _DEPTH_OF))
-    return KittiDepth(next(there, root))
-
-
 _DEPTH_OF = {"image": "groundtruth_depth", "image_gathered": "groundtruth_depth_gathered"}
 """Folders of images, each with that of its depth."""
 
 
-@dataclass(frozen=True)
-class KittiDepth:
-    """The validation selection of depth prediction."""
+def kitti(root: Path) -> FolderDataset:
+    """Odometry where the root has `sequences/`, else the depth selection."""
+    if (root / "sequences").is_dir():
+        return FolderDataset(ODOMETRY_INFO, _odometry_sequences, _odometry_images, root)
+    inner = [root, root / "val_selection_cropped", root / "depth_selection/val_selection_cropped"]
+    there = (place for place in inner if any((place / one).is_dir() for one in _DEPTH_OF))
+    return FolderDataset(DEPTH_INFO, _depth_sequences, _depth_images, next(there, root))
 
-    root: Path
-    info: DatasetInfo = DEPTH_INFO
 
-    def sequences(self, wanted: Sequence[str] | None) -> list[str]:
-        """One per drive and camera."""
-        known = dict.fromkeys(name for name, _, _ in self._images())
-        return chosen(sorted(known), wanted, self.info)
+def _depth_sequences(root: Path) -> list[str]:
+    """One per drive and camera."""
+    return sorted({name for name, _, _ in _selection(root)})
 
-    def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
-        """The images of a drive in order of their numbers, with depth where it is known."""
-        own = [(number, path) for name, number, path in self._images() if name == sequence]
-        return [
-            image_frame(path, number / _FPS, read_depth=depth_reader(_depth_of(path), 256.0))
-            for number, path in sorted(own)[::stride][:most]
-        ]
 
-    def _images(self) -> Iterator[tuple[str, int, Path]]:
-        """Sequence, number and file of every image."""
-        images = self.root / "image"
-        gathered = self.root / "image_gathered"
-        drives = subfolders(gathered) if gathered.is_dir() else []
-        for folder in [images] if images.is_dir() else drives:
-            for name in list_folder(folder):
-                if match := _IMAGE.fullmatch(name):
-                    sequence = f"{match['drive']}_{match['camera']}"
-                    yield sequence, int(match["number"]), folder / name
+def _depth_images(root: Path, sequence: str) -> Images:
+    """The images of a drive in order of their numbers, with depth where it is known."""
+
+    def frame(_: int, numbered: tuple[int, Path]) -> TrueFrame:
+        number, path = numbered
+        return image_frame(path, number / _FPS, read_depth=depth_reader(_depth_of(path), 256.0))
+
+    return sorted(
+        (number, path) for name, number, path in _selection(root) if name == sequence
+    ), frame
+
+
+def _selection(root: Path) -> Iterator[tuple[str, int, Path]]:
+    """Sequence, number and file of every image."""
+    images, gathered = root / "image", root / "image_gathered"
+    drives = subfolders(gathered) if gathered.is_dir() else []
+    for folder in [images] if images.is_dir() else drives:
+        for name in list_folder(folder):
+            if match := _IMAGE.fullmatch(name):
+                sequence = f"{match['drive']}_{match['camera']}"
+                yield sequence, int(match["number"]), folder / name
 
 
 def _depth_of(image: Path) -> Path:
@@ -98,47 +90,34 @@ def _depth_of(image: Path) -> Path:
     return same if same.exists() else folder / official
 
 
-@dataclass(frozen=True)
-class KittiOdometry:
-    """The odometry sequences that have poses."""
+def _odometry_sequences(root: Path) -> list[str]:
+    """Numbers of the sequences that have poses."""
+    names = (folder.name for folder in subfolders(root / "sequences"))
+    return sorted((one for one in names if _poses_of(root, one).exists()), key=natural_key)
 
-    root: Path
-    info: DatasetInfo = ODOMETRY_INFO
 
-    def sequences(self, wanted: Sequence[str] | None) -> list[str]:
-        """Numbers of the sequences that have poses."""
-        known = [
-            folder.name
-            for folder in subfolders(self.root / "sequences")
-            if self._poses(folder.name).exists()
-        ]
-        return chosen(sorted(known, key=natural_key), wanted, self.info)
+def _odometry_images(root: Path, sequence: str) -> Images:
+    """Images of the left colour camera, or of the left grey one where that is all."""
+    folder = root / "sequences" / sequence
+    colour = folder / "image_2"
+    images = colour if colour.is_dir() else folder / "image_0"
+    poses = read_ground_truth(_poses_of(root, sequence))
+    if not isinstance(poses, CountedPoses):
+        raise EvaluationError(f"{poses.path}: wanted 12 numbers per line, a 3 x 4 matrix")
+    names = list_folder(images)
+    times_file = folder / "times.txt"
+    times = [number / _FPS for number in range(len(names))]
+    if times_file.exists():
+        times = [time_sec for time_sec, _ in read_times(times_file, "seconds")]
+    if len(times) != len(names):
+        raise EvaluationError(f"{times_file}: {len(times)} times for {len(names)} images")
 
-    def open(self, sequence: str, stride: int, most: int | None) -> Sequence[TrueFrame]:
-        """Images of the left colour camera, or of the left grey one where that is all."""
-        folder = self.root / "sequences" / sequence
-        colour = folder / "image_2"
-        images = colour if colour.is_dir() else folder / "image_0"
-        poses = read_ground_truth(self._poses(sequence))
-        if not isinstance(poses, CountedPoses):
-            raise EvaluationError(f"{poses.path}: wanted 12 numbers per line, a 3 x 4 matrix")
-        names = list_folder(images)
-        times_file = folder / "times.txt"
-        times = [number / _FPS for number in range(len(names))]
-        if times_file.exists():
-            try:
-                times = [float(one[0]) for one in read_lines(times_file)]
-            except ValueError as error:
-                why = f"{in_a_line(error, 100)}; wanted seconds by lines"
-                raise EvaluationError(f"{times_file}: {why}") from error
-            if not np.isfinite(times).all():
-                raise EvaluationError(f"{times_file}: a time that is not finite; fetch it again")
-        if len(times) != len(names):
-            raise EvaluationError(f"{times_file}: {len(times)} times for {len(names)} images")
-        return [
-            image_frame(images / name, times[index], poses.pose_of(index, times[index], name))
-            for index, name in picked(names, stride, most)
-        ]
+    def frame(index: int, name: str) -> TrueFrame:
+        pose = poses.pose_of(index, times[index], name)
+        return image_frame(images / name, times[index], pose)
 
-    def _poses(self, sequence: str) -> Path:
-        return self.root / "poses" / f"{sequence}.txt"
+    return names, frame
+
+
+def _poses_of(root: Path, sequence: str) -> Path:
+    return root / "poses" / f"{sequence}.txt"
