@@ -1,17 +1,17 @@
 """The table of lanes: each lane's measures, as Markdown and as CSV."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError
-from ttt3r_viewer.geometry import umeyama
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.metrics.text_tables import MISSING, csv_text, markdown_table, markdown_text
-from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, Trajectory, ate, rpe
+from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, Trajectory, aligned_distances, ate, rpe
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.types import FrameFacts
 
@@ -22,22 +22,23 @@ class LaneMeasures:
 
     lane: str
     frames: int
-    ate_sim3_m: float | None
-    """Root mean square position error, in the true poses' unit, after Sim3 alignment."""
-    ate_se3_m: float | None
-    """The same after SE3 alignment: the lane's own metres."""
-    path_length_m: float | None
-    """Length of the lane's own path, in its own unit: metres for metric weights."""
-    rpe_translation_m: float | None
-    """Root mean square error of the motion between consecutive frames, after Sim3 scale."""
-    rpe_rotation_deg: float | None
     mean_confidence: float
     mean_gain: float
     sec_per_frame: float
+    path_length_m: float | None = None
+    """Length of the lane's own path, in its own unit: metres for metric weights."""
     frames_with_truth: int = 0
     """Frames that the ground truth has a pose for: all errors are over these."""
     true_length_m: float | None = None
     """Length of the true path over these frames."""
+    ate_se3_m: float | None = None
+    """Root mean square position error, in the true poses' unit, after SE3 alignment: with the
+    lane's own metres."""
+    ate_sim3_m: float | None = None
+    """The same after Sim3 alignment."""
+    rpe_translation_m: float | None = None
+    """Root mean square error of the motion between consecutive frames, after Sim3 scale."""
+    rpe_rotation_deg: float | None = None
     reason: str = ""
     """Why numbers are missing; empty where none is."""
 
@@ -62,12 +63,9 @@ _COLUMNS = {
 
 def true_poses(frames: Sequence[FrameFacts], ground_truth: GroundTruth) -> NDArray[np.float64]:
     """The true `T_world_camera` (n, 4, 4) of each frame; NaN where the ground truth has none."""
-    poses = np.full((len(frames), 4, 4), np.nan)
-    for row, frame in enumerate(frames):
-        pose = ground_truth.pose_of(frame.index, frame.time_sec, frame.name)
-        if pose is not None:
-            poses[row] = pose
-    return poses
+    unknown = np.full((4, 4), np.nan)
+    poses = (ground_truth.pose_of(one.index, one.time_sec, one.name) for one in frames)
+    return np.array([unknown if pose is None else pose for pose in poses]).reshape(-1, 4, 4)
 
 
 def measure_lane(
@@ -77,72 +75,64 @@ def measure_lane(
 
     Errors are over the frames that the ground truth has a pose for; RPE over consecutive ones.
     """
+    numbers: dict[str, Any] = {}
     reasons: list[str] = []
-    estimate = None
     try:
         estimate = _trajectory(frames)
+        numbers["path_length_m"] = estimate.length_m
+        if ground_truth is not None:
+            # One by one: what came before an error is kept.
+            for field, number in _errors(frames, estimate, ground_truth):
+                numbers[field] = number
     except EvaluationError as error:
         reasons.append(str(error))
-    matched: tuple[Trajectory, Trajectory] | None = None
-    rows = np.empty(0, dtype=np.intp)
     if ground_truth is None:
         reasons.append("no ground truth was found or given")
-    elif estimate is not None:
-        poses = true_poses(frames, ground_truth)
-        rows = np.flatnonzero(np.isfinite(poses[:, 0, 0]))
-        if rows.size >= FEWEST_POSES:
-            here = estimate.take(rows)
-            matched = Trajectory(here.times_sec, poses[rows]), here
-        else:
-            reasons.append(
-                f"{ground_truth.path.name} has a pose for {rows.size} of {len(frames)} frames,"
-                f" looked up by {ground_truth.key}; wanted at least {FEWEST_POSES}"
-            )
-    sim3_m = se3_m = shift_m = turn_deg = None
-    if matched is not None:
-        se3_m = ate(*matched, with_scale=False)
-        try:
-            sim3_m = ate(*matched, with_scale=True)
-            relative = rpe(*matched)
-            shift_m, turn_deg = relative.translation_rmse_m, relative.rotation_rmse_deg
-        except EvaluationError as error:
-            reasons.append(str(error))
     return LaneMeasures(
         lane=name,
         frames=len(frames),
-        ate_sim3_m=sim3_m,
-        ate_se3_m=se3_m,
-        path_length_m=estimate.length_m if estimate is not None else None,
-        rpe_translation_m=shift_m,
-        rpe_rotation_deg=turn_deg,
         mean_confidence=_mean([frame.confidence_mean for frame in frames]),
         mean_gain=_mean([frame.gain_mean for frame in frames]),
         sec_per_frame=_mean([frame.compute_sec for frame in frames]),
-        frames_with_truth=int(rows.size),
-        true_length_m=matched[0].length_m if matched is not None else None,
         reason="; ".join(reasons),
+        **numbers,
     )
+
+
+def _errors(
+    frames: Sequence[FrameFacts], estimate: Trajectory, ground_truth: GroundTruth
+) -> Iterator[tuple[str, float]]:
+    """Fields of `LaneMeasures` with their numbers; `EvaluationError` where the next has none."""
+    poses = true_poses(frames, ground_truth)
+    rows = np.flatnonzero(np.isfinite(poses[:, 0, 0]))
+    yield "frames_with_truth", len(rows)
+    if len(rows) < FEWEST_POSES:
+        raise EvaluationError(
+            f"{ground_truth.path.name} has a pose for {len(rows)} of {len(frames)} frames,"
+            f" looked up by {ground_truth.key}; wanted at least {FEWEST_POSES}"
+        )
+    here = estimate.take(rows)
+    truth = Trajectory(here.times_sec, poses[rows])
+    yield "true_length_m", truth.length_m
+    yield "ate_se3_m", ate(truth, here, with_scale=False)
+    yield "ate_sim3_m", ate(truth, here, with_scale=True)
+    relative = rpe(truth, here)
+    yield "rpe_translation_m", relative.translation_rmse_m
+    yield "rpe_rotation_deg", relative.rotation_rmse_deg
 
 
 def lane_separation(a: Sequence[FrameFacts], b: Sequence[FrameFacts]) -> NDArray[np.float64]:
     """Distance (n,) between two lanes' cameras per frame, after Sim3 alignment of `b` to `a`.
 
-    In lane `a`'s unit, for the frames that both lanes have, in order of their index. Raises
-    `EvaluationError` for fewer than three such frames, poses that are not finite, and a lane that
-    stands still.
+    In lane `a`'s unit; both have the same frames. Raises `EvaluationError` for fewer than three,
+    poses that are not finite, and a lane that stands still.
     """
-    by_index_a = {frame.index: frame for frame in a}
-    by_index_b = {frame.index: frame for frame in b}
-    common = sorted(by_index_a.keys() & by_index_b.keys())
-    if len(common) < FEWEST_POSES:
+    if len(a) < FEWEST_POSES:
         raise EvaluationError(
-            f"the lanes have {len(common)} frames in common; wanted at least {FEWEST_POSES}:"
+            f"the lanes have {len(a)} frames in common; wanted at least {FEWEST_POSES}:"
             " measure more frames"
         )
-    positions_a = _trajectory([by_index_a[index] for index in common]).positions
-    positions_b = _trajectory([by_index_b[index] for index in common]).positions
-    aligned = umeyama(positions_b, positions_a, with_scale=True).apply(positions_b)
-    return np.linalg.norm(aligned - positions_a, axis=1)
+    return aligned_distances(_trajectory(a), _trajectory(b), with_scale=True)
 
 
 def comparison_markdown(rows: Sequence[LaneMeasures], notes: Sequence[str]) -> str:

@@ -111,15 +111,22 @@ def rotation_angles_rad(R: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.arctan2(twice_sine, np.trace(R, axis1=-2, axis2=-1) - 1)
 
 
-def ate(reference: Trajectory, estimate: Trajectory, *, with_scale: bool) -> float:
-    """Absolute trajectory error of matched poses, after SE3 or (`with_scale`) Sim3 alignment: the
-    root mean square distance in the reference's unit.
+def aligned_distances(
+    reference: Trajectory, estimate: Trajectory, *, with_scale: bool
+) -> NDArray[np.float64]:
+    """Distances (n,) of matched positions after SE3 or (`with_scale`) Sim3 alignment, in the
+    reference's unit.
 
     Raises `EvaluationError` for fewer than three poses, and with scale for a camera that stands
     still.
     """
     aligned = _alignment(reference, estimate, with_scale).apply(estimate.positions)
-    return _rms(np.linalg.norm(aligned - reference.positions, axis=1))
+    return np.linalg.norm(aligned - reference.positions, axis=1)
+
+
+def ate(reference: Trajectory, estimate: Trajectory, *, with_scale: bool) -> float:
+    """Absolute trajectory error: the root mean square of `aligned_distances`, which see."""
+    return _rms(aligned_distances(reference, estimate, with_scale=with_scale))
 
 
 def rpe(reference: Trajectory, estimate: Trajectory, *, with_scale: bool = True) -> RelativeError:

@@ -231,14 +231,11 @@ def folders_with(root: Path, *needed: str) -> list[str]:
     Names are relative to the root, with `/`. Raises `InputError` where the root cannot be read; a
     folder below that may not be looked into, such as `lost+found`, holds nothing.
     """
-
-    def fits(folder: Path) -> bool:
-        return all(holds(folder, name) for name in needed)
-
     found: list[Path] = []
     for entry in subfolders(root):
-        found += [entry] if fits(entry) else filter(fits, subfolders(entry, needed=False))
-    return sorted(folder.relative_to(root).as_posix() for folder in found)
+        found += (entry, *subfolders(entry, needed=False))
+    fit = (one for one in found if all(holds(one, name) for name in needed))
+    return sorted(one.relative_to(root).as_posix() for one in fit)
 
 
 def holds(folder: Path, name: str) -> bool:
