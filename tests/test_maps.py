@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from PIL import Image
 from tests.made_up_run import made_up_inspection, room_result
 from ttt3r_viewer.reconstruct.messages import Inspect
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.layers import inspect_layer, maps
 from ttt3r_viewer.viewer.layers.colors import VIRIDIS
+from ttt3r_viewer.viewer.layers.inspect_layer import Shown
 from ttt3r_viewer.viewer.panels import inspect_views as views
 from ttt3r_viewer.viewer.view_settings import InspectSettings
 
@@ -25,11 +28,10 @@ def gains(count: int, state: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random((count, state)).astype(np.float16)
 
 
-def history_of(rows: np.ndarray, columns: int = 8) -> maps.GainHistory:
-    history = maps.GainHistory(columns)
-    for row in rows:
-        history.add(row)
-    return history
+def shown_of(found: Inspection, rows: np.ndarray | None = None, **chosen: Any) -> Shown:
+    lane = SceneStore(points_per_frame=10).snapshot().lanes[0]
+    gains_so_far = gains(1, len(found.gain)) if rows is None else rows
+    return Shown(lane, found, InspectSettings(**chosen), gains_so_far)
 
 
 @given(NUMBERS)
@@ -98,24 +100,18 @@ def test_overlay_leaves_the_image_where_nothing_is_known_or_nothing_is_laid_over
 @given(st.integers(1, 70), st.integers(1, 5), st.integers(0, 99))
 def test_history_keeps_what_lies_farthest_from_each_tokens_mean(count, state, seed):
     rows = gains(count, state, seed)
-    history = history_of(rows)
-    shown = history.decimated()
-    assert shown.shape == (state, -(-count // history.stretch))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maps, "HISTORY_COLUMNS", 8)
+        shown, stretch = maps.decimated(rows), maps.frames_per_column(count)
+    assert shown.shape == (state, -(-count // stretch))
     assert shown.shape[1] <= 8
+    assert stretch == 1 or shown.shape[1] > 4
     mean = rows.astype(np.float64).mean(axis=0)
-    assert np.allclose(history.mean, mean)
     distance = np.abs(rows - mean).max(axis=0)
     assert np.allclose(np.abs(shown - mean[:, None]).max(axis=1), distance, atol=1e-6)
     for token in range(state):
         assert set(shown[token]) <= set(rows[:, token].astype(np.float32))
-    assert np.array_equal(history.rows, rows)
-
-
-def test_a_history_grown_frame_by_frame_is_that_of_whole_stretches():
-    rows = gains(29, 3)
-    shown, stretch = history_of(rows).decimated(), 4
-    mean = rows.astype(np.float64).mean(axis=0)
-    for column in range(8):
+    for column in range(shown.shape[1]):
         part = rows[column * stretch : (column + 1) * stretch].astype(np.float32)
         low, high = part.min(axis=0), part.max(axis=0)
         assert np.array_equal(shown[:, column], np.where(high - mean >= mean - low, high, low))
@@ -123,7 +119,7 @@ def test_a_history_grown_frame_by_frame_is_that_of_whole_stretches():
 
 @pytest.mark.parametrize("state", [5, 768])
 def test_history_image_fits_and_marks_token_and_frame(state):
-    history = history_of(gains(50, state), maps.HISTORY_COLUMNS)
+    history = gains(50, state)
     first, last = (
         maps.history_image(history, by_mean=False, token=0, position=p, unit="gain")
         for p in (0, 49)
@@ -161,7 +157,8 @@ def test_state_modes_by_hand():
     found = made_up_inspection(0, 0, 1, rows[1])
 
     def values(mode, position):
-        return views.STATE_MAPS[mode].values(rows[: position + 1], 0.4, found).tolist()
+        shown = shown_of(found, rows[: position + 1], threshold=0.4)
+        return np.asarray(views.STATE_MAPS[mode].values(shown)).tolist()
 
     assert values("gain", 1) == [0.25, 0.5]
     assert values("mean gain", 1) == [0.375, 0.75]
@@ -175,14 +172,15 @@ def test_state_modes_by_hand():
 def test_attention_goes_both_ways_and_layers_add_up_to_their_mean():
     found = made_up_inspection(0, 0, 0, np.linspace(0.1, 0.9, 16))
     # In layer L, token k takes from patch (k + L - 1) mod 12, as the made-up run says.
-    assert inspect_layer.top_patches(found, 5, layer=1)[0] == 5
-    assert inspect_layer.top_patches(found, 5, layer=2)[0] == 6
+    assert shown_of(found, token=5, layer=1).top_patches[0] == 5
+    assert shown_of(found, token=5, layer=2).top_patches[0] == 6
     reads, writes = inspect_layer.tokens_of_patch(found, 6, layer=2)
     assert reads.argmax() == writes.argmax() == 5
     layers = [inspect_layer.token_over_patches(found, 5, layer) for layer in (1, 2)]
     mean = inspect_layer.token_over_patches(found, 5, 0)
     assert np.allclose(mean, np.mean(layers, axis=0), atol=1e-4)
-    assert set(views.lit_tokens(found, 6, 2)) >= {5}
+    picked = shown_of(found, row=1, column=2, layer=2)
+    assert all(tokens[0] == 5 for _, tokens in views.listed_tokens(picked))
 
 
 def test_support_is_a_mean_of_gains_and_that_of_equal_gains_is_the_gain():

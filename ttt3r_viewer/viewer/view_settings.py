@@ -182,6 +182,7 @@ class ViewSettings:
                 arrangement="overlay",
                 hidden_lanes=frozenset(),
                 blink_lane=0,
+                inspect=replace(self.inspect, lane=0, difference=False),
             )
         chosen = self.chosen_lanes(lane_count)
         if not chosen or self.blink_lane in chosen:

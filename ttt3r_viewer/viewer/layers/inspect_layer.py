@@ -4,7 +4,7 @@ The nodes are `/lanes/K/inspect_map`, `inspect_patches` and `inspect_image`. A p
 patch in which its frame's camera sees it, because the scene keeps no pixel numbers.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import viser
@@ -17,6 +17,7 @@ from ttt3r_viewer.types import Camera, Inspection
 from ttt3r_viewer.viewer.layers.maps import PATCH_COLOR, TOKEN_COLOR, color_map, robust_scale
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_points
 from ttt3r_viewer.viewer.layers.point_layer import LIVE_POINTS
+from ttt3r_viewer.viewer.view_settings import InspectSettings
 
 LIFT = 0.004
 """Share of the way to the camera by which points are moved, to cover those below."""
@@ -61,11 +62,6 @@ def gain_support(found: Inspection) -> NDArray[np.float32]:
 def largest(values: NDArray[np.floating], count: int) -> tuple[int, ...]:
     """Return the indices of the largest values (n,), the largest first."""
     return tuple(int(k) for k in np.argsort(-values, kind="stable")[:count])
-
-
-def top_patches(found: Inspection, token: int, layer: int) -> tuple[int, ...]:
-    """Return the patches to which a state token attends most, in descending order."""
-    return largest(token_over_patches(found, token, layer), TOP_PATCHES)
 
 
 def patches_of_points(
@@ -135,12 +131,49 @@ def patch_on_image(
     return int(v * rows) * columns + int(u * columns), distance
 
 
-def shown_points(lane: LaneScene, sequence: int) -> FramePoints:
-    """Return the points that the page shows of a frame: more than are kept of the newest."""
-    latest = lane.latest
-    if latest is not None and latest.sequence == sequence:
-        return thin_points(latest, LIVE_POINTS)
-    return lane.frames[sequence].points
+def key_of(found: Inspection) -> tuple[int, int, int]:
+    """Say which step of which lane and run was inspected."""
+    return found.epoch, found.lane, found.sequence
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """An inspection, and what the user picked in it, within what there is."""
+
+    lane: LaneScene
+    found: Inspection
+    chosen: InspectSettings
+    gains: NDArray[np.float16]
+    """(frame, state) up to the frame that the page stands at; of two lanes, their difference."""
+
+    @property
+    def camera(self) -> Camera:
+        """The inspected frame's."""
+        return self.lane.frames[self.found.sequence].camera
+
+    @property
+    def patch(self) -> int:
+        """The picked patch, counted row by row."""
+        return self.chosen.row * self.found.columns + self.chosen.column
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What everything drawn of it depends on."""
+        return key_of(self.found), self.chosen.layer, self.chosen.token, self.patch
+
+    @property
+    def top_patches(self) -> tuple[int, ...]:
+        """The patches to which the picked token attends most, in descending order."""
+        chosen = self.chosen
+        return largest(token_over_patches(self.found, chosen.token, chosen.layer), TOP_PATCHES)
+
+    @property
+    def points(self) -> FramePoints:
+        """The points that the page shows of the frame: more than are kept of the newest."""
+        latest, sequence = self.lane.latest, self.found.sequence
+        if latest is not None and latest.sequence == sequence:
+            return thin_points(latest, LIVE_POINTS)
+        return self.lane.frames[sequence].points
 
 
 class InspectLayer(Nodes):
@@ -149,6 +182,10 @@ class InspectLayer(Nodes):
     def __init__(self, server: viser.ViserServer) -> None:
         super().__init__()
         self._server = server
+        self._hit: tuple[Shown, NDArray[np.float32], NDArray[np.intp]] | None = None
+        """What a click can hit: the drawn frame, its points (n, 3) and their patches (n,)."""
+        self._offset = 0.0
+        self._image_depth: float | None = None
 
     @property
     def picked_points(self) -> int:
@@ -156,45 +193,63 @@ class InspectLayer(Nodes):
         patches = self.handles.get("patches")
         return 0 if patches is None else len(patches.points)
 
+    def let_go(self) -> None:
+        """Let no click hit what was drawn before."""
+        self._hit = None
+
+    def patch_at(self, origin: ArrayLike, direction: ArrayLike) -> tuple[int, int] | None:
+        """Return row and column of the patch that a ray hits first, on a point or the image."""
+        if self._hit is None:
+            return None
+        shown, points, patches = self._hit
+        grid = (shown.found.rows, shown.found.columns)
+        start = np.asarray(origin, np.float64) - [self._offset, 0.0, 0.0]
+        hit, met, depth = point_on_ray(points, start, direction), None, self._image_depth
+        if depth is not None:
+            met = patch_on_image(start, direction, shown.camera, depth, *grid)
+        if met is not None and (hit is None or met[1] < np.linalg.norm(points[hit] - start)):
+            return divmod(met[0], grid[1])
+        return None if hit is None else divmod(int(patches[hit]), grid[1])
+
     def show_points(
         self,
-        lane: int,
-        points_world: NDArray[np.floating],
-        camera: Camera,
-        patches: NDArray[np.intp],
-        *,
-        top: Sequence[int],
-        picked: int,
+        shown: Shown,
         values: NDArray[np.floating] | None,
+        *,
         point_size: float,
+        offset: float,
+        image_depth: float | None,
     ) -> None:
-        """Highlight a frame's points (n, 3) in the token's `top` patches and the picked one.
+        """Highlight the frame's points in the top patches and the picked one.
 
-        `patches` (n,) are those of the points. All points are coloured by the `values` (patch,) of
-        their patches, where there are any.
+        All points are coloured by the `values` (patch,) of their patches, where there are any. The
+        lane's root stands at `offset` on the x axis, and the frame's image `image_depth` in front
+        of its camera; None where it is not drawn.
         """
-        is_picked = patches == picked
-        chosen = np.isin(patches, top) | is_picked
+        found, camera, points = shown.found, shown.camera, shown.points.points_world
+        patches = patches_of_points(points, camera, found.rows, found.columns)
+        points, patches = points[patches >= 0], patches[patches >= 0]
+        self._hit, self._offset, self._image_depth = (shown, points, patches), offset, image_depth
+        is_picked = patches == shown.patch
+        chosen = np.isin(patches, shown.top_patches) | is_picked
         colors = np.where(is_picked[chosen, None], PATCH_COLOR, TOKEN_COLOR).astype(np.uint8)
-        points, name = lifted(points_world[chosen], camera, 2 * LIFT), f"/lanes/{lane}/inspect_"
-        size, scene = PICKED_SIZE * point_size, self._server.scene
-        self.put("patches", add_points(scene, f"{name}patches", points, colors, size))
+        name, size = f"/lanes/{found.lane}/inspect_", PICKED_SIZE * point_size
+        near, scene = lifted(points[chosen], camera, 2 * LIFT), self._server.scene
+        self.put("patches", add_points(scene, f"{name}patches", near, colors, size))
         if values is None:
             self.remove("map")
             return
-        known = patches >= 0
-        points = lifted(points_world[known], camera, LIFT)
-        colors = color_map(values[patches[known]], robust_scale(values))
-        size = COLORED_SIZE * point_size
-        self.put("map", add_points(scene, f"{name}map", points, colors, size))
+        colors = color_map(values[patches], robust_scale(values))
+        near, size = lifted(points, camera, LIFT), COLORED_SIZE * point_size
+        self.put("map", add_points(scene, f"{name}map", near, colors, size))
 
-    def show_image(self, lane: int, image: NDArray[np.uint8], camera: Camera, depth: float) -> None:
-        """Cover the shown camera's image, `depth` in front of it, with one (height, width, 3)."""
-        nearer = (1 - 2 * LIFT) * depth
+    def show_image(self, shown: Shown, image: NDArray[np.uint8], depth: float) -> None:
+        """Cover the frame's image, `depth` in front of its camera, with one (height, width, 3)."""
+        nearer, camera = (1 - 2 * LIFT) * depth, shown.camera
         height = nearer * camera.height / camera.focal_px
         T_world_camera = camera.T_world_camera
         handle = self._server.scene.add_image(
-            f"/lanes/{lane}/inspect_image",
+            f"/lanes/{shown.found.lane}/inspect_image",
             image,
             render_width=height * camera.aspect,
             render_height=height,

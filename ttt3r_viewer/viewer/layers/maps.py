@@ -179,58 +179,24 @@ def overlay_image(
     return result if values is None else with_color_bar(result, scale, unit)
 
 
-class GainHistory:
-    """Gains of all frames so far, and the least and largest in equal stretches of frames.
+def frames_per_column(count: int) -> int:
+    """Return how many frames share a column of the history: the least power of two that fits."""
+    return 1 << ((count - 1) // HISTORY_COLUMNS).bit_length()
 
-    Adding a frame takes constant time: stretches double in length where there are too many.
+
+def decimated(gains: NDArray[np.float16]) -> Floats:
+    """Return (state, columns): of each column's frames, the gain farthest from the token's mean.
+
+    `gains` (frame, state) are those of at least one frame.
     """
-
-    def __init__(self, columns: int = HISTORY_COLUMNS) -> None:
-        """At most `columns` stretches, an even number."""
-        assert columns % 2 == 0, columns
-        self._limit = columns
-        self._table = np.zeros((0, 0), np.float16)
-        self._low: list[NDArray[np.float16]] = []
-        self._high: list[NDArray[np.float16]] = []
-        self._sum = np.zeros(1)
-        self.count = 0
-        """Number of added frames."""
-        self.stretch = 1
-        """Number of frames that share a column."""
-
-    def add(self, gain: NDArray[np.float16]) -> None:
-        """Add the next frame's gains (state,)."""
-        if self.count == len(self._table):
-            room = np.zeros((max(self.count, 64), len(gain)), np.float16)
-            self._table = np.concatenate([self.rows, room]) if self.count else room
-        if self.count == self._limit * self.stretch:
-            self._low = list(map(np.minimum, self._low[0::2], self._low[1::2]))
-            self._high = list(map(np.maximum, self._high[0::2], self._high[1::2]))
-            self.stretch *= 2
-        self._table[self.count] = gain
-        self._sum = self._sum + gain
-        if self.count % self.stretch == 0:
-            self._low.append(gain)
-            self._high.append(gain)
-        self._low[-1] = np.minimum(self._low[-1], gain)
-        self._high[-1] = np.maximum(self._high[-1], gain)
-        self.count += 1
-
-    @property
-    def rows(self) -> NDArray[np.float16]:
-        """Gains (frame, state) of all frames."""
-        return self._table[: self.count]
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """Mean gain of each token (state,) over all frames."""
-        return self._sum / max(self.count, 1)
-
-    def decimated(self) -> Floats:
-        """Return (state, columns): of each stretch, the gain farthest from the token's mean."""
-        low, high = (np.stack(ends).astype(np.float32) for ends in (self._low, self._high))
-        mean = self.mean
-        return np.where(high - mean >= mean - low, high, low).T
+    last, stretch = len(gains) - 1, frames_per_column(len(gains))
+    columns = last // stretch + 1
+    # The last frame fills its column, which changes neither its least nor its largest gain.
+    padded = gains[np.minimum(np.arange(columns * stretch), last)].astype(np.float32)
+    stretches = padded.reshape(columns, stretch, -1)
+    low, high = stretches.min(axis=1), stretches.max(axis=1)
+    mean = gains.mean(axis=0, dtype=np.float64)
+    return np.where(high - mean >= mean - low, high, low).T
 
 
 def frames_since_above(rows: NDArray[np.float16], threshold: float) -> NDArray[np.float64]:
@@ -243,15 +209,16 @@ def frames_since_above(rows: NDArray[np.float16], threshold: float) -> NDArray[n
 
 
 def history_image(
-    history: GainHistory, *, by_mean: bool, token: int, position: int, unit: str
+    gains: NDArray[np.float16], *, by_mean: bool, token: int, position: int, unit: str
 ) -> Pixels:
-    """Draw tokens (downwards) over time (to the right); lines mark the token and the frame.
+    """Draw gains (frame, state): tokens downwards, time to the right, lines at token and frame.
 
     By mean, the tokens that accept most are at the top. Where there are more tokens than rows,
     each row is the mean of equally many neighbours.
     """
-    values = history.decimated()
-    order = np.argsort(-history.mean, kind="stable") if by_mean else np.arange(len(values))
+    values, order = decimated(gains), np.arange(gains.shape[1])
+    if by_mean:
+        order = np.argsort(-gains.mean(axis=0, dtype=np.float64), kind="stable")
     group = -(-len(values) // HISTORY_ROWS)
     starts = np.arange(0, len(values), group)
     sizes = np.diff(np.append(starts, len(values)))
@@ -264,7 +231,7 @@ def history_image(
     image = enlarge(color_map(shown, scale), height, max(WIDTH_PX, columns))
     width = image.shape[1]
     row = int(np.flatnonzero(order == token)[0]) // group
-    column = min(position // history.stretch, columns - 1)
+    column = min(position // frames_per_column(len(gains)), columns - 1)
     image[(2 * row + 1) * height // (2 * rows)] = TOKEN_COLOR
     image[:, (2 * column + 1) * width // (2 * columns)] = PATCH_COLOR
     return with_color_bar(image, scale, unit)

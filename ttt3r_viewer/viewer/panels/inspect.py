@@ -2,19 +2,17 @@
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import viser
-from numpy.typing import NDArray
 
 from ttt3r_viewer.export.results import statistics_csv, tokens_npz
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
-from ttt3r_viewer.types import Camera, Inspection
+from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.layers import inspect_layer, maps
+from ttt3r_viewer.viewer.layers import maps
 from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH
+from ttt3r_viewer.viewer.layers.inspect_layer import InspectLayer, Shown, key_of
 from ttt3r_viewer.viewer.panels import inspect_views as views
 from ttt3r_viewer.viewer.panels.chart_series import names_of
 from ttt3r_viewer.viewer.panels.inspect_widgets import DIFFERENCE, OFF_TEXT, InspectWidgets
@@ -28,58 +26,6 @@ BUSY_SHARE = 0.1
 """Of the publisher's time that drawing may take, however large the state."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Target:
-    """What a click in the scene can hit of the inspected frame: its points and its image."""
-
-    found: Inspection
-    points_world: NDArray[np.float32]
-    patches: NDArray[np.intp]
-    offset: float
-    camera: Camera
-    image_depth: float | None
-    """How far in front of the camera its image stands; None where it is not drawn."""
-
-    def patch_at(self, origin: NDArray[np.float64], direction: Sequence[float]) -> int | None:
-        """Return the patch of what a ray hits first."""
-        origin = origin - [self.offset, 0.0, 0.0]
-        hit = inspect_layer.point_on_ray(self.points_world, origin, direction)
-        if self.image_depth is not None:
-            grid = (self.found.rows, self.found.columns)
-            met = inspect_layer.patch_on_image(
-                origin, direction, self.camera, self.image_depth, *grid
-            )
-            if met is not None and (
-                hit is None or met[1] < np.linalg.norm(self.points_world[hit] - origin)
-            ):
-                return met[0]
-        return None if hit is None else int(self.patches[hit])
-
-
-@dataclass(frozen=True, eq=False)
-class _Shown:
-    """An inspection and what the user picked in it, within what there is."""
-
-    lane: LaneScene
-    found: Inspection
-    chosen: InspectSettings
-
-    @property
-    def patch(self) -> int:
-        """The picked patch, counted row by row."""
-        return self.chosen.row * self.found.columns + self.chosen.column
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What everything drawn of it depends on."""
-        return views.key_of(self.found), self.chosen.layer, self.chosen.token, self.patch
-
-    @property
-    def top_patches(self) -> tuple[int, ...]:
-        """The patches that the picked token takes from most."""
-        return inspect_layer.top_patches(self.found, self.chosen.token, self.chosen.layer)
-
-
 class InspectPanel(Part):
     """The tab and what it draws in the scene."""
 
@@ -87,7 +33,7 @@ class InspectPanel(Part):
         self._server = page.server
         self._controls = page.controls
         self._mailbox = page.mailbox
-        self._layer = inspect_layer.InspectLayer(page.server)
+        self._layer = InspectLayer(page.server)
         self._chosen = InspectSettings()
         self._note = ""
         self._clear()
@@ -116,20 +62,17 @@ class InspectPanel(Part):
 
     async def _click(self, event: viser.SceneClickEvent) -> None:
         """Pick the patch that was clicked, on the shown camera's image or a point."""
-        target = self._target
-        if target is None:
-            return
-        patch = target.patch_at(np.array(event.ray_origin), event.ray_direction)
+        patch = self._layer.patch_at(event.ray_origin, event.ray_direction)
         if patch is not None:
-            row, column = divmod(patch, target.found.columns)
-            self._controls.change_inspect(row=row, column=column)
+            self._controls.change_inspect(row=patch[0], column=patch[1])
 
     def _clear(self) -> None:
         """Drop all that was inspected and drawn."""
-        self._history = maps.GainHistory()
-        self._history_of: object = None
+        self._gains = np.zeros((0, 0), np.float16)
+        """(frame, state) so far; of two lanes, their difference."""
+        self._gains_of: object = None
         self._found: Inspection | None = None
-        self._target: _Target | None = None
+        self._layer.let_go()
         self._lane_shown: LaneScene | None = None
         self._drawn: dict[str, object] = {}
         self._moved_places: dict[str, int] = {}
@@ -139,7 +82,7 @@ class InspectPanel(Part):
     def update(self, tick: Tick) -> None:
         """Ask about the shown frame and draw what came back; nothing at all while it is off."""
         snapshot, position = tick.snapshot, tick.position
-        was_on, chosen = self._chosen.on, tick.settings.inspect
+        was_on, chosen = self._chosen.on, tick.drawn.inspect
         self._chosen = chosen
         self._layer.begin((snapshot.epoch, tick.lane_count))
         if chosen.on != was_on:
@@ -154,17 +97,17 @@ class InspectPanel(Part):
             self._mailbox.put(message)
         self._note = views.note_text(snapshot, found, position)
         assign_changed(self._widgets.note, content=views.note_html(self._note))
-        shown = None
         if found is not None:
-            shown = _Shown(lane, found, views.picked_within(chosen, found))
-            self._show_picked(shown, up_to_date=tick.settings is self._controls.settings)
+            chosen = views.picked_within(chosen, found)
+            self._show_picked(found, chosen, up_to_date=tick.settings is self._controls.settings)
         if tick.now_sec < self._draw_due_sec or position < 0:
             return
         started = time.perf_counter()
-        self._gather(snapshot, number, difference=chosen.difference and tick.lane_count > 1)
+        self._gather(snapshot, number, difference=chosen.difference)
         self._draw_history(lane, chosen, position, tick.now_sec)
-        if shown is not None:
-            self._draw_state(shown, position)
+        if found is not None:
+            shown = Shown(lane, found, chosen, self._gains[: position + 1])
+            self._draw_state(shown)
             self._draw_image(shown)
             self._draw_scene(shown, tick)
         busy_sec = time.perf_counter() - started
@@ -212,31 +155,32 @@ class InspectPanel(Part):
             if found is not None and (found.epoch, found.lane) == (snapshot.epoch, lane):
                 self._found = found
                 return found
-        self._found = self._target = None
+        self._found = None
+        self._layer.let_go()
         return None
 
-    def _show_picked(self, shown: _Shown, *, up_to_date: bool) -> None:
+    def _show_picked(self, found: Inspection, chosen: InspectSettings, *, up_to_date: bool) -> None:
         """Keep the widgets within what there is, and show what a click picked."""
-        widgets, found = self._widgets, shown.found
+        widgets = self._widgets
         assign_changed(widgets.layer, max=len(found.writes))
         assign_changed(widgets.token, max=len(found.gain) - 1)
         assign_changed(widgets.row, max=found.rows - 1)
         assign_changed(widgets.column, max=found.columns - 1)
         # A widget that a user has just changed is ahead of older settings.
         if up_to_date:
-            assign_changed(widgets.row, value=shown.chosen.row)
-            assign_changed(widgets.column, value=shown.chosen.column)
+            assign_changed(widgets.row, value=chosen.row)
+            assign_changed(widgets.column, value=chosen.column)
 
     def _gather(self, snapshot: SceneSnapshot, lane: int, *, difference: bool) -> None:
-        """Add the gains of new frames, all of them where it is another lane or run."""
-        first, second = (0, 1) if difference else (lane, lane)
-        key = (snapshot.epoch, first, second)
-        if key != self._history_of:
-            self._history, self._history_of = maps.GainHistory(), key
+        """Collect the gains of all frames again, where there are new ones or others."""
+        lanes = (0, 1) if difference else (lane,)
+        key = (snapshot.epoch, lanes)
+        if key != self._gains_of:
+            self._gains_of = key
             self._drawn.clear()
-        a, b = snapshot.lanes[first].frames, snapshot.lanes[second].frames
-        for k in range(self._history.count, len(a)):
-            self._history.add(a[k].gain - b[k].gain if difference else a[k].gain)
+        if self._is_due("gains", len(snapshot.frames)):
+            own, *others = (np.stack([one.gain for one in snapshot.lanes[k].frames]) for k in lanes)
+            self._gains = own - others[0] if others else own
 
     def _is_due(self, name: str, *key: object) -> bool:
         """Whether something has to be drawn again, which then counts as done."""
@@ -248,17 +192,14 @@ class InspectPanel(Part):
         self, lane: LaneScene, chosen: InspectSettings, position: int, now_sec: float
     ) -> None:
         """Draw what needs the gains alone."""
-        history, widgets = self._history, self._widgets
-        count, tokens = history.rows.shape
+        widgets, (count, tokens) = self._widgets, self._gains.shape
         token = min(chosen.token, tokens - 1)
         if self._is_due("History", count, position, token, chosen.by_mean):
             unit = "gain of lane 1 - lane 2" if chosen.difference else "gain"
             widgets.images["History"].image = maps.history_image(
-                history, by_mean=chosen.by_mean, token=token, position=position, unit=unit
+                self._gains, by_mean=chosen.by_mean, token=token, position=position, unit=unit
             )
-            widgets.history_text.content = views.history_html(
-                count, history.stretch, tokens, chosen.by_mean
-            )
+            widgets.history_text.content = views.history_html(count, tokens, chosen.by_mean)
         if self._is_due("statistics", position, chosen.threshold):
             frame = lane.frames[position]
             widgets.statistics.content = views.statistics_html(
@@ -270,31 +211,31 @@ class InspectPanel(Part):
             self._moved_places = views.most_moved(lane.frames)
             widgets.moved.options = tuple(self._moved_places)
 
-    def _draw_state(self, shown: _Shown, position: int) -> None:
+    def _draw_state(self, shown: Shown) -> None:
         """Draw the state map, and list the tokens of the picked patch."""
         found, chosen, widgets = shown.found, shown.chosen, self._widgets
         kind = views.STATE_MAPS[chosen.mode]
-        key = (position, chosen.mode, chosen.threshold, chosen.difference, *shown.key)
+        key = (len(shown.gains), chosen.mode, chosen.threshold, chosen.difference, *shown.key)
         if not self._is_due("State", *key):
             return
-        values = kind.values(self._history.rows[: position + 1], chosen.threshold, found)
+        values = kind.values(shown)
+        assert values is not None, chosen.mode
         unit = ("difference of " if chosen.difference and kind.of_gains else "") + kind.unit
-        lit = views.lit_tokens(found, shown.patch, chosen.layer)
+        lit = [token for _, tokens in views.listed_tokens(shown) for token in tokens]
         widgets.images["State"].image = maps.state_image(
             values, found.state_columns, unit, chosen.token, lit
         )
-        assign_changed(widgets.token_text, content=views.token_html(found, chosen.token))
-        tokens = views.tokens_html(found, shown.patch, chosen.layer)
-        assign_changed(widgets.tokens, content=tokens)
+        assign_changed(widgets.token_text, content=views.token_html(shown))
+        assign_changed(widgets.tokens, content=views.tokens_html(shown))
 
-    def _draw_image(self, shown: _Shown) -> None:
+    def _draw_image(self, shown: Shown) -> None:
         """Draw the image of the inspected frame, and the map over it."""
         found, chosen, latest = shown.found, shown.chosen, shown.lane.latest
         newest = latest if latest is not None and latest.sequence == found.sequence else None
         if not self._is_due("Image", chosen.image, chosen.opacity, newest is None, *shown.key):
             return
         kind = views.PATCH_MAPS[chosen.image]
-        values = kind.values(found, shown.lane, chosen)
+        values = kind.values(shown)
         if values is not None and values.ndim == 1:
             values = values.reshape(found.rows, found.columns)
         self._widgets.images["Image"].image = maps.overlay_image(
@@ -307,35 +248,21 @@ class InspectPanel(Part):
             picked=shown.patch,
         )
 
-    def _draw_scene(self, shown: _Shown, tick: Tick) -> None:
+    def _draw_scene(self, shown: Shown, tick: Tick) -> None:
         """Colour and highlight the points of the inspected frame, and cover its image."""
-        found, chosen, lane = shown.found, shown.chosen, shown.lane
+        found, chosen, layout = shown.found, shown.chosen, shown.lane.layout
         point_size, offset = tick.point_size, tick.offsets[found.lane]
-        camera = lane.frames[found.sequence].camera
         at_frame = tick.settings.show_cameras and found.sequence == tick.position
-        depth = LIVE_DEPTH * lane.layout.median_depth if at_frame else None
-        seen = (views.key_of(found), lane.layout.generation, point_size, depth)
+        depth = LIVE_DEPTH * layout.median_depth if at_frame else None
+        seen = (key_of(found), layout.generation, point_size, depth)
         if self._is_due("frustum", *seen, self._drawn["Image"]):
             if depth is None:
                 self._layer.remove("image")
             else:
-                image = self._widgets.images["Image"].image[: maps.image_height(camera.aspect)]
-                self._layer.show_image(found.lane, image, camera, depth)
-        if not self._is_due("scene", *seen, offset, chosen.points, *shown.key):
-            return
-        points = inspect_layer.shown_points(lane, found.sequence).points_world
-        patches = inspect_layer.patches_of_points(points, camera, found.rows, found.columns)
-        known = patches >= 0
-        self._target = _Target(
-            found, points[known], patches[known], offset, camera, image_depth=depth
-        )
-        self._layer.show_points(
-            found.lane,
-            points,
-            camera,
-            patches,
-            top=shown.top_patches,
-            picked=shown.patch,
-            values=views.PATCH_MAPS[chosen.points].values(found, lane, chosen),
-            point_size=point_size,
-        )
+                height = maps.image_height(shown.camera.aspect)
+                self._layer.show_image(shown, self._widgets.images["Image"].image[:height], depth)
+        if self._is_due("scene", *seen, offset, chosen.points, *shown.key):
+            values = views.PATCH_MAPS[chosen.points].values(shown)
+            self._layer.show_points(
+                shown, values, point_size=point_size, offset=offset, image_depth=depth
+            )

@@ -5,23 +5,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ttt3r_viewer.export.results import gain_entropy, share_above
 from ttt3r_viewer.reconstruct.messages import Inspect
 from ttt3r_viewer.scene.seen import FrameSummary
-from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
+from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.html import block, counted, escape, header, muted, row, square, table
 from ttt3r_viewer.viewer.layers.inspect_layer import (
+    Shown,
     gain_support,
+    key_of,
     largest,
     patch_means,
     patches_of_points,
     token_over_patches,
     tokens_of_patch,
 )
-from ttt3r_viewer.viewer.layers.maps import PATCH_COLOR, TOKEN_COLOR, Floats, frames_since_above
+from ttt3r_viewer.viewer.layers.maps import (
+    PATCH_COLOR,
+    TOKEN_COLOR,
+    Floats,
+    frames_per_column,
+    frames_since_above,
+)
 from ttt3r_viewer.viewer.view_settings import InspectSettings
 
 LISTED_TOKENS = 8
@@ -33,67 +40,68 @@ PATIENCE_SEC = 2.0
 
 
 @dataclass(frozen=True)
-class StateMap:
-    """One way to colour the state tokens."""
+class InspectMap:
+    """One way to colour the state tokens, or the patches over the image or on the points."""
 
     label: str
     unit: str
-    values: Callable[[NDArray[np.float16], float, Inspection], Floats]
-    """Returns (state,) numbers of the gains (frame, state) so far and their threshold."""
-    of_gains: bool = True
-    """Known without an inspection; of two lanes, their difference."""
+    values: Callable[[Shown], Floats | None]
+    """Returns numbers (state,), (patch,) or those of every pixel; None colours nothing."""
+    of_gains: bool = False
+    """Of two lanes, their difference."""
 
 
-@dataclass(frozen=True)
-class PatchMap:
-    """One way to colour the patches of the inspected frame, over its image or on its points."""
-
-    label: str
-    unit: str
-    values: Callable[[Inspection, LaneScene, InspectSettings], Floats | None]
-    """Returns (rows, columns) numbers, or those of every pixel; None colours nothing."""
-
-
-def _confidence(found: Inspection, lane: LaneScene, _: InspectSettings) -> Floats:
+def _confidence(shown: Shown) -> Floats:
     """Return every pixel's confidence of the newest frame; of others that of the kept points."""
+    found, lane = shown.found, shown.lane
     if lane.latest is not None and lane.latest.sequence == found.sequence:
         return lane.latest.confidence
-    frame, shape = lane.frames[found.sequence], (found.rows, found.columns)
-    patches = patches_of_points(frame.points.points_world, frame.camera, *shape)
-    return patch_means(frame.points.confidence, patches, *shape)
+    points, shape = lane.frames[found.sequence].points, (found.rows, found.columns)
+    patches = patches_of_points(points.points_world, shown.camera, *shape)
+    return patch_means(points.confidence, patches, *shape)
 
 
-STATE_MAPS: dict[str, StateMap] = {
-    "gain": StateMap("Gain now", "gain", lambda gains, *_: gains[-1].astype(np.float32)),
-    "mean gain": StateMap(
-        "Mean gain so far", "mean gain", lambda gains, *_: gains.mean(axis=0, dtype=np.float32)
+def _token(shown: Shown) -> Floats:
+    return token_over_patches(shown.found, shown.chosen.token, shown.chosen.layer)
+
+
+def _gain(shown: Shown) -> Floats:
+    return shown.gains[-1].astype(np.float32)
+
+
+STATE_MAPS: dict[str, InspectMap] = {
+    "gain": InspectMap("Gain now", "gain", _gain, of_gains=True),
+    "mean gain": InspectMap(
+        "Mean gain so far",
+        "mean gain",
+        lambda shown: shown.gains.mean(axis=0, dtype=np.float32),
+        of_gains=True,
     ),
-    "gain change": StateMap(
+    "gain change": InspectMap(
         "Change of gain",
         "gain - gain before",
-        lambda gains, *_: gains[-1].astype(np.float32) - gains[-2:][0],
+        lambda shown: _gain(shown) - shown.gains[-2:][0],
+        of_gains=True,
     ),
-    "age": StateMap("Age", "frames", lambda gains, least, _: frames_since_above(gains, least)),
-    "state change": StateMap(
-        "|dS| per token", "|S - S before|", lambda _g, _t, found: found.state_change, of_gains=False
+    "age": InspectMap(
+        "Age",
+        "frames",
+        lambda shown: frames_since_above(shown.gains, shown.chosen.threshold),
+        of_gains=True,
     ),
-    "from start": StateMap(
-        "Distance from start",
-        "|S - S at start|",
-        lambda _g, _t, found: found.from_start,
-        of_gains=False,
+    "state change": InspectMap(
+        "|dS| per token", "|S - S before|", lambda shown: shown.found.state_change
+    ),
+    "from start": InspectMap(
+        "Distance from start", "|S - S at start|", lambda shown: shown.found.from_start
     ),
 }
-PATCH_MAPS: dict[str, PatchMap] = {
-    "alignment": PatchMap("Patch alignment", "mean logit", lambda found, *_: found.patch_logit),
-    "confidence": PatchMap("Pixel confidence", "confidence", _confidence),
-    "token": PatchMap(
-        "Token's attention",
-        "attention",
-        lambda found, _, chosen: token_over_patches(found, chosen.token, chosen.layer),
-    ),
-    "support": PatchMap("Gain-weighted support", "gain", lambda found, *_: gain_support(found)),
-    "none": PatchMap("Nothing", "", lambda *_: None),
+PATCH_MAPS: dict[str, InspectMap] = {
+    "alignment": InspectMap("Patch alignment", "mean logit", lambda shown: shown.found.patch_logit),
+    "confidence": InspectMap("Pixel confidence", "confidence", _confidence),
+    "token": InspectMap("Token's attention", "attention", _token),
+    "support": InspectMap("Gain-weighted support", "gain", lambda one: gain_support(one.found)),
+    "none": InspectMap("Nothing", "", lambda _: None),
 }
 STATE_LABELS = {one.label: name for name, one in STATE_MAPS.items()}
 IMAGE_LABELS = {one.label: name for name, one in PATCH_MAPS.items()}
@@ -125,11 +133,6 @@ class InspectionSchedule:
         return Inspect(lane, position)
 
 
-def key_of(found: Inspection) -> tuple[int, int, int]:
-    """Say which step of which lane and run was inspected."""
-    return found.epoch, found.lane, found.sequence
-
-
 def picked_within(settings: InspectSettings, found: Inspection) -> InspectSettings:
     """Keep what is picked within what there is."""
     return replace(
@@ -147,35 +150,34 @@ def most_moved(frames: Sequence[FrameSummary]) -> dict[str, int]:
     return {f"Frame {k + 1}: moved {change[k]:.3g}": k for k in largest(change, MOST_MOVED)}
 
 
-def lit_tokens(found: Inspection, patch: int, layer: int) -> tuple[int, ...]:
-    """Return the tokens that are listed for a patch, each once."""
-    reads, writes = tokens_of_patch(found, patch, layer)
-    both = (*largest(reads, LISTED_TOKENS), *largest(writes, LISTED_TOKENS))
-    return tuple(dict.fromkeys(both))
+def listed_tokens(shown: Shown) -> tuple[tuple[Floats, tuple[int, ...]], ...]:
+    """Return attention (state,) and the tokens listed by it: those read, and those written to."""
+    both = tokens_of_patch(shown.found, shown.patch, shown.chosen.layer)
+    return tuple((values, largest(values, LISTED_TOKENS)) for values in both)
 
 
-def tokens_html(found: Inspection, patch: int, layer: int) -> str:
-    """List the tokens that a patch reads from most, and those that take most from it."""
+def tokens_html(shown: Shown) -> str:
+    """List the tokens that the picked patch reads from most, and those that take most from it."""
     hints = {
         "reads from": "State tokens that this patch attends to most: share of its attention",
         "written to": "State tokens that attend to this patch most: share of their attention",
     }
-    columns = tokens_of_patch(found, patch, layer)
-    best = [largest(values, LISTED_TOKENS) for values in columns]
-    body = []
-    for tokens in zip(*best, strict=True):
-        cells: list[str] = []
-        for values, token in zip(columns, tokens, strict=True):
-            gain = muted(f"g {found.gain[token]:.2f}")
-            cells += (str(token), f"{100 * values[token]:.1f} %", gain)
-        body.append(row(cells))
-    y, x = divmod(patch, found.columns)
-    title = f"{square(PATCH_COLOR)} Patch at row {y}, column {x}: tokens, g their gain"
+    columns = [
+        [
+            (str(token), f"{100 * values[token]:.1f} %", muted(f"g {shown.found.gain[token]:.2f}"))
+            for token in tokens
+        ]
+        for values, tokens in listed_tokens(shown)
+    ]
+    body = (row((*left, *right)) for left, right in zip(*columns, strict=True))
+    at = f"row {shown.chosen.row}, column {shown.chosen.column}"
+    title = f"{square(PATCH_COLOR)} Patch at {at}: tokens, g their gain"
     return block("tokens", title + table(header(hints, span=3), body))
 
 
-def token_html(found: Inspection, token: int) -> str:
+def token_html(shown: Shown) -> str:
     """Say what is known of the picked token."""
+    found, token = shown.found, shown.chosen.token
     return block(
         "token",
         f"{square(TOKEN_COLOR)} Token {token}: gain {found.gain[token]:.3f}, moved "
@@ -213,9 +215,10 @@ def note_html(text: str) -> str:
     return block("inspect-note", muted(escape(text)))
 
 
-def history_html(frames: int, stretch: int, tokens: int, by_mean: bool) -> str:
+def history_html(frames: int, tokens: int, by_mean: bool) -> str:
     """Say how to read the history."""
     order = "highest mean gain at the top" if by_mean else "token 0 at the top"
+    stretch = frames_per_column(frames)
     each = f", {stretch} per column (what lies farthest from the mean)" if stretch > 1 else ""
     return block(
         "history",
