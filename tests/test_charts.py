@@ -72,13 +72,13 @@ def test_each_number_is_that_of_its_frame_and_lane():
     run = run_of(lanes=2, frames=9)
     history = history_of(run)
     for k, lane in enumerate(run.store.snapshot().lanes):
-        columns = history.lanes[k].columns
-        assert columns["gain"] == [frame.gain_mean for frame in lane.frames]
-        assert columns["gain low"] == [frame.gain_range[0] for frame in lane.frames]
-        assert columns["gain high"] == [frame.gain_range[1] for frame in lane.frames]
+        value, low, high = history.chart("Gain").data[1 + 3 * k : 4 + 3 * k]
+        assert value.tolist() == [frame.gain_mean for frame in lane.frames]
+        assert low.tolist() == [frame.gain_range[0] for frame in lane.frames]
+        assert high.tolist() == [frame.gain_range[1] for frame in lane.frames]
         positions = [frame.camera.T_world_camera[:3, 3] for frame in lane.frames]
         steps = [math.dist(a, b) for a, b in itertools.pairwise(positions)]
-        assert columns["step"] == pytest.approx([0, *steps])
+        assert history.chart("Step length").data[1 + k] == pytest.approx([0, *steps])
     chart = history.chart("Gain")
     rates = [0.75 * 1.0, 0.75 * 0.8]
     for k, rate in enumerate(rates):
@@ -105,7 +105,7 @@ def test_growing_history_is_the_history_made_at_once_and_a_restart_begins_anew()
             assert np.array_equal(one, other)
     run.store.clear(1)
     grown.update(run.store.snapshot())
-    assert grown.frame_numbers == []
+    assert len(grown.lanes[0].frames) == 0
     assert len(grown.lanes) == 1
 
 
@@ -128,12 +128,12 @@ def test_running_error_is_that_of_the_poses_so_far_and_zero_for_the_truth():
         expected = ate(
             Trajectory(times, truth[:count]), Trajectory(times, estimate[:count]), with_scale=True
         )
-        assert history.lanes[1].columns["ate"][count - 1] == pytest.approx(expected, abs=1e-7)
-    assert np.allclose(history.lanes[0].columns["ate"][3:], 0, atol=1e-6)
+        assert history.lanes[1].ate_m[count - 1] == pytest.approx(expected, abs=1e-7)
+    assert np.allclose(history.lanes[0].ate_m[3:], 0, atol=1e-6)
     # Two poses measure nothing, so that the line begins at the third frame.
     assert history.chart("ATE so far").data[0][0] == 3
     turned = np.degrees(0.01 * np.arange(1, frames)).mean()
-    assert history.lanes[1].columns["rotation"][-1] == pytest.approx(turned)
+    assert history.lanes[1].rotation_deg[-1] == pytest.approx(turned)
 
 
 def test_lane_separation_ignores_another_world_and_scale_and_says_why_it_cannot_be():
@@ -228,7 +228,7 @@ def test_every_line_has_a_series_and_bands_join_the_edges_of_one_lane():
 def test_table_escapes_names_and_reasons_and_has_a_dash_for_every_missing_number():
     run = run_of(lanes=1, frames=2)
     history = history_of(run, replace(true_room(1), path=Path("<b>.txt")))
-    row = measure_lane("<script>", history.lanes[0].measured, history.ground_truth)
+    row = measure_lane("<script>", history.lanes[0].frames, history.ground_truth)
     text = charts.measures_html([row], history.ground_truth)
     assert "<script>" not in text
     assert "&lt;script&gt;" in text

@@ -19,53 +19,88 @@ from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot
 
 LinePart = Literal["value", "low", "high"]
+Column = Sequence[float] | NDArray[np.float64]
+"""A number for every frame."""
+
+
+class LaneSeries:
+    """The frames of one lane, and what is measured of each against the truth."""
+
+    def __init__(self, ground_truth: GroundTruth | None) -> None:
+        self.frames: Sequence[FrameSummary] = ()
+        """As the scene last had them."""
+        self.ate_m: list[float] = []
+        self.rotation_deg: list[float] = []
+        """Errors of all frames up to each one; NaN where they are unknown."""
+        self._ground_truth = ground_truth
+        self._running = RunningAlignment()
+
+    def update(self, frames: Sequence[FrameSummary]) -> None:
+        """Measure the new ones of the lane's frames."""
+        for frame in frames[len(self.frames) :]:
+            truth, ate_m, rotation_deg = self._ground_truth, math.nan, math.nan
+            true_pose = truth and truth.pose_of(frame.index, frame.time_sec, frame.name)
+            if true_pose is not None:
+                # A pose that cannot be judged leaves a gap; the table below the charts says why.
+                with suppress(EvaluationError):
+                    self._running.add(true_pose, frame.camera.T_world_camera)
+                    ate_m, rotation_deg = self._running.ate_sim3_m, self._running.rotation_error_deg
+            self.ate_m.append(ate_m)
+            self.rotation_deg.append(rotation_deg)
+        self.frames = frames
 
 
 @dataclass(frozen=True)
 class ChartKind:
-    """One chart: what it shows, and from which columns."""
+    """One chart: what it shows, and its numbers of a lane's frames."""
 
     text: str
-    columns: tuple[str, ...] = ()
+    columns: tuple[Callable[[LaneSeries], Column], ...] = ()
     """Of the value, and of the lower and upper edge of its band, where there is one."""
     needs_truth: bool = False
     needs_lanes: bool = False
     """Offered only where there are several."""
 
 
-FRAME_COLUMNS: dict[str, Callable[[FrameSummary], float]] = {
-    "gain": lambda frame: frame.gain_mean,
-    "gain low": lambda frame: frame.gain_range[0],
-    "gain high": lambda frame: frame.gain_range[1],
-    "state change": lambda frame: frame.state_change,
-    "confidence": lambda frame: frame.confidence_mean,
-}
-"""Numbers that a frame carries by itself; the others need the frames before it."""
+def _steps(lane: LaneSeries) -> Column:
+    centers = np.array([frame.camera.T_world_camera[:3, 3] for frame in lane.frames])
+    centers = centers.reshape(-1, 3)
+    return np.linalg.norm(np.diff(centers, axis=0, prepend=centers[:1]), axis=1)
+
+
 CHARTS: dict[str, ChartKind] = {
     "Gain": ChartKind(
         "Mean gain of the state tokens, in a band from their 10th to their 90th percentile",
-        ("gain", "gain low", "gain high"),
+        (
+            lambda lane: [frame.gain_mean for frame in lane.frames],
+            lambda lane: [frame.gain_range[0] for frame in lane.frames],
+            lambda lane: [frame.gain_range[1] for frame in lane.frames],
+        ),
     ),
     "State change": ChartKind(
-        "|S now - S before| / |S before|, over all state tokens", ("state change",)
+        "|S now - S before| / |S before|, over all state tokens",
+        (lambda lane: [frame.state_change for frame in lane.frames],),
     ),
-    "Confidence": ChartKind("Mean confidence of a frame's points", ("confidence",)),
-    "Step length": ChartKind("How far the camera moved since the frame before", ("step",)),
+    "Confidence": ChartKind(
+        "Mean confidence of a frame's points",
+        (lambda lane: [frame.confidence_mean for frame in lane.frames],),
+    ),
+    "Step length": ChartKind("How far the camera moved since the frame before", (_steps,)),
     "Lane separation": ChartKind(
         "Distance from the camera of lane 1, after Sim3 alignment of the paths", needs_lanes=True
     ),
     "ATE so far": ChartKind(
         "Root mean square position error of all frames up to here, after Sim3 alignment",
-        ("ate",),
+        (lambda lane: lane.ate_m,),
         needs_truth=True,
     ),
     "Rotation error": ChartKind(
         "Mean angle in degrees to the true rotation since the first frame",
-        ("rotation",),
+        (lambda lane: lane.rotation_deg,),
         needs_truth=True,
     ),
 }
-"""By name. A new chart of numbers that a frame carries is an entry in each of these two tables."""
+"""By name. A new chart is one entry here."""
 
 LINE_POINTS = 600
 """The panel is about 300 pixels wide, and twice that where a chart is opened large."""
@@ -107,37 +142,6 @@ class Chart:
     """Why there is nothing to plot."""
 
 
-class LaneSeries:
-    """The numbers of every frame of one lane, and what is measured of it against the truth."""
-
-    def __init__(self, ground_truth: GroundTruth | None) -> None:
-        names = (*FRAME_COLUMNS, "step", "ate", "rotation")
-        self.columns: dict[str, list[float]] = {name: [] for name in names}
-        self.measured: Sequence[FrameSummary] = ()
-        """The frames as the scene last had them."""
-        self._before: NDArray[np.float64] | None = None
-        self._ground_truth = ground_truth
-        self._running = RunningAlignment()
-
-    def add(self, frame: FrameSummary) -> None:
-        """Append the next frame's numbers."""
-        pose = frame.camera.T_world_camera
-        before = pose if self._before is None else self._before
-        for name, number_of in FRAME_COLUMNS.items():
-            self.columns[name].append(number_of(frame))
-        self.columns["step"].append(float(np.linalg.norm(pose[:3, 3] - before[:3, 3])))
-        self._before = pose
-        truth, ate_m, rotation_deg = self._ground_truth, math.nan, math.nan
-        true_pose = truth and truth.pose_of(frame.index, frame.time_sec, frame.name)
-        if true_pose is not None:
-            # A pose that cannot be judged leaves a gap; the table below the charts says why.
-            with suppress(EvaluationError):
-                self._running.add(true_pose, pose)
-                ate_m, rotation_deg = self._running.ate_sim3_m, self._running.rotation_error_deg
-        self.columns["ate"].append(ate_m)
-        self.columns["rotation"].append(rotation_deg)
-
-
 class ChartSeries:
     """Every lane's numbers, each computed once when its frame is new. One thread at a time."""
 
@@ -148,34 +152,26 @@ class ChartSeries:
     def _clear(self, epoch: int, lanes: int) -> None:
         self._epoch = epoch
         self.lanes = [LaneSeries(self.ground_truth) for _ in range(lanes)]
-        self.frame_numbers: list[int] = []
         self.marks: list[Mark] = []
 
     def update(self, snapshot: SceneSnapshot) -> None:
         """Add what is new in the scene, all of it after a restart."""
         if (snapshot.epoch, len(snapshot.lanes)) != (self._epoch, len(self.lanes)):
             self._clear(snapshot.epoch, len(snapshot.lanes))
-        for row in range(len(self.frame_numbers), len(snapshot.frames)):
-            frames = [lane.frames[row] for lane in snapshot.lanes]
-            number = frames[0].index + 1
-            if row:
-                before = [lane.frames[row - 1] for lane in snapshot.lanes]
-                self.marks += marks_between(number, before, frames)
-            self.frame_numbers.append(number)
-            for lane, frame in zip(self.lanes, frames, strict=True):
-                lane.add(frame)
+        for k in range(max(len(self.lanes[0].frames), 1), len(snapshot.frames)):
+            before, now = ([lane.frames[at] for lane in snapshot.lanes] for at in (k - 1, k))
+            self.marks += marks_between(before, now)
         for lane, scene in zip(self.lanes, snapshot.lanes, strict=True):
-            lane.measured = scene.frames
+            lane.update(scene.frames)
 
     def ate_so_far(self, position: int) -> tuple[float, ...] | None:
         """Return every lane's ATE of all frames up to this one, from 0; NaN where it is unknown.
 
         None without true poses, and while there is no frame.
         """
-        columns = [lane.columns["ate"] for lane in self.lanes]
-        if self.ground_truth is None or not 0 <= position < len(columns[0]):
+        if self.ground_truth is None or not 0 <= position < len(self.lanes[0].frames):
             return None
-        return tuple(column[position] for column in columns)
+        return tuple(lane.ate_m[position] for lane in self.lanes)
 
     def offered(self) -> tuple[str, ...]:
         """Return the charts that these lanes, with or without ground truth, can have."""
@@ -188,19 +184,19 @@ class ChartSeries:
 
     def chart(self, name: str) -> Chart:
         """Return a chart of every frame so far."""
-        columns: dict[Line, Sequence[float] | NDArray[np.float64]] = {}
+        columns: dict[Line, Column] = {}
+        first, *others = self.lanes
         if name == "Lane separation":
-            first = self.lanes[0].measured
             try:
-                for k, lane in enumerate(self.lanes[1:], start=1):
-                    columns[Line(k)] = lane_separation(first, lane.measured)
+                for k, lane in enumerate(others, start=1):
+                    columns[Line(k)] = lane_separation(first.frames, lane.frames)
             except EvaluationError as error:
                 return Chart(message=str(error))
         parts: tuple[LinePart, ...] = ("value", "low", "high")
         for k, lane in enumerate(self.lanes):
-            for part, column in zip(parts, CHARTS[name].columns, strict=False):
-                columns[Line(k, part)] = lane.columns[column]
-        return make_chart(self.frame_numbers, columns, self.marks)
+            for part, column_of in zip(parts, CHARTS[name].columns, strict=False):
+                columns[Line(k, part)] = column_of(lane)
+        return make_chart([frame.index + 1 for frame in first.frames], columns, self.marks)
 
 
 def names_of(snapshot: SceneSnapshot) -> tuple[str, ...]:
@@ -210,11 +206,9 @@ def names_of(snapshot: SceneSnapshot) -> tuple[str, ...]:
     return names if len(names) == count else tuple(f"lane {k + 1}" for k in range(count))
 
 
-def marks_between(
-    number: int, before: Sequence[FrameSummary], now: Sequence[FrameSummary]
-) -> list[Mark]:
-    """Return the marks at frame `number`: what is in force since then, and whether a reset came."""
-    several = len(now) > 1
+def marks_between(before: Sequence[FrameSummary], now: Sequence[FrameSummary]) -> list[Mark]:
+    """Return the marks at the lanes' frame: what is in force since then, and a reset."""
+    several, number = len(now) > 1, now[0].index + 1
     changes = [
         f"lane {k + 1}: {new.rule}" if several else new.rule
         for k, (old, new) in enumerate(zip(before, now, strict=True))
@@ -231,7 +225,7 @@ def marks_between(
 
 def make_chart(
     frame_numbers: Sequence[int],
-    columns: Mapping[Line, Sequence[float] | NDArray[np.float64]],
+    columns: Mapping[Line, Column],
     marks: Sequence[Mark],
 ) -> Chart:
     """Thin the columns and add the marks' spikes.

@@ -122,7 +122,7 @@ class ChartsPanel(Part):
     def _measure(self, status: Status, names: Sequence[str]) -> None:
         truth = self._history.ground_truth
         lanes = zip(names, self._history.lanes, strict=True)
-        self._rows = tuple(measure_lane(name, lane.measured, truth) for name, lane in lanes)
+        self._rows = tuple(measure_lane(name, lane.frames, truth) for name, lane in lanes)
         changes = [
             f"from frame {m.frame}: {m.text}" for m in self._history.marks if m.kind == "change"
         ]
