@@ -15,6 +15,7 @@ from tests.made_up_run import made_up_inspection, room_result
 from ttt3r_viewer.reconstruct.messages import Inspect
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Inspection
+from ttt3r_viewer.viewer.html import note as html_note
 from ttt3r_viewer.viewer.layers import inspect_layer, maps
 from ttt3r_viewer.viewer.layers.colors import VIRIDIS
 from ttt3r_viewer.viewer.layers.inspect_layer import Shown
@@ -281,7 +282,7 @@ def test_the_note_says_what_is_shown_and_why_something_is_not():
     found = made_up_inspection(0, 0, 1, np.zeros(16))
     assert note(found, 1) == "Looked into frame 2, after 1 replayed frame."
     assert note(replace(found, frames_replayed=0), 1) == "Looked into frame 2."
-    html = views.note_html("<b>&")
+    html = html_note("note", "<b>&")
     assert "<b>" not in html
 
 

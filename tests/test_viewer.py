@@ -37,8 +37,7 @@ from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
 from ttt3r_viewer.viewer.panels.run import RunPanel, error_html, notice_html, status_html
 from ttt3r_viewer.viewer.panels.timeline import FOLLOW_SEC, TimelinePanel, caption_html
 from ttt3r_viewer.viewer.server.address import free_port
-from ttt3r_viewer.viewer.tick import WidthMeter
-from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
+from ttt3r_viewer.viewer.view_settings import InspectSettings, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import Resender
 
 
@@ -132,12 +131,11 @@ def draw(
     store: SceneStore,
     settings: ViewSettings,
     ticks: int = 3,
-    meter: WidthMeter | None = None,
 ) -> int:
     """Let the layer come to rest and give the number of points that it shows."""
     for tick in range(ticks):
         snapshot = store.snapshot()
-        layer.update(tick_of(snapshot, settings, time.monotonic() + 10 * tick, meter=meter))
+        layer.update(tick_of(snapshot, settings, time.monotonic() + 10 * tick))
     return sum(layer.points_shown_by_lane)
 
 
@@ -365,17 +363,16 @@ def test_looking_at_lanes_another_way_sends_no_points_again(server, monkeypatch)
 
 def test_side_by_side_sets_lanes_apart_by_one_step_that_waits_for_the_next_layout(server):
     store, layer = lanes_store(3, 8), LaneLayer(server)
-    meter = WidthMeter()
     settings = ViewSettings(arrangement="side by side", spacing=0.5)
-    draw(layer, store, settings, meter=meter)
-    step = 0.5 * WidthMeter().measure(store.snapshot())
+    draw(layer, store, settings)
+    step = 0.5 * tick_of(store).width
     assert step > 0
     assert offsets_of(layer) == (0, step, 2 * step)
     root = server.scene._handle_from_node_name["/lanes/2"]
     assert np.allclose(root.position, [2 * step, 0, 0])
     far = replace(room_result(8, 16, 12), camera=Camera(translation(500.0), 10.0, 16, 12))
     store.add(far, far, far)
-    draw(layer, store, settings, meter=meter)
+    draw(layer, store, settings)
     assert offsets_of(layer) == (0, step, 2 * step)
     draw(layer, store, replace(settings, arrangement="overlay"))
     assert np.allclose(root.position, 0)
@@ -451,6 +448,9 @@ def test_one_lane_has_nothing_that_only_several_can_have():
         arrangement="blink", hidden_lanes=frozenset({0}), blink_lane=1, color_by="lane"
     )
     assert several.within(1) == ViewSettings()
+    inspect = InspectSettings(on=True, lane=1, difference=True, token=3)
+    alone = InspectSettings(on=True, token=3)
+    assert ViewSettings(inspect=inspect).within(1) == ViewSettings(inspect=alone)
     assert ViewSettings(color_by="height").within(1) == ViewSettings(color_by="height")
     assert several.within(2) is several
     assert several.within(2).visible_lanes(2) == (1,)
@@ -483,10 +483,12 @@ def test_followed_view_goes_with_the_first_lane_that_is_switched_on(viewer, monk
     settings = ViewSettings(follow_camera=True)
     for hidden, arrangement in ((set(), "overlay"), (set(), "blink"), ({0}, "side by side")):
         chosen = replace(settings, hidden_lanes=frozenset(hidden), arrangement=arrangement)
-        cameras.update(replace(tick_of(store, replace(chosen, blink_lane=1)), width=7.0))
+        tick = tick_of(store, replace(chosen, blink_lane=1, spacing=5.0))
+        cameras.update(tick)
     first, blinking, second = (target.look_at for target in targets)
     assert np.allclose(first, blinking)
-    assert 6.5 < (second - first)[0] < 7.5
+    assert tick.offsets[1] > 5
+    assert (second - first)[0] == pytest.approx(tick.offsets[1], abs=0.5)
 
 
 def test_status_line_always_says_the_same_facts():

@@ -2,7 +2,7 @@
 
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.tick import Tick, WidthMeter
+from ttt3r_viewer.viewer.tick import Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 
@@ -10,13 +10,10 @@ def tick_of(
     scene: SceneStore | SceneSnapshot,
     settings: ViewSettings | None = None,
     now_sec: float = 0.0,
-    *,
-    meter: WidthMeter | None = None,
 ) -> Tick:
     """What the publisher would make of a scene and settings."""
     snapshot = scene.snapshot() if isinstance(scene, SceneStore) else scene
-    width = (meter or WidthMeter()).measure(snapshot)
-    return Tick(snapshot, settings or ViewSettings(), now_sec, width)
+    return Tick(snapshot, settings or ViewSettings(), now_sec)
 
 
 def status_tick(status: Status, now_sec: float = 0.0) -> Tick:

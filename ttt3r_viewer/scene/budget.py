@@ -44,6 +44,8 @@ class Layout:
     """(CONFIDENCE_BINS + 1,) percentiles 0, 10, ... 100 of the confidence of all kept points."""
     height_range: tuple[float, float] = (0.0, 1.0)
     """Percentiles 2 and 98 of the height (-y of the world) of all kept points."""
+    path_width: float = 0.0
+    """Distance between percentiles 2 and 98 of the cameras' places along the world's x axis."""
     frames_scale: int = 1
     """Number of frames over which colours by frame run: never fewer than there are."""
     median_depth: float = 1.0

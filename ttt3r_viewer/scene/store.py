@@ -354,7 +354,13 @@ def next_layout(sizes: Layout, frames: Sequence[FrameSummary], *, frames_scale: 
     confidence = np.concatenate([part.confidence for part in parts])
     height = -np.concatenate([part.points_world[:, 1] for part in parts])
     depths = [frame.median_depth for frame in frames if frame.median_depth > 0]
-    layout = replace(sizes, generation=sizes.generation + 1, frames_scale=frames_scale)
+    left, right = robust_range(np.array([one.camera.T_world_camera[0, 3] for one in frames]))
+    layout = replace(
+        sizes,
+        generation=sizes.generation + 1,
+        frames_scale=frames_scale,
+        path_width=right - left,
+    )
     if len(confidence):
         layout = replace(
             layout,

@@ -29,6 +29,11 @@ def muted(content: str) -> str:
     return f'<span style="opacity:.7">{content}</span>' if content else ""
 
 
+def note(test_id: str, text: str) -> str:
+    """Show plain text as a pale block."""
+    return block(test_id, muted(escape(text)))
+
+
 def colored(content: str, color: str) -> str:
     """Show HTML in a colour; nothing where there is none."""
     return f'<span style="color:{color}">{content}</span>' if content else ""
@@ -52,31 +57,32 @@ def square(color: RGB) -> str:
     return colored("■", css_color(color))
 
 
-def header(hints: Mapping[str, str], *, span: int = 1, align: str = "left") -> str:
-    """Make a table's head: a pale name, with a hint, over each `span` columns."""
-    cells = "".join(
+def table(
+    hints: Mapping[str, str],
+    rows: Iterable[Iterable[str]],
+    *,
+    span: int = 1,
+    align: str = "left",
+) -> str:
+    """Make a table as wide as the panel from its cells' HTML; the first of a row may be broken.
+
+    Over each `span` columns stands a pale name with its hint; all but the first are aligned.
+    """
+    head = "".join(
         f'<th colspan="{span}" title="{escape(hint)}" style="text-align:{align if k else "left"};'
         f'font-weight:normal;opacity:.65;padding:0 0.3em">{name}</th>'
         for k, (name, hint) in enumerate(hints.items())
     )
-    return f"<tr>{cells}</tr>"
-
-
-def row(cells: Iterable[str], *, align: str = "left") -> str:
-    """Make a table's row of HTML; all cells but the first are aligned, and not broken."""
     first = "text-align:left;overflow-wrap:anywhere;padding:0 0.3em"
     others = f"text-align:{align};white-space:nowrap;padding:0 0.3em"
-    made = (
-        f'<td style="{others if k else first}">{content}</td>' for k, content in enumerate(cells)
+    body = (
+        "".join(f'<td style="{others if k else first}">{one}</td>' for k, one in enumerate(cells))
+        for cells in rows
     )
-    return f"<tr>{''.join(made)}</tr>"
-
-
-def table(head: str, body: Iterable[str]) -> str:
-    """Make a table as wide as the panel from its rows."""
     return (
         '<table style="width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums">'
-        f"<thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+        f"<thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(f'<tr>{cells}</tr>' for cells in body)}</tbody></table>"
     )
 
 

@@ -11,7 +11,7 @@ import viser
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer import html
-from ttt3r_viewer.viewer.tick import Part, Tick, WidthMeter
+from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import assign_changed
 
@@ -41,7 +41,6 @@ class Publisher:
         self._controls = controls
         self.parts = tuple(parts)
         self.probe = probe
-        self._meter = WidthMeter()
         self._trouble = self._found = ""
         """What the page shows of an error, and what this tick has found."""
         self.report = ""
@@ -73,8 +72,7 @@ class Publisher:
 
     def _tick(self, now_sec: float) -> None:
         snapshot, trouble = self._store.snapshot(), self.report or self._trouble
-        width = self._meter.measure(snapshot)
-        tick = Tick(snapshot, self._controls.settings, now_sec, width, trouble)
+        tick = Tick(snapshot, self._controls.settings, now_sec, trouble)
         state = state_of(tick)
         for part in self.parts:
             # What one part cannot draw must not freeze the others.

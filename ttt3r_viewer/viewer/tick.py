@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ttt3r_viewer.scene.budget import automatic_point_size, robust_range
+from ttt3r_viewer.scene.budget import automatic_point_size
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ class Tick:
     """As they were chosen, whatever the number of lanes."""
     now_sec: float
     """Of `time.monotonic`."""
-    width: float
-    """How much room the widest lane takes along the world's x axis."""
     trouble: str = ""
     """An error of the page itself; empty without one."""
 
@@ -68,6 +66,13 @@ class Tick:
         return self.settings.point_size or automatic_point_size(self.snapshot.layout)
 
     @property
+    def width(self) -> float:
+        """How much room the widest lane takes along the world's x axis, in two digits."""
+        layouts = (lane.layout for lane in self.snapshot.lanes if lane.frames)
+        widths = (one.path_width + SIDE_DEPTH * one.median_depth for one in layouts)
+        return float(f"{max(widths, default=0.0):.2g}")
+
+    @property
     def offsets(self) -> tuple[float, ...]:
         """Where each lane's root stands on the world's x axis."""
         apart = self.drawn.arrangement == "side by side"
@@ -90,25 +95,3 @@ class Part(ABC):
     def probe(self) -> dict[str, object]:
         """Say what is shown, for programs that read the page."""
         return {}
-
-
-class WidthMeter:
-    """Measures the width of the scene, again only where a layout has changed."""
-
-    def __init__(self) -> None:
-        self._key: object = None
-        self._width = 0.0
-
-    def measure(self, snapshot: "SceneSnapshot") -> float:
-        """Return how much room the widest lane takes along the world's x axis, in two digits."""
-        key = (snapshot.epoch, *(lane.layout.generation for lane in snapshot.lanes))
-        if key != self._key:
-            widths = [0.0]
-            for lane in snapshot.lanes:
-                if lane.frames:
-                    low, high = robust_range(
-                        np.stack([frame.camera.T_world_camera[0, 3] for frame in lane.frames])
-                    )
-                    widths.append(high - low + SIDE_DEPTH * lane.layout.median_depth)
-            self._key, self._width = key, float(f"{max(widths):.2g}")
-        return self._width

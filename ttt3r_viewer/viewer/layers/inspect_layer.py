@@ -193,8 +193,9 @@ class InspectLayer(Nodes):
         patches = self.handles.get("patches")
         return 0 if patches is None else len(patches.points)
 
-    def let_go(self) -> None:
-        """Let no click hit what was drawn before."""
+    def clear(self) -> None:
+        """Take all nodes out of the page; a click then hits nothing."""
+        super().clear()
         self._hit = None
 
     def patch_at(self, origin: ArrayLike, direction: ArrayLike) -> tuple[int, int] | None:

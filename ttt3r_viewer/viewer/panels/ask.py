@@ -12,7 +12,7 @@ from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.reconstruct.messages import Query
 from ttt3r_viewer.types import Answer, Expectation
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.html import block, escape
+from ttt3r_viewer.viewer.html import note
 from ttt3r_viewer.viewer.layers.ask_layer import AskLayer, lane_camera
 from ttt3r_viewer.viewer.layers.maps import (
     BACKGROUND,
@@ -59,7 +59,7 @@ class AskPanel(Part):
         self._button = fields.button(
             "Look from here", Icon.MESSAGE_QUESTION, self._ask, hint="Key: V", disabled=True
         )
-        self._note = gui.add_html(note_html(OFF_TEXT))
+        self._note = gui.add_html(note("ask-note", OFF_TEXT))
         self._remove = fields.button("Remove", Icon.X, self._take_away, color="gray", visible=False)
         self._images = [
             gui.add_image(EMPTY, label="", format="png", visible=False) for _ in LANE_COLORS
@@ -112,7 +112,7 @@ class AskPanel(Part):
             answer = None
         waits = self._asked_epoch == snapshot.epoch and self._asked > max(answered, chosen.removed)
         self._text = note_text(answer, cannot, waits, self._limited_from)
-        assign_changed(self._note, content=note_html(self._text))
+        assign_changed(self._note, content=note("ask-note", self._text))
         self._layer.begin((snapshot.epoch, tick.lane_count))
         found = answer.lanes if answer is not None else ()
         show(bool(found) or waits, self._remove)
@@ -175,11 +175,6 @@ def note_text(
         f"{WHAT_IT_IS} Asked of the state after frame {found.sequence + 1}; "
         f"vertical field of view {fov_deg:.0f}°{limited}."
     )
-
-
-def note_html(text: str) -> str:
-    """Show the note."""
-    return block("ask-note", escape(text), style="opacity:.75")
 
 
 def expected_image(found: Expectation) -> Pixels:

@@ -19,7 +19,7 @@ from ttt3r_viewer.metrics.ground_truth import FILE_NAMES, GroundTruth
 from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.html import BAD, block, colored, counted, escape, header, lines, row, table
+from ttt3r_viewer.viewer.html import BAD, block, colored, counted, escape, lines, table
 from ttt3r_viewer.viewer.panels.chart_series import CHARTS, Chart, Line, Mark, names_of
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, bind, send_file
@@ -216,14 +216,13 @@ def measures_html(rows: Sequence[LaneMeasures], truth: GroundTruth | None) -> st
     """Make the table of lanes, the line on the ground truth, and why numbers are missing."""
     reasons = dict.fromkeys(row.reason for row in rows if row.reason and truth is not None)
     notes = lines(escape(text) for text in (truth_text(truth), *reasons))
-    content = table(
-        header(MEASURE_HINTS, align="right"), (_row_html(k, one) for k, one in enumerate(rows))
-    )
+    cells = (_cells(k, one) for k, one in enumerate(rows))
+    content = table(MEASURE_HINTS, cells, align="right")
     content += f'<div style="opacity:.75">{notes}</div>'
     return block("measures", content, style="line-height:1.6;padding:0.4em 0.75em")
 
 
-def _row_html(lane: int, measures: LaneMeasures) -> str:
+def _cells(lane: int, measures: LaneMeasures) -> tuple[str, ...]:
     name = f"{colored('●', css_color(LANE_COLORS[lane]))} {escape(measures.lane, 60)}"
     numbers = (
         measures.ate_sim3_m,
@@ -233,7 +232,7 @@ def _row_html(lane: int, measures: LaneMeasures) -> str:
     )
     sec = measures.sec_per_frame
     time_ms = MISSING if math.isnan(sec) else f"{1000 * sec:.0f}"
-    return row((name, *map(_number, numbers), time_ms), align="right")
+    return (name, *map(_number, numbers), time_ms)
 
 
 def _number(number: float | None) -> str:

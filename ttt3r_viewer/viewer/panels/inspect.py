@@ -2,28 +2,123 @@
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 import viser
+from viser import uplot
 
 from ttt3r_viewer.export.results import statistics_csv, tokens_npz
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.html import note
 from ttt3r_viewer.viewer.layers import maps
 from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH
 from ttt3r_viewer.viewer.layers.inspect_layer import InspectLayer, Shown, key_of
 from ttt3r_viewer.viewer.panels import inspect_views as views
 from ttt3r_viewer.viewer.panels.chart_series import names_of
-from ttt3r_viewer.viewer.panels.inspect_widgets import DIFFERENCE, OFF_TEXT, InspectWidgets
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.view_settings import InspectSettings
-from ttt3r_viewer.viewer.widgets import assign_changed, send_file, show
+from ttt3r_viewer.viewer.view_settings import InspectSettings, ViewControls
+from ttt3r_viewer.viewer.widgets import FieldWidgets, Press, assign_changed, bind, send_file, show
 
 DRAW_SEC = 0.2
 LIST_SEC = 1.0
 BUSY_SHARE = 0.1
 """Of the publisher's time that drawing may take, however large the state."""
+OFF_TEXT = (
+    "Shows how the state tokens and the patches of the shown frame speak to each other. "
+    "While this is on, the run takes each shown frame again."
+)
+EMPTY = np.full((maps.WIDTH_PX // 2, maps.WIDTH_PX, 3), maps.BACKGROUND, np.uint8)
+FOLDERS = ("State map", "Image and patches", "History of the gain", "Frame statistics", "Save")
+OPEN_FOLDERS = 2
+"""The first ones are open at first."""
+NO_FRAMES: tuple[str, ...] = ("-",)
+DIFFERENCE = "Lane 1 - lane 2"
+HISTOGRAM_SERIES = (
+    uplot.Series(label="gain"),
+    uplot.Series(
+        label="tokens",
+        stroke="rgb(94,201,98)",
+        fill="rgba(94,201,98,.25)",
+        width=1.5,
+        points={"show": False},
+    ),
+)
+Save = Callable[[viser.ClientHandle, str], object]
+"""Sends a browser the file of this name."""
+
+
+class InspectWidgets:
+    """Handles of the widgets; the publisher assigns them."""
+
+    def __init__(
+        self, gui: viser.GuiApi, controls: ViewControls, go: Press, save_map: Save, save_data: Save
+    ) -> None:
+        """`go` stands at the frame that is chosen of those that moved most."""
+        self._controls = controls
+        self.images: dict[str, viser.GuiImageHandle] = {}
+        fields = FieldWidgets(gui, controls.settings.inspect, controls.change_inspect)
+        hint = "Asks the run about the shown frame; costs time while on"
+        self.on = fields.add(gui.add_checkbox, "Look inside", "on", hint=hint)
+        self.note = gui.add_html(note("inspect-note", OFF_TEXT))
+        lanes = gui.add_dropdown("Inspected lane", ("1",), visible=False)
+        self.lane = bind(lanes, self._choose_lane)
+        self.folders = [
+            gui.add_folder(title, expand_by_default=k < OPEN_FOLDERS, visible=False)
+            for k, title in enumerate(FOLDERS)
+        ]
+        state, image, history, statistics, save = self.folders
+        with state:
+            self._add_state(gui, fields)
+        with image:
+            self._add_image(gui, fields)
+        with history:
+            hint = "The tokens that accept most are at the top"
+            fields.add(gui.add_checkbox, "By mean gain", "by_mean", hint=hint)
+            self.images["History"] = gui.add_image(EMPTY, format="png")
+            self.history_text = gui.add_html("")
+        with statistics:
+            self.statistics = gui.add_html("")
+            self.histogram = gui.add_uplot(
+                (np.zeros(1), np.zeros(1)),
+                HISTOGRAM_SERIES,
+                scales={"x": uplot.Scale(time=False)},
+                height=150,
+            )
+            self.moved = gui.add_dropdown("Moved most", NO_FRAMES)
+            fields.button("Go to this frame", None, go)
+        with save:
+            fields.buttons("Map (PNG)", ("State", "Image", "History"), save_map)
+            fields.buttons("Numbers", ("tokens.npz", "CSV"), save_data)
+
+    def _add_state(self, gui: viser.GuiApi, fields: FieldWidgets) -> None:
+        fields.choice("Show tokens by", "mode", views.STATE_LABELS)
+        hint = "For the age, and for the share of tokens above it"
+        fields.add(
+            gui.add_slider, "Gain above", "threshold", min=0.0, max=1.0, step=0.01, hint=hint
+        )
+        self.images["State"] = gui.add_image(EMPTY, format="png")
+        self.token = fields.add(gui.add_number, "Token", "token", min=0, step=1)
+        self.token_text = gui.add_html("")
+        hint = "0 is the mean of all layers"
+        self.layer = fields.add(gui.add_slider, "Layer", "layer", min=0, max=1, step=1, hint=hint)
+
+    def _add_image(self, gui: viser.GuiApi, fields: FieldWidgets) -> None:
+        fields.choice("Lay over", "image", views.IMAGE_LABELS)
+        fields.add(gui.add_slider, "Opacity", "opacity", min=0.0, max=1.0, step=0.05)
+        self.images["Image"] = gui.add_image(EMPTY, format="png")
+        self.row = fields.add(gui.add_number, "Patch row", "row", min=0, step=1)
+        self.column = fields.add(gui.add_number, "Patch column", "column", min=0, step=1)
+        self.tokens = gui.add_html("")
+        hint = "Colours of the shown frame's points"
+        fields.choice("Frame's points", "points", views.POINT_LABELS, hint=hint)
+
+    def _choose_lane(self, label: str) -> None:
+        """Labels begin with the number of the lane, all but that of the difference."""
+        lane = 0 if label == DIFFERENCE else int(label.split()[0]) - 1
+        self._controls.change_inspect(lane=lane, difference=label == DIFFERENCE)
 
 
 class InspectPanel(Part):
@@ -72,7 +167,7 @@ class InspectPanel(Part):
         """(frame, state) so far; of two lanes, their difference."""
         self._gains_of: object = None
         self._found: Inspection | None = None
-        self._layer.let_go()
+        self._layer.clear()
         self._lane_shown: LaneScene | None = None
         self._drawn: dict[str, object] = {}
         self._moved_places: dict[str, int] = {}
@@ -96,7 +191,7 @@ class InspectPanel(Part):
         if message := self._schedule.due(snapshot, number, position, tick.now_sec):
             self._mailbox.put(message)
         self._note = views.note_text(snapshot, found, position)
-        assign_changed(self._widgets.note, content=views.note_html(self._note))
+        assign_changed(self._widgets.note, content=note("inspect-note", self._note))
         if found is not None:
             chosen = views.picked_within(chosen, found)
             self._show_picked(found, chosen, up_to_date=tick.settings is self._controls.settings)
@@ -139,10 +234,9 @@ class InspectPanel(Part):
             self._server.scene.on_click()(self._click)  # pyright: ignore[reportArgumentType]
         else:
             self._server.scene.remove_click_callback(self._click)
-            self._layer.clear()
             show(False, self._widgets.lane)
             self._note = ""
-            assign_changed(self._widgets.note, content=views.note_html(OFF_TEXT))
+            assign_changed(self._widgets.note, content=note("inspect-note", OFF_TEXT))
 
     def _offer_lanes(self, snapshot: SceneSnapshot) -> None:
         names = names_of(snapshot)
@@ -156,7 +250,7 @@ class InspectPanel(Part):
                 self._found = found
                 return found
         self._found = None
-        self._layer.let_go()
+        self._layer.clear()
         return None
 
     def _show_picked(self, found: Inspection, chosen: InspectSettings, *, up_to_date: bool) -> None:

@@ -11,7 +11,7 @@ from ttt3r_viewer.reconstruct.messages import Inspect
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Inspection
-from ttt3r_viewer.viewer.html import block, counted, escape, header, muted, row, square, table
+from ttt3r_viewer.viewer.html import block, counted, muted, square, table
 from ttt3r_viewer.viewer.layers.inspect_layer import (
     Shown,
     gain_support,
@@ -169,10 +169,10 @@ def tokens_html(shown: Shown) -> str:
         ]
         for values, tokens in listed_tokens(shown)
     ]
-    body = (row((*left, *right)) for left, right in zip(*columns, strict=True))
+    body = ((*left, *right) for left, right in zip(*columns, strict=True))
     at = f"row {shown.chosen.row}, column {shown.chosen.column}"
     title = f"{square(PATCH_COLOR)} Patch at {at}: tokens, g their gain"
-    return block("tokens", title + table(header(hints, span=3), body))
+    return block("tokens", title + table(hints, body, span=3))
 
 
 def token_html(shown: Shown) -> str:
@@ -208,11 +208,6 @@ def note_text(snapshot: SceneSnapshot, found: Inspection | None, position: int) 
     if found is None or found.sequence != position:
         parts.append(snapshot.inspection_note or f"frame {position + 1} is being looked into")
     return "; ".join(parts) + "."
-
-
-def note_html(text: str) -> str:
-    """Show the note."""
-    return block("inspect-note", muted(escape(text)))
 
 
 def history_html(frames: int, tokens: int, by_mean: bool) -> str:

@@ -21,7 +21,7 @@ from ttt3r_viewer.reconstruct.messages import (
 )
 from ttt3r_viewer.types import ParameterInfo, RuleInfo, Status
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.html import block, escape, lane_dot, muted
+from ttt3r_viewer.viewer.html import block, escape, lane_dot, note
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, bind, show
 
@@ -150,8 +150,8 @@ class RulesPanel(Part):
         self._shape: object = None
         """Which widgets the lanes' folders hold now."""
         self._status = Status()
-        hint = muted("The rules show here once the network is loaded.")
-        self._hint = gui.add_html(block("rules-hint", hint))
+        hint = "The rules show here once the network is loaded."
+        self._hint = gui.add_html(note("rules-hint", hint))
         # A container of their own keeps the folders above what follows when they are replaced.
         self._holder = gui.add_folder(None)
         self._lanes: list[_Lane] = []
