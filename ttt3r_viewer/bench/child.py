@@ -164,7 +164,9 @@ class VariantRun:
 
     def _places(self) -> tuple[Place, ...]:
         plainly = isinstance(self.lanes, PlainLanes)
-        copy = (plain, "as_numpy") if plainly else (device, "all_as_numpy")
+        copy: Place = (device, "all_as_numpy", "copy")
+        if plainly:
+            copy = (plain, "as_numpy", "copy")
         steps: tuple[Place, ...] = (
             (self.network, "propose", "decode-state"),
             (self.network, "_predict", "heads"),
@@ -178,7 +180,7 @@ class VariantRun:
             (plain if plainly else loop, "encode", "copy"),
             (self.network, "encode", "encode"),
             *steps,
-            (*copy, "copy"),
+            copy,
             (loop, "as_numpy", "copy"),
         )
 

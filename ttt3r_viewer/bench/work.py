@@ -46,11 +46,9 @@ def flop_per_frame(
     return float((counter.get_total_flops() - once) * (lanes if way == "plain" else 1))
 
 
-def peak_flop_per_sec(
-    device: torch.device, dtype: torch.dtype, wait: Callable[[], None], side: int | None = None
-) -> float:
+def peak_flop_per_sec(device: torch.device, dtype: torch.dtype, wait: Callable[[], None]) -> float:
     """What a large square matrix product reaches on the device, at its fastest of a few."""
-    side = side or MATMUL_SIDE[device.type]
+    side = MATMUL_SIDE[device.type]
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = a @ b
     fastest = float("inf")

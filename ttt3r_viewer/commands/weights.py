@@ -46,14 +46,15 @@ class FetchOptions(Options):
     url: str | None = option(None, "a mirror that has the released file (http or https)")
 
 
-def info(path: Path) -> str:
-    """What a weights file holds, as lines: network, sizes, numbers, licence.
+def info(given: Given, echo: Echo, _warn: Echo) -> int:
+    """Print what a weights file holds: network, sizes, numbers, licence.
 
     Raises `WeightsError` where the file cannot be used, by its names, shapes or values.
     """
     from ttt3r_viewer.model.config import config_to_text
     from ttt3r_viewer.weights import weights_file
 
+    path = locate(given[FileOptions].file)
     weights = weights_file.read_weights(path)
     config, metadata = weights.config(), weights.metadata
     weights_file.check_finite(weights.tensors, str(path))
@@ -74,7 +75,8 @@ def info(path: Path) -> str:
     ]
     if _network_name(config) == MINIATURE:
         lines.append(f"note        {MINIATURE_NOTICE}")
-    return "\n".join(lines)
+    echo("\n".join(lines))
+    return 0
 
 
 def convert(given: Given, echo: Echo, _warn: Echo) -> int:
@@ -144,15 +146,10 @@ def _licence(config: "ModelConfig", metadata: dict[str, str]) -> str:
     return LICENCE_NOTE if _network_name(config) in RELEASES else "the file does not say"
 
 
-def _info(given: Given, echo: Echo, _warn: Echo) -> int:
-    echo(info(locate(given[FileOptions].file)))
-    return 0
-
-
 COMMAND = Command(
     "Look at, convert or fetch a network's weights.",
     parts={
-        "info": Command("Print what a weights file holds.", (FileOptions,), _info),
+        "info": Command("Print what a weights file holds.", (FileOptions,), info),
         "convert": Command("Write weights as safetensors.", (ConvertOptions,), convert),
         "fetch": Command(
             f"Bring released weights into the cache folder. {LICENCE_NOTE}",
