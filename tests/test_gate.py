@@ -200,7 +200,7 @@ def test_nobody_comes_in_around_the_gate(start):
             with pytest.raises(ConnectionClosed):
                 socket.recv(timeout=5)
     assert viewer.server.get_clients() == {}
-    assert taken.empty()
+    assert not list(taken.waiting())
     assert viewer.server._websock_server._client_state_from_id == {}
     with join(viewer.port, headers={"X-Ttt3r-Role": "guest"}) as socket:
         echo(socket, CAMERA)
@@ -238,7 +238,7 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
         (client,) = viewer.server.get_clients().values()
         wait_for(lambda: client.camera.position.tolist() == place, "the guest's own view")
         assert viewer.gate.dropped >= 4
-        assert taken.empty()
+        assert not list(taken.waiting())
         assert viewer.controls.settings is before
         assert timeline._slider.value == 3
         guest.send(bytes(gate_module.client_messages.MAX_BYTES + 1))
