@@ -114,13 +114,13 @@ def skip_frame(
 def reset_state(
     network: ReconstructionNetwork, rules: tuple[UpdateRule, ...], before: LoopState
 ) -> LoopState:
-    """Every state at its start, and a new segment whose first camera is taken to stand where the
-    latest one did.
-    """
+    """Every state at its start, and a new segment that begins at the latest camera."""
     return replace(
         before,
         state=network.initial_state(len(rules)),
-        rule_states=_cleared(rules, before.rule_states, before.frames),
+        rule_states=_of_each(
+            rules, before.frames, lambda lane, rule: rule.reset(before.rule_states[lane])
+        ),
         T_world_segment=before.T_world_latest,
         since_reset=0,
         segment=before.segment + 1,
@@ -165,87 +165,58 @@ def step(
     """
     image = replace(image, tokens=image.tokens.expand(len(rules), -1, -1))
     propose = propose or network.propose
-    proposal, updates, after, rule_states = _propose_and_accept(
-        propose, rules, before.frames, before.state, before.rule_states, image, evidence, watch
+    proposal, updates, accepted = _propose_and_accept(
+        propose, rules, before, image, evidence, watch
     )
-    _refuse_what_is_not_finite(rules, proposal.prediction, after)
     poses = as_numpy(proposal.prediction.pose)
     T_world_camera = tuple(
         T_world_segment @ pose_from_vector(pose)
         for T_world_segment, pose in zip(before.T_world_segment, poses, strict=True)
     )
-    following = replace(
-        before,
-        state=after,
-        rule_states=rule_states,
-        frames=before.frames + 1,
-        since_reset=before.since_reset + 1,
-        T_world_latest=T_world_camera,
-        bad=0,
-    )
-    if 0 < reset_every <= following.since_reset:
-        fresh = network.initial_state(len(rules))
-        cleared = _cleared(rules, rule_states, before.frames)
-        again, _, anchored, rule_states = _propose_and_accept(
-            propose, rules, before.frames, fresh, cleared, image
-        )
-        _refuse_what_is_not_finite(rules, again.prediction, anchored)
-        following = replace(
-            following,
-            state=anchored,
-            rule_states=rule_states,
-            T_world_segment=T_world_camera,
-            since_reset=0,
-            segment=before.segment + 1,
-        )
-    return StepResult(proposal, updates, after, following)
+    since_reset = before.since_reset + 1
+    following = replace(accepted, since_reset=since_reset, T_world_latest=T_world_camera, bad=0)
+    if 0 < reset_every <= since_reset:
+        fresh = reset_state(network, rules, following)
+        _, _, following = _propose_and_accept(propose, rules, fresh, image)
+    following = replace(following, frames=before.frames + 1)
+    return StepResult(proposal, updates, accepted.state, following)
 
 
 def _propose_and_accept(
     propose: Propose,
     rules: tuple[UpdateRule, ...],
-    number: int,
-    state: TokenState,
-    rule_states: tuple[RuleState, ...],
+    before: LoopState,
     image: ImageTokens,
     evidence: Set[EvidenceKind] = NO_EVIDENCE,
     watch: Watch | None = None,
-) -> tuple[Proposal, tuple[Update, ...], TokenState, tuple[RuleState, ...]]:
+) -> tuple[Proposal, tuple[Update, ...], LoopState]:
     """Propose, ask the rules, accept: the only place where a state is updated."""
     needs = frozenset(evidence).union(*(rule.needs for rule in rules))
-    proposal = propose(state, image, evidence=needs, watch=watch)
+    proposal = propose(before.state, image, evidence=needs, watch=watch)
 
     def accept(lane: int, rule: UpdateRule) -> tuple[Update, Tensor, RuleState]:
         own = select_lane(proposal, lane)
-        before = select_lane(state, lane)
-        update, rule_state = rule.update(own.evidence, rule_states[lane])
-        accepted = before.accept(own, update).tokens
-        if accepted.shape != before.tokens.shape or update.gain.shape != accepted.shape[:2]:
+        state = select_lane(before.state, lane)
+        update, rule_state = rule.update(own.evidence, before.rule_states[lane])
+        accepted = state.accept(own, update).tokens
+        shape = tuple(state.tokens.shape)
+        if accepted.shape != shape or update.gain.shape != shape[:2]:
             raise ValueError(
                 f"it gave a gain of {tuple(update.gain.shape)} and a state of "
-                f"{tuple(accepted.shape)}, wanted {tuple(before.tokens.shape[:2])} and "
-                f"{tuple(before.tokens.shape)}"
+                f"{tuple(accepted.shape)}, wanted {shape[:2]} and {shape}"
             )
         return update, accepted, rule_state
 
-    updates, states, remembered = zip(*_of_each(rules, number, accept), strict=True)
+    updates, states, remembered = zip(*_of_each(rules, before.frames, accept), strict=True)
     after = TokenState(torch.cat(states), proposal.memory, fresh=False)
-    return proposal, updates, after, remembered
-
-
-def _cleared(
-    rules: tuple[UpdateRule, ...], rule_states: tuple[RuleState, ...], number: int
-) -> tuple[RuleState, ...]:
-    """What every rule remembers once the state is back at its start."""
-    return _of_each(rules, number, lambda lane, rule: rule.reset(rule_states[lane]))
+    _refuse_what_is_not_finite(rules, proposal.prediction, after)
+    return proposal, updates, replace(before, state=after, rule_states=remembered)
 
 
 def _of_each(
     rules: tuple[UpdateRule, ...], number: int, ask: Callable[[int, UpdateRule], Told]
 ) -> tuple[Told, ...]:
-    """What every lane's rule tells; an error says which one failed, in which lane and at which
-    frame, for anyone may have written it.
-    """
+    """What every lane's rule tells; an error names rule, lane and frame."""
     told = []
     for lane, rule in enumerate(rules):
         try:
