@@ -85,7 +85,7 @@ def served(released: bytes, monkeypatch: pytest.MonkeyPatch) -> Served:
     """Also makes the program believe that the released network is the small one."""
     monkeypatch.setitem(PRESETS, NAME, LINEAR)
     size = len(released)
-    release = replace(RELEASES[NAME], size_bytes=size, size_about_bytes=size)
+    release = replace(RELEASES[NAME], size_bytes=size)
     monkeypatch.setitem(RELEASES, NAME, release)
     return Served(released)
 
@@ -186,7 +186,7 @@ def test_a_damaged_file_is_not_kept(served, url, tmp_path):
 
 
 def test_a_file_of_unknown_size_is_known_by_its_names(served, url, tmp_path, monkeypatch):
-    monkeypatch.setitem(RELEASES, NAME, replace(RELEASES[NAME], size_bytes=None))
+    monkeypatch.setitem(RELEASES, NAME, replace(RELEASES[NAME], is_exact=False))
     assert fetch_from(url, tmp_path / "a").read_bytes() == served.content
     monkeypatch.setitem(PRESETS, NAME, replace(LINEAR, state_size=7))
     assert "register_tokens.weight is 6x32" in refusal(

@@ -33,7 +33,7 @@ from ttt3r_viewer.settings import settings_from
 from ttt3r_viewer.state import Evidence, Update
 from ttt3r_viewer.system.assets import asset_path, demo_path
 from ttt3r_viewer.types import FrameResult
-from ttt3r_viewer.weights.fingerprint import fingerprint
+from ttt3r_viewer.weights.fetch import fingerprint
 
 CASE = "linear-small"
 FRAMES = 23
@@ -122,14 +122,14 @@ def test_a_run_that_was_cut_and_resumed_is_a_whole_run(whole, images, tmp_path, 
     assert [Checkpoint.read(one).progress.frames for one in (newest, before)] == [10, 6]
     capsys.readouterr()
     assert main(words_for(images, out, "--resume")) == 0
-    assert "resumed after 10 frames; 3 later ones are taken again" in capsys.readouterr().err
+    assert "resumed after 10 frames; 3 later ones are read again" in capsys.readouterr().err
     assert_as_whole(out, whole)
     # The newest is damaged: the one before is taken.
     shutil.rmtree(out)
     stopped(images, out, 14)
     newest.write_bytes(newest.read_bytes()[:-1] + b"\x55")
     assert main(words_for(images, out, "--resume")) == 0
-    assert "resumed after 6 frames; 7 later ones are taken again" in capsys.readouterr().err
+    assert "resumed after 6 frames; 7 later ones are read again" in capsys.readouterr().err
     assert_as_whole(out, whole)
 
 

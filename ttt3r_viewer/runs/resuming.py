@@ -1,7 +1,5 @@
 """`--resume`: which recording an output folder holds, and whether it is what was asked for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +19,7 @@ from ttt3r_viewer.system.assets import DEMO_PREFIX, DEMOS
 from ttt3r_viewer.system.logs import LOG_FILES
 from ttt3r_viewer.system.options import flag
 from ttt3r_viewer.types import Frame, SkippedFrame, Status
-from ttt3r_viewer.weights.fetch import locate
-from ttt3r_viewer.weights.fingerprint import fingerprint
+from ttt3r_viewer.weights.fetch import fingerprint, locate
 
 if TYPE_CHECKING:
     from ttt3r_viewer.reconstruct.session import Lanes
@@ -45,7 +42,7 @@ def identity_of(settings: Settings) -> dict[str, Any]:
     return _asked_for(settings) | {"weights": fingerprint(locate(settings.model.weights))}
 
 
-def find_recording(settings: Settings, source: FrameSource) -> tuple[Resumption | None, str]:
+def find_recording(settings: Settings, source: FrameSource) -> "tuple[Resumption | None, str]":
     """What `--resume` continues, and a line that says so; None: the run begins at its beginning.
 
     Nothing is written. Raises `RunFinishedError`; `RecordingError` where the folder holds
@@ -79,7 +76,7 @@ def find_recording(settings: Settings, source: FrameSource) -> tuple[Resumption 
     _compare(folder, checkpoint.identity, identity_of(settings))
     frames = checkpoint.progress.frames
     dropped = len(recording) - frames
-    again = f"; {dropped} later ones are taken again" if dropped else ""
+    again = f"; {dropped} later ones are read again" if dropped else ""
     return Resumption(recording, checkpoint, source), f"resumed after {frames} frames{again}"
 
 
@@ -157,8 +154,8 @@ class Resumption:
     def resume(
         self,
         store: SceneStore,
-        session: Lanes,
-        sinks: Sequence[Sink],
+        session: "Lanes",
+        sinks: "Sequence[Sink]",
         status: Status,
         on_progress: Callable[[str], object],
     ) -> tuple[Status, Iterator[Frame | SkippedFrame]]:
@@ -187,7 +184,7 @@ class Resumption:
             )
         return status, self._rest(session)
 
-    def _rest(self, session: Lanes) -> Iterator[Frame | SkippedFrame]:
+    def _rest(self, session: "Lanes") -> Iterator[Frame | SkippedFrame]:
         latest = self.recording.facts(self.frames - 1)
         frames = self.source.after(latest["index"] - 1)
         first = next(frames, None)

@@ -1,6 +1,7 @@
 """The released weights: from where their authors keep them into the user's cache folder."""
 
 import errno
+import hashlib
 import http.client
 import shutil
 import urllib.error
@@ -17,6 +18,8 @@ LICENCE_NOTE = (
     "The released CUT3R weights are their authors' work under CC BY-NC-SA 4.0: name the authors, "
     "no commercial use, and share what you derive from them under the same licence."
 )
+BLOCK_BYTES, BLOCKS = 4096, 256
+"""Samples of a file, evenly spread; its first and its last bytes are among them."""
 _TIMEOUT_SEC = 60
 _CHUNK_BYTES = 1 << 20
 
@@ -28,10 +31,9 @@ class Release:
     file_name: str
     drive_id: str
     """Google Drive's name for it."""
-    size_bytes: int | None
-    """None where it is not known."""
-    size_about_bytes: int
-    """What it needs on the disk: four bytes a parameter, or its known size."""
+    size_bytes: int
+    is_exact: bool = True
+    """Whether the size is its authors'; otherwise it is four bytes a parameter."""
 
     @property
     def url(self) -> str:
@@ -41,16 +43,10 @@ class Release:
 
 RELEASES = {
     "cut3r-512": Release(
-        file_name="cut3r_512_dpt_4_64.pth",
-        drive_id="1Asz-ZB3FfpzZYwunhQvNPZEUA8XUNAYD",
-        size_bytes=3_173_761_006,
-        size_about_bytes=3_173_761_006,
+        "cut3r_512_dpt_4_64.pth", "1Asz-ZB3FfpzZYwunhQvNPZEUA8XUNAYD", 3_173_761_006
     ),
     "cut3r-224": Release(
-        file_name="cut3r_224_linear_4.pth",
-        drive_id="11dAgFkWHpaOHsR6iuitlB_v4NFFBrWjy",
-        size_bytes=None,
-        size_about_bytes=2_994_000_000,
+        "cut3r_224_linear_4.pth", "11dAgFkWHpaOHsR6iuitlB_v4NFFBrWjy", 2_994_000_000, is_exact=False
     ),
 }
 MINIATURE = "miniature"
@@ -83,6 +79,25 @@ def locate(name_or_path: str) -> Path:
             f"{name_or_path} is not on this computer: run `ttt3r-view weights fetch {name_or_path}`"
         )
     return path
+
+
+def fingerprint(path: Path) -> str:
+    """Give 16 hexadecimal digits that depend on a file's size and on samples of its content.
+
+    They tell weights that were trained or converted otherwise apart, not a single changed number.
+    Raises `WeightsError` where the file cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        digest = hashlib.sha256(str(size).encode())
+        last = max(size - BLOCK_BYTES, 0)
+        with path.open("rb") as file:
+            for block in range(BLOCKS):
+                file.seek(last * block // (BLOCKS - 1))
+                digest.update(file.read(BLOCK_BYTES))
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror})") from error
+    return digest.hexdigest()[:16]
 
 
 def weights_folder() -> Path:
@@ -195,11 +210,11 @@ def fetch(
         return path
     echo(LICENCE_NOTE)
     _make_room(folder, release, part)
-    echo(f"fetching {name} (about {release.size_about_bytes / 1e9:.1f} GB) to {path}")
-    if not part.exists() or part.stat().st_size != release.size_bytes:
+    echo(f"fetching {name} (about {release.size_bytes / 1e9:.1f} GB) to {path}")
+    if not (release.is_exact and part.exists() and part.stat().st_size == release.size_bytes):
         _download(downloader, release.url if url is None else url, part, name)
     size = part.stat().st_size
-    if release.size_bytes is not None and size < release.size_bytes:
+    if release.is_exact and size < release.size_bytes:
         raise WeightsError(
             f"{name} was cut off after {size:,} of {release.size_bytes:,} bytes: {_AGAIN}"
         )
@@ -229,7 +244,7 @@ def _make_room(folder: Path, release: Release, part: Path) -> None:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise OutputError(f"the folder {folder} cannot be made ({error.strerror})") from error
-    missing = release.size_about_bytes - _arrived_bytes(part)
+    missing = release.size_bytes - _arrived_bytes(part)
     if free < missing:
         raise OutputError(
             f"too little room in {folder}: {free / 1e9:.2f} GB are free and {missing / 1e9:.2f} GB "
@@ -261,7 +276,7 @@ def _download(downloader: Downloader, url: str, part: Path, name: str) -> None:
 
 
 def _check_size(release: Release, size: int, advice: str) -> None:
-    if release.size_bytes not in (None, size):
+    if release.is_exact and size != release.size_bytes:
         raise WeightsError(
             f"{release.file_name} has {size:,} bytes, wanted {release.size_bytes:,}: {advice}"
         )

@@ -184,9 +184,7 @@ def _shapes_only(config: ModelConfig) -> ReconstructionNetwork:
 def _differences(
     tensors: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]
 ) -> tuple[int, str]:
-    """How many tensors are missing, unexpected, or not floating-point of the wanted shape; and
-    which, one line.
-    """
+    """How many tensors are missing, unexpected or not floats of the wanted shape; and which."""
     misshapen = []
     for name, shape in wanted.items():
         if name not in tensors:
