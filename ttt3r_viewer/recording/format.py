@@ -12,7 +12,7 @@ import operator
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -134,12 +134,7 @@ def encode_record(results: Sequence[FrameResult], run: int) -> bytes:
         "index": int(first.index),
         "time_sec": float(first.time_sec),
         "name": first.name,
-        "crop": {
-            "scale_xy": list(map(float, first.crop.scale_xy)),
-            "offset_xy": list(map(int, first.crop.offset_xy)),
-            "original_width": int(first.crop.original_width),
-            "original_height": int(first.crop.original_height),
-        },
+        "crop": asdict(first.crop),
         "lanes": [
             _lane_facts(kept) | {"rule_text": result.rule_text}
             for kept, result in zip(seen, results, strict=True)

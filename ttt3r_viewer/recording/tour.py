@@ -165,15 +165,10 @@ def _numbers(keyframes: tuple[Keyframe, ...]) -> NDArray[np.float64]:
 
 
 def _tangents(times: NDArray[np.float64], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the change per second at every keyframe."""
+    """Give the change per second at every keyframe: that of the parabola through its neighbours."""
     if len(times) == 1:
         return np.zeros_like(numbers)
-    length = np.diff(times)[:, None]
-    slope = np.diff(numbers, axis=0) / length
-    # Within, the slope of the parabola through a keyframe and its neighbours.
-    before, after = length[:-1], length[1:]
-    inner = (slope[:-1] * after + slope[1:] * before) / (before + after)
-    tangents = np.concatenate((slope[:1], inner, slope[-1:]))
+    tangents = np.gradient(numbers, times, axis=0)
     rests = np.flatnonzero(np.linalg.norm(np.diff(numbers, axis=0), axis=1) < STILL)
     tangents[rests] = tangents[rests + 1] = 0
     return tangents

@@ -171,7 +171,9 @@ class RecordingWriter:
         """Make the folder ready for a run. Raises `OSError`."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
-            self._remove_temporary = weakref.finalize(self, _remove_folder, self._folder)
+            self._remove_temporary = weakref.finalize(
+                self, shutil.rmtree, self._folder, ignore_errors=True
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         _remove_frames(self._folder)
         write_atomically(self._folder / MANIFEST_FILE, manifest.to_json())
@@ -256,10 +258,3 @@ def _remove_frames(folder: Path) -> None:
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
     for path in (*map(folder.joinpath, frame_files(folder)), *folder.glob(CHECKPOINTS)):
         path.unlink(missing_ok=True)
-
-
-def _remove_folder(folder: Path) -> None:
-    """Remove a temporary recording, as far as that can be done."""
-    with contextlib.suppress(OSError):
-        _remove_frames(folder)
-        folder.rmdir()
