@@ -1,7 +1,5 @@
 """The recurrent step as compiled code: made in the background while the plain one runs."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import warnings

@@ -12,9 +12,7 @@ class ModelConfig:
     """Every number that decides the shapes, or as head counts do the meaning, of the weights."""
 
     image_size: tuple[int, int]
-    """(height, width) in pixels that the network was trained at; other sizes work, by the rotary
-    positions.
-    """
+    """(height, width) in pixels that the network was trained at; other sizes work too."""
     patch_size: int
     encoder_width: int
     encoder_depth: int

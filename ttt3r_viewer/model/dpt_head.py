@@ -60,9 +60,7 @@ class FusionBlock(nn.Module):
 
 
 class Scratch(nn.Module):
-    """The convolutions between the maps; `layerK_rn` and `layer_rn.(K-1)` are one tensor with two
-    names.
-    """
+    """The convolutions between the maps; `layerK_rn` and `layer_rn.(K-1)` are one tensor."""
 
     def __init__(self, channels: tuple[int, ...], fused: int) -> None:
         super().__init__()
@@ -80,7 +78,7 @@ class DptMap(nn.Module):
 
     def __init__(self, config: ModelConfig, channels: int) -> None:
         super().__init__()
-        encoder_width, decoder_width = config.encoder_width, config.decoder_width
+        encoder, decoder = config.encoder_width, config.decoder_width
         c0, c1, c2, c3 = config.dpt_channels
         fused, last = config.dpt_fused, config.dpt_last
         self.scratch = Scratch(config.dpt_channels, fused)
@@ -93,16 +91,10 @@ class DptMap(nn.Module):
         )
         self.act_postprocess = nn.ModuleList(
             (
-                nn.Sequential(
-                    nn.Conv2d(encoder_width, c0, 1), nn.ConvTranspose2d(c0, c0, 4, stride=4)
-                ),
-                nn.Sequential(
-                    nn.Conv2d(decoder_width, c1, 1), nn.ConvTranspose2d(c1, c1, 2, stride=2)
-                ),
-                nn.Sequential(nn.Conv2d(decoder_width, c2, 1)),
-                nn.Sequential(
-                    nn.Conv2d(decoder_width, c3, 1), nn.Conv2d(c3, c3, 3, stride=2, padding=1)
-                ),
+                nn.Sequential(nn.Conv2d(encoder, c0, 1), nn.ConvTranspose2d(c0, c0, 4, stride=4)),
+                nn.Sequential(nn.Conv2d(decoder, c1, 1), nn.ConvTranspose2d(c1, c1, 2, stride=2)),
+                nn.Sequential(nn.Conv2d(decoder, c2, 1)),
+                nn.Sequential(nn.Conv2d(decoder, c3, 1), nn.Conv2d(c3, c3, 3, 2, padding=1)),
             )
         )
 
@@ -155,8 +147,6 @@ class DptHead(nn.Module):
         return [*(one.last_layer for one in dense), self.pose_head]
 
     def raw(self, kind: OutputKind, maps: list[Tensor], rows: int, columns: int) -> Tensor:
-        """Raw channels (batch, channels, height, width) of a dense map; for the world's, the last
-        of `maps` is already transformed.
-        """
+        """Raw channels (batch, channels, height, width), as `LinearHead.raw` has them."""
         dense = {"self": self.dpt_self, "world": self.dpt_cross, "rgb": self.dpt_rgb}
         return dense[kind](maps, rows, columns)

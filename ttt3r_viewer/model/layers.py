@@ -1,6 +1,4 @@
-"""Transformer parts shared by encoder, decoder, memory and heads; parameter names are the released
-ones.
-"""
+"""Transformer parts of encoder, decoder, memory and heads; parameters are named as released."""
 
 from __future__ import annotations
 

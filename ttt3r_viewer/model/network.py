@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 SELF_VIEW: frozenset[OutputKind] = frozenset(("self",))
-"""The usual outputs: pose and self view. World points are camera-to-world applied to the self view.
-"""
+"""The usual outputs: pose and self view, whose points the pose brings into the world."""
 SMALL_NETWORK = 50_000_000
 """Parameters; the miniature has 10 million, the released networks 790 million."""
 NO_EVIDENCE: frozenset[EvidenceKind] = frozenset()
@@ -109,9 +108,7 @@ class ReconstructionNetwork(nn.Module):
 
     @property
     def gains_from_batches(self) -> bool:
-        """Whether several images are encoded faster together: not a large network on a CPU, which
-        one image keeps busy, and whose memory a batch would only add to.
-        """
+        """Whether several images are encoded faster together: not by a large network on a CPU."""
         return self.device.type != "cpu" or self.is_small
 
     def keep_in(self, dtype: torch.dtype) -> ReconstructionNetwork:
@@ -192,33 +189,16 @@ class ReconstructionNetwork(nn.Module):
         pose_token = self.pose_retriever.read(state.memory.to(self.dtype), summary)
         return self._predict(self._decode(state, image, pose_token, NO_EVIDENCE), image, outputs)
 
-    def _rotation(
-        self, image: ImageTokens, head_dim: int, *, with_pose_token: bool = False
-    ) -> Rotation:
-        return grid_rotation(
-            image.rows,
-            image.columns,
-            with_pose_token=with_pose_token,
-            head_dim=head_dim,
-            base=self.config.rope_base,
-            device=self.device,
-        )
-
-    def _state_rotation(self, head_dim: int) -> Rotation:
-        columns = self.config.state_columns
-        return grid_rotation(
-            -(-self.config.state_size // columns),
-            columns,
-            count=self.config.state_size,
-            head_dim=head_dim,
-            base=self.config.rope_base,
-            device=self.device,
-        )
+    def _rotation(self, rows: int, columns: int, head_dim: int, **tokens: int) -> Rotation:
+        """`tokens`: as `grid_rotation` has them."""
+        base, device = self.config.rope_base, self.device
+        return grid_rotation(rows, columns, head_dim=head_dim, base=base, device=device, **tokens)
 
     def _encode(
         self, embedded: ImageTokens, blocks: nn.ModuleList, norm: nn.Module, heads: int
     ) -> ImageTokens:
-        rotation = self._rotation(embedded, self.config.encoder_width // heads)
+        head_dim = self.config.encoder_width // heads
+        rotation = self._rotation(embedded.rows, embedded.columns, head_dim)
         x = embedded.tokens
         for block in blocks:
             x = block(x, rotation)
@@ -239,16 +219,16 @@ class ReconstructionNetwork(nn.Module):
         evidence: Set[EvidenceKind],
         watch: Watch | None = None,
     ) -> Decoded:
-        """Run both streams; layer i of each reads the same pair, and both results replace it
-        together. `watch` is shown each layer's cross-attention of both.
-        """
-        config = self.config
+        """Run both streams; layer i of each reads the same pair, which both replace together."""
+        config, grid = self.config, (image.rows, image.columns)
+        columns = config.state_columns
+        state_rows = -(-config.state_size // columns)
 
         def rotations(heads: int) -> tuple[Rotation, Rotation]:
             """Of state tokens and of image tokens, for a stream with so many heads."""
             head_dim = config.decoder_width // heads
-            of_image = self._rotation(image, head_dim, with_pose_token=True)
-            return self._state_rotation(head_dim), of_image
+            of_state = self._rotation(state_rows, columns, head_dim, count=config.state_size)
+            return of_state, self._rotation(*grid, head_dim, with_pose_token=True)
 
         of_state, of_image = rotations(config.state_heads), rotations(config.decoder_heads)
         projected = self.decoder_embed(image.tokens)
@@ -302,7 +282,8 @@ class ReconstructionNetwork(nn.Module):
         )
 
     def _in_world(self, decoded: Decoded, image: ImageTokens) -> Float[Tensor, "batch patch width"]:
-        rotation = self._rotation(image, self.config.decoder_width // self.config.decoder_heads)
+        head_dim = self.config.decoder_width // self.config.decoder_heads
+        rotation = self._rotation(image.rows, image.columns, head_dim)
         tokens = decoded.maps[-1]
         for block in self.downstream_head.final_transform:
             tokens = block(tokens, rotation, decoded.pose_token)
