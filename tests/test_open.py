@@ -372,7 +372,7 @@ def test_other_weights_are_told_by_the_gains_and_by_the_state(run, tmp_path):
         assert found is not None
         wait_for(lambda: store.snapshot().status.message, "the warning")
         message = store.snapshot().status.message
-        assert "frame 2 has other gains when it is taken again than were recorded" in message
+        assert "frame 2 has other gains when it is read again than were recorded" in message
     write(tmp_path, 2)
     with opened(tmp_path, miniature) as (store, mailbox):
         found, note = look(store, mailbox, messages.Inspect(0, 1))

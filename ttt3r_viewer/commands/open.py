@@ -91,7 +91,7 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
 
 
 def notice_of(recording: Recording, weights: str | None = None) -> str:
-    """What the page shows, what needs a run, and with what frames are taken again."""
+    """What the page shows, what needs a run, and with what frames are read again."""
     manifest = recording.manifest
     when = f", recorded {manifest.started_text}" if manifest.started else ""
     inside = f"needs the weights: {open_command(recording)}."

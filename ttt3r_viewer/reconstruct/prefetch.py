@@ -9,8 +9,6 @@ same input gives the same numbers.
 A live source has no such queue: see `on_demand`.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -47,7 +45,7 @@ class PreparedFrame:
     crop: Crop
     seconds: float
     """Spent on it so far, without decoding; of an encoded batch, its share."""
-    tokens: ImageTokens | None = None
+    tokens: "ImageTokens | None" = None
     """What the encoder makes of it, a batch of one that every lane reads; None before that."""
 
 

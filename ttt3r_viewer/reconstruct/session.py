@@ -143,9 +143,7 @@ class Lanes:
         return self.step(encoded)
 
     def prefetch(self, source: Iterable[Frame | SkippedFrame]) -> Prefetcher | OnDemand:
-        """Iterate over a source, with frames decoded, prepared and encoded before `step` needs
-        them; those of a live one only then.
-        """
+        """Iterate over a source, its frames ready before `step` needs them; of a live one, then."""
         if isinstance(source, LiveSource):
             return prefetch.on_demand(source.watch(), self.prepare, self.encode)
         begun = self._state.frames > 0

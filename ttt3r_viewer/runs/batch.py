@@ -62,9 +62,7 @@ class RunJob:
 
     @property
     def table(self) -> Path:
-        """A file that is there before any job begins, by which a process knows that it sees the
-        folder of all recordings.
-        """
+        """A file, there before any job begins, that shows whether a process sees the folder."""
         return self.folder.parent / TABLE
 
 

@@ -3,8 +3,6 @@
 What the page shows is the same. A message to the run is answered with what it would need.
 """
 
-from __future__ import annotations
-
 import logging
 import shlex
 import threading
@@ -33,11 +31,11 @@ ones the previews are read first, and a frame in full where it is shown alone.""
 CANNOT_ASK = "a recording keeps no state that could be asked: that needs a live run"
 STOP_SEC = 2.0
 GAIN_TOLERANCE = 0.02
-"""Recorded gains and those of a frame that is taken again agree, up to rounding."""
+"""Recorded gains and those of a frame that is read again agree, up to rounding."""
 
 
 class InterruptedLookError(Exception):
-    """Another message came while a frame was taken again."""
+    """Another message came while a frame was read again."""
 
 
 class Player:
@@ -54,7 +52,7 @@ class Player:
         recording: Recording,
         store: SceneStore,
         mailbox: messages.Mailbox,
-        make_lanes: Callable[[], Lanes] | None = None,
+        make_lanes: Callable[[], "Lanes"] | None = None,
     ) -> None:
         self._recording = recording
         self._store = store
@@ -151,7 +149,7 @@ class Player:
             case messages.Inspect():
                 self._store.set_inspection(
                     None,
-                    "This is a recording; looking inside takes its frames again, which needs "
+                    "This is a recording; looking inside reads its frames again, which needs "
                     f"the weights: {open_command(self._recording)}",
                 )
             case messages.Query(number):
@@ -165,9 +163,7 @@ class Player:
         return None
 
     def _inspect_frames(self) -> messages.RunEnd | None:
-        """Look into the frame that was asked for last; the message that ends this, where one
-        came.
-        """
+        """Look into the frame asked for last; the message that ends this, where one came."""
         action = None
         while action is None and self._inspect is not None and self._make_lanes is not None:
             asked, self._inspect = self._inspect, None
@@ -184,7 +180,7 @@ class Player:
                 self._store.set_inspection(replace(found, epoch=epoch), "")
         return action
 
-    def _look(self, asked: messages.Inspect, make_lanes: Callable[[], Lanes]) -> Inspection:
+    def _look(self, asked: messages.Inspect, make_lanes: Callable[[], "Lanes"]) -> Inspection:
         """Raises `InterruptedLookError` where another message came, which is then in `_action`."""
 
         def on_progress(done: int, total: int) -> None:
@@ -204,7 +200,7 @@ class Player:
         error = float(np.abs(recorded - found.gain).max()) if same else np.inf
         if not error <= GAIN_TOLERANCE:
             self._show_answer(
-                f"frame {asked.sequence} has other gains when it is taken again than were "
+                f"frame {asked.sequence} has other gains when it is read again than were "
                 f"recorded (by up to {error:.2g}): with other weights, or in another dtype"
             )
         return found

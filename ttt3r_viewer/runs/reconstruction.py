@@ -184,9 +184,7 @@ class Reconstruction:
             time.sleep(0.2)
 
     def run(self, watch: Callable[[Worker, SceneStore], None]) -> Ending:
-        """Start the worker, and write when it has ended; `watch` returns then, or lets Ctrl-C
-        through.
-        """
+        """Start the worker, and write once `watch` returns at its end, or lets Ctrl-C through."""
         self.worker.start()
         interrupted = False
         try:
@@ -260,9 +258,7 @@ def source_of(options: InputOptions) -> FrameSource:
 def _claim(
     settings: Settings, files: tuple[str, ...], source: FrameSource
 ) -> tuple[FolderLock | None, Resumption | None, str]:
-    """Make the output folder ready and ours; what `--resume` continues there, and a line about
-    it.
-    """
+    """Make the output folder ours and ready; what `--resume` continues there, and a line on it."""
     output = settings.output
     if output.output is None:
         log_into(None, output.log_level, fresh=False)

@@ -95,9 +95,7 @@ def _step(value: Tensor) -> Tensor:
 
 
 def _surface(shot: Shot, place: Axes, row: Tensor) -> tuple[Axes, Tensor, Tensor, Tensor, Tensor]:
-    """Unit normals, face numbers 0 to 5, surface coordinates in metres, and how dark the corners of
-    rooms are; each (frames, rays).
-    """
+    """Unit normals, faces 0 to 5, coordinates in metres, darkness of corners; (frames, rays)."""
     table = shot.objects.index_select(1, row.flatten()).view(-1, *row.shape)
     cx, cy, cz, hx, hy, hz, cosine, sine, outward, sphere, rod, slope, corner = table
     x, y, z = place[0] - cx, place[1] - cy, place[2] - cz
@@ -191,9 +189,7 @@ def _with_skirting(
 
 
 def _light(shot: Shot, place: Axes, normal: Axes, dark: Tensor) -> list[Tensor]:
-    """Light that arrives at surfaces: ambient, less of it in corners and beside things; lamps; one
-    shadow. Three planes (frames, rays).
-    """
+    """Ambient light, less in corners and beside things, lamps, one shadow: 3 x (frames, rays)."""
     ambience = shot.ambience[:, :, None]
     # Upright surfaces darken toward the floor, level ones are lit from above more than below.
     crease = 1 - 0.35 * torch.exp(-4.0 * place[2].clamp_min(0)) * (1 - normal[2].abs())

@@ -24,9 +24,7 @@ _FASTEST_TURN_RAD = math.radians(4.0)
 _EYE_M = (1.45, 1.65)
 """Camera heights of a standing person, which make a room's size readable from one view."""
 _RUN_UP = range(60, 240, 15)
-"""Places of a path that may be a sequence's frame 0: every path sets out slowly, and a camera
-should be on its way when the sequence begins.
-"""
+"""Places of a path that may be a sequence's frame 0; before them every path sets out slowly."""
 _OPEN_VIEW_M = 3.0
 """A sequence begins where the view is as deep as this, or the deepest of its possible places."""
 _JITTER = 0.02
@@ -108,9 +106,7 @@ def _level(yaw: Array) -> Array:
 
 
 def _reach(room: Room, place: Array, yaw: Array) -> Array:
-    """How far one can see from places (some, 3) along level directions (some,), in metres, or a
-    little less; (some,).
-    """
+    """Metres that one sees, or a little less, from places (some, 3) along yaws (some,); (some,)."""
     heading, reach = _level(yaw), np.zeros(len(yaw))
     for _ in range(6):
         reach = reach + np.maximum(room.clearance(place + heading * reach[:, None]), 0.0)
