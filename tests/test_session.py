@@ -9,9 +9,8 @@ from ttt3r_viewer.errors import FrameError, ReconstructionError
 from ttt3r_viewer.geometry import focal_from_points
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.evidence import key_logit_mean, query_logit_mean
-from ttt3r_viewer.model.layers import CrossKeys, attend
+from ttt3r_viewer.model.layers import CrossKeys, attend, rotation
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.model.rope import rotation
 from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play, Step
 from ttt3r_viewer.reconstruct.prefetch import PreparedFrame
 from ttt3r_viewer.reconstruct.session import Lanes, Session

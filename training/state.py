@@ -18,7 +18,7 @@ from training.auxiliary import Auxiliary
 from training.recipe import NETWORKS, Recipe, Stage
 from ttt3r_viewer.errors import WeightsError
 from ttt3r_viewer.model.config import ModelConfig
-from ttt3r_viewer.model.dpt_head import DptHead
+from ttt3r_viewer.model.heads import DptHead
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.system.files import atomic_write
 from ttt3r_viewer.weights.weights_file import (

@@ -48,15 +48,14 @@ def pair_logit_mean(keys: CrossKeys) -> Float[Tensor, "batch query key"]:
 
 
 def query_entropy(keys: CrossKeys) -> Float[Tensor, "batch query"]:
-    """Entropy of each query's softmax over the keys but the first, divided by its largest possible
-    value, averaged over heads; float32 in [0, 1].
+    """Mean over heads of the entropy of each query's softmax over the keys but the first, divided
+    by its largest possible value; float32 in [0, 1].
 
-    The first key is the pose token, which ReCal3R (arXiv 2607.05356) leaves out. One head's map is
-    held at a time.
+    The first key is the pose token, which ReCal3R (arXiv 2607.05356) leaves out.
     """
     q, k = keys.q.float() * keys.scale, keys.k[:, :, 1:].float()
     heads, patches = k.shape[1:3]
-    total = q.new_zeros(q.shape[0], q.shape[2])
+    total = q.new_zeros(q.shape[0], q.shape[2])  # one head's map is held at a time
     for head in range(heads):
         share = (q[:, head] @ k[:, head].mT).softmax(dim=-1).clamp_min(ENTROPY_FLOOR)
         total += (-(share * share.log()).sum(dim=-1) / math.log(max(patches, 2))).clamp(0, 1)

@@ -14,18 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from ttt3r_viewer.model.config import ModelConfig
-from ttt3r_viewer.model.dpt_head import DptHead
 from ttt3r_viewer.model.evidence import EvidenceCollector, Watch
-from ttt3r_viewer.model.heads import LinearHead, OutputKind, colours, points_and_confidence
+from ttt3r_viewer.model.heads import DptHead, LinearHead, OutputKind, colours, points_and_confidence
 from ttt3r_viewer.model.layers import (
     DecoderBlock,
     EncoderBlock,
     ImageTokens,
     PatchEmbed,
+    Rotation,
+    grid_rotation,
     layer_norm,
 )
-from ttt3r_viewer.model.pose_memory import PoseMemory
-from ttt3r_viewer.model.rope import Rotation, grid_rotation
 from ttt3r_viewer.state import Evidence, EvidenceKind, Prediction, Proposal, TokenState
 
 if TYPE_CHECKING:
@@ -48,6 +47,49 @@ class Decoded:
     """Image tokens after depth/2 and 3/4 depth layers, and the normed last."""
     evidence: Evidence
     """Its candidate is the normed state after the last layer."""
+
+
+class PoseMemory(nn.Module):
+    """Slots of 2 width, (a frame's look, its pose token); read before decoding, written after."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.decoder_width
+
+        def blocks() -> nn.ModuleList:
+            return nn.ModuleList(
+                DecoderBlock(2 * width, config.decoder_heads) for _ in range(config.memory_depth)
+            )
+
+        self.proj_q = nn.Linear(config.encoder_width, width)
+        self.masked_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.mem = nn.Parameter(torch.zeros(1, config.memory_size, 2 * width))
+        self.write_blocks = blocks()
+        self.read_blocks = blocks()
+
+    def read(
+        self,
+        memory: Float[Tensor, "batch slot look_and_pose"],
+        summary: Float[Tensor, "batch 1 features"],
+    ) -> Float[Tensor, "batch 1 width"]:
+        """The pose token that a frame with this summary begins with."""
+        key = self.proj_q(summary)
+        x = torch.cat((key, self.masked_token.expand_as(key)), dim=-1)
+        for block in self.read_blocks:
+            x, _ = block(x, memory)
+        return x[..., key.shape[-1] :]
+
+    def write(
+        self,
+        memory: Float[Tensor, "batch slot look_and_pose"],
+        summary: Float[Tensor, "batch 1 features"],
+        pose_token: Float[Tensor, "batch 1 width"],
+    ) -> Float[Tensor, "batch slot look_and_pose"]:
+        """The memory after this frame's summary and final pose token."""
+        y = torch.cat((self.proj_q(summary), pose_token), dim=-1)
+        for block in self.write_blocks:
+            memory, _ = block(memory, y)
+        return memory
 
 
 class ReconstructionNetwork(nn.Module):
@@ -160,7 +202,11 @@ class ReconstructionNetwork(nn.Module):
         is shown each layer's cross-attention.
         """
         summary = image.tokens.mean(dim=1, keepdim=True)
-        decoded = self._decode(state, image, self._pose_token(state, summary), evidence, watch)
+        if state.fresh:
+            pose_token = self.pose_token.expand(len(summary), -1, -1)
+        else:
+            pose_token = self.pose_retriever.read(state.memory.to(self.dtype), summary)
+        decoded = self._decode(state, image, pose_token, evidence, watch)
         return Proposal(
             evidence=decoded.evidence,
             memory=self.pose_retriever.write(
@@ -203,13 +249,6 @@ class ReconstructionNetwork(nn.Module):
         for block in blocks:
             x = block(x, rotation)
         return ImageTokens(norm(x), embedded.rows, embedded.columns)
-
-    def _pose_token(
-        self, state: TokenState, summary: Float[Tensor, "batch 1 features"]
-    ) -> Float[Tensor, "batch 1 width"]:
-        if state.fresh:
-            return self.pose_token.expand(summary.shape[0], -1, -1)
-        return self.pose_retriever.read(state.memory.to(self.dtype), summary)
 
     def _decode(
         self,
