@@ -16,7 +16,7 @@ from tests.weights_files import LINEAR
 from ttt3r_viewer.commands import weights as weights_command
 from ttt3r_viewer.commands.parser import parse
 from ttt3r_viewer.errors import InputError, OutputError, WeightsError
-from ttt3r_viewer.model.config import PRESETS, ModelConfig, config_from_text, config_to_text
+from ttt3r_viewer.model.config import PRESETS, config_from_text, config_to_text
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.system.assets import asset_path
 from ttt3r_viewer.weights import weights_file as weights
@@ -26,6 +26,7 @@ from ttt3r_viewer.weights.weights_file import (
     count_parameters,
     expected_shapes,
     load_into,
+    meta_network,
     read_weights,
     recognise_config,
     save_weights,
@@ -33,11 +34,6 @@ from ttt3r_viewer.weights.weights_file import (
 
 refused = partial(refusal, WeightsError)
 DPT = dataclasses.replace(LINEAR, head="dpt", decoder_depth=4)
-
-
-def meta_network_of(config: ModelConfig) -> ReconstructionNetwork:
-    with torch.device("meta"):
-        return ReconstructionNetwork(config)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +62,7 @@ def test_the_content_decides_what_a_file_is(tmp_path, linear_state):
 
 
 @pytest.mark.parametrize(
-    ("kind", "make_network"), [("safetensors", ReconstructionNetwork), ("pth", meta_network_of)]
+    ("kind", "make_network"), [("safetensors", ReconstructionNetwork), ("pth", meta_network)]
 )
 def test_what_is_saved_loads_strictly_with_every_alias(tmp_path, dpt_state, kind, make_network):
     path, network = tmp_path / "net", make_network(DPT)
@@ -88,7 +84,7 @@ def test_training_goes_on_after_loading_without_a_copy(tmp_path, linear_state):
     path = tmp_path / "net.safetensors"
     save_weights(path, linear_state, LINEAR)
     before = path.read_bytes()
-    network = meta_network_of(LINEAR)
+    network = meta_network(LINEAR)
     load_into(network, read_weights(path).tensors)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -98,7 +94,7 @@ def test_training_goes_on_after_loading_without_a_copy(tmp_path, linear_state):
 
 def test_a_network_keeps_its_dtype(linear_state):
     half = {name: tensor.half() for name, tensor in linear_state.items()}
-    for network in (ReconstructionNetwork(LINEAR), meta_network_of(LINEAR)):
+    for network in (ReconstructionNetwork(LINEAR), meta_network(LINEAR)):
         load_into(network, half)
         assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
         assert_same(network.state_dict(), {name: tensor.float() for name, tensor in half.items()})
@@ -151,7 +147,7 @@ def test_a_missing_field_is_named():
 
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_presets_are_recognised_by_names_and_shapes(preset):
-    tensors = meta_network_of(PRESETS[preset]).state_dict()
+    tensors = meta_network(PRESETS[preset]).state_dict()
     assert recognise_config(tensors, {}) == PRESETS[preset]
 
 
@@ -162,13 +158,13 @@ def test_presets_are_recognised_by_names_and_shapes(preset):
 def test_released_sizes(preset, parameters, names):
     config = PRESETS[preset]
     assert (count_parameters(config), len(expected_shapes(config))) == (parameters, names)
-    network = meta_network_of(config)
+    network = meta_network(config)
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
     assert len(network.state_dict()) == names
 
 
 def test_an_unknown_network_is_compared_with_the_nearest():
-    tensors = dict(meta_network_of(PRESETS["cut3r-224"]).state_dict())
+    tensors = dict(meta_network(PRESETS["cut3r-224"]).state_dict())
     tensors["pose_token"] = torch.zeros(1, 1, 640)
     del tensors["enc_norm.bias"]
     text = refused(recognise_config, tensors, {})

@@ -10,7 +10,7 @@ from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.system.machine import is_out_of_memory
 from ttt3r_viewer.system.options import DeviceName, DtypeName
 from ttt3r_viewer.weights.fetch import locate
-from ttt3r_viewer.weights.weights_file import load_into, read_weights, why_no_queries
+from ttt3r_viewer.weights.weights_file import load_into, meta_network, read_weights, why_no_queries
 
 _BFLOAT16_FLAGS = frozenset(("amx_bf16", "avx512_bf16"))
 
@@ -78,10 +78,7 @@ def load_network(
     chosen = choose_device(device)
     path = locate(str(weights))
     checkpoint = read_weights(path)
-    config = checkpoint.config()
-    # Built without memory of its own: the file's tensors become the parameters.
-    with torch.device("meta"):
-        network = ReconstructionNetwork(config).keep_in(choose_dtype(dtype, chosen))
+    network = meta_network(checkpoint.config()).keep_in(choose_dtype(dtype, chosen))
     load_into(network, checkpoint.tensors, str(path))
     network.cannot_query = why_no_queries(checkpoint.metadata)
     try:

@@ -44,15 +44,11 @@ class WeightsFile:
 def read_weights(path: Path) -> WeightsFile:
     """Open a `.safetensors` or a `torch.save` zip; its content decides which, not its name.
 
-    Errors: `WeightsError` where there is no such file, or it is damaged, cut off, or no weights
-    file.
+    Errors: `WeightsError` where it is absent, damaged, cut off, or no weights file.
     """
-    match _kind(path):
-        case "pth":
-            tensors, metadata = read_archive(path)
-            return WeightsFile(tensors, metadata, path, "pth")
-        case "safetensors":
-            return _read_safetensors(path)
+    kind = _kind(path)
+    tensors, metadata = read_archive(path) if kind == "pth" else _read_safetensors(path)
+    return WeightsFile(tensors, metadata, path, kind)
 
 
 def recognise_config(
@@ -167,16 +163,17 @@ def save_weights(
 def expected_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     """Every name in the state dict of such a network, with its shape; allocates no weights."""
     return MappingProxyType(
-        {name: tuple(tensor.shape) for name, tensor in _shapes_only(config).state_dict().items()}
+        {name: tuple(tensor.shape) for name, tensor in meta_network(config).state_dict().items()}
     )
 
 
 def count_parameters(config: ModelConfig) -> int:
     """How many numbers such a network has; a tensor with two names counts once."""
-    return sum(parameter.numel() for parameter in _shapes_only(config).parameters())
+    return sum(parameter.numel() for parameter in meta_network(config).parameters())
 
 
-def _shapes_only(config: ModelConfig) -> ReconstructionNetwork:
+def meta_network(config: ModelConfig) -> ReconstructionNetwork:
+    """A network without numbers: for its shapes, or for `load_into` to fill without a copy."""
     with torch.device("meta"):
         return ReconstructionNetwork(config)
 
@@ -248,7 +245,7 @@ def _kind(path: Path) -> Literal["safetensors", "pth"]:
     )
 
 
-def _read_safetensors(path: Path) -> WeightsFile:
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt", device="cpu") as stream:
             metadata = stream.metadata() or {}
@@ -260,4 +257,4 @@ def _read_safetensors(path: Path) -> WeightsFile:
         ) from error
     if not tensors:
         raise WeightsError(f"{path} holds no tensors: give a file with a network's weights")
-    return WeightsFile(tensors, metadata, path, "safetensors")
+    return tensors, metadata
