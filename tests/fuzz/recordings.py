@@ -25,8 +25,7 @@ from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.model.config import PRESETS, config_from_text
 from ttt3r_viewer.recording import checkpoint
 from ttt3r_viewer.recording.format import PREFIX_BYTES, encode_record, read_prefix
-from ttt3r_viewer.recording.reader import Recording, frame_file
-from ttt3r_viewer.recording.refill import refill
+from ttt3r_viewer.recording.reader import Recording, frame_file, refill
 from ttt3r_viewer.recording.tour import Keyframe, Tour, read_tour, write_tour
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.runs.player import ending, rerun_command

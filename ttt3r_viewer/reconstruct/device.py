@@ -43,8 +43,7 @@ def all_as_numpy(*values: Tensor | None) -> tuple[NDArray[np.float32], ...]:
 def own_stream(device: torch.device) -> Iterator[None]:
     """Run what is inside on a CUDA stream of the calling thread's own, beside that of the others.
 
-    It is done when the block ends, so that any thread may read the results. Elsewhere nothing
-    changes.
+    It is done when the block ends: any thread may read the results. Elsewhere nothing changes.
     """
     if device.type != "cuda":
         yield

@@ -128,13 +128,6 @@ def reset_state(
     )
 
 
-def relative_change(
-    before: Float[Tensor, "lane state width"], after: Float[Tensor, "lane state width"]
-) -> Float[Tensor, " lane"]:
-    """Return |after - before| / |before| of each lane's state."""
-    return (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
-
-
 def encode(
     network: ReconstructionNetwork, prepared: Sequence[UInt8[np.ndarray, "height width 3"]]
 ) -> list[ImageTokens]:

@@ -99,7 +99,11 @@ class Mailbox:
     def put(self, message: Message) -> None:
         """Leave a message in place of an earlier one of its kind and target."""
         with self._arrived:
-            key = _kind_and_target(message)
+            key: object = type(message)
+            if isinstance(message, SetParameter):
+                key = SetParameter, message.lane, message.name
+            elif isinstance(message, Step):
+                key = object()
             self._waiting.pop(key, None)
             self._waiting[key] = message
             self._arrived.notify()
@@ -116,13 +120,3 @@ class Mailbox:
         with suppress(Empty):
             while True:
                 yield self.get(0)
-
-
-def _kind_and_target(message: Message) -> object:
-    match message:
-        case SetParameter(lane, name, _):
-            return SetParameter, lane, name
-        case Step():
-            return object()
-        case _:
-            return type(message)

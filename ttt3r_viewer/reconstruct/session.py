@@ -1,7 +1,6 @@
 """The loop for several rules at once: one network, one stream of images, a state for each rule.
 
-Network + rules + states: images in, numpy out. No threads; the page, batch runs, tests and scripts
-share it.
+Network + rules + states: images in, numpy out. No threads; page, batch runs and scripts share it.
 """
 
 import time
@@ -130,11 +129,9 @@ class Lanes:
                 assert_never(message)
 
     def process(self, image: NDArray[np.uint8] | Frame) -> tuple[FrameResult, ...]:
-        """Process the next image, (height, width, 3) uint8 RGB of any size, or a `Frame`; one
-        result per lane.
+        """Process the next image, (height, width, 3) uint8 RGB, or a `Frame`; a result per lane.
 
-        Raises `FrameError` where the image cannot be prepared (the states are as before), and what
-        `step` raises.
+        Raises what `step` and `prepare` raise; after the latter the states are as before.
         """
         if not isinstance(image, Frame):
             number = self._state.frames
@@ -283,7 +280,7 @@ class Lanes:
         )
 
     def _step(self, frame: PreparedFrame) -> tuple[Maps, loop.StepResult]:
-        """Points, confidence, gain and change of all lanes, and the step; nothing is kept."""
+        """Points, confidence, gain and relative change of all lanes, and the step; none is kept."""
         assert frame.tokens is not None, "the frame is not encoded"
         with torch.inference_mode(), self._memory_errors_named(frame.image):
             result = loop.step(
@@ -294,11 +291,12 @@ class Lanes:
                 frame.tokens,
                 propose=self._compiled,
             )
+            before, after = self._state.state.tokens.flatten(1), result.after.tokens.flatten(1)
             maps = device.all_as_numpy(
                 result.proposal.prediction.points_self,
                 result.proposal.prediction.confidence_self,
                 torch.cat([update.gain for update in result.updates]),
-                loop.relative_change(self._state.state.tokens, result.after.tokens),
+                (after - before).norm(dim=1) / before.norm(dim=1),
             )
         return maps, result
 
@@ -384,9 +382,6 @@ class Session:
     def process(self, image: NDArray[np.uint8] | Frame) -> FrameResult:
         """Process the next image, (height, width, 3) uint8 RGB of any size, or a `Frame`.
 
-        Raises `FrameError` where the image cannot be prepared or the network's numbers for it are
-        not finite (the state is as before; after three such in a row as at the start),
-        `ReconstructionError` where memory runs out or no number was ever finite, and `RuleError`
-        where the rule fails.
+        Raises as `Lanes.process` does.
         """
         return self._lanes.process(image)[0]

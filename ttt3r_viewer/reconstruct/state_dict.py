@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ttt3r_viewer.errors import ReconstructionError, RecordingError
@@ -53,7 +52,7 @@ def unpack(
         # A checkpoint of 0.1 has neither, and counted no bad frame.
         values = {"T_world_latest": values["T_world_segment"], "bad": 0} | dict(values)
         parts: dict[str, Any] = {name: values[name] for name in COUNTS}
-        parts |= {name: tuple(map(_pose, values[name])) for name in POSES}
+        parts |= {name: tuple(np.array(values[name], float).reshape(-1, 4, 4)) for name in POSES}
         return LoopState(
             state=TokenState(here["tokens"], here["memory"], fresh=values["fresh"]),
             rule_states=tuple(
@@ -74,10 +73,6 @@ def check_fits(recorded: TokenState, fresh: TokenState) -> None:
                 f"the recording's state is {tuple(was.shape)} {was.dtype}, and this network's "
                 f"{tuple(now.shape)} {now.dtype}: give the weights that it was made with"
             )
-
-
-def _pose(numbers: Sequence[float]) -> NDArray[np.float64]:
-    return np.array(numbers, np.float64).reshape(4, 4)
 
 
 def _pack_value(value: RuleState, name: str, rule: UpdateRule, tensors: dict[str, Tensor]) -> Any:

@@ -100,8 +100,7 @@ class Checkpoints:
     ) -> None:
         """Say whose state is saved, before the run begins.
 
-        `saved` and `ends_batch` are those of `Lanes`; `identity` is what a run that resumes must
-        share.
+        `saved` and `ends_batch` are those of `Lanes`; `identity` is what a resumed run must share.
         """
         self._saved, self._ends_batch, self._identity = saved, ends_batch, identity
 

@@ -7,8 +7,9 @@ one record (`format.py`) per frame. `writer.py` writes it; `docs/recording.md` d
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
@@ -31,7 +32,8 @@ from ttt3r_viewer.recording.format import (
     read_summary,
 )
 from ttt3r_viewer.recording.manifest import Manifest, NewerRecordingError
-from ttt3r_viewer.scene.seen import FrameSummary
+from ttt3r_viewer.scene.seen import FrameSummary, thin_points
+from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import FrameResult, RuleInfo, Status
 
 MANIFEST_FILE = "archive.json"
@@ -40,13 +42,8 @@ CHECKPOINTS = "checkpoint-*.safetensors"
 FRAME_FILES = re.compile(r"frames-\d{5,}\.bin")
 FOLDER = "archive"
 """Its name within an output folder."""
-OWN_FILES = (
-    f"{FOLDER}/{MANIFEST_FILE}",
-    f"{FOLDER}/frames-*.bin",
-    f"{FOLDER}/{CHECKPOINTS}",
-)
+OWN_FILES = tuple(f"{FOLDER}/{one}" for one in (MANIFEST_FILE, "frames-*.bin", CHECKPOINTS))
 """What a recorded run writes or replaces there."""
-
 
 T = TypeVar("T")
 
@@ -282,6 +279,30 @@ def open_recording(path: Path) -> Recording:
         why = f" ({recording.note})" if recording.note else ""
         raise RecordingError(f"{path}: a recording without a frame{why}; give another one")
     return recording
+
+
+def refill(recording: Recording, store: SceneStore, in_full: Set[int]) -> Iterator[int]:
+    """Add every frame of a recording to an empty scene; yields each one's number once it is there.
+
+    Those of `in_full` get as many points as a run gives them, the others those of their previews.
+    Damaged frames are left out, and noted by the recording.
+    """
+
+    def read(sequence: int) -> tuple[Sequence[FrameSummary], Sequence[FrameResult]]:
+        frames = recording.seen(sequence)
+        if sequence not in in_full:
+            return frames, ()
+        results = recording.frame(sequence)
+        lanes = zip(frames, results, store.snapshot().lanes, strict=True)
+        full = (
+            replace(frame, points=thin_points(result, lane.layout.points_per_frame))
+            for frame, result, lane in lanes
+        )
+        return tuple(full), results
+
+    for frames, results in recording.each(read):
+        store.add_summary(frames, results)
+        yield frames[0].sequence
 
 
 def scan_file(path: Path, run: int | None) -> tuple[list[Place], str]:

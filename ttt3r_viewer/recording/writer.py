@@ -47,12 +47,8 @@ class RecordingWriter:
     """Sink that keeps every frame's results in full, one run after the other in the same folder.
 
     `begin`, `add` and `finish` belong to one thread, the worker's; the rest to all. A frame is with
-    the operating system when `add` returns, so that it outlives the end of this process, however
-    that comes.
+    the operating system when `add` returns, so that it outlives this process.
     """
-
-    _lock: threading.Lock
-    """Guards the open file and `_closed`; held while a frame is written, a few milliseconds."""
 
     def __init__(
         self,
@@ -75,6 +71,7 @@ class RecordingWriter:
         self._source, self._settings = source, settings
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
+        """Guards the open file and `_closed`; held while a frame is written, a few milliseconds."""
         self._closed = False
         self._file: IO[bytes] | None = None
         self._limit: int | None = None

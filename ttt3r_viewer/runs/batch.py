@@ -191,8 +191,7 @@ def lost_job(job: RunJob, why: str) -> RunOutcome:
 
 
 def write_table(jobs: Sequence[RunJob], ended: Mapping[Path, RunOutcome]) -> int:
-    """Write runs.csv from what the recordings hold and how jobs have `ended`, by folder; how many
-    are finished.
+    """Write runs.csv from the recordings and how jobs have `ended`, by folder; how many finished.
 
     Raises `OutputError`.
     """

@@ -14,8 +14,7 @@ import numpy as np
 
 from ttt3r_viewer.errors import RecordingError, ViewerError, in_a_line
 from ttt3r_viewer.reconstruct import messages
-from ttt3r_viewer.recording.reader import Recording
-from ttt3r_viewer.recording.refill import refill
+from ttt3r_viewer.recording.reader import Recording, refill
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.types import Answer, Inspection
@@ -41,8 +40,7 @@ class InterruptedLookError(Exception):
 class Player:
     """Fills a scene from a recording, in a thread of its own; stands where a run's worker would.
 
-    `make_lanes` loads the network when a user first looks into a frame; without it the page shows
-    what that would need.
+    `make_lanes` loads the network at the first look into a frame; without it the page shows how.
     """
 
     THREAD = "player"

@@ -165,8 +165,7 @@ class Reconstruction:
     def watch(self, echo: Callable[[str], None], report: Callable[[str], None]) -> None:
         """Until Ctrl-C: write the results whenever a run has finished, and report what went wrong.
 
-        `echo` takes a line for the terminal; `report` shows one in the page, or with an empty text
-        takes it away.
+        `echo` takes a line for the terminal; `report` shows one in the page, an empty one none.
         """
         last: SceneSnapshot | None = None
         while True:

@@ -10,8 +10,7 @@ import numpy as np
 from ttt3r_viewer.errors import InputError, RecordingError, SettingsError, ViewerError
 from ttt3r_viewer.frames.source import FrameSource, RepeatableSource
 from ttt3r_viewer.recording.checkpoint import Checkpoint, checkpoint_files
-from ttt3r_viewer.recording.reader import Recording, in_words
-from ttt3r_viewer.recording.refill import refill
+from ttt3r_viewer.recording.reader import Recording, in_words, refill
 from ttt3r_viewer.rules.registry import rules_from_text, text_of
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import Settings, recorded_settings

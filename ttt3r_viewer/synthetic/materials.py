@@ -56,8 +56,7 @@ class Coating:
 def draw_materials(rng: np.random.Generator, room: Room, wardrobe: Wardrobe) -> NDArray[np.float32]:
     """One material per object and face: (OBJECTS, 6, MATERIAL_COLUMNS).
 
-    Textures are of the kinds in `wardrobe`. Faces are -x, +x, -y, +y, -z, +z of the object's own
-    axes.
+    Textures are of the kinds in `wardrobe`. Faces are -x, +x, -y, +y, -z, +z of the object's axes.
     """
     table = np.zeros((OBJECTS, 6, MATERIAL_COLUMNS), np.float32)
     house = (_Garish if rng.random() < GARISH_SHARE else _House)(rng)

@@ -1,8 +1,7 @@
 """Textures of things as they are found in homes: wood, cloth, brick, books, pictures, windows.
 
-Each maker paints a square of `SIZE` texels as relative brightness: 0 is the surface's own colour, 1
-twice as bright, -1 black. Those of `COLOURED` kinds carry their own colours, around medium grey.
-Rows run downwards.
+Each maker paints a square of `SIZE` texels, rows downwards, as relative brightness: 0 is the
+surface's colour, 1 twice as bright, -1 black. `COLOURED` kinds have their own, around medium grey.
 """
 
 from collections.abc import Callable
