@@ -234,7 +234,7 @@ _SPACING = 0.03
 
 
 def _free_ways(room: Room, starts: Array, ends: Array) -> NDArray[np.bool_]:
-    """Whether a camera can go straight from each start to its end; (some, 3) each -> (some,)."""
+    """Whether a camera can go straight from each start, or one, to each end (some, 3); (some,)."""
     share = np.linspace(0.0, 1.0, 14)[:, None, None]
     places = starts + share * (ends - starts)
     return room.clearance(places.reshape(-1, 3)).reshape(14, -1).min(axis=0) > _PLAN_CLEARANCE
@@ -262,7 +262,7 @@ def _walk_corners(rng: np.random.Generator, room: Room, eye: Array, needed_m: fl
     here, length, corners = 0, 0.0, [places[0]]
     while length < needed_m:
         if here not in ways:
-            ways[here] = _free_ways(room, np.broadcast_to(places[here], places.shape), places)
+            ways[here] = _free_ways(room, places[here], places)
         distance = np.linalg.norm(places - places[here], axis=1)
         weight = ways[here] * attraction * np.minimum(distance, 2.5) * (distance > 0.1)
         if not weight.any():
@@ -300,7 +300,7 @@ def _ring(rng: np.random.Generator, room: Room, eye: Array) -> Array:
         if length > 2.0 and _free_ways(room, closed[:-1], closed[1:]).all():
             return closed
     start = eye[0]
-    partners = eye[_free_ways(room, np.broadcast_to(start, eye.shape), eye)]
+    partners = eye[_free_ways(room, start, eye)]
     far = partners[np.argmax(np.linalg.norm(partners - start, axis=1))] if len(partners) else start
     if np.linalg.norm(far - start) < 0.1:
         return np.concatenate([start[None], _pace_to_and_fro(room, start, 0.0), start[None]])
