@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 Watch = Callable[[CrossKeys, CrossKeys], None]
-"""Takes one layer's cross-attention: of the state stream to the image, and of the image to the
-state."""
+"""Takes one layer's cross-attention: the state stream's to the image, the image's to the state."""
 ENTROPY_FLOOR = 1e-12
 """No share of a softmax is taken smaller, so that its logarithm is finite."""
 RESIDUAL_FLOOR = 1e-6

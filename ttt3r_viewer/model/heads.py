@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from ttt3r_viewer.model.config import ModelConfig
-from ttt3r_viewer.model.layers import EncoderBlock, Mlp, ModulatedNorm, unpatchify
+from ttt3r_viewer.model.layers import EncoderBlock, Mlp, ModulatedNorm
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -98,7 +98,8 @@ class LinearHead(nn.Module):
         of `maps` is already transformed.
         """
         project = {"self": self.proj, "world": self.cross_proj, "rgb": self.rgb_proj}
-        return unpatchify(project[kind](maps[-1]), rows, columns, self.patch_size)
+        patches = project[kind](maps[-1]).transpose(1, 2).unflatten(2, (rows, columns))
+        return F.pixel_shuffle(patches, self.patch_size)
 
 
 def doubling() -> nn.Upsample:

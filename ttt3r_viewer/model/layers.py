@@ -278,12 +278,3 @@ class DecoderBlock(nn.Module):
         read, keys = self.cross_attn(self.norm2(x), self.norm_y(y), rotation_x, rotation_y)
         x = x + read
         return x + self.mlp(self.norm3(x)), keys
-
-
-def unpatchify(
-    x: Float[Tensor, "batch patch pixels"], rows: int, columns: int, side: int
-) -> Float[Tensor, "batch channels {rows}*{side} {columns}*{side}"]:
-    """Lay patches, row by row, out as an image; pixels are channels * side^2."""
-    batch, tokens, _ = x.shape
-    assert tokens == rows * columns
-    return F.pixel_shuffle(x.transpose(1, 2).reshape(batch, -1, rows, columns), side)

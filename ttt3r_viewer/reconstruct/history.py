@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from ttt3r_viewer.recording.writer import RecordingWriter
 
 BYTES = (512 * 2**20, 512 * 2**20)
-"""Budgets for states, on the device that the network runs on, and for prepared images, on the host.
-"""
+"""Budgets for states, on the network's device, and for prepared images, on the host."""
 BYTES_BESIDE_RECORDING = (128 * 2**20, 2 * 2**20)
 """The same where a recording has the older images: a run of any length then takes no more."""
 MOST_STATES = 64

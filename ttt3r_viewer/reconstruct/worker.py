@@ -36,10 +36,8 @@ RATE_WINDOW_SEC = 2.0
 class Sink(Protocol):
     """Where results go, in the worker's thread: the scene, a recording, checkpoints."""
 
-    @property
-    def trouble(self) -> str:
-        """Why it takes no more frames of this run, in one line; empty while it does."""
-        ...
+    trouble: str
+    """Why it takes no more frames of this run, in one line; empty while it does."""
 
     def begin(self, status: Status, recording: Recording | None = None) -> None:
         """A run begins, or goes on after the first `status.frames_done` frames of a recording."""

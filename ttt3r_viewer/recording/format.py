@@ -63,7 +63,7 @@ Read = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """First bytes of a record."""
+    """First bytes of a record, behind `MAGIC`, in their order."""
 
     run: int
     """A random number that all records of one run share."""
@@ -164,10 +164,9 @@ def read_prefix(data: bytes) -> Prefix | None:
         return None
     if _CHECK.unpack_from(data, _PREFIX.size)[0] != zlib.crc32(data[: _PREFIX.size]):
         return None
-    _, run, sequence, body_bytes, header_bytes, header_crc, lanes = _PREFIX.unpack_from(data)
-    if not 1 <= lanes <= MOST_RECORDED_LANES or sequence >= MOST_FRAMES:
-        return None
-    return Prefix(run, sequence, body_bytes, header_bytes, header_crc, lanes)
+    prefix = Prefix(*_PREFIX.unpack_from(data)[1:])
+    fits = 1 <= prefix.lanes <= MOST_RECORDED_LANES and prefix.sequence < MOST_FRAMES
+    return prefix if fits else None
 
 
 def read_header(prefix: Prefix, data: bytes) -> Header:

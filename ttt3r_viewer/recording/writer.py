@@ -199,13 +199,13 @@ class RecordingWriter:
         assert self._folder is not None
         if self._limit is not None and self._bytes + size > self._limit:
             raise RecordingError(
-                f"its limit of {in_gigabytes(self._limit)} is reached; raise --archive-gb, or name "
+                f"its limit of {self._limit / 1e9:.3g} GB is reached; raise --archive-gb, or name "
                 "a folder with --output, which has none"
             )
         free = shutil.disk_usage(self._folder).free
         if free < RESERVE_BYTES + size:
             raise RecordingError(
-                f"only {in_gigabytes(free)} are free on the disk of {self._folder}; free some space"
+                f"only {free / 1e9:.3g} GB are free on the disk of {self._folder}; free some space"
             )
 
     def _append(self, recording: Recording, data: bytes) -> None:
@@ -236,11 +236,6 @@ class RecordingWriter:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-
-def in_gigabytes(size: int) -> str:
-    """Format a number of bytes."""
-    return f"{size / 1e9:.3g} GB"
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:

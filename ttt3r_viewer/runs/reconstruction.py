@@ -54,8 +54,7 @@ STOP_SEC = 1.0
 """After Ctrl-C a frame in progress gets so long."""
 
 Write = Callable[[Path, SceneSnapshot, dict[str, Any], dict[str, float]], None]
-"""Puts a scene's results, with settings and timing, into a folder that has been claimed. Raises
-`OutputError`."""
+"""Puts a scene's results, settings and timing into a claimed folder. Raises `OutputError`."""
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,6 @@ RELEASES = {
     ),
 }
 MINIATURE = "miniature"
-
-
 Downloader = Callable[[str, Path], None]
 """Brings the content of an address to a `.part` file, going on where an earlier call was cut off.
 
