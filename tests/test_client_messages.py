@@ -31,7 +31,6 @@ from ttt3r_viewer.viewer.server.client_messages import (
     MAX_RENDER_BYTES,
     refusal,
     value_fits,
-    widgets_of,
 )
 
 NAN, INF = math.nan, math.inf
@@ -158,7 +157,7 @@ def test_a_value_is_of_its_widgets_type_range_and_options(server):
 
 def test_only_a_widget_that_is_there_takes_its_value_alone(server):
     box = server.gui.add_checkbox("", False)
-    widgets = widgets_of(server)
+    widgets = server.gui._gui_input_handle_from_uuid.get
     uuid = box._impl.uuid
 
     def why(**message: Any) -> str:

@@ -19,7 +19,7 @@ from ttt3r_viewer.recording.tour import TOUR_FILE, Keyframe, Tour, read_tour, wr
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.cameras.guided_cameras import (
+from ttt3r_viewer.viewer.cameras.client_cameras import (
     LONGEST_PAUSE_SEC,
     TURN_SEC,
     CameraThrottle,
@@ -33,10 +33,10 @@ from ttt3r_viewer.viewer.cameras.page_views import (
     approached,
     tour_view,
 )
-from ttt3r_viewer.viewer.cameras.screenshot import LONGEST_SIDE, image_size, on_background
 from ttt3r_viewer.viewer.cameras.tour_recorder import NOT_KEPT, TourRecorder
 from ttt3r_viewer.viewer.context import Presentation
 from ttt3r_viewer.viewer.panels.captions import captions_html, keys_html, lane_caption_html
+from ttt3r_viewer.viewer.panels.present import LONGEST_SIDE, image_size, on_background
 from ttt3r_viewer.viewer.view_settings import REPLAY_SEC, Clock, ShowSettings
 
 ORBIT = PageOrbit(np.array([1.0, 2.0, 3.0]), 2.0, np.eye(3)[2], -np.eye(3)[1])

@@ -48,7 +48,7 @@ def test_rules_are_written_as_the_command_line_takes_them_and_kept_where_they_st
     plain = rule_info("steady", 1.0)
     slow = rule_info("steady", 0.3)
     two = RuleInfo("two", "Two", "", (parameter(0, 9), replace(parameter(0, 9, value=2), name="q")))
-    texts = [panels.rule_text(one) for one in (plain, slow, two)]
+    texts = [one.argument for one in (plain, slow, two)]
     assert texts == ["steady", "steady:0.3", "two:q=2"]
     wanted = panels.chosen_rules(("steady", "steady", "none", "two"), (slow, plain))
     assert wanted == ("steady:0.3", "steady", "two")

@@ -29,12 +29,13 @@ from ttt3r_viewer.types import Camera, Status
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.html import box
 from ttt3r_viewer.viewer.layers import camera_layer, point_layer
 from ttt3r_viewer.viewer.layers import colors as palette
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
 from ttt3r_viewer.viewer.layers.point_layer import batch_of, chunk_clouds, make_cloud
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
-from ttt3r_viewer.viewer.panels.run import RunPanel, error_html, notice_html, status_html
+from ttt3r_viewer.viewer.panels.run import RunPanel, status_html
 from ttt3r_viewer.viewer.panels.timeline import FOLLOW_SEC, TimelinePanel, caption_html
 from ttt3r_viewer.viewer.server.address import free_port
 from ttt3r_viewer.viewer.view_settings import InspectSettings, ViewControls, ViewSettings
@@ -507,13 +508,13 @@ def test_no_text_from_outside_becomes_markup():
     evil = '<script>alert(1)</script><img src=x onerror="alert(1)">'
     status = Status("starting", evil, evil, evil, evil, skipped=1, last_skipped=evil)
     frame = replace(filled_store(1).snapshot().frames[0], name=evil)
-    texts = [status_html(status, 0), error_html(evil), notice_html(evil), caption_html(frame)]
+    texts = [status_html(status, 0), box("error", "0,0,0", evil), caption_html(frame)]
     texts.append(legend_html(0, evil, visible=True))
     for text in texts:
         assert "&lt;script&gt;" in text
         assert "<script" not in text
         assert "<img" not in text
-    assert len(error_html("x" * 10**6)) < 2000
+    assert len(box("error", "0,0,0", "x" * 10**6)) < 2000
 
 
 def test_lane_is_named_by_its_rule_and_by_its_number_before_that_is_known():

@@ -224,6 +224,17 @@ class RuleInfo:
     """The rule with its parameters, in words."""
     parameters: tuple[ParameterInfo, ...] = ()
 
+    @property
+    def argument(self) -> str:
+        """The shortest text for `--rules`: the first parameter bare, the others by name."""
+        pieces = [self.name]
+        for place, one in enumerate(self.parameters):
+            if one.value != one.default:
+                short = f"{one.value:g}"
+                number = short if float(short) == one.value else repr(one.value)
+                pieces.append(number if place == 0 else f"{one.name}={number}")
+        return ":".join(pieces)
+
 
 @dataclass(frozen=True)
 class Status:

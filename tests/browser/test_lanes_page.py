@@ -179,7 +179,7 @@ def test_each_pane_keeps_to_its_lane_and_both_to_one_view(viewer, open_ui):
 
 def test_only_the_one_page_is_served_and_names_are_escaped(viewer):
     twin = viewer.part(TwinView)
-    wait_for(lambda: twin.offered, "the twin view")
+    wait_for(lambda: twin.page(), "the twin view")
     with urllib.request.urlopen(f"{viewer.url}/twin") as answer:
         assert answer.read() == twin.page()
     viewer._publisher.stop()  # which would give the lanes their own names again

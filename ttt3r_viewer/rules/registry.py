@@ -178,14 +178,7 @@ def rule_name(rule: UpdateRule) -> str:
 
 def text_of(rule: UpdateRule) -> str:
     """The shortest text that `rule_from_text` makes this rule from."""
-    pieces = [rule_name(rule)]
-    for place, one in enumerate(parameters_of(type(rule))):
-        value = getattr(rule, one.name)
-        if value != one.default:
-            short = f"{value:g}"
-            number = short if float(short) == value else repr(value)
-            pieces.append(number if place == 0 else f"{one.name}={number}")
-    return ":".join(pieces)
+    return describe(rule).argument
 
 
 def describe(rule: UpdateRule) -> RuleInfo:

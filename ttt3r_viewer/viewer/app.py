@@ -17,8 +17,7 @@ from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer import html
-from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
-from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
+from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras, GuidedCameras
 from ttt3r_viewer.viewer.context import PageContext, Presentation
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.panels.ask import AskPanel
@@ -244,11 +243,7 @@ def build_panels(page: PageContext, places: Sequence[PanelPlace]) -> list[Part]:
 
 def _stop_soon(server: viser.ViserServer) -> None:
     """Stop the server within `STOP_SEC`, or let it go on stopping by itself."""
-
-    def stop() -> None:
-        with quiet_console():
-            server.stop()
-
+    stop = quiet_console()(server.stop)
     closing = threading.Thread(target=stop, name="page-close", daemon=True)
     closing.start()
     closing.join(STOP_SEC)

@@ -86,13 +86,14 @@ def table(
     )
 
 
-def box(test_id: str, rgb: str, content: str) -> str:
-    """Put HTML in a box with a bar in a colour, given as `red,green,blue`."""
+def box(test_id: str, rgb: str, text: str, *, title: str = "") -> str:
+    """Put plain text below a bold title in a box with a bar in a colour (`red,green,blue`)."""
     style = (
         "margin:0.25em 0.75em 0.75em;padding:0.4em 0.75em;"
         f"border-left:4px solid rgb({rgb});border-radius:4px;background:rgba({rgb},.15)"
     )
-    return block(test_id, content, size="0.8em", style=style)
+    head = f"<b>{title}</b><br>" if title else ""
+    return block(test_id, head + escape(text), size="0.8em", style=style)
 
 
 def counted(number: int, noun: str) -> str:

@@ -58,7 +58,6 @@ class ChartsPanel(Part):
         self._rows: tuple[LaneMeasures, ...] = ()
         self._notes: tuple[str, ...] = ()
         self._chart_due_sec = self._table_due_sec = -math.inf
-        self._style: tuple[object, ...] = ()
         self._choice = gui.add_dropdown("Chart", self._history.offered())
         bind(self._choice, lambda _: page.controls.changed.set())
         self._caption = gui.add_html("")
@@ -108,14 +107,11 @@ class ChartsPanel(Part):
         shown = tuple(mark for mark in marks if mark.kind == "change")[-LATEST_MARKS:]
         resets = sum(mark.kind == "reset" for mark in marks)
         assign_changed(self._marks, content=marks_html(shown, resets), visible=bool(marks))
-        style = (chart.lines, tuple(names))
         # Browsers must not see new lines with the numbers of others.
         with self._server.atomic():
-            if chart.data and style != self._style:
-                self._style = style
-                self._plot.series = plot_series(chart, names)
-                self._plot.bands = plot_bands(chart)
             if chart.data:
+                series, bands = plot_series(chart, names), plot_bands(chart)
+                assign_changed(self._plot, series=series, bands=bands)
                 self._plot.data = chart.data
             assign_changed(self._plot, visible=bool(chart.data))
 

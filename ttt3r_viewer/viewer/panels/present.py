@@ -1,11 +1,14 @@
 """The presentation: captions in place of the panel, what moves by itself, the tour, screenshots."""
 
+import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import viser
+from numpy.typing import NDArray
 from viser import Icon
 
 from ttt3r_viewer.errors import SettingsError
@@ -13,15 +16,26 @@ from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.reconstruct.messages import Pause, Play
 from ttt3r_viewer.recording.tour import Keyframe
 from ttt3r_viewer.viewer.cameras.page_views import has_ended
-from ttt3r_viewer.viewer.cameras.screenshot import Screenshots
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import BAD, block, colored, counted, escape, lines, muted
+from ttt3r_viewer.viewer.layers.maps import png
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import Motion, ShowSettings
-from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, bind, value_of
+from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, bind, send_file, value_of
 
 SECONDS = 4.0
 """From one view of a tour to the next."""
+SCALE = 2
+LONGEST_SIDE = 8192
+"""Limit that every browser's graphics can render."""
+WAIT_SEC = 60.0
+"""Time limit of a browser's answer; one without a GPU takes seconds."""
+BACKGROUND = (20, 20, 20)
+"""Colour of the page where nothing is drawn."""
+
+log = logging.getLogger(__name__)
+_taking = threading.Lock()
+"""Held while a screenshot is taken."""
 
 
 class PresentPanel(Part):
@@ -37,7 +51,6 @@ class PresentPanel(Part):
         self._position = -1
         self._refusal = ""
         """Why the latest view was not taken; callbacks, all on viser's own loop, replace it."""
-        self._screenshots = Screenshots()
         gui, tour, widgets = page.server.gui, page.tour, Widgets(page.server.gui)
         with gui.add_folder("Presentation", expand_by_default=False):
             hint = "Key: H; keys: ?"
@@ -160,7 +173,7 @@ class PresentPanel(Part):
 
     def _take_image(self, client: viser.ClientHandle | None) -> None:
         if client is not None:
-            self._screenshots.take(client, f"screenshot_{self._position + 1:05d}.png")
+            take_screenshot(client, f"screenshot_{self._position + 1:05d}.png")
 
     def probe(self) -> dict[str, object]:
         """Say how many views the tour has."""
@@ -190,3 +203,41 @@ def tour_html(views: int, length_sec: float, refusal: str, note: str) -> str:
     length = f"{counted(views, 'view')}, {length_sec:.3g} s" if views else "no view yet"
     content = lines((length, colored(escape(refusal), BAD), muted(escape(note))))
     return block("tour", content, size="0.8em", style="padding:0.25em 0.75em")
+
+
+def image_size(width: int, height: int) -> tuple[int, int]:
+    """Return twice the size of a canvas, or as much as its browser can render."""
+    factor = min(SCALE, LONGEST_SIDE / max(width, height))
+    return max(round(width * factor), 1), max(round(height * factor), 1)
+
+
+def on_background(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Blend an image (height, width, 4) RGBA with the background; gives (height, width, 3)."""
+    share = image[..., 3:].astype(np.float32) / 255
+    laid = share * image[..., :3] + (1 - share) * np.array(BACKGROUND, np.float32)
+    return laid.round().astype(np.uint8)
+
+
+def take_screenshot(client: viser.ClientHandle, name: str) -> None:
+    """Let a browser render twice as large what it shows, and send it the PNG as `name`.
+
+    Returns at once: browsers may take long, so each is taken in its own thread, one at a time.
+    """
+    if not _taking.acquire(blocking=False):
+        text = "Another one is being taken: try again in a moment."
+        client.add_notification("Screenshot", text, color="yellow")
+        return
+    threading.Thread(target=_render, args=(client, name), name="screenshot", daemon=True).start()
+
+
+def _render(client: viser.ClientHandle, name: str) -> None:
+    try:
+        width, height = image_size(client.camera.image_width, client.camera.image_height)
+        image = client.get_render(height, width, transport_format="png", timeout=WAIT_SEC)
+        send_file(client, name, png(on_background(image)))
+    except (RuntimeError, TimeoutError, ValueError, MemoryError) as error:
+        # The notification does not reach a browser that was closed meanwhile.
+        log.warning("no screenshot: %s", error)
+        client.add_notification("No screenshot", str(error), color="red")
+    finally:
+        _taking.release()

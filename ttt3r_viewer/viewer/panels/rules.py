@@ -72,23 +72,13 @@ def _round_step(most: float, low: float) -> float:
     return next(exact, fitting[0])
 
 
-def rule_text(info: RuleInfo) -> str:
-    """Write a rule as `--rules` takes it: its first parameter bare, the others by name."""
-    pieces = [info.name]
-    for place, one in enumerate(info.parameters):
-        if one.value != one.default:
-            number = f"{one.value:.12g}"
-            pieces.append(number if place == 0 else f"{one.name}={number}")
-    return ":".join(pieces)
-
-
 def chosen_rules(chosen: Sequence[str], now: Sequence[RuleInfo]) -> tuple[str, ...]:
     """Return the lanes for these names; a lane that keeps its rule keeps its parameters too."""
     texts = []
     for lane, name in enumerate(chosen):
         kept = lane < len(now) and now[lane].name == name
         if name != NO_LANE:
-            texts.append(rule_text(now[lane]) if kept else name)
+            texts.append(now[lane].argument if kept else name)
     return tuple(texts)
 
 

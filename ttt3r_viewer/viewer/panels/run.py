@@ -41,7 +41,7 @@ class RunPanel(Part):
         hint = "Begin again. Key: R"
         widgets.button("Restart", Icon.REFRESH, lambda _: self._restart(), color="gray", hint=hint)
         if page.notice:
-            gui.add_html(notice_html(page.notice))
+            gui.add_html(box("notice", "77,171,247", page.notice))
         self._step_key = widgets.key("Step", "N", self._take_step, icon=Icon.PLAYER_SKIP_FORWARD)
         widgets.key("Restart", "R", lambda _: self._restart(), icon=Icon.REFRESH)
 
@@ -69,7 +69,8 @@ class RunPanel(Part):
         failure = status.message if status.phase == "failed" else tick.trouble
         running, paused = status.phase in ("starting", "running"), status.phase == "paused"
         assign_changed(self._status, content=status_html(status, tick.snapshot.point_count))
-        assign_changed(self._error, content=error_html(failure), visible=bool(failure))
+        error = box("error", "224,49,49", failure, title="Error")
+        assign_changed(self._error, content=error, visible=bool(failure))
         if status.frames_total:
             share = round(100.0 * status.frames_taken / status.frames_total, 1)
             assign_changed(
@@ -108,13 +109,3 @@ def status_html(status: Status, point_count: int) -> str:
         skipped = f"{counted(status.skipped, 'frame')} skipped, last: {escape(status.last_skipped)}"
         shown.append(colored(skipped, WARNING))
     return block("status", lines(shown), size="0.8em", style="padding:0.4em 0.75em")
-
-
-def notice_html(text: str) -> str:
-    """Put a plain text that a user should know in a quiet box."""
-    return box("notice", "77,171,247", escape(text))
-
-
-def error_html(text: str) -> str:
-    """Put an error's text in a red box."""
-    return box("error", "224,49,49", f"<b>Error</b><br>{escape(text)}")

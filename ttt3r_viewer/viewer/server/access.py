@@ -5,10 +5,10 @@ Nothing here opens a socket; `gate.py` applies these rules to every request.
 
 import hmac
 import ipaddress
-import secrets
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from secrets import token_urlsafe
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -48,12 +48,7 @@ def access_for(
     """
     if token is None and not guests and (no_auth or is_loopback(host)):
         return Access()
-    return Access(token or new_token(), new_token() if guests else None)
-
-
-def new_token() -> str:
-    """Generate a random URL-safe token of 256 bits."""
-    return secrets.token_urlsafe(32)
+    return Access(token or token_urlsafe(), token_urlsafe() if guests else None)
 
 
 def is_loopback(host: str) -> bool:

@@ -75,11 +75,6 @@ GUEST_KINDS = frozenset({"ViewerCameraMessage", "GuiUpdateMessage"})
 """What looking around needs, and a guest's own widgets."""
 
 
-def widgets_of(server: viser.ViserServer) -> Widgets:
-    """Return a look-up of a server's widgets, safe from any thread: a dictionary's `get`."""
-    return server.gui._gui_input_handle_from_uuid.get
-
-
 def refusal(raw: bytes | str, role: Role, widgets: Widgets) -> str:
     """Return why a message is dropped; empty where it is passed on.
 

@@ -8,12 +8,13 @@ import asyncio
 import hashlib
 import hmac
 from dataclasses import dataclass
+from secrets import token_urlsafe
 
 import viser
 from viser import _messages
 from viser.infra import WebsockClientConnection
 
-from ttt3r_viewer.viewer.server.access import Role, new_token
+from ttt3r_viewer.viewer.server.access import Role
 
 KEY_HEADER = "X-Ttt3r-Key"
 ROLE_HEADER = "X-Ttt3r-Role"
@@ -52,7 +53,7 @@ class Sessions:
 
     def begin(self, role: Role) -> str:
         """Generate the cookie value of a new browser session."""
-        value = new_token()
+        value = token_urlsafe()
         digest = _digest(value)
         self._clients[digest] = Client(role, digest[:16])
         while len(self._clients) > MAX_SESSIONS:
@@ -70,7 +71,7 @@ def _digest(value: str) -> str:
 
 def require_key(server: viser.ViserServer) -> str:
     """Make viser refuse clients that do not show a key; return the key."""
-    key = new_token()
+    key = token_urlsafe()
     inner = server._websock_server
 
     async def check(connection: WebsockClientConnection) -> None:

@@ -81,11 +81,14 @@ class Gate:
         self._access = access
         self._sockets = sockets
         self.port: int = sockets[0].getsockname()[1]
+        self._cookie = f"ttt3r-view-{self.port}"
+        """Name of our cookie; browsers send a cookie to all ports of a host, so it has the port."""
         self._pages = pages
         self._inner_port = server.get_port()
         self._key = require_key(server)
         self._widgets: dict[Role, Widgets] = {
-            "owner": client_messages.widgets_of(server),
+            # A dictionary's `get` is safe from any thread.
+            "owner": server.gui._gui_input_handle_from_uuid.get,
             "guest": guest_widgets,
         }
         self._names = rules.own_names(host)
@@ -219,11 +222,6 @@ class Gate:
         cookie = f"{self._cookie}={self._sessions.begin(role)}; Path=/; HttpOnly; SameSite=Strict"
         location = f"/?{query}" if query else "/"
         return _text(303, "The page is at /.", {"Location": location, "Set-Cookie": cookie})
-
-    @property
-    def _cookie(self) -> str:
-        """Name of our cookie; browsers send a cookie to all ports of a host, so it has the port."""
-        return f"ttt3r-view-{self.port}"
 
     def _client(self, request: Request) -> Client | None:
         if self._access.owner_token is None:

@@ -50,11 +50,6 @@ class TwinView(Part):
         server.on_client_connect(self._connect)
         server.on_client_disconnect(self._disconnect)
 
-    @property
-    def offered(self) -> bool:
-        """Whether the page exists, which needs two lanes."""
-        return len(self._names) > 1
-
     def update(self, tick: Tick) -> None:
         """Show each pane its own lane only, in the middle, after each change of the shared page."""
         self._names = tick.lane_names
@@ -99,8 +94,8 @@ class TwinView(Part):
                 move_browser(client, view)
 
     def page(self) -> bytes:
-        """Return the page of two panes; empty while there is none."""
-        if not self.offered:
+        """Return the page of two panes; empty while there is none, as it needs two lanes."""
+        if len(self._names) < 2:
             return b""
         options = "".join(
             f'<option value="{lane}">{html.escape(name)}</option>'

@@ -22,16 +22,9 @@ class WakingEvent(asyncio.Event):
         self._owner = loop
 
     def set(self) -> None:
-        """Set the event: at once on the loop's thread, soon from any other one."""
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is self._owner:
-            super().set()
-        else:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
-                self._owner.call_soon_threadsafe(super().set)
+        """Set the event soon."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+            self._owner.call_soon_threadsafe(super().set)
 
 
 class WakingBuffer(AsyncMessageBuffer):
