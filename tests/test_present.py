@@ -28,6 +28,7 @@ from ttt3r_viewer.viewer.cameras.client_cameras import (
 from ttt3r_viewer.viewer.cameras.page_views import (
     APPROACH_SEC,
     ORBIT_SEC,
+    SWING_RAD,
     PageOrbit,
     PageView,
     approached,
@@ -53,7 +54,7 @@ TOUR = Tour((keyframe(-2, 0), keyframe(0, 1.5, 0.7), keyframe(1, 4.0), keyframe(
 
 @given(st.floats(0, 500), st.booleans())
 def test_the_orbit_keeps_its_distance_looks_at_the_middle_and_comes_back(time_sec, all_round):
-    page_orbit = replace(ORBIT, all_round=all_round)
+    page_orbit = replace(ORBIT, swing_rad=None if all_round else SWING_RAD)
     view = page_orbit.view(time_sec, FOV_Y_RAD)
     assert np.array_equal(view.look_at, ORBIT.centre)
     distance = np.linalg.norm(view.position - ORBIT.centre)
@@ -66,14 +67,15 @@ def test_the_orbit_keeps_its_distance_looks_at_the_middle_and_comes_back(time_se
 
 def test_the_orbit_goes_all_round_only_where_the_scene_was_seen_so():
     def behind(all_round: bool) -> float:
-        page_orbit, times = replace(ORBIT, all_round=all_round), np.linspace(0, ORBIT_SEC, 100)
+        page_orbit = replace(ORBIT, swing_rad=None if all_round else SWING_RAD)
+        times = np.linspace(0, ORBIT_SEC, 100)
         return max(page_orbit.view(t, FOV_Y_RAD).position[2] - ORBIT.centre[2] for t in times)
 
     assert behind(True) > 0 > behind(False)
     store = SceneStore(max_points=5000)
     MadeUpRun(store, total=4).gone(4)
     found = PageOrbit.around_lane(store.snapshot().lanes[0])
-    assert not found.all_round
+    assert found.swing_rad == SWING_RAD
     assert np.linalg.norm(found.ahead) == pytest.approx(1.0)
     assert found.radius > 0
 
@@ -119,7 +121,7 @@ def answered(
         whose.append(turns.pauses(now_sec))
         if not whose[-1] and now_sec - drawn_sec >= image_sec:
             drawn_sec = now_sec
-            turns.answer(now_sec)
+            turns.answers.append(now_sec)
     return whose
 
 
@@ -142,9 +144,9 @@ def test_a_slow_browser_has_turns_in_which_it_draws_what_its_person_did(image_se
 
 def test_a_tab_that_was_hidden_is_soon_guided_again():
     turns = CameraThrottle(TURN_SEC)
-    turns.answer(0.5)
+    turns.answers.append(0.5)
     assert not turns.pauses(100.0)
-    turns.answer(100.0)
+    turns.answers.append(100.0)
     assert turns.pauses(100.04)
     assert not any(answered(turns, 0.02, 100.08 + LONGEST_PAUSE_SEC, 10.0))
 

@@ -4,7 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import viser
@@ -26,11 +26,6 @@ from ttt3r_viewer.viewer.tick import WORLD_UP, Part, Tick
 FOLLOW_SEC = 0.6
 """Time in which a followed view covers 63 % of its way to the camera."""
 
-SPAN_ASIDE = 0.65
-"""Shift of the first view for lanes side by side, as a share of their span: the panel hides the
-right of the page."""
-SPAN_BACK = 0.5
-"""Extra distance of the first view for lanes side by side, as a share of their span."""
 MAX_FITTED_SCALE = 4
 """Only the first scales of the scene refit the first view: later moves would distract."""
 
@@ -102,7 +97,7 @@ class ClientCameras(Part):
     def _fit_home(self, span: float, *, motion: bool) -> None:
         """Fit the first view to lanes side by side over `span`; during a motion move no browser."""
         before = self._home
-        self._span, self._home = span, beside(self._first_view, span, SPAN_BACK, SPAN_ASIDE)
+        self._span, self._home = span, beside(self._first_view, span)
         self._server.initial_camera.position = self._home.position
         self._server.initial_camera.look_at = self._home.look_at
         for client in self._server.get_clients().values():
@@ -111,15 +106,12 @@ class ClientCameras(Part):
                 move_browser(client, self._home)
 
     def _follow(self, target: PageView, share: float) -> None:
-        clients = self._server.get_clients()
-        for client_id, client in clients.items():
-            now = self._following.get(client_id)
-            if now is None:
-                now = PageView(client.camera.position, client.camera.look_at)
-            self._following[client_id] = now.blended(target, share)
-            move_browser(client, self._following[client_id])
-        for client_id in self._following.keys() - clients.keys():
-            del self._following[client_id]
+        before, self._following = self._following, {}
+        for client_id, client in self._server.get_clients().items():
+            start = PageView(client.camera.position, client.camera.look_at)
+            view = before.get(client_id, start).blended(target, share)
+            self._following[client_id] = view
+            move_browser(client, view)
 
 
 @dataclass
@@ -133,29 +125,21 @@ class CameraThrottle:
     ends_sec: float
     """Earliest end of the current turn."""
     paused: bool = False
-    first_sec: float = 0.0
-    last_sec: float = 0.0
-    """First and latest answer of the browser in this turn."""
-    answers: int = 0
-
-    def answer(self, now_sec: float) -> None:
-        """Record that the browser has drawn a view that it was sent."""
-        self.first_sec = now_sec if not self.answers else self.first_sec
-        self.last_sec = now_sec
-        self.answers += 1
+    answers: list[float] = field(default_factory=list)
+    """Times in this turn at which the browser has drawn a view that it was sent."""
 
     def pauses(self, now_sec: float) -> bool:
         """Whether no view is sent now; called before each view that would be sent."""
-        if now_sec < self.ends_sec or (not self.paused and self.answers < 2):
+        if now_sec < self.ends_sec or (not self.paused and len(self.answers) < 2):
             return self.paused
         pause_sec = 0.0 if self.paused else self._pause_sec()
         self.paused = pause_sec > 0
         self.ends_sec = now_sec + (pause_sec or TURN_SEC)
-        self.answers = 0
+        self.answers.clear()
         return self.paused
 
     def _pause_sec(self) -> float:
-        image_sec = (self.last_sec - self.first_sec) / (self.answers - 1)
+        image_sec = (self.answers[-1] - self.answers[0]) / (len(self.answers) - 1)
         slow = image_sec > SLOW_SEC
         return min(PAUSE_IMAGES * image_sec, LONGEST_PAUSE_SEC) if slow else 0.0
 
@@ -270,7 +254,7 @@ class GuidedCameras(Part):
             one.taken = one.answered and not put
             one.answered = one.answered or put
             if put:
-                one.throttle.answer(time.monotonic())
+                one.throttle.answers.append(time.monotonic())
 
 
 def was_put(

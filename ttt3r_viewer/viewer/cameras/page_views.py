@@ -21,6 +21,11 @@ SIDE_SWING_RAD = math.radians(18)
 """The same for lanes side by side: seen from the side one would hide the other."""
 ONE_SIDED = 0.5
 """Length of the mean of all cameras' unit looks: 1 where all looked the same way, 0 all round."""
+SPAN_ASIDE = 0.65
+"""Shift of the first view for lanes side by side, as a share of their span: the panel hides the
+right of the page."""
+SPAN_BACK = 0.5
+"""Extra distance of the first view for lanes side by side, as a share of their span."""
 ORBIT_SPAN = 0.35
 """Growth of the orbit's radius for lanes side by side, as a share of their span."""
 FOCUS_FRAMES, FOCUS_POINTS = 60, 200
@@ -77,24 +82,19 @@ def view_behind(camera: Camera, median_depth: float, back: float, up: float) -> 
     return PageView(position, center + median_depth * 0.9 * forward)
 
 
-def beside(first: PageView, span: float, back: float, aside: float) -> PageView:
-    """Return the view of lanes side by side over `span` along x, given that of the first lane.
-
-    `back` and `aside` are shares of the span: farther from the scene, and along x.
-    """
+def beside(first: PageView, span: float) -> PageView:
+    """Return the view of lanes side by side over `span` along x, given that of the first lane."""
     way = first.position - first.look_at
-    farther = replace(first, position=first.position + back * span * way / np.linalg.norm(way))
-    return farther.moved(np.array([aside * span, 0.0, 0.0]))
+    farther = replace(first, position=first.position + SPAN_BACK * span * way / np.linalg.norm(way))
+    return farther.moved(np.array([SPAN_ASIDE * span, 0.0, 0.0]))
 
 
 @dataclass(frozen=True, eq=False)
 class PageOrbit(Orbit):
     """The page's orbit: the film's, or a swing where the scene was seen from one side only."""
 
-    all_round: bool = True
-    """The scene was seen from all sides."""
-    swing_rad: float = SWING_RAD
-    """Angle of the swing to either side, where it was not."""
+    swing_rad: float | None = None
+    """Angle of the swing to either side; None where the scene was seen from all sides."""
 
     @classmethod
     def around_lane(cls, lane: LaneScene) -> Self:
@@ -106,7 +106,8 @@ class PageOrbit(Orbit):
             points = np.stack([one.camera.T_world_camera[:3, 3] for one in frames])
         looks = np.stack([one.camera.T_world_camera[:3, 2] for one in lane.frames])
         all_round = float(np.linalg.norm(looks.mean(axis=0))) < ONE_SIDED
-        return replace(cls.around(points, looks[0], WORLD_UP), all_round=all_round)
+        swing_rad = None if all_round else SWING_RAD
+        return replace(cls.around(points, looks[0], WORLD_UP), swing_rad=swing_rad)
 
     def widened(self, span: float) -> Self:
         """Return the orbit of lanes side by side over `span`, given that of the first lane."""
@@ -114,8 +115,7 @@ class PageOrbit(Orbit):
             return self
         centre = self.centre + np.array([span / 2, 0.0, 0.0])
         radius = self.radius + ORBIT_SPAN * span
-        swinging = replace(self, all_round=False, swing_rad=SIDE_SWING_RAD)
-        return replace(swinging, centre=centre, radius=radius)
+        return replace(self, centre=centre, radius=radius, swing_rad=SIDE_SWING_RAD)
 
     def blended(self, goal: Self, share: float) -> Self:
         """Return another orbit with its centre and radius at this share of the way to it."""
@@ -126,7 +126,8 @@ class PageOrbit(Orbit):
     def view(self, time_sec: float, fov_y_rad: float) -> PageView:
         """Return the view at a time; it repeats after `ORBIT_SEC`."""
         turn_rad = 2 * math.pi * time_sec / ORBIT_SEC
-        angle_rad = turn_rad if self.all_round else self.swing_rad * math.sin(turn_rad)
+        swing_rad = self.swing_rad
+        angle_rad = turn_rad if swing_rad is None else swing_rad * math.sin(turn_rad)
         return PageView(self.position(angle_rad, fov_y_rad), self.centre, self.up, fov_y_rad)
 
 

@@ -16,6 +16,7 @@ from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.reconstruct.messages import Pause, Play
 from ttt3r_viewer.recording.tour import Keyframe
 from ttt3r_viewer.viewer.cameras.page_views import has_ended
+from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import BAD, block, colored, counted, escape, lines, muted
 from ttt3r_viewer.viewer.layers.maps import png
@@ -191,17 +192,17 @@ class PresentPanel(Part):
         assign_changed(self._play, label="Stop tour" if playing else "Play tour")
         for button in (self._remove, self._clear, self._play):
             assign_changed(button, disabled=not views)
-        length = 0.0 if self._tour.tour is None else self._tour.tour.duration_sec
-        text = tour_html(views, length, self._refusal, self._tour.note)
-        assign_changed(self._tour_text, content=text)
+        assign_changed(self._tour_text, content=tour_html(self._tour, self._refusal))
         if settings is self._controls.settings:
             assign_changed(self._orbit, value=show.motion == "orbit")
 
 
-def tour_html(views: int, length_sec: float, refusal: str, note: str) -> str:
+def tour_html(recorder: TourRecorder, refusal: str) -> str:
     """Say how long the tour is, why a view was not taken, and where the tour is kept."""
-    length = f"{counted(views, 'view')}, {length_sec:.3g} s" if views else "no view yet"
-    content = lines((length, colored(escape(refusal), BAD), muted(escape(note))))
+    length, tour = "no view yet", recorder.tour
+    if tour is not None:
+        length = f"{counted(len(tour.keyframes), 'view')}, {tour.duration_sec:.3g} s"
+    content = lines((length, colored(escape(refusal), BAD), muted(escape(recorder.note))))
     return block("tour", content, size="0.8em", style="padding:0.25em 0.75em")
 
 
