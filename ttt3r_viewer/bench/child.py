@@ -35,6 +35,17 @@ WARM_UP_FRAMES = {"cpu": 1, "cuda": 5, "mps": 5}
 PROFILED_ROWS = 25
 Place = tuple[Any, str, str]
 """(owner, name of its function, stage): calls of `owner.name` are that stage."""
+PLACES: tuple[Place, ...] = (
+    (plain, "prepare_image", "prepare"),
+    (session, "prepare_image", "prepare"),
+    # All that it does but the network's own encode.
+    (plain, "encode", "copy"),
+    (loop, "encode", "copy"),
+    (plain, "as_numpy", "copy"),
+    (loop, "as_numpy", "copy"),
+    (device, "all_as_numpy", "copy"),
+)
+"""Those of both ways; neither calls the other's."""
 
 
 class VariantRun:
@@ -163,26 +174,15 @@ class VariantRun:
         return tuple(stages)
 
     def _places(self) -> tuple[Place, ...]:
-        plainly = isinstance(self.lanes, PlainLanes)
-        copy: Place = (device, "all_as_numpy", "copy")
-        if plainly:
-            copy = (plain, "as_numpy", "copy")
-        steps: tuple[Place, ...] = (
-            (self.network, "propose", "decode-state"),
-            (self.network, "_predict", "heads"),
-        )
         if self.variant.way == "compiled":
             # Its code takes the whole step, heads too; what it was made from must stay as it is.
-            steps = ((self.lanes, "_compiled", "decode-state"),)
-        return (
-            (plain if plainly else session, "prepare_image", "prepare"),
-            # All that it does but the network's own encode.
-            (plain if plainly else loop, "encode", "copy"),
-            (self.network, "encode", "encode"),
-            *steps,
-            copy,
-            (loop, "as_numpy", "copy"),
-        )
+            steps: tuple[Place, ...] = ((self.lanes, "_compiled", "decode-state"),)
+        else:
+            steps = (
+                (self.network, "propose", "decode-state"),
+                (self.network, "_predict", "heads"),
+            )
+        return (*PLACES, (self.network, "encode", "encode"), *steps)
 
     def _profile(self) -> str:
         on_cuda = self.device.type == "cuda"

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from functools import cached_property
+from functools import cache, partial
 from operator import attrgetter, methodcaller
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ def measure(
     with ExitStack() as alive:
         processes: list[VariantProcess] = []
         for variant in variants:
-            echo(f"starting {_described(variant)}")
+            echo(f"starting {_described(variant, variant.dtype)}")
             processes.append(alive.enter_context(closing(VariantProcess(variant))))
             processes[-1].ask(attrgetter("start_sec"))  # which it knows once it is ready
         turns: list[list[Turn]] = []
@@ -41,20 +41,16 @@ def measure(
     return list(map(Measured, names, variants, zip(*turns, strict=True), facts))
 
 
-def _described(variant: Variant) -> str:
-    """A variant in words."""
+def _described(variant: Variant, dtype: str) -> str:
+    """A variant in a few words; dtype is what it asks for, or what it got."""
+    way = "" if variant.way == "fast" else f"{variant.way} "
     lanes = f"{variant.lanes} x " if variant.lanes > 1 else ""
-    way = {"fast": "", "compiled": "compiled, ", "plain": "the plain way, "}[variant.way]
-    return f"{way}{lanes}{variant.rule}, {variant.dtype}"
+    return f"{way}{lanes}{variant.rule} {dtype}"
 
 
 def _named(variants: Sequence[Variant], facts: Sequence[Facts]) -> list[str]:
     """A short name for each, numbered where two would be the same."""
-    names = []
-    for variant, one in zip(variants, facts, strict=True):
-        lanes = f"{variant.lanes} x " if variant.lanes > 1 else ""
-        way = "" if variant.way == "fast" else f"{variant.way} "
-        names.append(f"{way}{lanes}{variant.rule} {one.dtype}")
+    names = list(map(_described, variants, (one.dtype for one in facts)))
     count = Counter(names)
     return [
         name if count[name] == 1 else f"{name} ({place})" for place, name in enumerate(names, 1)
@@ -62,15 +58,15 @@ def _named(variants: Sequence[Variant], facts: Sequence[Facts]) -> list[str]:
 
 
 class VariantProcess(JobProcess):
-    """The process of a variant: its `VariantRun` is made there at the first question."""
+    """The process of a variant, in which its `VariantRun` lives."""
 
     def __init__(self, variant: Variant) -> None:
-        super().__init__(_Answers(variant))
+        super().__init__(partial(_answer, variant))
         self._variant = variant
 
     def ask(self, question: "Callable[[VariantRun], Any]") -> Any:
         """What the question, which is picklable, gets of the run. Raises `ReconstructionError`."""
-        what = _described(self._variant)
+        what = _described(self._variant, self._variant.dtype)
         try:
             self.pipe.send(question)
             answer, mistake = self.pipe.recv()
@@ -93,26 +89,22 @@ class VariantProcess(JobProcess):
         self.pipe.close()
 
 
-class _Answers:
-    """Lives in the process, and asks the run there."""
+@cache
+def _run_of(variant: Variant) -> "VariantRun":
+    from ttt3r_viewer.bench.child import VariantRun
 
-    def __init__(self, variant: Variant) -> None:
-        self._variant = variant
+    return VariantRun(variant)
 
-    @cached_property
-    def _run(self) -> "VariantRun":
-        from ttt3r_viewer.bench.child import VariantRun
 
-        return VariantRun(self._variant)
+def _answer(variant: Variant, question: "Callable[[VariantRun], Any]") -> Any:
+    """What the process does: it asks its run, which it makes at the first question."""
+    from ttt3r_viewer.system.machine import is_out_of_memory
 
-    def __call__(self, question: "Callable[[VariantRun], Any]") -> Any:
-        from ttt3r_viewer.system.machine import is_out_of_memory
-
-        try:
-            return question(self._run)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ReconstructionError(
-                "out of memory: take fewer lanes, a smaller --preset, or --device cpu"
-            ) from error
+    try:
+        return question(_run_of(variant))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ReconstructionError(
+            "out of memory: take fewer lanes, a smaller --preset, or --device cpu"
+        ) from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ttt3r_viewer.rules.rule import UpdateRule, first_frame, parameter
-from ttt3r_viewer.rules.ttt3r import alignment
+from ttt3r_viewer.rules.ttt3r import TTT3R, alignment
 from ttt3r_viewer.state import Evidence, Update
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ class DDD3RConst(UpdateRule):
 
     def update(self, evidence: Evidence, rule_state: bool) -> tuple[Update, bool]:
         """The gain, and that the next frame is not the first."""
-        if rule_state:
-            return Update(first_frame(evidence)), False
-        return Update(self.share * alignment(evidence)), False
+        return TTT3R(multiplier=self.share).update(evidence, rule_state)
 
 
 @dataclass(frozen=True)

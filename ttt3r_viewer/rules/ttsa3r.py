@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 SMALLEST_CHANGE = 1e-12
 """Where nothing changes at all, as with a paused camera, 0 / 0 would end the run."""
-THRESHOLD = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +30,8 @@ class TTSA3R(UpdateRule):
     """gain = T P, where T is large for tokens whose proposals differ more than others' from those
     of the frame before, and P for tokens that look at patches which have changed.
 
-    On the first frame, and the first after a reset, the gain is 1.
+    The equations are evaluated as in the published code. On the first frame, and the first
+    after a reset, the gain is 1.
     """
 
     title = "TTSA3R"
@@ -44,45 +44,33 @@ class TTSA3R(UpdateRule):
     needs = frozenset(("pair_logits", "image_features"))
 
     threshold: float = parameter(
-        THRESHOLD, 0.0, 5.0, "change, in units of the mean, at which T is one half"
+        1.5, 0.0, 5.0, "change, in units of the mean, at which T is one half"
     )
 
     def update(
         self, evidence: Evidence, rule_state: FrameBefore | None
     ) -> tuple[Update, FrameBefore]:
         """The gain, and this frame to compare the next with."""
-        now = frame_seen(evidence)
+        assert evidence.image_features is not None
+        now = FrameBefore(evidence.candidate, evidence.image_features)
         if rule_state is None:
             return Update(first_frame(evidence)), now
-        return Update(spatio_temporal_gain(evidence, rule_state, self.threshold)), now
+        assert evidence.pair_logit_mean is not None
+        moved = (now.candidate - rule_state.candidate).norm(dim=-1)
+        typical = moved.mean(dim=-1, keepdim=True).clamp_min(SMALLEST_CHANGE)
+        in_time = (moved / typical - self.threshold).sigmoid()
+        attention = evidence.pair_logit_mean[..., 1:].abs()  # without the pose token
+        seen = attention * _change(now.features, rule_state.features)[:, None]
+        return Update(in_time * seen.amax(dim=-1).sigmoid()), now
 
 
-def frame_seen(evidence: Evidence) -> FrameBefore:
-    """What the next frame is to be compared with."""
-    assert evidence.image_features is not None
-    return FrameBefore(evidence.candidate, evidence.image_features)
-
-
-def spatio_temporal_gain(
-    evidence: Evidence, before: FrameBefore, threshold: float
-) -> Float[Tensor, "batch state"]:
-    """T P; the paper's equations as the published code evaluates them."""
-    assert evidence.pair_logit_mean is not None
-    moved = (evidence.candidate - before.candidate).norm(dim=-1)
-    typical = moved.mean(dim=-1, keepdim=True).clamp_min(SMALLEST_CHANGE)
-    in_time = (moved / typical - threshold).sigmoid()
-    attention = evidence.pair_logit_mean[..., 1:].abs()  # without the pose token
-    seen = attention * image_change(evidence, before)[:, None]
-    return in_time * seen.amax(dim=-1).sigmoid()
-
-
-def image_change(evidence: Evidence, before: FrameBefore) -> Float[Tensor, "batch patch"]:
+def _change(
+    now: Float[Tensor, "batch patch features"], then: Float[Tensor, "_ _ features"]
+) -> Float[Tensor, "batch patch"]:
     """1 - cos between a patch's features and those of the same patch before.
 
     An image of another size has no same patches: there all have changed, and it is 1.
     """
-    now, then = evidence.image_features, before.features
-    assert now is not None
     if now.shape != then.shape:
         return now.new_ones(now.shape[:2])
     lengths = now.norm(dim=-1) * then.norm(dim=-1)

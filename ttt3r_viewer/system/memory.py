@@ -13,17 +13,14 @@ def keep_few_arenas() -> None:
 
     To be called before there are threads. It saves about 100 MB of a long run.
     """
-    mallopt = _c_function("mallopt")
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, ARENAS)
+    _call_c("mallopt", _M_ARENA_MAX, ARENAS)
 
 
 def give_back() -> None:
     """Return freed memory to the system: of many small arrays glibc keeps most until asked."""
-    trim = _c_function("malloc_trim")
-    if trim is not None:
-        trim(0)
+    _call_c("malloc_trim", 0)
 
 
-def _c_function(name: str) -> "ctypes._NamedFuncPointer | None":
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+def _call_c(name: str, *values: int) -> None:
+    if sys.platform == "linux" and (call := getattr(ctypes.CDLL(None), name, None)) is not None:
+        call(*values)
