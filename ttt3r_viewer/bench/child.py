@@ -24,7 +24,7 @@ from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rule_from_text
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import PAGE_POINTS
-from ttt3r_viewer.system.machine import device_peak_bytes, host_peak_bytes, name_of, waiter
+from ttt3r_viewer.system.machine import device_peak_bytes, host_peak_bytes, name_of
 from ttt3r_viewer.system.memory import keep_few_arenas
 from ttt3r_viewer.types import Frame, FrameResult
 from ttt3r_viewer.weights.load import choose_device, choose_dtype, load_network, share_cpu
@@ -57,7 +57,7 @@ class VariantRun:
         if variant.way != "plain":
             keep_few_arenas()  # as the program does
         self.device = choose_device(variant.device)
-        self.wait = waiter(self.device)
+        self.wait = torch.get_device_module(self.device).synchronize
         self.network = self._network()
         share_cpu(self.network)
         rules = (rule_from_text(variant.rule),) * variant.lanes

@@ -8,7 +8,7 @@ through. It runs the same network; what it does not share with the fast way is t
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from ttt3r_viewer.model.layers import CrossKeys, ImageTokens
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.device import as_numpy
 from ttt3r_viewer.reconstruct.loop import encode
-from ttt3r_viewer.rules.rule import RuleState, UpdateRule
+from ttt3r_viewer.rules.rule import UpdateRule
 from ttt3r_viewer.state import EvidenceKind, Proposal, TokenState
 from ttt3r_viewer.types import Camera, Frame, FrameResult
 
@@ -37,14 +37,6 @@ FROM_LOGITS: dict[EvidenceKind, tuple[str, tuple[int, ...]]] = {
 axes of (batch, head, state, image) over which it is a mean, beside the layers."""
 
 
-@dataclass
-class Remembered:
-    """What one rule's run remembers between frames."""
-
-    state: TokenState
-    rule_state: RuleState
-
-
 class PlainLanes:
     """One run per rule, each with its own encoder pass; nothing is shared between them."""
 
@@ -52,33 +44,31 @@ class PlainLanes:
         self.network = network
         self.rules = tuple(rules)
         with torch.inference_mode():
-            self._runs = [Remembered(network.initial_state(), rule.initial()) for rule in rules]
+            self._remembered = [(network.initial_state(), rule.initial()) for rule in rules]
         self._frames = 0
 
     def process(self, frame: Frame) -> tuple[FrameResult, ...]:
         """Take the next frame; one result per rule."""
         with torch.inference_mode(), attention_written_out():
-            results = tuple(
-                self._take(frame, rule, run)
-                for rule, run in zip(self.rules, self._runs, strict=True)
-            )
+            results = tuple(self._take(frame, lane) for lane in range(len(self.rules)))
         self._frames += 1
         return results
 
-    def _take(self, frame: Frame, rule: UpdateRule, run: Remembered) -> FrameResult:
-        config = self.network.config
+    def _take(self, frame: Frame, lane: int) -> FrameResult:
+        config, rule = self.network.config, self.rules[lane]
+        before, rule_state = self._remembered[lane]
         started = time.perf_counter()
         prepared = prepare_image(frame.image, config.long_side, config.patch_size)
         (tokens,) = encode(self.network, [prepared.image])
-        before = run.state
         proposal = propose_plainly(self.network, before, tokens, rule.needs)
-        update, run.rule_state = rule.update(proposal.evidence, run.rule_state)
-        run.state = before.accept(proposal, update)
+        update, rule_state = rule.update(proposal.evidence, rule_state)
+        after = before.accept(proposal, update)
+        self._remembered[lane] = after, rule_state
         maps = {name: as_numpy(getattr(proposal.prediction, name))[0] for name in MAP_NAMES}
         points = maps["points_self"]
         height, width = prepared.image.shape[:2]
         T_world_camera = pose_from_vector(as_numpy(proposal.prediction.pose)[0])
-        moved = (run.state.tokens - before.tokens).norm() / before.tokens.norm()
+        moved = (after.tokens - before.tokens).norm() / before.tokens.norm()
         return FrameResult(
             sequence=self._frames,
             index=frame.index,

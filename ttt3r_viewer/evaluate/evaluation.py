@@ -27,7 +27,7 @@ from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.history import FrameHistory
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import MOST_LANES, rule_from_text
-from ttt3r_viewer.system.machine import device_peak_bytes, host_peak_bytes, waiter
+from ttt3r_viewer.system.machine import device_peak_bytes, host_peak_bytes
 from ttt3r_viewer.system.options import DeviceName, DtypeName
 from ttt3r_viewer.system.version import __version__
 from ttt3r_viewer.types import Frame, FrameResult
@@ -320,7 +320,7 @@ def _speed(lanes: Lanes, frames: Sequence[TrueFrame]) -> Iterator[Callable[[], M
     import torch
 
     device = lanes.network.device
-    wait = waiter(device)
+    wait = torch.get_device_module(device).synchronize
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     seconds: list[float] = []

@@ -4,6 +4,7 @@ Torch is imported when lanes are asked for, which is in another thread than the 
 """
 
 import functools
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -41,7 +42,7 @@ from ttt3r_viewer.settings import (
     Settings,
 )
 from ttt3r_viewer.system.assets import with_demos
-from ttt3r_viewer.system.files import FolderLock, claim_folder, is_folder
+from ttt3r_viewer.system.files import FolderLock, claim_folder
 from ttt3r_viewer.system.logs import LOG_FILES, log_into
 from ttt3r_viewer.system.signals import no_interruption
 from ttt3r_viewer.types import Status
@@ -264,7 +265,8 @@ def _claim(
     folder, overwrite = Path(output.output), output.overwrite or output.resume
     lock = None
     try:
-        lock = FolderLock(folder) if is_folder(folder) else None
+        # What may not even be asked about is no folder.
+        lock = FolderLock(folder) if os.path.isdir(folder) else None  # noqa: PTH112
         found, note = find_recording(settings, source) if output.resume else (None, "")
         hint = "" if overwrite else hint_of(folder)
         claim_folder(folder, files, overwrite=overwrite, hint=hint, logs=LOG_FILES)

@@ -117,14 +117,6 @@ def claim_folder(
         )
 
 
-def is_folder(path: Path) -> bool:
-    """Whether a folder is there; what may not even be asked about is none."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
 class FolderLock:
     """Keeps a second run from writing into a folder; the system lifts it when the process ends.
 
@@ -158,11 +150,6 @@ class FolderLock:
 # Exports: a file or folder that someone named, which another export must not write meanwhile.
 
 
-def plain_path(path: Path) -> Path:
-    """The same place by a name beside which a part can stand: no link, nor `.` or `..`."""
-    return path.resolve() if path.is_symlink() or path.name in ("", "..") else path
-
-
 @contextmanager
 def new_output(path: Path, own: Sequence[str], *, overwrite: bool, size: int) -> Iterator[Path]:
     """Give the name of an empty file to write, or of an empty folder to fill where there are `own`,
@@ -171,7 +158,8 @@ def new_output(path: Path, own: Sequence[str], *, overwrite: bool, size: int) ->
     With `overwrite` what was there is replaced, a folder only if all in it is our own. Raises
     `OutputError`; what was there is then kept.
     """
-    path = plain_path(path)
+    if path.is_symlink() or path.name in ("", ".."):
+        path = path.resolve()  # a part must stand beside the place itself
     _check_free(path, own, overwrite=overwrite)
     empty = _empty_folder(path) if own else atomic_path(path, exclusive=True)
     with _target(path, size), empty as part:

@@ -1,9 +1,8 @@
-"""The machine's own part: names, waiting, and the most memory that was held."""
+"""The machine's own part: names, and the most memory that was held."""
 
 import platform
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,17 +15,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
-
-
-def waiter(device: torch.device) -> Callable[[], None]:
-    """A function that returns when the device has done all that it was asked for."""
-    match device.type:
-        case "cuda":
-            return lambda: torch.cuda.synchronize(device)
-        case "mps":
-            return torch.mps.synchronize
-        case _:
-            return lambda: None
 
 
 def name_of(device: torch.device) -> str:
