@@ -29,7 +29,7 @@ def measure(
     with ExitStack() as alive:
         processes: list[VariantProcess] = []
         for variant in variants:
-            echo(f"starting {_described(variant, variant.dtype)}")
+            echo(f"starting {_described(variant)}, {variant.dtype}")
             processes.append(alive.enter_context(closing(VariantProcess(variant))))
             processes[-1].ask(attrgetter("start_sec"))  # which it knows once it is ready
         turns: list[list[Turn]] = []
@@ -41,16 +41,18 @@ def measure(
     return list(map(Measured, names, variants, zip(*turns, strict=True), facts))
 
 
-def _described(variant: Variant, dtype: str) -> str:
-    """A variant in a few words; dtype is what it asks for, or what it got."""
+def _described(variant: Variant) -> str:
+    """A variant in a few words, but for its dtype."""
     way = "" if variant.way == "fast" else f"{variant.way} "
     lanes = f"{variant.lanes} x " if variant.lanes > 1 else ""
-    return f"{way}{lanes}{variant.rule} {dtype}"
+    return f"{way}{lanes}{variant.rule}"
 
 
 def _named(variants: Sequence[Variant], facts: Sequence[Facts]) -> list[str]:
     """A short name for each, numbered where two would be the same."""
-    names = list(map(_described, variants, (one.dtype for one in facts)))
+    names = [
+        f"{_described(variant)} {one.dtype}" for variant, one in zip(variants, facts, strict=True)
+    ]
     count = Counter(names)
     return [
         name if count[name] == 1 else f"{name} ({place})" for place, name in enumerate(names, 1)
@@ -66,7 +68,7 @@ class VariantProcess(JobProcess):
 
     def ask(self, question: "Callable[[VariantRun], Any]") -> Any:
         """What the question, which is picklable, gets of the run. Raises `ReconstructionError`."""
-        what = _described(self._variant, self._variant.dtype)
+        what = f"{_described(self._variant)}, {self._variant.dtype}"
         try:
             self.pipe.send(question)
             answer, mistake = self.pipe.recv()
