@@ -18,7 +18,8 @@ from tests.media import level_frames, write_video
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.errors import ReconstructionError, RecordingError
-from ttt3r_viewer.frames.source import RepeatableSource, open_source
+from ttt3r_viewer.frames.selection import RepeatableSource
+from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.reconstruct.messages import Inspect, Restart, SetParameter, SetResetEvery
 from ttt3r_viewer.reconstruct.prefetch import BATCH, ends_batch
 from ttt3r_viewer.reconstruct.session import Lanes

@@ -21,7 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ttt3r_viewer.errors import FrameError, InputError, system_words
-from ttt3r_viewer.frames.selection import IMAGE_SUFFIXES, INPUT_KINDS, Selection
+from ttt3r_viewer.frames.selection import (
+    IMAGE_SUFFIXES,
+    INPUT_KINDS,
+    RepeatableSource,
+    Selection,
+)
 from ttt3r_viewer.frames.times import image_times
 from ttt3r_viewer.system.text import printable, some_of
 from ttt3r_viewer.types import Frame, SkippedFrame
@@ -35,7 +40,7 @@ _MOVING_FORMATS = frozenset({"GIF", "PNG", "WEBP"})
 """Formats whose further images are later moments; those of TIFF or a phone's MPO are not."""
 
 
-class FolderSource:
+class FolderSource(RepeatableSource):
     """Frames from image files, each opened when it is its turn and closed again.
 
     A file that cannot be read, or is gone by then, becomes a `SkippedFrame`.
@@ -55,22 +60,14 @@ class FolderSource:
         `times_sec` has one time for each name; without it, `times.py` finds them, with `fps` as its
         last resort. Raises `InputError` for a start beyond the end or times that do not fit.
         """
-        self.name = printable(name)
+        super().__init__(name)
         self._folder = folder
         self._names = image_names
         self._indices = selection.indices(len(image_names), name)
+        self.total = len(self._indices)
         if times_sec is None:
             times_sec = image_times(folder, image_names, fps)
         self._times_sec = times_sec
-        self._closed = False
-
-    @property
-    def total(self) -> int:
-        """How many are read."""
-        return len(self._indices)
-
-    def __iter__(self) -> Iterator[Frame | SkippedFrame]:
-        return self.after(-1)
 
     def after(self, last: int) -> Iterator[Frame | SkippedFrame]:
         """The frames after index `last`; those before are not opened."""
@@ -87,10 +84,6 @@ class FolderSource:
                 yield SkippedFrame(index, name, str(error))
             else:
                 yield Frame(index, self._times_sec[index], name, image)
-
-    def close(self) -> None:
-        """End every iteration before its next frame."""
-        self._closed = True
 
 
 def natural_key(name: str) -> tuple[str, str]:

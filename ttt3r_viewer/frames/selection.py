@@ -1,8 +1,12 @@
-"""What may be given as input, and which frames of it are used: start, stride, largest number."""
+"""What may be given as input, what can be read again, and which frames are used of it."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ttt3r_viewer.errors import InputError
+from ttt3r_viewer.system.text import printable
+from ttt3r_viewer.types import Frame, SkippedFrame
 
 INPUT_KINDS = (
     "wanted a folder of images, a quoted glob such as 'frames/*.jpg', a video, one image, "
@@ -47,3 +51,24 @@ class Selection:
                 f" {count - 1}, but start is {self.start}; choose a smaller start"
             )
         return range(self.start, count, self.stride)[: self.max_frames]
+
+
+class RepeatableSource(ABC):
+    """A source that gives the same frames every time, so that a run of it can be resumed."""
+
+    total: int | None = None
+
+    def __init__(self, name: str) -> None:
+        self.name = printable(name)
+        self._closed = False
+
+    def __iter__(self) -> Iterator[Frame | SkippedFrame]:
+        return self.after(-1)
+
+    @abstractmethod
+    def after(self, last: int) -> Iterator[Frame | SkippedFrame]:
+        """Iterate, but leave out the frames up to that of index `last`."""
+
+    def close(self) -> None:
+        """End every iteration before its next frame, which closes its file."""
+        self._closed = True

@@ -6,7 +6,7 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from ttt3r_viewer.errors import InputError
 from ttt3r_viewer.frames.selection import INPUT_KINDS, Selection
@@ -36,15 +36,6 @@ class FrameSource(Protocol):
 
     def close(self) -> None:
         """End every iteration before its next frame; may be called twice, and by any thread."""
-        ...
-
-
-@runtime_checkable
-class RepeatableSource(FrameSource, Protocol):
-    """A source that gives the same frames every time, so that a run of it can be resumed."""
-
-    def after(self, last: int) -> Iterator[Frame | SkippedFrame]:
-        """Iterate, but leave out the frames up to that of index `last`."""
         ...
 
 

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import InputError, system_words
-from ttt3r_viewer.frames.selection import INPUT_KINDS, Selection
+from ttt3r_viewer.frames.selection import INPUT_KINDS, RepeatableSource, Selection
 from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.types import Frame, SkippedFrame
 
@@ -38,7 +38,7 @@ MOST_PIXELS = 100_000_000
 """Of one frame; three times those of 8K."""
 
 
-class VideoSource:
+class VideoSource(RepeatableSource):
     """Frames of the first video stream of a file.
 
     Frames before the start and between strides are decoded, since later ones build on them, but
@@ -52,11 +52,9 @@ class VideoSource:
         `fps` gives the frame period of a stream that declares no rate of its own.
         Raises `InputError`: not a video, no video stream, no frame, a start beyond the end.
         """
-        self.name = printable(str(path))
-        self.total: int | None = None
+        super().__init__(str(path))
         self._path = path
         self._selection = selection
-        self._closed = False
         with _opened(path) as (container, stream):
             declared = stream.frames
             rate = stream.guessed_rate or stream.average_rate
@@ -72,9 +70,6 @@ class VideoSource:
                 )
         if declared > 0:
             self.total = len(selection.indices(declared, self.name))
-
-    def __iter__(self) -> Iterator[Frame | SkippedFrame]:
-        return self.after(-1)
 
     def after(self, last: int) -> Iterator[Frame | SkippedFrame]:
         """The frames after index `last`; those before are decoded, but not converted."""
@@ -97,10 +92,6 @@ class VideoSource:
                     break
         # Only now is the number known, and a start beyond it must not pass for an empty video.
         self.total = len(self._selection.indices(index, self.name))
-
-    def close(self) -> None:
-        """End every iteration before its next frame, which closes its file."""
-        self._closed = True
 
 
 def open_container(address: str, **how: Any) -> InputContainer:

@@ -21,7 +21,8 @@ from ttt3r_viewer.errors import (
     WeightsError,
 )
 from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
-from ttt3r_viewer.frames.source import FrameSource, RepeatableSource, open_source
+from ttt3r_viewer.frames.selection import RepeatableSource
+from ttt3r_viewer.frames.source import FrameSource, open_source
 from ttt3r_viewer.metrics.ground_truth import GroundTruth, find_ground_truth, read_ground_truth
 from ttt3r_viewer.reconstruct.history import FrameHistory
 from ttt3r_viewer.reconstruct.messages import Mailbox

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ttt3r_viewer.errors import InputError, RecordingError, SettingsError, ViewerError
-from ttt3r_viewer.frames.source import FrameSource, RepeatableSource
+from ttt3r_viewer.frames.selection import RepeatableSource
+from ttt3r_viewer.frames.source import FrameSource
 from ttt3r_viewer.recording.checkpoint import Checkpoint, checkpoint_files
 from ttt3r_viewer.recording.reader import Recording, in_words, refill
 from ttt3r_viewer.rules.registry import rules_from_text, text_of
