@@ -160,7 +160,7 @@ def test_operations_on_the_meta_device_are_those_of_a_real_frame(case, network, 
     lanes.process(first)
     with FlopCounterMode(display=False) as counter, attention_written_out():
         lanes.process(second)
-    size = prepare_image(second.image, case.config.long_side).image.shape[:2]
+    size = prepare_image(second.image, case.config.long_side)[0].shape[:2]
     counted = flop_per_frame(case.config, way, STATE_LOGITS, 1, (size[0], size[1]))
     assert counter.get_total_flops() == pytest.approx(counted, rel=1e-3)
 
@@ -232,7 +232,7 @@ def test_made_up_frames_are_images_that_change():
     files = made_up_frames(MINIATURE, 3)
     images = [decode_frame(file) for file in files]
     assert {image.shape for image in images} == {(160, 200, 3)}
-    assert prepare_image(images[0], MINIATURE.long_side).image.shape == (128, 160, 3)
+    assert prepare_image(images[0], MINIATURE.long_side)[0].shape == (128, 160, 3)
     assert np.abs(images[0].astype(int) - images[1]).mean() > 1
 
 

@@ -135,19 +135,19 @@ def test_a_sample_of_the_whole_image_is_each_of_its_pixels():
 def test_a_sample_lies_where_the_crop_says(size, true_size):
     width, height = size
     image = np.zeros((height, width, 3), np.uint8)
-    prepared = prepare_image(image, 160)
-    shape = prepared.image.shape[:2]
+    prepared, crop = prepare_image(image, 160)
+    shape = prepared.shape[:2]
     true_width, true_height = true_size or size
     # The map holds the place of its own pixels in the original picture.
     rows, columns = np.indices((true_height, true_width)) + 0.5
     across = (columns * width / true_width).astype(np.float32)
     down = (rows * height / true_height).astype(np.float32)
     for axis, truth in ((0, across), (1, down)):
-        sample = sample_truth(truth, prepared.crop, shape, 7)
+        sample = sample_truth(truth, crop, shape, 7)
         pixels = np.stack([sample.columns, sample.rows], axis=1).astype(np.float64)
-        back = prepared.crop.to_original(pixels)[:, axis] + 0.5
+        back = crop.to_original(pixels)[:, axis] + 0.5
         # Half a prepared pixel at most: the nearest one was taken.
-        half = 0.5 / prepared.crop.scale_xy[axis]
+        half = 0.5 / crop.scale_xy[axis]
         assert np.abs(back - sample.depth_m).max() <= half + 1e-3
 
 

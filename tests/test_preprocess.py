@@ -30,7 +30,7 @@ def blank(width: int, height: int) -> NDArray[np.uint8]:
 
 
 def prepared_size(width: int, height: int, size: int, patch: int = 16) -> tuple[int, int]:
-    prepared = prepare_image(blank(width, height), size, patch).image
+    prepared, _ = prepare_image(blank(width, height), size, patch)
     return prepared.shape[1], prepared.shape[0]
 
 
@@ -50,7 +50,7 @@ def test_the_published_examples_agree_within_one_grey_level(example, size, tmp_p
     path = tmp_path / "example.png"
     Image.fromarray(image).save(path, exif=exif)
 
-    prepared = prepare_image(read_image(path), size).image
+    prepared, _ = prepare_image(read_image(path), size)
 
     assert prepared.shape == expected.shape
     assert np.abs(prepared.astype(int) - expected.astype(int)).max() <= 1
@@ -65,20 +65,20 @@ def test_the_published_examples_agree_within_one_grey_level(example, size, tmp_p
 )
 def test_a_prepared_image_lies_on_the_patch_grid(width, height, size, patch):
     try:
-        prepared = prepare_image(blank(width, height), size, patch)
+        prepared, crop = prepare_image(blank(width, height), size, patch)
     except FrameError:
         assert min(width, height) * size / max(width, height) < patch + 1
         return
-    rows, columns = prepared.image.shape[:2]
+    rows, columns = prepared.shape[:2]
     assert rows % patch == 0
     assert columns % patch == 0
     assert 0 < max(rows, columns) <= size
     # The crop lies about the principal point (width // 2, height // 2) of the resized picture.
-    resized = [round(n * s) for n, s in zip((width, height), prepared.crop.scale_xy, strict=True)]
-    for side, offset, crop in zip(resized, prepared.crop.offset_xy, (columns, rows), strict=True):
+    resized = [round(n * s) for n, s in zip((width, height), crop.scale_xy, strict=True)]
+    for side, offset, cut in zip(resized, crop.offset_xy, (columns, rows), strict=True):
         assert offset >= 0
-        assert offset + crop <= side
-        assert offset + crop // 2 == side // 2
+        assert offset + cut <= side
+        assert offset + cut // 2 == side // 2
 
 
 @settings(max_examples=60)
@@ -100,13 +100,11 @@ def test_to_original_undoes_resize_and_crop(scale_xy, offset_xy, x, y):
     [(200, 150, 112), (150, 200, 80), (100, 100, 160), (90, 120, 512), (256, 200, 224)],
 )
 def test_to_original_finds_the_pixel_that_was_resampled(width, height, size):
-    prepared = prepare_image(ramp_image(width, height), size)
-    rows, columns = prepared.image.shape[:2]
+    prepared, crop = prepare_image(ramp_image(width, height), size)
+    rows, columns = prepared.shape[:2]
     y, x = np.indices((rows, columns))
-    original = prepared.crop.to_original(
-        np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)
-    )
-    seen = prepared.image.reshape(-1, 3)[:, :2].astype(np.float64)
+    original = crop.to_original(np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64))
+    seen = prepared.reshape(-1, 3)[:, :2].astype(np.float64)
     # At the borders the kernel is cut off, so a ramp is not reproduced there.
     inner = ((original > 4) & (original < np.array([width, height]) - 5)).all(axis=1)
     assert inner.mean() > 0.5
@@ -117,14 +115,14 @@ def test_to_original_finds_the_pixel_that_was_resampled(width, height, size):
 
 def test_an_image_that_fits_is_not_changed():
     image = np.random.default_rng(0).integers(0, 256, (384, 512, 3), dtype=np.uint8)
-    prepared = prepare_image(image, 512)
-    np.testing.assert_array_equal(prepared.image, image)
+    prepared, crop = prepare_image(image, 512)
+    np.testing.assert_array_equal(prepared, image)
     corners = np.array([[0.0, 0.0], [511.0, 383.0]])
-    np.testing.assert_array_equal(prepared.crop.to_original(corners), corners)
-    assert (prepared.crop.original_width, prepared.crop.original_height) == (512, 384)
+    np.testing.assert_array_equal(crop.to_original(corners), corners)
+    assert (crop.original_width, crop.original_height) == (512, 384)
     # Torch takes only arrays that may be written to without a warning.
-    assert prepared.image.flags.writeable
-    assert prepared.image.flags.c_contiguous
+    assert prepared.flags.writeable
+    assert prepared.flags.c_contiguous
 
 
 def test_square_images_become_four_to_three_and_224_becomes_square():

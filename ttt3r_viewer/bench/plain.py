@@ -58,15 +58,15 @@ class PlainLanes:
         config, rule = self.network.config, self.rules[lane]
         before, rule_state = self._remembered[lane]
         started = time.perf_counter()
-        prepared = prepare_image(frame.image, config.long_side, config.patch_size)
-        (tokens,) = encode(self.network, [prepared.image])
+        image, crop = prepare_image(frame.image, config.long_side, config.patch_size)
+        (tokens,) = encode(self.network, [image])
         proposal = propose_plainly(self.network, before, tokens, rule.needs)
         update, rule_state = rule.update(proposal.evidence, rule_state)
         after = before.accept(proposal, update)
         self._remembered[lane] = after, rule_state
         maps = {name: as_numpy(getattr(proposal.prediction, name))[0] for name in MAP_NAMES}
         points = maps["points_self"]
-        height, width = prepared.image.shape[:2]
+        height, width = image.shape[:2]
         T_world_camera = pose_from_vector(as_numpy(proposal.prediction.pose)[0])
         moved = (after.tokens - before.tokens).norm() / before.tokens.norm()
         return FrameResult(
@@ -74,8 +74,8 @@ class PlainLanes:
             index=frame.index,
             time_sec=frame.time_sec,
             name=frame.name,
-            image=prepared.image,
-            crop=prepared.crop,
+            image=image,
+            crop=crop,
             points_camera=points,
             confidence=maps["confidence_self"],
             camera=Camera(T_world_camera, focal_from_points(points), width, height),

@@ -4,7 +4,6 @@ Follows the preparation that the released CUT3R weights were trained with, so th
 come out the same.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -17,17 +16,10 @@ _SQUARE_SIZE = 224
 """The one size whose images are square: the short side is fitted to it, not the long one."""
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedImage:
-    """An image on the patch grid, and how it was cut out of the original."""
-
-    image: NDArray[np.uint8]
-    """(height, width, 3) RGB; both sides are multiples of the patch."""
-    crop: Crop
-
-
-def prepare_image(image: NDArray[np.uint8], size: int, patch: int = 16) -> PreparedImage:
-    """Resize and crop an upright (height, width, 3) image to the network's input.
+def prepare_image(
+    image: NDArray[np.uint8], size: int, patch: int = 16
+) -> tuple[NDArray[np.uint8], Crop]:
+    """The network's input (rows, columns, 3) of an upright RGB image, and how it was cut out.
 
     `size` 224 makes the short side 224 and takes the central square; any other makes the long side
     `size` and crops each side about the centre to a multiple of `patch`, one that is square after
@@ -67,7 +59,7 @@ def prepare_image(image: NDArray[np.uint8], size: int, patch: int = 16) -> Prepa
     upper = (resized_height - crop_height) // 2
     cropped = resized.crop((left, upper, left + crop_width, upper + crop_height))
     scale_xy = resized_width / width, resized_height / height
-    return PreparedImage(np.array(cropped), _crop(scale_xy, (left, upper), width, height))
+    return np.array(cropped), _crop(scale_xy, (left, upper), width, height)
 
 
 _crop = lru_cache(maxsize=64)(Crop)

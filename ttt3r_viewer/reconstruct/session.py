@@ -199,13 +199,13 @@ class Lanes:
     def prepare(self, frame: Frame) -> PreparedFrame:
         """Bring an image to the network's grid. Raises `FrameError`."""
         started = time.perf_counter()
-        prepared = prepare_image(frame.image, self.size, self.network.config.patch_size)
+        image, crop = prepare_image(frame.image, self.size, self.network.config.patch_size)
         return PreparedFrame(
             index=frame.index,
             time_sec=frame.time_sec,
             name=frame.name,
-            image=prepared.image,
-            crop=prepared.crop,
+            image=image,
+            crop=crop,
             seconds=time.perf_counter() - started,
         )
 
