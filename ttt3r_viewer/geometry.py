@@ -13,7 +13,7 @@ from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.types import Camera
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64
+    from jaxtyping import Bool, Float32, Float64
 
 
 def transform_points(T_a_b: ArrayLike, points_b: ArrayLike) -> Float64[np.ndarray, "*points 3"]:
@@ -70,6 +70,37 @@ def pose_from_vector(pose: ArrayLike) -> Float64[np.ndarray, "4 4"]:
     ]
     T_world_camera[:3, 3] = vector[:3]
     return T_world_camera
+
+
+T_OPENCV_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+"""Between OpenCV's and OpenGL's axes: half a turn about x, which is its own inverse."""
+FARTHEST_M = 1e12
+"""Coordinates beyond this are no camera positions, and their squares would overflow in time."""
+ROTATION_TOLERANCE = 1e-3
+
+
+def faulty_poses(T_world_camera: Float64[np.ndarray, "n 4 4"]) -> Bool[np.ndarray, " n"]:
+    """Tell of (n, 4, 4) matrices which are not rigid: (n,), true where a number is not finite, a
+    position lies beyond `FARTHEST_M`, or the rotation is none within `ROTATION_TOLERANCE`.
+    """
+    near, rotation = sound_parts(T_world_camera, ROTATION_TOLERANCE)
+    return ~(near & rotation)
+
+
+def sound_parts(
+    T_world_camera: Float64[np.ndarray, "n 4 4"], tolerance: float
+) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Tell of (n, 4, 4) matrices which positions lie within `FARTHEST_M`, and which rotations are
+    ones within `tolerance` in every number of R.T @ R: (n,) each.
+    """
+    R = T_world_camera[:, :3, :3]
+    # The determinant divides by pivots, which may be next to nothing.
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        off = np.abs(R.transpose(0, 2, 1) @ R - np.eye(3)).max(axis=(1, 2), initial=0.0)
+        near = (np.abs(T_world_camera[:, :3, 3]) <= FARTHEST_M).all(axis=1)
+        proper = np.linalg.det(R) > 0
+    # Written so that NaN, for which no comparison holds, is not sound.
+    return np.asarray(near), (off <= tolerance) & proper
 
 
 FARTHEST_RATIO = 1e9

@@ -22,13 +22,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from ttt3r_viewer.geometry import invert_pose, quaternion_wxyz_from_matrix, transform_points
+from ttt3r_viewer.geometry import (
+    T_OPENCV_OPENGL,
+    invert_pose,
+    quaternion_wxyz_from_matrix,
+    transform_points,
+)
 from ttt3r_viewer.types import Camera, Crop
 
 FRUSTUM_SHARE = 0.08
 """Depth of the frusta as a share of the scene's median depth."""
-T_OPENCV_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-"""Half a turn about x; it is its own inverse."""
 T_GLTF_WORLD = T_OPENCV_OPENGL
 """What turns our world, whose y is down, to glTF's, whose y is up."""
 CORNER_PX = 0.5

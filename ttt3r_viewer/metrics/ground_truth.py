@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError, system_words
-from ttt3r_viewer.geometry import pose_from_vector
-from ttt3r_viewer.metrics.trajectory import FARTHEST_M, sound_parts
+from ttt3r_viewer.geometry import FARTHEST_M, T_OPENCV_OPENGL, pose_from_vector, sound_parts
 from ttt3r_viewer.system.text import last_part, number_in, numbered_fields
 
 FILE_NAMES = ("groundtruth.txt", "poses_tum.txt", "poses.txt", "transforms.json")
@@ -28,7 +27,6 @@ TOLERANCE_SEC = 0.01
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")
 _ROUNDED = 1e-2
 """Rotations this near to proper ones are taken for ones that were written with few digits."""
-_OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +195,7 @@ def _transforms(path: Path, text: str) -> NamedPoses:
                 " different file names"
             )
     places = [f"frame {number}" for number in range(len(frames))]
-    T_world_camera = _rigid(places, np.array(matrices)) @ _OPENCV_FROM_OPENGL
+    T_world_camera = _rigid(places, np.array(matrices)) @ T_OPENCV_OPENGL
     stems = [_SUFFIX.sub("", name) for name in row_of]
     counts = Counter(stems)
     row_of_stem = {stem: row for row, stem in enumerate(stems) if counts[stem] == 1}

@@ -12,13 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError
-from ttt3r_viewer.geometry import PairMoments, Similarity, umeyama
+from ttt3r_viewer.geometry import PairMoments, Similarity, faulty_poses, umeyama
 
 FEWEST_POSES = 3
 """Two positions can be laid over any other two by a similarity, so they measure nothing."""
-FARTHEST_M = 1e12
-"""Coordinates beyond this are no camera positions, and their squares would overflow in time."""
-ROTATION_TOLERANCE = 1e-3
 _STILL_RAD = 1e-9
 
 
@@ -76,30 +73,6 @@ class RelativeError:
     """Likewise of the angle; None where the truth does not turn."""
     true_turn_deg: float
     """Mean size of the true rotation."""
-
-
-def faulty_poses(T_world_camera: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell of (n, 4, 4) matrices which are not rigid: (n,), true where a number is not finite, a
-    position lies beyond `FARTHEST_M`, or the rotation is none within `ROTATION_TOLERANCE`.
-    """
-    near, rotation = sound_parts(T_world_camera, ROTATION_TOLERANCE)
-    return ~(near & rotation)
-
-
-def sound_parts(
-    T_world_camera: NDArray[np.float64], tolerance: float
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Tell of (n, 4, 4) matrices which positions lie within `FARTHEST_M`, and which rotations are
-    ones within `tolerance` in every number of R.T @ R: (n,) each.
-    """
-    R = T_world_camera[:, :3, :3]
-    # The determinant divides by pivots, which may be next to nothing.
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        off = np.abs(R.transpose(0, 2, 1) @ R - np.eye(3)).max(axis=(1, 2), initial=0.0)
-        near = (np.abs(T_world_camera[:, :3, 3]) <= FARTHEST_M).all(axis=1)
-        proper = np.linalg.det(R) > 0
-    # Written so that NaN, for which no comparison holds, is not sound.
-    return np.asarray(near), (off <= tolerance) & proper
 
 
 def rotation_angles_rad(R: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix
+from ttt3r_viewer.geometry import faulty_poses, pose_from_vector, quaternion_wxyz_from_matrix
 from ttt3r_viewer.system.files import write_output
 
 TOUR_FILE = "tour.json"
 """Its name in an output folder."""
 FORMAT = "ttt3r-viewer tour"
 VERSION = 1
-FARTHEST = 1e12
 NARROWEST = 1e-6
 SHORTEST_SEC, LONGEST_SEC = 1e-6, 1e6
 """What a tour's numbers may be, so that those between them are numbers too."""
@@ -46,11 +45,8 @@ class Keyframe(View):
 
     def __post_init__(self) -> None:
         pose = np.asarray(self.T_world_camera, np.float64)
-        rotation = pose[:3, :3] if pose.shape == (4, 4) else np.zeros((3, 3))
-        # Squares of greater numbers overflow.
-        near = (np.abs(pose) <= FARTHEST).all()
-        rigid = near and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
-        if not (rigid and np.linalg.det(rotation) > 0):
+        sound = pose.shape == (4, 4) and np.isfinite(pose).all()
+        if not sound or faulty_poses(pose[None])[0]:
             raise SettingsError("T_world_camera is not a rigid transform of 4 x 4 numbers")
         if not NARROWEST <= self.fov_y_rad <= math.pi - NARROWEST:
             raise SettingsError(f"fov_y_rad {self.fov_y_rad:g}: take more than 0 and less than pi")
@@ -76,31 +72,20 @@ class Tour:
             if one.seconds < SHORTEST_SEC:
                 raise SettingsError(f"keyframe {number}: seconds 0: take more than 0")
         self.keyframes = keyframes
-        self._times = np.cumsum([0.0, *(one.seconds for one in keyframes[1:])])
-        self._numbers = _numbers(keyframes)
-        self._tangents = _tangents(self._times, self._numbers)
-
-    @property
-    def duration_sec(self) -> float:
+        times = np.cumsum([0.0, *(one.seconds for one in keyframes[1:])])
+        numbers = _numbers(keyframes)
+        self.duration_sec = float(times[-1])
         """From the first keyframe to the last."""
-        return float(self._times[-1])
+        self._curve = lambda _: numbers[0]
+        if len(keyframes) > 1:
+            from scipy.interpolate import CubicHermiteSpline  # slow to load, and few want a tour
+
+            self._curve = CubicHermiteSpline(times, numbers, _tangents(times, numbers))
 
     def at(self, time_sec: float) -> View:
         """Where the camera is then; before the first keyframe and after the last it rests."""
-        if len(self.keyframes) == 1:
-            return _view(self._numbers[0])
-        time_sec = min(max(time_sec, 0.0), self.duration_sec)
-        k = min(int(np.searchsorted(self._times, time_sec, "right")) - 1, len(self._times) - 2)
-        length = self._times[k + 1] - self._times[k]
-        u = (time_sec - self._times[k]) / length
-        before, after = self._numbers[k], self._numbers[k + 1]
-        leave, arrive = self._tangents[k] * length, self._tangents[k + 1] * length
-        return _view(
-            (2 * u**3 - 3 * u**2 + 1) * before
-            + (u**3 - 2 * u**2 + u) * leave
-            + (3 * u**2 - 2 * u**3) * after
-            + (u**3 - u**2) * arrive
-        )
+        numbers = self._curve(min(max(time_sec, 0.0), self.duration_sec))
+        return View(pose_from_vector(numbers[:7]), 2 * math.atan(math.exp(numbers[7])))
 
 
 def read_tour(path: Path) -> Tour:
@@ -166,13 +151,7 @@ def _numbers(keyframes: tuple[Keyframe, ...]) -> NDArray[np.float64]:
 
 def _tangents(times: NDArray[np.float64], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give the change per second at every keyframe: that of the parabola through its neighbours."""
-    if len(times) == 1:
-        return np.zeros_like(numbers)
     tangents = np.gradient(numbers, times, axis=0)
     rests = np.flatnonzero(np.linalg.norm(np.diff(numbers, axis=0), axis=1) < STILL)
     tangents[rests] = tangents[rests + 1] = 0
     return tangents
-
-
-def _view(numbers: NDArray[np.float64]) -> View:
-    return View(pose_from_vector(numbers[:7]), 2 * math.atan(math.exp(numbers[7])))

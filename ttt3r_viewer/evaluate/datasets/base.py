@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError, FrameError, InputError, SettingsError, in_a_line
 from ttt3r_viewer.frames.folder import read_image, read_numbers
-from ttt3r_viewer.metrics.trajectory import faulty_poses
+from ttt3r_viewer.geometry import faulty_poses
 from ttt3r_viewer.system.text import number_in, numbered_fields, some_of
 
 Measure = Literal["poses", "depth", "points"]
