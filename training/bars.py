@@ -25,7 +25,7 @@ from torch import Tensor
 from training import exit_code
 from training.losses import relative_depth_error, targets_of, unroll
 from ttt3r_viewer.errors import EvaluationError
-from ttt3r_viewer.metrics.statistics import median_interval
+from ttt3r_viewer.metrics.text_tables import median_interval
 from ttt3r_viewer.metrics.trajectory import Trajectory, ate, rpe
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.synthetic.scenes import VALIDATION_SEEDS, render_clips

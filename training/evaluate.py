@@ -28,7 +28,7 @@ from torch import Tensor
 from training import exit_code
 from training.losses import relative_depth_error, targets_of
 from ttt3r_viewer.errors import EvaluationError, SettingsError
-from ttt3r_viewer.metrics.statistics import median_interval
+from ttt3r_viewer.metrics.text_tables import median_interval
 from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, Trajectory, ate, rpe
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.rules.registry import MOST_LANES, rule_from_text, text_of

@@ -6,8 +6,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 
 from ttt3r_viewer.evaluate.records import ALL, Record
-from ttt3r_viewer.metrics.statistics import median_interval
-from ttt3r_viewer.metrics.text_tables import MISSING, csv_text, markdown_table
+from ttt3r_viewer.metrics.text_tables import MISSING, csv_text, markdown_table, median_interval
 
 HEADINGS = {
     "ate_m": "ATE (m)",

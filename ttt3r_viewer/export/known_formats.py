@@ -11,10 +11,9 @@ from ttt3r_viewer.errors import RecordingError, SettingsError
 from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.formats.colmap import COLMAP
-from ttt3r_viewer.export.formats.depth_maps import DEPTH
 from ttt3r_viewer.export.formats.films import GIF, HTML, MP4, VISER
 from ttt3r_viewer.export.formats.glb import GLB, GLB_MESH
-from ttt3r_viewer.export.formats.nerf import NERF
+from ttt3r_viewer.export.formats.per_frame import DEPTH, NERF
 from ttt3r_viewer.export.formats.ply import PLY
 from ttt3r_viewer.export.formats.poses import INTRINSICS, KITTI, TUM
 from ttt3r_viewer.export.lane_source import OnProgress, Source, StepCount, Thinning

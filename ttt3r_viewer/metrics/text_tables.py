@@ -1,4 +1,4 @@
-"""Tables as text: CSV in full precision, and Markdown to read."""
+"""Tables as text (CSV in full precision, Markdown to read), and the medians that they show."""
 
 import csv
 import io
@@ -6,7 +6,22 @@ import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 
+import numpy as np
+
 MISSING = "–"  # noqa: RUF001 - a dash as wide as a digit, as tables have it
+RESAMPLES = 2000
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median of numbers, and the ends of its 95 % interval.
+
+    The ends are the 2.5 and 97.5 percentiles of the medians of seeded resamples (bootstrap).
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    drawn = np.random.default_rng(0).integers(0, len(numbers), (RESAMPLES, len(numbers)))
+    medians = np.median(numbers[drawn], axis=1)
+    low, high = np.percentile(medians, [2.5, 97.5])
+    return float(np.median(numbers)), float(low), float(high)
 
 
 def is_missing(cell: object) -> bool:

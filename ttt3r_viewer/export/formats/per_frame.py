@@ -1,4 +1,8 @@
-"""`transforms.json` and images, as instant-ngp, nerfstudio and others read them."""
+"""Folders of a file per frame: maps as the published demo names them, and images to train on.
+
+Beside its npy files the depth is also written as 16-bit PNG in millimetres. `transforms.json` and
+its images are as instant-ngp, nerfstudio and others read them.
+"""
 
 import json
 from dataclasses import replace
@@ -9,6 +13,7 @@ import numpy as np
 
 from ttt3r_viewer.export.conventions import (
     Pinhole,
+    depth_mm,
     image_name,
     opengl_pose,
     prepared_pinhole,
@@ -17,9 +22,38 @@ from ttt3r_viewer.export.conventions import (
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Source, StepCount
 
-OWN = ("transforms.json", "images/*.png")
+FOLDERS = ("depth", "conf", "color", "camera")
+DEPTH_OWN = ("depth/*.npy", "depth/*.png", "conf/*.npy", "color/*.png", "camera/*.npz")
+NERF_OWN = ("transforms.json", "images/*.png")
 AABB_SCALE = 16
 """Side of the box in which instant-ngp looks for the scene; a room and its surroundings fit."""
+
+
+def export_depth(folder: Path, source: Source, _: Choices, progress: StepCount) -> int:
+    """Write `depth/000000.npy` and so on, numbered as in the recording; the number of frames.
+
+    `depth` (height, width) float32 is z in the camera's frame, as the network gave it, `conf`
+    likewise, `color` the prepared image, and `camera` holds `pose` (4, 4) T_world_camera and
+    `intrinsics` (3, 3) in pixels with the centre of the first at (0, 0).
+    """
+    for name in FOLDERS:
+        (folder / name).mkdir()
+    progress.expect(len(source))
+    count = 0
+    for result in source.frames(progress.step):
+        stem, image = f"{result.sequence:06d}", image_name(result.sequence)
+        depth = result.points_camera[..., 2].astype(np.float32)
+        np.save(folder / "depth" / f"{stem}.npy", depth)
+        write_png(folder / "depth" / image, depth_mm(depth))
+        np.save(folder / "conf" / f"{stem}.npy", result.confidence.astype(np.float32))
+        write_png(folder / "color" / image, result.image)
+        np.savez(
+            folder / "camera" / f"{stem}.npz",
+            pose=result.camera.T_world_camera,
+            intrinsics=prepared_pinhole(result.camera).matrix,
+        )
+        count += 1
+    return count
 
 
 def export_nerf(folder: Path, source: Source, _: Choices, progress: StepCount) -> int:
@@ -74,10 +108,17 @@ def intrinsics(pinhole: Pinhole) -> dict[str, float]:
     }
 
 
+DEPTH = Format(
+    "maps per frame: depth (npy, 16-bit PNG in mm), conf, color, camera (npz)",
+    "maps",
+    export_depth,
+    lambda source, _: 13 * source.pixel_count() + 4096 * 5 * len(source),
+    own=DEPTH_OWN,
+)
 NERF = Format(
     "transforms.json and its images: instant-ngp, nerfstudio",
     "nerf",
     export_nerf,
     lambda source, _: 3 * source.pixel_count() + 8192 * (len(source) + 1),
-    own=OWN,
+    own=NERF_OWN,
 )
