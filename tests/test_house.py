@@ -18,7 +18,7 @@ PAIRS = {"bench", "compare", "doctor", "eval", "export", "open", "rules", "run"}
 """Names of a command and of what it opens elsewhere; a file name stands twice nowhere else."""
 DOORS = {"__init__.py", "__main__.py"}
 LONGEST_FUNCTION, LONGEST_FILE, LONGEST_CHAIN = 60, 400, 13
-MOST_PACKAGE_LINES, MOST_TEST_LINES = 30_800, 21_700
+MOST_PACKAGE_LINES, MOST_TEST_LINES = 28_000, 21_500
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef

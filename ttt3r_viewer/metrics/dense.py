@@ -1,7 +1,5 @@
 """How near depth and points are to the truth, over the same sampled pixels for every rule."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -146,7 +144,7 @@ def point_measures(true: NDArray[np.floating], predicted: NDArray[np.floating]) 
     }
 
 
-def _nearest(asking: KDTree, among: KDTree) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _nearest(asking: "KDTree", among: "KDTree") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distance (n,) from some points of a cloud to the nearest of another, and |n . m| of those."""
     points = np.asarray(asking.data)[:: -(-asking.n // MOST_ASKED)]
     apart_m, row = among.query(points)
@@ -155,7 +153,7 @@ def _nearest(asking: KDTree, among: KDTree) -> tuple[NDArray[np.float64], NDArra
 
 
 def _icp(
-    source: NDArray[np.float64], target: NDArray[np.float64], tree: KDTree
+    source: NDArray[np.float64], target: NDArray[np.float64], tree: "KDTree"
 ) -> NDArray[np.float64]:
     """The source after rigid point-to-point ICP on some of its points."""
     some = slice(None, None, -(-len(source) // ICP_POINTS))
@@ -173,7 +171,7 @@ def _icp(
     return source
 
 
-def _normals(points: NDArray[np.float64], cloud: KDTree) -> NDArray[np.float64]:
+def _normals(points: NDArray[np.float64], cloud: "KDTree") -> NDArray[np.float64]:
     """Unit normals (n, 3) of the planes through each point's nearest of a cloud; signs are open."""
     _, rows = cloud.query(points, k=NORMAL_NEIGHBOURS)
     near = np.asarray(cloud.data)[rows]

@@ -1,7 +1,5 @@
 """History of a run, from which any frame can be replayed, within a stated budget of memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,7 +45,7 @@ class FrameHistory:
 
     def __init__(
         self,
-        recording: Recording | RecordingWriter | None = None,
+        recording: "Recording | RecordingWriter | None" = None,
         *,
         state_bytes: int | None = None,
         image_bytes: int | None = None,
@@ -69,13 +67,13 @@ class FrameHistory:
         self.image_bytes = 0
         """Size of the images in memory."""
 
-    def remember(self, initial_state: LoopState, settings: Mapping[int, StepSettings]) -> None:
+    def remember(self, initial_state: "LoopState", settings: Mapping[int, StepSettings]) -> None:
         """Replace everything by frames of the recording and the state before the first of all."""
         self.clear()
         self._states[initial_state.frames] = initial_state
         self.settings.update(settings)
 
-    def offer(self, state: LoopState) -> None:
+    def offer(self, state: "LoopState") -> None:
         """Keep a state that was computed again on the way to a later one, if the budget allows."""
         number = state.frames
         if number % self._stride or number in self._states:
@@ -83,7 +81,7 @@ class FrameHistory:
         self._states = dict(sorted({**self._states, number: state}.items()))
         self._fit(max(self.settings, default=number), bytes_of(state))
 
-    def add(self, state: LoopState, image: NDArray[np.uint8], settings: StepSettings) -> None:
+    def add(self, state: "LoopState", image: NDArray[np.uint8], settings: StepSettings) -> None:
         """Keep the state before a frame, its prepared image (height, width, 3) and its settings."""
         number = state.frames
         self._states[number] = state
@@ -113,7 +111,7 @@ class FrameHistory:
                 if number % self._stride:
                     del self._states[number]
 
-    def path_to(self, number: int) -> tuple[LoopState, range]:
+    def path_to(self, number: int) -> tuple["LoopState", range]:
         """Give the nearest kept state at or before a frame, and the frames from it to that one.
 
         Raises `ReconstructionError` where the frame was not seen, or is too old.
@@ -157,7 +155,7 @@ class FrameHistory:
         return f"those from {numbers[0]} on" if through else in_words(numbers)
 
 
-def bytes_of(state: LoopState) -> int:
+def bytes_of(state: "LoopState") -> int:
     """Size of a state's tensors, all lanes together, without the rules' own."""
     return sum(one.numel() * one.element_size() for one in (state.state.tokens, state.state.memory))
 

@@ -1,7 +1,5 @@
 """The background thread: messages in, results out to the sinks. It alone owns the session."""
 
-from __future__ import annotations
-
 import logging
 import math
 import threading
@@ -77,7 +75,7 @@ class Worker:
     def __init__(
         self,
         source: FrameSource,
-        make_session: Callable[[], Lanes],
+        make_session: Callable[[], "Lanes"],
         store: SceneStore,
         mailbox: messages.Mailbox,
         *,
@@ -176,7 +174,7 @@ class Worker:
         with closing(session.prefetch(self._begin(session))) as frames:
             return self._process_all(session, frames)
 
-    def _begin(self, session: Lanes) -> Iterable[Frame | SkippedFrame]:
+    def _begin(self, session: "Lanes") -> Iterable[Frame | SkippedFrame]:
         """Begin the run in every sink, or resume it there; the frames to come."""
         if self._resume is None:
             for sink in self._sinks:
@@ -191,7 +189,7 @@ class Worker:
         return frames
 
     def _process_all(
-        self, session: Lanes, frames: Iterator[prefetch.ReadyItem]
+        self, session: "Lanes", frames: Iterator[prefetch.ReadyItem]
     ) -> messages.RunEnd | None:
         """Process frames until there are no more, or a message ends the run."""
         waited_sec = 0.0
@@ -218,7 +216,7 @@ class Worker:
             )
         return end
 
-    def _process(self, session: Lanes, item: prefetch.PreparedFrame | SkippedFrame) -> None:
+    def _process(self, session: "Lanes", item: prefetch.PreparedFrame | SkippedFrame) -> None:
         """Give the sinks what every lane makes of a frame; count one that cannot be used."""
         results: tuple[FrameResult, ...] = ()
         try:
@@ -335,7 +333,7 @@ class Worker:
         )
 
 
-def answer_query(query: messages.Question, session: Lanes, store: SceneStore) -> None:
+def answer_query(query: messages.Question, session: "Lanes", store: SceneStore) -> None:
     """Put the answer to a query into the scene; what goes wrong is said in its place."""
 
     def on_progress(done: int, total: int) -> None:

@@ -5,8 +5,6 @@ and in the metadata a JSON text with everything else. `docs/recording.md` descri
 imported only where tensors are written or taken out.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import zlib
@@ -62,7 +60,7 @@ class Checkpoint:
     """Content of the file."""
 
     @staticmethod
-    def read(path: Path) -> Checkpoint:
+    def read(path: Path) -> "Checkpoint":
         """Read and check a file, without torch. Raises `RecordingError`."""
         try:
             data = path.read_bytes()
@@ -71,7 +69,7 @@ class Checkpoint:
         with understood(f"{path}: it is damaged"):
             return _checked(path, data)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, "Tensor"]:
         """Return its tensors, on the host. Raises `RecordingError`."""
         from safetensors import SafetensorError
         from safetensors.torch import load
@@ -94,7 +92,7 @@ class Checkpoints:
 
     def attach(
         self,
-        saved: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
+        saved: Callable[[], tuple[Mapping[str, "Tensor"], Mapping[str, Any]]],
         ends_batch: Callable[[int], bool],
         identity: Mapping[str, Any],
     ) -> None:
@@ -153,7 +151,7 @@ def write_checkpoint(
     folder: Path,
     progress: HowFar,
     identity: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, "Tensor"],
     session: Mapping[str, Any],
     last: int = 0,
 ) -> None:
@@ -193,7 +191,7 @@ def checkpoint_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]), reverse=True)
 
 
-def _checked(path: Path, data: bytes) -> Checkpoint:
+def _checked(path: Path, data: bytes) -> "Checkpoint":
     """Read by the safetensors format: length of the header, header in JSON, tensors."""
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])

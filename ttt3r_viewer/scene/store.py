@@ -1,7 +1,5 @@
 """What has been seen so far: thinned points, cameras and small images, within a fixed budget."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
