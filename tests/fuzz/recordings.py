@@ -19,7 +19,8 @@ from tests.fuzz.media import made_by, put
 from tests.made_up_run import room_result, rule_info
 from tests.weights_files import zipped
 from ttt3r_viewer.commands.open import notice_of
-from ttt3r_viewer.commands.weights import info
+from ttt3r_viewer.commands.parser import Given
+from ttt3r_viewer.commands.weights import FileOptions, info
 from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.model.config import PRESETS, config_from_text
@@ -59,13 +60,18 @@ def pickles() -> Sequence[bytes]:
     return found
 
 
+def describe(path: Path) -> None:
+    """Do with a file of weights what `weights info` does."""
+    info(Given([FileOptions(file=str(path))], {}), lambda _: None, lambda _: None)
+
+
 def give_weights(data: bytes, folder: Path, name: str) -> None:
-    info(put(data, folder, name))
+    describe(put(data, folder, name))
 
 
 def give_pickle(data: bytes, folder: Path) -> None:
     members = {"a/data.pkl": data, "a/data/0": bytes(24)}
-    info(zipped(folder / "a.pth", members.items()))
+    describe(zipped(folder / "a.pth", members.items()))
 
 
 def safetensors() -> Sequence[bytes]:
