@@ -247,6 +247,7 @@ def test_a_varied_clip_is_the_same_world_from_its_own_first_camera(clip):
 
 @needs_muon
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_gpu_script_trains_resumes_and_leaves_what_can_be_committed(tmp_path):
     """On a CPU, with a toy: so that no minute of a GPU is spent on a missing import."""
     root = Path(__file__).parent.parent
