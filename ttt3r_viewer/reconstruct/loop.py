@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MOST_BAD = 3
 """So many frames in a row whose numbers are not finite put the state back to its start."""
 Noun = TypeVar("Noun")
-Told = TypeVar("Told")
+Result = TypeVar("Result")
 Propose = Callable[..., Proposal]
 """`ReconstructionNetwork.propose`, or compiled code that does the same."""
 
@@ -207,13 +207,13 @@ def _propose_and_accept(
 
 
 def _of_each(
-    rules: tuple[UpdateRule, ...], number: int, ask: Callable[[int, UpdateRule], Told]
-) -> tuple[Told, ...]:
+    rules: tuple[UpdateRule, ...], number: int, ask: Callable[[int, UpdateRule], Result]
+) -> tuple[Result, ...]:
     """What every lane's rule tells; an error names rule, lane and frame."""
-    told = []
+    results = []
     for lane, rule in enumerate(rules):
         try:
-            told.append(ask(lane, rule))
+            results.append(ask(lane, rule))
         except ViewerError:
             raise
         except Exception as error:
@@ -223,7 +223,7 @@ def _of_each(
                 f"rule {rule} of lane {lane + 1} failed at frame {number} "
                 f"({type(error).__name__}: {error}): choose another rule, or fix it"
             ) from error
-    return tuple(told)
+    return tuple(results)
 
 
 def _refuse_what_is_not_finite(

@@ -63,7 +63,7 @@ Read = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """First bytes of a record, behind `MAGIC`, in their order."""
+    """First bytes of a record, after `MAGIC`, in their order."""
 
     run: int
     """A random number that all records of one run share."""

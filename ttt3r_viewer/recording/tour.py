@@ -78,7 +78,7 @@ class Tour:
         """From the first keyframe to the last."""
         self._curve = lambda _: numbers[0]
         if len(keyframes) > 1:
-            from scipy.interpolate import CubicHermiteSpline  # slow to load, and few want a tour
+            from scipy.interpolate import CubicHermiteSpline  # slow to load, for tours alone
 
             self._curve = CubicHermiteSpline(times, numbers, _tangents(times, numbers))
 

@@ -41,7 +41,7 @@ def parameter(default: float, low: float, high: float, help: str, *, remark: str
 
 
 class UpdateRule(ABC):
-    """What becomes of proposals. Subclasses are frozen dataclasses of `parameter` fields."""
+    """How much of a proposal to accept. Subclasses are frozen dataclasses of `parameter` fields."""
 
     title: ClassVar[str]
     """What people call it."""

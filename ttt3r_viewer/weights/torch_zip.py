@@ -123,7 +123,7 @@ class _Archive:
         if length == 0:
             return torch.empty(0, dtype=dtype)
         with self.directory.open(name):
-            start = self.stream.tell()  # behind the member's own header, which was just read
+            start = self.stream.tell()  # after the member's own header, which was just read
         if start % dtype.itemsize:
             # Not every machine can read numbers at odd addresses: such a member is copied.
             return torch.frombuffer(bytearray(self.directory.read(name)), dtype=dtype)

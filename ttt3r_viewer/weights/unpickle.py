@@ -181,7 +181,7 @@ def _called(function: object, arguments: object) -> object:
     match function, arguments:
         case (
             GlobalName("torch._utils", "_rebuild_tensor_v2"),
-            # Behind them: requires_grad, hooks, and in newer files metadata.
+            # After them: requires_grad, hooks, and in newer files metadata.
             (StorageRecord() as storage, int(offset), tuple(size), tuple(stride), _, _, *_),
         ):
             short = len(size) <= 16 and len(stride) <= 16
