@@ -294,6 +294,7 @@ def _preview_points(header: Header, lane: int, read: Read) -> FramePoints:
         points,
         _array(header, "preview_colors", lane, read, points.shape, "u1"),
         _array(header, "preview_confidence", lane, read, points.shape[:1]),
+        np.zeros(len(points), np.uint8),  # those at edges are not in a preview
     )
 
 

@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 CONFIDENCE_BINS = 10
 """Equal shares of all points by confidence; a step of the percentile slider is one share."""
 
-VOXEL_SHARE = 0.004
-"""First side of a voxel as a share of the median depth: the smallest automatic point of a page."""
-
 MAX_CHUNKS = 20
 """Times `CONFIDENCE_BINS` this is at most 200 nodes, which a page draws without slowing down."""
 
@@ -37,7 +34,7 @@ class Layout:
     points_per_frame: int = 0
     """Every frame keeps at most this many points: the first ones of its random order."""
     voxel_side: float = 0.0
-    """Side of the voxels that hold one point each; 0 where all points of the share are kept."""
+    """Side of the finest voxels, of one point each; 0 where all points of the share are kept."""
     confidence_edges: NDArray[np.float64] = field(
         default_factory=lambda: np.linspace(0.0, 1.0, CONFIDENCE_BINS + 1)
     )
@@ -52,9 +49,9 @@ class Layout:
     """Median distance in front of the cameras; what the page's sizes are proportional to."""
 
     @property
-    def sizes(self) -> tuple[int, int, float]:
-        """What decides which points are kept, and how they are grouped."""
-        return self.frames_per_chunk, self.points_per_frame, self.voxel_side
+    def sizes(self) -> tuple[int, int]:
+        """What decides how points are grouped, and how many of a frame there are at most."""
+        return self.frames_per_chunk, self.points_per_frame
 
 
 def points_per_frame_within(counts: Sequence[int], points_per_frame: int, max_points: int) -> int:
@@ -63,19 +60,6 @@ def points_per_frame_within(counts: Sequence[int], points_per_frame: int, max_po
     while points_per_frame > 0 and int(np.minimum(sizes, points_per_frame).sum()) > max_points:
         points_per_frame //= 2
     return points_per_frame
-
-
-def first_voxel_side(median_depth: float, no_coarser_than: float = math.inf) -> float:
-    """Give a voxel's side before any was doubled, for a depth that may mean nothing.
-
-    A side that was found before, for another depth, is halved until it is less than twice what is
-    wanted now: halves nest, so that no points come together that were apart.
-    """
-    wanted = VOXEL_SHARE * (median_depth if 0 < median_depth < math.inf else 1.0)
-    if no_coarser_than == math.inf:
-        return wanted
-    halvings = max(math.floor(math.log2(no_coarser_than / wanted)), 0)
-    return no_coarser_than / 2.0**halvings
 
 
 def frames_per_chunk_for(frame_count: int, frames_per_chunk: int, max_chunks: int) -> int:

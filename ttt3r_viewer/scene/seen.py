@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.scene.budget import random_subset, shrink_image
+from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER, edge_strength, strongest_kept
 from ttt3r_viewer.types import FrameFacts, FrameResult
 
 FIRST_IMAGE_WIDTH = 128
@@ -26,6 +29,10 @@ class FramePoints:
     """(count, 3) RGB of the image."""
     confidence: NDArray[np.float32]
     """(count,)."""
+    edge: NDArray[np.uint8]
+    """(count,) how strong an edge of the depth each lies at; see `edges.py`."""
+    changes: int = 0
+    """How many of them have been replaced by better points of the same places since."""
 
     def __len__(self) -> int:
         return len(self.confidence)
@@ -36,11 +43,7 @@ class FramePoints:
             return self
         if count == 0:
             return NO_POINTS
-        return FramePoints(
-            self.points_world[:count].copy(),
-            self.colors[:count].copy(),
-            self.confidence[:count].copy(),
-        )
+        return self._map(lambda values: values[:count].copy())
 
     def where(self, kept: NDArray[np.bool_]) -> FramePoints:
         """Keep the points that `kept` (count,) says, copied, in their order."""
@@ -48,11 +51,38 @@ class FramePoints:
             return self
         if not kept.any():
             return NO_POINTS
-        return FramePoints(self.points_world[kept], self.colors[kept], self.confidence[kept])
+        return self._map(lambda values: values[kept])
+
+    def at(self, places: NDArray[np.intp]) -> FramePoints:
+        """Return the points at these places (n,), in their order."""
+        return self._map(lambda values: values[places])
+
+    def replaced(self, places: NDArray[np.intp], better: FramePoints) -> FramePoints:
+        """Put better points (n,) in the `places` (n,) of this frame's own; of equal places the last
+        one counts.
+        """
+        changed = self._map(np.ndarray.copy)
+        changed.points_world[places] = better.points_world
+        changed.colors[places] = better.colors
+        changed.confidence[places] = better.confidence
+        changed.edge[places] = better.edge
+        return replace(changed, changes=self.changes + len(places))
+
+    def _map(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> FramePoints:
+        return replace(
+            self,
+            points_world=change(self.points_world),
+            colors=change(self.colors),
+            confidence=change(self.confidence),
+            edge=change(self.edge),
+        )
 
 
 NO_POINTS = FramePoints(
-    np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32)
+    np.zeros((0, 3), np.float32),
+    np.zeros((0, 3), np.uint8),
+    np.zeros(0, np.float32),
+    np.zeros(0, np.uint8),
 )
 """Shared by all frames that have none, which most of a long run are."""
 
@@ -84,16 +114,17 @@ def thin_points(result: FrameResult, max_points: int) -> FramePoints:
 
 
 def sample_points(result: FrameResult, count: int) -> FramePoints:
-    """Choose seeded random pixels of a frame, and keep those whose points are finite.
+    """Choose seeded random pixels of a frame, and keep those with finite points off the edges.
 
     Much faster than `thin_points`, because no other pixel is looked at; gives fewer than `count`
-    where some are not finite.
+    where some are left out.
     """
     pixels = np.arange(result.confidence.size)
     chosen = random_subset(pixels, count, np.random.default_rng(result.sequence))
     sums = result.points_camera.reshape(-1, 3)[chosen] @ np.ones(3, np.float32)
     usable = np.isfinite(sums + result.confidence.reshape(-1)[chosen])
-    return _points_at(result, chosen[usable])
+    points = _points_at(result, chosen[usable])
+    return points.where(points.edge <= strongest_kept(DEFAULT_EDGE_FILTER))
 
 
 def _points_at(result: FrameResult, pixels: NDArray[np.intp]) -> FramePoints:
@@ -103,6 +134,19 @@ def _points_at(result: FrameResult, pixels: NDArray[np.intp]) -> FramePoints:
         points_world.astype(np.float32),
         result.image.reshape(-1, 3)[pixels],
         result.confidence.reshape(-1)[pixels],
+        edge_strength(result.points_camera[..., 2], pixels),
+    )
+
+
+def joined(parts: Sequence[FramePoints]) -> FramePoints:
+    """Return the points of all parts, in their order."""
+    if not parts:
+        return NO_POINTS
+    return FramePoints(
+        np.concatenate([part.points_world for part in parts]),
+        np.concatenate([part.colors for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
+        np.concatenate([part.edge for part in parts]),
     )
 
 

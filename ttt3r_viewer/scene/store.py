@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ttt3r_viewer.scene.budget import (
     FIRST_FRAMES_PER_CHUNK,
@@ -14,9 +13,7 @@ from ttt3r_viewer.scene.budget import (
     SCALE_SAMPLES,
     Layout,
     confidence_edges,
-    first_voxel_side,
     frames_per_chunk_for,
-    points_per_frame_within,
     robust_range,
     shrink_image,
 )
@@ -25,7 +22,7 @@ from ttt3r_viewer.scene.seen import (
     FrameSummary,
     summarize_frame,
 )
-from ttt3r_viewer.scene.voxels import VoxelGrid
+from ttt3r_viewer.scene.thinning import BestOfVoxels, FairShares, Thinning
 from ttt3r_viewer.types import Answer, FrameResult, Inspection, SkippedFrame, Status
 
 SMALLEST_IMAGE_WIDTH = 16
@@ -102,8 +99,8 @@ class SceneStore:
     shared by the lanes) and `max_image_bytes` of small images are kept; only poses, names and
     a few numbers grow with each frame. Where the points are too many every frame's share is halved.
 
-    With `one_per_voxel` only the first point in each voxel of a lane is kept, so that they become
-    no more while the same surface is seen again; where they are too many the voxels' side doubles.
+    With `one_per_voxel` only the best point in each voxel of a lane is kept, so that they become no
+    more while the same surface is seen again; where they are too many the voxels become coarser.
     """
 
     trouble = ""
@@ -120,8 +117,7 @@ class SceneStore:
     ) -> None:
         self._max_points = max_points
         self._one_per_voxel = one_per_voxel
-        self._grids: list[VoxelGrid | None] = [None]
-        """Of each lane; None before its first point."""
+        self._thinnings = self._new_thinnings(1)
         self._first_points_per_frame = points_per_frame
         self._max_image_bytes = max_image_bytes
         self._image_width = FIRST_IMAGE_WIDTH
@@ -193,7 +189,10 @@ class SceneStore:
         """Replace what the run says about itself; a finished run fits its scales to all frames."""
         lanes = self._snapshot.lanes
         if status.phase == "finished":
-            lanes = tuple(_scaled_to_all(lane) for lane in lanes)
+            lanes = tuple(
+                _scaled_to_all(replace(lane, frames=thinning.finish(lane.frames)))
+                for lane, thinning in zip(lanes, self._thinnings, strict=True)
+            )
         with self._lock:
             self._snapshot = replace(self._snapshot, lanes=lanes, status=status)
 
@@ -217,7 +216,7 @@ class SceneStore:
         about itself stays, or is replaced at the same moment.
         """
         self._image_width, self._image_bytes = FIRST_IMAGE_WIDTH, 0
-        self._grids = [None] * lanes
+        self._thinnings = self._new_thinnings(lanes)
         with self._lock:
             before = self._snapshot
             epoch = before.epoch + 1
@@ -230,6 +229,10 @@ class SceneStore:
         with self._lock:
             return self._snapshot
 
+    def _new_thinnings(self, lanes: int) -> list[Thinning]:
+        kind = BestOfVoxels if self._one_per_voxel else FairShares
+        return [kind(self._max_points // lanes) for _ in range(lanes)]
+
     def _empty_lane(self, epoch: int, generation: int) -> LaneScene:
         layout = Layout(
             generation=generation,
@@ -241,15 +244,11 @@ class SceneStore:
     def _with(
         self, number: int, lane: LaneScene, frame: FrameSummary, latest: FrameResult | None
     ) -> LaneScene:
-        max_points = self._max_points // len(self._snapshot.lanes)
-        if self._one_per_voxel:
-            frames, sizes = self._one_in_each_voxel(number, lane, frame, max_points)
-        else:
-            frames, sizes = _halved_within(lane, frame, max_points)
+        frames, sizes = self._thinnings[number].add(lane.frames, frame, lane.layout)
         count = len(frames)
         frames_per_chunk = frames_per_chunk_for(count, sizes.frames_per_chunk, MAX_CHUNKS)
         sizes = replace(sizes, frames_per_chunk=frames_per_chunk)
-        layout = lane.layout
+        layout = replace(lane.layout, voxel_side=sizes.voxel_side)
         # Percentiles move ever more slowly as frames are added, so each doubling is often enough;
         # later ones fall together with those of the chunks, because each sends every point again.
         few = count <= FIRST_FRAMES_PER_CHUNK * MAX_CHUNKS
@@ -257,32 +256,8 @@ class SceneStore:
             room = frames_per_chunk * MAX_CHUNKS
             scale = 1 << (count - 1).bit_length() if few else room
             layout = next_layout(sizes, frames, frames_scale=scale)
-        if sizes.sizes == lane.layout.sizes:
-            point_count = lane.point_count + len(frames[-1].points)
-        else:  # earlier frames may have been thinned too
-            point_count = sum(len(frame.points) for frame in frames)
+        point_count = sum(len(frame.points) for frame in frames)  # earlier ones may have fewer
         return LaneScene(lane.epoch, frames, layout, latest, point_count)
-
-    def _one_in_each_voxel(
-        self, number: int, lane: LaneScene, frame: FrameSummary, max_points: int
-    ) -> tuple[tuple[FrameSummary, ...], Layout]:
-        """Add the frame's points whose voxels are free, and make the voxels fit the budget."""
-        frames, layout, grid = lane.frames, lane.layout, self._grids[number]
-        if grid is None:
-            if not len(frame.points):
-                return (*frames, frame), layout
-            grid = VoxelGrid(first_voxel_side(frame.median_depth))
-        elif grid.level == 0:
-            finer = first_voxel_side(layout.median_depth, no_coarser_than=grid.side)
-            if finer < grid.side:
-                grid = VoxelGrid(finer)
-                frames = _where(frames, grid.admit(_points_world(frames)))
-        self._grids[number] = grid
-        first = grid.admit(frame.points.points_world)
-        frames = (*frames, replace(frame, points=frame.points.where(first)))
-        while len(grid) > max(max_points, 1):
-            frames = _where(frames, grid.coarsen(_points_world(frames)))
-        return frames, replace(layout, voxel_side=grid.side)
 
     def _with_shared_images(self, lanes: tuple[LaneScene, ...]) -> tuple[LaneScene, ...]:
         """Let the lanes share their images, made smaller where all together are too large."""
@@ -310,31 +285,6 @@ class SceneStore:
             )
             shared.append(replace(lane, frames=(*lane.frames[:start], *newer)))
         return tuple(shared)
-
-
-def _halved_within(
-    lane: LaneScene, frame: FrameSummary, max_points: int
-) -> tuple[tuple[FrameSummary, ...], Layout]:
-    """Add the frame, and halve every frame's share until all fit the budget."""
-    frames, before = (*lane.frames, frame), lane.layout.points_per_frame
-    share = points_per_frame_within([len(f.points) for f in frames], before, max_points)
-    if share < before:
-        frames = tuple(replace(f, points=f.points.first(share)) for f in frames)
-    return frames, replace(lane.layout, points_per_frame=share)
-
-
-def _points_world(frames: Sequence[FrameSummary]) -> NDArray[np.float32]:
-    return np.concatenate([np.zeros((0, 3), np.float32), *(f.points.points_world for f in frames)])
-
-
-def _where(frames: Sequence[FrameSummary], kept: NDArray[np.bool_]) -> tuple[FrameSummary, ...]:
-    """Keep the points that `kept` says of all frames' points, one after another."""
-    ends = np.cumsum([len(frame.points) for frame in frames])
-    shares = np.split(kept, ends[:-1])
-    return tuple(
-        replace(frame, points=frame.points.where(share))
-        for frame, share in zip(frames, shares, strict=True)
-    )
 
 
 def _scaled_to_all(lane: LaneScene) -> LaneScene:

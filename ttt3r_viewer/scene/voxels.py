@@ -1,10 +1,22 @@
-"""The voxels of the world that hold a point: at most one each, and whoever comes first keeps it."""
+"""The voxels of the world that hold a point: one each, the one that is worth most."""
+
+import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-CELL_BITS = 21
-"""Of a key, for each axis; three axes fill what an int64 has beside its sign."""
+CELL_BITS = 19
+"""Of a key, for each axis; three axes and the level fill what an int64 has beside its sign."""
+LEVELS = 32
+"""Times that a voxel's side can double."""
+
+ROOM_MADE = 0.1
+"""Share of the budget that is free after the voxels became coarser."""
+
+CLEARLY_BETTER = 1.5
+"""A point takes another's place where it is worth so many times as much: a page is sent what
+changes, and a voxel's best point would change a little with every frame."""
 
 FIRST_SLOTS = 1 << 12
 
@@ -12,89 +24,172 @@ EMPTY = -1
 """What no key is."""
 
 
-class VoxelGrid:
-    """A set of voxels, in an open-addressing table of their keys.
+class Offer(NamedTuple):
+    """What became of points (N,) that were offered to a grid."""
 
-    Memory is at most 24 bytes per voxel that is taken, and as much per point of the largest call.
-    Voxels are cubes, aligned with the world's axes and origin. What lies farther from the origin
-    than 2^20 of the first sides, along an axis, counts as if it lay just there.
+    new: NDArray[np.bool_]
+    """(N,) which of them are the first in their voxel."""
+    better: NDArray[np.intp]
+    """(M,) which of them take the place of a point that is worth less,"""
+    replaced: NDArray[np.intp]
+    """(M,) and of which: its number, counting all new ones from 0 in their order."""
+
+
+class VoxelGrid:
+    """The best point of each voxel: points are numbered in the order in which they came.
+
+    Voxels are cubes, aligned with the world's axes and origin, whose sides double from level to
+    level. A point's own level is given with it. Where the points become too many, neighbours are
+    merged: a share of all voxels, chosen by a hash, gives way to those of the next level, so that
+    the points become fewer little by little. What lies farther from the origin than 2^18 of the
+    finest sides, along an axis, counts as if it lay just there.
+
+    Memory is at most 41 bytes per voxel that is taken, and as much per point of the largest call.
     """
 
     def __init__(self, side: float) -> None:
-        """Make an empty grid; `side` of a voxel is in the unit of the points."""
+        """Make an empty grid; `side` of a finest voxel is in the unit of the points."""
         assert side > 0, side
         self._finest_side = side
-        self._level = 0
+        self._merged = 0.0
+        """How many levels up all voxels are; its fraction is the share that is one level higher."""
+        self._worth = np.zeros(0, np.float32)
+        """(slots,) of the points, by number; only the first `len(self)` are in use."""
+        self._level = np.zeros(0, np.uint8)
         self._count = 0
         self._table = np.full(FIRST_SLOTS, EMPTY, np.int64)
+        self._number = np.zeros(FIRST_SLOTS, np.int32)
+        """By slot of the table: the number of the voxel's point."""
 
     def __len__(self) -> int:
-        """Number of voxels that are taken."""
+        """Number of voxels that are taken, and of points."""
         return self._count
 
     @property
     def side(self) -> float:
-        """Side of a voxel now."""
-        return self._finest_side * 2.0**self._level
-
-    @property
-    def level(self) -> int:
-        """How often the side was doubled."""
-        return self._level
+        """Mean side of the voxels of level 0 now, by the surface that they cover."""
+        whole = math.floor(self._merged)
+        # A share of the surface has voxels twice as wide: a quarter as many of them.
+        fraction = self._merged - whole
+        return self._finest_side * 2.0**whole / math.sqrt(1 - 0.75 * fraction)
 
     @property
     def nbytes(self) -> int:
-        """Size of the table."""
-        return self._table.nbytes
+        """Size of the table and of what is known of the points."""
+        parts = (self._table, self._number, self._worth, self._level)
+        return sum(part.nbytes for part in parts)
 
-    def admit(self, points_world: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Take the voxels of the points (N, 3) that are the first in theirs; say which (N,).
+    def offer(
+        self,
+        points_world: NDArray[np.float32],
+        level: NDArray[np.uint8],
+        worth: NDArray[np.floating],
+    ) -> Offer:
+        """Take for each voxel the best of the points (N, 3), each of its own `level` (N,).
 
-        A point that is not finite is never among them.
+        A point that is not finite is never taken.
         """
         # A sum is finite only where all of its terms are, and much faster than `all` of an axis.
         with np.errstate(invalid="ignore"):
-            usable = np.flatnonzero(np.isfinite(points_world @ np.ones(3)))
-        keys = voxel_keys(points_world[usable], self._finest_side, self._level)
-        firsts = _first_of_each(keys)
-        keys = keys[firsts]
+            usable = np.flatnonzero(np.isfinite(points_world @ np.ones(3, np.float32) + worth))
+        keys = self._keys(points_world[usable], level[usable])
+        firsts = _best_of_each(keys, worth[usable])
+        keys, best = keys[firsts], usable[firsts]
         self._reserve(len(keys))
-        taken = _take(self._table, keys)
-        self._count += int(taken.sum())
-        admitted = np.zeros(len(points_world), np.bool_)
-        admitted[usable[firsts[taken]]] = True
-        return admitted
+        slots, put = _put(self._table, keys)
+        new = np.zeros(len(points_world), np.bool_)
+        new[best[put]] = True
+        numbers = self._count - 1 + np.cumsum(new)
+        self._number[slots[put]] = numbers[best[put]]
+        self._append(worth[new], level[new])
+        known, candidates = self._number[slots[~put]], best[~put]
+        clearly = worth[candidates] > CLEARLY_BETTER * self._worth[known]
+        better, replaced = candidates[clearly], known[clearly].astype(np.intp)
+        self._worth[replaced] = worth[better]
+        return Offer(new, better, replaced)
 
-    def coarsen(self, points_world: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Double the side; say which of all points so far (N, 3), in order, are first even so.
+    def coarsen(self, points_world: NDArray[np.float32], most: int) -> NDArray[np.bool_]:
+        """Merge voxels until fewer than `most` are left; say which of all points (N, 3) stay."""
+        target, level = (1 - ROOM_MADE) * most, self._level[: self._count]
+        while True:
+            whole = math.floor(self._merged)
+            parents = voxel_keys(points_world, self._finest_side, level + np.uint8(whole + 1))
+            shares = _share_of(parents)
+            order = np.argsort(shares)
+            order = order[shares[order] >= self._merged - whole]
+            # Of equal parents, which lie side by side, all points but one go.
+            first = np.ones(len(order), np.bool_)
+            first[1:] = parents[order[1:]] != parents[order[:-1]]
+            gone = np.cumsum(~first)
+            enough = np.searchsorted(gone, len(points_world) - target)
+            if enough < len(order):
+                later = np.flatnonzero(first[enough:])
+                if len(later):
+                    self._merged = whole + float(shares[order[enough + later[0]]])
+                    break
+            self._merged = whole + 1.0
+            if len(np.unique(parents)) <= target or whole + 1 >= LEVELS // 2:
+                break
+        kept = np.zeros(len(points_world), np.bool_)
+        kept[_best_of_each(self._keys(points_world, level), self._worth[: self._count])] = True
+        self.keep(points_world, kept)
+        return kept
 
-        Sides that double are nested: this gives what the coarser side would have given from the
-        start. After `CELL_BITS` doublings the whole world is one voxel.
-        """
-        self._level = min(self._level + 1, CELL_BITS)
+    def keep(self, points_world: NDArray[np.float32], kept: NDArray[np.bool_]) -> None:
+        """Forget all points (N, 3) but those `kept` (N,), of different voxels; number them anew."""
+        worth, level = self._worth[: self._count][kept], self._level[: self._count][kept]
+        keys = self._keys(points_world[kept], level)
         self._count = 0
         self._table = np.full(FIRST_SLOTS, EMPTY, np.int64)
-        return self.admit(points_world)
+        self._number = np.zeros(FIRST_SLOTS, np.int32)
+        self._reserve(len(keys))
+        slots, put = _put(self._table, keys)
+        assert put.all(), "one point per voxel"
+        self._number[slots] = np.arange(len(keys))
+        self._append(worth, level)
+
+    def _keys(
+        self, points_world: NDArray[np.float32], level: NDArray[np.uint8]
+    ) -> NDArray[np.int64]:
+        """Give the number (N,) of each finite point's voxel, as they are merged now."""
+        whole = math.floor(self._merged)
+        own = voxel_keys(points_world, self._finest_side, level + np.uint8(whole))
+        if self._merged == whole:
+            return own
+        parents = voxel_keys(points_world, self._finest_side, level + np.uint8(whole + 1))
+        return np.where(_share_of(parents) < self._merged - whole, parents, own)
+
+    def _append(self, worth: NDArray[np.floating], level: NDArray[np.uint8]) -> None:
+        count = self._count + len(worth)
+        if count > len(self._worth):
+            room = max(3 * count // 2, FIRST_SLOTS)
+            self._worth = np.concatenate([self._worth, np.zeros(room - len(self._worth), "f4")])
+            self._level = np.concatenate([self._level, np.zeros(room - len(self._level), "u1")])
+        self._worth[self._count : count] = worth
+        self._level[self._count : count] = level
+        self._count = count
 
     def _reserve(self, count: int) -> None:
         """Make room for so many more keys at a load of two thirds at most."""
         slots = 1 << (3 * (self._count + count) // 2).bit_length()
         if slots <= len(self._table):
             return
-        keys = self._table[self._table != EMPTY]
-        self._table = np.full(slots, EMPTY, np.int64)
-        _take(self._table, keys)
+        taken = self._table != EMPTY
+        keys, numbers = self._table[taken], self._number[taken]
+        self._table, self._number = np.full(slots, EMPTY, np.int64), np.zeros(slots, np.int32)
+        self._number[_put(self._table, keys)[0]] = numbers
 
 
 def voxel_keys(
-    points_world: NDArray[np.float32], finest_side: float, level: int
+    points_world: NDArray[np.float32], finest_side: float, level: NDArray[np.uint8]
 ) -> NDArray[np.int64]:
-    """Give the number (N,) of each finite point's voxel, `level` doublings above the finest side.
+    """Give the number (N,) of each finite point's voxel, `level` (N,) doublings above the finest.
 
     Cells are clamped at the finest side, so that far points overflow nothing and still nest.
     """
     half = 1 << (CELL_BITS - 1)
-    keys = np.zeros(len(points_world), np.int64)
+    level = np.minimum(level, LEVELS - 1).astype(np.int64)
+    keys = level.copy()
     for axis in range(3):
         with np.errstate(over="ignore"):
             cells = np.floor(points_world[:, axis].astype(np.float64) / finest_side)
@@ -104,34 +199,41 @@ def voxel_keys(
     return keys
 
 
-def _first_of_each(keys: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Give the least position of each different key."""
-    if not len(keys):
-        return np.zeros(0, np.intp)
-    order = np.argsort(keys)
+def _share_of(keys: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give each key its own place in [0, 1), scattered evenly."""
+    return (_hash(keys) & 0xFFFFFFFF) / 2.0**32
+
+
+def _best_of_each(keys: NDArray[np.int64], worth: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Give the position of the most worthy of each different key, in the order of the keys."""
+    order = np.lexsort((-worth, keys))
     ordered = keys[order]
-    begins = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    return np.minimum.reduceat(order, begins)
+    begins = np.ones(len(keys), np.bool_)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    return order[begins]
 
 
-def _take(table: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Put different keys (N,) into the table where they are not; say which were put (N,).
+def _put(
+    table: NDArray[np.int64], keys: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Find different keys (N,) in the table, or put them there: their slots, and which were put.
 
     Linear probing, all keys at once. The table's size is a power of two and it has empty slots.
     """
     mask = len(table) - 1
-    slots = _hash(keys) & mask
+    slots = (_hash(keys) & mask).astype(np.intp)
     waiting = np.arange(len(keys))
     put = np.zeros(len(keys), np.bool_)
     while len(waiting):
-        wanted = keys[waiting]
-        free = table[slots] == EMPTY
+        wanted, here = keys[waiting], slots[waiting]
+        free = table[here] == EMPTY
         # Where several want the same slot one of them has it afterwards, and the others go on.
-        table[slots[free]] = wanted[free]
-        there = table[slots] == wanted
+        table[here[free]] = wanted[free]
+        there = table[here] == wanted
         put[waiting[free & there]] = True
-        waiting, slots = waiting[~there], (slots[~there] + 1) & mask
-    return put
+        waiting = waiting[~there]
+        slots[waiting] = (slots[waiting] + 1) & mask
+    return slots, put
 
 
 def _hash(keys: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,0 +1,159 @@
+"""One lane's points kept within a number: the best of each voxel, or a fair share of each frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.scene.budget import Layout, points_per_frame_within
+from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER, strongest_kept
+from ttt3r_viewer.scene.seen import FramePoints, FrameSummary, joined
+from ttt3r_viewer.scene.voxels import VoxelGrid
+
+VOXEL_SHARE = 0.001
+"""Side of the finest voxels as a share of the median depth: finer than pixels lie apart."""
+SUREST = 2.0
+"""Percentile of the first frame's errors, up to which points have the finest voxels."""
+EDGE_WORTH = 0.1
+"""What a point at an edge of the depth is worth, as a share of what it would be elsewhere."""
+MOST_LEVELS = 12
+"""Levels of voxels by the worth of their points."""
+CHANGES_SHARE = 0.03
+"""So many points, as a share of all, wait for their places, because each costs its frame a copy."""
+
+Frames = tuple[FrameSummary, ...]
+
+
+class Thinning(Protocol):
+    """How one lane's points are kept within a number."""
+
+    def add(self, frames: Frames, frame: FrameSummary, layout: Layout) -> tuple[Frames, Layout]:
+        """Add a frame to those that were kept; give all of them with the layout's new sizes."""
+        ...
+
+    def finish(self, frames: Frames) -> Frames:
+        """Bring all frames up to date after the last one."""
+        ...
+
+
+class FairShares:
+    """A fair share of every frame: halved for all of them where they are too many."""
+
+    def __init__(self, max_points: int) -> None:
+        self._max_points = max_points
+
+    def add(self, frames: Frames, frame: FrameSummary, layout: Layout) -> tuple[Frames, Layout]:
+        """Add a frame to those that were kept; give all of them with the layout's new sizes."""
+        frames, before = (*frames, frame), layout.points_per_frame
+        share = points_per_frame_within([len(f.points) for f in frames], before, self._max_points)
+        if share < before:
+            frames = tuple(replace(f, points=f.points.first(share)) for f in frames)
+        return frames, replace(layout, points_per_frame=share)
+
+    def finish(self, frames: Frames) -> Frames:
+        """Bring all frames up to date after the last one."""
+        return frames
+
+
+class BestOfVoxels:
+    """The best point of each voxel, in coarser voxels where they are too many.
+
+    A point stays with the frame in which its voxel was first seen, so that the frames up to any one
+    show all that was known of the scene then; a later frame's better point takes its place.
+    """
+
+    def __init__(self, max_points: int) -> None:
+        self._max_points = max(max_points, 1)
+        self._grid: VoxelGrid | None = None
+        self._waiting: list[tuple[NDArray[np.intp], FramePoints]] = []
+        """Better points, and the numbers of those whose places they take."""
+        self._waiting_count = 0
+        self._best = 1.0
+        """What a point of the finest voxels is worth."""
+
+    def add(self, frames: Frames, frame: FrameSummary, layout: Layout) -> tuple[Frames, Layout]:
+        """Add a frame to those that were kept; give all of them with the layout's new sizes."""
+        if self._grid is None:
+            if not len(frame.points):
+                return (*frames, frame), layout
+            depth = frame.median_depth if 0 < frame.median_depth < math.inf else 1.0
+            self._grid = VoxelGrid(VOXEL_SHARE * depth)
+            self._best = float(np.percentile(worth_of(frame), 100.0 - SUREST))
+        grid, points, worth = self._grid, frame.points, worth_of(frame)
+        offer = grid.offer(points.points_world, levels(worth, self._best), worth)
+        if len(offer.better):
+            self._waiting.append((offer.replaced, points.at(offer.better)))
+            self._waiting_count += len(offer.better)
+        frames = (*frames, replace(frame, points=points.where(offer.new)))
+        if len(grid) > self._max_points:
+            frames = self._within_budget(grid, self.finish(frames))
+        elif self._waiting_count > CHANGES_SHARE * len(grid):
+            frames = self.finish(frames)
+        return frames, replace(layout, voxel_side=grid.side)
+
+    def finish(self, frames: Frames) -> Frames:
+        """Put the better points in their places."""
+        if not self._waiting:
+            return frames
+        numbers = np.concatenate([numbers for numbers, _ in self._waiting])
+        better = joined([points for _, points in self._waiting])
+        self._waiting, self._waiting_count = [], 0
+        ends = np.cumsum([len(frame.points) for frame in frames])
+        owners = np.searchsorted(ends, numbers, side="right")
+        order = np.argsort(owners, kind="stable")  # of equal numbers the last one must stay last
+        touched, begins = np.unique(owners[order], return_index=True)
+        changed = list(frames)
+        for owner, members in zip(touched.tolist(), np.split(order, begins[1:]), strict=True):
+            points = frames[owner].points
+            places = numbers[members] - (ends[owner] - len(points))
+            points = points.replaced(places, better.at(members))
+            changed[owner] = replace(frames[owner], points=points)
+        return tuple(changed)
+
+    def _within_budget(self, grid: VoxelGrid, frames: Frames) -> Frames:
+        """Let the points at edges go, then make the voxels coarser until the rest fits."""
+        strongest = strongest_kept(DEFAULT_EDGE_FILTER)
+        off_edges = np.concatenate([frame.points.edge <= strongest for frame in frames])
+        if not off_edges.all():
+            grid.keep(_points_world(frames), off_edges)
+            frames = _where(frames, off_edges)
+        if len(grid) > self._max_points:
+            frames = _where(frames, grid.coarsen(_points_world(frames), self._max_points))
+        return frames
+
+
+def worth_of(frame: FrameSummary) -> NDArray[np.float32]:
+    """Return what a frame's points (n,) are worth: confidence over depth, the inverse of the error
+    that is to be expected of them, and less at an edge.
+    """
+    points = frame.points
+    forward, position = frame.camera.T_world_camera[:3, 2:].T.astype(np.float32)
+    depth = (points.points_world - position) @ forward
+    worth = points.confidence / np.maximum(depth, np.finfo(np.float32).tiny)
+    on_edge = points.edge > strongest_kept(DEFAULT_EDGE_FILTER)
+    return np.where(on_edge, np.float32(EDGE_WORTH), np.float32(1.0)) * worth
+
+
+def levels(worth: NDArray[np.float32], best: float) -> NDArray[np.uint8]:
+    """Return the level (n,) of points' voxels: their sides double as the expected error does."""
+    doublings = np.log2(best / np.clip(worth, best * 2.0**-MOST_LEVELS, best))
+    return np.round(doublings).astype(np.uint8)
+
+
+def _points_world(frames: Sequence[FrameSummary]) -> NDArray[np.float32]:
+    return np.concatenate([np.zeros((0, 3), np.float32), *(f.points.points_world for f in frames)])
+
+
+def _where(frames: Frames, kept: NDArray[np.bool_]) -> Frames:
+    """Keep the points that `kept` says of all frames' points, one after another."""
+    ends = np.cumsum([len(frame.points) for frame in frames])
+    shares = np.split(kept, ends[:-1])
+    return tuple(
+        frame if share.all() else replace(frame, points=frame.points.where(share))
+        for frame, share in zip(frames, shares, strict=True)
+    )
