@@ -1,4 +1,4 @@
-"""What one point per voxel costs: milliseconds per frame at a full budget, and per doubling.
+"""What one point per voxel costs: milliseconds per frame at a full budget, and per coarsening.
 
     python -m benchmarks.voxels [--voxels 2500000] [--points 20000] [--frames 200]
 
@@ -78,19 +78,24 @@ def main() -> int:
     given = parser.parse_args()
     walls, grid = Walls(), VoxelGrid(SIDE)
     kept: list[NDArray[np.float32]] = []
+    random = np.random.default_rng(1)
+
+    def offer(points: NDArray[np.float32]) -> NDArray[np.bool_]:
+        level = random.integers(0, 3, len(points)).astype(np.uint8)
+        return grid.offer(points, level, random.uniform(1, 4, len(points)).astype(np.float32)).new
 
     def keep(points: NDArray[np.float32]) -> None:
-        kept.append(points[grid.admit(points)])
+        kept.append(points[offer(points)])
 
     growing: list[tuple[float, float]] = []
     while len(grid) < given.voxels:
         growing.append(timed(functools.partial(keep, walls.grow(given.points))))
     report("filling", growing)
     frames = [walls.frame(given.points) for _ in range(given.frames)]
-    report("a frame", [timed(functools.partial(grid.admit, points)) for points in frames])
+    report("a frame", [timed(functools.partial(keep, points)) for points in frames])
     print(f"          {len(grid):,} voxels in {grid.nbytes / 1e6:.0f} MB")
     everything = np.concatenate(kept)
-    report("doubling", [timed(lambda: grid.coarsen(everything))])
+    report("coarser", [timed(lambda: grid.coarsen(everything, len(grid)))])
     print(f"          {len(grid):,} voxels left; load {os.getloadavg()[0]:.1f} on {os.cpu_count()}")
     return 0
 

@@ -30,6 +30,7 @@ def cloud(count: int, seed: int) -> FramePoints:
         random.normal(size=(count, 3)).astype(np.float32),
         random.integers(0, 256, (count, 3), dtype=np.uint8),
         random.uniform(1, 5, count).astype(np.float32),
+        np.zeros(count, np.uint8),
     )
 
 

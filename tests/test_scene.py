@@ -18,9 +18,16 @@ from tests.made_up_run import ROOM_HIGH, ROOM_LOW, pose_at, room_result
 from ttt3r_viewer.geometry import invert_pose, quaternion_wxyz_from_matrix, transform_points
 from ttt3r_viewer.scene import budget, voxels
 from ttt3r_viewer.scene import store as store_module
+from ttt3r_viewer.scene.edges import (
+    DEFAULT_EDGE_FILTER,
+    STRONGEST,
+    edge_strength,
+    strongest_kept,
+)
 from ttt3r_viewer.scene.seen import thin_points
 from ttt3r_viewer.scene.store import LaneScene, SceneStore
-from ttt3r_viewer.scene.voxels import CELL_BITS, FIRST_SLOTS, VoxelGrid
+from ttt3r_viewer.scene.thinning import FIRST_SIDE, first_side
+from ttt3r_viewer.scene.voxels import CLEARLY_BETTER, FIRST_SLOTS, ROOM_MADE, VoxelGrid
 from ttt3r_viewer.types import FrameResult, Status
 
 unit = st.floats(-1, 1)
@@ -266,53 +273,82 @@ def test_camera_that_stands_still_adds_nothing_once_all_is_seen():
     for sequence in range(500):
         store.add(standing_still(sequence))
         counts.append(store.snapshot().point_count)
-    everything = VoxelGrid(store.snapshot().layout.voxel_side)
-    everything.admit(thin_points(standing_still(0), 10**6).points_world)
     assert counts[0] <= 200
-    assert counts[100] == counts[-1] == len(everything) > 500
+    assert 500 < counts[100] == counts[-1] <= 32 * 24
     # Later frames kept nothing, and what they say of themselves is true even so.
     last = store.snapshot().frames[-1]
     assert len(last.points) == 0
     assert last.median_depth == pytest.approx(store.snapshot().frames[0].median_depth, rel=0.1)
 
 
-def test_camera_that_moves_fills_the_budget_and_kept_points_are_those_of_the_final_side():
+def test_camera_that_moves_uses_the_budget_and_voxels_grow_in_small_steps():
     max_points = 2500
     store = SceneStore(max_points, points_per_frame=300, one_per_voxel=True)
-    sides, counts, generations, candidates = [], [], [], []
+    sides, counts = [], []
     for sequence in range(150):
-        result = room_result(sequence, 32, 24)
-        store.add(result)
+        store.add(room_result(sequence, 32, 24))
         scene = store.snapshot()
-        candidates.append(thin_points(result, 300).points_world)
         sides.append(scene.layout.voxel_side)
         counts.append(scene.point_count)
-        generations.append(scene.layout.generation)
         kept = kept_points(scene.lanes[0])
         assert scene.point_count == len(kept) <= max_points
-        assert VoxelGrid(sides[-1]).admit(kept).all(), "two points share a voxel"
-    assert max(counts) > 0.8 * max_points
-    doublings = np.diff(np.log2(sides))
-    assert (doublings == np.floor(doublings)).all()
-    assert doublings.min() == 0
-    assert doublings.sum() > 2
-    # Nothing of what was sent changes but where a new layout says so.
-    assert (np.diff(generations)[doublings > 0] == 1).all()
-    from_nothing = VoxelGrid(sides[-1])
-    for frame, points in zip(store.snapshot().frames, candidates, strict=True):
-        assert np.array_equal(frame.points.points_world, points[from_nothing.admit(points)])
+    full = next(k for k, count in enumerate(counts) if count > 0.95 * max_points)
+    assert min(counts[full:]) >= 0.85 * max_points
+    steps = np.array(sides[1:]) / sides[:-1]
+    assert steps.min() == 1.0
+    assert 1.0 < steps.max() <= 1.26
+    assert sides[-1] > 1.1 * sides[0]
+    for frame in store.snapshot().frames:
         assert len(frame.points.confidence) == len(frame.points.colors) == len(frame.points)
         assert frame.points.points_world.base is None
 
 
-def test_what_is_kept_of_a_frame_does_not_depend_on_later_ones():
-    stores = [SceneStore(points_per_frame=300, one_per_voxel=True) for _ in range(2)]
-    for store, count in zip(stores, (5, 12), strict=True):
-        for sequence in range(count):
-            store.add(room_result(sequence, 32, 24))
-    short, long = (store.snapshot().frames for store in stores)
-    for first, second in zip(short, long[:5], strict=True):
-        assert np.array_equal(first.points.points_world, second.points.points_world)
+def test_better_point_takes_the_place_of_the_first_and_stays_with_its_frame():
+    store = SceneStore(points_per_frame=10**4, one_per_voxel=True)
+    first = standing_still(0)
+    surer = replace(standing_still(1), confidence=first.confidence * 2, image=255 - first.image)
+    hardly = replace(standing_still(2), confidence=first.confidence * 2.2)
+    for result in (first, surer, hardly):
+        store.add(result)
+    store.set_status(Status(phase="finished"))
+    kept, _, last = (frame.points for frame in store.snapshot().frames)
+    better = np.isin(kept.confidence, surer.confidence)
+    assert better.sum() == kept.changes > 300
+    assert np.isin(kept.colors[better], 255 - first.image).all()
+    assert len(last) < len(kept) / 10
+
+
+def test_points_at_edges_give_way_to_others_and_go_first():
+    far_box = standing_still(0)
+    far_box.points_camera[8:16, 10:20] *= 0.5  # it stands out, with a jump of depth all round
+    points = thin_points(far_box, 10**4)
+    at_edge = points.edge > strongest_kept(DEFAULT_EDGE_FILTER)
+    assert 100 < at_edge.sum() < len(points) - 300
+    store = SceneStore(len(points) - 50, points_per_frame=10**4, one_per_voxel=True)
+    store.add(far_box)
+    kept = store.snapshot().frames[0].points
+    left = int((kept.edge > strongest_kept(DEFAULT_EDGE_FILTER)).sum())
+    assert len(kept) - left == len(points) - at_edge.sum()
+    assert 0 < left < at_edge.sum() - 40
+
+
+def test_edges_are_where_neighbours_differ_in_depth_and_along_the_border():
+    depth = np.full((12, 16), 2.0, np.float32)
+    depth[:, 8:] = 2.0 * math.e**0.5
+    strength = edge_strength(depth)
+    assert set(strength[2:-2, 7:9].ravel()) == {50}
+    assert not strength[2:-2, 2:7].any()
+    assert not strength[2:-2, 9:-2].any()
+    assert (strength[:, :2] == STRONGEST).all()
+    assert (strength[-2:] == STRONGEST).all()
+    depth[5, 4], depth[8, 12] = np.nan, -1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        strength = edge_strength(depth)
+    assert (strength[4:7, 3:6] == STRONGEST).all()
+    assert (strength[7:10, 11:14] == STRONGEST).all()
+    pixels = np.array([100, 3, 77])
+    assert np.array_equal(edge_strength(depth, pixels), strength.ravel()[pixels])
 
 
 def test_lanes_have_voxels_and_budgets_of_their_own():
@@ -333,26 +369,19 @@ def test_lanes_have_voxels_and_budgets_of_their_own():
 def test_side_of_a_voxel_follows_a_first_frame_that_was_seen_too_far():
     store = SceneStore(points_per_frame=400, one_per_voxel=True)
     store.add(far_off(room_result(0, 32, 24), 30))
-    assert store.snapshot().layout.voxel_side > 10 * budget.VOXEL_SHARE
+    first = store.snapshot().layout.voxel_side
     for sequence in range(1, 20):
         store.add(room_result(sequence, 32, 24))
     layout = store.snapshot().layout
-    assert layout.voxel_side < 2 * budget.VOXEL_SHARE * layout.median_depth
-    assert VoxelGrid(layout.voxel_side).admit(kept_points(store.snapshot().lanes[0])).all()
-
-
-@given(st.floats(1e-6, 1e6), st.floats(1e-6, 1e6))
-def test_halved_side_is_what_is_wanted_or_less_than_twice_it(depth, other_depth):
-    side = budget.first_voxel_side(other_depth)
-    finer = budget.first_voxel_side(depth, no_coarser_than=side)
-    assert finer == side or finer < 2.001 * budget.VOXEL_SHARE * depth
-    assert finer > 0.999 * min(side, budget.VOXEL_SHARE * depth)
-    assert math.log2(side / finer).is_integer()
+    camera = store.snapshot().frames[0].camera
+    assert layout.voxel_side < 2 * first_side(layout.median_depth, camera) < first / 10
 
 
 @pytest.mark.parametrize("depth", [0.0, -1.0, np.nan, np.inf])
 def test_depth_that_means_nothing_gives_a_side_even_so(depth):
-    assert budget.first_voxel_side(depth) == budget.VOXEL_SHARE
+    camera = room_result(0).camera
+    assert first_side(depth, camera) == FIRST_SIDE / camera.width
+    assert first_side(2.0, camera) == FIRST_SIDE * 2.0 / camera.focal_px
 
 
 def test_poses_that_are_not_finite_keep_no_points_and_end_nothing():
@@ -381,7 +410,7 @@ def test_percentiles_are_of_the_kept_points_where_early_frames_have_most(monkeyp
         store.add(replace(result, sequence=sequence, confidence=result.confidence + sequence))
     store.set_status(Status(phase="finished"))
     frames = store.snapshot().frames
-    assert len(frames[0].points) > 10 * len(frames[7].points)
+    assert len(frames[0].points) > 8 * len(frames[7].points)
     everything = np.concatenate([frame.points.confidence for frame in frames])
     shares = np.bincount(
         budget.confidence_bin(everything, store.snapshot().layout.confidence_edges)
@@ -425,65 +454,98 @@ def random_points(count: int, seed: int, extent: float = 1.0) -> NDArray[np.floa
     return generator.uniform(-extent, extent, (count, 3)).astype(np.float32)
 
 
-def first_in_each(points: NDArray[np.float32], side: float) -> list[bool]:
-    """The plain way: one point after another, and a set of what is taken."""
-    taken: set[tuple[int, ...]] = set()
-    first = []
-    for point in points.tolist():
-        voxel = tuple(math.floor(value / side) for value in point)
-        first.append(voxel not in taken)
-        taken.add(voxel)
-    return first
+def offered(grid: VoxelGrid, points: NDArray[np.float32], seed: int = 0) -> NDArray[np.bool_]:
+    """Offer points of random worth, of which no two are equal; say which are new."""
+    worth = np.random.default_rng(seed).permutation(len(points)) + 1.0
+    return grid.offer(points, np.zeros(len(points), np.uint8), worth).new
 
 
-@given(st.lists(clouds, max_size=5))
-def test_points_are_let_in_as_by_the_plain_way_however_they_are_split(parts):
-    whole = as_points([point for cloud in parts for point in cloud])
-    expected = first_in_each(whole, SIDE)
-    grid = VoxelGrid(SIDE)
-    found = [let_in for cloud in parts for let_in in grid.admit(as_points(cloud)).tolist()]
-    assert found == expected
-    assert len(grid) == sum(expected)
-    assert VoxelGrid(SIDE).admit(whole).tolist() == expected
+@given(st.lists(st.tuples(clouds, st.integers(0, 2**32)), max_size=5))
+def test_voxels_hold_what_the_plain_way_would_keep(parts):
+    """The plain way: one voxel after another, and a dictionary of what each holds."""
+    grid, held, worth_of = VoxelGrid(SIDE), {}, []
+    for cloud, seed in parts:
+        points, generator = as_points(cloud), np.random.default_rng(seed)
+        worth = generator.uniform(1, 4, len(points)).astype(np.float32)
+        level = generator.integers(0, 3, len(points)).astype(np.uint8)
+        offer = grid.offer(points, level, worth)
+        best: dict[tuple[int, ...], int] = {}
+        for n, point in enumerate(points.tolist()):
+            voxel = (int(level[n]), *(math.floor(v / SIDE) >> int(level[n]) for v in point))
+            if voxel not in best or worth[n] > worth[best[voxel]]:
+                best[voxel] = n
+        new = {n: voxel for voxel, n in best.items() if voxel not in held}
+        assert np.flatnonzero(offer.new).tolist() == sorted(new)
+        better = {
+            (n, held[voxel])
+            for voxel, n in best.items()
+            if voxel in held and worth[n] > np.float32(CLEARLY_BETTER) * worth_of[held[voxel]]
+        }
+        assert set(zip(offer.better.tolist(), offer.replaced.tolist(), strict=True)) == better
+        for n, number in better:
+            worth_of[number] = worth[n]
+        for n in sorted(new):
+            held[new[n]] = len(worth_of)
+            worth_of.append(worth[n])
+        assert len(grid) == len(held)
 
 
-@given(clouds, st.integers(1, 4))
-def test_coarsening_gives_what_the_coarser_side_would_have_given_from_the_start(cloud, times):
-    points = as_points(cloud)
-    grid = VoxelGrid(SIDE)
-    kept = points[grid.admit(points)]
-    for _ in range(times):
-        kept = kept[grid.coarsen(kept)]
-    side = SIDE * 2**times
-    assert grid.side == side
-    assert np.array_equal(kept, points[np.array(first_in_each(points, side), bool)])
-    assert len(grid) == len(kept)
-    # What is kept is kept again, and its voxels are taken.
-    assert VoxelGrid(side).admit(kept).all()
-    assert not grid.admit(points).any()
+@given(st.integers(0, 2**32), st.lists(st.floats(0.3, 0.99), min_size=1, max_size=6))
+def test_merging_in_steps_keeps_what_merging_at_once_would(seed, shares):
+    points = random_points(600, seed)
+    grid, at_once = VoxelGrid(0.02), VoxelGrid(0.02)
+    kept = points[offered(grid, points, seed)]
+    for share in shares:
+        if len(grid) < 4:
+            break
+        most = max(int(share * len(grid)), 1)
+        side = grid.side
+        kept = kept[grid.coarsen(kept, most)]
+        assert len(kept) == len(grid) <= most
+        assert grid.side > side
+    at_once._merged = grid._merged
+    assert np.array_equal(kept, points[offered(at_once, points, seed)])
 
 
-def test_many_points_agree_with_the_plain_way_while_the_table_grows():
+def test_budget_is_used_after_voxels_were_merged():
+    generator = np.random.default_rng(3)
+    wall = generator.uniform(-1, 1, (20_000, 3)).astype(np.float32)
+    wall[:, 2] = 0.5
+    grid = VoxelGrid(0.01)
+    kept = wall[offered(grid, wall)]
+    while len(grid) > 500:
+        before, most = grid.side, round(0.95 * len(grid))
+        kept = kept[grid.coarsen(kept, most)]
+        assert (1 - 1.5 * ROOM_MADE) * most < len(grid) <= most
+        assert grid.side < 1.26 * before
+    # A wall of 4 square units, with one point in each square.
+    assert grid.side == pytest.approx(math.sqrt(4 / len(grid)), rel=0.15)
+
+
+def test_many_points_find_their_voxels_while_the_table_grows():
     grid = VoxelGrid(0.02)
     parts = [random_points(3000, seed) for seed in range(20)]
-    found = np.concatenate([grid.admit(part) for part in parts])
-    assert found.tolist() == first_in_each(np.concatenate(parts), 0.02)
-    assert grid.nbytes > 8 * FIRST_SLOTS
+    new = sum(int(offered(grid, part).sum()) for part in parts)
+    cells = np.floor(np.concatenate(parts).astype(np.float64) / 0.02)
+    assert new == len(grid) == len(np.unique(cells, axis=0))
+    assert grid.nbytes > 12 * FIRST_SLOTS
+    assert not any(offered(grid, part).any() for part in parts)
 
 
 def test_crowded_slots_keep_every_key_apart(monkeypatch):
     monkeypatch.setattr(voxels, "_hash", lambda keys: keys & 3)
     grid = VoxelGrid(0.1)
     parts = [random_points(100, seed) for seed in range(3)]
-    found = np.concatenate([grid.admit(part) for part in parts])
-    assert found.tolist() == first_in_each(np.concatenate(parts), 0.1)
+    new = sum(int(offered(grid, part).sum()) for part in parts)
+    cells = np.floor(np.concatenate(parts).astype(np.float64) / 0.1)
+    assert new == len(np.unique(cells, axis=0))
 
 
 def test_hash_spreads_the_voxels_of_a_wall():
     grid = VoxelGrid(0.01)
     wall = random_points(200_000, 0)
     wall[:, 2] = 0.5
-    grid.admit(wall)
+    offered(grid, wall)
     keys = grid._table[grid._table != voxels.EMPTY]
     assert len(keys) == len(grid) > 30_000
     displaced = np.flatnonzero(grid._table != voxels.EMPTY)
@@ -500,42 +562,29 @@ def test_points_that_are_not_finite_are_never_let_in_and_far_ones_overflow_nothi
     grid = VoxelGrid(1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert grid.admit(points).tolist() == [False] * 4 + [True] * 5
-        assert not grid.admit(points).any()
-        for _ in range(CELL_BITS + 2):
-            points = points[grid.coarsen(points)]
-    # The voxel of everything is as far as it goes.
-    assert grid.level == CELL_BITS
-    assert len(points) == len(grid) == 1
-
-
-@pytest.mark.parametrize("extent", [1.0, 1e3, 1e7])
-def test_sides_nest_however_far_the_points_lie(extent):
-    points = random_points(2000, 5, extent)
-    grid = VoxelGrid(1e-3)
-    kept = points[grid.admit(points)]
-    for times in range(1, CELL_BITS + 1):
-        kept = kept[grid.coarsen(kept)]
-        from_nothing = VoxelGrid(1e-3)
-        for _ in range(times):
-            from_nothing.coarsen(points[:0])
-        assert np.array_equal(kept, points[from_nothing.admit(points)])
+        assert offered(grid, points).tolist() == [False] * 4 + [True] * 5
+        assert not offered(grid, points).any()
+        kept = points[4:]
+        while len(grid) > 1:
+            kept = kept[grid.coarsen(kept, len(grid) - 1)]
+    assert len(kept) == 1
 
 
 def test_same_surface_costs_no_memory_and_the_table_follows_what_is_kept():
     grid = VoxelGrid(0.05)
     points = random_points(20_000, 1)
     for _ in range(50):
-        grid.admit(points)
-        assert grid.nbytes <= 24 * (len(grid) + len(points)) + 8 * FIRST_SLOTS
-    kept = points[VoxelGrid(0.05).admit(points)]
-    grid.coarsen(kept)
-    grid.coarsen(kept)
-    assert grid.nbytes <= 24 * len(grid) + 8 * FIRST_SLOTS
+        kept = offered(grid, points)
+        assert grid.nbytes <= 41 * (len(grid) + len(points)) + 20 * FIRST_SLOTS
+    points = points[offered(VoxelGrid(0.05), points)]
+    points = points[grid.coarsen(points, len(grid) // 2)]
+    grid.coarsen(points, len(grid) // 8)
+    assert grid.nbytes <= 41 * len(grid) + 20 * FIRST_SLOTS
+    assert not kept.any()
 
 
 def test_no_points_are_no_trouble():
     grid = VoxelGrid(1.0)
-    assert grid.admit(random_points(0, 0)).shape == (0,)
-    assert grid.coarsen(random_points(0, 0)).shape == (0,)
+    assert offered(grid, random_points(0, 0)).shape == (0,)
+    assert grid.coarsen(random_points(0, 0), 1).shape == (0,)
     assert len(grid) == 0

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from ttt3r_viewer.viewer.html import box
 from ttt3r_viewer.viewer.layers import camera_layer, point_layer
 from ttt3r_viewer.viewer.layers import colors as palette
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
-from ttt3r_viewer.viewer.layers.point_layer import batch_of, chunk_clouds, make_cloud
+from ttt3r_viewer.viewer.layers.point_layer import batch_of, chunk_clouds, confident_cloud
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
 from ttt3r_viewer.viewer.panels.run import RunPanel, status_html
 from ttt3r_viewer.viewer.panels.timeline import FOLLOW_SEC, TimelinePanel, caption_html
@@ -47,6 +48,10 @@ def filled_store(count: int, max_points: int = 100_000, points_per_frame: int = 
     for sequence in range(count):
         store.add(room_result(sequence, 16, 12))
     return store
+
+
+everything = partial(ViewSettings, hidden_bins=0, edge_filter=0.0)
+"""Settings that hide no points: the tests' images are hardly wider than their borders."""
 
 
 @pytest.fixture
@@ -148,33 +153,33 @@ def offsets_of(layer: LaneLayer) -> tuple[float, ...]:
 def chunk_colors(layer: LaneLayer) -> dict[int, np.ndarray]:
     """Give the colours of the first lane's only chunk by tenth of confidence."""
     chunks = layer._lanes[0].points._chunks.values()
-    return {c: h.colors for chunk in chunks for c, h in chunk.handles.items()}
+    return {c: node.handle.colors for chunk in chunks for c, node in chunk.nodes.items()}
 
 
 def test_all_kept_points_are_drawn_and_hiding_tenths_hides_their_share(server):
     store, layer = filled_store(32), LaneLayer(server)
     live = 16 * 12
-    assert draw(layer, store, ViewSettings()) == 32 * 100 + live
+    assert draw(layer, store, everything()) == 32 * 100 + live
     for hidden in (3, 9):
-        shown = draw(layer, store, ViewSettings(live=False, position=31, hidden_bins=hidden))
+        shown = draw(layer, store, everything(live=False, position=31, hidden_bins=hidden))
         # Percentiles are of the doublings only, and equal confidences fall into the same tenth.
         assert shown == pytest.approx(3200 * (10 - hidden) / 10, rel=0.25)
 
 
 def test_hiding_sends_no_points_again(server, monkeypatch):
     store, layer = filled_store(16), LaneLayer(server)
-    draw(layer, store, ViewSettings(live=False, position=15))
+    draw(layer, store, everything(live=False, position=15))
     monkeypatch.setattr(server.scene, "add_point_cloud", lambda *_a, **_k: pytest.fail("sent"))
-    draw(layer, store, ViewSettings(live=False, position=15, hidden_bins=5))
-    draw(layer, store, ViewSettings(live=False, position=7, hidden_bins=5))
+    draw(layer, store, everything(live=False, position=15, hidden_bins=5))
+    draw(layer, store, everything(live=False, position=7, hidden_bins=5))
 
 
 def test_scrubbing_shows_exactly_the_frames_up_to_there(server):
     store, layer = filled_store(30), LaneLayer(server)
     for position in (29, 0, 5, 7, 12, 29):
-        shown = draw(layer, store, ViewSettings(live=False, position=position))
+        shown = draw(layer, store, everything(live=False, position=position))
         assert shown == (position + 1) * 100, position
-        only = draw(layer, store, ViewSettings(live=False, position=position, extent="one"))
+        only = draw(layer, store, everything(live=False, position=position, extent="one"))
         assert only == (16 * 12 if position == 29 else 100)
 
 
@@ -187,11 +192,11 @@ def test_an_older_frame_alone_is_full_where_the_archive_has_it(server, tmp_path,
     store.set_recording(writer.recording)
     places = {1: 16 * 12, 4: 10, 2: 16 * 12, 5: 16 * 12}
     for position, expected in places.items():
-        only = ViewSettings(live=False, position=position, extent="one")
+        only = everything(live=False, position=position, extent="one")
         assert draw(layer, store, only) == expected, position
     path = tmp_path / "frames-00000.bin"
     path.write_bytes(path.read_bytes()[:99] + bytes(path.stat().st_size - 99))
-    assert draw(layer, store, ViewSettings(live=False, position=0, extent="one")) == 10
+    assert draw(layer, store, everything(live=False, position=0, extent="one")) == 10
     assert "frame 0: " in caplog.text
     writer.close()
 
@@ -199,7 +204,7 @@ def test_an_older_frame_alone_is_full_where_the_archive_has_it(server, tmp_path,
 @pytest.mark.parametrize("color_by", palette.COLOR_MODES)
 def test_every_colour_redraws_the_same_points(server, color_by):
     store, layer = filled_store(9), LaneLayer(server)
-    settings = ViewSettings(live=False, position=8)
+    settings = everything(live=False, position=8)
     assert draw(layer, store, settings) == 900
     before = chunk_colors(layer)
     assert draw(layer, store, replace(settings, color_by=color_by)) == 900
@@ -214,7 +219,7 @@ def test_long_run_stays_within_nodes_and_points_and_a_restart_leaves_nothing(
 ):
     store, layer = SceneStore(max_points=20_000, points_per_frame=200), LaneLayer(server)
     store.clear(lane_count)
-    settings, most = ViewSettings(arrangement="side by side").within(lane_count), 0
+    settings, most = everything(arrangement="side by side").within(lane_count), 0
     store.set_status(Status(phase="running"))
     for sequence in range(frame_count):
         store.add(*[room_result(sequence, 16, 12)] * lane_count)
@@ -235,7 +240,7 @@ def test_long_run_stays_within_nodes_and_points_and_a_restart_leaves_nothing(
 
 def test_growing_chunk_is_sent_at_most_twice_a_second(server, monkeypatch):
     store, layer = filled_store(64), LaneLayer(server)
-    draw(layer, store, ViewSettings())
+    draw(layer, store, everything())
     sent: list[str] = []
     add = server.scene.add_point_cloud
 
@@ -257,31 +262,49 @@ def test_growing_chunk_is_sent_at_most_twice_a_second(server, monkeypatch):
 def test_live_frame_is_denser_than_kept_ones_but_bounded(server):
     store, layer = SceneStore(points_per_frame=10), LaneLayer(server)
     store.add(room_result(0, 256, 192))
-    assert draw(layer, store, ViewSettings()) == point_layer.LIVE_POINTS + 10
+    assert draw(layer, store, everything()) == point_layer.LIVE_POINTS + 10
 
 
 def test_tenths_of_a_chunk_hold_every_point_once():
     snapshot = filled_store(8).snapshot()
     parts = [frame.points for frame in snapshot.frames]
-    clouds = chunk_clouds(batch_of(parts, 0, snapshot.layout), "image")
+    clouds = chunk_clouds(batch_of(snapshot.frames, 0, snapshot.layout))
     assert len(clouds) == CONFIDENCE_BINS
-    drawn = np.concatenate([points for points, _ in clouds])
+    drawn = np.concatenate([cloud.points for cloud in clouds])
     kept = np.concatenate([part.points_world for part in parts])
     assert np.allclose(np.sort(drawn, axis=0), np.sort(kept, axis=0), atol=4 * 2**-10)
 
 
 def test_far_points_take_float32_and_a_stray_one_does_not_become_infinite():
-    colors = np.zeros((1000, 3), np.uint8)
-    layout = Layout(median_depth=2.0, points_per_frame=1000)
     near = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)
-    assert make_cloud(near, colors, layout)[0].dtype == np.float16
-    far, _ = make_cloud(near + 500, colors, layout)
-    assert far.dtype == np.float32
-    assert np.array_equal(far, near + 500)
+    assert cloud_of(near).points.dtype == np.float16
+    far = cloud_of(near + 500)
+    assert far.points.dtype == np.float32
+    assert np.array_equal(far.points, near + 500)
     near[0] = 1e6
-    points, kept = make_cloud(near, colors, layout)
-    assert np.isfinite(points).all()
-    assert len(points) == len(kept) == 999
+    cloud = cloud_of(near)
+    assert np.isfinite(cloud.points).all()
+    assert len(cloud.points) == len(cloud.colors) == 999
+
+
+def test_points_are_as_large_as_their_pixels_lie_apart_up_to_two_centimetres_in_a_room():
+    points = np.zeros((1000, 3), np.float32)
+    assert cloud_of(points, spacing=0.004).point_size == pytest.approx(0.004 * 1.4)
+    assert cloud_of(points, spacing=0.1).point_size == 0.02
+    assert cloud_of(points[:0]).point_size == 0.02
+
+
+def cloud_of(points: np.ndarray, spacing: float = 0.01) -> point_layer.Cloud:
+    """The cloud of all these points, in a scene of a median depth of 3 m."""
+    batch = palette.PointBatch(
+        points_world=points,
+        colors=np.zeros((len(points), 3), np.uint8),
+        confidence=np.ones(len(points), np.float32),
+        spacing=np.full(len(points), spacing),
+        frames=np.zeros(len(points)),
+        layout=Layout(median_depth=3.0),
+    )
+    return confident_cloud(batch, 0)
 
 
 def test_colour_maps_run_from_end_to_end_and_the_image_stays():
@@ -292,6 +315,7 @@ def test_colour_maps_run_from_end_to_end_and_the_image_stays():
         points_world=np.array([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]], np.float32),
         colors=np.array([[1, 2, 3], [4, 5, 6]], np.uint8),
         confidence=np.array([0.0, 1.0], np.float32),
+        spacing=np.array([0.01, 0.01]),
         frames=np.array([0.0, 2.0]),
         layout=layout,
         lane_color=LANE_COLORS[1],
@@ -342,7 +366,7 @@ def lanes_store(count: int, frames: int) -> SceneStore:
 
 def test_every_lane_is_below_its_root_and_hiding_one_hides_its_points(server):
     store, layer = lanes_store(3, 9), LaneLayer(server)
-    settings = ViewSettings(live=False, position=8)
+    settings = everything(live=False, position=8)
     assert draw(layer, store, settings) == 3 * 900
     assert layer.points_shown_by_lane == (900, 900, 900)
     roots = [server.scene._handle_from_node_name[f"/lanes/{k}"] for k in range(3)]
@@ -355,16 +379,16 @@ def test_every_lane_is_below_its_root_and_hiding_one_hides_its_points(server):
 
 def test_looking_at_lanes_another_way_sends_no_points_again(server, monkeypatch):
     store, layer = lanes_store(2, 9), LaneLayer(server)
-    draw(layer, store, ViewSettings())
+    draw(layer, store, everything())
     monkeypatch.setattr(server.scene, "add_point_cloud", lambda *_a, **_k: pytest.fail("sent"))
     for arrangement in ("side by side", "blink", "overlay"):
-        draw(layer, store, ViewSettings(arrangement=arrangement))
-    draw(layer, store, ViewSettings(hidden_lanes=frozenset({0})))
+        draw(layer, store, everything(arrangement=arrangement))
+    draw(layer, store, everything(hidden_lanes=frozenset({0})))
 
 
 def test_side_by_side_sets_lanes_apart_by_one_step_that_waits_for_the_next_layout(server):
     store, layer = lanes_store(3, 8), LaneLayer(server)
-    settings = ViewSettings(arrangement="side by side", spacing=0.5)
+    settings = everything(arrangement="side by side", spacing=0.5)
     draw(layer, store, settings)
     step = 0.5 * tick_of(store).width
     assert step > 0
@@ -381,15 +405,15 @@ def test_side_by_side_sets_lanes_apart_by_one_step_that_waits_for_the_next_layou
 
 def test_names_stand_above_lanes_unless_they_lie_on_each_other(server):
     store, layer = lanes_store(2, 5), LaneLayer(server)
-    draw(layer, store, ViewSettings())
+    draw(layer, store, everything())
     assert not [n for n in nodes(server, "/lanes/") if "label" in n]
-    draw(layer, store, ViewSettings(arrangement="side by side"))
+    draw(layer, store, everything(arrangement="side by side"))
     label = server.scene._handle_from_node_name["/lanes/1/label/text"]
     assert label.text == "drifting, rate 0.8"
     above = server.scene._handle_from_node_name["/lanes/1/label"]
     points = np.concatenate([f.points.points_world for f in store.snapshot().lanes[1].frames])
     assert (points[:, 1] > above.position[1]).mean() > 0.95
-    draw(layer, store, ViewSettings())
+    draw(layer, store, everything())
     assert not above.visible
 
 
@@ -400,7 +424,7 @@ def test_line_joins_the_shown_cameras_of_lanes_that_lie_on_each_other(server):
     centers = [lanes[k].frames[4].camera.T_world_camera[:3, 3] for k in (0, 2)]
     assert np.allclose(points, [centers])
     assert np.array_equal(colors, [palette.line_colors([LANE_COLORS[0], LANE_COLORS[2]])])
-    settings = ViewSettings(live=False, position=4)
+    settings = everything(live=False, position=4)
 
     def segments(**fields: Any) -> int:
         draw(layer, store, replace(settings, **fields))
@@ -416,14 +440,14 @@ def test_line_joins_the_shown_cameras_of_lanes_that_lie_on_each_other(server):
 
 def test_other_number_of_lanes_after_a_restart_leaves_no_old_ones(server):
     store, layer = lanes_store(4, 5), LaneLayer(server)
-    draw(layer, store, ViewSettings())
+    draw(layer, store, everything())
     assert nodes(server, "/lanes/3")
     store.clear(2)
-    draw(layer, store, ViewSettings())
+    draw(layer, store, everything())
     assert not nodes(server, "/lanes/2") + nodes(server, "/lanes/3") + nodes(server, "/lanes/drift")
     assert offsets_of(layer) == (0, 0)
     store.add(room_result(0, 16, 12), room_result(0, 16, 12))
-    assert draw(layer, store, ViewSettings(live=False)) == 200
+    assert draw(layer, store, everything(live=False)) == 200
 
 
 def test_one_lane_keeps_its_own_colours_and_several_take_those_of_their_lanes():
@@ -445,14 +469,14 @@ def test_tint_is_the_lane_colour_as_bright_as_the_image():
 
 
 def test_one_lane_has_nothing_that_only_several_can_have():
-    several = ViewSettings(
+    several = everything(
         arrangement="blink", hidden_lanes=frozenset({0}), blink_lane=1, color_by="lane"
     )
-    assert several.within(1) == ViewSettings()
+    assert several.within(1) == everything()
     inspect = InspectSettings(on=True, lane=1, difference=True, token=3)
     alone = InspectSettings(on=True, token=3)
-    assert ViewSettings(inspect=inspect).within(1) == ViewSettings(inspect=alone)
-    assert ViewSettings(color_by="height").within(1) == ViewSettings(color_by="height")
+    assert everything(inspect=inspect).within(1) == everything(inspect=alone)
+    assert everything(color_by="height").within(1) == everything(color_by="height")
     assert several.within(2) is several
     assert several.within(2).visible_lanes(2) == (1,)
     # The lane that blinks is switched off: the first one that is not takes its place.
@@ -481,7 +505,7 @@ def test_followed_view_goes_with_the_first_lane_that_is_switched_on(viewer, monk
     cameras = ClientCameras(viewer.server)
     targets = []
     monkeypatch.setattr(cameras, "_follow", lambda target, _share: targets.append(target))
-    settings = ViewSettings(follow_camera=True)
+    settings = everything(follow_camera=True)
     for hidden, arrangement in ((set(), "overlay"), (set(), "blink"), ({0}, "side by side")):
         chosen = replace(settings, hidden_lanes=frozenset(hidden), arrangement=arrangement)
         tick = tick_of(store, replace(chosen, blink_lane=1, spacing=5.0))
@@ -623,6 +647,6 @@ def test_a_running_page_is_sent_a_bounded_stream(server, monkeypatch):
     # Every point once as it comes, again whenever chunks are merged or scales found anew.
     generations = store.snapshot().layout.generation
     assert sent["chunk"] <= point_layer.OPEN_CHUNK_RATE * seconds + 4_000 * generations
-    draw(layer, store, ViewSettings())
+    draw(layer, store, everything())
     at_rest = layer._lanes[0].points._single.handles["live"]
     assert len(at_rest.points) == 160 * 128  # densely

@@ -1,6 +1,5 @@
 """Which points stay and how they are grouped: pure functions and the value that they make."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -19,10 +18,8 @@ SCALE_SAMPLES = 200_000
 """How many points are looked at to find percentiles; more changes no digit that shows."""
 
 
-POINT_SIZE_SHARES = (0.004, 0.008)
-"""Smallest and largest automatic side of a point, as shares of the scene's median depth."""
-LARGEST_VOXEL_SHARE = 0.016
-"""The largest where each voxel holds one point: sides below the voxel's leave holes in a wall."""
+LARGEST_POINT = 0.02 / 3
+"""Largest automatic side of a point, as a share of the scene's median depth: 2 cm at 3 m."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,11 +106,5 @@ def shrink_image(image: NDArray[np.uint8], max_width: int) -> NDArray[np.uint8]:
 
 
 def automatic_point_size(layout: Layout) -> float:
-    """Return a side that nearly closes the gaps between points, in two digits.
-
-    The gaps are those between the points of one frame, or between voxels of one point each.
-    """
-    gap = 0.5 / math.sqrt(max(layout.points_per_frame, 1))
-    share = min(max(gap, POINT_SIZE_SHARES[0]), POINT_SIZE_SHARES[1])
-    voxel_share = min(layout.voxel_side / layout.median_depth, LARGEST_VOXEL_SHARE)
-    return float(f"{max(share, voxel_share) * layout.median_depth:.2g}")
+    """Return the largest side that points have by themselves, in two digits."""
+    return float(f"{LARGEST_POINT * layout.median_depth:.2g}")

@@ -19,7 +19,8 @@ def edge_strength(
     """Return how much the depth (height, width) changes around each pixel, in `EDGE_STEP`s.
 
     That is the logarithm of the largest depth over the least one among a pixel and its eight
-    neighbours. `pixels` (n,), counted row by row, are those wanted: all of them by default.
+    neighbours. `pixels`, counted row by row, are those wanted: all of them by default. Gives
+    (n,) values for (n,) pixels, else (height, width).
     """
     height, width = depth.shape
     rows, columns = np.divmod(np.arange(depth.size) if pixels is None else pixels, width)
@@ -33,7 +34,8 @@ def edge_strength(
     steps = np.nan_to_num(steps, nan=STRONGEST, posinf=STRONGEST)
     inside = (rows >= BORDER_PX) & (rows < height - BORDER_PX)
     inside &= (columns >= BORDER_PX) & (columns < width - BORDER_PX)
-    return np.where(inside, np.clip(steps.round(), 0, STRONGEST), STRONGEST).astype(np.uint8)
+    strength = np.where(inside, np.clip(steps.round(), 0, STRONGEST), STRONGEST).astype(np.uint8)
+    return strength.reshape(depth.shape) if pixels is None else strength
 
 
 def strongest_kept(edge_filter: float) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.scene.budget import random_subset, shrink_image
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER, edge_strength, strongest_kept
-from ttt3r_viewer.types import FrameFacts, FrameResult
+from ttt3r_viewer.types import Camera, FrameFacts, FrameResult
 
 FIRST_IMAGE_WIDTH = 128
 """Small images begin at most so wide."""
@@ -136,6 +136,12 @@ def _points_at(result: FrameResult, pixels: NDArray[np.intp]) -> FramePoints:
         result.confidence.reshape(-1)[pixels],
         edge_strength(result.points_camera[..., 2], pixels),
     )
+
+
+def depth_of(points_world: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
+    """Return how far in front of a camera points (n, 3) lie, (n,)."""
+    forward, position = camera.T_world_camera[:3, 2:].T.astype(np.float32)
+    return (points_world - position) @ forward
 
 
 def joined(parts: Sequence[FramePoints]) -> FramePoints:

@@ -189,9 +189,10 @@ class SceneStore:
         """Replace what the run says about itself; a finished run fits its scales to all frames."""
         lanes = self._snapshot.lanes
         if status.phase == "finished":
+            finished = (one.finish(lane.frames) for one, lane in zip(self._thinnings, lanes))
             lanes = tuple(
-                _scaled_to_all(replace(lane, frames=thinning.finish(lane.frames)))
-                for lane, thinning in zip(lanes, self._thinnings, strict=True)
+                _scaled_to_all(lane if frames is lane.frames else replace(lane, frames=frames))
+                for lane, frames in zip(lanes, finished, strict=True)
             )
         with self._lock:
             self._snapshot = replace(self._snapshot, lanes=lanes, status=status)

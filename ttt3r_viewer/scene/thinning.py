@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.scene.budget import Layout, points_per_frame_within
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER, strongest_kept
-from ttt3r_viewer.scene.seen import FramePoints, FrameSummary, joined
-from ttt3r_viewer.scene.voxels import VoxelGrid
+from ttt3r_viewer.scene.seen import FramePoints, FrameSummary, depth_of, joined
+from ttt3r_viewer.scene.voxels import ROOM_MADE, VoxelGrid
+from ttt3r_viewer.types import Camera
 
-VOXEL_SHARE = 0.001
-"""Side of the finest voxels as a share of the median depth: finer than pixels lie apart."""
+FIRST_SIDE = 0.5
+"""Side of the finest voxels, as a share of the distance between pixels in the median depth."""
 SUREST = 2.0
 """Percentile of the first frame's errors, up to which points have the finest voxels."""
 EDGE_WORTH = 0.1
 """What a point at an edge of the depth is worth, as a share of what it would be elsewhere."""
+GROWTH = 0.5
+"""Doublings of a voxel's side for a doubled error: fewer than 1, or far walls would have holes."""
 MOST_LEVELS = 12
 """Levels of voxels by the worth of their points."""
 CHANGES_SHARE = 0.03
@@ -78,12 +81,14 @@ class BestOfVoxels:
 
     def add(self, frames: Frames, frame: FrameSummary, layout: Layout) -> tuple[Frames, Layout]:
         """Add a frame to those that were kept; give all of them with the layout's new sizes."""
+        if self._grid is None and len(frame.points):
+            frames = self._begin(frames, frame, first_side(frame.median_depth, frame.camera))
+        elif self._grid is not None and not self._grid.merged:
+            side = first_side(layout.median_depth, frame.camera)
+            if side < self._grid.side / 2:  # the first frames were seen too far away
+                frames = self._begin(self.finish(frames), frame, side)
         if self._grid is None:
-            if not len(frame.points):
-                return (*frames, frame), layout
-            depth = frame.median_depth if 0 < frame.median_depth < math.inf else 1.0
-            self._grid = VoxelGrid(VOXEL_SHARE * depth)
-            self._best = float(np.percentile(worth_of(frame), 100.0 - SUREST))
+            return (*frames, frame), layout
         grid, points, worth = self._grid, frame.points, worth_of(frame)
         offer = grid.offer(points.points_world, levels(worth, self._best), worth)
         if len(offer.better):
@@ -95,6 +100,17 @@ class BestOfVoxels:
         elif self._waiting_count > CHANGES_SHARE * len(grid):
             frames = self.finish(frames)
         return frames, replace(layout, voxel_side=grid.side)
+
+    def _begin(self, frames: Frames, frame: FrameSummary, side: float) -> Frames:
+        """Begin again with voxels of this side, whose best points are as good as a frame's."""
+        self._grid = VoxelGrid(side)
+        self._best = float(np.percentile(worth_of(frame), 100.0 - SUREST))
+        kept = []
+        for one in frames:
+            worth = worth_of(one)
+            offer = self._grid.offer(one.points.points_world, levels(worth, self._best), worth)
+            kept.append(replace(one, points=one.points.where(offer.new)))
+        return tuple(kept)
 
     def finish(self, frames: Frames) -> Frames:
         """Put the better points in their places."""
@@ -116,15 +132,25 @@ class BestOfVoxels:
         return tuple(changed)
 
     def _within_budget(self, grid: VoxelGrid, frames: Frames) -> Frames:
-        """Let the points at edges go, then make the voxels coarser until the rest fits."""
+        """Let points at edges go, then merge voxels until the rest fits."""
         strongest = strongest_kept(DEFAULT_EDGE_FILTER)
-        off_edges = np.concatenate([frame.points.edge <= strongest for frame in frames])
-        if not off_edges.all():
-            grid.keep(_points_world(frames), off_edges)
-            frames = _where(frames, off_edges)
+        at_edges = np.flatnonzero(
+            np.concatenate([frame.points.edge > strongest for frame in frames])
+        )
+        stay = np.ones(len(grid), np.bool_)
+        stay[at_edges[: len(grid) - round((1 - ROOM_MADE) * self._max_points)]] = False
+        if not stay.all():
+            grid.keep(_points_world(frames), stay)
+            frames = _where(frames, stay)
         if len(grid) > self._max_points:
             frames = _where(frames, grid.coarsen(_points_world(frames), self._max_points))
         return frames
+
+
+def first_side(depth: float, camera: Camera) -> float:
+    """Give the side of the finest voxels for a median depth, which may mean nothing."""
+    spacing = depth / camera.focal_px if camera.focal_px > 0 else 0.0
+    return FIRST_SIDE * (spacing if 0 < spacing < math.inf else 1.0 / camera.width)
 
 
 def worth_of(frame: FrameSummary) -> NDArray[np.float32]:
@@ -132,17 +158,17 @@ def worth_of(frame: FrameSummary) -> NDArray[np.float32]:
     that is to be expected of them, and less at an edge.
     """
     points = frame.points
-    forward, position = frame.camera.T_world_camera[:3, 2:].T.astype(np.float32)
-    depth = (points.points_world - position) @ forward
+    depth = depth_of(points.points_world, frame.camera)
     worth = points.confidence / np.maximum(depth, np.finfo(np.float32).tiny)
-    on_edge = points.edge > strongest_kept(DEFAULT_EDGE_FILTER)
-    return np.where(on_edge, np.float32(EDGE_WORTH), np.float32(1.0)) * worth
+    worth[points.edge > strongest_kept(DEFAULT_EDGE_FILTER)] *= EDGE_WORTH
+    return worth
 
 
 def levels(worth: NDArray[np.float32], best: float) -> NDArray[np.uint8]:
     """Return the level (n,) of points' voxels: their sides double as the expected error does."""
-    doublings = np.log2(best / np.clip(worth, best * 2.0**-MOST_LEVELS, best))
-    return np.round(doublings).astype(np.uint8)
+    worth = np.clip(np.nan_to_num(worth), best * 2.0**-MOST_LEVELS, best)
+    doublings = np.log2(best / worth)
+    return np.round(GROWTH * doublings).astype(np.uint8)
 
 
 def _points_world(frames: Sequence[FrameSummary]) -> NDArray[np.float32]:

@@ -11,8 +11,10 @@ CELL_BITS = 19
 LEVELS = 32
 """Times that a voxel's side can double."""
 
-ROOM_MADE = 0.1
+ROOM_MADE = 0.12
 """Share of the budget that is free after the voxels became coarser."""
+MERGED_AT_A_TIME = 1 / 32
+"""Share of all voxels that are merged before the points are counted again."""
 
 CLEARLY_BETTER = 1.5
 """A point takes another's place where it is worth so many times as much: a page is sent what
@@ -66,6 +68,11 @@ class VoxelGrid:
         return self._count
 
     @property
+    def merged(self) -> bool:
+        """Whether any voxels were merged."""
+        return self._merged > 0
+
+    @property
     def side(self) -> float:
         """Mean side of the voxels of level 0 now, by the surface that they cover."""
         whole = math.floor(self._merged)
@@ -110,35 +117,30 @@ class VoxelGrid:
 
     def coarsen(self, points_world: NDArray[np.float32], most: int) -> NDArray[np.bool_]:
         """Merge voxels until fewer than `most` are left; say which of all points (N, 3) stay."""
-        target, level = (1 - ROOM_MADE) * most, self._level[: self._count]
-        while True:
+        target, count = (1 - ROOM_MADE) * most, len(points_world)
+        kept = np.ones(count, np.bool_)
+        while count > target and self._merged <= CELL_BITS:
             whole = math.floor(self._merged)
-            parents = voxel_keys(points_world, self._finest_side, level + np.uint8(whole + 1))
-            shares = _share_of(parents)
-            order = np.argsort(shares)
-            order = order[shares[order] >= self._merged - whole]
-            # Of equal parents, which lie side by side, all points but one go.
-            first = np.ones(len(order), np.bool_)
-            first[1:] = parents[order[1:]] != parents[order[:-1]]
-            gone = np.cumsum(~first)
-            enough = np.searchsorted(gone, len(points_world) - target)
-            if enough < len(order):
-                later = np.flatnonzero(first[enough:])
-                if len(later):
-                    self._merged = whole + float(shares[order[enough + later[0]]])
+            level = self._level[: self._count] + np.uint8(whole + 1)
+            parents = voxel_keys(points_world, self._finest_side, level)
+            # Whole steps, so that a share that was merged once is never looked at again.
+            step = ((_share_of(parents) + whole) / MERGED_AT_A_TIME).astype(np.int64)
+            for now in range(round(self._merged / MERGED_AT_A_TIME), round((whole + 1) / MERGED_AT_A_TIME)):
+                among = np.flatnonzero((step == now) & kept)
+                kept[among] = False
+                kept[among[_best_of_each(parents[among], self._worth[among])]] = True
+                self._merged = (now + 1) * MERGED_AT_A_TIME
+                count = np.count_nonzero(kept)
+                if count <= target:
                     break
-            self._merged = whole + 1.0
-            if len(np.unique(parents)) <= target or whole + 1 >= LEVELS // 2:
-                break
-        kept = np.zeros(len(points_world), np.bool_)
-        kept[_best_of_each(self._keys(points_world, level), self._worth[: self._count])] = True
         self.keep(points_world, kept)
         return kept
 
     def keep(self, points_world: NDArray[np.float32], kept: NDArray[np.bool_]) -> None:
         """Forget all points (N, 3) but those `kept` (N,), of different voxels; number them anew."""
-        worth, level = self._worth[: self._count][kept], self._level[: self._count][kept]
-        keys = self._keys(points_world[kept], level)
+        self._worth = self._worth[: self._count][kept]
+        self._level = self._level[: self._count][kept]
+        keys = self._keys(points_world[kept], self._level)
         self._count = 0
         self._table = np.full(FIRST_SLOTS, EMPTY, np.int64)
         self._number = np.zeros(FIRST_SLOTS, np.int32)
@@ -146,7 +148,7 @@ class VoxelGrid:
         slots, put = _put(self._table, keys)
         assert put.all(), "one point per voxel"
         self._number[slots] = np.arange(len(keys))
-        self._append(worth, level)
+        self._count = len(keys)
 
     def _keys(
         self, points_world: NDArray[np.float32], level: NDArray[np.uint8]
@@ -188,20 +190,20 @@ def voxel_keys(
     Cells are clamped at the finest side, so that far points overflow nothing and still nest.
     """
     half = 1 << (CELL_BITS - 1)
-    level = np.minimum(level, LEVELS - 1).astype(np.int64)
-    keys = level.copy()
+    keys = np.minimum(level, LEVELS - 1).astype(np.int64)
+    levels = keys.copy()
     for axis in range(3):
         with np.errstate(over="ignore"):
             cells = np.floor(points_world[:, axis].astype(np.float64) / finest_side)
         np.clip(cells, -half, half - 1, out=cells)
         keys <<= CELL_BITS
-        keys |= (cells.astype(np.int64) + half) >> level
+        keys |= (cells.astype(np.int64) + half) >> levels
     return keys
 
 
 def _share_of(keys: NDArray[np.int64]) -> NDArray[np.float64]:
     """Give each key its own place in [0, 1), scattered evenly."""
-    return (_hash(keys) & 0xFFFFFFFF) / 2.0**32
+    return (_hash(keys) & 0xFFFFFFFF) / np.float64(2**32)
 
 
 def _best_of_each(keys: NDArray[np.int64], worth: NDArray[np.floating]) -> NDArray[np.intp]:

@@ -4,12 +4,16 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, DEFAULT_COLOR_MODE
 
 Extent = Literal["all", "one"]
 Arrangement = Literal["overlay", "side by side", "blink"]
 ExpectedColor = Literal["image", "confidence"]
 Motion = Literal["still", "orbit", "tour"]
+
+HIDDEN_BINS = 3
+"""Tenths of the points that are hidden at first: most of what hangs in the air is among them."""
 
 REPLAY_FPS = 10.0
 """Frames per second at which the growth is shown again."""
@@ -152,10 +156,12 @@ class ViewSettings:
     """Which of the seen frames is shown, from 0."""
     extent: Extent = "all"
     """All frames up to the shown one, or that one only."""
-    hidden_bins: int = 0
+    hidden_bins: int = HIDDEN_BINS
     """How many of the least confident tenths are hidden."""
     color_by: str = DEFAULT_COLOR_MODE
     """One of `COLOR_MODES`."""
+    edge_filter: float = DEFAULT_EDGE_FILTER
+    """Points where the depth changes by more, as a logarithm, are hidden; 0 hides none."""
     point_size: float | None = None
     """Side of a point in the scene's unit; None follows the scene's size."""
     show_cameras: bool = True

@@ -64,6 +64,8 @@ class PointBatch:
     """(N, 3) RGB of the images."""
     confidence: NDArray[np.float32]
     """(N,)"""
+    spacing: NDArray[np.floating]
+    """(N,) distance between neighbouring pixels at the point's depth."""
     frames: NDArray[np.floating]
     """(N,) positions of the points' frames in the scene, from 0."""
     layout: Layout

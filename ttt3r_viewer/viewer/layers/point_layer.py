@@ -7,7 +7,8 @@ densely, `partial` the part of a chunk up to the timeline's position.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import viser
@@ -23,7 +24,8 @@ from ttt3r_viewer.scene.budget import (
     confidence_bin,
     frames_per_chunk_for,
 )
-from ttt3r_viewer.scene.seen import FramePoints, thin_points
+from ttt3r_viewer.scene.edges import STRONGEST, strongest_kept
+from ttt3r_viewer.scene.seen import FramePoints, FrameSummary, depth_of, joined, thin_points
 from ttt3r_viewer.scene.store import FullFrames, LaneScene
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, PointBatch
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_points
@@ -56,26 +58,59 @@ LIVE_SEC = 0.5
 FLOAT16_STEP = 2.0**-10
 """Largest rounding step of a float16, as a share of its value."""
 
-Cloud = tuple[NDArray[np.float16] | NDArray[np.float32], NDArray[np.uint8]]
-"""Points (N, 3) in the world's frame, and their colours (N, 3).
+STALE_SHARE = 0.35
+"""Share of a chunk's points that have gone or changed, at which it is sent again while frames come:
+it shows a little more than is kept, and a chunk is not sent with every frame."""
 
-A node with its own origin would let float16 reach farther, but a browser draws it at the world's
-origin for a moment whenever it is sent.
-"""
+SPACING_SIZE = 1.4
+"""Automatic side of a round point, as a multiple of the distance between its pixels."""
+
+
+class Cloud(NamedTuple):
+    """What one node shows.
+
+    A node with its own origin would let float16 reach farther, but a browser draws it at the
+    world's origin for a moment whenever it is sent.
+    """
+
+    points: NDArray[np.float16] | NDArray[np.float32]
+    """(N, 3) in the world's frame."""
+    colors: NDArray[np.uint8]
+    """(N, 3)."""
+    point_size: float
+    """Automatic side of a point in the scene's unit."""
+
+
+class _Node(NamedTuple):
+    """A point cloud in the page."""
+
+    handle: viser.PointCloudHandle
+    point_size: float
+    """Automatic side of its points."""
 
 
 @dataclass
 class _Chunk:
     """What the page has of one chunk."""
 
-    key: tuple[int, str]
-    """Generation of the layout, and colour mode."""
+    key: tuple[int, str, float]
+    """Generation of the layout, colour mode, and edge filter."""
     first: int
     stop: int
     """Its frames are first to stop - 1."""
     sent_at_sec: float
-    handles: dict[int, viser.PointCloudHandle] = field(default_factory=dict)
+    kept: int
+    """How many points its frames had."""
+    changes: int
+    """How often one of them had been replaced."""
+    nodes: dict[int, _Node] = field(default_factory=dict)
     """By decile of confidence; deciles without points have none."""
+
+    def stale_share(self, frames: Sequence[FrameSummary]) -> float:
+        """Return which share of its points has gone or changed since it was sent."""
+        gone = self.kept - sum(len(frame.points) for frame in frames)
+        changed = sum(frame.points.changes for frame in frames) - self.changes
+        return (gone + changed) / max(self.kept, 1)
 
 
 class PointLayer(Part):
@@ -101,7 +136,10 @@ class PointLayer(Part):
         self._chunks: dict[tuple[int, int], _Chunk] = {}
         """By first frame and full number of frames, as in their names."""
         self._single = Nodes()
-        self._point_size = 0.01
+        self._sizes: dict[str, float] = {}
+        """Automatic side of the points of single clouds, by name."""
+        self._chosen_size: float | None = None
+        """Side of all points; None where each node has its own."""
         self.points_shown = 0
         """Number of points that the page draws while the lane is visible."""
 
@@ -111,7 +149,7 @@ class PointLayer(Part):
         One older frame alone is drawn densely from the recording, where that has it.
         """
         lane, layout = tick.snapshot.lanes[self._lane], tick.snapshot.lanes[self._lane].layout
-        self._point_size = tick.point_size
+        self._chosen_size = tick.settings.point_size
         most = chunks_per_lane(self._lane_count)
         size = frames_per_chunk_for(len(lane.frames), layout.frames_per_chunk, most)
         self._send_chunks(lane, size, tick)
@@ -121,41 +159,47 @@ class PointLayer(Part):
 
     def _send_chunks(self, lane: LaneScene, size: int, tick: Tick) -> None:
         """Send changed chunks in their order, each in place of the smaller ones that it covers."""
-        frames, now_sec, color_by = lane.frames, tick.now_sec, tick.drawn.color_by
-        key = (lane.layout.generation, color_by)
+        frames, now_sec, drawn = lane.frames, tick.now_sec, tick.drawn
+        key = (lane.layout.generation, drawn.color_by, drawn.edge_filter)
+        stale = STALE_SHARE if tick.snapshot.status.phase == "running" else 0.0
         sent = 0
         for first in range(0, len(frames), size):
             if sent >= POINTS_PER_TICK // self._lane_count:
                 return
             stop = min(first + size, len(frames))
-            known = self._chunks.get((first, size))
+            members, known = frames[first:stop], self._chunks.get((first, size))
             if known and (known.key, known.stop) == (key, stop):
-                continue
-            if known and known.key == key and stop - first < size:
-                points = sum(len(handle.points) for handle in known.handles.values())
-                rest_sec = points * self._lane_count / OPEN_CHUNK_RATE
+                if known.stale_share(members) <= stale:
+                    continue
+            elif known and known.key == key and stop - first < size:
+                rest_sec = known.kept * self._lane_count / OPEN_CHUNK_RATE
                 if now_sec - known.sent_at_sec < max(OPEN_CHUNK_SEC, rest_sec):
                     continue
-            parts = [frame.points for frame in frames[first:stop]]
-            batch = batch_of(parts, first, lane.layout, LANE_COLORS[self._lane])
-            clouds = chunk_clouds(batch, color_by)
-            self._send_chunk(clouds, _Chunk(key, first, stop, now_sec), size)
-            sent += sum(len(part) for part in parts)
+            chunk = _Chunk(
+                key,
+                first,
+                stop,
+                now_sec,
+                kept=sum(len(frame.points) for frame in members),
+                changes=sum(frame.points.changes for frame in members),
+            )
+            self._send_chunk(chunk_clouds(self._batch(members, first, lane, drawn)), chunk, size)
+            sent += chunk.kept
 
     def _send_chunk(self, clouds: list[Cloud], chunk: _Chunk, size: int) -> None:
         before = self._chunks.pop((chunk.first, size), None)
-        stale = before.handles if before else {}
+        stale = before.nodes if before else {}
         covered = [k for k, c in self._chunks.items() if chunk.first <= c.first < chunk.stop]
         with self._page.atomic():
             for b, cloud in enumerate(clouds):
                 handle = self._add(f"points/conf_{b}/chunk_{chunk.first}_{size}", cloud)
                 if handle is not None:
-                    chunk.handles[b] = handle
+                    chunk.nodes[b] = _Node(handle, cloud.point_size)
                 elif b in stale:
-                    stale[b].remove()
+                    stale[b].handle.remove()
             for smaller in covered:
-                for handle in self._chunks.pop(smaller).handles.values():
-                    handle.remove()
+                for node in self._chunks.pop(smaller).nodes.values():
+                    node.handle.remove()
         self._chunks[chunk.first, size] = chunk
 
     def _send_live(self, lane: LaneScene, tick: Tick) -> None:
@@ -174,8 +218,7 @@ class PointLayer(Part):
                 return
             most = (LIVE_POINTS if stays else PASSING_POINTS) // self._lane_count
         recorded = not most and recording is not None and sequence in recording
-        look = (lane.layout.generation, settings.color_by, settings.hidden_bins)
-        key = (position, look, most, recorded)
+        key = (position, self._look(lane, settings), most, recorded)
         if self._single.outdated("live", key):
             self._live_sent_sec = now_sec
             points = lane.frames[position].points
@@ -183,7 +226,8 @@ class PointLayer(Part):
                 points = thin_points(lane.latest, most)
             elif recorded and recording is not None:
                 points = self._recorded_points(recording, sequence, points)
-            self._send_single("live", key, [points], position, lane, settings)
+            frame = replace(lane.frames[position], points=points)
+            self._send_single("live", key, [frame], position, lane, settings)
 
     def _recorded_points(
         self, recording: FullFrames, sequence: int, kept: FramePoints
@@ -204,29 +248,42 @@ class PointLayer(Part):
         ends_here = any(
             chunk.first <= first and chunk.stop == position + 1 for chunk in self._chunks.values()
         )
-        key = (first, position, lane.layout.generation, settings.color_by, settings.hidden_bins)
+        key = (first, position, self._look(lane, settings))
         if settings.live or settings.extent == "one" or position < 0 or ends_here:
             self._single.remove("partial")
         elif self._single.outdated("partial", key):
-            parts = [frame.points for frame in lane.frames[first : position + 1]]
-            self._send_single("partial", key, parts, first, lane, settings)
+            members = lane.frames[first : position + 1]
+            self._send_single("partial", key, members, first, lane, settings)
+
+    def _look(self, lane: LaneScene, settings: ViewSettings) -> tuple[object, ...]:
+        """Return what a single cloud depends on beside its frames."""
+        chosen = (settings.color_by, settings.hidden_bins, settings.edge_filter)
+        return (lane.layout.generation, *chosen)
 
     def _send_single(
         self,
         name: str,
         key: object,
-        parts: list[FramePoints],
+        frames: Sequence[FrameSummary],
         first: int,
         lane: LaneScene,
         settings: ViewSettings,
     ) -> None:
-        batch = batch_of(parts, first, lane.layout, LANE_COLORS[self._lane])
-        cloud = confident_cloud(batch, settings.color_by, settings.hidden_bins)
+        cloud = confident_cloud(self._batch(frames, first, lane, settings), settings.hidden_bins)
+        self._sizes[name] = cloud.point_size
         with self._page.atomic():
             self._single.put(name, self._add(name, cloud), key)
 
+    def _batch(
+        self, frames: Sequence[FrameSummary], first: int, lane: LaneScene, settings: ViewSettings
+    ) -> PointBatch:
+        strongest, color = strongest_kept(settings.edge_filter), LANE_COLORS[self._lane]
+        return batch_of(frames, first, lane.layout, settings.color_by, strongest, color)
+
     def _add(self, name: str, cloud: Cloud) -> viser.PointCloudHandle | None:
-        return add_points(self._page.scene, f"{self._name}/{name}", *cloud, self._point_size)
+        size = self._chosen_size or cloud.point_size
+        scene, name = self._page.scene, f"{self._name}/{name}"
+        return add_points(scene, name, cloud.points, cloud.colors, size, "circle")
 
     def _show(self, settings: ViewSettings, position: int) -> None:
         """Show and hide what is in the page already, without sending points again."""
@@ -237,12 +294,13 @@ class PointLayer(Part):
             assign_changed(handle, visible=b >= settings.hidden_bins)
         for chunk in self._chunks.values():
             visible = settings.live or chunk.stop <= position + 1
-            for b, handle in chunk.handles.items():
-                assign_changed(handle, visible=visible, point_size=self._point_size)
+            for b, node in chunk.nodes.items():
+                size = self._chosen_size or node.point_size
+                assign_changed(node.handle, visible=visible, point_size=size)
                 if all_visible and visible and b >= settings.hidden_bins:
-                    shown += len(handle.points)
-        for handle in self._single.handles.values():
-            assign_changed(handle, point_size=self._point_size)
+                    shown += len(node.handle.points)
+        for name, handle in self._single.handles.items():
+            assign_changed(handle, point_size=self._chosen_size or self._sizes[name])
             shown += len(handle.points)
         self.points_shown = shown
 
@@ -253,43 +311,59 @@ def chunks_per_lane(lane_count: int) -> int:
     return min(MAX_CHUNKS, left // (lane_count * CONFIDENCE_BINS))
 
 
-def make_cloud(
-    points_world: NDArray[np.float32], colors: NDArray[np.uint8], layout: Layout
-) -> Cloud:
-    """Pack points (N, 3) as float16 where its steps are at most half of a point's side."""
-    size = np.abs(points_world).max(axis=1)
-    if len(size) and np.percentile(size, 99) * FLOAT16_STEP > automatic_point_size(layout) / 2:
-        return points_world, colors
-    # A stray point beyond float16 would become infinite and spoil the whole node's bounds.
-    near = size < np.finfo(np.float16).max
-    return points_world[near].astype(np.float16), colors[near]
-
-
 def batch_of(
-    parts: Sequence[FramePoints], first: int, layout: Layout, lane_color: RGB = LANE_COLORS[0]
+    frames: Sequence[FrameSummary],
+    first: int,
+    layout: Layout,
+    color_by: str = "image",
+    strongest_edge: int = STRONGEST,
+    lane_color: RGB = LANE_COLORS[0],
 ) -> PointBatch:
-    """Join the points of consecutive frames; `first` is the position of the first of them."""
-    positions = np.arange(first, first + len(parts), dtype=np.float32)
-    return PointBatch(
-        points_world=np.concatenate([part.points_world for part in parts]),
-        colors=np.concatenate([part.colors for part in parts]),
-        confidence=np.concatenate([part.confidence for part in parts]),
-        frames=np.repeat(positions, [len(part) for part in parts]),
+    """Join the points of consecutive frames, without those at stronger edges, and colour them.
+
+    `first` is the position of the first frame.
+    """
+    parts = [frame.points.where(frame.points.edge <= strongest_edge) for frame in frames]
+    counts = [len(part) for part in parts]
+    points, cameras = joined(parts), [frame.camera for frame in frames]
+    depth = np.concatenate(
+        [depth_of(p.points_world, c) for p, c in zip(parts, cameras, strict=True)]
+    )
+    batch = PointBatch(
+        points_world=points.points_world,
+        colors=points.colors,
+        confidence=points.confidence,
+        spacing=depth / np.repeat([camera.focal_px for camera in cameras], counts),
+        frames=np.repeat(np.arange(first, first + len(parts), dtype=np.float32), counts),
         layout=layout,
         lane_color=lane_color,
     )
+    return replace(batch, colors=COLOR_MODES[color_by].colors(batch))
 
 
-def chunk_clouds(batch: PointBatch, color_by: str) -> list[Cloud]:
+def chunk_clouds(batch: PointBatch) -> list[Cloud]:
     """Return one cloud per decile of confidence, the lowest first."""
-    colors = COLOR_MODES[color_by].colors(batch)
     bins = confidence_bin(batch.confidence, batch.layout.confidence_edges)
-    members = (bins == b for b in range(CONFIDENCE_BINS))
-    return [make_cloud(batch.points_world[one], colors[one], batch.layout) for one in members]
+    return [_cloud(batch, bins == b) for b in range(CONFIDENCE_BINS)]
 
 
-def confident_cloud(batch: PointBatch, color_by: str, hidden_bins: int) -> Cloud:
+def confident_cloud(batch: PointBatch, hidden_bins: int) -> Cloud:
     """Return one cloud of all points but the `hidden_bins` lowest deciles of confidence."""
-    shown = confidence_bin(batch.confidence, batch.layout.confidence_edges) >= hidden_bins
-    colors = COLOR_MODES[color_by].colors(batch)
-    return make_cloud(batch.points_world[shown], colors[shown], batch.layout)
+    return _cloud(
+        batch, confidence_bin(batch.confidence, batch.layout.confidence_edges) >= hidden_bins
+    )
+
+
+def _cloud(batch: PointBatch, members: NDArray[np.bool_]) -> Cloud:
+    """Pack the members (N,) of a batch, as float16 where its steps are at most half of a point."""
+    points, colors = batch.points_world[members], batch.colors[members]
+    size = automatic_point_size(batch.layout)
+    if not len(points):
+        return Cloud(points, colors, size)
+    size = min(size, SPACING_SIZE * float(np.median(batch.spacing[members])))
+    reach = np.abs(points).max(axis=1)
+    if np.percentile(reach, 99) * FLOAT16_STEP > size / 2:
+        return Cloud(points, colors, size)
+    # A stray point beyond float16 would become infinite and spoil the whole node's bounds.
+    near = reach < np.finfo(np.float16).max
+    return Cloud(points[near].astype(np.float16), colors[near], size)

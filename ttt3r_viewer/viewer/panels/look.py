@@ -9,6 +9,7 @@ from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind
 
 BIN_PERCENT = 100 // CONFIDENCE_BINS
+MOST_EDGE_FILTER = 0.5
 
 
 class LookPanel(Part):
@@ -25,10 +26,19 @@ class LookPanel(Part):
                 min=0,
                 max=100 - BIN_PERCENT,
                 step=BIN_PERCENT,
-                initial_value=0,
+                initial_value=BIN_PERCENT * controls.settings.hidden_bins,
                 hint="Hides this share of all points: those with the lowest confidence",
             )
             bind(hide, lambda percent: controls.change(hidden_bins=round(percent / BIN_PERCENT)))
+            edges = gui.add_slider(
+                "Edge filter",
+                min=0.0,
+                max=MOST_EDGE_FILTER,
+                step=0.01,
+                initial_value=controls.settings.edge_filter,
+                hint="Hides points where the depth changes by more than this share; 0 hides none",
+            )
+            bind(edges, lambda change: controls.change(edge_filter=change))
             modes = {mode.label: name for name, mode in COLOR_MODES.items()}
             self._color = fields.choice("Colour by", "color_by", modes)
             self._size = gui.add_slider(
@@ -40,6 +50,10 @@ class LookPanel(Part):
                 hint="In metres where the weights are metric, else in the scene's own unit",
             )
             bind(self._size, lambda size: controls.change(point_size=size))
+            self._automatic = gui.add_checkbox(
+                "Automatic size", True, hint="As far apart as pixels are at a point's depth"
+            )
+            bind(self._automatic, self._set_automatic)
             fields.add(gui.add_checkbox, "Cameras", "show_cameras")
             self._path = fields.add(gui.add_checkbox, "Path", "show_path")
             self._follow = gui.add_checkbox(
@@ -49,6 +63,10 @@ class LookPanel(Part):
         fields.key(
             "Follow camera", "F", lambda _: self._set_follow(not controls.settings.follow_camera)
         )
+
+    def _set_automatic(self, automatic: bool) -> None:
+        """Let each point have its own size, or all of them the one that the slider shows."""
+        self._controls.change(point_size=None if automatic else self._size.value)
 
     def _set_follow(self, follow: bool) -> None:
         """Follow the camera or not; another motion of the view ends with it."""
@@ -63,6 +81,7 @@ class LookPanel(Part):
         if tick.settings is self._controls.settings:
             assign_changed(self._color, value=modes[tick.drawn.color_by])
         assign_changed(self._follow, value=tick.settings.follow_camera)
+        assign_changed(self._automatic, value=tick.settings.point_size is None)
         automatic_size = tick.point_size
         if tick.settings.point_size is None and automatic_size != self._fitted_size:
             self._fitted_size = automatic_size
