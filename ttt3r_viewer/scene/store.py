@@ -189,11 +189,8 @@ class SceneStore:
         """Replace what the run says about itself; a finished run fits its scales to all frames."""
         lanes = self._snapshot.lanes
         if status.phase == "finished":
-            finished = (one.finish(lane.frames) for one, lane in zip(self._thinnings, lanes))
-            lanes = tuple(
-                _scaled_to_all(lane if frames is lane.frames else replace(lane, frames=frames))
-                for lane, frames in zip(lanes, finished, strict=True)
-            )
+            pairs = zip(lanes, self._thinnings, strict=True)
+            lanes = tuple(_scaled_to_all(lane, one.finish(lane.frames)) for lane, one in pairs)
         with self._lock:
             self._snapshot = replace(self._snapshot, lanes=lanes, status=status)
 
@@ -288,11 +285,13 @@ class SceneStore:
         return tuple(shared)
 
 
-def _scaled_to_all(lane: LaneScene) -> LaneScene:
-    frames, layout = lane.frames, lane.layout
-    if not frames or layout.frames_scale == len(frames):
-        return lane
-    return replace(lane, layout=next_layout(layout, frames, frames_scale=len(frames)))
+def _scaled_to_all(lane: LaneScene, frames: tuple[FrameSummary, ...]) -> LaneScene:
+    """Fit the scales to all `frames`, which are the lane's, brought up to date."""
+    layout = lane.layout
+    if frames and layout.frames_scale != len(frames):
+        layout = next_layout(layout, frames, frames_scale=len(frames))
+    same = frames is lane.frames and layout is lane.layout
+    return lane if same else replace(lane, frames=frames, layout=layout)
 
 
 def next_layout(sizes: Layout, frames: Sequence[FrameSummary], *, frames_scale: int) -> Layout:

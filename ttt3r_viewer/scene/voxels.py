@@ -13,8 +13,8 @@ LEVELS = 32
 
 ROOM_MADE = 0.12
 """Share of the budget that is free after the voxels became coarser."""
-MERGED_AT_A_TIME = 1 / 32
-"""Share of all voxels that are merged before the points are counted again."""
+MERGINGS = 32
+"""Steps in which all voxels are merged; the points are counted after each."""
 
 CLEARLY_BETTER = 1.5
 """A point takes another's place where it is worth so many times as much: a page is sent what
@@ -123,13 +123,12 @@ class VoxelGrid:
             whole = math.floor(self._merged)
             level = self._level[: self._count] + np.uint8(whole + 1)
             parents = voxel_keys(points_world, self._finest_side, level)
-            # Whole steps, so that a share that was merged once is never looked at again.
-            step = ((_share_of(parents) + whole) / MERGED_AT_A_TIME).astype(np.int64)
-            for now in range(round(self._merged / MERGED_AT_A_TIME), round((whole + 1) / MERGED_AT_A_TIME)):
-                among = np.flatnonzero((step == now) & kept)
+            turn = (_share_of(parents) * MERGINGS).astype(np.int64)
+            for now in range(round((self._merged - whole) * MERGINGS), MERGINGS):
+                among = np.flatnonzero((turn == now) & kept)
                 kept[among] = False
                 kept[among[_best_of_each(parents[among], self._worth[among])]] = True
-                self._merged = (now + 1) * MERGED_AT_A_TIME
+                self._merged = whole + (now + 1) / MERGINGS
                 count = np.count_nonzero(kept)
                 if count <= target:
                     break
