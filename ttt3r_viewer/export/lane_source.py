@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import RecordingError, SettingsError
 from ttt3r_viewer.geometry import transform_points
+from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER, edge_strength, strongest_kept
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.system.options import Options, option
 from ttt3r_viewer.types import FrameResult
@@ -116,6 +117,12 @@ class Thinning(Options):
     min_confidence_percentile: float = option(
         0.0, "leave out the P %% of all points that are least sure", metavar="P"
     )
+    edge_filter: float = option(
+        DEFAULT_EDGE_FILTER,
+        "leave out points where the depth changes by more than this share; 0 takes them",
+        metavar="SHARE",
+        least=0.0,
+    )
     max_points: int | None = option(
         None, "at most so many, the same of every frame (see formats)", metavar="N", least=1
     )
@@ -165,10 +172,15 @@ class ChosenPoints:
         return np.stack((self.pixels % width, self.pixels // width), axis=1)
 
 
-def usable(result: FrameResult, threshold: float) -> NDArray[np.bool_]:
-    """Which points (height, width) are finite and at least so sure."""
+def usable(
+    result: FrameResult, threshold: float = -np.inf, edge_filter: float = 0.0
+) -> NDArray[np.bool_]:
+    """Which points (height, width) are finite, at least so sure, and off the edges of the depth."""
     finite = np.isfinite(result.points_camera).all(-1) & np.isfinite(result.confidence)
-    return finite & (result.confidence >= threshold)
+    sure = finite & (result.confidence >= threshold)
+    if edge_filter <= 0:
+        return sure
+    return sure & (edge_strength(result.points_camera[..., 2]) <= strongest_kept(edge_filter))
 
 
 def chosen_points(
@@ -184,7 +196,7 @@ def chosen_points(
     for number, result in enumerate(source.frames(progress.step)):
         grid = np.zeros(result.confidence.shape, np.bool_)
         grid[:: thinning.pixel_stride, :: thinning.pixel_stride] = True
-        pixels = np.flatnonzero(usable(result, threshold) & grid)
+        pixels = np.flatnonzero(usable(result, threshold, thinning.edge_filter) & grid)
         if most is not None:
             share = (number + 1) * most // total - number * most // total
             if share < len(pixels):
@@ -203,7 +215,7 @@ def confidence_threshold(source: Source, percentile: float, step: Callable[[], N
         return -np.inf
     counts = np.zeros(1 << 16, np.int64)
     for result in source.frames(step):
-        confidence = result.confidence[usable(result, -np.inf)].astype(np.float16)
+        confidence = result.confidence[usable(result)].astype(np.float16)
         counts += np.bincount(confidence.view(np.uint16), minlength=1 << 16)
     values = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     if not counts.any():

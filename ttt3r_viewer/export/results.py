@@ -68,7 +68,7 @@ def write_lane(
         with _collected(failed):
             write_output(folder / "frames.csv", statistics_csv(lane.frames))
     with _collected(failed):
-        return write_ply(folder / "points.ply", [frame.points for frame in lane.frames])
+        return write_ply(folder / "points.ply", [frame.points.off_edges() for frame in lane.frames])
     return 0
 
 

@@ -53,6 +53,10 @@ class FramePoints:
             return NO_POINTS
         return self._map(lambda values: values[kept])
 
+    def off_edges(self, edge_filter: float = DEFAULT_EDGE_FILTER) -> FramePoints:
+        """Keep the points around which the depth changes by no larger share; 0 keeps all."""
+        return self.where(self.edge <= strongest_kept(edge_filter))
+
     def at(self, places: NDArray[np.intp]) -> FramePoints:
         """Return the points at these places (n,), in their order."""
         return self._map(lambda values: values[places])
@@ -123,8 +127,7 @@ def sample_points(result: FrameResult, count: int) -> FramePoints:
     chosen = random_subset(pixels, count, np.random.default_rng(result.sequence))
     sums = result.points_camera.reshape(-1, 3)[chosen] @ np.ones(3, np.float32)
     usable = np.isfinite(sums + result.confidence.reshape(-1)[chosen])
-    points = _points_at(result, chosen[usable])
-    return points.where(points.edge <= strongest_kept(DEFAULT_EDGE_FILTER))
+    return _points_at(result, chosen[usable]).off_edges()
 
 
 def _points_at(result: FrameResult, pixels: NDArray[np.intp]) -> FramePoints:

@@ -22,7 +22,7 @@ from ttt3r_viewer.scene.seen import (
     FrameSummary,
     summarize_frame,
 )
-from ttt3r_viewer.scene.thinning import BestOfVoxels, FairShares, Thinning
+from ttt3r_viewer.scene.thinning import BestOfVoxels, FairShares, PointThinning
 from ttt3r_viewer.types import Answer, FrameResult, Inspection, SkippedFrame, Status
 
 SMALLEST_IMAGE_WIDTH = 16
@@ -227,7 +227,7 @@ class SceneStore:
         with self._lock:
             return self._snapshot
 
-    def _new_thinnings(self, lanes: int) -> list[Thinning]:
+    def _new_thinnings(self, lanes: int) -> list[PointThinning]:
         kind = BestOfVoxels if self._one_per_voxel else FairShares
         return [kind(self._max_points // lanes) for _ in range(lanes)]
 

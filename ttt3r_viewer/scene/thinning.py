@@ -32,7 +32,7 @@ CHANGES_SHARE = 0.03
 Frames = tuple[FrameSummary, ...]
 
 
-class Thinning(Protocol):
+class PointThinning(Protocol):
     """How one lane's points are kept within a number."""
 
     def add(self, frames: Frames, frame: FrameSummary, layout: Layout) -> tuple[Frames, Layout]:

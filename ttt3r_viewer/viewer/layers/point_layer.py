@@ -24,7 +24,6 @@ from ttt3r_viewer.scene.budget import (
     confidence_bin,
     frames_per_chunk_for,
 )
-from ttt3r_viewer.scene.edges import STRONGEST, strongest_kept
 from ttt3r_viewer.scene.seen import FramePoints, FrameSummary, depth_of, joined, thin_points
 from ttt3r_viewer.scene.store import FullFrames, LaneScene
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, PointBatch
@@ -277,8 +276,8 @@ class PointLayer(Part):
     def _batch(
         self, frames: Sequence[FrameSummary], first: int, lane: LaneScene, settings: ViewSettings
     ) -> PointBatch:
-        strongest, color = strongest_kept(settings.edge_filter), LANE_COLORS[self._lane]
-        return batch_of(frames, first, lane.layout, settings.color_by, strongest, color)
+        color = LANE_COLORS[self._lane]
+        return batch_of(frames, first, lane.layout, settings.color_by, settings.edge_filter, color)
 
     def _add(self, name: str, cloud: Cloud) -> viser.PointCloudHandle | None:
         size = self._chosen_size or cloud.point_size
@@ -316,14 +315,14 @@ def batch_of(
     first: int,
     layout: Layout,
     color_by: str = "image",
-    strongest_edge: int = STRONGEST,
+    edge_filter: float = 0.0,
     lane_color: RGB = LANE_COLORS[0],
 ) -> PointBatch:
-    """Join the points of consecutive frames, without those at stronger edges, and colour them.
+    """Join the points of consecutive frames, without those at edges, and colour them.
 
     `first` is the position of the first frame.
     """
-    parts = [frame.points.where(frame.points.edge <= strongest_edge) for frame in frames]
+    parts = [frame.points.off_edges(edge_filter) for frame in frames]
     counts = [len(part) for part in parts]
     points, cameras = joined(parts), [frame.camera for frame in frames]
     depth = np.concatenate(

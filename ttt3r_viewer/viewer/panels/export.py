@@ -84,7 +84,9 @@ class ExportPanel(Part):
         thinning, film = Thinning(), Film()
         if kind.thins:
             most = int(self._max_points.value) or None
-            thinning = Thinning(1, float(self._percentile.value), most)
+            thinning = Thinning(
+                min_confidence_percentile=float(self._percentile.value), max_points=most
+            )
         seconds = float(self._seconds.value) or None
         if "path" in kind.film:
             path: CameraPath = self._path.value  # Film knows which there are
