@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from tests.made_up_run import MadeUpRun
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -31,12 +32,16 @@ def running(*parts: Startable) -> Iterator[None]:
             part.stop()
 
 
+EVERY_POINT = ViewSettings(hidden_bins=0, edge_filter=0.0)
+"""What shows all that the scene keeps, so that a test can count it."""
+
+
 @contextmanager
 def shown(
     frames: int = 0, page: Mapping[str, Any] = NOTHING, **run: Any
 ) -> Iterator[tuple[MadeUpRun, Viewer]]:
-    """A made-up run with so many frames, and its viewer; both take options."""
+    """A made-up run with so many frames, and its viewer, which shows all; both take options."""
     made_up = MadeUpRun(SceneStore(max_points=20_000, points_per_frame=200), **run).gone(frames)
-    viewer = Viewer(made_up.store, made_up.mailbox, port=0, **page)
+    viewer = Viewer(made_up.store, made_up.mailbox, port=0, **{"settings": EVERY_POINT, **page})
     with running(viewer, made_up):
         yield made_up, viewer

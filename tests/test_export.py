@@ -82,8 +82,12 @@ def test_results_agree_with_the_scene(tmp_path, scene):
     report = json.loads((tmp_path / "run.json").read_text())
     assert report["settings"] == {"stride": 1}
     assert report["frames"] == 3
-    assert report["points"] == snapshot.point_count
+    off_edges = sum(len(frame.points.off_edges()) for frame in snapshot.frames)
+    assert 0 < report["points"] == off_edges < snapshot.point_count
     assert "torch" in report["versions"]
+    write_results(tmp_path, snapshot, {"edge_filter": 0.0}, {})
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert report["points"] == snapshot.point_count
 
 
 @given(

@@ -27,6 +27,8 @@ from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.types import Camera, Crop, FrameResult, Status
 
 FRAMES = 4
+EVERYTHING = Thinning(edge_filter=0.0)
+"""Every pixel, so that a test can count them."""
 RULES = (rule_info("steady", 1.0), rule_info("drifting", 0.8))
 
 
@@ -65,7 +67,7 @@ def world_points(source: Source) -> np.ndarray:
 
 
 def test_ply_in_trimesh(tmp_path, source):
-    done = export_recording(source, "ply", tmp_path / "a.ply", silent)
+    done = export_recording(source, "ply", tmp_path / "a.ply", silent, EVERYTHING)
     assert (done.count, done.unit) == (FRAMES * 64 * 48, "points")
     assert done.bytes_written == (tmp_path / "a.ply").stat().st_size
     loaded = trimesh.load(tmp_path / "a.ply")
@@ -82,7 +84,7 @@ def test_ply_in_trimesh(tmp_path, source):
 
 def test_ply_in_meshio(tmp_path, source):
     meshio = pytest.importorskip("meshio")
-    export_recording(source, "ply", tmp_path / "a.ply", silent)
+    export_recording(source, "ply", tmp_path / "a.ply", silent, EVERYTHING)
     loaded = meshio.read(tmp_path / "a.ply")
     assert np.allclose(loaded.points, world_points(source), atol=1e-5)
     assert set(loaded.point_data) == {"red", "green", "blue", "confidence", "frame"}
@@ -93,7 +95,7 @@ def test_ply_takes_no_more_memory_for_more_frames(tmp_path):
     def peak(frames: int) -> int:
         archive = Recording.open(make_session(tmp_path / str(frames), frames, 160, 120))
         tracemalloc.start()
-        export_recording(Source(archive), "ply", tmp_path / f"{frames}.ply", silent)
+        export_recording(Source(archive), "ply", tmp_path / f"{frames}.ply", silent, EVERYTHING)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
@@ -107,7 +109,7 @@ def test_ply_takes_no_more_memory_for_more_frames(tmp_path):
 @pytest.mark.parametrize("kind", ["bin", "txt"])
 def test_colmap_in_pycolmap(tmp_path, source, kind):
     pycolmap = pytest.importorskip("pycolmap")
-    export_recording(source, "colmap", tmp_path / "c", silent)
+    export_recording(source, "colmap", tmp_path / "c", silent, EVERYTHING)
     other = {"bin": "txt", "txt": "bin"}[kind]
     for name in ("cameras", "images", "points3D"):
         (tmp_path / "c" / "sparse" / "0" / f"{name}.{other}").unlink()
@@ -210,7 +212,7 @@ def test_thinning(tmp_path, source):
     everything = np.concatenate([one.confidence.ravel() for one in source.frames()])
 
     def chosen(**thinning) -> list[ChosenPoints]:
-        return list(chosen_points(source, Thinning(**thinning), StepCount(silent)))
+        return list(chosen_points(source, replace(EVERYTHING, **thinning), StepCount(silent)))
 
     sure = np.concatenate([one.confidence for one in chosen(min_confidence_percentile=60.0)])
     threshold = np.percentile(everything, 60.0, method="higher")
@@ -223,6 +225,52 @@ def test_thinning(tmp_path, source):
         export_recording(source, "tum", tmp_path / "t", silent, Thinning(pixel_stride=2))
 
 
+@pytest.fixture
+def stepped(tmp_path) -> Source:
+    """One frame, whose right half stands far behind the left one."""
+    step = room_result(0, 64, 48)
+    points = step.points_camera.copy()
+    points[:, 32:] *= 3
+    writer = RecordingWriter(tmp_path / "step", source="", settings={})
+    writer.begin(Status())
+    writer.add(replace(step, points_camera=points))
+    writer.close()
+    return Source(Recording.open(tmp_path / "step"))
+
+
+def points_in(path: Path) -> np.ndarray:
+    """The points (n, 3) of an export, as readers that are not ours give them."""
+    if path.suffix == ".ply":
+        loaded = trimesh.load(path)
+        assert isinstance(loaded, trimesh.PointCloud)
+        return np.asarray(loaded.vertices)
+    if path.suffix == ".glb":
+        cloud = trimesh.load_scene(path).geometry["points"]
+        assert isinstance(cloud, trimesh.PointCloud)
+        return np.asarray(cloud.vertices)
+    lines = (path / "sparse" / "0" / "points3D.txt").read_text().splitlines()
+    rows = (line.split() for line in lines if not line.startswith("#"))
+    return np.array([row[1:4] for row in rows], np.float64)
+
+
+@pytest.mark.parametrize(("name", "target"), [("ply", "a.ply"), ("glb", "a.glb"), ("colmap", "c")])
+def test_points_at_depth_edges_are_left_out_and_no_others(tmp_path, stepped, name, target):
+    (result,) = stepped.frames()
+    depth = np.pad(result.points_camera[..., 2], 1, mode="edge")
+    around = np.stack([depth[y : y + 48, x : x + 64] for y in range(3) for x in range(3)])
+    wanted = around.max(axis=0) < np.exp(0.125) * around.min(axis=0)  # to a hundredth: 0.12
+    assert not wanted[2:-2, 31:33].any()
+    wanted[:2] = wanted[-2:] = wanted[:, :2] = wanted[:, -2:] = False
+    done = export_recording(stepped, name, tmp_path / target, silent)
+    expected = transform_points(result.camera.T_world_camera, result.points_camera[wanted])
+    found = points_in(tmp_path / target)
+    assert done.count == len(found) == wanted.sum() > 2000
+    order, wanted_order = np.lexsort(found.round(3).T), np.lexsort(expected.round(3).T)
+    assert np.allclose(found[order], expected[wanted_order], atol=2e-3)
+    everything = export_recording(stepped, name, tmp_path / f"all_{target}", silent, EVERYTHING)
+    assert everything.count == 64 * 48
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_another_lane_every_second_frame(tmp_path, session, name):
     archive = Recording.open(session)
@@ -233,7 +281,9 @@ def test_another_lane_every_second_frame(tmp_path, session, name):
     assert target == session / "export" / "drifting-0.8" / FORMATS[name].target
     heard: list[tuple[int, int]] = []
     done = export_recording(
-        *(source, name, tmp_path / "x", lambda *one: heard.append(one)), film=small_film(name)
+        *(source, name, tmp_path / "x", lambda *one: heard.append(one)),
+        EVERYTHING if FORMATS[name].thins else None,
+        small_film(name),
     )
     assert done.count in (2, 2 * 64 * 48, 5)
     assert heard[-1][0] == heard[-1][1] >= 2
@@ -413,7 +463,7 @@ def test_glb_is_strictly_gltf(tmp_path, source, name):
 
 
 def test_glb_in_trimesh(tmp_path, source):
-    export_recording(source, "glb", tmp_path / "a.glb", silent)
+    export_recording(source, "glb", tmp_path / "a.glb", silent, EVERYTHING)
     scene = trimesh.load_scene(tmp_path / "a.glb")
     turn = np.diag([1.0, -1.0, -1.0, 1.0])
     points = scene.geometry["points"]
@@ -434,8 +484,8 @@ def test_glb_in_trimesh(tmp_path, source):
         assert np.allclose(pose, one.camera.T_world_camera @ turn, atol=1e-12)
 
 
-def test_glb_mesh_covers_the_walls_and_no_gaps(tmp_path, source):
-    export_recording(source, "glb-mesh", tmp_path / "a.glb", silent)
+def test_glb_mesh_covers_the_walls_and_no_gaps(tmp_path, source, stepped):
+    export_recording(source, "glb-mesh", tmp_path / "a.glb", silent, EVERYTHING)
     mesh = trimesh.load_scene(tmp_path / "a.glb").geometry["mesh"]
     assert isinstance(mesh, trimesh.Trimesh)
     possible = FRAMES * 2 * 63 * 47
@@ -443,16 +493,7 @@ def test_glb_mesh_covers_the_walls_and_no_gaps(tmp_path, source):
     # From inside the room every wall is seen from its front.
     assert (np.einsum("ij,ij->i", mesh.face_normals, [0, 0, 1] - mesh.triangles_center) > 0).all()
 
-    step = room_result(0)
-    points = step.points_camera.copy()
-    points[:, 32:] *= 3  # the right half of the room stands far behind the left one
-    writer = RecordingWriter(tmp_path / "step", source="", settings={})
-    writer.begin(Status())
-    writer.add(replace(step, points_camera=points))
-    writer.close()
-    export_recording(
-        Source(Recording.open(tmp_path / "step")), "glb-mesh", tmp_path / "b.glb", silent
-    )
+    export_recording(stepped, "glb-mesh", tmp_path / "b.glb", silent, EVERYTHING)
     torn = trimesh.load_scene(tmp_path / "b.glb").geometry["mesh"]
     assert isinstance(torn, trimesh.Trimesh)
     left = np.isclose(torn.triangles[:, :, 2], 4.0, atol=0.01).any(axis=1)

@@ -64,7 +64,7 @@ class Held:
 def test_an_export_lies_in_the_session_and_is_sent(exporter, folder):
     sent: list[tuple[str, bytes]] = []
     assert exporter.fetch(lambda *one: sent.append(one)).startswith("there is nothing to download")
-    assert exporter.start(Request("ply", 1, 2, Thinning(2))) == ""
+    assert exporter.start(Request("ply", 1, 2, Thinning(2, edge_filter=0.0))) == ""
     state = ended(exporter)
     assert state.phase == "done"
     assert state.result is not None

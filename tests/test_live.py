@@ -233,10 +233,10 @@ def test_the_run_shows_lag_and_drops_and_obeys_while_nothing_comes(source, feed)
 
 
 def test_the_page_says_lag_and_drops_of_live_input_only():
-    text = status_html(Status(lag_sec=0.123, dropped=1234), 0)
+    text = status_html(Status(lag_sec=0.123, dropped=1234), "")
     assert "lag 0.12 s" in text
     assert "1,234 frames dropped" in text
-    assert "lag" not in status_html(Status(), 0)
+    assert "lag" not in status_html(Status(), "")
 
 
 def test_a_session_of_before_there_was_live_input_still_opens():

@@ -157,7 +157,7 @@ def test_a_record_gives_back_what_every_lane_made_of_the_frame(data, lanes, name
 def test_a_preview_is_a_thinning_with_the_numbers_of_the_full_frame(tmp_path):
     gain = np.linspace(0.1, 1.0, 7, dtype=np.float32) / 3
     results = tuple(replace(room_result(4, 160, 120), gain=gain) for _ in range(2))
-    results[1].points_camera[::2] = np.nan
+    results[1].points_camera[:60] = np.nan
     writer = writer_in(tmp_path)
     writer.add(*results)
     frames = Recording.open(tmp_path).seen(4)
@@ -173,7 +173,7 @@ def test_a_preview_is_a_thinning_with_the_numbers_of_the_full_frame(tmp_path):
         places = [whole[point.tobytes()] for point in seen.points.points_world]
         assert np.array_equal(exact.points.colors[places], seen.points.colors)
         assert np.array_equal(exact.points.confidence[places], seen.points.confidence)
-    assert len(frames[0].points) == PREVIEW_POINTS
+    assert 0.8 * PREVIEW_POINTS < len(frames[0].points) < PREVIEW_POINTS  # edges are not in it
     assert PREVIEW_POINTS / 3 < len(frames[1].points) < 2 * PREVIEW_POINTS / 3
 
 

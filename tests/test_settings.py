@@ -11,8 +11,11 @@ from ttt3r_viewer.cli import COMMANDS, main
 from ttt3r_viewer.commands.parser import parse
 from ttt3r_viewer.commands.view import COMMAND
 from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.export.lane_source import Thinning
+from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
 from ttt3r_viewer.settings import GROUPS, Settings, read_config, recorded_settings, settings_from
 from ttt3r_viewer.system.options import flag
+from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -29,7 +32,7 @@ def test_every_setting_has_a_flag_that_sets_it():
         "host": "0.0.0.0", "port": 0, "open_browser": True, "poses": "p",
         "inspect": True, "follow": True, "archive_gb": 2.5,
         "present": True, "title": "t", "logo_text": "l",
-        "checkpoint_every": 7, "compile": "on", "log_level": "debug",
+        "edge_filter": 0.2, "checkpoint_every": 7, "compile": "on", "log_level": "debug",
         "token": "sixteen-letters_", "guests": "read-only",
     }  # fmt: skip
     assert parsed("--rules", "constant", "--rate", "0.3").rules.rules == "constant:0.3"
@@ -41,6 +44,12 @@ def test_every_setting_has_a_flag_that_sets_it():
     for name, value in examples.items():
         words += [flag(name)] if value is True else [flag(name), str(value)]
     assert parsed(*words) == settings_from(examples)
+
+
+def test_edges_are_left_out_by_the_same_default_everywhere():
+    scene_options = importlib.import_module("ttt3r_viewer.commands.open").SceneOptions()
+    for options in (Settings().output, scene_options, Thinning(), ViewSettings()):
+        assert options.edge_filter == DEFAULT_EDGE_FILTER
 
 
 def test_no_option_stands_in_two_groups():

@@ -36,7 +36,7 @@ from ttt3r_viewer.viewer.layers import colors as palette
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
 from ttt3r_viewer.viewer.layers.point_layer import batch_of, chunk_clouds, confident_cloud
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
-from ttt3r_viewer.viewer.panels.run import RunPanel, status_html
+from ttt3r_viewer.viewer.panels.run import RunPanel, points_text, status_html
 from ttt3r_viewer.viewer.panels.timeline import FOLLOW_SEC, TimelinePanel, caption_html
 from ttt3r_viewer.viewer.server.address import free_port
 from ttt3r_viewer.viewer.view_settings import InspectSettings, ViewControls, ViewSettings
@@ -518,21 +518,36 @@ def test_followed_view_goes_with_the_first_lane_that_is_switched_on(viewer, monk
 
 def test_status_line_always_says_the_same_facts():
     status = Status("running", "", "miniature", "ttt3r", "cuda", 12, 40, 3.44)
-    text = status_html(status, 1234)
+    text = status_html(status, "shown 1,234")
     facts = ("Running", "miniature", "ttt3r", "cuda", "frame 12 of 40", "3.4 frames/s", "1,234")
     assert all(fact in text for fact in facts), text
-    unknown = status_html(replace(status, frames_total=None), 0)
+    unknown = status_html(replace(status, frames_total=None), "")
     assert "frame 12 of ?" in unknown
     assert "skipped" not in unknown
-    skipped = status_html(replace(status, skipped=2, last_skipped="a.png: cut off"), 0)
+    skipped = status_html(replace(status, skipped=2, last_skipped="a.png: cut off"), "")
     assert "2 frames skipped, last: a.png: cut off" in skipped
+
+
+def test_points_are_said_in_few_digits():
+    store = lanes_store(2, 5)
+    assert points_text(tick_of(store, everything()), 31).startswith("shown 31 of ")
+    lane = store.snapshot().lanes[0]
+    for side, count, text in (
+        (0.0, 2_040_000, "shown 1.2 M of 2.0 M points"),
+        (0.00912, 999_600, "shown 1.2 M of 1.0 M points, voxel 9.1 mm"),
+        (0.0123, 85_400, "shown 1.2 M of 85 k points, voxel 12 mm"),
+        (0.25, 9_812, "shown 1.2 M of 9,812 points, voxel 0.25 m"),
+    ):
+        sized = replace(lane, layout=replace(lane.layout, voxel_side=side), point_count=count)
+        snapshot = replace(store.snapshot(), lanes=(sized,))
+        assert points_text(replace(tick_of(store), snapshot=snapshot), 1_234_567) == text
 
 
 def test_no_text_from_outside_becomes_markup():
     evil = '<script>alert(1)</script><img src=x onerror="alert(1)">'
     status = Status("starting", evil, evil, evil, evil, skipped=1, last_skipped=evil)
     frame = replace(filled_store(1).snapshot().frames[0], name=evil)
-    texts = [status_html(status, 0), box("error", "0,0,0", evil), caption_html(frame)]
+    texts = [status_html(status, ""), box("error", "0,0,0", evil), caption_html(frame)]
     texts.append(legend_html(0, evil, visible=True))
     for text in texts:
         assert "&lt;script&gt;" in text

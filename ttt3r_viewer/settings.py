@@ -20,6 +20,8 @@ PAGE_POINTS = 600_000
 """More than this a browser without a GPU does not draw at a tolerable rate."""
 FILE_POINTS = 10_000_000
 """What points.ply of `run` may hold: about 200 MB on disk, and up to 600 MB of memory."""
+EDGE_FILTER = 0.12
+"""What `scene/edges.py` leaves out by default: this room may not look into that one."""
 DEMO_INPUTS = tuple(DEMO_PREFIX + name for name in DEMOS)
 SHORTEST_TOKEN = 16
 TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST_TOKEN},256}}")
@@ -145,6 +147,13 @@ class OutputOptions(Options):
         f"(default: {PAGE_POINTS} in the page, {FILE_POINTS} in run)",
         metavar="N",
         above=0,
+    )
+    edge_filter: float = option(
+        EDGE_FILTER,
+        "leave points out of the page and of points.ply around which the depth changes by more "
+        "than this share (they hang in the air); 0: leave out none. Recordings keep all",
+        metavar="SHARE",
+        least=0.0,
     )
     inspect: bool = option(
         False, "also write tokens.npz and frames.csv: every token's gain, and statistics"

@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Ui
 from tests.made_up_run import room_result
-from tests.pages import running
+from tests.pages import EVERY_POINT, running
 from tests.test_recording import STATUS, new_writer
 from tests.waiting import wait_for
 from ttt3r_viewer.commands.open import notice_of
@@ -209,7 +209,7 @@ def session(tmp_path: Path, open_ui: Callable[[Viewer], Ui]) -> Iterator[Ui]:
     archive = Recording.open(tmp_path)
     store, mailbox = SceneStore(max_points=20_000), Mailbox()
     player = Player(archive, store, mailbox)
-    viewer = Viewer(store, mailbox, port=0, notice=notice_of(archive))
+    viewer = Viewer(store, mailbox, port=0, notice=notice_of(archive), settings=EVERY_POINT)
     with running(viewer, player):
         yield open_ui(viewer)
 

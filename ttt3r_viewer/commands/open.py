@@ -35,6 +35,12 @@ class SceneOptions(Options):
     max_points: int | None = option_like(
         OutputOptions, "max_points", help_text=f"points in the page (default {PAGE_POINTS})"
     )
+    edge_filter: float = option_like(
+        OutputOptions,
+        "edge_filter",
+        help_text="hide points around which the depth changes by more than this share; 0 shows "
+        "them wherever frames are read in full",
+    )
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class LookOptions(Options):
 
 def execute(given: Given, echo: Echo, _warn: Echo) -> int:
     """Serve the page of a recording until Ctrl-C."""
-    look, page = given[LookOptions], given[PageOptions]
+    look, page, shown = given[LookOptions], given[PageOptions], given[SceneOptions]
     recording = open_recording(given[RecordingOptions].recording)
     make_lanes = None
     if look.weights is not None:
@@ -66,7 +72,7 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
     from ttt3r_viewer.export.job import Exporter
     from ttt3r_viewer.viewer.app import Viewer
 
-    store = SceneStore(given[SceneOptions].max_points or PAGE_POINTS, one_per_voxel=True)
+    store = SceneStore(shown.max_points or PAGE_POINTS, one_per_voxel=True)
     mailbox = Mailbox()
     player = Player(recording, store, mailbox, make_lanes)
     viewer = Viewer(
@@ -75,7 +81,7 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
         notice=notice_of(recording, look.weights),
         ground_truth=ground_truth,
         exporter=Exporter(lambda: recording, recording.output_folder),
-        **page_arguments(page, recording.output_folder),
+        **page_arguments(page, recording.output_folder, shown.edge_filter),
     )
     try:
         viewer.start()

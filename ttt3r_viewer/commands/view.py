@@ -52,7 +52,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
             notice=notice,
             ground_truth=reconstruction.ground_truth,
             exporter=None if writer is None else Exporter(lambda: writer.recording, folder),
-            **page_arguments(settings.page, folder),
+            **page_arguments(settings.page, folder, settings.output.edge_filter),
         )
         viewer.start()
         # The thread imports torch, which would slow down what this one has imported till here.
@@ -71,9 +71,10 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     return 0
 
 
-def page_arguments(page: PageOptions, folder: Path | None) -> dict[str, Any]:
+def page_arguments(page: PageOptions, folder: Path | None, edge_filter: float) -> dict[str, Any]:
     """What a `Viewer` takes of the options; `folder` is where its tour is kept."""
     from ttt3r_viewer.viewer.context import Presentation
+    from ttt3r_viewer.viewer.view_settings import ViewSettings
 
     title = page.title or ""
     return {
@@ -81,6 +82,7 @@ def page_arguments(page: PageOptions, folder: Path | None) -> dict[str, Any]:
         "port": page.port,
         "access": access_of(page),
         "title": title or PAGE_TITLE,
+        "settings": ViewSettings(edge_filter=edge_filter),
         "presentation": Presentation(page.present, title, page.logo_text or "", folder),
     }
 

@@ -19,6 +19,7 @@ from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.export.formats.ply import write_ply
 from ttt3r_viewer.export.formats.poses import intrinsics_json, tum_text
 from ttt3r_viewer.metrics.text_tables import csv_text
+from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.system.files import claim_folder, write_output
@@ -51,12 +52,19 @@ def lane_names(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
 
 
 def write_lane(
-    folder: Path, lane: LaneScene, failed: list[OutputError], *, state_columns: int, inspect: bool
+    folder: Path,
+    lane: LaneScene,
+    failed: list[OutputError],
+    *,
+    state_columns: int,
+    inspect: bool,
+    edge_filter: float = DEFAULT_EDGE_FILTER,
 ) -> int:
     """Write one lane's cameras and points, file by file, each whole; the number of points.
 
     `failed` takes an error for each file that the disk does not take. `inspect` adds the gains of
-    the state tokens, whose grid is `state_columns` wide.
+    the state tokens, whose grid is `state_columns` wide; `edge_filter` takes points out as
+    `FramePoints.off_edges` does.
     """
     with _collected(failed):
         write_output(folder / "poses_tum.txt", tum_text(lane.frames))
@@ -68,7 +76,8 @@ def write_lane(
         with _collected(failed):
             write_output(folder / "frames.csv", statistics_csv(lane.frames))
     with _collected(failed):
-        return write_ply(folder / "points.ply", [frame.points.off_edges() for frame in lane.frames])
+        points = [frame.points.off_edges(edge_filter) for frame in lane.frames]
+        return write_ply(folder / "points.ply", points)
     return 0
 
 
@@ -120,10 +129,13 @@ def write_results(
         for one in folders:
             claim_folder(one, OWN_FILES, overwrite=True)
     columns, inspect = scene.status.state_columns, bool(settings.get("inspect"))
+    edge_filter = settings.get("edge_filter", DEFAULT_EDGE_FILTER)
     points = 0
     failed: list[OutputError] = []
     for one, lane in zip(folders, scene.lanes, strict=True):
-        points += write_lane(one, lane, failed, state_columns=columns, inspect=inspect)
+        points += write_lane(
+            one, lane, failed, state_columns=columns, inspect=inspect, edge_filter=edge_filter
+        )
     missing = list(map(str, failed))
     with _collected(failed):
         write_report(folder / "run.json", scene, points, settings, timing, missing)

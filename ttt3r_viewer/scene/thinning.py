@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.scene.budget import Layout, points_per_frame_within
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER, strongest_kept
-from ttt3r_viewer.scene.seen import FramePoints, FrameSummary, depth_of, joined
+from ttt3r_viewer.scene.seen import NO_POINTS, FramePoints, FrameSummary, depth_of, joined
 from ttt3r_viewer.scene.voxels import ROOM_MADE, VoxelGrid
 from ttt3r_viewer.types import Camera
 
@@ -81,15 +81,17 @@ class BestOfVoxels:
 
     def add(self, frames: Frames, frame: FrameSummary, layout: Layout) -> tuple[Frames, Layout]:
         """Add a frame to those that were kept; give all of them with the layout's new sizes."""
-        if self._grid is None and len(frame.points):
+        worth = worth_of(frame)
+        if not np.isfinite(worth).any():  # it has no points, or nobody knows where they are
+            return (*frames, replace(frame, points=NO_POINTS)), layout
+        if self._grid is None:
             frames = self._begin(frames, frame, first_side(frame.median_depth, frame.camera))
-        elif self._grid is not None and not self._grid.merged:
+        elif not self._grid.merged:
             side = first_side(layout.median_depth, frame.camera)
             if side < self._grid.side / 2:  # the first frames were seen too far away
                 frames = self._begin(self.finish(frames), frame, side)
-        if self._grid is None:
-            return (*frames, frame), layout
-        grid, points, worth = self._grid, frame.points, worth_of(frame)
+        grid, points = self._grid, frame.points
+        assert grid is not None
         offer = grid.offer(points.points_world, levels(worth, self._best), worth)
         if len(offer.better):
             self._waiting.append((offer.replaced, points.at(offer.better)))
@@ -104,7 +106,7 @@ class BestOfVoxels:
     def _begin(self, frames: Frames, frame: FrameSummary, side: float) -> Frames:
         """Begin again with voxels of this side, whose best points are as good as a frame's."""
         self._grid = VoxelGrid(side)
-        self._best = float(np.percentile(worth_of(frame), 100.0 - SUREST))
+        self._best = float(np.nanpercentile(worth_of(frame), 100.0 - SUREST))
         kept = []
         for one in frames:
             worth = worth_of(one)
@@ -159,7 +161,7 @@ def worth_of(frame: FrameSummary) -> NDArray[np.float32]:
     """
     points = frame.points
     depth = depth_of(points.points_world, frame.camera)
-    worth = points.confidence / np.maximum(depth, np.finfo(np.float32).tiny)
+    worth = points.confidence / np.maximum(depth, np.finfo(np.float32).tiny, dtype=np.float32)
     worth[points.edge > strongest_kept(DEFAULT_EDGE_FILTER)] *= EDGE_WORTH
     return worth
 

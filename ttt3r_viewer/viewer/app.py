@@ -40,7 +40,7 @@ from ttt3r_viewer.viewer.server.guest_views import GuestViews
 from ttt3r_viewer.viewer.server.twin import TwinView
 from ttt3r_viewer.viewer.server.viser_patch import patch_viser
 from ttt3r_viewer.viewer.tick import Part
-from ttt3r_viewer.viewer.view_settings import ViewControls
+from ttt3r_viewer.viewer.view_settings import FIRST_SETTINGS, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import Resender
 
 STOP_SEC = 0.5
@@ -100,6 +100,7 @@ class Viewer:
         exporter: Exporter | None = None,
         presentation: Presentation | None = None,
         access: Access | None = None,
+        settings: ViewSettings = FIRST_SETTINGS,
         panels: Sequence[PanelPlace] = PANELS,
     ) -> None:
         """Nothing is bound before `start`.
@@ -109,6 +110,7 @@ class Viewer:
         the Export tab asks for; None where there is no recording. It is closed with the page.
         `presentation` says how the page is shown to a room, and where its tour is kept. `access`
         says who may come in; None: everyone on this machine, and elsewhere who has a made-up token.
+        `settings` are those that the page begins with.
         `panels` are those of the page, such as `(*PANELS, PanelPlace("Mine", MyPanel))`.
         """
         self._store = store
@@ -120,7 +122,7 @@ class Viewer:
         self.access = access_for(host) if access is None else access
         self._closing = ExitStack()
         """What `stop` has to do."""
-        self.controls = ViewControls()
+        self.controls = ViewControls(settings)
         self._page = partial(
             PageContext,
             controls=self.controls,
@@ -215,9 +217,10 @@ class Viewer:
             brand_color=(42, 130, 218),
         )
         server.scene.set_up_direction("-y")
-        page = self._page(server)
+        lanes = LaneLayer(server)
+        page = self._page(server, points_shown=lambda: sum(lanes.points_shown_by_lane))
         return [
-            LaneLayer(server),  # first: what panels draw in the scene lies below its nodes
+            lanes,  # first: what panels draw in the scene lies below its nodes
             *build_panels(page, self._panels),
             ClientCameras(server),
             GuidedCameras(server, page.tour),

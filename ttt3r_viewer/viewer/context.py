@@ -1,5 +1,6 @@
 """What a panel is made with: the server, where its choices go, and what several panels share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +46,8 @@ class PageContext:
     exporter: "Exporter | None" = None
     """Writes what the Export tab asks for; None where there is no recording."""
     presentation: Presentation = field(default_factory=Presentation)
+    points_shown: Callable[[], int] = lambda: 0
+    """Returns how many points the page draws."""
 
     @cached_property
     def tour(self) -> TourRecorder:

@@ -101,6 +101,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def rounded(number: int) -> str:
+    """Write a large number in two or three digits: 9,812, 85 k, 1.2 M."""
+    if number < 10_000:
+        return f"{number:,}"
+    return f"{number / 1e3:.0f} k" if number < 999_500 else f"{number / 1e6:.1f} M"
+
+
 def probe(state: dict[str, object]) -> str:
     """Wrap a state as JSON in an element that is not displayed, for programs that read the page."""
     text = html.escape(json.dumps(state))

@@ -207,14 +207,19 @@ class ViewSettings:
         return tuple(k for k in chosen if k == self.blink_lane)
 
 
+FIRST_SETTINGS = ViewSettings()
+"""What a page begins with."""
+
+
 class ViewControls:
     """The mailbox between callbacks, which replace the settings, and the publisher.
 
     Callbacks are `async`, so all run in order on viser's own loop: one writer needs no lock.
     """
 
-    def __init__(self) -> None:
-        self.settings = ViewSettings()
+    def __init__(self, settings: ViewSettings = FIRST_SETTINGS) -> None:
+        """`settings` are those that the page begins with."""
+        self.settings = settings
         self.changed = threading.Event()
         """Set after every change, so that the publisher need not wait for its next tick."""
 

@@ -33,7 +33,7 @@ class LookPanel(Part):
             edges = gui.add_slider(
                 "Edge filter",
                 min=0.0,
-                max=MOST_EDGE_FILTER,
+                max=max(MOST_EDGE_FILTER, controls.settings.edge_filter),
                 step=0.01,
                 initial_value=controls.settings.edge_filter,
                 hint="Hides points where the depth changes by more than this share; 0 hides none",

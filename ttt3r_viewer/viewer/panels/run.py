@@ -5,7 +5,17 @@ from viser import Icon
 from ttt3r_viewer.reconstruct.messages import Pause, Play, Restart, Step
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.html import WARNING, block, box, colored, counted, escape, lines, muted
+from ttt3r_viewer.viewer.html import (
+    WARNING,
+    block,
+    box,
+    colored,
+    counted,
+    escape,
+    lines,
+    muted,
+    rounded,
+)
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, show
 
@@ -27,8 +37,9 @@ class RunPanel(Part):
         self._server = page.server
         self._mailbox = page.mailbox
         self._controls = page.controls
+        self._points_shown = page.points_shown
         self._phase = "starting"
-        self._status = gui.add_html(status_html(Status(), 0))
+        self._status = gui.add_html(status_html(Status(), ""))
         self._error = gui.add_html("", visible=False)
         self._progress = gui.add_progress_bar(0.0, visible=False)
         widgets = Widgets(gui)
@@ -68,7 +79,8 @@ class RunPanel(Part):
         self._phase = status.phase
         failure = status.message if status.phase == "failed" else tick.trouble
         running, paused = status.phase in ("starting", "running"), status.phase == "paused"
-        assign_changed(self._status, content=status_html(status, tick.snapshot.point_count))
+        points = points_text(tick, self._points_shown())
+        assign_changed(self._status, content=status_html(status, points))
         error = box("error", "224,49,49", failure, title="Error")
         assign_changed(self._error, content=error, visible=bool(failure))
         if status.frames_total:
@@ -86,8 +98,18 @@ class RunPanel(Part):
             assign_changed(one, disabled=not (running or paused))
 
 
-def status_html(status: Status, point_count: int) -> str:
-    """Say phase, model, rule, device, frame n of N and frames per second, always all of them."""
+def points_text(tick: Tick, points_shown: int) -> str:
+    """Say how many points are shown, of how many kept, and the side of the lanes' voxels."""
+    kept = rounded(tick.snapshot.point_count)
+    side = max(lane.layout.voxel_side for lane in tick.snapshot.lanes)
+    size = f"{1e3 * side:.2g} mm" if side < 0.0995 else f"{side:.2g} m"
+    return f"shown {rounded(points_shown)} of {kept} points" + (f", voxel {size}" if side else "")
+
+
+def status_html(status: Status, points: str) -> str:
+    """Say phase, model, rule, device, frame n of N and frames per second, always all of them, and
+    `points`, a line about the points.
+    """
     word, color = PHASE_WORDS[status.phase]
     total = "?" if status.frames_total is None else f"{status.frames_total:,}"
     progress = f"frame {status.frames_taken:,} of {total} · {status.frames_per_second:.1f} frames/s"
@@ -95,7 +117,7 @@ def status_html(status: Status, point_count: int) -> str:
     shown = [
         f"{colored('●', color)} <b>{word}</b> · {progress}",
         " · ".join(f"{muted(name)} <b>{escape(value)}</b>" for name, value in parts.items()),
-        muted(f"{point_count:,} points kept"),
+        muted(points),
     ]
     if status.lag_sec is not None:
         shown.append(
