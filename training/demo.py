@@ -1,13 +1,15 @@
 """Render a demo sequence: `python -m training.demo --out DIR --seed 2080`.
 
-Writes numbered JPEGs, with `--depth-every N` their depth as 16-bit PNGs in millimetres, and
-`poses_tum.txt` with the true cameras (camera to world, OpenCV axes; the world is the first camera).
-The room is of the test seeds, so that no model has been trained or chosen on it.
+Writes numbered JPEGs, with `--depth-every N` their depth as 16-bit PNGs in millimetres and its
+pinhole (`depth/camera.json`), and `poses_tum.txt` with the true cameras (camera to world, OpenCV
+axes; the world is the first camera). The room is of the test seeds, so that no model has been
+trained or chosen on it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -57,6 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
         w, x, y, z = quaternion_wxyz_from_matrix(pose[:3, :3])
         numbers = np.array([*pose[:3, 3], x, y, z, w])
         lines.append(f"{number / FPS:.6f} " + " ".join(f"{value:.7g}" for value in numbers))
+    if every := given.depth_every:
+        centre = [(side // 2 - every // 2) / every for side in (given.width, given.height)]
+        pinhole = {"focal_px": float(clip.focal_px[0]) / every, "center_px": centre}
+        (given.out / "depth" / "camera.json").write_text(json.dumps(pinhole) + "\n")
     (given.out / "poses_tum.txt").write_text("\n".join(lines) + "\n")
     return 0
 

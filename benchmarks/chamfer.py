@@ -1,0 +1,177 @@
+"""How far the points that a page shows lie from the true surface: as they are chosen, and before.
+
+    python -m training.demo --out DIR --seed 2080 --motion loop --depth-every 2
+    ttt3r-view run --input DIR --output RECORDING
+    python -m benchmarks.chamfer RECORDING... [--truth DIR...] [--max-points 600000]
+
+The truth of a recording lies beside its input's images, or in the folder that `--truth` names for
+each: `depth/` (16-bit PNGs in millimetres, and `camera.json`) and `poses_tum.txt`. "Before" is one
+point per voxel, the first that came, in voxels whose sides double where the points are too many,
+and all of them shown. "Now" is what the page shows by default. Of both: the mean distance of the
+shown points from the nearest point of the true surface that was in view up to then. Both worlds are
+the first camera's and in metres, so nothing is aligned: drift counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.spatial import cKDTree
+
+from ttt3r_viewer.geometry import transform_points
+from ttt3r_viewer.metrics.ground_truth import read_ground_truth
+from ttt3r_viewer.recording.reader import Recording, open_recording
+from ttt3r_viewer.scene.budget import confidence_bin
+from ttt3r_viewer.scene.seen import thin_points
+from ttt3r_viewer.scene.store import LaneScene, SceneStore
+from ttt3r_viewer.settings import PAGE_POINTS
+from ttt3r_viewer.system.assets import with_demos
+from ttt3r_viewer.types import FrameResult, Status
+from ttt3r_viewer.viewer.view_settings import FIRST_SETTINGS
+
+MOMENT = 70
+"""After so many frames it is measured, at frame 69, and at the end."""
+FIRST_SHARE = 0.004
+"""Of the first frame's median depth: the side of the voxels, before."""
+POINTS_PER_FRAME = 20_000
+SAMPLES = 60_000
+"""Of the shown points, so many are measured: a random choice with a seed."""
+TRUTH_STRIDE = 3
+"""Every so many frames, true depth becomes part of the true surface."""
+TRUTH_SIDE_M = 0.02
+"""Nearer points of the true surface are one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What is known of a sequence."""
+
+    depth_m: list[NDArray[np.float64]]
+    """(height, width) of each frame."""
+    rays: NDArray[np.float64]
+    """(height, width, 3) of a pixel, at depth 1."""
+    T_world_camera: NDArray[np.float64]
+    """(frames, 4, 4)."""
+
+    @classmethod
+    def read(cls, folder: Path, recording: Recording) -> Truth:
+        """Read the truth of the frames of a recording."""
+        camera = json.loads((folder / "depth" / "camera.json").read_text())
+        poses = read_ground_truth(folder / "poses_tum.txt")
+        depth, T_world_camera = [], []
+        for frame in recording.each(lambda sequence: recording.camera(sequence, 0)):
+            pose = poses.pose_of(frame.index, frame.time_sec, frame.name)
+            if pose is None:
+                raise SystemExit(f"{folder}: no true pose of {frame.name}")
+            path = folder / "depth" / f"{Path(frame.name).stem}.png"
+            depth.append(np.asarray(Image.open(path)) / 1000.0)
+            T_world_camera.append(pose)
+        rows, columns = np.indices(depth[0].shape)
+        x, y = columns - camera["center_px"][0], rows - camera["center_px"][1]
+        rays = np.stack([x, y, np.full(x.shape, camera["focal_px"])], axis=-1) / camera["focal_px"]
+        return cls(depth, rays, np.array(T_world_camera))
+
+    def surface(self, frames: int) -> cKDTree:
+        """The surface that the first `frames` frames saw, in the world of the first camera."""
+        seen = zip(self.depth_m[:frames], self.T_world_camera[:frames], strict=True)
+        parts = [
+            transform_points(pose, (self.rays * depth[..., None]).reshape(-1, 3))
+            for depth, pose in list(seen)[::TRUTH_STRIDE]
+        ]
+        points = transform_points(np.linalg.inv(self.T_world_camera[0]), np.concatenate(parts))
+        return cKDTree(points[first_of_voxels(points, TRUTH_SIDE_M)])
+
+
+def first_of_voxels(points: NDArray[np.floating], side: float) -> NDArray[np.intp]:
+    """Return which of the points (N, 3) are the first in their voxel."""
+    cells = np.floor(points / side).astype(np.int64) @ np.array([1, 1 << 21, 1 << 42])
+    return np.sort(np.unique(cells, return_index=True)[1])
+
+
+def chosen_before(results: Sequence[FrameResult], most: int) -> NDArray[np.float64]:
+    """Return the first point of each voxel, (n, 3).
+
+    Sides that double are nested: what is left does not depend on when each of them doubled.
+    """
+    clouds = [thin_points(one, POINTS_PER_FRAME).points_world for one in results]
+    side = FIRST_SHARE * float(np.median(clouds[0][:, 2]))
+    points = np.concatenate(clouds).astype(np.float64)
+    points = points[first_of_voxels(points, side)]
+    while len(points) > most:
+        side *= 2
+        points = points[first_of_voxels(points, side)]
+    return points
+
+
+def shown_now(lane: LaneScene) -> NDArray[np.float64]:
+    """Return what a page shows of a lane by default, (n, 3)."""
+    edges, hidden = lane.layout.confidence_edges, FIRST_SETTINGS.hidden_bins
+    parts = []
+    for frame in lane.frames:
+        points = frame.points.off_edges(FIRST_SETTINGS.edge_filter)
+        sure = confidence_bin(points.confidence, edges) >= hidden
+        parts.append(points.points_world[sure].astype(np.float64))
+    return np.concatenate(parts)
+
+
+def distance(points: NDArray[np.float64], surface: cKDTree) -> float:
+    """Return the mean distance of points (n, 3) from the surface, in metres."""
+    some = np.random.default_rng(0).permutation(len(points))[:SAMPLES]
+    return float(surface.query(points[some])[0].mean())
+
+
+def measured(
+    recording: Recording, truth: Truth, most: int
+) -> Iterator[tuple[int, tuple[int, int], tuple[float, float]]]:
+    """Yield at each moment the number of frames, and before and now: points, and their distance."""
+    store, results = SceneStore(most, POINTS_PER_FRAME, one_per_voxel=True), []
+    for result, *_ in recording:
+        store.add(result)
+        results.append(result)
+        ends = len(results) == len(recording)
+        if ends:
+            store.set_status(Status(phase="finished"))
+        if len(results) == MOMENT or ends:
+            before, now = chosen_before(results, most), shown_now(store.snapshot().lanes[0])
+            surface = truth.surface(len(results))
+            found = distance(before, surface), distance(now, surface)
+            yield len(results), (len(before), len(now)), found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chamfer", description=__doc__)
+    parser.add_argument("recordings", type=Path, nargs="+")
+    parser.add_argument("--truth", type=Path, nargs="+", help="a folder for each recording")
+    parser.add_argument("--max-points", type=int, default=PAGE_POINTS)
+    given = parser.parse_args(arguments)
+    of_moment: dict[str, list[tuple[float, float]]] = {}
+    for number, path in enumerate(given.recordings):
+        recording = open_recording(path)
+        folder = Path(with_demos(recording.manifest.settings["input"]))
+        truth = Truth.read(given.truth[number] if given.truth else folder, recording)
+        for frames, counts, found in measured(recording, truth, given.max_points):
+            shown = "{:,} points before, {:,} now".format(*counts)
+            print(f"{path.name}, frame {frames - 1}: {shown}, {ratio_text(*found)}", flush=True)
+            moment = "the end" if frames == len(recording) else f"frame {frames - 1}"
+            of_moment.setdefault(moment, []).append(found)
+    for moment, several in of_moment.items():
+        print(f"mean of {len(several)}, {moment}: {ratio_text(*np.mean(several, axis=0))}")
+    return 0
+
+
+def ratio_text(before: float, now: float) -> str:
+    """Say two distances in metres, and their ratio."""
+    return f"{100 * before:.2f} cm before, {100 * now:.2f} now: {now / before:.2f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
