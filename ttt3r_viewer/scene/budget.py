@@ -37,7 +37,11 @@ class Layout:
     )
     """(CONFIDENCE_BINS + 1,) percentiles 0, 10, ... 100 of the confidence of all kept points."""
     height_range: tuple[float, float] = (0.0, 1.0)
-    """Percentiles 2 and 98 of the height (-y of the world) of all kept points."""
+    """Percentiles 2 and 98 of the height of all kept points."""
+    up: NDArray[np.float64] = field(default_factory=lambda: np.array([0.0, -1.0, 0.0]))
+    """(3,) unit vector against gravity, in the world's frame."""
+    up_is_seen: bool = False
+    """Floors or walls told it; else it is how cameras were held."""
     path_width: float = 0.0
     """Distance between percentiles 2 and 98 of the cameras' places along the world's x axis."""
     frames_scale: int = 1

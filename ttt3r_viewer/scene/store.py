@@ -17,6 +17,7 @@ from ttt3r_viewer.scene.budget import (
     robust_range,
     shrink_image,
 )
+from ttt3r_viewer.scene.gravity import Up, UpEstimator
 from ttt3r_viewer.scene.seen import (
     FIRST_IMAGE_WIDTH,
     FrameSummary,
@@ -118,6 +119,7 @@ class SceneStore:
         self._max_points = max_points
         self._one_per_voxel = one_per_voxel
         self._thinnings = self._new_thinnings(1)
+        self._ups = [UpEstimator()]
         self._first_points_per_frame = points_per_frame
         self._max_image_bytes = max_image_bytes
         self._image_width = FIRST_IMAGE_WIDTH
@@ -189,8 +191,10 @@ class SceneStore:
         """Replace what the run says about itself; a finished run fits its scales to all frames."""
         lanes = self._snapshot.lanes
         if status.phase == "finished":
-            pairs = zip(lanes, self._thinnings, strict=True)
-            lanes = tuple(_scaled_to_all(lane, one.finish(lane.frames)) for lane, one in pairs)
+            lanes = tuple(
+                _scaled_to_all(lane, thinning.finish(lane.frames), up)
+                for lane, thinning, up in zip(lanes, self._thinnings, self._ups, strict=True)
+            )
         with self._lock:
             self._snapshot = replace(self._snapshot, lanes=lanes, status=status)
 
@@ -215,6 +219,7 @@ class SceneStore:
         """
         self._image_width, self._image_bytes = FIRST_IMAGE_WIDTH, 0
         self._thinnings = self._new_thinnings(lanes)
+        self._ups = [UpEstimator() for _ in range(lanes)]
         with self._lock:
             before = self._snapshot
             epoch = before.epoch + 1
@@ -242,6 +247,8 @@ class SceneStore:
     def _with(
         self, number: int, lane: LaneScene, frame: FrameSummary, latest: FrameResult | None
     ) -> LaneScene:
+        up = self._ups[number]
+        up.add(frame)
         frames, sizes = self._thinnings[number].add(lane.frames, frame, lane.layout)
         count = len(frames)
         frames_per_chunk = frames_per_chunk_for(count, sizes.frames_per_chunk, MAX_CHUNKS)
@@ -253,7 +260,7 @@ class SceneStore:
         if sizes.sizes != layout.sizes or (few and count & (count - 1) == 0):
             room = frames_per_chunk * MAX_CHUNKS
             scale = 1 << (count - 1).bit_length() if few else room
-            layout = next_layout(sizes, frames, frames_scale=scale)
+            layout = next_layout(sizes, frames, up.estimate(frames), frames_scale=scale)
         point_count = sum(len(frame.points) for frame in frames)  # earlier ones may have fewer
         return LaneScene(lane.epoch, frames, layout, latest, point_count)
 
@@ -285,22 +292,24 @@ class SceneStore:
         return tuple(shared)
 
 
-def _scaled_to_all(lane: LaneScene, frames: tuple[FrameSummary, ...]) -> LaneScene:
+def _scaled_to_all(lane: LaneScene, frames: tuple[FrameSummary, ...], up: UpEstimator) -> LaneScene:
     """Fit the scales to all `frames`, which are the lane's, brought up to date."""
     layout = lane.layout
     if frames and layout.frames_scale != len(frames):
-        layout = next_layout(layout, frames, frames_scale=len(frames))
+        layout = next_layout(layout, frames, up.estimate(frames), frames_scale=len(frames))
     same = frames is lane.frames and layout is lane.layout
     return lane if same else replace(lane, frames=frames, layout=layout)
 
 
-def next_layout(sizes: Layout, frames: Sequence[FrameSummary], *, frames_scale: int) -> Layout:
+def next_layout(
+    sizes: Layout, frames: Sequence[FrameSummary], up: Up, *, frames_scale: int
+) -> Layout:
     """Make the next generation with the sizes given and every scale fitted to the frames."""
     stride = -(-sum(len(frame.points) for frame in frames) // SCALE_SAMPLES)
     shares = [-(-len(frame.points) // max(stride, 1)) for frame in frames]
     parts = [frame.points.first(share) for frame, share in zip(frames, shares, strict=True)]
     confidence = np.concatenate([part.confidence for part in parts])
-    height = -np.concatenate([part.points_world[:, 1] for part in parts])
+    height = np.concatenate([part.points_world for part in parts]) @ up[0]
     depths = [frame.median_depth for frame in frames if frame.median_depth > 0]
     left, right = robust_range(np.array([one.camera.T_world_camera[0, 3] for one in frames]))
     layout = replace(
@@ -308,6 +317,8 @@ def next_layout(sizes: Layout, frames: Sequence[FrameSummary], *, frames_scale: 
         generation=sizes.generation + 1,
         frames_scale=frames_scale,
         path_width=right - left,
+        up=up[0],
+        up_is_seen=up[1],
     )
     if len(confidence):
         layout = replace(

@@ -81,7 +81,7 @@ def _by_confidence(batch: PointBatch) -> NDArray[np.uint8]:
 
 def _by_height(batch: PointBatch) -> NDArray[np.uint8]:
     low, high = batch.layout.height_range
-    share = (-batch.points_world[:, 1] - low) / max(high - low, 1e-9)
+    share = (batch.points_world @ batch.layout.up - low) / max(high - low, 1e-9)
     return apply_color_map(share, VIRIDIS)
 
 
