@@ -1,4 +1,4 @@
-"""Which way is up: from the floors, walls and ceilings that were seen, and from how cameras stood."""
+"""Which way is up: from the floors and walls that were seen, and from how cameras were held."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEIGHBOURS = 10
 FLATNESS = 0.15
 """Largest spread of a flat patch along its normal, as a share of its next larger spread."""
 MOST_FRAMES = 64
-"""Frames whose normals are kept; with more, every other one is forgotten and as many passed over."""
+"""Frames whose normals are kept; with more, every other one is forgotten."""
 FIRST_CONE_RAD, LAST_CONE_RAD = math.radians(30), math.radians(8)
 """Around up, within which normals are of floors and ceilings, and around level for walls: at first,
 and once up is nearly known."""
@@ -37,7 +37,7 @@ class UpEstimator:
     """Estimates up from the normals of flat patches in some frames of a lane."""
 
     def __init__(self) -> None:
-        self._normals: list[NDArray[np.float64]] = []
+        self._normals: list[NDArray[np.float32]] = []
         """Of each frame that was looked at, (n, 3) in the world's frame."""
         self._stride = 1
         self._count = 0
@@ -60,7 +60,7 @@ class UpEstimator:
         """
         ups = np.stack([frame.camera.T_world_camera[:3, :3] @ CAMERA_UP for frame in frames])
         held = _unit(np.median(ups, axis=0))
-        normals = np.concatenate(self._normals) if self._normals else np.zeros((0, 3))
+        normals = np.concatenate([np.zeros((0, 3)), *self._normals])
         up, sure = held, False
         for cone_rad in np.geomspace(FIRST_CONE_RAD, LAST_CONE_RAD, ROUNDS):
             along = np.abs(normals @ up)
@@ -76,18 +76,18 @@ class UpEstimator:
         return (up, True) if sure and len(normals) else (held, False)
 
 
-def flat_normals(points_world: NDArray[np.float32]) -> NDArray[np.float64]:
+def flat_normals(points_world: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the unit normals (n, 3), of either sign, of flat patches around points (N, 3)."""
     points = points_world[np.isfinite(points_world).all(axis=1)].astype(np.float64)
     if len(points) < 2 * NEIGHBOURS:
-        return np.zeros((0, 3))
+        return np.zeros((0, 3), np.float32)
     squares = (points**2).sum(axis=1)
     distances = squares[:, None] + squares - 2 * points @ points.T
     nearest = np.argpartition(distances, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
     around = points[nearest] - points[nearest].mean(axis=1, keepdims=True)
     spreads, directions = np.linalg.eigh(np.einsum("nki,nkj->nij", around, around))
     flat = spreads[:, 0] < FLATNESS**2 * spreads[:, 1]
-    return directions[flat, :, 0]
+    return directions[flat, :, 0].astype(np.float32)
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
