@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -10,26 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.made_up_run import MadeUpRun, look_at
+from tests.made_up_run import look_at
 from tests.refusals import refusal
 from ttt3r_viewer.commands.open import COMMAND, LookOptions
 from ttt3r_viewer.commands.parser import parse
 from ttt3r_viewer.errors import OutputError, SettingsError
 from ttt3r_viewer.recording.tour import TOUR_FILE, Keyframe, Tour, read_tour, write_tour
-from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.cameras.client_cameras import (
+from ttt3r_viewer.viewer.cameras.guided_cameras import (
     LONGEST_PAUSE_SEC,
     TURN_SEC,
     CameraThrottle,
     was_put,
 )
+from ttt3r_viewer.viewer.cameras.opening import ELEVATION_RAD, SceneBox, Window, fitted_view
 from ttt3r_viewer.viewer.cameras.page_views import (
     APPROACH_SEC,
-    ORBIT_SEC,
-    SWING_RAD,
-    PageOrbit,
     PageView,
     approached,
     tour_view,
@@ -40,8 +36,14 @@ from ttt3r_viewer.viewer.panels.captions import captions_html, keys_html, lane_c
 from ttt3r_viewer.viewer.panels.present import LONGEST_SIDE, image_size, on_background
 from ttt3r_viewer.viewer.view_settings import REPLAY_SEC, Clock, ShowSettings
 
-ORBIT = PageOrbit(np.array([1.0, 2.0, 3.0]), 2.0, np.eye(3)[2], -np.eye(3)[1])
+BOX = SceneBox(np.array([1.0, 2.0, 3.0]), np.ones(3), np.diag([1.0, -1.0, 1.0]))
 FOV_Y_RAD = 1.2
+
+
+def orbit_view(time_sec: float) -> PageView:
+    return fitted_view(BOX, BOX.turned(time_sec), ELEVATION_RAD, FOV_Y_RAD, Window(1.5, 0.2))
+
+
 START = PageView(np.zeros(3), np.array([0.0, 0.0, 1.0]), np.array([0.0, -1.0, 0.0]), 1.0)
 
 
@@ -52,36 +54,8 @@ def keyframe(x: float, seconds: float = 2.0, fov: float = 1.0) -> Keyframe:
 TOUR = Tour((keyframe(-2, 0), keyframe(0, 1.5, 0.7), keyframe(1, 4.0), keyframe(3, 0.5)))
 
 
-@given(st.floats(0, 500), st.booleans())
-def test_the_orbit_keeps_its_distance_looks_at_the_middle_and_comes_back(time_sec, all_round):
-    page_orbit = replace(ORBIT, swing_rad=None if all_round else SWING_RAD)
-    view = page_orbit.view(time_sec, FOV_Y_RAD)
-    assert np.array_equal(view.look_at, ORBIT.centre)
-    distance = np.linalg.norm(view.position - ORBIT.centre)
-    assert distance == pytest.approx(ORBIT.radius / math.sin(FOV_Y_RAD / 2))
-    again = page_orbit.view(time_sec + ORBIT_SEC, FOV_Y_RAD)
-    np.testing.assert_allclose(again.position, view.position, atol=1e-9)
-    # Up is -y: the orbit is always above the middle.
-    assert view.position[1] < ORBIT.centre[1]
-
-
-def test_the_orbit_goes_all_round_only_where_the_scene_was_seen_so():
-    def behind(all_round: bool) -> float:
-        page_orbit = replace(ORBIT, swing_rad=None if all_round else SWING_RAD)
-        times = np.linspace(0, ORBIT_SEC, 100)
-        return max(page_orbit.view(t, FOV_Y_RAD).position[2] - ORBIT.centre[2] for t in times)
-
-    assert behind(True) > 0 > behind(False)
-    store = SceneStore(max_points=5000)
-    MadeUpRun(store, total=4).gone(4)
-    found = PageOrbit.around_lane(store.snapshot().lanes[0])
-    assert found.swing_rad == SWING_RAD
-    assert np.linalg.norm(found.ahead) == pytest.approx(1.0)
-    assert found.radius > 0
-
-
 def test_a_view_comes_from_its_start_to_its_goal_and_stays_there():
-    goal = ORBIT.view(3.0, FOV_Y_RAD)
+    goal = orbit_view(3.0)
     np.testing.assert_allclose(approached(START, goal, 0.0).position, START.position)
     assert approached(START, goal, APPROACH_SEC) is goal
     halfway = approached(START, goal, APPROACH_SEC / 2)
@@ -104,12 +78,12 @@ def test_the_tour_passes_its_keyframes_and_looks_along_them():
 
 
 def test_only_a_place_that_was_sent_counts_as_sent():
-    sent = [ORBIT.view(t, FOV_Y_RAD).position for t in np.arange(0, 4, 0.04)]
+    sent = [orbit_view(t).position for t in np.arange(0, 4, 0.04)]
     for place in sent:
-        assert was_put(place + 1e-9, ORBIT.centre, sent)
-    moved = ORBIT.view(1.0, FOV_Y_RAD).position + np.array([0.0, 1e-3, 0.0])
-    assert not was_put(moved, ORBIT.centre, sent)
-    assert not was_put(ORBIT.view(1.02, FOV_Y_RAD).position, ORBIT.centre, sent)
+        assert was_put(place + 1e-9, BOX.centre, sent)
+    moved = orbit_view(1.0).position + np.array([0.0, 1e-3, 0.0])
+    assert not was_put(moved, BOX.centre, sent)
+    assert not was_put(orbit_view(1.02).position, BOX.centre, sent)
 
 
 def answered(
@@ -121,7 +95,7 @@ def answered(
         whose.append(turns.pauses(now_sec))
         if not whose[-1] and now_sec - drawn_sec >= image_sec:
             drawn_sec = now_sec
-            turns.answers.append(now_sec)
+            turns.answer(now_sec)
     return whose
 
 
@@ -144,9 +118,9 @@ def test_a_slow_browser_has_turns_in_which_it_draws_what_its_person_did(image_se
 
 def test_a_tab_that_was_hidden_is_soon_guided_again():
     turns = CameraThrottle(TURN_SEC)
-    turns.answers.append(0.5)
+    turns.answer(0.5)
     assert not turns.pauses(100.0)
-    turns.answers.append(100.0)
+    turns.answer(100.0)
     assert turns.pauses(100.04)
     assert not any(answered(turns, 0.02, 100.08 + LONGEST_PAUSE_SEC, 10.0))
 

@@ -487,8 +487,9 @@ def test_one_lane_has_nothing_that_only_several_can_have():
 
 def test_key_flips_between_the_first_two_lanes_that_are_switched_on(viewer):
     panel, controls = viewer.part(LanesPanel), viewer.controls
+    before = controls.settings
     panel._flip()
-    assert controls.settings == ViewSettings(), "one lane has nothing to flip"
+    assert controls.settings == before, "one lane has nothing to flip"
     viewer._store.clear(3)
     wait_for(lambda: panel._lane_count == 3, "three lanes")
     controls.change(hidden_lanes=frozenset({0}))

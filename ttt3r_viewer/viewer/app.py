@@ -17,7 +17,8 @@ from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer import html
-from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras, GuidedCameras
+from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
 from ttt3r_viewer.viewer.context import PageContext, Presentation
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.panels.ask import AskPanel
@@ -216,6 +217,7 @@ class Viewer:
             control_width="medium",
             brand_color=(42, 130, 218),
         )
+        # Not turned while the page is open: viser would put every browser back to its first view.
         server.scene.set_up_direction("-y")
         lanes = LaneLayer(server)
         page = self._page(server, points_shown=lambda: sum(lanes.points_shown_by_lane))

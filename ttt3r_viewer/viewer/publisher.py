@@ -16,8 +16,8 @@ from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import assign_changed
 
 TICK_SEC = 0.1
-FOLLOW_TICK_SEC = 0.04
-"""A followed view moves in steps of this, which the eye takes for smooth."""
+MOVE_SEC = 0.04
+"""A view moves in steps of this, which the eye takes for smooth."""
 SHORTEST_TICK_SEC = 0.03
 """However fast a slider is dragged, the page is not brought up to date more often than this."""
 
@@ -65,14 +65,25 @@ class Publisher:
             with self._guarded():
                 self._tick(time.monotonic())
             self._trouble = self._found
-            settings = self._controls.settings
-            moves = settings.follow_camera or settings.show.motion_clock.going
             self._stopping.wait(SHORTEST_TICK_SEC)
-            self._controls.changed.wait(FOLLOW_TICK_SEC if moves else TICK_SEC)
+            self._wait_for_tick()
+
+    def _wait_for_tick(self) -> None:
+        """Wait until all parts are due; what moves by itself is moved meanwhile."""
+        end_sec = time.monotonic() + TICK_SEC
+        while not self._controls.changed.is_set() and (left := end_sec - time.monotonic()) > 0:
+            moving = [part for part in self.parts if part.moves]
+            for part in moving:
+                with self._guarded():
+                    part.update(self._new_tick(time.monotonic()))
+            self._controls.changed.wait(min(left, MOVE_SEC) if moving else left)
+
+    def _new_tick(self, now_sec: float) -> Tick:
+        trouble = self.report or self._trouble
+        return Tick(self._store.snapshot(), self._controls.settings, now_sec, trouble)
 
     def _tick(self, now_sec: float) -> None:
-        snapshot, trouble = self._store.snapshot(), self.report or self._trouble
-        tick = Tick(snapshot, self._controls.settings, now_sec, trouble)
+        tick = self._new_tick(now_sec)
         state = state_of(tick)
         for part in self.parts:
             # What one part cannot draw must not freeze the others.

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ttt3r_viewer.scene.budget import automatic_point_size
 from ttt3r_viewer.viewer.view_settings import ViewSettings
@@ -13,8 +14,6 @@ from ttt3r_viewer.viewer.view_settings import ViewSettings
 if TYPE_CHECKING:
     from ttt3r_viewer.scene.store import SceneSnapshot
 
-WORLD_UP = np.array([0.0, -1.0, 0.0])
-"""The world is the first camera's frame, whose y axis points down."""
 SIDE_DEPTH = 1.5
 """What is seen to the left and right of all cameras, together, as a share of the median depth."""
 
@@ -61,6 +60,11 @@ class Tick:
         return (*texts, *(f"Lane {k + 1}" for k in range(len(texts), self.lane_count)))
 
     @property
+    def up(self) -> NDArray[np.float64]:
+        """Up (3,), a unit vector in the world's frame, as far as it is known."""
+        return self.snapshot.layout.up
+
+    @property
     def point_size(self) -> float:
         """Side of a point in the scene's unit."""
         return self.settings.point_size or automatic_point_size(self.snapshot.layout)
@@ -87,6 +91,9 @@ class Tick:
 
 class Part(ABC):
     """Something in the page that the publisher keeps up to date."""
+
+    moves = False
+    """It moves by itself, and is updated more often than the others."""
 
     @abstractmethod
     def update(self, tick: Tick) -> None:

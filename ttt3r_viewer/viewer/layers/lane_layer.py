@@ -137,11 +137,12 @@ class LaneLayer(Part):
 
 def label_position(lane: LaneScene) -> NDArray[np.float64]:
     """Return a point (3,) above the middle of a lane's cameras and above nearly all its points."""
-    centers = np.stack([frame.camera.T_world_camera[:3, 3] for frame in lane.frames])
-    x, _, z = np.median(centers, axis=0)
-    depth = lane.layout.median_depth
+    poses = np.stack([frame.camera.T_world_camera[:3] for frame in lane.frames])
+    layout = lane.layout
     # The cameras look at things in front of them, above which a name is seen best.
-    return np.array([x, -lane.layout.height_range[1] - LABEL_HEIGHT * depth, z + depth / 2])
+    ahead = np.median(poses[..., 3], axis=0) + layout.median_depth / 2 * poses[0, :, 2]
+    height = layout.height_range[1] + LABEL_HEIGHT * layout.median_depth
+    return ahead + (height - ahead @ layout.up) * layout.up
 
 
 def drift_segments(

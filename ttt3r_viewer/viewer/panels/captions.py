@@ -21,6 +21,8 @@ KEYS = (
     ("Space", "pause, and go on; at the end: show the growth again"),
     ("G", "show the growth again from the first frame"),
     ("O", "orbit round the scene"),
+    ("Home", "fit the view to the scene"),
+    ("1  3  7", "look from the front, the side, the top"),
     ("F", "follow the camera"),
     ("T", "play or stop the tour"),
     ("M", "add this view to the tour"),

@@ -1,0 +1,104 @@
+"""The opening shot: the box of a scene, the view in which it fills a window, and what is up."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.made_up_run import MadeUpRun
+from tests.ticks import tick_of
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.cameras.opening import (
+    FILL,
+    ORBIT_SEC,
+    PANEL_PX,
+    SHEET_SHARE,
+    TURN_RAD,
+    SceneBox,
+    Window,
+    box_of_lanes,
+    filled_share,
+    fitted_view,
+    upright_axes,
+)
+from ttt3r_viewer.viewer.cameras.page_views import view_behind
+from ttt3r_viewer.viewer.layers.lane_layer import label_position
+
+sides = st.floats(0.05, 20.0)
+windows = st.builds(Window, st.floats(0.4, 3.0), st.floats(0.0, 0.6), st.floats(0.0, 0.6))
+
+
+def axes_of(seed: int) -> np.ndarray:
+    up, forward = np.random.default_rng(seed).normal(size=(2, 3))
+    return upright_axes(up, forward)
+
+
+@given(
+    st.tuples(sides, sides, sides),
+    st.integers(0, 1000),
+    st.floats(-4.0, 4.0),
+    st.floats(0.0, math.pi / 2),
+    st.floats(0.5, 1.4),
+    windows,
+)
+def test_any_box_fills_the_free_part_of_any_window_and_stands_in_its_middle(
+    half, seed, azimuth_rad, elevation_rad, fov_y_rad, window
+):
+    box = SceneBox(np.array([1.0, -2.0, 3.0]), np.array(half), axes_of(seed))
+    view = fitted_view(box, azimuth_rad, elevation_rad, fov_y_rad, window)
+    bounds = filled_share(box, view, window)
+    assert (bounds[:, 1] - bounds[:, 0]).max() == pytest.approx(FILL, abs=0.01)
+    assert bounds.mean(axis=1) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_window_is_free_beside_the_panel_and_above_the_sheet_of_a_phone():
+    assert Window.of(1366, 768).right == pytest.approx(PANEL_PX / 1366)
+    # A sharp screen has several pixels for one of the page.
+    assert Window.of(2732, 1536).right == pytest.approx(PANEL_PX / 1366)
+    for phone in (Window.of(390, 844), Window.of(1170, 2532)):
+        assert (phone.right, phone.bottom) == (0.0, SHEET_SHARE)
+    assert Window.of(390, 844, panel=False) == Window(390 / 844)
+
+
+@given(st.floats(0, 500), st.booleans())
+def test_the_orbit_begins_at_the_opening_and_comes_back(time_sec, all_round):
+    box = SceneBox(np.zeros(3), np.ones(3), np.eye(3), all_round)
+    assert box.turned(0.0) == pytest.approx(TURN_RAD)
+    again = box.turned(time_sec + ORBIT_SEC) - box.turned(time_sec)
+    assert again == pytest.approx(2 * math.pi if all_round else 0.0, abs=1e-9)
+    assert all_round or abs(box.turned(time_sec)) <= box.swing_rad
+
+
+def test_the_box_holds_nearly_all_points_of_all_lanes_side_by_side():
+    store = SceneStore(max_points=5000)
+    MadeUpRun(store, total=4).gone(4)
+    lane = store.snapshot().lanes[0]
+    up = np.array([0.0, -1.0, 0.0])
+    one, two = (box_of_lanes([lane] * n, (0.0, 9.0)[:n], up) for n in (1, 2))
+    points = np.concatenate([one.points.off_edges().points_world for one in lane.frames])
+    inside = np.abs((points - one.centre) @ one.axes.T) <= one.half + 1e-3
+    assert inside.mean(axis=0).min() > 0.88
+    assert not one.all_round
+    assert two.half[0] > one.half[0] + 4
+    assert not two.all_round
+    assert two.swing_rad < one.swing_rad
+    fewer = box_of_lanes([lane], (0.0,), up, hidden_bins=9)
+    assert np.prod(fewer.half) < np.prod(one.half)
+
+
+def test_what_the_page_calls_up_follows_the_layout():
+    store = SceneStore(max_points=5000)
+    MadeUpRun(store, total=4).gone(4)
+    snapshot, up = store.snapshot(), axes_of(3)[1]
+    lane = snapshot.lanes[0]
+    lane = replace(lane, layout=replace(lane.layout, up=up))
+    tick = tick_of(replace(snapshot, lanes=(lane,)))
+    assert np.array_equal(tick.up, up)
+    assert label_position(lane) @ up > lane.layout.height_range[1]
+    camera = lane.frames[0].camera
+    behind, above = (view_behind(camera, 2.0, up, back=0.5, above=a) for a in (0.0, 0.3))
+    assert above.position - behind.position == pytest.approx(0.6 * up)
+    assert box_of_lanes([lane], (0.0,), tick.up).up == pytest.approx(up)

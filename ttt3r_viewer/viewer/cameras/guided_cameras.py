@@ -1,0 +1,319 @@
+"""Orbit and tour: motions of the view in all browsers, except those whose user moves the view.
+
+The orbit is also what a page opens with; keys fit the view again, or look from another side.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import viser
+from numpy.typing import NDArray
+
+from ttt3r_viewer.export.film.camera_path import FOV_Y_RAD
+from ttt3r_viewer.viewer.cameras.client_cameras import move_browser, view_of
+from ttt3r_viewer.viewer.cameras.opening import (
+    ELEVATION_RAD,
+    TURN_RAD,
+    SceneBox,
+    Window,
+    box_of_lanes,
+    fitted_view,
+)
+from ttt3r_viewer.viewer.cameras.page_views import (
+    APPROACH_SEC,
+    PageView,
+    approached,
+    has_ended,
+    tour_view,
+)
+from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
+from ttt3r_viewer.viewer.server.clients import client_of
+from ttt3r_viewer.viewer.tick import Part, Tick
+from ttt3r_viewer.viewer.widgets import Widgets
+
+Direction = tuple[float, float]
+"""Azimuth and elevation, in radians, from which the scene is looked at."""
+HOME: Direction = (TURN_RAD, ELEVATION_RAD)
+DIRECTIONS: tuple[tuple[str, str, Direction], ...] = (
+    ("Fit the view", "Home", HOME),
+    ("From the front", "1", (0.0, 0.0)),
+    ("From the side", "3", (-math.pi / 2, 0.0)),
+    ("From the top", "7", (0.0, math.pi / 2)),
+)
+"""Keys that look at the whole scene in the browser where they are pressed."""
+NO_UP = np.array([0.0, -1.0, 0.0])
+"""Up before anything was seen: the first camera's y axis points down."""
+LEVEL_RAD = math.radians(1)
+"""Up that moves by less turns no view."""
+FIT_SEC = 1.0
+"""Shortest time between two fits to a scene that grows."""
+REFIT_SEC = 2.0
+"""Time in which the orbit covers 63 % of its way to the middle of a scene that has grown."""
+SAME_SHARE = 1e-5
+"""A browser reports exactly where it was put. One that is farther from every such place than this
+share of its distance from what it looks at was moved by its user."""
+SENT_KEPT = 750
+"""Views that a browser may still answer with: half a minute of them."""
+
+TURN_SEC = 1.5
+"""Shortest time of guiding before the drawing speed is measured."""
+SLOW_SEC = 0.1
+"""Time per image above which a browser is slow: it then always has unapplied views."""
+PAUSE_IMAGES = 3
+"""Length of a slow browser's pause in its images; the first may still show a view sent before."""
+LONGEST_PAUSE_SEC = 3.0
+"""Limit of a pause: a hidden tab seems to have drawn one image all the while."""
+
+
+@dataclass
+class CameraThrottle:
+    """Alternates between guiding one browser's camera and pausing; times are monotonic seconds.
+
+    A browser applies the views that it is sent before it draws. One that draws fewer images than it
+    is sent views would overwrite every movement of its user, and never report it.
+    """
+
+    ends_sec: float
+    """Earliest end of the current turn."""
+    paused: bool = False
+    first_sec: float = 0.0
+    last_sec: float = 0.0
+    """First and latest answer of the browser in this turn."""
+    answers: int = 0
+
+    def answer(self, now_sec: float) -> None:
+        """Record that the browser has drawn a view that it was sent."""
+        self.first_sec = now_sec if not self.answers else self.first_sec
+        self.last_sec = now_sec
+        self.answers += 1
+
+    def pauses(self, now_sec: float) -> bool:
+        """Whether no view is sent now; called before each view that would be sent."""
+        if now_sec < self.ends_sec or (not self.paused and self.answers < 2):
+            return self.paused
+        pause_sec = 0.0 if self.paused else self._pause_sec()
+        self.paused = pause_sec > 0
+        self.ends_sec = now_sec + (pause_sec or TURN_SEC)
+        self.answers = 0
+        return self.paused
+
+    def _pause_sec(self) -> float:
+        image_sec = (self.last_sec - self.first_sec) / (self.answers - 1)
+        slow = image_sec > SLOW_SEC
+        return min(PAUSE_IMAGES * image_sec, LONGEST_PAUSE_SEC) if slow else 0.0
+
+
+@dataclass
+class _Guided:
+    """One browser during a motion."""
+
+    joined_sec: float
+    """When its motion began, by the motion's clock."""
+    start: PageView | None
+    """Where it was; None where it has not been anywhere yet and begins at the motion."""
+    since_sec: float
+    throttle: CameraThrottle
+    direction: Direction | None = None
+    """Where a key sent it from: it goes there and stays."""
+    answered: bool = False
+    """It has been where it was put; its earlier reports are of where it was before."""
+    taken: bool = False
+    """Its user moved the view."""
+
+
+class GuidedCameras(Part):
+    """Moves the views of all browsers during a motion; called by the publisher only.
+
+    A page opens with the orbit, which fits the scene as it grows until a user moves the view.
+    """
+
+    def __init__(self, server: viser.ViserServer, tour: TourRecorder) -> None:
+        self._server = server
+        self._tour = tour
+        self._guided: dict[int, _Guided] = {}
+        self._joined_sec: dict[int, float] = {}
+        """When each browser joined the orbit, by the motion's clock."""
+        self._up = NO_UP
+        self._asked: dict[int, Direction | None] = {}
+        """Browsers in which a key was pressed, and where it sends them; callbacks add to it."""
+        self._sent: deque[NDArray[np.float64]] = deque(maxlen=SENT_KEPT)
+        """Places (3,) that browsers were put to, in one list for all: the panes of a twin view pass
+        them on to each other."""
+        self._motion: object = None
+        self._fitted: SceneBox | None = None
+        self._fitted_key: object = None
+        self._fitted_sec = -math.inf
+        self._box: SceneBox | None = None
+        """On its way to the one that was fitted last."""
+        self._last_sec = 0.0
+        first = PageView(np.array([0.0, -0.45, -0.75]), np.array([0.0, 0.0, 1.0]), NO_UP)
+        server.initial_camera.position = first.position
+        server.initial_camera.look_at = first.look_at
+        server.initial_camera.up = first.up
+        server.initial_camera.fov = FOV_Y_RAD
+        server.on_client_connect(self._listen)
+        widgets = Widgets(server.gui)
+        for label, key, direction in DIRECTIONS:
+            widgets.key(label, key, partial(self._ask, direction))
+
+    def probe(self) -> dict[str, object]:
+        """Return the number of browsers whose users moved the view."""
+        return {"taken": sum(one.taken for one in self._guided.values())}
+
+    def update(self, tick: Tick) -> None:
+        """Put every browser's view where the motion is now.
+
+        A browser whose user moves the view is left alone until a motion starts or resumes.
+        """
+        show, clients = tick.settings.show, self._server.get_clients()
+        # Each start of the clock is another motion, also where it resumes after a pause.
+        motion = (show.motion, show.motion_clock, tick.settings.follow_camera)
+        if motion != self._motion:
+            self._guided.clear()
+        self._motion = motion
+        self.moves = False
+        if tick.snapshot.frames:
+            self._fit(tick)
+            self._answer_keys(tick, clients)
+            self._level(tick, clients)
+            for client_id, client in clients.items():
+                self._guide(client_id, client, tick)
+        self._last_sec = tick.now_sec
+        for client_id in self._guided.keys() - clients.keys():
+            del self._guided[client_id]
+        for client_id in self._joined_sec.keys() - clients.keys():
+            del self._joined_sec[client_id]
+
+    def _fit(self, tick: Tick) -> None:
+        """Fit the box to a scene that has grown, and approach it smoothly."""
+        chosen = tick.drawn.chosen_lanes(tick.lane_count) or (0,)
+        # Lanes that come or go change the view at once; that the scene grows, little by little.
+        scene = (tick.snapshot.epoch, chosen, tick.offsets)
+        key = (scene, tick.drawn.hidden_bins, tick.snapshot.layout, len(tick.snapshot.frames))
+        due = tick.now_sec - self._fitted_sec >= FIT_SEC
+        fitted = self._fitted
+        if fitted is None or (due and key != self._fitted_key):
+            lanes = [tick.snapshot.lanes[k] for k in chosen]
+            offsets = [tick.offsets[k] for k in chosen]
+            self._fitted = box_of_lanes(lanes, offsets, tick.up, tick.drawn.hidden_bins)
+            self._fitted_key, self._fitted_sec = key, tick.now_sec
+            if fitted is not None and fitted.all_round != self._fitted.all_round:
+                self._approach_again(tick.now_sec)
+        assert self._fitted is not None
+        share = 1.0 - math.exp(-(tick.now_sec - self._last_sec) / REFIT_SEC)
+        self._box = self._box.blended(self._fitted, share) if self._box else self._fitted
+
+    def _level(self, tick: Tick, clients: Mapping[int, viser.ClientHandle]) -> None:
+        """Turn the views of users who took them upright where up has become known better."""
+        if self._up @ tick.up < math.cos(LEVEL_RAD):
+            self._up = tick.up
+            for client_id, client in clients.items():
+                one = self._guided.get(client_id)
+                if one is None or one.taken:
+                    client.camera.up_direction = tick.up
+
+    def _approach_again(self, now_sec: float) -> None:
+        """Let browsers come smoothly to an orbit that goes another way from now on."""
+        clients = self._server.get_clients()
+        for client_id, one in self._guided.items():
+            if client_id in clients:
+                one.start, one.since_sec = view_of(clients[client_id]), now_sec
+
+    def _answer_keys(self, tick: Tick, clients: Mapping[int, viser.ClientHandle]) -> None:
+        """Send the browsers in which a key was pressed on their way."""
+        while self._asked:
+            client_id, direction = self._asked.popitem()
+            if client_id in clients:
+                one = self._begin(client_id, clients[client_id], tick)
+                orbits = tick.settings.show.motion == "orbit" and _goes(tick)
+                one.direction = None if direction is HOME and orbits else direction
+
+    def _begin(self, client_id: int, client: viser.ClientHandle, tick: Tick) -> _Guided:
+        start = view_of(client) if client_id in self._joined_sec else None
+        whole = client_of(self._server, client_id).lane is None
+        # Each page opens on the same shot; the panes of a twin view move together.
+        time_sec = tick.settings.show.motion_clock.at(tick.now_sec) if whole else 0.0
+        joined_sec = min(self._joined_sec.get(client_id, math.inf), time_sec)
+        self._joined_sec[client_id] = joined_sec
+        one = _Guided(joined_sec, start, tick.now_sec, CameraThrottle(tick.now_sec + TURN_SEC))
+        self._guided[client_id] = one
+        if start is not None:
+            self._sent.append(start.position)
+        return one
+
+    def _goal(self, one: _Guided, client: viser.ClientHandle, tick: Tick) -> PageView | None:
+        """Return the view that a browser is to have now; None where nothing guides it."""
+        show, tour, box = tick.settings.show, self._tour.tour, self._box
+        assert box is not None
+        time_sec = show.motion_clock.at(tick.now_sec)
+        camera = client.camera
+        panel = not show.presenting and client_of(self._server, client.client_id).lane is None
+        window = Window.of(camera.image_width, camera.image_height, panel=panel)
+        if one.direction is not None:
+            # A view that stands needs no more than its way and the answer to it.
+            done = tick.now_sec - one.since_sec > APPROACH_SEC + TURN_SEC
+            return None if done else fitted_view(box, *one.direction, FOV_Y_RAD, window)
+        if show.motion == "orbit" and _goes(tick):
+            azimuth_rad = box.turned(time_sec - one.joined_sec)
+            return fitted_view(box, azimuth_rad, ELEVATION_RAD, FOV_Y_RAD, window)
+        if show.motion == "tour" and tour is not None and not has_ended(tour, time_sec):
+            return tour_view(tour, time_sec - APPROACH_SEC, tick.snapshot.layout.median_depth)
+        return None
+
+    def _guide(self, client_id: int, client: viser.ClientHandle, tick: Tick) -> None:
+        one = self._guided.get(client_id)
+        if one is None:
+            if not _goes(tick):
+                self._joined_sec.setdefault(client_id, math.inf)
+                return
+            one = self._begin(client_id, client, tick)
+        goal = None if one.taken else self._goal(one, client, tick)
+        if goal is None:
+            return
+        self.moves = True
+        if one.throttle.pauses(tick.now_sec):
+            return
+        view = approached(one.start or goal, goal, tick.now_sec - one.since_sec)
+        self._sent.append(view.position)
+        move_browser(client, view)
+
+    def _ask(self, direction: Direction, client: viser.ClientHandle | None) -> None:
+        if client is not None:
+            self._asked[client.client_id] = direction
+
+    async def _listen(self, client: viser.ClientHandle) -> None:
+        @client.camera.on_update
+        async def _(camera: viser.CameraHandle) -> None:
+            one = self._guided.get(client.client_id)
+            if one is None or one.taken:
+                return
+            # A browser that has just begun goes to its first view by itself, and may do so late.
+            first = np.array(self._server.initial_camera.position, np.float64)
+            put = was_put(camera.position, camera.look_at, (first, *self._sent))
+            one.taken = one.answered and not put
+            one.answered = one.answered or put
+            if put:
+                one.throttle.answer(time.monotonic())
+
+
+def _goes(tick: Tick) -> bool:
+    """Whether a motion goes on for all browsers."""
+    return tick.settings.show.motion_clock.going and not tick.settings.follow_camera
+
+
+def was_put(
+    position: NDArray[np.float64],
+    look_at: NDArray[np.float64],
+    sent: Sequence[NDArray[np.float64]],
+) -> bool:
+    """Whether a browser at a position (3,) was put there: at any of the places that were sent.
+
+    Browsers answer late; the latest place is the last of `sent`.
+    """
+    near = SAME_SHARE * max(float(np.linalg.norm(position - look_at)), 1e-6)
+    return any(np.abs(place - position).max() <= near for place in reversed(sent))

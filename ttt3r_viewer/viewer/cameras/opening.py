@@ -1,0 +1,236 @@
+"""The opening shot: a view in which the scene's box fills the part of a window that no panel hides.
+
+Pure functions of a box, a direction and a window; who is moved there, `guided_cameras.py` decides.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.scene.store import LaneScene
+from ttt3r_viewer.viewer.cameras.page_views import PageView
+
+FILL = 0.86
+"""Share of the free part's width or height, whichever is reached first, that the box takes."""
+BOX_PERCENTILES = (5.0, 95.0)
+"""Of the shown points along each axis: what lies beyond is not fitted."""
+BOX_POINTS = 12_000
+"""Points from which a box is found."""
+ELEVATION_RAD = math.radians(30)
+"""How far above level a doll's house is looked at from."""
+TURN_RAD = math.radians(25)
+"""How far the opening is turned aside from the first camera's look."""
+STEEPEST_RAD = math.radians(89)
+"""A view along up itself would have no up in its image."""
+
+ORBIT_SEC = 48.0
+"""Duration of one orbit: slow enough to speak over."""
+SWING_RAD = math.radians(50)
+"""Angle of the swing to either side of a scene that was seen from one side."""
+SIDE_SWING_RAD = math.radians(18)
+"""The same for lanes side by side: seen from the side one would hide the other."""
+ONE_SIDED = 0.5
+"""Length of the mean of all cameras' unit looks: 1 where all looked the same way, 0 all round."""
+
+PANEL_PX, SHEET_SHARE = 335, 0.6
+"""What viser's panel hides: 320 px and a margin at the right; in a narrow window a sheet over this
+share of its height."""
+NARROW_PX = 576
+"""Width up to which a window is narrow for viser."""
+TALLEST_PX = 1200
+"""Windows that seem to be taller have several pixels of their screen for one of the page."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A browser's window, and which share of it the panel hides."""
+
+    aspect: float
+    """Width / height."""
+    right: float = 0.0
+    """Share of the width that is hidden, at the right."""
+    bottom: float = 0.0
+    """Share of the height that is hidden, at the bottom."""
+
+    @classmethod
+    def of(cls, width: int, height: int, *, panel: bool = True) -> Self:
+        """Return the window with a canvas of this many pixels, and the panel or not."""
+        width, height = max(width, 1), max(height, 1)
+        aspect = width / height
+        if not panel:
+            return cls(aspect)
+        width_px = width / math.ceil(height / TALLEST_PX)
+        if width_px <= NARROW_PX and aspect < 1:
+            return cls(aspect, bottom=SHEET_SHARE)
+        return cls(aspect, right=min(PANEL_PX / width_px, 0.6))
+
+    def edges(self, fov_y_rad: float, fill: float = 1.0) -> NDArray[np.float64]:
+        """Return tangents (2, 2) of the free part: of its left and right, its lower and upper edge,
+        or of the same share `fill` of it.
+        """
+        upper = math.tan(fov_y_rad / 2)
+        side = upper * self.aspect
+        free = np.array(
+            [[-side, side * (1 - 2 * self.right)], [upper * (2 * self.bottom - 1), upper]]
+        )
+        middle = free.mean(axis=1, keepdims=True)
+        return middle + fill * (free - middle)
+
+
+@dataclass(frozen=True, eq=False)
+class SceneBox:
+    """The box around nearly all shown points, upright, and how it was seen."""
+
+    centre: NDArray[np.float64]
+    """(3,) world."""
+    half: NDArray[np.float64]
+    """(3,) half of its sides along the axes."""
+    axes: NDArray[np.float64]
+    """(3, 3) unit vectors of the world, a row each: right, up, and level ahead."""
+    all_round: bool = True
+    """The scene was seen from all sides: the orbit goes round it, else it swings."""
+    swing_rad: float = SWING_RAD
+
+    @property
+    def up(self) -> NDArray[np.float64]:
+        """Up (3,) in the world's frame."""
+        return self.axes[1]
+
+    def corners(self) -> NDArray[np.float64]:
+        """Return its corners (8, 3) in the world's frame."""
+        signs = np.stack(np.meshgrid(*[(-1, 1)] * 3), axis=-1).reshape(-1, 3)
+        return self.centre + (signs * self.half) @ self.axes
+
+    def blended(self, goal: Self, share: float) -> Self:
+        """Return the box at this share of the way to another."""
+        up = self.axes[1] + share * (goal.axes[1] - self.axes[1])
+        ahead = self.axes[2] + share * (goal.axes[2] - self.axes[2])
+        return replace(
+            goal,
+            centre=self.centre + share * (goal.centre - self.centre),
+            half=self.half + share * (goal.half - self.half),
+            axes=upright_axes(up, ahead),
+        )
+
+    def turned(self, time_sec: float) -> float:
+        """Return the azimuth, in radians, of the orbit at a time; it repeats after `ORBIT_SEC`."""
+        turn_rad = 2 * math.pi * time_sec / ORBIT_SEC
+        if self.all_round:
+            return TURN_RAD + turn_rad
+        first_rad = math.asin(min(TURN_RAD / self.swing_rad, 1.0))
+        return self.swing_rad * math.sin(first_rad + turn_rad)
+
+
+def upright_axes(up: NDArray[np.float64], forward: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return right, up, and the level part of `forward`, as rows (3, 3) of unit vectors."""
+    up = up / np.linalg.norm(up)
+    level = forward - (forward @ up) * up
+    if np.linalg.norm(level) <= 1e-6:
+        level = np.cross(up, [0.6, 0.48, 0.64])
+    level = level / np.linalg.norm(level)
+    return np.stack((np.cross(level, up), up, level))
+
+
+def box_of_lanes(
+    lanes: Sequence[LaneScene],
+    offsets: Sequence[float],
+    up: NDArray[np.float64],
+    hidden_bins: int = 0,
+) -> SceneBox:
+    """Return the box of lanes that stand `offsets` along the world's x axis.
+
+    Points below the confidence of the `hidden_bins` lowest tenths are left out.
+    """
+    points = [
+        _some_points(lane, BOX_POINTS // len(lanes), hidden_bins) + np.array([offset, 0.0, 0.0])
+        for lane, offset in zip(lanes, offsets, strict=True)
+    ]
+    looks = np.stack([one.camera.T_world_camera[:3, 2] for one in lanes[0].frames])
+    axes = upright_axes(up, looks[0])
+    low, high = np.percentile(np.concatenate(points) @ axes.T, BOX_PERCENTILES, axis=0)
+    apart = max(offsets) > min(offsets)
+    return SceneBox(
+        centre=(low + high) / 2 @ axes,
+        half=np.maximum((high - low) / 2, 1e-3 * lanes[0].layout.median_depth),
+        axes=axes,
+        all_round=not apart and float(np.linalg.norm(looks.mean(axis=0))) < ONE_SIDED,
+        swing_rad=SIDE_SWING_RAD if apart else SWING_RAD,
+    )
+
+
+def _some_points(lane: LaneScene, most: int, hidden_bins: int) -> NDArray[np.float64]:
+    """Choose the same share of every frame's shown points, (n, 3); its cameras where none is."""
+    stride = max(1, -(-lane.point_count // most))
+    parts = [one.points.first(-(-len(one.points) // stride)) for one in lane.frames]
+    sure = lane.layout.confidence_edges[hidden_bins] if hidden_bins else -math.inf
+    kept = [one.where(one.confidence >= sure).off_edges().points_world for one in parts]
+    points = np.concatenate(kept).astype(np.float64)
+    if len(points):
+        return points
+    return np.stack([one.camera.T_world_camera[:3, 3] for one in lane.frames])
+
+
+def fitted_view(
+    box: SceneBox,
+    azimuth_rad: float,
+    elevation_rad: float,
+    fov_y_rad: float,
+    window: Window,
+) -> PageView:
+    """Return the nearest view from a direction in which the box fills `FILL` of the free part.
+
+    At azimuth 0 it looks ahead along the box, at 90 degrees to its right; it looks down by the
+    elevation. The box stands in the middle of the part of the window that no panel hides.
+    """
+    right, up, ahead = box.axes
+    lift = float(np.clip(elevation_rad, -STEEPEST_RAD, STEEPEST_RAD))
+    level = math.cos(azimuth_rad) * ahead + math.sin(azimuth_rad) * right
+    forward = math.cos(lift) * level - math.sin(lift) * up
+    aside = math.cos(azimuth_rad) * right - math.sin(azimuth_rad) * ahead
+    camera = np.stack((aside, np.cross(aside, forward), forward))
+    x, y, z = ((box.corners() - box.centre) @ camera.T).T
+    edges = window.edges(fov_y_rad, FILL)
+    # Each pair of edges lets the camera come no nearer than this.
+    nearest = [
+        ((across - low * z).min() - (across - high * z).max()) / (high - low)
+        for across, (low, high) in zip((x, y), edges, strict=True)
+    ]
+    back = min(nearest)
+    place = [_middle(across, z - back, pair) for across, pair in zip((x, y), edges, strict=True)]
+    position = box.centre + np.array([*place, back]) @ camera
+    return PageView(position, position - back * forward, up, fov_y_rad)
+
+
+def _middle(
+    across: NDArray[np.float64], depth: NDArray[np.float64], edges: NDArray[np.float64]
+) -> float:
+    """Return where a camera stands across, so that points (n,) appear midway between two edges."""
+    at = 0.0
+    for _ in range(
+        12
+    ):  # Newton's method; which two points are outermost changes at most a few times
+        seen = (across - at) / depth
+        first, last = seen.argmin(), seen.argmax()
+        off = float(seen[first] + seen[last] - edges.sum())
+        at += off / float(1 / depth[first] + 1 / depth[last])
+    return at
+
+
+def filled_share(box: SceneBox, view: PageView, window: Window) -> NDArray[np.float64]:
+    """Return where the box lies in a view, (2, 2): its left and right, lower and upper edge, as
+    shares of the free part of the window, from 0 to 1.
+    """
+    assert view.fov_y_rad is not None
+    forward = (view.look_at - view.position) / np.linalg.norm(view.look_at - view.position)
+    aside = np.cross(forward, view.up)
+    aside = aside / np.linalg.norm(aside)
+    camera = np.stack((aside, np.cross(aside, forward), forward))
+    x, y, z = ((box.corners() - view.position) @ camera.T).T
+    seen = np.stack((x / z, y / z))
+    free = window.edges(view.fov_y_rad)
+    bounds = np.stack((seen.min(axis=1), seen.max(axis=1)), axis=1)
+    return (bounds - free[:, :1]) / (free[:, 1:] - free[:, :1])
