@@ -25,7 +25,10 @@ from ttt3r_viewer.viewer.cameras.opening import (
     upright_axes,
 )
 from ttt3r_viewer.viewer.cameras.page_views import view_behind
+from ttt3r_viewer.viewer.layers.grid_layer import CELLS, grid_lines, grid_step
 from ttt3r_viewer.viewer.layers.lane_layer import label_position
+from ttt3r_viewer.viewer.layers.point_layer import batch_of, without_ceiling
+from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 sides = st.floats(0.05, 20.0)
 windows = st.builds(Window, st.floats(0.4, 3.0), st.floats(0.0, 0.6), st.floats(0.0, 0.6))
@@ -102,3 +105,37 @@ def test_what_the_page_calls_up_follows_the_layout():
     behind, above = (view_behind(camera, 2.0, up, back=0.5, above=a) for a in (0.0, 0.3))
     assert above.position - behind.position == pytest.approx(0.6 * up)
     assert box_of_lanes([lane], (0.0,), tick.up).up == pytest.approx(up)
+
+
+@given(st.floats(0.01, 1000.0))
+def test_a_cell_of_the_grid_is_a_round_number_of_metres(length):
+    step = grid_step(length)
+    assert float(f"{step:e}".partition("e")[0]) in (1, 2, 5)
+    assert CELLS / 2.51 <= length / step <= CELLS * 1.01
+
+
+def test_the_grid_lies_on_the_floor_under_the_whole_box_and_its_bar_is_one_cell():
+    box = SceneBox(np.array([1.0, -2.0, 3.0]), np.array([2.0, 1.0, 3.0]), axes_of(5))
+    lines, bar = grid_lines(box, floor=-1.5, step=0.5)
+    assert lines @ box.up == pytest.approx(-1.5, abs=1e-5)
+    assert np.linalg.norm(bar[0, 1] - bar[0, 0]) == pytest.approx(0.5, abs=1e-5)
+    flat = lines.reshape(-1, 3) @ box.axes.T
+    corners = box.corners() @ box.axes.T
+    for axis in (0, 2):
+        assert flat[:, axis].min() <= corners[:, axis].min()
+        assert flat[:, axis].max() >= corners[:, axis].max()
+
+
+def test_the_ceiling_cut_hides_the_highest_points_alone_and_never_from_inside():
+    store = SceneStore(max_points=5000)
+    MadeUpRun(store, total=4).gone(4)
+    snapshot = store.snapshot()
+    batch = batch_of(snapshot.frames, 0, snapshot.layout)
+    cut = without_ceiling(batch)
+    heights = batch.points_world @ snapshot.layout.up
+    assert len(cut.points_world) == (heights <= snapshot.layout.cut_height).sum() < len(heights)
+    assert len(cut.points_world) == len(cut.colors) == len(cut.frames)
+    settings = ViewSettings()
+    assert settings.cuts_ceiling
+    for inside in (replace(settings, follow_camera=True), replace(settings, extent="one")):
+        assert not inside.cuts_ceiling

@@ -18,6 +18,8 @@ SCALE_SAMPLES = 200_000
 """How many points are looked at to find percentiles; more changes no digit that shows."""
 
 
+CUT_SHARE = 0.15
+"""Share of the range of heights that a ceiling cut hides, from above."""
 LARGEST_POINT = 0.02 / 3
 """Largest automatic side of a point, as a share of the scene's median depth: 2 cm at 3 m."""
 
@@ -48,6 +50,12 @@ class Layout:
     """Number of frames over which colours by frame run: never fewer than there are."""
     median_depth: float = 1.0
     """Median distance in front of the cameras; what the page's sizes are proportional to."""
+
+    @property
+    def cut_height(self) -> float:
+        """The height above which the ceiling is cut off."""
+        low, high = self.height_range
+        return high - CUT_SHARE * (high - low)
 
     @property
     def sizes(self) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from ttt3r_viewer.viewer import html
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
 from ttt3r_viewer.viewer.context import PageContext, Presentation
+from ttt3r_viewer.viewer.layers.grid_layer import GridLayer
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.panels.ask import AskPanel
 from ttt3r_viewer.viewer.panels.captions import CaptionsPanel
@@ -223,6 +224,7 @@ class Viewer:
         page = self._page(server, points_shown=lambda: sum(lanes.points_shown_by_lane))
         return [
             lanes,  # first: what panels draw in the scene lies below its nodes
+            GridLayer(server),
             *build_panels(page, self._panels),
             ClientCameras(server),
             GuidedCameras(server, page.tour),

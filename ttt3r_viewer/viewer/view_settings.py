@@ -166,6 +166,9 @@ class ViewSettings:
     """Side of a point in the scene's unit; None follows the scene's size."""
     show_cameras: bool = True
     show_path: bool = True
+    show_grid: bool = True
+    ceiling_cut: bool = True
+    """Points near the ceiling are hidden where the scene is looked at from outside."""
     follow_camera: bool = False
     arrangement: Arrangement = "overlay"
     """All lanes in one place, set apart along the world's x axis, or one at a time."""
@@ -177,6 +180,11 @@ class ViewSettings:
     inspect: InspectSettings = InspectSettings()
     ask: AskSettings = AskSettings()
     show: ShowSettings = ShowSettings()
+
+    @property
+    def cuts_ceiling(self) -> bool:
+        """Whether the ceiling is hidden: never while the view is that of the camera."""
+        return self.ceiling_cut and not self.follow_camera and self.extent == "all"
 
     def within(self, lane_count: int) -> Self:
         """Return what holds for this many lanes: with one, nothing that only several can have."""

@@ -20,7 +20,7 @@ BOX_PERCENTILES = (5.0, 95.0)
 """Of the shown points along each axis: what lies beyond is not fitted."""
 BOX_POINTS = 12_000
 """Points from which a box is found."""
-ELEVATION_RAD = math.radians(30)
+ELEVATION_RAD = math.radians(35)
 """How far above level a doll's house is looked at from."""
 TURN_RAD = math.radians(25)
 """How far the opening is turned aside from the first camera's look."""

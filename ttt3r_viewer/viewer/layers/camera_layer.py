@@ -25,15 +25,17 @@ LIVE_DEPTH = 0.14
 PAST_DEPTH = 0.045
 PATH_POINTS = 1000
 PAST_CAMERAS = 200
-PAST_SPACING = 0.1
-"""Past cameras stand at least this share of the median depth apart, or they hide each other."""
+PAST_SPACING = 0.3
+"""Past cameras stand at least this share of the median depth apart (about 1 m in a room), or they
+hide each other and what they look at."""
 REFRESH_SEC = 1.0
 """Path and past cameras are sent again at most this often while the scene grows."""
 REFRESH_FRAMES = 600
 """Frames a second of a longer path, because all of it is sent."""
-LIVE_COLOR = (255, 170, 60)
-OLDEST_SHARE = 0.55
-"""Share of the lane's colour at the start of its path, which shows its direction."""
+LIVE_COLOR = (255, 40, 40)
+"""Of a single lane's shown camera: red, which no lane and no colour map has."""
+OLDEST_SHARE = 0.35
+"""Share of its colour that the start of a path has: the older, the fainter."""
 
 
 class CameraLayer(Part):
@@ -127,12 +129,13 @@ def frustum_scale(camera: Camera, depth: float) -> float:
 
 
 def camera_colors(frames: NDArray[np.intp], layout: Layout, color: RGB | None) -> NDArray[np.uint8]:
-    """Return colours (N, 3) of frames (N,): time as the strength of `color`, or on a map."""
+    """Return colours (N, 3) of frames (N,): `color`, or time on a map; older ones are fainter."""
     share = frame_share(frames, layout)
+    newest = max(float(share.max(initial=0.0)), 1e-9)
+    strength = (OLDEST_SHARE + (1 - OLDEST_SHARE) * share / newest)[:, None]
     if color is None:
-        return apply_color_map(share, PLASMA)
-    strength = OLDEST_SHARE + (1 - OLDEST_SHARE) * share
-    return line_colors(strength[:, None] * np.array(color))
+        return (strength * apply_color_map(share, PLASMA)).round().astype(np.uint8)
+    return line_colors(strength * np.array(color))
 
 
 def path_segments(

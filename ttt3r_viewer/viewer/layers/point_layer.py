@@ -92,8 +92,8 @@ class _Node(NamedTuple):
 class _Chunk:
     """What the page has of one chunk."""
 
-    key: tuple[int, str, float]
-    """Generation of the layout, colour mode, and edge filter."""
+    key: tuple[int, str, float, bool]
+    """Generation of the layout, colour mode, edge filter, and whether the ceiling is cut off."""
     first: int
     stop: int
     """Its frames are first to stop - 1."""
@@ -159,7 +159,7 @@ class PointLayer(Part):
     def _send_chunks(self, lane: LaneScene, size: int, tick: Tick) -> None:
         """Send changed chunks in their order, each in place of the smaller ones that it covers."""
         frames, now_sec, drawn = lane.frames, tick.now_sec, tick.drawn
-        key = (lane.layout.generation, drawn.color_by, drawn.edge_filter)
+        key = (lane.layout.generation, drawn.color_by, drawn.edge_filter, drawn.cuts_ceiling)
         stale = STALE_SHARE if tick.snapshot.status.phase == "running" else 0.0
         sent = 0
         for first in range(0, len(frames), size):
@@ -257,7 +257,7 @@ class PointLayer(Part):
     def _look(self, lane: LaneScene, settings: ViewSettings) -> tuple[object, ...]:
         """Return what a single cloud depends on beside its frames."""
         chosen = (settings.color_by, settings.hidden_bins, settings.edge_filter)
-        return (lane.layout.generation, *chosen)
+        return (lane.layout.generation, *chosen, settings.cuts_ceiling)
 
     def _send_single(
         self,
@@ -277,7 +277,8 @@ class PointLayer(Part):
         self, frames: Sequence[FrameSummary], first: int, lane: LaneScene, settings: ViewSettings
     ) -> PointBatch:
         color = LANE_COLORS[self._lane]
-        return batch_of(frames, first, lane.layout, settings.color_by, settings.edge_filter, color)
+        batch = batch_of(frames, first, lane.layout, settings.color_by, settings.edge_filter, color)
+        return without_ceiling(batch) if settings.cuts_ceiling else batch
 
     def _add(self, name: str, cloud: Cloud) -> viser.PointCloudHandle | None:
         size = self._chosen_size or cloud.point_size
@@ -338,6 +339,13 @@ def batch_of(
         lane_color=lane_color,
     )
     return replace(batch, colors=COLOR_MODES[color_by].colors(batch))
+
+
+def without_ceiling(batch: PointBatch) -> PointBatch:
+    """Return the points of a batch that are not above the height of the ceiling cut."""
+    kept = batch.points_world @ batch.layout.up <= batch.layout.cut_height
+    names = ("points_world", "colors", "confidence", "spacing", "frames")
+    return replace(batch, **{name: getattr(batch, name)[kept] for name in names})
 
 
 def chunk_clouds(batch: PointBatch) -> list[Cloud]:

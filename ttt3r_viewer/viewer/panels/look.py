@@ -56,6 +56,13 @@ class LookPanel(Part):
             bind(self._automatic, self._set_automatic)
             fields.add(gui.add_checkbox, "Cameras", "show_cameras")
             self._path = fields.add(gui.add_checkbox, "Path", "show_path")
+            fields.add(gui.add_checkbox, "Grid", "show_grid", hint="On the floor, in metres")
+            fields.add(
+                gui.add_checkbox,
+                "Ceiling cut",
+                "ceiling_cut",
+                hint="Hides the upper 15 % of the heights, but not while following the camera",
+            )
             self._follow = gui.add_checkbox(
                 "Follow camera", False, hint="Fly behind the shown camera. Key: F"
             )

@@ -1,0 +1,37 @@
+"""The opening shot in a real browser: the whole scene, in the part of the window beside the panel."""
+
+import numpy as np
+import pytest
+
+from tests.waiting import wait_for
+from ttt3r_viewer.viewer.cameras.client_cameras import view_of
+from ttt3r_viewer.viewer.cameras.opening import Window, box_of_lanes, filled_share
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_page_opens_on_the_whole_scene_and_home_comes_back_to_it(show, open_ui):
+    run, viewer = show(12, paused=True)
+    ui = open_ui(viewer)
+    snapshot, hidden = run.store.snapshot(), viewer.controls.settings.hidden_bins
+    box = box_of_lanes(snapshot.lanes, (0.0,), snapshot.layout.up, hidden)
+
+    def filled() -> bool:
+        camera = ui.client.camera
+        window = Window.of(camera.image_width, camera.image_height)
+        bounds = filled_share(box, view_of(ui.client), window)
+        share = (bounds[:, 1] - bounds[:, 0]).max()
+        return 0.5 <= share <= 0.95 and bool(np.allclose(bounds.mean(axis=1), 0.5, atol=0.05))
+
+    wait_for(filled, "the opening shot")
+    ui.wait_probe("the orbit", motion="orbit", taken=0)
+    ui.press("o")
+    ui.wait_probe("no orbit", motion="still")
+    ui.client.camera.position = (9.0, -9.0, 9.0)
+    wait_for(lambda: not filled(), "another view")
+    ui.press("Home")
+    wait_for(filled, "the whole scene again")
+    before = ui.client.camera.position.copy()
+    ui.press("7")
+    wait_for(lambda: np.abs(ui.client.camera.position - before).max() > 0.5, "the top")
+    wait_for(filled, "all of it from the top")
