@@ -277,8 +277,8 @@ def cameras(count: int = 30) -> list[Camera]:
 
 
 def orbit(points_world: np.ndarray, around: list[Camera]) -> camera_path.Orbit:
-    up, forward = camera_path.up_and_forward(around)
-    return camera_path.Orbit.around(points_world, forward, up)
+    forward = camera_path.mean_forward(around)
+    return camera_path.Orbit.around(points_world, forward, np.array([0.0, -1.0, 0.0]))
 
 
 def test_an_orbit_keeps_the_scene_in_the_middle_and_comes_round():

@@ -1,4 +1,4 @@
-"""The opening shot in a real browser: the whole scene, in the part of the window beside the panel."""
+"""The opening shot in a real browser: the whole scene, beside the panel."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_a_page_opens_on_the_whole_scene_and_home_comes_back_to_it(show, open_ui
     wait_for(lambda: not filled(), "another view")
     ui.press("Home")
     wait_for(filled, "the whole scene again")
-    before = ui.client.camera.position.copy()
+    before = np.array(ui.client.camera.position)
     ui.press("7")
     wait_for(lambda: np.abs(ui.client.camera.position - before).max() > 0.5, "the top")
     wait_for(filled, "all of it from the top")

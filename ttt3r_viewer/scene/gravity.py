@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.scene.seen import FrameSummary
+from ttt3r_viewer.types import Camera
 
 CAMERA_UP = np.array([0.0, -1.0, 0.0])
 """Up in the frame of a camera that is held level: OpenCV's y axis points down."""
@@ -44,21 +45,24 @@ class UpEstimator:
 
     def add(self, frame: FrameSummary) -> None:
         """Look at a frame with all points that a run gives it, where it is its turn."""
+        self.add_points(lambda: frame.points.off_edges().first(SAMPLES).points_world)
+
+    def add_points(self, choose: Callable[[], NDArray[np.float32]]) -> None:
+        """Look at the points (n, 3) of a frame that `choose` gives, where it is its turn."""
         if self._count % self._stride == 0:
-            points = frame.points.off_edges().first(SAMPLES).points_world
-            self._normals.append(flat_normals(points))
+            self._normals.append(flat_normals(choose()))
             if len(self._normals) > MOST_FRAMES:
                 self._normals = self._normals[::2]
                 self._stride *= 2
         self._count += 1
 
-    def estimate(self, frames: Sequence[FrameSummary]) -> Up:
-        """Estimate up for frames whose first ones were added.
+    def estimate(self, cameras: Sequence[Camera]) -> Up:
+        """Estimate up for cameras of frames whose first ones were added.
 
         Cameras are held upright on average; normals near that direction, or square to it, then turn
         it until floors are level and walls upright.
         """
-        ups = np.stack([frame.camera.T_world_camera[:3, :3] @ CAMERA_UP for frame in frames])
+        ups = np.stack([camera.T_world_camera[:3, :3] @ CAMERA_UP for camera in cameras])
         held = _unit(np.median(ups, axis=0))
         normals = np.concatenate([np.zeros((0, 3)), *self._normals])
         up, sure = held, False

@@ -260,7 +260,9 @@ class SceneStore:
         if sizes.sizes != layout.sizes or (few and count & (count - 1) == 0):
             room = frames_per_chunk * MAX_CHUNKS
             scale = 1 << (count - 1).bit_length() if few else room
-            layout = next_layout(sizes, frames, up.estimate(frames), frames_scale=scale)
+            layout = next_layout(
+                sizes, frames, up.estimate([one.camera for one in frames]), frames_scale=scale
+            )
         point_count = sum(len(frame.points) for frame in frames)  # earlier ones may have fewer
         return LaneScene(lane.epoch, frames, layout, latest, point_count)
 
@@ -296,7 +298,9 @@ def _scaled_to_all(lane: LaneScene, frames: tuple[FrameSummary, ...], up: UpEsti
     """Fit the scales to all `frames`, which are the lane's, brought up to date."""
     layout = lane.layout
     if frames and layout.frames_scale != len(frames):
-        layout = next_layout(layout, frames, up.estimate(frames), frames_scale=len(frames))
+        layout = next_layout(
+            layout, frames, up.estimate([one.camera for one in frames]), frames_scale=len(frames)
+        )
     same = frames is lane.frames and layout is lane.layout
     return lane if same else replace(lane, frames=frames, layout=layout)
 

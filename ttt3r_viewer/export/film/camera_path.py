@@ -1,7 +1,4 @@
-"""Where a film is taken from: round the scene, behind its camera, or along a tour.
-
-The page's orbit is the film's: `Orbit`.
-"""
+"""Where a film is taken from: round the scene, behind its camera, or along a tour."""
 
 import math
 from collections.abc import Sequence
@@ -106,17 +103,10 @@ def along(tour: Tour, count: int) -> list[View]:
     return [tour.at(time_sec) for time_sec in np.linspace(0, tour.duration_sec, count)]
 
 
-def up_and_forward(
-    cameras: Sequence[Camera],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What the cameras had for up, and where they looked, as unit vectors of the world."""
-    return -_mean_axis(cameras, 1), _mean_axis(cameras, 2)
-
-
-def _mean_axis(cameras: Sequence[Camera], axis: int) -> NDArray[np.float64]:
-    """The mean of one of the cameras' axes; the world's own where they cancel out."""
-    total = np.sum([one.T_world_camera[:3, axis] for one in cameras], axis=0)
-    return _unit(total) if np.linalg.norm(total) > 1e-6 else np.eye(3)[axis]
+def mean_forward(cameras: Sequence[Camera]) -> NDArray[np.float64]:
+    """Where the cameras looked, as a unit vector (3,); the world's own where they cancel out."""
+    total = np.sum([one.T_world_camera[:3, 2] for one in cameras], axis=0)
+    return _unit(total) if np.linalg.norm(total) > 1e-6 else np.eye(3)[2]
 
 
 def _even(rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:

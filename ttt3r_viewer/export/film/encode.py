@@ -65,7 +65,7 @@ def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
         return camera_path.along(tour, count)
     if film.path == "follow":
         return camera_path.follow(footage.cameras, footage.depth, count)
-    up, forward = camera_path.up_and_forward(footage.cameras)
+    up, forward = footage.up, camera_path.mean_forward(footage.cameras)
     orbit = camera_path.Orbit.around(footage.points.positions_world, forward, up)
     width, height = film.size_px
     return orbit.views(count, width / height)

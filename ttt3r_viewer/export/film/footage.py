@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.export.conventions import FRUSTUM_SHARE, frustum_lines
 from ttt3r_viewer.export.film.render import Lines, Points
 from ttt3r_viewer.export.lane_source import ChosenPoints, Source, StepCount, Thinning, chosen_points
+from ttt3r_viewer.scene.gravity import SAMPLES, UpEstimator
 from ttt3r_viewer.types import Camera
 
 MOST_FRUSTA = 60
@@ -30,6 +32,8 @@ class Footage:
     """(frame,)"""
     depth: float
     """Median depth of the points, each in its own camera."""
+    up: NDArray[np.float64]
+    """(3,) unit vector, found from floors and walls, or from how cameras were held."""
 
     def points_of(self, first: int, shown: int) -> Points:
         """The points of the frames from `first` to before `shown`."""
@@ -68,19 +72,27 @@ def read_footage(
     sequences: list[int] = []
     cameras: list[Camera] = []
     depths: list[float] = []
+    ups = UpEstimator()
     for chosen in chosen_points(source, thinning, progress):
         look(chosen)
         positions.append(chosen.points_world.astype(np.float32))
         colors.append(chosen.colors)
         sequences.append(chosen.result.sequence)
         cameras.append(chosen.result.camera)
+        ups.add_points(partial(_samples, positions[-1]))
         if len(chosen):
             depths.append(float(np.median(np.abs(chosen.points_camera[:, 2]))))
     if not depths:
         raise RecordingError(f"{source.recording.path}: nothing to show: {source.why_nothing()}")
     ends = np.cumsum([len(one) for one in colors])
     points = Points(np.concatenate(positions), np.concatenate(colors))
-    return Footage(points, ends, sequences, cameras, max(float(np.median(depths)), 1e-6))
+    depth = max(float(np.median(depths)), 1e-6)
+    return Footage(points, ends, sequences, cameras, depth, ups.estimate(cameras)[0])
+
+
+def _samples(positions_world: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Choose some of a frame's points (n, 3), evenly."""
+    return positions_world[:: max(1, len(positions_world) // SAMPLES)][:SAMPLES]
 
 
 def _colors(color: tuple[int, int, int], count: int) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ import numpy as np
 import rich
 import viser
 
-from ttt3r_viewer.export.film.camera_path import ELEVATION_RAD, FOV_Y_RAD, up_and_forward
+from ttt3r_viewer.export.film.camera_path import ELEVATION_RAD, FOV_Y_RAD, mean_forward
 from ttt3r_viewer.export.film.film import MOST_STEPS, SECONDS
 from ttt3r_viewer.export.film.footage import Footage, read_footage
 from ttt3r_viewer.export.film.render import Lines
@@ -83,7 +83,7 @@ def _scene() -> Iterator[viser.ViserServer]:
 
 def _set_out(server: viser.ViserServer, footage: Footage) -> None:
     """Set what is up, and look at the scene from behind its cameras, a little from above."""
-    up, forward = up_and_forward(footage.cameras)
+    up, forward = footage.up, mean_forward(footage.cameras)
     centre = np.median(footage.points.positions_world, axis=0).astype(np.float64)
     position = np.median([one.T_world_camera[:3, 3] for one in footage.cameras], axis=0)
     back = footage.depth * (0.6 * forward - math.sin(ELEVATION_RAD) * up)
