@@ -40,12 +40,6 @@ def draw_page(out: Path) -> None:
 def draw_compare(out: Path) -> None:
     """TTT3R beside the constant rate 1, the least sure points hidden."""
     with finished_page("--input", "demo:hand-held", "--rules", "ttt3r,constant:1.0") as page:
-        until(
-            page,
-            "side by side",
-            lambda: choose(page, "Arrange", "Side by side"),
-            arrangement="side by side",
-        )
         until(page, "40 %", lambda: type_number(page, "Hide least sure", 40), percentile=40)
         step_back(page)
         page.screenshot(path=out / "compare.png")

@@ -14,6 +14,7 @@ from tests.refusals import refusal
 from ttt3r_viewer.commands.open import COMMAND, LookOptions
 from ttt3r_viewer.commands.parser import parse
 from ttt3r_viewer.errors import OutputError, SettingsError
+from ttt3r_viewer.metrics.lane_errors import LaneError
 from ttt3r_viewer.recording.tour import TOUR_FILE, Keyframe, Tour, read_tour, write_tour
 from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.types import Status
@@ -192,12 +193,12 @@ def test_a_tour_that_is_not_kept_says_so_and_stays_in_memory(tmp_path):
 
 def test_the_captions_name_lanes_and_errors_and_hold_no_markup_of_others():
     lanes = (
-        lane_caption_html(0, "<b>rule</b>", True, 0.12345),
-        lane_caption_html(1, "other", False, math.nan),
+        lane_caption_html(0, "<b>rule</b>", True, LaneError(0.12345, 1.0, None)),
+        lane_caption_html(1, "other", False, LaneError(None, 0.0, None)),
     )
     given = Presentation(title="A & B", logo_text="<i>lab</i>")
     text = captions_html(given, Status(phase="paused"), (3, 60), lanes)
-    for wanted in ("A &amp; B", "&lt;i&gt;lab", "&lt;b&gt;rule", "ATE 0.123", "frame 3 of 60"):
+    for wanted in ("A &amp; B", "&lt;i&gt;lab", "&lt;b&gt;rule", "ATE 0.123 m", "frame 3 of 60"):
         assert wanted in text
     assert "paused" in text
     assert "nan" not in text

@@ -50,7 +50,9 @@ def filled_store(count: int, max_points: int = 100_000, points_per_frame: int = 
     return store
 
 
-everything = partial(ViewSettings, hidden_bins=0, edge_filter=0.0, ceiling_cut=False)
+everything = partial(
+    ViewSettings, hidden_bins=0, edge_filter=0.0, ceiling_cut=False, arrangement="overlay"
+)
 """Settings that hide no points: the tests' images are hardly wider than their borders."""
 
 

@@ -173,6 +173,13 @@ class Similarity:
         points = np.asarray(points_source, dtype=np.float64)
         return self.scale * points @ self.R_target_source.T + self.t_target_source
 
+    @property
+    def inverse(self) -> Similarity:
+        """The map back from the target's frame to the source's; the scale must not be 0."""
+        scale, R_source_target = 1 / self.scale, self.R_target_source.T
+        t_source_target = -scale * R_source_target @ self.t_target_source
+        return Similarity(scale, R_source_target, t_source_target, rms=scale * self.rms)
+
 
 @dataclass(frozen=True, eq=False)
 class PairMoments:

@@ -232,7 +232,6 @@ def test_the_view_is_asked_about_and_the_answer_stands_there_until_it_is_removed
 def test_lanes_side_by_side_are_asked_about_the_same_camera_and_a_wide_view_is_limited(at_ask):
     run, ui = at_ask
     ui.open_tab("View")
-    ui.choose("Arrange", "Side by side")
     ui.wait_probe("the lanes apart", arrangement="side by side")
     root = ui.viewer.server.scene._handle_from_node_name["/lanes/1"]
     wait_for(lambda: root.position[0] > 0, "the second lane's place")

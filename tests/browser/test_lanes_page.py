@@ -38,11 +38,12 @@ def begin(show, open_ui: Callable[[Viewer], Ui]) -> Callable[[int], tuple[MadeUp
 
 def test_lanes_are_hidden_and_shown_and_named_in_the_panel(begin):
     _, ui = begin(2)
-    state = ui.wait_probe("two lanes", lanes=2, visible_lanes=[0, 1], arrangement="overlay")
+    state = ui.wait_probe("two lanes", lanes=2, visible_lanes=[0, 1], arrangement="side by side")
     assert state["points_shown_by_lane"] == [LANE_POINTS, LANE_POINTS]
     assert ui.text("lane-0") == "steady, rate 1"
     assert ui.text("lane-1") == "drifting, rate 0.8"
     expect(ui.page.get_by_test_id("lane-2")).not_to_be_visible()
+    ui.choose("Arrange", "Overlay")
     wait_for(lambda: ui.visible("/lanes/drift"), "the line between the cameras")
     ui.checkbox("Lane 2").click()
     ui.wait_probe("the first lane alone", visible_lanes=[0])
@@ -60,7 +61,6 @@ def test_lanes_are_hidden_and_shown_and_named_in_the_panel(begin):
 
 def test_side_by_side_moves_a_lane_aside_and_names_it(begin):
     _, ui = begin(2)
-    ui.choose("Arrange", "Side by side")
     ui.wait_probe("the arrangement", arrangement="side by side")
     wait_for(lambda: ui.page.evaluate(ROOT_X, "/lanes/1") > 0.5, "the second lane to move")
     near = ui.page.evaluate(ROOT_X, "/lanes/1")

@@ -121,8 +121,9 @@ def test_a_session_is_presented_with_captions_and_keys_alone(tmp_path, open_ui):
         ui.press("j")
         ui.wait_probe("the frame before", replaying=False, position=FRAMES - 2)
         assert f"frame {FRAMES - 1} of {FRAMES}" in ui.text("present-frame")
-        ui.press("c")
-        ui.wait_probe("lanes side by side", arrangement="side by side")
+        for arrangement in ("overlay", "side by side"):
+            ui.press("c")
+            ui.wait_probe("the other arrangement", arrangement=arrangement)
         ui.press("b")
         ui.wait_probe("one lane", arrangement="blink")
 

@@ -148,7 +148,8 @@ class Viewer:
         self._closing.callback(_stop_soon, server)
         # Any browser could ask for viser's public tunnel, button or not.
         server._websock_server.unregister_handler(_messages.ShareUrlRequest)
-        twin, guests = TwinView(server), GuestViews(server, self.controls)
+        page = self._page(server)
+        twin, guests = TwinView(server), GuestViews(server, self.controls, page.series)
         gate = Gate(
             server,
             self.access,
@@ -159,7 +160,7 @@ class Viewer:
         )
         self._closing.callback(gate.stop)
         self.server, self.gate = server, gate
-        parts = self._build(server, twin, guests)
+        parts = self._build(page, twin, guests)
         probe = server.gui.add_html(html.probe({}))
         self._publisher = Publisher(self._store, self.controls, parts, probe)
         self._publisher.start()
@@ -209,8 +210,9 @@ class Viewer:
     def _link(self, token: str | None) -> str:
         return self.address if token is None else f"{self.address}/?token={token}"
 
-    def _build(self, server: viser.ViserServer, twin: TwinView, guests: GuestViews) -> list[Part]:
+    def _build(self, page: PageContext, twin: TwinView, guests: GuestViews) -> list[Part]:
         """Make every widget and node, all on this thread; give the parts in their order."""
+        server = page.server
         server.gui.configure_theme(
             dark_mode=True,
             show_logo=False,
@@ -220,8 +222,8 @@ class Viewer:
         )
         # Not turned while the page is open: viser would put every browser back to its first view.
         server.scene.set_up_direction("-y")
-        lanes = LaneLayer(server)
-        page = self._page(server, points_shown=lambda: sum(lanes.points_shown_by_lane))
+        lanes = LaneLayer(server, series=page.series)
+        page.points_shown = lambda: sum(lanes.points_shown_by_lane)
         return [
             lanes,  # first: what panels draw in the scene lies below its nodes
             GridLayer(server),

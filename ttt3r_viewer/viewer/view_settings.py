@@ -169,8 +169,10 @@ class ViewSettings:
     show_grid: bool = True
     ceiling_cut: bool = True
     """Points near the ceiling are hidden where the scene is looked at from outside."""
+    show_truth: bool = True
+    """The true path, where it is known."""
     follow_camera: bool = False
-    arrangement: Arrangement = "overlay"
+    arrangement: Arrangement = "side by side"
     """All lanes in one place, set apart along the world's x axis, or one at a time."""
     spacing: float = 1.0
     """Distance between neighbours that are side by side, as a share of the scene's width."""

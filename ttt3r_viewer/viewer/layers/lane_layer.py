@@ -1,4 +1,4 @@
-"""Lanes of the page: a root node for each, its place, its name, and a line that shows the drift.
+"""Lanes of the page: a root node for each, its place and label, and a line that shows the drift.
 
 Everything of lane K is below `/lanes/K` (in a guest's own view below another root), so that one
 message shows, hides or moves it.
@@ -6,28 +6,31 @@ message shows, hides or moves it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import viser
 from numpy.typing import NDArray
 
+from ttt3r_viewer.metrics.lane_errors import LaneError, lane_errors
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.system.memory import give_back
 from ttt3r_viewer.viewer.layers.camera_layer import CameraLayer
 from ttt3r_viewer.viewer.layers.colors import line_colors
+from ttt3r_viewer.viewer.layers.lane_label import LaneLabel
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines
 from ttt3r_viewer.viewer.layers.point_layer import PointLayer
+from ttt3r_viewer.viewer.layers.truth_layer import TruthLayer
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import Page, assign_changed
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 
 SHARED_LANES = "/lanes"
 """Root of the lanes that all browsers show."""
 DRIFT_NODE = f"{SHARED_LANES}/drift"
-LABEL_HEIGHT = 0.12
-"""Distance between a lane and its name, as a share of the scene's median depth."""
-BAR_WIDTH = 0.3
-"""Width of the bar in the lane's colour under its name, as a share of the median depth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +40,19 @@ class _LaneNodes:
     root: viser.FrameHandle
     points: PointLayer
     cameras: CameraLayer
-    label: Nodes
-    """The name's root, text and bar."""
+    truth: TruthLayer
+    label: LaneLabel
 
 
 class LaneLayer(Part):
     """Keeps the page's lanes equal to the scene; called by the publisher only."""
 
-    def __init__(self, page: Page, root: str = SHARED_LANES) -> None:
+    def __init__(
+        self, page: Page, root: str = SHARED_LANES, series: "ChartSeries | None" = None
+    ) -> None:
+        """`series` has every lane's errors; None where the truth is not known."""
         self._page = page
+        self._series = series
         self._name = root
         self._root = page.scene.add_frame(root, show_axes=False)
         self._lanes: list[_LaneNodes] = []
@@ -69,16 +76,26 @@ class LaneLayer(Part):
             self._rebuild(tick.lane_count)
             self._epoch = tick.snapshot.epoch
         visible = tick.visible_lanes
+        errors = self._errors(tick)
         for k, (nodes, offset) in enumerate(zip(self._lanes, tick.offsets, strict=True)):
             nodes.root.position = (offset, 0.0, 0.0)
             nodes.points.update(tick)
             nodes.cameras.update(tick)
-            self._send_label(k, tick)
+            nodes.truth.update(tick)
+            nodes.label.update(tick, errors[k])
             assign_changed(nodes.root, visible=k in visible)
         self._send_drift(tick)
         self.points_shown_by_lane = tuple(
             nodes.points.points_shown if k in visible else 0 for k, nodes in enumerate(self._lanes)
         )
+
+    def _errors(self, tick: Tick) -> Sequence[LaneError | None]:
+        """Return every lane's error so far; None where the truth is not known."""
+        ate_m = None
+        if self._series is not None:
+            self._series.update(tick.snapshot)
+            ate_m = self._series.ate_so_far(tick.position)
+        return [None] * tick.lane_count if ate_m is None else lane_errors(ate_m)
 
     def remove(self) -> None:
         """Remove all lanes and their root; the layer is not used afterwards."""
@@ -98,30 +115,11 @@ class LaneLayer(Part):
                 root=self._page.scene.add_frame(f"{self._name}/{k}", show_axes=False),
                 points=PointLayer(self._page, f"{self._name}/{k}", k, count),
                 cameras=CameraLayer(self._page, f"{self._name}/{k}", k, count),
-                label=Nodes(),
+                truth=TruthLayer(self._page, f"{self._name}/{k}", k, self._series),
+                label=LaneLabel(self._page, f"{self._name}/{k}", k),
             )
             for k in range(count)
         ]
-
-    def _send_label(self, k: int, tick: Tick) -> None:
-        """Write the lane's name above it; in an overlay, names would lie on each other."""
-        lane, nodes, scene = tick.snapshot.lanes[k], self._lanes[k].label, self._page.scene
-        shown = bool(lane.frames) and tick.drawn.arrangement != "overlay"
-        key = (lane.layout.generation, tick.lane_names[k])
-        if shown and nodes.outdated("root", key):
-            name, half = f"{self._name}/{k}/label", BAR_WIDTH / 2 * lane.layout.median_depth
-            with self._page.atomic():
-                root = scene.add_frame(name, show_axes=False, position=label_position(lane))
-                nodes.put("root", root, key)
-                text = scene.add_label(
-                    f"{name}/text", key[1], anchor="bottom-center", font_screen_scale=1.2
-                )
-                nodes.put("text", text)
-                ends = np.array([[[-half, 0.0, 0.0], [half, 0.0, 0.0]]], np.float32)
-                colors = np.broadcast_to(line_colors(LANE_COLORS[k]), ends.shape)
-                nodes.put("bar", add_lines(scene, f"{name}/bar", ends, colors, 6.0))
-        if "root" in nodes.handles:
-            assign_changed(nodes.handles["root"], visible=shown)
 
     def _send_drift(self, tick: Tick) -> None:
         """Join the shown cameras of overlaid lanes: the length of the lines is their drift."""
@@ -133,16 +131,6 @@ class LaneLayer(Part):
             points, colors = drift_segments(tick.snapshot.lanes, visible, position)
             lines = add_lines(self._page.scene, f"{self._name}/drift", points, colors, 3.0)
             self._drift.put("drift", lines, key)
-
-
-def label_position(lane: LaneScene) -> NDArray[np.float64]:
-    """Return a point (3,) above the middle of a lane's cameras and above nearly all its points."""
-    poses = np.stack([frame.camera.T_world_camera[:3] for frame in lane.frames])
-    layout = lane.layout
-    # The cameras look at things in front of them, above which a name is seen best.
-    ahead = np.median(poses[..., 3], axis=0) + layout.median_depth / 2 * poses[0, :, 2]
-    height = layout.height_range[1] + LABEL_HEIGHT * layout.median_depth
-    return ahead + (height - ahead @ layout.up) * layout.up
 
 
 def drift_segments(

@@ -4,10 +4,9 @@ viser puts what `add_html` takes inside the panel. Nothing around it is transfor
 a fixed position is one on the whole page; and a style that it brings hides the panel itself.
 """
 
-import math
 from collections.abc import Iterable
 
-from ttt3r_viewer.metrics.comparison import MISSING
+from ttt3r_viewer.metrics.lane_errors import LaneError, lane_errors
 from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Status
@@ -68,9 +67,10 @@ class CaptionsPanel(Part):
         show, content = tick.settings.show, ""
         if show.presenting:
             self._series.update(tick.snapshot)
-            ate = self._series.ate_so_far(tick.position)
+            ate_m = self._series.ate_so_far(tick.position)
+            errors = lane_errors(ate_m) if ate_m else None
             lanes = (
-                lane_caption_html(k, name, k in tick.visible_lanes, ate[k] if ate else None)
+                lane_caption_html(k, name, k in tick.visible_lanes, errors[k] if errors else None)
                 for k, name in enumerate(tick.lane_names)
             )
             content = captions_html(
@@ -119,18 +119,16 @@ def captions_html(
     return f'{STYLE}<div class="ttt3r-present" data-testid="present">{content}</div>'
 
 
-def lane_caption_html(lane: int, name: str, shown: bool, ate: float | None) -> str:
+def lane_caption_html(lane: int, name: str, shown: bool, error: LaneError | None) -> str:
     """Name a lane after a dot in its colour, pale where it is not drawn now.
 
-    `ate` is that so far, in the unit of the true poses; None where they are not known.
+    `error` is that so far; None where the truth is not known.
     """
-    error = ""
-    if ate is not None:
-        error = f"<b>ATE {f'{ate:.3f}' if math.isfinite(ate) else MISSING}</b>"
+    ate = "" if error is None else f"<b>{error.text}</b>"
     return (
         f'<div style="opacity:{1.0 if shown else 0.3}">'
         f'<i style="background:{css_color(LANE_COLORS[lane])}"></i>'
-        f"<span>{escape(name, 80)}</span>{error}</div>"
+        f"<span>{escape(name, 80)}</span>{ate}</div>"
     )
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,15 +13,19 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError
 from ttt3r_viewer.export.results import lane_names
+from ttt3r_viewer.geometry import umeyama
 from ttt3r_viewer.metrics.comparison import lane_separation
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
-from ttt3r_viewer.metrics.trajectory import RunningAlignment
+from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, RunningAlignment
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot
 
 LinePart = Literal["value", "low", "high"]
 Column = Sequence[float] | NDArray[np.float64]
 """A number for every frame."""
+
+
+_NO_CENTERS = (math.nan,) * 6
 
 
 class LaneSeries:
@@ -34,20 +39,47 @@ class LaneSeries:
         """Errors of all frames up to each one; NaN where they are unknown."""
         self._ground_truth = ground_truth
         self._running = RunningAlignment()
+        self._centers = array("d")
+        """Of every frame the true position and the lane's own, x, y, z each; NaN where the errors
+        are unknown.
+        """
 
     def update(self, frames: Sequence[FrameSummary]) -> None:
         """Measure the new ones of the lane's frames."""
         for frame in frames[len(self.frames) :]:
             truth, ate_m, rotation_deg = self._ground_truth, math.nan, math.nan
+            centers = _NO_CENTERS
             true_pose = truth and truth.pose_of(frame.index, frame.time_sec, frame.name)
             if true_pose is not None:
                 # A pose that cannot be judged leaves a gap; the table below the charts says why.
                 with suppress(EvaluationError):
-                    self._running.add(true_pose, frame.camera.T_world_camera)
+                    own_pose = frame.camera.T_world_camera
+                    self._running.add(true_pose, own_pose)
+                    centers = (*true_pose[:3, 3], *own_pose[:3, 3])
                     ate_m, rotation_deg = self._running.ate_sim3_m, self._running.rotation_error_deg
             self.ate_m.append(ate_m)
             self.rotation_deg.append(rotation_deg)
+            self._centers.extend(centers)
         self.frames = frames
+
+    def paired_centers(self, count: int) -> NDArray[np.float64] | None:
+        """Return the lane's own and the true camera centres (n, 2, 3) of the first `count` frames,
+        those that have a true pose, in the lane's world.
+
+        The truth comes there by the inverse of the Sim3 alignment of these frames, with which the
+        ATE so far is measured. None where there is no such alignment.
+        """
+        pairs = np.array(self._centers[: 6 * count]).reshape(-1, 2, 3)
+        true, own = pairs[np.isfinite(pairs[:, 0, 0])].transpose(1, 0, 2)
+        if len(true) < FEWEST_POSES:
+            return None
+        try:
+            alignment = umeyama(own, true, with_scale=True)
+        except EvaluationError:
+            return None
+        if alignment.scale <= 0:
+            return None
+        return np.stack([own, alignment.inverse.apply(true)], axis=1)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The lanes: which are shown, and whether on each other, side by side or in turn."""
 
-from ttt3r_viewer.metrics.palette import LANE_COLORS
+from ttt3r_viewer.metrics.lane_errors import LaneError, lane_errors
+from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import block, escape, lane_dot
 from ttt3r_viewer.viewer.server.clients import TWIN_PATH
@@ -27,6 +28,7 @@ class LanesPanel(Part):
     def __init__(self, page: PageContext) -> None:
         gui, controls = page.server.gui, page.controls
         self._controls = controls
+        self._series = page.series
         self._lane_count = 1
         fields = FieldWidgets(gui, controls.settings, controls.change)
         self._folder = gui.add_folder("Lanes", visible=False)
@@ -73,10 +75,13 @@ class LanesPanel(Part):
         count = self._lane_count = tick.lane_count
         show(count > 1, self._folder)
         assign_changed(self._blink, disabled=count < 2)
+        ate_m = self._series.ate_so_far(tick.position)
+        errors = [None] * count if ate_m is None else lane_errors(ate_m)
         for k, (legend, shown) in enumerate(self._rows):
             show(k < count, legend, shown)
             if k < count > 1:
-                text = legend_html(k, tick.lane_names[k], k in tick.visible_lanes)
+                visible = k in tick.visible_lanes
+                text = legend_html(k, tick.lane_names[k], visible, errors[k])
                 assign_changed(legend, content=text)
         assign_changed(self._twin, content=TWIN_LINK if count > 1 else "")
         show(tick.settings.arrangement == "side by side", self._spacing)
@@ -86,8 +91,13 @@ class LanesPanel(Part):
             assign_changed(self._arrangement, value=labels[tick.settings.arrangement])
 
 
-def legend_html(lane: int, name: str, visible: bool) -> str:
-    """Name a lane after a dot in its colour; pale where it is not drawn now."""
+def legend_html(lane: int, name: str, visible: bool, error: LaneError | None = None) -> str:
+    """Name a lane after a dot in its colour, with its error and a bar of that where it is known;
+    pale where it is not drawn now.
+    """
     content = f"{lane_dot(lane)}{escape(name, 120)}"
+    if error is not None:
+        bar = f"width:{error.share:.1%};background:{css_color(LANE_COLORS[lane])}"
+        content += f'<div>{error.text}</div><div style="height:4px;{bar}"></div>'
     style = f"opacity:{1.0 if visible else 0.45}"
     return block(f"lane-{lane}", content, size="0.8em", style=style)

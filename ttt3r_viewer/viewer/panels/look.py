@@ -10,6 +10,7 @@ from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind
 
 BIN_PERCENT = 100 // CONFIDENCE_BINS
 MOST_EDGE_FILTER = 0.5
+TRUTH_HINT = "Dashed, moved to each lane by Sim3; a thin line joins a camera and its true place"
 
 
 class LookPanel(Part):
@@ -63,6 +64,8 @@ class LookPanel(Part):
                 "ceiling_cut",
                 hint="Hides the upper 15 % of the heights, but not while following the camera",
             )
+            if page.ground_truth is not None:
+                fields.add(gui.add_checkbox, "True path", "show_truth", hint=TRUTH_HINT)
             self._follow = gui.add_checkbox(
                 "Follow camera", False, hint="Fly behind the shown camera. Key: F"
             )

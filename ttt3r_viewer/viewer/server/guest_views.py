@@ -6,7 +6,7 @@ to the frame that the guest chose, and hides the shared set.
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import viser
 
@@ -15,6 +15,9 @@ from ttt3r_viewer.viewer.server.clients import client_of, show_to
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewControls
 from ttt3r_viewer.viewer.widgets import assign_changed, bind
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 
 OWN_LANES = "/own"
 GUEST_TEXT = (
@@ -36,9 +39,12 @@ class _Guest:
 class GuestViews(Part):
     """Greets guests and keeps their own timelines."""
 
-    def __init__(self, server: viser.ViserServer, controls: ViewControls) -> None:
+    def __init__(
+        self, server: viser.ViserServer, controls: ViewControls, series: "ChartSeries"
+    ) -> None:
         self._server = server
         self._controls = controls
+        self._series = series
         self._guests: dict[int, _Guest] = {}
         """By client; entries come and go on viser's loop."""
         self._turn = itertools.count()
@@ -61,7 +67,7 @@ class GuestViews(Part):
             assign_changed(guest.frame, max=max(count, 2), disabled=not guest.own.value)
             if guest.own.value and guest.layer is None and count:
                 assign_changed(guest.frame, value=tick.position + 1)
-                guest.layer = LaneLayer(guest.client, OWN_LANES)
+                guest.layer = LaneLayer(guest.client, OWN_LANES, self._series)
                 show_to(guest.client, SHARED_LANES, False)
             elif not guest.own.value and guest.layer is not None:
                 guest.layer.remove()

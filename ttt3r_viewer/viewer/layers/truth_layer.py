@@ -1,0 +1,101 @@
+"""The truth beside a lane: the true path, dashed, and how far each camera is from its place."""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttt3r_viewer.metrics.palette import RGB
+from ttt3r_viewer.viewer.layers.colors import line_colors
+from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines
+from ttt3r_viewer.viewer.tick import Part, Tick
+from ttt3r_viewer.viewer.widgets import Page
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
+
+DASHES = 500
+DASH = 0.06
+"""A dash with the gap after it, as a share of the median depth; longer where there would be more
+than `DASHES`."""
+DASHED_SHARE = 0.6
+ERROR_LINES = 100
+REFRESH_SEC = 1.0
+"""The truth is sent again at most this often while the scene grows."""
+REFRESH_FRAMES = 3000
+"""Frames a second of a longer path, because all of it is aligned again."""
+TRUE_COLOR: RGB = (255, 255, 255)
+ERROR_COLOR: RGB = (255, 70, 70)
+"""No lane and no colour map has these."""
+
+
+class TruthLayer(Part):
+    """Keeps the truth beside one lane equal to the scene; called by the publisher only."""
+
+    def __init__(self, page: Page, root: str, lane: int, series: "ChartSeries | None") -> None:
+        """`root` is the prefix of all node names; `series` has the lane's alignment, if any."""
+        self._page = page
+        self._lane = lane
+        self._series = series
+        self._name = f"{root}/truth"
+        self._nodes = Nodes()
+        self._key: object = None
+        self._sent_at_sec = -math.inf
+
+    def update(self, tick: Tick) -> None:
+        """Send what changed; the series has the frames of this tick."""
+        if self._series is None or self._series.ground_truth is None:
+            return
+        lane, count, shown = tick.snapshot.lanes[self._lane], tick.position + 1, tick.drawn
+        key = (lane.layout.generation, count) if shown.show_truth else None
+        growing = shown.live and tick.snapshot.status.phase == "running" and key is not None
+        rest_sec = max(REFRESH_SEC, count / REFRESH_FRAMES)
+        due = tick.now_sec - self._sent_at_sec >= rest_sec
+        if key != self._key and (due or not growing):
+            series = self._series.lanes[self._lane]
+            pairs = series.paired_centers(count) if shown.show_truth else None
+            self._send(pairs, lane.layout.median_depth)
+            self._key, self._sent_at_sec = key, tick.now_sec
+
+    def _send(self, pairs: NDArray[np.float64] | None, median_depth: float) -> None:
+        """Draw the truth beside these cameras (n, 2, 3), or take it away."""
+        if pairs is None:
+            self._nodes.clear()
+            return
+        for name, points, color, thickness_px in (
+            ("path", dashes(pairs[:, 1], DASH * median_depth), TRUE_COLOR, 2.0),
+            ("error", error_lines(pairs), ERROR_COLOR, 1.2),
+        ):
+            colors = np.broadcast_to(line_colors(color), points.shape)
+            lines = add_lines(
+                self._page.scene, f"{self._name}/{name}", points, colors, thickness_px
+            )
+            self._nodes.put(name, lines)
+
+
+def dashes(path: NDArray[np.float64], length: float) -> NDArray[np.float32]:
+    """Cut a path (n, 3) into at most `DASHES` dashes (dashes, 2, 3), each `length` from the next.
+
+    Where that would be more, `length` grows.
+    """
+    steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    total = along[-1]
+    starts = np.linspace(0.0, total, _dash_count(total, length), endpoint=False)
+    gap = total / max(len(starts), 1)
+    at = np.stack([starts, starts + DASHED_SHARE * gap], axis=1)
+    axes = [np.interp(at, along, path[:, axis]) for axis in range(3)]
+    return np.stack(axes, axis=-1).astype(np.float32)
+
+
+def _dash_count(total: float, length: float) -> int:
+    return min(math.ceil(total / length), DASHES) if length > 0 else DASHES
+
+
+def error_lines(pairs: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Choose at most `ERROR_LINES` of the lines (n, 2, 3) from cameras to their true places, evenly
+    and with the newest.
+    """
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, ERROR_LINES).astype(np.intp))
+    return pairs[chosen].astype(np.float32)
