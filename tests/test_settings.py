@@ -9,12 +9,15 @@ import pytest
 from tests.refusals import error_line, refusal
 from ttt3r_viewer.cli import COMMANDS, main
 from ttt3r_viewer.commands.parser import parse
-from ttt3r_viewer.commands.view import COMMAND
+from ttt3r_viewer.commands.view import COMMAND, MINIATURE_NOTICE, notice_of_run
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.lane_source import Thinning
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
 from ttt3r_viewer.settings import GROUPS, Settings, read_config, recorded_settings, settings_from
+from ttt3r_viewer.system import compare_demo
+from ttt3r_viewer.system.assets import demo_path
 from ttt3r_viewer.system.options import flag
+from ttt3r_viewer.viewer.panels.chart_series import CHARTS
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -39,7 +42,7 @@ def test_every_setting_has_a_flag_that_sets_it():
     assert parsed("--resume", "--output", "o").output.resume
     assert not parsed("--no-auth").page.auth
     known = {one.name for group in GROUPS for one in fields(group)}
-    assert {*examples, "rate", "resume", "auth"} == known
+    assert {*examples, "rate", "resume", "auth", "demo"} == known
     words: list[str] = []
     for name, value in examples.items():
         words += [flag(name)] if value is True else [flag(name), str(value)]
@@ -85,6 +88,41 @@ def test_paths_begin_at_home_where_no_shell_says_so(tmp_path, monkeypatch):
     settings = parsed("--config", str(path), "--input=~/frames", "--output=~/out")
     wanted = [str(tmp_path / name) for name in ("frames", "out", "true.txt")]
     assert [settings.input.input, settings.output.output, settings.input.poses] == wanted
+
+
+def test_a_demo_by_name_is_the_same_as_its_input_and_wins_over_the_file(tmp_path):
+    assert parsed("--demo", "walk") == parsed("--input", "demo:walk")
+    path = tmp_path / "x.yaml"
+    path.write_text("input: folder\n")
+    assert parsed("--config", str(path), "--demo", "loop").input.input == "demo:loop"
+    path.write_text("demo: loop\n")
+    assert parsed("--config", str(path)).input.input == "demo:loop"
+    assert parsed("--config", str(path), "--input", "x").input.input == "x"
+
+
+@pytest.mark.parametrize("words", [("--demo", "compare"), ("--input", "demo:compare")])
+def test_the_demo_that_compares_brings_its_rules_and_frames_where_none_are_given(words, tmp_path):
+    settings = parsed(*words)
+    assert settings.rules.rules == "ttt3r,constant:1.0"
+    assert (settings.input.input, settings.input.max_frames) == ("demo:compare", 60)
+    assert settings_from(settings.as_dict()) == settings == settings_from({"demo": "compare"})
+    assert demo_path("compare") == demo_path("walk")
+    own = parsed(*words, "--rules", "filt3r", "--max-frames", "5")
+    assert (own.rules.rules, own.input.max_frames) == ("filt3r", 5)
+    path = tmp_path / "x.yaml"
+    path.write_text("rule: ttsa3r\n")
+    assert parsed(*words, "--config", str(path)).rules.rules == "ttsa3r"
+    assert notice_of_run(settings)[0].startswith(compare_demo.NOTICE)
+    assert notice_of_run(settings)[1] in CHARTS
+    assert notice_of_run(parsed("--demo", "walk")) == (MINIATURE_NOTICE, "")
+
+
+def test_what_the_page_says_of_all_rooms_is_what_the_model_card_says():
+    card = (CONFIGS.parent / "docs" / "miniature.md").read_text().replace("**", "")
+    for place, ratio in (("30 frames", "0.95 [0.92, 0.99]"), ("0.4 of the pace", "0.86 [0.75")):
+        assert ratio in compare_demo.NOTICE
+        (row,) = (one for one in card.splitlines() if place in one and ratio in one)
+        assert row.startswith("| ATE")
 
 
 def test_settings_survive_a_round_trip():
@@ -156,6 +194,8 @@ def test_the_shipped_configurations_are_settings(path):
         (["--port", "eighty"], "invalid int value: 'eighty'"),
         (["--input", ""], "--input is empty"),
         (["--output", ""], "--output is empty"),
+        (["--demo", "garden"], "invalid choice: 'garden'"),
+        (["--demo", "walk", "--input", "x"], "--demo walk beside --input x: name one"),
         (["--nonsense"], "unrecognized arguments: --nonsense; ttt3r-view --help lists"),
         (["folder/"], "unrecognized arguments: folder/"),
     ],

@@ -13,13 +13,16 @@ from ttt3r_viewer.metrics.ground_truth import CountedPoses
 from ttt3r_viewer.metrics.lane_errors import lane_errors
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera
-from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.app import PANELS, charts_first
+from ttt3r_viewer.viewer.context import PageContext, Presentation
 from ttt3r_viewer.viewer.layers.lane_label import bar_segments, label_text
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.layers.truth_layer import DASHES, ERROR_LINES, dashes, error_lines
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
+from ttt3r_viewer.viewer.panels.charts import ChartsPanel
 from ttt3r_viewer.viewer.panels.lanes import legend_html
 from ttt3r_viewer.viewer.panels.look import LookPanel
+from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 TURN = Similarity(2.5, pose_at(17)[:3, :3], np.array([3.0, -1.0, 8.0]), rms=0.5)
@@ -139,6 +142,16 @@ def test_without_truth_there_is_neither_path_nor_switch_nor_error(server, monkey
         assert not truth_nodes(server)
         label = server.scene._handle_from_node_name["/lanes/1/label/text"]
         assert label.text == "drifting, rate 0.8"
+
+
+def test_charts_can_stand_above_all_tabs_and_begin_with_the_one_that_is_asked_for(server):
+    places = charts_first(PANELS)
+    assert [(one.tab, one.make) for one in places[:2]] == [("", RunPanel), ("", ChartsPanel)]
+    assert {one.make for one in places} == {one.make for one in PANELS}
+    for truth, chart in ((turned_room(3), "ATE so far"), (None, "Gain")):
+        asked = Presentation(chart="ATE so far")
+        page = PageContext(server, ground_truth=truth, presentation=asked)
+        assert ChartsPanel(page).probe()["chart"] == chart
 
 
 def test_errors_are_set_beside_the_largest_and_the_first():

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.system.assets import DEMO_PREFIX, DEMOS
+from ttt3r_viewer.system import compare_demo
+from ttt3r_viewer.system.assets import DEMO_NAMES, DEMO_PREFIX, is_comparison
 from ttt3r_viewer.system.options import DeviceName, DtypeName, Options, group_from, option, shown
 from ttt3r_viewer.system.text import hide_passwords
 
@@ -22,7 +23,7 @@ FILE_POINTS = 10_000_000
 """What points.ply of `run` may hold: about 200 MB on disk, and up to 600 MB of memory."""
 EDGE_FILTER = 0.12
 """What `scene/edges.py` leaves out by default: this room may not look into that one."""
-DEMO_INPUTS = tuple(DEMO_PREFIX + name for name in DEMOS)
+DEMO_INPUTS = tuple(DEMO_PREFIX + name for name in DEMO_NAMES)
 SHORTEST_TOKEN = 16
 TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST_TOKEN},256}}")
 
@@ -38,6 +39,12 @@ class InputOptions(Options):
         metavar="PATH",
         is_path=True,
     )
+    demo: str | None = option(
+        None,
+        "the same as --input demo:NAME; compare: two rules side by side on a chosen sequence",
+        choices=DEMO_NAMES,
+    )
+    """After the check part of `input`, and None."""
     follow: bool = option(
         False,
         "the input is a folder that grows: read its newest image each time, until Ctrl-C",
@@ -55,6 +62,11 @@ class InputOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.demo is not None:
+            if self.input is not None:
+                raise SettingsError(f"--demo {self.demo} beside --input {self.input}: name one")
+            object.__setattr__(self, "input", DEMO_PREFIX + self.demo)
+            object.__setattr__(self, "demo", None)
         if self.follow and (self.input is None or self.input.startswith("demo:")):
             raise SettingsError(
                 f"--follow with --input {self.input or 'left out'}: name the folder that grows"
@@ -270,7 +282,7 @@ class Settings:
         values: dict[str, Any] = {}
         for group in asdict(self).values():
             values |= group
-        del values["rate"]
+        del values["rate"], values["demo"]
         return {
             name: hide_passwords(value) if isinstance(value, str) else value
             for name, value in (values | {"token": None}).items()
@@ -289,8 +301,16 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     """Settings from values by name or alias, `~` being a user's home; an unknown name is an error
     with the nearest known one.
     """
-    known = by_known_name(values)
+    known = completed(by_known_name(values))
     return Settings(*(group_from(group, known) for group in GROUPS))
+
+
+def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values by name, and what the demo that compares says where they do not."""
+    demo = values.get("demo")
+    if is_comparison(values.get("input") if demo is None else DEMO_PREFIX + demo):
+        return {**compare_demo.DEFAULTS, **values}
+    return dict(values)
 
 
 def recorded_settings(values: Mapping[str, Any]) -> Settings:

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ttt3r_viewer.errors import SettingsError
-from ttt3r_viewer.settings import GROUPS, Settings, by_known_name, read_config, settings_from
+from ttt3r_viewer.settings import (
+    GROUPS,
+    Settings,
+    by_known_name,
+    completed,
+    read_config,
+    settings_from,
+)
 from ttt3r_viewer.system.options import Group, Options, flag, group_from, kind_of
 from ttt3r_viewer.system.version import PROGRAM
 
@@ -23,6 +30,9 @@ OLD_NAMES = {
     "--vis_threshold": "the slider 'Hide least sure (%)' in the page, a percentile",
 }
 """Flags of the published demos; each gets an error that names ours."""
+
+_INPUTS = {"input", "demo"}
+"""Two names of one thing, of which a flag wins over the other in a file."""
 
 
 class Given:
@@ -91,9 +101,14 @@ def parse(prog: str, command: Command, words: Sequence[str], warn: Echo) -> tupl
     if "config" in values:
         from_file = by_known_name(read_config(values.pop("config")))
         settings_from(from_file)  # also what this command does not use is checked
+    if _INPUTS & values.keys():
+        from_file = {name: value for name, value in from_file.items() if name not in _INPUTS}
+    in_full = from_file | values
+    if all(len(given) == 1 for given in several.values()):
+        in_full = completed(in_full)
     groups: list[Options] = []
     for group in command.options:
-        chosen = from_file | values if group in command.config else values
+        chosen = in_full if group in command.config else values
         for one in fields(group):
             if one.metadata.get("deprecated") and one.name in chosen:
                 warn(f"{flag(one.name)} is deprecated: {one.metadata['deprecated']}")

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
-from ttt3r_viewer.settings import GROUPS, PageOptions
+from ttt3r_viewer.settings import GROUPS, PageOptions, Settings
+from ttt3r_viewer.system import compare_demo
+from ttt3r_viewer.system.assets import is_comparison
 from ttt3r_viewer.system.signals import no_interruption
 from ttt3r_viewer.system.text import Unmasked
 
@@ -28,7 +30,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     from ttt3r_viewer.runs.reconstruction import Reconstruction
     from ttt3r_viewer.runs.resuming import RunFinishedError
     from ttt3r_viewer.viewer.server.address import free_port
-    from ttt3r_viewer.weights.fetch import MINIATURE, locate
+    from ttt3r_viewer.weights.fetch import locate
 
     settings = given.settings
     # What can be known to fail is refused before anything is loaded.
@@ -45,14 +47,14 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
 
         writer = reconstruction.writer
         folder = None if settings.output.output is None else Path(settings.output.output)
-        notice = MINIATURE_NOTICE if settings.model.weights == MINIATURE else ""
+        notice, chart = notice_of_run(settings)
         viewer = Viewer(
             reconstruction.store,
             reconstruction.mailbox,
             notice=notice,
             ground_truth=reconstruction.ground_truth,
             exporter=None if writer is None else Exporter(lambda: writer.recording, folder),
-            **page_arguments(settings.page, folder, settings.output.edge_filter),
+            **page_arguments(settings.page, folder, settings.output.edge_filter, chart),
         )
         viewer.start()
         # The thread imports torch, which would slow down what this one has imported till here.
@@ -71,8 +73,22 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     return 0
 
 
-def page_arguments(page: PageOptions, folder: Path | None, edge_filter: float) -> dict[str, Any]:
-    """What a `Viewer` takes of the options; `folder` is where its tour is kept."""
+def notice_of_run(settings: Settings) -> tuple[str, str]:
+    """What the page says about a run before it begins, and the chart that is in view, if any."""
+    from ttt3r_viewer.weights.fetch import MINIATURE
+
+    notice = MINIATURE_NOTICE if settings.model.weights == MINIATURE else ""
+    if not is_comparison(settings.input.input):
+        return notice, ""
+    return f"{compare_demo.NOTICE} {notice}".strip(), compare_demo.CHART
+
+
+def page_arguments(
+    page: PageOptions, folder: Path | None, edge_filter: float, chart: str = ""
+) -> dict[str, Any]:
+    """What a `Viewer` takes of the options; `folder` is where its tour is kept, `chart` is in view
+    from the start.
+    """
     from ttt3r_viewer.viewer.context import Presentation
     from ttt3r_viewer.viewer.view_settings import ViewSettings
 
@@ -83,7 +99,7 @@ def page_arguments(page: PageOptions, folder: Path | None, edge_filter: float) -
         "access": access_of(page),
         "title": title or PAGE_TITLE,
         "settings": ViewSettings(edge_filter=edge_filter),
-        "presentation": Presentation(page.present, title, page.logo_text or "", folder),
+        "presentation": Presentation(page.present, title, page.logo_text or "", folder, chart),
     }
 
 

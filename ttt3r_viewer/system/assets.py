@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from ttt3r_viewer.errors import InputError
+from ttt3r_viewer.system import compare_demo
 
 DEMOS = ("loop", "walk", "hand-held")
 """Demo sequences by name; the first is what is shown where no input is given."""
+DEMO_NAMES = (*DEMOS, compare_demo.NAME)
+"""Those and the comparison, which is made on one of them."""
 DEMO_PREFIX = "demo:"
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -27,9 +30,14 @@ def asset_path(name: str) -> Path:
 
 def demo_path(name: str = DEMOS[0]) -> Path:
     """The folder of a demo sequence. Errors: `InputError` for a name that is none."""
-    if name not in DEMOS:
-        raise InputError(f"there is no demo {name!r}; there are: {', '.join(DEMOS)}")
-    return asset_path("demo") / name
+    if name not in DEMO_NAMES:
+        raise InputError(f"there is no demo {name!r}; there are: {', '.join(DEMO_NAMES)}")
+    return asset_path("demo") / (compare_demo.SEQUENCE if name == compare_demo.NAME else name)
+
+
+def is_comparison(given: str | None) -> bool:
+    """Whether the input that was given is the demo that compares."""
+    return given == DEMO_PREFIX + compare_demo.NAME
 
 
 def with_demos(given: str | None) -> str:

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -120,7 +120,8 @@ class Viewer:
         self._first_port = port
         self._title = title
         self._exporter = exporter
-        self._panels = tuple(panels)
+        presentation = presentation or Presentation()
+        self._panels = charts_first(panels) if presentation.chart else tuple(panels)
         self.access = access_for(host) if access is None else access
         self._closing = ExitStack()
         """What `stop` has to do."""
@@ -132,7 +133,7 @@ class Viewer:
             notice=notice,
             ground_truth=ground_truth,
             exporter=exporter,
-            presentation=presentation or Presentation(),
+            presentation=presentation,
         )
         """Makes the page's context for a server."""
         self.port_note = ""
@@ -234,6 +235,13 @@ class Viewer:
             guests,
             Resender(server.gui),
         ]
+
+
+def charts_first(panels: Sequence[PanelPlace]) -> tuple[PanelPlace, ...]:
+    """Put the charts above all tabs, below the run."""
+    run, *others = (one for one in panels if one.make is not ChartsPanel)
+    charts = (replace(one, tab="", icon=None) for one in panels if one.make is ChartsPanel)
+    return (run, *charts, *others)
 
 
 def build_panels(page: PageContext, places: Sequence[PanelPlace]) -> list[Part]:

@@ -28,6 +28,8 @@ class Presentation:
     logo_text: str = ""
     folder: Path | None = None
     """Of the recording, where the tour is kept; None where there is none."""
+    chart: str = ""
+    """The chart that is in view from the start, above the tabs; empty: charts have their tab."""
 
 
 @dataclass(eq=False)

@@ -58,7 +58,10 @@ class ChartsPanel(Part):
         self._rows: tuple[LaneMeasures, ...] = ()
         self._notes: tuple[str, ...] = ()
         self._chart_due_sec = self._table_due_sec = -math.inf
-        self._choice = gui.add_dropdown("Chart", self._history.offered())
+        charts, first = self._history.offered(), page.presentation.chart
+        self._choice = gui.add_dropdown(
+            "Chart", charts, initial_value=first if first in charts else charts[0]
+        )
         bind(self._choice, lambda _: page.controls.changed.set())
         self._caption = gui.add_html("")
         self._plot = gui.add_uplot(
