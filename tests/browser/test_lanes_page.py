@@ -3,14 +3,16 @@
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import Error, Frame, Page, expect
 
 from tests.browser.conftest import Ui
-from tests.made_up_run import MadeUpRun
+from tests.made_up_run import MadeUpRun, pose_at
 from tests.waiting import wait_for
+from ttt3r_viewer.metrics.ground_truth import CountedPoses
 from ttt3r_viewer.reconstruct.messages import SetRules
 from ttt3r_viewer.viewer.app import Viewer
 from ttt3r_viewer.viewer.server.twin import TwinView
@@ -196,3 +198,17 @@ def test_one_lane_has_no_twin_view(show):
     wait_for(lambda: viewer.part(TwinView)._names, "the lane's name")
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{viewer.url}/twin")
+
+
+def test_the_true_path_is_drawn_and_hidden_and_lanes_say_their_errors(show, open_ui):
+    truth = CountedPoses(Path("poses.txt"), np.array([pose_at(i) for i in range(FRAMES)]))
+    ui = open_ui(show(FRAMES, {"ground_truth": truth}, lanes=2, paused=True)[1])
+    nodes = [f"/lanes/{lane}/truth/{name}" for lane in (0, 1) for name in ("path", "error")]
+    wait_for(lambda: all(map(ui.visible, nodes)), "the truth")
+    assert "ATE 0.000 m" in ui.text("lane-0")
+    expect(ui.page.get_by_text("x lane 1")).to_have_count(0)  # there is no ratio to no error
+    ui.checkbox("True path").click()
+    wait_for(lambda: not any(map(ui.visible, nodes)), "the truth to go")
+    ui.settle()
+    ui.checkbox("True path").click()
+    wait_for(lambda: all(map(ui.visible, nodes)), "the truth again")
