@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.metrics.ground_truth import read_ground_truth
@@ -79,7 +79,7 @@ class Truth:
         rays = np.stack([x, y, np.full(x.shape, camera["focal_px"])], axis=-1) / camera["focal_px"]
         return cls(depth, rays, np.array(T_world_camera))
 
-    def surface(self, frames: int) -> cKDTree:
+    def surface(self, frames: int) -> KDTree:
         """The surface that the first `frames` frames saw, in the world of the first camera."""
         seen = zip(self.depth_m[:frames], self.T_world_camera[:frames], strict=True)
         parts = [
@@ -87,7 +87,7 @@ class Truth:
             for depth, pose in list(seen)[::TRUTH_STRIDE]
         ]
         points = transform_points(np.linalg.inv(self.T_world_camera[0]), np.concatenate(parts))
-        return cKDTree(points[first_of_voxels(points, TRUTH_SIDE_M)])
+        return KDTree(points[first_of_voxels(points, TRUTH_SIDE_M)])
 
 
 def first_of_voxels(points: NDArray[np.floating], side: float) -> NDArray[np.intp]:
@@ -122,7 +122,7 @@ def shown_now(lane: LaneScene) -> NDArray[np.float64]:
     return np.concatenate(parts)
 
 
-def distance(points: NDArray[np.float64], surface: cKDTree) -> float:
+def distance(points: NDArray[np.float64], surface: KDTree) -> float:
     """Return the mean distance of points (n, 3) from the surface, in metres."""
     some = np.random.default_rng(0).permutation(len(points))[:SAMPLES]
     return float(surface.query(points[some])[0].mean())

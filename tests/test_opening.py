@@ -26,7 +26,7 @@ from ttt3r_viewer.viewer.cameras.opening import (
 )
 from ttt3r_viewer.viewer.cameras.page_views import view_behind
 from ttt3r_viewer.viewer.layers.grid_layer import CELLS, grid_lines, grid_step
-from ttt3r_viewer.viewer.layers.lane_layer import label_position
+from ttt3r_viewer.viewer.layers.lane_label import label_position
 from ttt3r_viewer.viewer.layers.point_layer import batch_of, without_ceiling
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 

@@ -434,8 +434,9 @@ def test_frame_that_shows_nothing_new_costs_little_memory():
         kept_bytes = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    # The small picture (700 bytes), the camera, the gains and some twenty numbers.
-    assert kept_bytes / 400 < 2000
+    # The small picture (700 bytes), the camera, the gains and some twenty numbers; the normals of
+    # a limited number of frames change their number a little.
+    assert kept_bytes / 400 < 2400
     assert len({id(frame.rule) for frame in store.snapshot().frames}) == 1
 
 

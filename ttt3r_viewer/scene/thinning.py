@@ -20,6 +20,8 @@ FIRST_SIDE = 0.5
 """Side of the finest voxels, as a share of the distance between pixels in the median depth."""
 SUREST = 2.0
 """Percentile of the first frame's errors, up to which points have the finest voxels."""
+LEAST_DEPTH = 1e-30
+"""What a point is worth is finite even at its camera and behind it."""
 EDGE_WORTH = 0.1
 """What a point at an edge of the depth is worth, as a share of what it would be elsewhere."""
 GROWTH = 0.5
@@ -161,7 +163,7 @@ def worth_of(frame: FrameSummary) -> NDArray[np.float32]:
     """
     points = frame.points
     depth = depth_of(points.points_world, frame.camera)
-    worth = points.confidence / np.maximum(depth, np.finfo(np.float32).tiny, dtype=np.float32)
+    worth = (points.confidence / np.maximum(depth, LEAST_DEPTH)).astype(np.float32)
     worth[points.edge > strongest_kept(DEFAULT_EDGE_FILTER)] *= EDGE_WORTH
     return worth
 
