@@ -20,7 +20,7 @@ DASH = 0.06
 """A dash with the gap after it, as a share of the median depth; longer where there would be more
 than `DASHES`."""
 DASHED_SHARE = 0.6
-ERROR_LINES = 100
+ERROR_LINES = 30
 REFRESH_SEC = 1.0
 """The truth is sent again at most this often while the scene grows."""
 REFRESH_FRAMES = 3000
