@@ -210,9 +210,8 @@ def _middle(
 ) -> float:
     """Return where a camera stands across, so that points (n,) appear midway between two edges."""
     at = 0.0
-    for _ in range(
-        12
-    ):  # Newton's method; which two points are outermost changes at most a few times
+    # Newton's method; which two points are outermost changes at most a few times.
+    for _ in range(12):
         seen = (across - at) / depth
         first, last = seen.argmin(), seen.argmax()
         off = float(seen[first] + seen[last] - edges.sum())
