@@ -32,7 +32,7 @@ def running(*parts: Startable) -> Iterator[None]:
             part.stop()
 
 
-EVERY_POINT = ViewSettings(hidden_bins=0, edge_filter=0.0)
+EVERY_POINT = ViewSettings(hidden_bins=0, edge_filter=0.0, ceiling_cut=False)
 """What shows all that the scene keeps, so that a test can count it."""
 
 

@@ -347,6 +347,7 @@ def test_edges_are_where_neighbours_differ_in_depth_and_along_the_border():
         strength = edge_strength(depth)
     assert (strength[4:7, 3:6] == STRONGEST).all()
     assert (strength[7:10, 11:14] == STRONGEST).all()
+    assert np.array_equal(strength, edge_strength(depth.astype(np.float16).astype(np.float32)))
     pixels = np.array([100, 3, 77])
     assert np.array_equal(edge_strength(depth, pixels), strength.ravel()[pixels])
 

@@ -5,12 +5,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trimesh
 from PIL import Image
 from playwright.sync_api import expect
 
 from tests.browser.conftest import DRAWN_POINTS, Ui
+from tests.made_up_run import room_result
 from tests.pages import running
 from tests.test_export_formats import FRAMES, make_session, silent
 from tests.test_export_job import Held
@@ -18,7 +20,7 @@ from tests.waiting import wait_for
 from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.export.known_formats import export_recording
-from ttt3r_viewer.export.lane_source import Source
+from ttt3r_viewer.export.lane_source import Source, usable
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs.player import Player
@@ -27,7 +29,8 @@ from ttt3r_viewer.viewer.app import Viewer
 
 pytestmark = pytest.mark.browser
 
-FRAME_POINTS = 64 * 48
+KEPT = [int(usable(room_result(k, 64, 48), edge_filter=0.12).sum()) for k in range(FRAMES)]
+"""How many points of each frame lie off the edges, which exports leave out."""
 
 
 @pytest.fixture
@@ -50,12 +53,12 @@ def test_an_export_is_chosen_started_and_downloaded(session):
     expect(ui.button("Download")).not_to_be_visible()
     expect(ui.page.get_by_text("Image size")).not_to_be_visible()
     ui.button("Export").click()
-    wait_for(lambda: f"{FRAMES * FRAME_POINTS:,} points" in ui.text("export-state"), "the result")
+    wait_for(lambda: f"{sum(KEPT):,} points" in ui.text("export-state"), "the result")
     name, content = ui.download("Download", 30_000)
     assert name == "points.ply"
     loaded = trimesh.load(io.BytesIO(content), file_type="ply")
     assert isinstance(loaded, trimesh.PointCloud)
-    assert len(loaded.vertices) == FRAMES * FRAME_POINTS
+    assert len(loaded.vertices) == sum(KEPT)
 
     ui.choose("Format", "colmap")
     ui.button("Export").click()
@@ -108,7 +111,7 @@ def test_the_page_opens_from_disk_and_plays_the_growth(browser, tmp_path):
 
     def grown() -> bool:
         seen.add(page.evaluate(f"() => window.__viserMutable ? ({DRAWN_POINTS})() : 0"))
-        return {k * FRAME_POINTS for k in range(1, FRAMES + 1)} <= seen
+        return set(np.cumsum(KEPT).tolist()) <= seen
 
     wait_for(grown, "the cloud to grow")
     # The playback bar: 4 s of growth, and 2 s to look at it.

@@ -29,13 +29,22 @@ def edge_strength(
     near_columns = np.clip(columns + around, 0, width - 1)[None]
     # A depth of 0 or below has no logarithm: what it touches is as strong as can be.
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_depth = np.log(depth[near_rows, near_columns]).reshape(9, -1)
+        around_each = _rounded(depth[near_rows, near_columns]).reshape(9, -1)
+        log_depth = np.log(around_each)
         steps = (log_depth.max(axis=0) - log_depth.min(axis=0)) / EDGE_STEP
     steps = np.nan_to_num(steps, nan=STRONGEST, posinf=STRONGEST)
     inside = (rows >= BORDER_PX) & (rows < height - BORDER_PX)
     inside &= (columns >= BORDER_PX) & (columns < width - BORDER_PX)
     strength = np.where(inside, np.clip(steps.round(), 0, STRONGEST), STRONGEST).astype(np.uint8)
     return strength.reshape(depth.shape) if pixels is None else strength
+
+
+def _rounded(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round to the eleven bits of a float16, as recordings do, so that a recorded frame has the
+    same edges as the frame itself.
+    """
+    mantissa, exponent = np.frexp(depth)
+    return np.ldexp(np.round(mantissa * 2.0**11), exponent - 11)
 
 
 def strongest_kept(edge_filter: float) -> int:
