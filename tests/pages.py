@@ -32,8 +32,8 @@ def running(*parts: Startable) -> Iterator[None]:
             part.stop()
 
 
-EVERY_POINT = ViewSettings(hidden_bins=0, edge_filter=0.0, ceiling_cut=False)
-"""What shows all that the scene keeps, so that a test can count it."""
+EVERY_POINT = ViewSettings(hidden_bins=0, edge_filter=0.0, ceiling_cut=False, opening="still")
+"""What shows all that the scene keeps, and moves no view, so that a test can count and click."""
 
 
 @contextmanager

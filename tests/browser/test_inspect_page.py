@@ -132,7 +132,7 @@ def test_a_click_on_the_image_of_the_shown_camera_picks_its_patch(still):
     wait_for(lambda: np.allclose(ui.client.camera.position, behind, atol=1e-3), "the view")
     ui.page.wait_for_timeout(500)
     # Here is patch (2, 0) of the picture; of the points behind it, one of patch (1, 1).
-    ui.page.mouse.click(340, 340)
+    ui.page.mouse.click(301, 366)
     ui.wait_probe("the patch", "inspect", patch=[2, 0])
 
 

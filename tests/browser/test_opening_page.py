@@ -6,12 +6,13 @@ import pytest
 from tests.waiting import wait_for
 from ttt3r_viewer.viewer.cameras.client_cameras import view_of
 from ttt3r_viewer.viewer.cameras.opening import Window, box_of_lanes, filled_share
+from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 pytestmark = pytest.mark.browser
 
 
 def test_a_page_opens_on_the_whole_scene_and_home_comes_back_to_it(show, open_ui):
-    run, viewer = show(12, paused=True)
+    run, viewer = show(12, {"settings": ViewSettings()}, paused=True)
     ui = open_ui(viewer)
     snapshot, hidden = run.store.snapshot(), viewer.controls.settings.hidden_bins
     box = box_of_lanes(snapshot.lanes, (0.0,), snapshot.layout.up, hidden)

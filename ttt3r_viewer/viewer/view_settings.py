@@ -171,6 +171,8 @@ class ViewSettings:
     """Points near the ceiling are hidden where the scene is looked at from outside."""
     show_truth: bool = True
     """The true path, where it is known."""
+    opening: Motion = "orbit"
+    """How the view moves from the start, until a user moves it."""
     follow_camera: bool = False
     arrangement: Arrangement = "side by side"
     """All lanes in one place, set apart along the world's x axis, or one at a time."""

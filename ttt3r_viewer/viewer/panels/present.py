@@ -83,8 +83,13 @@ class PresentPanel(Part):
                 "Play tour", Icon.ROUTE, lambda _: self._toggle_motion("tour"), hint="Key: T"
             )
         self._add_keys(widgets.key)
-        show = ShowSettings(presenting=page.presentation.on)
-        page.controls.change(show=show.toggled_motion("orbit", time.monotonic()))
+        show, opening = (
+            ShowSettings(presenting=page.presentation.on),
+            page.controls.settings.opening,
+        )
+        if opening != "still":
+            show = show.toggled_motion(opening, time.monotonic())
+        page.controls.change(show=show)
 
     def _add_keys(self, key: Callable[..., object]) -> None:
         key("Pause or go on", "space", lambda _: self._pause_or_go_on(), icon=Icon.PLAYER_PLAY)
