@@ -188,7 +188,7 @@ def test_a_tour_is_recorded_kept_and_replayed_when_the_session_is_opened_again(t
 
 
 def test_space_pauses_a_run_and_lets_it_go_on(show, open_ui):
-    page = {"presentation": Presentation(True)}
+    page = {"presentation": Presentation(True), "settings": replace(EVERY_POINT, opening="orbit")}
     run, viewer = show(page=page, total=None, frames_per_second=5)
     ui = open_ui(viewer)
     ui.wait_probe("the run", phase="running")
