@@ -285,7 +285,10 @@ def test_another_lane_every_second_frame(tmp_path, session, name):
         EVERYTHING if FORMATS[name].thins else None,
         small_film(name),
     )
-    assert done.count in (2, 2 * 64 * 48, 5)
+    if FORMATS[name].min_confidence_percentile:  # films of the best points of voxels
+        assert done.count == 5 or 0 < done.count < 2 * 64 * 48
+    else:
+        assert done.count in (2, 2 * 64 * 48)
     assert heard[-1][0] == heard[-1][1] >= 2
     assert heard == sorted(heard)
     if name == "tum":

@@ -1,5 +1,6 @@
 """Films and recordings: the renderer, the ways of the camera, and what other readers find."""
 
+import itertools
 import math
 from typing import Any
 
@@ -21,7 +22,8 @@ from ttt3r_viewer.export.film import camera_path
 from ttt3r_viewer.export.film import film as films
 from ttt3r_viewer.export.film.encode import shown_at
 from ttt3r_viewer.export.film.film import Film
-from ttt3r_viewer.export.film.footage import Footage, read_footage
+from ttt3r_viewer.export.film.footage import Growth, read_growth
+from ttt3r_viewer.export.film.opening import SceneBox, orbit_view, upright_axes
 from ttt3r_viewer.export.film.render import NEAR, Lines, Points, Renderer
 from ttt3r_viewer.export.known_formats import export_recording
 from ttt3r_viewer.export.lane_source import Source, StepCount, Thinning
@@ -34,8 +36,8 @@ SMALL = Film(size="96x64", fps=10, seconds=1.5)
 
 
 @pytest.fixture
-def footage(source) -> Footage:
-    return read_footage(source, Thinning(), StepCount(silent))
+def footage(source) -> Growth:
+    return read_growth(source, Thinning(max_points=100_000), StepCount(silent))
 
 
 def test_an_mp4_plays_everywhere(tmp_path, source):
@@ -122,11 +124,11 @@ def read_recording(content: bytes) -> tuple[dict, list[bytes]]:
 
 
 def test_a_recording_grows_step_by_step(tmp_path, source):
-    everything = Thinning(edge_filter=0.0)
-    done = export_recording(
-        source, "viser", tmp_path / "a.viser", silent, everything, Film(seconds=8)
+    done = export_recording(source, "viser", tmp_path / "a.viser", silent, film=Film(seconds=8))
+    growth = read_growth(
+        source, Thinning(max_points=500_000, min_confidence_percentile=30.0), StepCount(silent)
     )
-    assert (done.count, done.unit) == (FRAMES * 64 * 48, "points")
+    assert (done.count, done.unit) == (len(growth.points.colors), "points")
     document, _ = read_recording((tmp_path / "a.viser").read_bytes())
     assert document["durationSeconds"] == pytest.approx(10)
     clouds = [
@@ -136,8 +138,8 @@ def test_a_recording_grows_step_by_step(tmp_path, source):
     ]
     assert clouds == [(2.0 * k, f"/points/{k:04d}") for k in range(FRAMES)]
     lengths = document["binaryBufferLengths"]
-    assert sum(size == 64 * 48 * 3 * 2 for size in lengths) == FRAMES
-    assert sum(size == 64 * 48 * 3 for size in lengths) == FRAMES
+    counts = np.diff(growth.ends, prepend=0)
+    assert all(2 * 3 * count in lengths and 3 * count in lengths for count in counts)
     kinds = {message["type"] for _, message in document["messages"]}
     assert "SetCameraLookAtMessage" in kinds
     assert not any("Gui" in kind for kind in kinds)
@@ -145,8 +147,9 @@ def test_a_recording_grows_step_by_step(tmp_path, source):
 
 def test_a_recording_has_few_nodes_however_many_frames(tmp_path, source, monkeypatch):
     from ttt3r_viewer.export.film import viser_recording as recording
+    from ttt3r_viewer.export.formats import films as formats
 
-    monkeypatch.setattr(recording, "MOST_STEPS", 3)
+    monkeypatch.setattr(formats, "MOST_STEPS", 3)
     export_recording(source, "viser", tmp_path / "a.viser", silent, Thinning(max_points=100))
     document, _ = read_recording((tmp_path / "a.viser").read_bytes())
     kinds = [message["type"] for _, message in document["messages"]]
@@ -225,12 +228,14 @@ def plain(view: View, points: Points, side: int, width: int, height: int) -> np.
         reach = (side - 1) / 2
         left = math.floor(x / z * focal_px + width / 2 - reach)
         upper = math.floor(y / z * focal_px + height / 2 - reach)
-        rows, columns = (slice(max(a, 0), max(a + side, 0)) for a in (upper, left))
-        image[rows, columns] = points.colors[k]
+        for row, column in itertools.product(range(side), repeat=2):
+            inside = math.hypot(row - reach, column - reach) <= side / 2
+            if inside and 0 <= upper + row < height and 0 <= left + column < width:
+                image[upper + row, left + column] = points.colors[k]
     return image
 
 
-@pytest.mark.parametrize("side", [1, 2, 3, 4])
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 8])
 def test_it_is_what_a_plain_loop_draws(side):
     random = np.random.default_rng(side)
     positions = random.uniform([-3, -3, -1], [3, 3, 4], (400, 3)).astype(np.float32)
@@ -241,6 +246,16 @@ def test_it_is_what_a_plain_loop_draws(side):
     # A point on the edge of a pixel may fall to either side of it.
     assert (drawn != expected).any(-1).mean() < 0.01
     assert expected.any()
+
+
+def test_each_point_has_its_own_size():
+    positions = np.array([[-0.5, 0, 1], [1, 0, 2], [0.2, 0, 1]], np.float32)
+    diameters = np.array([0.4, 0.4, 0.001], np.float32)
+    drawn = SIZE.draw(front(), Points(positions, RED.repeat(3, 0), diameters)).any(-1)
+    focal_px = 15
+    assert abs(drawn[:, :18].any(1).sum() - 0.4 * focal_px) <= 1
+    assert abs(drawn[:, 25:].any(1).sum() - 0.4 * focal_px / 2) <= 1
+    assert drawn[:, 22:24].sum() == 1
 
 
 def test_a_line_runs_without_a_gap_and_is_cut_where_it_comes_from_behind():
@@ -276,25 +291,21 @@ def cameras(count: int = 30) -> list[Camera]:
     return [Camera(pose_at(k), 50.0, 64, 48) for k in range(count)]
 
 
-def orbit(points_world: np.ndarray, around: list[Camera]) -> camera_path.Orbit:
-    forward = camera_path.mean_forward(around)
-    return camera_path.Orbit.around(points_world, forward, np.array([0.0, -1.0, 0.0]))
-
-
-def test_an_orbit_keeps_the_scene_in_the_middle_and_comes_round():
-    points = np.random.default_rng(0).normal((1, 0, 3), 1.0, (500, 3))
-    views = orbit(points, cameras()).views(8, 16 / 9)
-    centre = np.median(points, axis=0)
+def test_an_orbit_keeps_the_whole_box_in_the_image_and_comes_round():
+    axes = upright_axes(np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, 1.0]))
+    box = SceneBox(np.array([1.0, 0.0, 3.0]), np.array([2.0, 1.0, 1.5]), axes)
+    views = [orbit_view(box, share, 16 / 9) for share in np.arange(8) / 8]
+    upper = math.tan(camera_path.FOV_Y_RAD / 2)
     for view in views:
-        assert np.allclose(view.T_world_camera[:3, :3] @ view.T_world_camera[:3, :3].T, np.eye(3))
-        seen = transform_points(invert_pose(view.T_world_camera), centre)
-        assert np.allclose(seen[:2], 0, atol=1e-9)
-        assert seen[2] > 1
-        # Nearly -y is up, as the cameras had it, and the orbit is above.
+        x, y, z = transform_points(invert_pose(view.T_world_camera), box.corners()).T
+        assert (z > 0).all()
+        assert np.abs(y / z).max() < upper
+        assert np.abs(x / z).max() < upper * 16 / 9
+        # -y is up, and the orbit is above.
         assert view.T_world_camera[1, 1] > 0.5
-        assert view.T_world_camera[1, 3] < centre[1]
-    opposite = (views[0].T_world_camera[:3, 3] + views[4].T_world_camera[:3, 3]) / 2
-    assert np.linalg.norm((opposite - centre)[[0, 2]]) < 0.1
+        assert view.T_world_camera[1, 3] < box.centre[1]
+    again = orbit_view(box, 1.0, 16 / 9)
+    assert np.allclose(again.T_world_camera, views[0].T_world_camera)
 
 
 def test_the_follower_sees_the_camera_ahead():
@@ -309,7 +320,6 @@ def test_the_follower_sees_the_camera_ahead():
 
 def test_one_camera_is_enough():
     assert len(camera_path.follow(cameras(1), 1.0, 5)) == 5
-    assert len(orbit(np.zeros((1, 3)), cameras(1)).views(3, 1.0)) == 3
 
 
 def test_a_tour_is_taken_from_its_beginning_to_its_end():

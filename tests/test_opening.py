@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from tests.made_up_run import MadeUpRun
 from tests.ticks import tick_of
-from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.viewer.cameras.opening import (
+from ttt3r_viewer.export.film.opening import (
     FILL,
     ORBIT_SEC,
     PANEL_PX,
@@ -24,6 +23,7 @@ from ttt3r_viewer.viewer.cameras.opening import (
     fitted_view,
     upright_axes,
 )
+from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.cameras.page_views import view_behind
 from ttt3r_viewer.viewer.layers.grid_layer import CELLS, grid_lines, grid_step
 from ttt3r_viewer.viewer.layers.lane_label import label_position

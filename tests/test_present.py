@@ -14,6 +14,7 @@ from tests.refusals import refusal
 from ttt3r_viewer.commands.open import COMMAND, LookOptions
 from ttt3r_viewer.commands.parser import parse
 from ttt3r_viewer.errors import OutputError, SettingsError
+from ttt3r_viewer.export.film.opening import ELEVATION_RAD, PageView, SceneBox, Window, fitted_view
 from ttt3r_viewer.metrics.lane_errors import LaneError
 from ttt3r_viewer.recording.tour import TOUR_FILE, Keyframe, Tour, read_tour, write_tour
 from ttt3r_viewer.settings import PageOptions
@@ -24,10 +25,8 @@ from ttt3r_viewer.viewer.cameras.guided_cameras import (
     CameraThrottle,
     was_put,
 )
-from ttt3r_viewer.viewer.cameras.opening import ELEVATION_RAD, SceneBox, Window, fitted_view
 from ttt3r_viewer.viewer.cameras.page_views import (
     APPROACH_SEC,
-    PageView,
     approached,
     tour_view,
 )

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.waiting import wait_for
+from ttt3r_viewer.export.film.opening import Window, box_of_lanes, filled_share
 from ttt3r_viewer.viewer.cameras.client_cameras import view_of
-from ttt3r_viewer.viewer.cameras.opening import Window, box_of_lanes, filled_share
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 pytestmark = pytest.mark.browser

@@ -100,9 +100,13 @@ def _choices_for(name: str, chosen: Format, choices: Choices) -> Choices:
             given = flag(f"no_{one.name}" if one.default is True else one.name)
             using = ", ".join(known for known, other in FORMATS.items() if one.name in other.film)
             raise SettingsError(f"{given} means nothing to {name}, only to {using}: leave it out")
-    if choices.thinning.max_points is None:
-        return replace(choices, thinning=replace(choices.thinning, max_points=chosen.max_points))
-    return choices
+    open_choices = ("max_points", "min_confidence_percentile")
+    filled = {
+        name: getattr(chosen, name)
+        for name in open_choices
+        if getattr(choices.thinning, name) is None
+    }
+    return replace(choices, thinning=replace(choices.thinning, **filled))
 
 
 def default_target(folder: Path, source: Source, name: str) -> Path:

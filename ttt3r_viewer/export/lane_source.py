@@ -114,8 +114,10 @@ class Thinning(Options):
     """Which points are taken."""
 
     pixel_stride: int = option(1, "every N-th pixel of both sides", metavar="N", least=1)
-    min_confidence_percentile: float = option(
-        0.0, "leave out the P %% of all points that are least sure", metavar="P"
+    min_confidence_percentile: float | None = option(
+        None,
+        "leave out the P %% of all points that are least sure (default: none; of films 30)",
+        metavar="P",
     )
     edge_filter: float = option(
         DEFAULT_EDGE_FILTER,
@@ -129,7 +131,7 @@ class Thinning(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        percentile = self.min_confidence_percentile
+        percentile = self.min_confidence_percentile or 0.0
         if not 0 <= percentile < 100:
             raise SettingsError(f"--min-confidence-percentile {percentile:g}: take 0 to below 100")
 
@@ -191,8 +193,9 @@ def chosen_points(
     It is a step each, and two where a percentile has to be found first.
     """
     total, most = len(source), thinning.max_points
-    progress.expect(total * (2 if thinning.min_confidence_percentile > 0 else 1))
-    threshold = confidence_threshold(source, thinning.min_confidence_percentile, progress.step)
+    percentile = thinning.min_confidence_percentile or 0.0
+    progress.expect(total * (2 if percentile > 0 else 1))
+    threshold = confidence_threshold(source, percentile, progress.step)
     for number, result in enumerate(source.frames(progress.step)):
         grid = np.zeros(result.confidence.shape, np.bool_)
         grid[:: thinning.pixel_stride, :: thinning.pixel_stride] = True

@@ -20,6 +20,8 @@ SCALE_SAMPLES = 200_000
 
 CUT_SHARE = 0.15
 """Share of the range of heights that a ceiling cut hides, from above."""
+SPACING_SIZE = 1.4
+"""Automatic side of a round point, as a multiple of the distance between its pixels."""
 LARGEST_POINT = 0.02 / 3
 """Largest automatic side of a point, as a share of the scene's median depth: 2 cm at 3 m."""
 

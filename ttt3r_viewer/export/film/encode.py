@@ -1,9 +1,12 @@
 """Films of a recording: H.264 as mp4, or GIF; drawn here, without a browser."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -11,42 +14,30 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.film import camera_path
-from ttt3r_viewer.export.film.film import Film, find_tour, image_count
-from ttt3r_viewer.export.film.footage import (
-    FRUSTUM_COLOR,
-    NOW_COLOR,
-    PATH_COLOR,
-    Footage,
-    read_footage,
-)
+from ttt3r_viewer.export.film.film import Film, image_count
+from ttt3r_viewer.export.film.opening import orbit_view
 from ttt3r_viewer.export.film.render import Renderer
-from ttt3r_viewer.export.formats import Choices
-from ttt3r_viewer.export.lane_source import Source, StepCount
+from ttt3r_viewer.export.lane_source import StepCount
 from ttt3r_viewer.recording.tour import Tour, View
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.export.film.footage import Footage, Growth
 
 GROWTH_SHARE = 0.85
 """The cloud is whole after this share of the film; then there is time to look at it."""
-GIF_FPS = 50
-"""GIF counts time in hundredths of a second, and browsers slow down what is faster than this."""
 GIF_COLORS = 256
+MOST_LINE_COLORS = 32
+"""Of a GIF's colours, so many at most are those of the cameras."""
 
 
 def export_film(
-    path: Path, source: Source, choices: Choices, progress: StepCount, *, gif: bool
+    path: Path, footage: Growth, film: Film, tour: Tour | None, progress: StepCount, *, gif: bool
 ) -> int:
     """Write H.264 (yuv420p, so that all players take it); the number of images.
 
-    `gif`: write a GIF that runs for ever, with one palette for all images. Raises `SettingsError`
-    where it is faster than a GIF can be.
+    `gif`: write a GIF that runs for ever, with one palette for all images.
     """
-    film = choices.film
-    if gif and film.fps > GIF_FPS:
-        raise SettingsError(f"--fps {film.fps}: a GIF shows at most {GIF_FPS}; take fewer")
-    tour = find_tour(film, source.recording.output_folder)
-    progress.expect(image_count(film, tour))
-    footage = read_footage(source, choices.thinning, progress)
     views = views_of(footage, film, tour)
     images = _images(footage, film, views, progress)
     if gif:
@@ -58,17 +49,15 @@ def export_film(
     return len(views)
 
 
-def views_of(footage: Footage, film: Film, tour: Tour | None) -> list[View]:
+def views_of(footage: Growth, film: Film, tour: Tour | None) -> list[View]:
     """Where each image is taken from."""
     count = image_count(film, tour)
     if tour is not None:
         return camera_path.along(tour, count)
     if film.path == "follow":
         return camera_path.follow(footage.cameras, footage.depth, count)
-    up, forward = footage.up, camera_path.mean_forward(footage.cameras)
-    orbit = camera_path.Orbit.around(footage.points.positions_world, forward, up)
     width, height = film.size_px
-    return orbit.views(count, width / height)
+    return [orbit_view(footage.box, number / count, width / height) for number in range(count)]
 
 
 def shown_at(footage: Footage, film: Film, image: int, count: int) -> int:
@@ -84,11 +73,14 @@ def _images(
     footage: Footage, film: Film, views: list[View], progress: StepCount
 ) -> Iterator[NDArray[np.uint8]]:
     width, height = film.size_px
-    renderer = Renderer(width, height, film.square_px, line_px=max(1, round(height / 480)))
+    renderer = Renderer(width, height, film.point_size or 1, line_px=max(1, round(height / 480)))
     for number, view in enumerate(views):
         shown = shown_at(footage, film, number, len(views))
         lines = footage.past_cameras(0, shown), footage.newest_camera(shown)
-        yield renderer.draw(view, footage.points_of(0, shown), *lines)
+        points = footage.points_of(0, shown)
+        if film.point_size is not None:
+            points = replace(points, diameters=None)
+        yield renderer.draw(view, points, *lines)
         progress.step()
 
 
@@ -112,7 +104,10 @@ def _encode(
 
 
 def _gif_frames(images: Iterable[NDArray[np.uint8]], footage: Footage) -> Iterator[av.VideoFrame]:
-    palette = _palette(footage.points.colors, Renderer.background)
+    shown = len(footage.cameras)
+    lines = footage.past_cameras(0, shown), footage.newest_camera(shown)
+    own = np.unique(np.concatenate([one.colors for one in lines]), axis=0)[:MOST_LINE_COLORS]
+    palette = _palette(footage.points.colors, np.concatenate([[Renderer.background], own]))
     # PyAV has a palette as alpha, red, green, blue.
     table = np.full((GIF_COLORS, 4), 255, np.uint8)
     table[:, 1:] = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
@@ -123,14 +118,13 @@ def _gif_frames(images: Iterable[NDArray[np.uint8]], footage: Footage) -> Iterat
         yield av.VideoFrame.from_ndarray(pair, format="pal8")
 
 
-def _palette(colors: NDArray[np.uint8], background: tuple[int, int, int]) -> Image.Image:
-    """Choose 256 colours for what will be drawn: the cloud's own, and those of the rest."""
+def _palette(colors: NDArray[np.uint8], own: NDArray[np.uint8]) -> Image.Image:
+    """Choose 256 colours for what will be drawn: the cloud's, and `own` (n, 3) of the rest."""
     side = 256
     random = np.random.default_rng(0)
     sample = colors[random.integers(0, len(colors), (side, side))]
-    rest = Image.fromarray(sample).quantize(GIF_COLORS - 4).getpalette() or []
-    own = [*background, *PATH_COLOR, *FRUSTUM_COLOR, *NOW_COLOR]
+    clouds = Image.fromarray(sample).quantize(GIF_COLORS - len(own)).getpalette() or []
+    values = [*own.ravel().tolist(), *clouds[: 3 * (GIF_COLORS - len(own))]]
     palette = Image.new("P", (1, 1))
-    values = [*own, *rest[: 3 * (GIF_COLORS - 4)]]
     palette.putpalette([*values, *values[:3] * (GIF_COLORS - len(values) // 3)])
     return palette

@@ -27,7 +27,7 @@ class Film(Options):
     fps: int = option(30, "images per second", metavar="N")
     seconds: float | None = option(None, "default: the tour's, or 10", metavar="S")
     growth: bool = option(True, "the cloud grows with the frames; else it is whole from the start")
-    point_size: int | None = option(None, "default: 2 at 720 rows", metavar="PX")
+    point_size: int | None = option(None, "default: as far apart as pixels lie", metavar="PX")
     tour: Path | None = option(None, "keyframes (default: DIR/tour.json)", metavar="FILE")
 
     def __post_init__(self) -> None:
@@ -63,11 +63,6 @@ class Film(Options):
                 f"--size {self.size}: wanted width and height in pixels, such as 1280x720"
             )
         return int(width), int(height)
-
-    @property
-    def square_px(self) -> int:
-        """Side of a point's square: at least 2 where nothing else was chosen."""
-        return self.point_size or max(2, round(self.size_px[1] / 360))
 
 
 def find_tour(film: Film, folder: Path) -> Tour | None:

@@ -1,4 +1,4 @@
-"""What films and scenes show: the chosen points of all frames in memory, and the cameras."""
+"""What films and scenes show: points of all frames in memory, and the cameras."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +9,18 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.export.conventions import FRUSTUM_SHARE, frustum_lines
+from ttt3r_viewer.export.film.opening import SceneBox, box_of_lanes
 from ttt3r_viewer.export.film.render import Lines, Points
 from ttt3r_viewer.export.lane_source import ChosenPoints, Source, StepCount, Thinning, chosen_points
+from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, SPACING_SIZE, automatic_point_size
 from ttt3r_viewer.scene.gravity import SAMPLES, UpEstimator
-from ttt3r_viewer.types import Camera
+from ttt3r_viewer.scene.seen import depth_of
+from ttt3r_viewer.scene.store import LaneScene, SceneStore
+from ttt3r_viewer.types import Camera, Status
 
 MOST_FRUSTA = 60
+POINTS_PER_FRAME = 60_000
+"""Of each frame, so many at most are offered to the voxels of a film."""
 PATH_COLOR, FRUSTUM_COLOR, NOW_COLOR = (245, 190, 70), (110, 150, 200), (255, 90, 70)
 
 
@@ -38,7 +44,7 @@ class Footage:
     def points_of(self, first: int, shown: int) -> Points:
         """The points of the frames from `first` to before `shown`."""
         begin, end = int(self.ends[first - 1]) if first else 0, int(self.ends[shown - 1])
-        return Points(self.points.positions_world[begin:end], self.points.colors[begin:end])
+        return self.points.between(begin, end)
 
     def past_cameras(self, first: int, shown: int) -> Lines:
         """The cameras' way from the frame before `first` to before `shown`, and some frusta."""
@@ -88,6 +94,70 @@ def read_footage(
     points = Points(np.concatenate(positions), np.concatenate(colors))
     depth = max(float(np.median(depths)), 1e-6)
     return Footage(points, ends, sequences, cameras, depth, ups.estimate(cameras)[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Growth(Footage):
+    """A lane as its page shows it: the best points of its voxels, each of its own size."""
+
+    box: SceneBox
+    """What a film goes round."""
+
+
+def read_growth(
+    source: Source, thinning: Thinning, progress: StepCount, *, cut_ceiling: bool = True
+) -> Growth:
+    """Read a lane as a page would keep it, and choose what a page would show of it.
+
+    `thinning.max_points` is the budget, from which what is hidden is taken away: points at edges,
+    the least sure, and (`cut_ceiling`) what a page cuts off for a look from outside.
+    `thinning.pixel_stride` N takes a share of N^-2 of the pixels, at random. Raises
+    `RecordingError` where there is no point.
+    """
+    most = thinning.max_points
+    assert most is not None, "the format names a number where the user does not"
+    pixels = source.pixel_count() // max(len(source), 1)
+    per_frame = min(pixels // thinning.pixel_stride**2, POINTS_PER_FRAME)
+    store = SceneStore(most, max(per_frame, 1), one_per_voxel=True)
+    progress.expect(len(source))
+    for result in source.frames(progress.step):
+        store.add(result)
+    store.set_status(Status(phase="finished"))
+    lane = store.snapshot().lanes[0]
+    if lane.point_count:
+        growth = _shown(lane, thinning, cut_ceiling)
+        if len(growth.points.colors):
+            return growth
+    raise RecordingError(f"{source.recording.path}: nothing to show: {source.why_nothing()}")
+
+
+def _shown(lane: LaneScene, thinning: Thinning, cut_ceiling: bool) -> Growth:
+    percentile = thinning.min_confidence_percentile or 0.0
+    confidence = np.concatenate([one.points.confidence for one in lane.frames])
+    sure = np.percentile(confidence, percentile)
+    hidden_bins = round(percentile / 100 * (CONFIDENCE_BINS - 1))
+    layout, parts, sizes = lane.layout, [], []
+    for frame in lane.frames:
+        points = frame.points.off_edges(thinning.edge_filter)
+        points = points.where(points.confidence >= sure)
+        if cut_ceiling:
+            points = points.where(points.points_world @ layout.up <= layout.cut_height)
+        spacing = depth_of(points.points_world, frame.camera) / frame.camera.focal_px
+        parts.append(points)
+        sizes.append(np.minimum(SPACING_SIZE * spacing, automatic_point_size(layout)))
+    return Growth(
+        points=Points(
+            np.concatenate([one.points_world for one in parts]),
+            np.concatenate([one.colors for one in parts]),
+            np.concatenate(sizes),
+        ),
+        ends=np.cumsum([len(one) for one in parts]),
+        sequences=[frame.sequence for frame in lane.frames],
+        cameras=[frame.camera for frame in lane.frames],
+        depth=max(layout.median_depth, 1e-6),
+        up=layout.up,
+        box=box_of_lanes([lane], [0.0], layout.up, hidden_bins),
+    )
 
 
 def _samples(positions_world: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,7 +1,9 @@
 """Images of points and lines in numpy, for films without a browser."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,8 @@ from ttt3r_viewer.recording.tour import View
 
 NEAR = 1e-3
 """What is nearer to the camera, in the scene's unit, is not drawn."""
+SIDES_PX = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
+"""Sides that points have in an image; each has the nearest."""
 EMPTY = np.uint64(2**64 - 1)
 """Farther than all, in a buffer of depths and colours."""
 
@@ -23,6 +27,18 @@ class Points:
     """(n, 3)"""
     colors: NDArray[np.uint8]
     """(n, 3) RGB"""
+    diameters: NDArray[np.float32] | None = None
+    """(n,) of round points, in the world's unit; None: all have the renderer's size."""
+
+    def between(self, begin: int, end: int) -> Self:
+        """The points from number `begin` to before `end`."""
+        diameters = None if self.diameters is None else self.diameters[begin:end]
+        return replace(
+            self,
+            positions_world=self.positions_world[begin:end],
+            colors=self.colors[begin:end],
+            diameters=diameters,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +53,10 @@ class Lines:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Draws every point as a square of the same size; of those that overlap, the nearest is seen.
+    """Draws every point as a disc; of those that overlap, the nearest is seen.
 
     A pixel of the buffer is one number, whose upper half is the depth's bits, which rise with it,
-    and whose lower half is the colour: the least number is the nearest point. A square is drawn as
+    and whose lower half is the colour: the least number is the nearest point. A disc is drawn as
     the least of its neighbours' numbers, which costs the same however many points there are.
     """
 
@@ -55,7 +71,10 @@ class Renderer:
         T_camera_world = invert_pose(view.T_world_camera).astype(np.float32)
         focal_px = self.height / 2 / math.tan(view.fov_y_rad / 2)
         cloud = points.positions_world @ T_camera_world[:3, :3].T + T_camera_world[:3, 3]
-        buffer = self._squares(cloud, points.colors, focal_px, self.point_px)
+        buffer = np.full((self.height, self.width), EMPTY)
+        for side, members in self._by_side(cloud, points.diameters, focal_px):
+            discs = self._discs(cloud[members], points.colors[members], focal_px, side)
+            np.minimum(buffer, discs, out=buffer)
         ends_world = np.concatenate(
             [np.zeros((0, 2, 3), np.float32), *(one.ends_world for one in lines)]
         )
@@ -63,22 +82,42 @@ class Renderer:
             ends = ends_world @ T_camera_world[:3, :3].T + T_camera_world[:3, 3]
             samples, number = self._along(ends, focal_px)
             colors = np.concatenate([one.colors for one in lines])[number]
-            np.minimum(buffer, self._squares(samples, colors, focal_px, self.line_px), out=buffer)
+            np.minimum(buffer, self._discs(samples, colors, focal_px, self.line_px), out=buffer)
         return self._image(buffer)
 
-    def _squares(
+    def _by_side(
+        self,
+        points_camera: NDArray[np.float32],
+        diameters: NDArray[np.float32] | None,
+        focal_px: float,
+    ) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
+        """Give each side in pixels that points have, and which points have it."""
+        if diameters is None:
+            yield self.point_px, slice(None)
+            return
+        sides = np.array(SIDES_PX)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            wanted = diameters * np.float32(focal_px) / points_camera[:, 2]
+        which = np.searchsorted((sides[1:] + sides[:-1]) / 2, wanted)
+        seen = points_camera[:, 2] > NEAR
+        for number, side in enumerate(SIDES_PX):
+            members = np.flatnonzero((which == number) & seen)
+            if len(members):
+                yield side, members
+
+    def _discs(
         self,
         points_camera: NDArray[np.float32],
         colors: NDArray[np.uint8],
         focal_px: float,
         side: int,
     ) -> NDArray[np.uint64]:
-        """Give the buffer (height, width) with each point as a square of `side` pixels."""
-        # A margin takes the points whose squares only reach into the image.
+        """Give the buffer (height, width) with each point as a disc of `side` pixels."""
+        # A margin takes the points whose discs only reach into the image.
         width, height = self.width + 2 * side, self.height + 2 * side
         depth = points_camera[:, 2]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            # A square stands around its point: an even one reaches as far to either side.
+            # A disc stands around its point: an even one reaches as far to either side.
             shift = side + (side % 2 - 1) / 2 + 0.5
             x = points_camera[:, 0] / depth * np.float32(focal_px) + np.float32(self.width / 2)
             y = points_camera[:, 1] / depth * np.float32(focal_px) + np.float32(self.height / 2)
@@ -88,13 +127,16 @@ class Renderer:
         bits = depth[seen].astype(np.float32).view(np.uint32).astype(np.uint64)
         buffer = np.full(width * height, EMPTY)
         np.minimum.at(buffer, where, bits << np.uint64(32) | _packed(colors[seen]))
-        spread = buffer.reshape(height, width)
-        first = -((side - 1) // 2)
-        for axis in (0, 1):
-            spread = np.minimum.reduce(
-                [np.roll(spread, step, axis) for step in range(first, first + side)]
-            )
-        return spread[side:-side, side:-side]
+        rows = wide = buffer.reshape(height, width)
+        discs, shift, reached = np.full((height, width), EMPTY), (side - 1) // 2, 1
+        # From the disc's narrow upper and lower rows to the wide ones in its middle.
+        for number, length in enumerate(disc_rows(side)):
+            for step in range(reached, length):
+                wide = np.minimum(wide, np.roll(rows, step, axis=1))
+            reached, first = length, (side - length) // 2 - shift
+            for row in {number, side - 1 - number}:
+                np.minimum(discs, np.roll(wide, (row - shift, first), axis=(0, 1)), out=discs)
+        return discs[side:-side, side:-side]
 
     def _along(
         self, ends: NDArray[np.float32], focal_px: float
@@ -120,6 +162,14 @@ class Renderer:
         packed[buffer == EMPTY] = _packed(np.array([self.background], np.uint8))[0]
         shifts = np.array([16, 8, 0], np.uint32)
         return (packed[..., None] >> shifts).astype(np.uint8)
+
+
+def disc_rows(side: int) -> list[int]:
+    """Return how many pixels each row of a disc of `side` pixels has, down to its middle."""
+    middle = (side - 1) / 2
+    squared = (np.arange(side) - middle) ** 2
+    inside = squared[:, None] + squared <= side**2 / 4
+    return [int(count) for count in inside.sum(axis=1)[: (side + 1) // 2]]
 
 
 def _packed(colors: NDArray[np.uint8]) -> NDArray[np.uint64]:

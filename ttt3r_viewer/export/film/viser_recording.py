@@ -3,26 +3,30 @@
 The one file outside `viewer/` that imports viser.
 """
 
+from __future__ import annotations
+
 import contextlib
-import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rich
 import viser
 
-from ttt3r_viewer.export.film.camera_path import ELEVATION_RAD, FOV_Y_RAD, mean_forward
-from ttt3r_viewer.export.film.film import MOST_STEPS, SECONDS
-from ttt3r_viewer.export.film.footage import Footage, read_footage
+from ttt3r_viewer.export.film.camera_path import FOV_Y_RAD
+from ttt3r_viewer.export.film.film import SECONDS, Film
+from ttt3r_viewer.export.film.opening import ELEVATION_RAD, TURN_RAD, Window, fitted_view
 from ttt3r_viewer.export.film.render import Lines
-from ttt3r_viewer.export.formats import Choices
-from ttt3r_viewer.export.lane_source import Source, StepCount
+from ttt3r_viewer.export.lane_source import StepCount
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.export.film.footage import Growth
 
 REST_SEC = 2.0
 """The whole cloud is seen so long before the recording begins again."""
-POINT_SHARE = 0.004
-"""Side of a point as a share of the scene's median depth."""
+ASPECT = 4 / 3
+"""Width / height of the window that the first view is made for; nobody knows it before."""
 
 
 @contextlib.contextmanager
@@ -37,21 +41,18 @@ def quiet_console() -> Iterator[None]:
 
 
 def export_viser(
-    path: Path, source: Source, choices: Choices, progress: StepCount, *, html: bool
+    path: Path, footage: Growth, film: Film, steps: int, progress: StepCount, *, html: bool
 ) -> int:
     """Write a `.viser` recording, or (`html`) a page with it in, which opens from disk.
 
-    Gives the number of points.
+    It grows in `steps` steps at most. Gives the number of points.
     """
-    steps = min(len(source), MOST_STEPS)
-    progress.expect(steps + 1)
-    footage = read_footage(source, choices.thinning, progress)
     last = np.unique(np.linspace(0, len(footage.cameras), steps + 1).round().astype(int))[1:]
     progress.expect(len(last) - steps)
     with _scene() as server:
         _set_out(server, footage)
         serializer = server.get_scene_serializer()
-        pause_sec = (choices.film.seconds or SECONDS) / len(last)
+        pause_sec = (film.seconds or SECONDS) / len(last)
         for number, shown in enumerate(last):
             first = int(last[number - 1]) if number else 0
             _add_step(server, footage, number, first, int(shown))
@@ -81,35 +82,32 @@ def _scene() -> Iterator[viser.ViserServer]:
             server.stop()
 
 
-def _set_out(server: viser.ViserServer, footage: Footage) -> None:
-    """Set what is up, and look at the scene from behind its cameras, a little from above."""
-    up, forward = footage.up, mean_forward(footage.cameras)
-    centre = np.median(footage.points.positions_world, axis=0).astype(np.float64)
-    position = np.median([one.T_world_camera[:3, 3] for one in footage.cameras], axis=0)
-    back = footage.depth * (0.6 * forward - math.sin(ELEVATION_RAD) * up)
-    server.scene.set_up_direction(tuple(up))
+def _set_out(server: viser.ViserServer, footage: Growth) -> None:
+    """Set what is up, and begin with the view that a page opens with."""
+    view = fitted_view(footage.box, TURN_RAD, ELEVATION_RAD, FOV_Y_RAD, Window(ASPECT))
+    server.scene.set_up_direction(tuple(view.up))
     server.scene.world_axes.visible = False
-    server.initial_camera.position = tuple(position - back)
-    server.initial_camera.look_at = tuple(centre)
-    server.initial_camera.up = tuple(up)
+    server.initial_camera.position = tuple(view.position)
+    server.initial_camera.look_at = tuple(view.look_at)
+    server.initial_camera.up = tuple(view.up)
     server.initial_camera.fov = FOV_Y_RAD
 
 
 def _add_step(
-    server: viser.ViserServer, footage: Footage, number: int, first: int, shown: int
+    server: viser.ViserServer, footage: Growth, number: int, first: int, shown: int
 ) -> None:
     """Add the points of the frames `first` to `shown`, and draw the cameras again."""
     points = footage.points_of(first, shown)
-    positions = points.positions_world
-    if len(positions):
+    positions, diameters = points.positions_world, points.diameters
+    if diameters is not None and len(positions):
         # Numbers of 16 bits are fine near their own origin, and coarse far from it.
         origin = positions.mean(axis=0)
         server.scene.add_point_cloud(
             f"/points/{number:04d}",
             positions - origin,
             points.colors,
-            point_size=POINT_SHARE * footage.depth,
-            point_shape="square",
+            point_size=float(np.median(diameters)),
+            point_shape="circle",
             point_shading="flat",
             precision="float16",
             position=tuple(origin),

@@ -51,3 +51,5 @@ class Format:
     """Which fields of `Film` mean anything to it."""
     max_points: int | None = None
     """How many points are taken where the user names no number."""
+    min_confidence_percentile: float = 0.0
+    """Share of the least sure points, in percent, that is left out where the user names none."""

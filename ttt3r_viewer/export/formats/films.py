@@ -4,10 +4,13 @@ import math
 from dataclasses import fields
 from pathlib import Path
 
+from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.film.film import MOST_STEPS, Film, find_tour, image_count
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Source, StepCount
 
+LEAST_SURE = 30.0
+"""Percent of the points that films and recordings leave out, as the page hides them at first."""
 FILM_POINTS = 1_000_000
 """16 MB in memory, and a tenth of a second for an image."""
 RECORDING_POINTS = 500_000
@@ -15,6 +18,8 @@ RECORDING_POINTS = 500_000
 MP4_BYTES_PER_PIXEL, GIF_BYTES_PER_PIXEL = 0.75, 1.6
 """Upper bounds: H.264 of noise as we encode it; LZW with codes of twelve bits."""
 CONTAINER_BYTES = 100_000
+GIF_FPS = 50
+"""GIF counts time in hundredths of a second, and browsers slow down what is faster than this."""
 POINT_BYTES = 9
 """Of a recording: three coordinates of 16 bits, and a colour."""
 STEP_BYTES = 40_000
@@ -26,8 +31,16 @@ PLAYER_BYTES = 2_000_000
 def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
     def write(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
         from ttt3r_viewer.export.film.encode import export_film
+        from ttt3r_viewer.export.film.footage import read_growth
 
-        return export_film(path, source, choices, progress, gif=target.endswith(".gif"))
+        film, gif = choices.film, target.endswith(".gif")
+        if gif and film.fps > GIF_FPS:
+            raise SettingsError(f"--fps {film.fps}: a GIF shows at most {GIF_FPS}; take fewer")
+        tour = find_tour(film, source.recording.output_folder)
+        progress.expect(image_count(film, tour))
+        inside = film.path == "follow"
+        growth = read_growth(source, choices.thinning, progress, cut_ceiling=not inside)
+        return export_film(path, growth, film, tour, progress, gif=gif)
 
     def size(source: Source, choices: Choices) -> int:
         film = choices.film
@@ -43,14 +56,19 @@ def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
         thins=True,
         film=frozenset(one.name for one in fields(Film)),
         max_points=FILM_POINTS,
+        min_confidence_percentile=LEAST_SURE,
     )
 
 
 def _recording(summary: str, target: str, *, html: bool) -> Format:
     def write(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
+        from ttt3r_viewer.export.film.footage import read_growth
         from ttt3r_viewer.export.film.viser_recording import export_viser
 
-        return export_viser(path, source, choices, progress, html=html)
+        steps = min(len(source), MOST_STEPS)
+        progress.expect(steps + 1)
+        growth = read_growth(source, choices.thinning, progress)
+        return export_viser(path, growth, choices.film, steps, progress, html=html)
 
     def size(source: Source, choices: Choices) -> int:
         steps = min(len(source), MOST_STEPS)
@@ -67,6 +85,7 @@ def _recording(summary: str, target: str, *, html: bool) -> Format:
         thins=True,
         film=frozenset({"seconds"}),
         max_points=RECORDING_POINTS,
+        min_confidence_percentile=LEAST_SURE,
     )
 
 

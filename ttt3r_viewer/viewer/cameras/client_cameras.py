@@ -5,7 +5,8 @@ import math
 import numpy as np
 import viser
 
-from ttt3r_viewer.viewer.cameras.page_views import PageView, view_behind
+from ttt3r_viewer.export.film.opening import PageView
+from ttt3r_viewer.viewer.cameras.page_views import view_behind
 from ttt3r_viewer.viewer.tick import Part, Tick
 
 FOLLOW_SEC = 0.6

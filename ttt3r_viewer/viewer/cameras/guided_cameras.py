@@ -15,18 +15,18 @@ import viser
 from numpy.typing import NDArray
 
 from ttt3r_viewer.export.film.camera_path import FOV_Y_RAD
-from ttt3r_viewer.viewer.cameras.client_cameras import move_browser, view_of
-from ttt3r_viewer.viewer.cameras.opening import (
+from ttt3r_viewer.export.film.opening import (
     ELEVATION_RAD,
     TURN_RAD,
+    PageView,
     SceneBox,
     Window,
     box_of_lanes,
     fitted_view,
 )
+from ttt3r_viewer.viewer.cameras.client_cameras import move_browser, view_of
 from ttt3r_viewer.viewer.cameras.page_views import (
     APPROACH_SEC,
-    PageView,
     approached,
     has_ended,
     tour_view,

@@ -1,11 +1,9 @@
 """Viewpoints of browsers, without viser's handles: behind a camera, along a tour, on the way."""
 
-from dataclasses import dataclass, replace
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 
+from ttt3r_viewer.export.film.opening import PageView
 from ttt3r_viewer.recording.tour import Tour
 from ttt3r_viewer.types import Camera
 
@@ -13,45 +11,6 @@ APPROACH_SEC = 1.5
 """Duration of the way from a browser's view to the motion."""
 LINGER_SEC = 1.0
 """Time between a tour's last view and the release of the browsers' views."""
-
-
-@dataclass(frozen=True, eq=False)
-class PageView:
-    """Camera of a browser: its place, the point that it looks at and orbits around, what is up."""
-
-    position: NDArray[np.float64]
-    """(3,) world."""
-    look_at: NDArray[np.float64]
-    """(3,) world."""
-    up: NDArray[np.float64]
-    """(3,) unit vector, world."""
-    fov_y_rad: float | None = None
-    """None keeps the browser's own."""
-
-    def moved(self, by_world: NDArray[np.float64]) -> Self:
-        """Return the same view from a place moved by (3,)."""
-        return replace(self, position=self.position + by_world, look_at=self.look_at + by_world)
-
-    def is_close(self, other: Self, atol: float) -> bool:
-        """Whether both look from the same place in the same way, fields of view aside."""
-        mine = (self.position, self.look_at, self.up)
-        theirs = (other.position, other.look_at, other.up)
-        return all(np.allclose(a, b, atol=atol) for a, b in zip(mine, theirs, strict=True))
-
-    def blended(self, goal: Self, share: float) -> Self:
-        """Return the view at this share of the way to another."""
-        up = self.up + share * (goal.up - self.up)
-        length = float(np.linalg.norm(up))
-        fov_y_rad = goal.fov_y_rad
-        if self.fov_y_rad is not None and fov_y_rad is not None:
-            fov_y_rad = self.fov_y_rad + share * (fov_y_rad - self.fov_y_rad)
-        return replace(
-            goal,
-            position=self.position + share * (goal.position - self.position),
-            look_at=self.look_at + share * (goal.look_at - self.look_at),
-            up=up / length if length > 1e-6 else goal.up,
-            fov_y_rad=fov_y_rad,
-        )
 
 
 def view_behind(

@@ -6,7 +6,7 @@ import numpy as np
 import viser
 from numpy.typing import NDArray
 
-from ttt3r_viewer.viewer.cameras.opening import SceneBox, box_of_lanes
+from ttt3r_viewer.export.film.opening import SceneBox, box_of_lanes
 from ttt3r_viewer.viewer.layers.colors import line_colors
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines
 from ttt3r_viewer.viewer.tick import Part, Tick

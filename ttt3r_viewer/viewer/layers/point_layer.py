@@ -19,6 +19,7 @@ from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import (
     CONFIDENCE_BINS,
     MAX_CHUNKS,
+    SPACING_SIZE,
     Layout,
     automatic_point_size,
     confidence_bin,
@@ -60,9 +61,6 @@ FLOAT16_STEP = 2.0**-10
 STALE_SHARE = 0.35
 """Share of a chunk's points that have gone or changed, at which it is sent again while frames come:
 it shows a little more than is kept, and a chunk is not sent with every frame."""
-
-SPACING_SIZE = 1.4
-"""Automatic side of a round point, as a multiple of the distance between its pixels."""
 
 
 class Cloud(NamedTuple):

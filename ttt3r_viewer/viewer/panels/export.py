@@ -46,7 +46,14 @@ class ExportPanel(Part):
         self._summary = gui.add_html("")
         self._lane = gui.add_number("Of lane", 1, min=1, max=1, step=1, visible=False)
         self._stride = gui.add_number("Every N-th frame", 1, min=1, step=1)
-        self._percentile = gui.add_number("Without least sure (%)", 0, min=0, max=99, step=1)
+        self._percentile = gui.add_number(
+            "Without least sure (%)",
+            0,
+            min=0,
+            max=99,
+            step=1,
+            hint="0: what the format takes; films leave out 30",
+        )
         self._max_points = gui.add_number(
             "Most points", 0, min=0, step=1000, hint="0: what the format takes"
         )
@@ -84,9 +91,8 @@ class ExportPanel(Part):
         thinning, film = Thinning(), Film()
         if kind.thins:
             most = int(self._max_points.value) or None
-            thinning = Thinning(
-                min_confidence_percentile=float(self._percentile.value), max_points=most
-            )
+            percentile = float(self._percentile.value) or None
+            thinning = Thinning(min_confidence_percentile=percentile, max_points=most)
         seconds = float(self._seconds.value) or None
         if "path" in kind.film:
             path: CameraPath = self._path.value  # Film knows which there are

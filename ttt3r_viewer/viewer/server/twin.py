@@ -12,8 +12,8 @@ from pathlib import Path
 import viser
 from viser import _messages
 
+from ttt3r_viewer.export.film.opening import PageView
 from ttt3r_viewer.viewer.cameras.client_cameras import move_browser
-from ttt3r_viewer.viewer.cameras.page_views import PageView
 from ttt3r_viewer.viewer.layers.lane_layer import DRIFT_NODE, SHARED_LANES
 from ttt3r_viewer.viewer.server.clients import PANE_PATH, client_of, show_to
 from ttt3r_viewer.viewer.tick import Part, Tick

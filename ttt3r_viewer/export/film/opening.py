@@ -1,18 +1,24 @@
 """The opening shot: a view in which the scene's box fills the part of a window that no panel hides.
 
-Pure functions of a box, a direction and a window; who is moved there, `guided_cameras.py` decides.
+Pure functions of a box, a direction and a window. The page opens with it and orbits from there, and
+so do films and recordings.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.scene.store import LaneScene
-from ttt3r_viewer.viewer.cameras.page_views import PageView
+from ttt3r_viewer.export.film.camera_path import FOV_Y_RAD, upright
+from ttt3r_viewer.recording.tour import View
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.scene.store import LaneScene
 
 FILL = 0.86
 """Share of the free part's width or height, whichever is reached first, that the box takes."""
@@ -43,6 +49,45 @@ NARROW_PX = 576
 """Width up to which a window is narrow for viser."""
 TALLEST_PX = 1200
 """Windows that seem to be taller have several pixels of their screen for one of the page."""
+
+
+@dataclass(frozen=True, eq=False)
+class PageView:
+    """Camera of a browser: its place, the point that it looks at and orbits around, what is up."""
+
+    position: NDArray[np.float64]
+    """(3,) world."""
+    look_at: NDArray[np.float64]
+    """(3,) world."""
+    up: NDArray[np.float64]
+    """(3,) unit vector, world."""
+    fov_y_rad: float | None = None
+    """None keeps the browser's own."""
+
+    def moved(self, by_world: NDArray[np.float64]) -> Self:
+        """Return the same view from a place moved by (3,)."""
+        return replace(self, position=self.position + by_world, look_at=self.look_at + by_world)
+
+    def is_close(self, other: Self, atol: float) -> bool:
+        """Whether both look from the same place in the same way, fields of view aside."""
+        mine = (self.position, self.look_at, self.up)
+        theirs = (other.position, other.look_at, other.up)
+        return all(np.allclose(a, b, atol=atol) for a, b in zip(mine, theirs, strict=True))
+
+    def blended(self, goal: Self, share: float) -> Self:
+        """Return the view at this share of the way to another."""
+        up = self.up + share * (goal.up - self.up)
+        length = float(np.linalg.norm(up))
+        fov_y_rad = goal.fov_y_rad
+        if self.fov_y_rad is not None and fov_y_rad is not None:
+            fov_y_rad = self.fov_y_rad + share * (fov_y_rad - self.fov_y_rad)
+        return replace(
+            goal,
+            position=self.position + share * (goal.position - self.position),
+            look_at=self.look_at + share * (goal.look_at - self.look_at),
+            up=up / length if length > 1e-6 else goal.up,
+            fov_y_rad=fov_y_rad,
+        )
 
 
 @dataclass(frozen=True)
@@ -203,6 +248,12 @@ def fitted_view(
     place = [_middle(across, z - back, pair) for across, pair in zip((x, y), edges, strict=True)]
     position = box.centre + np.array([*place, back]) @ camera
     return PageView(position, position - back * forward, up, fov_y_rad)
+
+
+def orbit_view(box: SceneBox, share: float, aspect: float) -> View:
+    """Return the view after this share of one orbit, in an image of width / height `aspect`."""
+    view = fitted_view(box, box.turned(share * ORBIT_SEC), ELEVATION_RAD, FOV_Y_RAD, Window(aspect))
+    return View(upright(view.position, view.look_at, view.up), FOV_Y_RAD)
 
 
 def _middle(
