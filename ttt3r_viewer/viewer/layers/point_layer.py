@@ -55,9 +55,6 @@ PASSING_POINTS = 4_000
 LIVE_SEC = 0.5
 """Shortest time between two newest frames, and the age at which one is drawn densely."""
 
-FLOAT16_STEP = 2.0**-10
-"""Largest rounding step of a float16, as a share of its value."""
-
 STALE_SHARE = 0.35
 """Share of a chunk's points that have gone or changed, at which it is sent again while frames come:
 it shows a little more than is kept, and a chunk is not sent with every frame."""
@@ -367,8 +364,9 @@ def _cloud(batch: PointBatch, members: NDArray[np.bool_]) -> Cloud:
         return Cloud(points, colors, size)
     size = min(size, SPACING_SIZE * float(np.median(batch.spacing[members])))
     reach = np.abs(points).max(axis=1)
-    if np.percentile(reach, 99) * FLOAT16_STEP > size / 2:
+    most = np.finfo(np.float16).max
+    if np.spacing(np.float16(min(np.percentile(reach, 99), most))) > size / 2:
         return Cloud(points, colors, size)
     # A stray point beyond float16 would become infinite and spoil the whole node's bounds.
-    near = reach < np.finfo(np.float16).max
+    near = reach < most
     return Cloud(points[near].astype(np.float16), colors[near], size)
