@@ -285,5 +285,7 @@ class MadeUpRun:
                     self._begin_again(tuple(map(read_rule, rules)))
                 case messages.SetParameter():
                     self._set_parameter(command)
+                case messages.SetBudget(max_points):
+                    self.store.set_budget(max_points)
                 case messages.SetResetEvery(frames):
                     self.echo(reset_every=frames)

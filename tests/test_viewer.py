@@ -36,7 +36,7 @@ from ttt3r_viewer.viewer.layers import colors as palette
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
 from ttt3r_viewer.viewer.layers.point_layer import batch_of, chunk_clouds, confident_cloud
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
-from ttt3r_viewer.viewer.panels.run import RunPanel, points_text, status_html
+from ttt3r_viewer.viewer.panels.run import RunPanel, points_html, status_html
 from ttt3r_viewer.viewer.panels.timeline import FOLLOW_SEC, TimelinePanel, caption_html
 from ttt3r_viewer.viewer.server.address import free_port
 from ttt3r_viewer.viewer.view_settings import InspectSettings, ViewControls, ViewSettings
@@ -533,7 +533,7 @@ def test_status_line_always_says_the_same_facts():
 
 def test_points_are_said_in_few_digits():
     store = lanes_store(2, 5)
-    assert points_text(tick_of(store, everything()), 31).startswith("shown 31 of ")
+    assert points_html(tick_of(store, everything()), 31).startswith("shown 31 of ")
     lane = store.snapshot().lanes[0]
     for side, count, text in (
         (0.0, 2_040_000, "shown 1.2 M of 2.0 M points"),
@@ -543,7 +543,7 @@ def test_points_are_said_in_few_digits():
     ):
         sized = replace(lane, layout=replace(lane.layout, voxel_side=side), point_count=count)
         snapshot = replace(store.snapshot(), lanes=(sized,))
-        assert points_text(replace(tick_of(store), snapshot=snapshot), 1_234_567) == text
+        assert points_html(replace(tick_of(store), snapshot=snapshot), 1_234_567) == text
 
 
 def test_no_text_from_outside_becomes_markup():

@@ -19,6 +19,8 @@ from ttt3r_viewer.system.text import hide_passwords
 
 PAGE_POINTS = 600_000
 """More than this a browser without a GPU does not draw at a tolerable rate."""
+GPU_POINTS = 2_500_000
+"""Points in the page where every owner's browser draws on a GPU."""
 FILE_POINTS = 10_000_000
 """What points.ply of `run` may hold: about 200 MB on disk, and up to 600 MB of memory."""
 EDGE_FILTER = 0.12
@@ -156,7 +158,8 @@ class OutputOptions(Options):
     max_points: int | None = option(
         None,
         "points kept in the scene: the page keeps fewer per volume beyond, run fewer per frame "
-        f"(default: {PAGE_POINTS} in the page, {FILE_POINTS} in run)",
+        f"(default: {PAGE_POINTS} in the page, {GPU_POINTS} where browsers draw on a GPU, "
+        f"{FILE_POINTS} in run)",
         metavar="N",
         above=0,
     )

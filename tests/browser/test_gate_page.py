@@ -69,7 +69,8 @@ def test_the_link_opens_the_page_and_its_twin_and_nothing_else_does(viewer, new_
     context = new_context()
     page = opened(context.new_page(), f"{viewer.url}&fixedDpr=1")
     assert page.url == f"{viewer.address}/?fixedDpr=1"
-    (cookie,) = context.cookies()
+    cookie, draws = sorted(context.cookies(), key=lambda one: one.get("httpOnly"), reverse=True)
+    assert (draws.get("name"), draws.get("value")) == ("ttt3r-draws", "software")
     assert cookie.get("httpOnly") is True
     assert cookie.get("sameSite") == "Strict"
     assert TOKEN not in page.evaluate("document.cookie + JSON.stringify(localStorage)")
@@ -208,3 +209,25 @@ def test_names_from_input_stay_text_everywhere(show, new_context, tmp_path):
     assert page.evaluate("window.broken") == 0
     assert page.locator("img[src=x]").count() == 0
     assert page.locator("a[href^=javascript]").count() == 0
+
+
+FAKED_GPU = """const real = WebGL2RenderingContext.prototype.getParameter;
+WebGL2RenderingContext.prototype.getParameter = function (name) {
+    return name === 0x9246 ? "ANGLE (NVIDIA GeForce RTX 4090, OpenGL 4.5)" : real.call(this, name);
+};"""  # 0x9246 is UNMASKED_RENDERER_WEBGL
+
+
+def test_a_browser_in_software_keeps_the_budget_and_one_with_a_gpu_raises_it(show, browser):
+    run, viewer = show(2, {"gpu_points": 50_000}, paused=True)
+    software = opened(browser.new_page(), viewer.url)
+    wait_for(viewer.server.get_clients, "the browser")
+    wait_for(lambda: "(no GPU)" in software.get_by_test_id("status").inner_text(), "the limit")
+    assert run.store.snapshot().max_points == 20_000
+    software.close()
+    wait_for(lambda: not viewer.server.get_clients(), "no browser")
+    page = browser.new_page()
+    page.add_init_script(FAKED_GPU)
+    opened(page, viewer.url)
+    wait_for(lambda: run.store.snapshot().max_points == 50_000, "the budget")
+    wait_for(lambda: "at most 50 k" in page.get_by_test_id("status").inner_text(), "the new limit")
+    page.close()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
-from ttt3r_viewer.commands.view import announce, page_arguments
+from ttt3r_viewer.commands.view import announce, gpu_points_of, page_arguments
 from ttt3r_viewer.errors import EvaluationError, ViewerError
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
@@ -17,6 +17,7 @@ from ttt3r_viewer.runs.player import Player, open_command, rerun_command
 from ttt3r_viewer.runs.reconstruction import find_poses, recorded_lanes
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import (
+    GPU_POINTS,
     PAGE_POINTS,
     InputOptions,
     NetworkOptions,
@@ -33,7 +34,10 @@ class SceneOptions(Options):
     """What is shown of it."""
 
     max_points: int | None = option_like(
-        OutputOptions, "max_points", help_text=f"points in the page (default {PAGE_POINTS})"
+        OutputOptions,
+        "max_points",
+        help_text=f"points in the page (default {PAGE_POINTS}, and {GPU_POINTS} where browsers "
+        "draw on a GPU)",
     )
     edge_filter: float = option_like(
         OutputOptions,
@@ -81,6 +85,7 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
         notice=notice_of(recording, look.weights),
         ground_truth=ground_truth,
         exporter=Exporter(lambda: recording, recording.output_folder),
+        gpu_points=gpu_points_of(shown.max_points),
         **page_arguments(page, recording.output_folder, shown.edge_filter),
     )
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
-from ttt3r_viewer.settings import GROUPS, PageOptions, Settings
+from ttt3r_viewer.settings import GPU_POINTS, GROUPS, PageOptions, Settings
 from ttt3r_viewer.system import compare_demo
 from ttt3r_viewer.system.assets import is_comparison
 from ttt3r_viewer.system.signals import no_interruption
@@ -54,6 +54,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
             notice=notice,
             ground_truth=reconstruction.ground_truth,
             exporter=None if writer is None else Exporter(lambda: writer.recording, folder),
+            gpu_points=gpu_points_of(settings.output.max_points),
             **page_arguments(settings.page, folder, settings.output.edge_filter, chart),
         )
         viewer.start()
@@ -101,6 +102,13 @@ def page_arguments(
         "settings": ViewSettings(edge_filter=edge_filter),
         "presentation": Presentation(page.present, title, page.logo_text or "", folder, chart),
     }
+
+
+def gpu_points_of(max_points: int | None) -> int | None:
+    """The points that a page may keep where browsers draw on a GPU; None where `--max-points` says
+    how many.
+    """
+    return None if max_points else GPU_POINTS
 
 
 def announce(viewer: "Viewer", echo: Echo, *remarks: str, open_browser: bool) -> None:

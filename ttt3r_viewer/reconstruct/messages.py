@@ -51,6 +51,13 @@ class SetRules:
 
 
 @dataclass(frozen=True)
+class SetBudget:
+    """Let the scene keep so many points from now on."""
+
+    max_points: int
+
+
+@dataclass(frozen=True)
 class Inspect:
     """Look into what a lane did with one of the processed frames; the latest question wins."""
 
@@ -81,7 +88,7 @@ Question = Inspect | Query
 """What is answered between two frames."""
 RunEnd = Restart | Stop
 """What ends a run before its last frame."""
-Message = Play | Pause | Step | RunEnd | Adjustment | Question
+Message = Play | Pause | Step | RunEnd | Adjustment | SetBudget | Question
 
 
 class Mailbox:

@@ -291,6 +291,8 @@ class Worker:
             case messages.SetParameter() | messages.SetResetEvery() | messages.SetRules():
                 if self._adjust(message) and isinstance(message, messages.SetRules):
                     return messages.Restart()
+            case messages.SetBudget(max_points):
+                self._store.set_budget(max_points)
             case messages.Inspect() | messages.Query():
                 self._queries[type(message)] = message
             case messages.Restart() | messages.Stop():

@@ -142,6 +142,9 @@ class Player:
         match message:
             case messages.Restart() | messages.Stop():
                 return message
+            case messages.SetBudget(max_points):
+                self._store.set_budget(max_points)
+                return messages.Restart()  # reading again is fast, and keeps what was merged before
             case messages.Inspect() if self._make_lanes is not None:
                 self._inspect = message
             case messages.Inspect():

@@ -70,6 +70,8 @@ class SceneSnapshot:
     """What came of the latest question to the states; None before the first of this run."""
     recording: FullFrames | None = None
     """Where the frames are in full, for those that it has; None where none is recorded."""
+    max_points: int = 0
+    """How many points may be kept over all lanes."""
 
     @property
     def frames(self) -> tuple[FrameSummary, ...]:
@@ -126,7 +128,8 @@ class SceneStore:
         self._image_bytes = 0
         """Of all frames' images, which the lanes share."""
         self._lock = threading.Lock()
-        self._snapshot = SceneSnapshot(0, (self._empty_lane(0, 0),), Status())
+        empty = (self._empty_lane(0, 0),)
+        self._snapshot = SceneSnapshot(0, empty, Status(), max_points=max_points)
 
     def add(self, *results: FrameResult) -> None:
         """Keep what every lane made of a frame, one result per lane in their order.
@@ -213,6 +216,16 @@ class SceneStore:
         with self._lock:
             self._snapshot = replace(self._snapshot, recording=recording)
 
+    def set_budget(self, max_points: int) -> None:
+        """Keep more points from now on. What was thinned or merged before stays so, until the scene
+        is cleared.
+        """
+        self._max_points = max_points
+        for thinning in self._thinnings:
+            thinning.max_points = max_points // len(self._thinnings)
+        with self._lock:
+            self._snapshot = replace(self._snapshot, max_points=max_points)
+
     def clear(self, lanes: int = 1, status: Status | None = None) -> None:
         """Forget every frame, as a restart does, and be ready for so many lanes; what the run says
         about itself stays, or is replaced at the same moment.
@@ -225,7 +238,9 @@ class SceneStore:
             epoch = before.epoch + 1
             generation = 1 + max(lane.layout.generation for lane in before.lanes)
             empty = self._empty_lane(epoch, generation)
-            self._snapshot = SceneSnapshot(epoch, (empty,) * lanes, status or before.status)
+            self._snapshot = SceneSnapshot(
+                epoch, (empty,) * lanes, status or before.status, max_points=self._max_points
+            )
 
     def snapshot(self) -> SceneSnapshot:
         """Give the scene as it is now; costs nothing, because nothing in it is ever changed."""

@@ -37,6 +37,9 @@ Frames = tuple[FrameSummary, ...]
 class PointThinning(Protocol):
     """How one lane's points are kept within a number."""
 
+    max_points: int
+    """How many may be kept. It may rise at any time; what was thinned before stays thinned."""
+
     def add(self, frames: Frames, frame: FrameSummary, layout: Layout) -> tuple[Frames, Layout]:
         """Add a frame to those that were kept; give all of them with the layout's new sizes."""
         ...
@@ -50,12 +53,12 @@ class FairShares:
     """A fair share of every frame: halved for all of them where they are too many."""
 
     def __init__(self, max_points: int) -> None:
-        self._max_points = max_points
+        self.max_points = max_points
 
     def add(self, frames: Frames, frame: FrameSummary, layout: Layout) -> tuple[Frames, Layout]:
         """Add a frame to those that were kept; give all of them with the layout's new sizes."""
         frames, before = (*frames, frame), layout.points_per_frame
-        share = points_per_frame_within([len(f.points) for f in frames], before, self._max_points)
+        share = points_per_frame_within([len(f.points) for f in frames], before, self.max_points)
         if share < before:
             frames = tuple(replace(f, points=f.points.first(share)) for f in frames)
         return frames, replace(layout, points_per_frame=share)
@@ -73,7 +76,7 @@ class BestOfVoxels:
     """
 
     def __init__(self, max_points: int) -> None:
-        self._max_points = max(max_points, 1)
+        self.max_points = max(max_points, 1)
         self._grid: VoxelGrid | None = None
         self._waiting: list[tuple[NDArray[np.intp], FramePoints]] = []
         """Better points, and the numbers of those whose places they take."""
@@ -99,7 +102,7 @@ class BestOfVoxels:
             self._waiting.append((offer.replaced, points.at(offer.better)))
             self._waiting_count += len(offer.better)
         frames = (*frames, replace(frame, points=points.where(offer.new)))
-        if len(grid) > self._max_points:
+        if len(grid) > self.max_points:
             frames = self._within_budget(grid, self.finish(frames))
         elif self._waiting_count > CHANGES_SHARE * len(grid):
             frames = self.finish(frames)
@@ -142,12 +145,12 @@ class BestOfVoxels:
             np.concatenate([frame.points.edge > strongest for frame in frames])
         )
         stay = np.ones(len(grid), np.bool_)
-        stay[at_edges[: len(grid) - round((1 - ROOM_MADE) * self._max_points)]] = False
+        stay[at_edges[: len(grid) - round((1 - ROOM_MADE) * self.max_points)]] = False
         if not stay.all():
             grid.keep(_points_world(frames), stay)
             frames = _where(frames, stay)
-        if len(grid) > self._max_points:
-            frames = _where(frames, grid.coarsen(_points_world(frames), self._max_points))
+        if len(grid) > self.max_points:
+            frames = _where(frames, grid.coarsen(_points_world(frames), self.max_points))
         return frames
 
 

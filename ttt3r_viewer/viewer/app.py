@@ -39,6 +39,7 @@ from ttt3r_viewer.viewer.server.address import listen
 from ttt3r_viewer.viewer.server.clients import TWIN_PATH
 from ttt3r_viewer.viewer.server.gate import INNER_HOST, Gate
 from ttt3r_viewer.viewer.server.guest_views import GuestViews
+from ttt3r_viewer.viewer.server.point_budget import PointBudget
 from ttt3r_viewer.viewer.server.twin import TwinView
 from ttt3r_viewer.viewer.server.viser_patch import patch_viser
 from ttt3r_viewer.viewer.tick import Part
@@ -102,6 +103,7 @@ class Viewer:
         exporter: Exporter | None = None,
         presentation: Presentation | None = None,
         access: Access | None = None,
+        gpu_points: int | None = None,
         settings: ViewSettings = FIRST_SETTINGS,
         panels: Sequence[PanelPlace] = PANELS,
     ) -> None:
@@ -112,6 +114,7 @@ class Viewer:
         the Export tab asks for; None where there is no recording. It is closed with the page.
         `presentation` says how the page is shown to a room, and where its tour is kept. `access`
         says who may come in; None: everyone on this machine, and elsewhere who has a made-up token.
+        `gpu_points` may be kept in the scene once every owner's browser draws on a GPU.
         `settings` are those that the page begins with.
         `panels` are those of the page, such as `(*PANELS, PanelPlace("Mine", MyPanel))`.
         """
@@ -120,6 +123,7 @@ class Viewer:
         self._first_port = port
         self._title = title
         self._exporter = exporter
+        self._gpu_points = gpu_points
         presentation = presentation or Presentation()
         self._panels = charts_first(panels) if presentation.chart else tuple(panels)
         self.access = access_for(host) if access is None else access
@@ -224,9 +228,12 @@ class Viewer:
         # Not turned while the page is open: viser would put every browser back to its first view.
         server.scene.set_up_direction("-y")
         lanes = LaneLayer(server, series=page.series)
+        budget = PointBudget(server, page.mailbox, self._gpu_points)
         page.points_shown = lambda: sum(lanes.points_shown_by_lane)
+        page.points_limit = budget.limit_html
         return [
-            lanes,  # first: what panels draw in the scene lies below its nodes
+            budget,
+            lanes,  # before panels: what panels draw in the scene lies below its nodes
             GridLayer(server),
             *build_panels(page, self._panels),
             ClientCameras(server),

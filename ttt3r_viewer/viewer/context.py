@@ -50,6 +50,8 @@ class PageContext:
     presentation: Presentation = field(default_factory=Presentation)
     points_shown: Callable[[], int] = lambda: 0
     """Returns how many points the page draws."""
+    points_limit: Callable[[int], str] = lambda _: ""
+    """Returns HTML that says how many points may be kept, of their number."""
 
     @cached_property
     def tour(self) -> TourRecorder:

@@ -37,7 +37,7 @@ class RunPanel(Part):
         self._server = page.server
         self._mailbox = page.mailbox
         self._controls = page.controls
-        self._points_shown = page.points_shown
+        self._points_shown, self._points_limit = page.points_shown, page.points_limit
         self._phase = "starting"
         self._status = gui.add_html(status_html(Status(), ""))
         self._error = gui.add_html("", visible=False)
@@ -79,7 +79,8 @@ class RunPanel(Part):
         self._phase = status.phase
         failure = status.message if status.phase == "failed" else tick.trouble
         running, paused = status.phase in ("starting", "running"), status.phase == "paused"
-        points = points_text(tick, self._points_shown())
+        limit = self._points_limit(tick.snapshot.max_points)
+        points = points_html(tick, self._points_shown(), limit)
         assign_changed(self._status, content=status_html(status, points))
         error = box("error", "224,49,49", failure, title="Error")
         assign_changed(self._error, content=error, visible=bool(failure))
@@ -98,12 +99,16 @@ class RunPanel(Part):
             assign_changed(one, disabled=not (running or paused))
 
 
-def points_text(tick: Tick, points_shown: int) -> str:
-    """Say how many points are shown, of how many kept, and the side of the lanes' voxels."""
+def points_html(tick: Tick, points_shown: int, limit: str = "") -> str:
+    """Say how many points are shown, of how many kept, the side of the lanes' voxels, and HTML on
+    how many may be kept.
+    """
     kept = rounded(tick.snapshot.point_count)
     side = max(lane.layout.voxel_side for lane in tick.snapshot.lanes)
     size = f"{1e3 * side:.2g} mm" if side < 0.0995 else f"{side:.2g} m"
-    return f"shown {rounded(points_shown)} of {kept} points" + (f", voxel {size}" if side else "")
+    voxel = f", voxel {size}" if side else ""
+    shown = f"shown {rounded(points_shown)} of {kept} points{voxel}"
+    return " · ".join(filter(None, (shown, limit)))
 
 
 def status_html(status: Status, points: str) -> str:

@@ -19,6 +19,7 @@ from ttt3r_viewer.viewer.server.access import Role
 KEY_HEADER = "X-Ttt3r-Key"
 ROLE_HEADER = "X-Ttt3r-Role"
 SESSION_HEADER = "X-Ttt3r-Session"
+DRAWS_HEADER = "X-Ttt3r-Draws"
 """Headers of the gate's request to viser; the gate passes on no header of a browser."""
 TWIN_PATH = "/twin"
 """Where the twin view is."""
@@ -38,10 +39,14 @@ class Client:
     """Name of the browser session, shared by all its pages; empty where no token is needed."""
     lane: int | None = None
     """The lane that a pane of the twin view shows; None for a whole page."""
+    on_gpu: bool = False
+    """Our script found WebGL on a GPU there; without its word a browser counts as one without."""
 
     def headers(self, key: str) -> dict[str, str]:
         """Return the headers that name this client to viser."""
-        return {KEY_HEADER: key, ROLE_HEADER: self.role, SESSION_HEADER: self.session}
+        draws = "gpu" if self.on_gpu else "software"
+        who = {ROLE_HEADER: self.role, SESSION_HEADER: self.session, DRAWS_HEADER: draws}
+        return {KEY_HEADER: key, **who}
 
 
 class Sessions:
@@ -104,6 +109,7 @@ def client_of(server: viser.ViserServer, client_id: int) -> Client:
         role="owner" if headers.get(ROLE_HEADER) == "owner" else "guest",
         session=headers.get(SESSION_HEADER, ""),
         lane=int(lane) if path.startswith(PANE_PATH) and lane.isdigit() else None,
+        on_gpu=headers.get(DRAWS_HEADER) == "gpu",
     )
 
 

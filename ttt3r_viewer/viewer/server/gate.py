@@ -7,6 +7,7 @@ asyncio loop.
 
 import asyncio
 import contextlib
+import gzip
 import http.client
 import logging
 import re
@@ -14,6 +15,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
 import viser
@@ -48,6 +51,14 @@ CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1008, 1009, 1011, 1012, 1013})
 """Codes of a closed websocket that may be passed on."""
 NO_TOKEN = "This page needs a token: open the link that the program printed in its terminal."
 HTML = "text/html; charset=utf-8"
+SCRIPT = "text/javascript; charset=utf-8"
+INDEX_PATHS = ("/", "/index.html")
+"""Where viser's page is; our script is added to it."""
+SCRIPT_PATH = "/page.js"
+HEAD_TAG = b"<head>"
+SCRIPT_TAG = b'<script src="%s"></script>' % SCRIPT_PATH.encode()
+DRAWS_COOKIE = "ttt3r-draws"
+"""Which our script sets to `gpu` or `software`; browsers send it to all ports of a host alike."""
 FIXED_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'self'",
@@ -84,6 +95,9 @@ class Gate:
         self._cookie = f"ttt3r-view-{self.port}"
         """Name of our cookie; browsers send a cookie to all ports of a host, so it has the port."""
         self._pages = pages
+        self._script = Path(__file__).with_name("page.js").read_bytes()
+        self._index = b""
+        """viser's page with our script, compressed; empty until it was asked for."""
         self._inner_port = server.get_port()
         self._key = require_key(server)
         self._widgets: dict[Role, Widgets] = {
@@ -184,6 +198,8 @@ class Gate:
             if not page:
                 return _text(404, "This page needs two lanes: give --rules.")
             return _response(200, page, {"Content-Type": HTML})
+        if path == SCRIPT_PATH:
+            return _response(200, self._script, {"Content-Type": SCRIPT})
         if not FILE_PATH.fullmatch(path):
             return _text(404, "There is no such page.")
         zipped = any("gzip" in one for one in request.headers.get_all("Accept-Encoding"))
@@ -224,22 +240,35 @@ class Gate:
         return _text(303, "The page is at /.", {"Location": location, "Set-Cookie": cookie})
 
     def _client(self, request: Request) -> Client | None:
-        if self._access.owner_token is None:
-            return Client("owner")
-        value = rules.cookie_value(request.headers.get_all("Cookie"), self._cookie)
-        return self._sessions.client_of(value)
+        """Return who sent a request; None where a token is needed and was not shown."""
+        cookies = request.headers.get_all("Cookie")
+        client: Client | None = Client("owner")
+        if self._access.owner_token is not None:
+            client = self._sessions.client_of(rules.cookie_value(cookies, self._cookie))
+        on_gpu = rules.cookie_value(cookies, DRAWS_COOKIE) == "gpu"
+        return client and replace(client, on_gpu=on_gpu)
 
     def _file(self, path: str, zipped: bool) -> Response:
-        """Fetch a file of viser's page."""
+        """Fetch a file of viser's page; the page itself gets our script."""
+        if path in INDEX_PATHS:
+            self._index = self._index or gzip.compress(_with_script(self._fetch(path, False)[1]))
+            headers = {"Content-Type": HTML, **({"Content-Encoding": "gzip"} if zipped else {})}
+            page = self._index if zipped else gzip.decompress(self._index)
+            return _response(200, page, headers)
+        status, content, headers = self._fetch(path, zipped)
+        if status != 200:
+            return _text(404, "There is no such page.")
+        return _response(200, content, headers)
+
+    def _fetch(self, path: str, zipped: bool) -> tuple[int, bytes, dict[str, str]]:
+        """Ask viser for a file: its status, content, and headers."""
         inner = http.client.HTTPConnection(INNER_HOST, self._inner_port, timeout=INNER_TIMEOUT_SEC)
         with contextlib.closing(inner):
             inner.request("GET", path, headers={"Accept-Encoding": "gzip" if zipped else ""})
             answer = inner.getresponse()
-            if answer.status != 200:
-                return _text(404, "There is no such page.")
             kept = ("Content-Type", "Content-Encoding")
             headers = {name: answer.headers[name] for name in kept if name in answer.headers}
-            return _response(200, answer.read(), headers)
+            return answer.status, answer.read(), headers
 
     async def _pass_through(self, browser: ServerConnection) -> None:
         """Connect a browser with viser until one of them closes."""
@@ -315,6 +344,14 @@ class Gate:
             if role == "owner" and not logged:
                 logged = True
                 logger.debug("a browser's message was dropped: %s", why)
+
+
+def _with_script(page: bytes) -> bytes:
+    """Let viser's page load our script before its own."""
+    before, head, after = page.partition(HEAD_TAG)
+    if not head:
+        raise ValueError(f"viser's page has no {HEAD_TAG.decode()}")
+    return before + head + SCRIPT_TAG + after
 
 
 def _text(status: int, line: str, headers: Mapping[str, str] | None = None) -> Response:
