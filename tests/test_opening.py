@@ -1,6 +1,7 @@
 """The opening shot: the box of a scene, the view in which it fills a window, and what is up."""
 
 import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.made_up_run import MadeUpRun
+from tests.page_client import CAMERA, echo, join
 from tests.ticks import tick_of
+from tests.waiting import wait_for
 from ttt3r_viewer.export.film.opening import (
     FILL,
     ORBIT_SEC,
@@ -23,6 +26,7 @@ from ttt3r_viewer.export.film.opening import (
     fitted_view,
     upright_axes,
 )
+from ttt3r_viewer.reconstruct.messages import Pause, Play
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.cameras.page_views import view_behind
 from ttt3r_viewer.viewer.layers.grid_layer import CELLS, grid_lines, grid_step
@@ -139,3 +143,31 @@ def test_the_ceiling_cut_hides_the_highest_points_alone_and_never_from_inside():
     assert settings.cuts_ceiling
     for inside in (replace(settings, follow_camera=True), replace(settings, extent="one")):
         assert not inside.cuts_ceiling
+
+
+def places_of(viewer, draws: str, until) -> int:
+    """Count the places that a page puts a browser to, which says how it draws."""
+    before = set(viewer.server.get_clients())
+    with join(viewer.port, headers={"Cookie": f"ttt3r-draws={draws}"}) as socket:
+        echo(socket, CAMERA)
+        (new,) = wait_for(lambda: set(viewer.server.get_clients()) - before, "the browser")
+        camera, places = viewer.server.get_clients()[new].camera, set()
+        wait_for(lambda: places.add(tuple(camera.position)) or until(places), "the end")
+        return len(places)
+
+
+def test_the_orbit_waits_in_a_browser_without_a_gpu_until_the_run_pauses(show):
+    run, viewer = show(9, {"settings": ViewSettings()}, total=None)
+    assert places_of(viewer, "gpu", lambda places: len(places) > 12) > 12
+    done = run.frames_done
+    still = places_of(viewer, "software", lambda _: run.frames_done > done + 40)
+    assert 1 < still < 5, "its first place, the opening, and a step or two as the scene grows"
+    run.mailbox.put(Pause())
+    wait_for(lambda: run.store.snapshot().status.phase == "paused", "the pause")
+    assert places_of(viewer, "software", lambda places: len(places) > 12) > 12
+    run.mailbox.put(Play())
+    wait_for(lambda: run.store.snapshot().status.phase == "running", "the run")
+    # Who asks for the orbit gets it.
+    show_settings = viewer.controls.settings.show.still().toggled_motion("orbit", time.monotonic())
+    viewer.controls.change(show=show_settings)
+    assert places_of(viewer, "software", lambda places: len(places) > 12) > 12

@@ -99,19 +99,21 @@ class ShowSettings:
     motion: Motion = "still"
     """How the view of every browser moves."""
     motion_clock: Clock = Clock()
+    motion_asked: bool = False
+    """A user asked for the motion; the one that a page opens with may have to wait."""
     replaying: bool = False
     """The growth is shown again; the shown frame follows `replay_clock`."""
     replay_clock: Clock = Clock()
 
     def still(self) -> Self:
         """Let the view stand, and end its motion."""
-        return replace(self, motion="still", motion_clock=Clock())
+        return replace(self, motion="still", motion_clock=Clock(), motion_asked=False)
 
     def toggled_motion(self, motion: Motion, now_sec: float) -> Self:
         """Begin this motion at its beginning, or end it where it is the one that goes on."""
         if self.motion == motion:
             return self.still()
-        return replace(self, motion=motion, motion_clock=Clock(0.0, now_sec))
+        return replace(self, motion=motion, motion_clock=Clock(0.0, now_sec), motion_asked=True)
 
     def replayed(self, now_sec: float) -> Self:
         """Show the growth again from the first frame on."""

@@ -150,6 +150,13 @@ class SceneBox:
         signs = np.stack(np.meshgrid(*[(-1, 1)] * 3), axis=-1).reshape(-1, 3)
         return self.centre + (signs * self.half) @ self.axes
 
+    def differs(self, other: Self) -> float:
+        """Return how far a corner of the other box is away from this one's, as a share of the
+        distance from this box's middle to its corners.
+        """
+        moved = np.linalg.norm(other.corners() - self.corners(), axis=1).max()
+        return float(moved / np.linalg.norm(self.half))
+
     def blended(self, goal: Self, share: float) -> Self:
         """Return the box at this share of the way to another."""
         up = self.axes[1] + share * (goal.axes[1] - self.axes[1])

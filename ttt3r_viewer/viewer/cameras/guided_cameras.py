@@ -60,6 +60,10 @@ share of its distance from what it looks at was moved by its user."""
 SENT_KEPT = 750
 """Views that a browser may still answer with: half a minute of them."""
 
+STEP_SEC, STEP_SHARE = 2.0, 0.15
+"""A browser that waits for the orbit is fitted again after so long at the earliest, and where the
+box has changed by so much: each image that it draws takes time from the run."""
+
 TURN_SEC = 1.5
 """Shortest time of guiding before the drawing speed is measured."""
 SLOW_SEC = 0.1
@@ -124,12 +128,19 @@ class _Guided:
     """It has been where it was put; its earlier reports are of where it was before."""
     taken: bool = False
     """Its user moved the view."""
+    held: SceneBox | None = None
+    """What it was fitted to while it waits for the orbit; None where it does not wait,"""
+    held_in: Window | None = None
+    """in which window,"""
+    held_sec: float = 0.0
+    """and when."""
 
 
 class GuidedCameras(Part):
     """Moves the views of all browsers during a motion; called by the publisher only.
 
-    A page opens with the orbit, which fits the scene as it grows until a user moves the view.
+    A page opens with the orbit, which fits the scene as it grows until a user moves the view. In a
+    browser that draws in software it waits until the run pauses or ends.
     """
 
     def __init__(self, server: viser.ViserServer, tour: TourRecorder) -> None:
@@ -251,9 +262,7 @@ class GuidedCameras(Part):
         show, tour, box = tick.settings.show, self._tour.tour, self._box
         assert box is not None
         time_sec = show.motion_clock.at(tick.now_sec)
-        camera = client.camera
-        panel = not show.presenting and client_of(self._server, client.client_id).lane is None
-        window = Window.of(camera.image_width, camera.image_height, panel=panel)
+        window = self._window(client, tick)
         if one.direction is not None:
             # A view that stands needs no more than its way and the answer to it.
             done = tick.now_sec - one.since_sec > APPROACH_SEC + TURN_SEC
@@ -272,6 +281,11 @@ class GuidedCameras(Part):
                 self._joined_sec.setdefault(client_id, math.inf)
                 return
             one = self._begin(client_id, client, tick)
+        if not one.taken and one.direction is None and self._waits(client_id, tick):
+            self._hold(one, client, tick)
+            return
+        if one.held is not None:
+            one.start, one.since_sec, one.held = view_of(client), tick.now_sec, None
         goal = None if one.taken else self._goal(one, client, tick)
         if goal is None:
             return
@@ -279,6 +293,33 @@ class GuidedCameras(Part):
         if one.throttle.pauses(tick.now_sec):
             return
         view = approached(one.start or goal, goal, tick.now_sec - one.since_sec)
+        self._sent.append(view.position)
+        move_browser(client, view)
+
+    def _window(self, client: viser.ClientHandle, tick: Tick) -> Window:
+        camera, whole = client.camera, client_of(self._server, client.client_id).lane is None
+        panel = whole and not tick.settings.show.presenting
+        return Window.of(camera.image_width, camera.image_height, panel=panel)
+
+    def _waits(self, client_id: int, tick: Tick) -> bool:
+        """Whether the opening's orbit would take this browser's time from the run."""
+        show = tick.settings.show
+        opens = show.motion == "orbit" and not show.motion_asked and _goes(tick)
+        runs = tick.snapshot.status.phase in ("starting", "running")
+        return opens and runs and not client_of(self._server, client_id).on_gpu
+
+    def _hold(self, one: _Guided, client: viser.ClientHandle, tick: Tick) -> None:
+        """Fit a browser that waits for the orbit where the orbit begins, in rare steps."""
+        one.joined_sec = tick.settings.show.motion_clock.at(tick.now_sec)
+        self._joined_sec[client.client_id] = one.joined_sec
+        box, window = self._fitted, self._window(client, tick)
+        assert box is not None
+        if one.held is not None and window == one.held_in:
+            early = tick.now_sec - one.held_sec < STEP_SEC
+            if early or one.held.differs(box) < STEP_SHARE:
+                return
+        one.held, one.held_in, one.held_sec = box, window, tick.now_sec
+        view = fitted_view(box, box.turned(0.0), ELEVATION_RAD, FOV_Y_RAD, window)
         self._sent.append(view.position)
         move_browser(client, view)
 

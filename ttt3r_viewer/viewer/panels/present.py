@@ -88,7 +88,7 @@ class PresentPanel(Part):
             page.controls.settings.opening,
         )
         if opening != "still":
-            show = show.toggled_motion(opening, time.monotonic())
+            show = replace(show.toggled_motion(opening, time.monotonic()), motion_asked=False)
         page.controls.change(show=show)
 
     def _add_keys(self, key: Callable[..., object]) -> None:
