@@ -26,6 +26,7 @@ from ttt3r_viewer.viewer.panels.ask import AskPanel
 from ttt3r_viewer.viewer.panels.captions import CaptionsPanel
 from ttt3r_viewer.viewer.panels.charts import ChartsPanel
 from ttt3r_viewer.viewer.panels.export import ExportPanel
+from ttt3r_viewer.viewer.panels.inset import InsetPanel
 from ttt3r_viewer.viewer.panels.inspect import InspectPanel
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
@@ -68,6 +69,7 @@ class PanelPlace:
 PANELS: tuple[PanelPlace, ...] = (
     PanelPlace("", RunPanel),
     PanelPlace("View", TimelinePanel, viser.Icon.EYE),
+    PanelPlace("View", InsetPanel),
     PanelPlace("View", LanesPanel),
     PanelPlace("View", LookPanel),
     PanelPlace("View", PresentPanel),
@@ -161,6 +163,7 @@ class Viewer:
             host=self._host,
             sockets=sockets,
             pages={TWIN_PATH: twin.page},
+            overlay=page.overlay,
             guest_widgets=guests.widget,
         )
         self._closing.callback(gate.stop)

@@ -12,6 +12,7 @@ from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
+from ttt3r_viewer.viewer.server.overlay import Overlay
 from ttt3r_viewer.viewer.view_settings import ViewControls
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class PageContext:
     exporter: "Exporter | None" = None
     """Writes what the Export tab asks for; None where there is no recording."""
     presentation: Presentation = field(default_factory=Presentation)
+    overlay: Overlay = field(default_factory=Overlay)
+    """What lies over the scene in every browser, beside and without the panel."""
     points_shown: Callable[[], int] = lambda: 0
     """Returns how many points the page draws."""
     points_limit: Callable[[int], str] = lambda _: ""

@@ -171,6 +171,8 @@ class ViewSettings:
     show_grid: bool = True
     ceiling_cut: bool = True
     """Points near the ceiling are hidden where the scene is looked at from outside."""
+    show_inset: bool = True
+    """The shown frame's image and depth, in a corner of the scene."""
     show_truth: bool = True
     """The true path, where it is known."""
     opening: Motion = "orbit"

@@ -27,6 +27,7 @@ KEYS = (
     ("M", "add this view to the tour"),
     ("B", "blink between the first two lanes"),
     ("C", "lanes side by side, or on each other"),
+    ("I", "the input image with its depth"),
     ("J  K  L", "a frame back, a frame forward, the newest"),
     ("P", "save a screenshot, twice as large"),
     ("H", "captions, or the panel"),

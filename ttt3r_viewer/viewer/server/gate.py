@@ -32,6 +32,7 @@ from ttt3r_viewer.viewer.server import client_messages
 from ttt3r_viewer.viewer.server.access import Access, Role
 from ttt3r_viewer.viewer.server.client_messages import Widgets
 from ttt3r_viewer.viewer.server.clients import Client, Sessions, require_key
+from ttt3r_viewer.viewer.server.overlay import Overlay
 
 MAX_CLIENTS = 32
 """Open websockets at a time; a page has one, a twin view two."""
@@ -55,6 +56,7 @@ SCRIPT = "text/javascript; charset=utf-8"
 INDEX_PATHS = ("/", "/index.html")
 """Where viser's page is; our script is added to it."""
 SCRIPT_PATH = "/page.js"
+OVERLAY_PATH = "/overlay"
 HEAD_TAG = b"<head>"
 SCRIPT_TAG = b'<script src="%s"></script>' % SCRIPT_PATH.encode()
 DRAWS_COOKIE = "ttt3r-draws"
@@ -84,10 +86,12 @@ class Gate:
         host: str,
         sockets: Sequence[socket.socket],
         pages: Mapping[str, Callable[[], bytes]],
+        overlay: Overlay,
         guest_widgets: Widgets,
     ) -> None:
         """`sockets` listen at one port of `host`. `pages` make our own by path, empty while there
-        is no such page. Guests may change `guest_widgets`.
+        is no such page; `overlay` is what our script lays over the scene. Guests may change
+        `guest_widgets`.
         """
         self._access = access
         self._sockets = sockets
@@ -95,6 +99,8 @@ class Gate:
         self._cookie = f"ttt3r-view-{self.port}"
         """Name of our cookie; browsers send a cookie to all ports of a host, so it has the port."""
         self._pages = pages
+        self._overlay, self._overlays = overlay, 0
+        """Which browsers ask for, and how many wait for something new."""
         self._script = Path(__file__).with_name("page.js").read_bytes()
         self._index = b""
         """viser's page with our script, compressed; empty until it was asked for."""
@@ -200,10 +206,24 @@ class Gate:
             return _response(200, page, {"Content-Type": HTML})
         if path == SCRIPT_PATH:
             return _response(200, self._script, {"Content-Type": SCRIPT})
+        if path == OVERLAY_PATH:
+            return await self._newer_overlay(query)
         if not FILE_PATH.fullmatch(path):
             return _text(404, "There is no such page.")
         zipped = any("gzip" in one for one in request.headers.get_all("Accept-Encoding"))
         return await asyncio.to_thread(self._file, path, zipped)
+
+    async def _newer_overlay(self, query: str) -> Response:
+        """Wait for another overlay than the one that a browser has."""
+        if self._overlays >= MAX_CLIENTS:
+            return _text(503, f"{MAX_CLIENTS} browsers wait already.", {"Retry-After": "2"})
+        self._overlays += 1
+        try:
+            have = dict(parse_qsl(query)).get("have", "")
+            content = await self._overlay.newer(have)
+        finally:
+            self._overlays -= 1
+        return _response(200, content, {"Content-Type": "application/json"})
 
     def _refuse_foreign(self, request: Request) -> Response | None:
         """Refuse requests of another page, or for a name that is not ours."""

@@ -1,10 +1,10 @@
-// Runs before viser's own script in every page of the gate.
+// Runs before viser's own script in every page of the gate, and in a worker of each page.
 "use strict";
 
 // Says in a cookie, which the page's websocket then brings, whether WebGL runs on a GPU: viser's
 // server cannot know. A browser that draws in software names such a renderer, or admits that it is
 // slow.
-{
+if (self.document) {
   const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
   const drawsOnGpu = () => {
@@ -18,4 +18,100 @@
   };
 
   document.cookie = `ttt3r-draws=${drawsOnGpu() ? "gpu" : "software"}; Path=/; SameSite=Strict`;
+}
+
+// The worker asks again and again; the gate answers when there is something new, or after some
+// seconds. In the page itself each step would wait for an image of the scene to be drawn.
+if (!self.document) {
+  const LONGEST_WAIT_MS = 2000;
+  let hidden = false;
+  let shown = () => {};
+  self.onmessage = ({ data }) => {
+    hidden = data;
+    if (!hidden) shown();
+  };
+
+  (async () => {
+    for (let have = ""; ; ) {
+      try {
+        const answer = await fetch(`/overlay?have=${have}`);
+        if (!answer.ok) throw new Error(answer.statusText);
+        const content = await answer.json();
+        if (content.version !== have) self.postMessage(content);
+        have = content.version;
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, LONGEST_WAIT_MS));
+      }
+      if (hidden) await new Promise((resolve) => (shown = resolve));
+    }
+  })();
+}
+
+// Lays what the gate tells over the scene, in elements that stay: an image that is replaced does
+// not blink, and nothing goes with a panel that is folded away. The panes of a twin view are too
+// narrow for it.
+if (self.document && window.top === window) {
+  const STYLE = `
+    .ttt3r-over { position: fixed; z-index: 1; pointer-events: none; color: #fff;
+      font: 12px/1.4 system-ui, sans-serif; text-shadow: 0 0 3px #000; }
+    .ttt3r-over[hidden] { display: none !important; }
+    #ttt3r-inset { left: 15px; bottom: 15px; display: flex; gap: 6px; align-items: flex-end; }
+    #ttt3r-inset figure { margin: 0; width: clamp(96px, 17vw, 240px); overflow: hidden;
+      border-radius: 5px; background: rgba(20, 20, 22, 0.85);
+      box-shadow: 0 0 0 1px rgba(255, 255, 255, 0.2), 0 2px 10px rgba(0, 0, 0, 0.6); }
+    #ttt3r-inset img { display: block; width: 100%; }
+    #ttt3r-inset figcaption { display: flex; gap: 0.5em; align-items: center; padding: 2px 0.6em;
+      font-variant-numeric: tabular-nums; white-space: nowrap; }
+    #ttt3r-inset figcaption :first-child { overflow: hidden; text-overflow: ellipsis; }
+    #ttt3r-inset i { flex: 1; min-width: 1em; height: 0.5em; border-radius: 2px; }
+    #ttt3r-inset.talk { left: auto; right: 2em; bottom: 4.6em;
+      font-size: clamp(16px, 1.75vw, 60px); }
+    #ttt3r-inset.talk figcaption { font-size: 0.7em; }
+    @media (max-width: 576px) and (orientation: portrait) {
+      #ttt3r-inset, #ttt3r-inset.talk { left: 8px; right: auto; top: 8px; bottom: auto; }
+      #ttt3r-inset.talk { top: 5em; }
+      #ttt3r-inset figure { width: 27vw; }
+    }`;
+  const make = (parent, kind, text) => {
+    const element = document.createElement(kind);
+    if (text !== undefined) element.textContent = text;
+    return parent.appendChild(element);
+  };
+
+  // Makes both figures once; gives what brings them up to date.
+  const makeInset = (parent) => {
+    const root = make(parent, "div");
+    root.id = "ttt3r-inset";
+    root.className = "ttt3r-over";
+    const figures = [0, 1].map(() => {
+      const figure = make(root, "figure");
+      return { figure, caption: make(figure, "figcaption"), image: make(figure, "img") };
+    });
+    return (shown) => {
+      root.hidden = !shown;
+      if (!shown) return;
+      root.classList.toggle("talk", shown.talk);
+      figures.forEach(({ figure, caption, image }, k) => {
+        const one = shown.figures[k];
+        figure.hidden = !one;
+        if (!one) return;
+        image.src = one.image;
+        image.alt = one.text;
+        caption.replaceChildren();
+        make(caption, "span", one.text);
+        if (!one.range) return;
+        make(caption, "span", one.range[0]);
+        make(caption, "i").style.background = `linear-gradient(90deg, ${one.colors.join()})`;
+        make(caption, "span", one.range[1]);
+      });
+    };
+  };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    make(document.head, "style", STYLE);
+    const inset = makeInset(document.body);
+    const worker = new Worker("/page.js");
+    worker.onmessage = ({ data }) => inset(data.inset);
+    document.addEventListener("visibilitychange", () => worker.postMessage(document.hidden));
+  });
 }
