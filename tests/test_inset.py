@@ -5,6 +5,7 @@ import io
 import json
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,12 @@ from tests.ticks import tick_of
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.layers.maps import JPEG_PX, jpeg_url
 from ttt3r_viewer.viewer.panels.inset import (
     SHOWN_SEC,
-    WIDTH_PX,
     InsetPanel,
     depth_image,
     depth_range,
-    jpeg_url,
     thinned,
 )
 from ttt3r_viewer.viewer.server import overlay
@@ -36,7 +36,7 @@ def picture(url: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
 
 
-def inset_of(page: PageContext) -> dict | None:
+def inset_of(page: PageContext) -> Any:
     return json.loads(page.overlay.latest[1]).get("inset")
 
 
@@ -116,8 +116,8 @@ def test_depths_behind_the_camera_or_unknown_have_no_colour_and_the_range_moves_
 
 def test_large_images_become_small():
     large = np.zeros((384, 1024, 3), np.uint8)
-    assert picture(jpeg_url(large)).shape == (120, WIDTH_PX, 3)
-    assert thinned(large).shape[1] <= WIDTH_PX
+    assert picture(jpeg_url(large)).shape == (120, JPEG_PX, 3)
+    assert thinned(large).shape[1] <= JPEG_PX
 
 
 def test_a_browser_waits_for_what_is_new_and_is_answered_after_a_while(show, monkeypatch):

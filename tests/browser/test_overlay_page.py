@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
@@ -59,3 +60,19 @@ def test_a_twin_view_has_no_inset_in_its_narrow_panes(show, browser):
     expect(pane.locator("canvas").first).to_be_visible(timeout=30_000)
     expect(pane.locator("#ttt3r-inset")).to_have_count(0)
     page.close()
+
+
+def test_the_first_image_and_a_line_stand_in_the_middle_until_the_first_points(show, open_ui):
+    run, viewer = show(0, {"settings": EVERY_POINT}, paused=True)
+    run.store.set_first_image(np.full((60, 80, 3), 90, np.uint8))
+    run.echo(phase="starting", message="loading the network: importing PyTorch")
+    ui = open_ui(viewer)
+    card = ui.page.locator("#ttt3r-loading")
+    expect(card).to_contain_text("Loading the network")
+    expect(card).to_contain_text("importing PyTorch; the first points come soon after")
+    expect(card.locator("img")).to_be_visible()
+    box = card.bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] / 2 == pytest.approx((800 - 335) / 2, abs=2)
+    run.add_frame()
+    expect(card).to_be_hidden()

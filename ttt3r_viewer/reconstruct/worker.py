@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from ttt3r_viewer.errors import FrameError, InputError, ViewerError, in_a_line
 from ttt3r_viewer.frames import live
+from ttt3r_viewer.frames.selection import RepeatableSource
 from ttt3r_viewer.frames.source import FrameSource
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.reconstruct import messages, prefetch
@@ -166,6 +167,8 @@ class Worker:
         )
         self._store.clear(1 if self._session is None else len(self._session.rules), self._status)
         if self._session is None:
+            if not self._ends_by_itself:
+                self._show_first_image()
             self._session = self._make_session()
         session = self._session
         session.restart()
@@ -173,6 +176,14 @@ class Worker:
         self._change(phase="running", message="", frames_total=self._source.total)
         with closing(session.prefetch(self._begin(session))) as frames:
             return self._process_all(session, frames)
+
+    def _show_first_image(self) -> None:
+        """Let the page show what will come while the network is loaded."""
+        if isinstance(self._source, RepeatableSource):
+            with suppress(ViewerError):  # the run itself will meet it, and say so
+                first = next(iter(self._source), None)
+                if isinstance(first, Frame):
+                    self._store.set_first_image(first.image)
 
     def _begin(self, session: "Lanes") -> Iterable[Frame | SkippedFrame]:
         """Begin the run in every sink, or resume it there; the frames to come."""

@@ -7,6 +7,7 @@ import logging
 import shlex
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -107,6 +108,8 @@ class Player:
         )
         self._store.clear(recording.lanes, self._status)
         self._store.set_recording(recording)
+        with suppress(RecordingError):
+            self._store.set_first_image(recording.lane(sequences[0], 0).image)
         for _ in refill(recording, self._store, in_full):
             self._publish(frames_done=self._status.frames_done + 1)
             if (action := self._handle_waiting()) is not None:

@@ -46,6 +46,7 @@ from ttt3r_viewer.system.assets import with_demos
 from ttt3r_viewer.system.files import FolderLock, claim_folder
 from ttt3r_viewer.system.logs import LOG_FILES, log_into
 from ttt3r_viewer.system.signals import no_interruption
+from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.types import Status
 
 if TYPE_CHECKING:
@@ -115,7 +116,14 @@ class Reconstruction:
         self._sinks = [sink for sink in (self.writer, checkpoints) if sink is not None]
         self.worker = Worker(
             source,
-            functools.partial(make_lanes, settings, rules, self.writer, checkpoints),
+            functools.partial(
+                make_lanes,
+                settings,
+                rules,
+                self.writer,
+                checkpoints,
+                functools.partial(_show_step, store),
+            ),
             store,
             self.mailbox,
             status=Status(
@@ -332,18 +340,27 @@ def recorded_lanes(recording: reader.Recording, options: NetworkOptions) -> "Lan
     return lanes
 
 
+def _show_step(store: SceneStore, step: str) -> None:
+    """Say in the page what the loading of the network is at."""
+    status = store.snapshot().status
+    store.set_status(replace(status, message=printable(f"loading the network: {step}")))
+
+
 def make_lanes(
     settings: Settings,
     rules: tuple[UpdateRule, ...],
     recording: RecordingWriter | None,
     checkpoints: Checkpoints | None,
+    report: Callable[[str], object],
 ) -> "Lanes":
-    """In the worker's thread: import torch, read the weights."""
+    """In the worker's thread: import torch, read the weights; `report` takes which of them."""
+    report("importing PyTorch")
     from ttt3r_viewer.model.compiled import CompiledStep
     from ttt3r_viewer.reconstruct.session import Lanes
 
     # Before the network is loaded, which takes longer.
     identity = None if checkpoints is None else identity_of(settings)
+    report(f"reading the weights {settings.model.weights}")
     network = _network_of(settings.model)
     compiles = settings.model.compile == "on" or (
         settings.model.compile == "auto" and network.device.type == "cuda"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ttt3r_viewer.scene.budget import (
     FIRST_FRAMES_PER_CHUNK,
@@ -27,6 +28,8 @@ from ttt3r_viewer.scene.thinning import BestOfVoxels, FairShares, PointThinning
 from ttt3r_viewer.types import Answer, FrameResult, Inspection, SkippedFrame, Status
 
 SMALLEST_IMAGE_WIDTH = 16
+FIRST_IMAGE_PX = 640
+"""The image that is shown before the first points is at most so wide."""
 
 
 class FullFrames(Protocol):
@@ -72,6 +75,8 @@ class SceneSnapshot:
     """Where the frames are in full, for those that it has; None where none is recorded."""
     max_points: int = 0
     """How many points may be kept over all lanes."""
+    first_image: NDArray[np.uint8] | None = None
+    """(height, width, 3) RGB: what comes first, before anything of it is known; None: not known."""
 
     @property
     def frames(self) -> tuple[FrameSummary, ...]:
@@ -211,6 +216,12 @@ class SceneStore:
         with self._lock:
             self._snapshot = replace(self._snapshot, answer=answer)
 
+    def set_first_image(self, image: NDArray[np.uint8]) -> None:
+        """Show an image (height, width, 3) RGB, the input's first, until the first points."""
+        small = shrink_image(image, FIRST_IMAGE_PX)
+        with self._lock:
+            self._snapshot = replace(self._snapshot, first_image=small)
+
     def set_recording(self, recording: FullFrames | None) -> None:
         """Say where the frames can be read in full; a restart forgets it."""
         with self._lock:
@@ -239,7 +250,11 @@ class SceneStore:
             generation = 1 + max(lane.layout.generation for lane in before.lanes)
             empty = self._empty_lane(epoch, generation)
             self._snapshot = SceneSnapshot(
-                epoch, (empty,) * lanes, status or before.status, max_points=self._max_points
+                epoch,
+                (empty,) * lanes,
+                status or before.status,
+                max_points=self._max_points,
+                first_image=before.first_image,
             )
 
     def snapshot(self) -> SceneSnapshot:

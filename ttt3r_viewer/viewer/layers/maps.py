@@ -4,6 +4,7 @@ A map is (rows, columns) of numbers, NaN where a cell has none. An image is (hei
 8 bits.
 """
 
+import base64
 import io
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -32,6 +33,9 @@ TOKEN_COLOR: RGB = (255, 120, 40)
 """The picked token, and the patches that it attends to. Viridis has neither of the two colours."""
 PATCH_COLOR: RGB = (255, 60, 255)
 """The picked patch, and the tokens that attend to it."""
+
+JPEG_PX, JPEG_QUALITY = 320, 80
+"""Width, at most, and quality of images that lie over the scene."""
 
 HISTORY_COLUMNS = 400
 HISTORY_ROWS = 192
@@ -124,6 +128,15 @@ def png(image: Pixels) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
+
+
+def jpeg_url(image: NDArray[np.uint8]) -> str:
+    """Pack an image (height, width, 3) RGB, at most `JPEG_PX` wide, into an address of itself."""
+    file, small = io.BytesIO(), Image.fromarray(image)
+    if small.width > JPEG_PX:
+        small = small.resize((JPEG_PX, max(round(small.height * JPEG_PX / small.width), 1)))
+    small.save(file, "JPEG", quality=JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def state_image(

@@ -1,13 +1,10 @@
 """The inset: the shown frame's image and its depth, in a corner of the scene."""
 
-import base64
-import io
 import logging
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.metrics.palette import css_color
@@ -15,14 +12,12 @@ from ttt3r_viewer.scene.budget import robust_range
 from ttt3r_viewer.types import FrameResult
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers.colors import PLASMA, apply_color_map
-from ttt3r_viewer.viewer.layers.maps import NO_VALUE, Scale
+from ttt3r_viewer.viewer.layers.maps import JPEG_PX, NO_VALUE, Scale, jpeg_url
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed
 
 SHOWN_SEC = 0.25
 """While frames come, one is shown so often at most."""
-WIDTH_PX = 320
-JPEG_QUALITY = 80
 RANGE_SHARE = 0.2
 """How far the range of depths follows each new frame's: colours would flicker with all of it."""
 NEAR_TO_FAR = PLASMA[::-1]
@@ -67,7 +62,9 @@ class InsetPanel(Part):
         frame = tick.snapshot.lanes[lane].frames[tick.position]
         result = full_result(tick, lane)
         image = frame.image if result is None else result.image
-        figures = [{"text": f"frame {tick.position + 1:,}", "image": jpeg_url(image)}]
+        figures: list[Mapping[str, object]] = [
+            {"text": f"frame {tick.position + 1:,}", "image": jpeg_url(image)}
+        ]
         if result is not None:
             figures.append(self._depth(tick, lane, result))
         return {"talk": tick.settings.show.presenting, "figures": figures}
@@ -102,8 +99,8 @@ def full_result(tick: Tick, lane: int) -> FrameResult | None:
 
 
 def thinned(values: NDArray) -> NDArray:
-    """Leave out rows and columns of (height, width, ...) until it is at most `WIDTH_PX` wide."""
-    step = -(-values.shape[1] // WIDTH_PX)
+    """Leave out rows and columns of (height, width, ...) until it is at most `JPEG_PX` wide."""
+    step = -(-values.shape[1] // JPEG_PX)
     return values[::step, ::step]
 
 
@@ -126,12 +123,3 @@ def depth_image(depth: NDArray[np.float32], scale: Scale) -> NDArray[np.uint8]:
     colors = np.full((*depth.shape, 3), NO_VALUE, np.uint8)
     colors[known] = apply_color_map((depth[known] - low) / max(high - low, 1e-12), NEAR_TO_FAR)
     return colors
-
-
-def jpeg_url(image: NDArray[np.uint8]) -> str:
-    """Pack an image (height, width, 3) RGB, at most `WIDTH_PX` wide, into an address of itself."""
-    file, small = io.BytesIO(), Image.fromarray(image)
-    if small.width > WIDTH_PX:
-        small = small.resize((WIDTH_PX, max(round(small.height * WIDTH_PX / small.width), 1)))
-    small.save(file, "JPEG", quality=JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -67,10 +67,20 @@ if (self.document && window.top === window) {
     #ttt3r-inset.talk { left: auto; right: 2em; bottom: 4.6em;
       font-size: clamp(16px, 1.75vw, 60px); }
     #ttt3r-inset.talk figcaption { font-size: 0.7em; }
+    #ttt3r-loading { left: calc((100% - 335px) / 2); top: 50%; transform: translate(-50%, -50%);
+      width: max-content; max-width: min(90vw, 480px); text-align: center; font-size: 15px; }
+    #ttt3r-loading.talk { left: 50%; }
+    #ttt3r-loading img { width: min(32vw, 480px); border-radius: 8px; margin-bottom: 14px;
+      opacity: 0.85; box-shadow: 0 4px 24px rgba(0, 0, 0, 0.7); }
+    #ttt3r-loading b { display: block; font-size: 1.25em;
+      animation: ttt3r-breathe 2s ease-in-out infinite; }
+    @keyframes ttt3r-breathe { 50% { opacity: 0.5; } }
     @media (max-width: 576px) and (orientation: portrait) {
       #ttt3r-inset, #ttt3r-inset.talk { left: 8px; right: auto; top: 8px; bottom: auto; }
       #ttt3r-inset.talk { top: 5em; }
       #ttt3r-inset figure { width: 27vw; }
+      #ttt3r-loading { left: 50%; top: 20%; }
+      #ttt3r-loading.talk { top: 50%; }
     }`;
   const make = (parent, kind, text) => {
     const element = document.createElement(kind);
@@ -78,11 +88,34 @@ if (self.document && window.top === window) {
     return parent.appendChild(element);
   };
 
+  const makeRoot = (parent, id) => {
+    const root = make(parent, "div");
+    root.id = id;
+    root.className = "ttt3r-over";
+    root.hidden = true;
+    return root;
+  };
+
+  const makeLoading = (parent) => {
+    const root = makeRoot(parent, "ttt3r-loading");
+    const image = make(root, "img");
+    const title = make(root, "b");
+    const line = make(root, "span");
+    image.alt = "the input's first image";
+    return (shown) => {
+      root.hidden = !shown;
+      if (!shown) return;
+      root.classList.toggle("talk", shown.talk);
+      image.hidden = !shown.image;
+      if (shown.image) image.src = shown.image;
+      title.textContent = `${shown.title} …`;
+      line.textContent = shown.line;
+    };
+  };
+
   // Makes both figures once; gives what brings them up to date.
   const makeInset = (parent) => {
-    const root = make(parent, "div");
-    root.id = "ttt3r-inset";
-    root.className = "ttt3r-over";
+    const root = makeRoot(parent, "ttt3r-inset");
     const figures = [0, 1].map(() => {
       const figure = make(root, "figure");
       return { figure, caption: make(figure, "figcaption"), image: make(figure, "img") };
@@ -109,9 +142,13 @@ if (self.document && window.top === window) {
 
   document.addEventListener("DOMContentLoaded", () => {
     make(document.head, "style", STYLE);
+    const loading = makeLoading(document.body);
     const inset = makeInset(document.body);
     const worker = new Worker("/page.js");
-    worker.onmessage = ({ data }) => inset(data.inset);
+    worker.onmessage = ({ data }) => {
+      loading(data.loading);
+      inset(data.inset);
+    };
     document.addEventListener("visibilitychange", () => worker.postMessage(document.hidden));
   });
 }
