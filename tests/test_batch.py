@@ -268,7 +268,7 @@ def begun(out: Path, *more: str) -> subprocess.Popen[bytes]:
     for folder in inputs:
         folder.mkdir()
         for number in range(3000):
-            (folder / f"{number:04d}.jpg").symlink_to(demo_path() / f"{number % 300:04d}.jpg")
+            (folder / f"{number:04d}.jpg").symlink_to(demo_path() / f"{number % 250:04d}.jpg")
     words = ("run", "--input", *map(str, inputs), "--output", str(out), "--jobs", "2", *more)
     program = subprocess.Popen([sys.executable, "-m", "ttt3r_viewer", *words])
     wait_for(lambda: all(map(has_frames, (out / "a", out / "b"))), "frames of two", 120)

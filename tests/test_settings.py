@@ -104,9 +104,9 @@ def test_a_demo_by_name_is_the_same_as_its_input_and_wins_over_the_file(tmp_path
 def test_the_demo_that_compares_brings_its_rules_and_frames_where_none_are_given(words, tmp_path):
     settings = parsed(*words)
     assert settings.rules.rules == "ttt3r,constant:1.0"
-    assert (settings.input.input, settings.input.max_frames) == ("demo:compare", 60)
+    assert (settings.input.input, settings.input.max_frames) == ("demo:compare", 200)
     assert settings_from(settings.as_dict()) == settings == settings_from({"demo": "compare"})
-    assert demo_path("compare") == demo_path("walk")
+    assert demo_path("compare") == demo_path("loop")
     own = parsed(*words, "--rules", "filt3r", "--max-frames", "5")
     assert (own.rules.rules, own.input.max_frames) == ("filt3r", 5)
     path = tmp_path / "x.yaml"
