@@ -49,8 +49,8 @@ def assert_pose(frame: TrueFrame, expected: np.ndarray, tolerance: float) -> Non
 
 
 def assert_depth(frame: TrueFrame, expected: ArrayLike) -> None:
-    assert frame.read_depth is not None
-    np.testing.assert_array_equal(frame.read_depth(), expected)
+    assert frame.depth is not None
+    np.testing.assert_array_equal(frame.depth.read(), expected)
 
 
 def opened(name: str, root: Path, *sequences: str) -> tuple[Dataset, Sequence[TrueFrame]]:
@@ -86,7 +86,7 @@ def test_tum_and_bonn_pair_images_depth_and_poses_by_time(tmp_path, name):
     assert_pose(frames[1], MOVED, 1e-12)
     assert frames[2].T_world_camera is None
     assert_depth(frames[0], floats([[1, np.nan], [0.5, 2]]))
-    assert frames[1].read_depth is None
+    assert frames[1].depth is None
     assert [frame.read_image()[0, 0, 0] for frame in frames] == [0, 1, 2]
 
 
@@ -112,8 +112,9 @@ def test_scannet_skips_lost_poses(tmp_path):
     assert [frame.name for frame in frames] == ["2.jpg", "10.jpg", "11.jpg"]
     assert_pose(frames[0], POSE, 1e-8)
     assert frames[1].T_world_camera is None
-    assert frames[0].intrinsics is not None
-    assert frames[0].intrinsics[0].tolist() == [577.9, 0, 319.5]
+    assert frames[0].depth is not None
+    assert frames[0].depth.intrinsics is not None
+    assert frames[0].depth.intrinsics[0].tolist() == [577.9, 0, 319.5]
     assert_depth(frames[0], floats([[1, np.nan], [65.535, 1.5]]))
 
 
@@ -131,15 +132,16 @@ def test_sintel_turns_world_to_camera_around(tmp_path, inside):
     dpt.write_bytes(struct.pack("<fii6f", 202021.25, 3, 2, 1, 2, 3, 4, 5, 6))
     dataset, (frame,) = opened("sintel", tmp_path, "alley_2")
     assert_pose(frame, POSE, 1e-12)
-    np.testing.assert_array_equal(frame.intrinsics, intrinsic)
+    assert frame.depth is not None
+    np.testing.assert_array_equal(frame.depth.intrinsics, intrinsic)
     assert_depth(frame, [[1, 2, 3], [4, 5, 6]])
     cam.write_bytes(b"\0" * 172)
     with pytest.raises(EvaluationError, match=r"frame_0001\.cam: not a \.cam file"):
         dataset.open("alley_2", 1, None)
     dpt.write_bytes(dpt.read_bytes()[:-1])
-    assert frame.read_depth is not None
+    assert frame.depth is not None
     with pytest.raises(FrameError, match=r"frame_0001\.dpt: not a \.dpt file"):
-        frame.read_depth()
+        frame.depth.read()
 
 
 DRIVE = "2011_09_26_drive_0002_sync"
@@ -156,7 +158,7 @@ def test_kitti_depth_groups_the_selection_by_drive(tmp_path, above):
     dataset, frames = opened("kitti", tmp_path, f"{DRIVE}_image_02", f"{DRIVE}_image_03")
     assert [frame.time_sec for frame in frames] == [0.5, 0.8]
     assert_depth(frames[1], floats([[1, np.nan], [8, 65535 / 256]]))
-    assert dataset.open(f"{DRIVE}_image_03", 1, None)[0].read_depth is None
+    assert dataset.open(f"{DRIVE}_image_03", 1, None)[0].depth is None
 
 
 def test_kitti_depth_reads_the_gathered_copy(tmp_path):
@@ -199,8 +201,9 @@ def test_7_scenes_takes_the_test_split(tmp_path):
     assert [frame.name for frame in frames] == ["frame-000000.color.png", "frame-000001.color.png"]
     assert_pose(frames[0], POSE, 1e-8)
     assert_depth(frames[0], floats([[1, np.nan], [np.nan, 2.5]]))
-    assert frames[0].intrinsics is not None
-    assert frames[0].intrinsics[:2].tolist() == [[585, 0, 320], [0, 585, 240]]
+    assert frames[0].depth is not None
+    assert frames[0].depth.intrinsics is not None
+    assert frames[0].depth.intrinsics[:2].tolist() == [[585, 0, 320], [0, 585, 240]]
 
 
 ON_DISK = sorted(name for name, entry in DATASETS.items() if not entry.generated)
@@ -247,6 +250,6 @@ def test_depth_that_is_no_16_bit_image_is_refused_by_name(tmp_path):
     tum_tree(tmp_path, "walk")
     write_image(tmp_path / "walk" / "depth" / "10.012000.png")
     frame = DATASETS["tum"].make(tmp_path).open("walk", 1, 1)[0]
-    assert frame.read_depth is not None
+    assert frame.depth is not None
     with pytest.raises(FrameError, match=r"10\.012000\.png: an image of mode RGB; wanted depth"):
-        frame.read_depth()
+        frame.depth.read()

@@ -19,6 +19,7 @@ from ttt3r_viewer.evaluate.datasets.base import DatasetEntry, DatasetInfo, TrueF
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.known_formats import FORMATS
 from ttt3r_viewer.export.lane_source import Source, StepCount
+from ttt3r_viewer.metrics.true_depth import TrueDepth
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.rules.registry import RULES
 from ttt3r_viewer.rules.rule import UpdateRule, parameter
@@ -79,7 +80,7 @@ class GreyWalls:
         depth = np.full((32, 40), float((self.root / sequence).read_text()), np.float32)
         grey = partial(np.full, (128, 160, 3), 128, np.uint8)
         times = range(0, 9, stride)[:most]
-        return [TrueFrame(f"{k}", k / 30, grey, read_depth=lambda: depth) for k in times]
+        return [TrueFrame(f"{k}", k / 30, grey, depth=TrueDepth(lambda: depth)) for k in times]
 
 
 def test_a_data_set_is_one_file_and_one_line(tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
         "weights": {"errors", "state", "system", "model"},
         "scene": {*NOUNS},
         "recording": {*NOUNS, "system", "scene"},
-        "metrics": {*NOUNS, "system", "scene"},
+        "metrics": {*NOUNS, "system", "frames", "scene"},
     },
     {
         "reconstruct": {

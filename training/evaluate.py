@@ -28,6 +28,7 @@ from torch import Tensor
 from training import exit_code
 from training.losses import relative_depth_error, targets_of
 from ttt3r_viewer.errors import EvaluationError, SettingsError
+from ttt3r_viewer.metrics.dense import world_point_error
 from ttt3r_viewer.metrics.text_tables import median_interval
 from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, Trajectory, ate, rpe
 from ttt3r_viewer.model.network import ReconstructionNetwork
@@ -149,7 +150,7 @@ def room_measures(account: Accumulator) -> dict[str, Any]:
     """What `RoomRecord` holds of a run; every frame has a true pose and depth."""
     depth = [np.median(np.abs(z - true) / true) for true, z in account.depth]
     point = [
-        np.median(np.linalg.norm(seen - true, axis=1) / np.linalg.norm(true - T[:3, 3], axis=1))
+        world_point_error(true, seen, T[:3, 3])
         for (true, seen), (_, T, _) in zip(account.points, account.poses, strict=True)
     ]
     cameras = {}
@@ -193,14 +194,14 @@ def every_fourth(frame: TrueFrame, result: FrameResult) -> TrueSample:
     """Every fourth pixel of every fourth row, from the third on; rooms have no crop."""
     from ttt3r_viewer.metrics.dense import TrueSample
 
-    assert frame.read_depth is not None
-    assert frame.intrinsics is not None
+    assert frame.depth is not None
+    assert frame.depth.intrinsics is not None
     assert frame.T_world_camera is not None
     height, width = result.image.shape[:2]
     middle = slice(PIXEL_STEP // 2, None, PIXEL_STEP)
     rows, columns = (grid.ravel() for grid in np.mgrid[:height, :width][:, middle, middle])
-    depth_m = frame.read_depth()[rows, columns]
-    rays = np.linalg.solve(frame.intrinsics, np.stack([columns, rows, np.ones(len(rows))]))
+    depth_m = frame.depth.read()[rows, columns]
+    rays = np.linalg.solve(frame.depth.intrinsics, np.stack([columns, rows, np.ones(len(rows))]))
     R, t = frame.T_world_camera[:3, :3], frame.T_world_camera[:3, 3]
     points = (R @ (rays * depth_m)).T + t
     return TrueSample(rows, columns, depth_m, points.astype(np.float32))

@@ -19,12 +19,13 @@ from PIL import Image
 from tests.media import level_frames, write_video
 from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.evaluate.datasets import DATASETS
-from ttt3r_viewer.evaluate.datasets.base import read_depth_png, read_lines, read_matrix
+from ttt3r_viewer.evaluate.datasets.base import read_lines, read_matrix
 from ttt3r_viewer.evaluate.datasets.sintel import TAG, read_cam, read_dpt
 from ttt3r_viewer.frames.folder import is_still_image, read_image
 from ttt3r_viewer.frames.source import open_source
 from ttt3r_viewer.frames.times import image_times
 from ttt3r_viewer.metrics.ground_truth import read_ground_truth
+from ttt3r_viewer.metrics.true_depth import read_depth_png
 from ttt3r_viewer.rules.registry import rules_from_text
 from ttt3r_viewer.settings import read_config, settings_from
 from ttt3r_viewer.types import Frame, SkippedFrame
@@ -105,8 +106,8 @@ def give_data_text(data: bytes, folder: Path) -> None:
         for sequence in dataset.sequences(None):
             for frame in dataset.open(sequence, 1, 3):
                 assert np.isfinite(frame.time_sec)
-                if frame.read_depth is not None:
-                    frame.read_depth()
+                if frame.depth is not None:
+                    frame.depth.read()
 
     for read in (
         *(partial(read_dataset, name) for name in ("tum", "kitti", "7scenes", "scannet")),

@@ -298,16 +298,16 @@ def _quality(
     """After each frame, what measures all frames so far."""
 
     def sample(frame: TrueFrame, result: FrameResult) -> TrueSample | None:
-        if frame.read_depth is None or not {"depth", "points"} & set(config.measures):
+        if frame.depth is None or not {"depth", "points"} & set(config.measures):
             return None
         height, width = result.image.shape[:2]
         return sample_truth(
-            frame.read_depth(),
+            frame.depth.read(),
             result.crop,
             (height, width),
             result.sequence,
             farthest_m=dataset.info.farthest_m,
-            intrinsics=frame.intrinsics if "points" in config.measures else None,
+            intrinsics=frame.depth.intrinsics if "points" in config.measures else None,
             T_world_camera=frame.T_world_camera,
         )
 

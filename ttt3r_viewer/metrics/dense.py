@@ -1,5 +1,6 @@
 """How near depth and points are to the truth, over the same sampled pixels for every rule."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,17 @@ def _prepared(
     # Resizes keep the outer edges in place, and those lie half a pixel before the centres.
     resized = (places + 0.5) * (original_size / true_size) * crop.scale_xy[axis]
     return np.floor(resized - crop.offset_xy[axis]).astype(np.intp)
+
+
+def world_point_error(
+    true: NDArray[np.floating], predicted: NDArray[np.floating], true_center: NDArray[np.floating]
+) -> float:
+    """Median over points (n, 3) of the distance to their true places, as a share of the true
+    distance from their camera at `true_center` (3,); nothing is aligned. NaN where none is known.
+    """
+    apart = np.linalg.norm(predicted - true, axis=1) / np.linalg.norm(true - true_center, axis=1)
+    known = apart[np.isfinite(apart)]
+    return float(np.median(known)) if len(known) else math.nan
 
 
 def depth_measures(

@@ -1,5 +1,6 @@
-"""True camera poses from the files that data sets bring; the forms are in docs/evaluation.md.
+"""What is true of frames: camera poses from the files that data sets bring, and depth beside them.
 
+The forms are in docs/evaluation.md.
 All give `T_world_camera` with OpenCV's camera axes (x right, y down, z forward); the world and its
 unit stay as they are in the file. A file that does not fit its form is an error, never passed over.
 """
@@ -9,8 +10,8 @@ import glob
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError, system_words
 from ttt3r_viewer.geometry import FARTHEST_M, T_OPENCV_OPENGL, pose_from_vector, sound_parts
+from ttt3r_viewer.metrics.true_depth import TrueDepth
 from ttt3r_viewer.system.text import last_part, number_in, numbered_fields
 
 FILE_NAMES = ("groundtruth.txt", "poses_tum.txt", "poses.txt", "transforms.json")
@@ -30,10 +32,19 @@ _ROUNDED = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
-class TimedPoses:
-    """Poses at times, from a TUM file."""
+class _TrueFrames:
+    """What all of them have."""
 
     path: Path
+    """Of the poses."""
+    depth_of: Callable[[str], TrueDepth | None] | None = field(default=None, kw_only=True)
+    """Gives the depth of the image with a name; None where no frame's is known."""
+
+
+@dataclass(frozen=True, eq=False)
+class TimedPoses(_TrueFrames):
+    """Poses at times, from a TUM file."""
+
     times_sec: NDArray[np.float64]
     """(n,) increasing."""
     T_world_camera: NDArray[np.float64]
@@ -49,10 +60,9 @@ class TimedPoses:
 
 
 @dataclass(frozen=True, eq=False)
-class CountedPoses:
+class CountedPoses(_TrueFrames):
     """One pose for each frame of the whole input, from a KITTI file."""
 
-    path: Path
     T_world_camera: NDArray[np.float64]
     """(n, 4, 4)."""
     key: ClassVar[str] = "the frame's number in the whole input"
@@ -63,10 +73,9 @@ class CountedPoses:
 
 
 @dataclass(frozen=True, eq=False)
-class NamedPoses:
+class NamedPoses(_TrueFrames):
     """Poses of named images, from a transforms.json."""
 
-    path: Path
     row_of: Mapping[str, int]
     """By the last part of an image's path, and without its suffix where no other image has that."""
     T_world_camera: NDArray[np.float64]

@@ -1,6 +1,6 @@
 """What a data set is to the evaluation: named sequences of images with what is true of them.
 
-Below: files as several data sets have them, 16-bit depth, matrices in text, folders of sequences.
+Below: files as several data sets have them, matrices in text, folders of sequences.
 """
 
 import difflib
@@ -16,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError, FrameError, InputError, SettingsError, in_a_line
-from ttt3r_viewer.frames.folder import read_image, read_numbers
+from ttt3r_viewer.frames.folder import read_image
 from ttt3r_viewer.geometry import faulty_poses
+from ttt3r_viewer.metrics.true_depth import DepthReader, TrueDepth
 from ttt3r_viewer.system.text import number_in, numbered_fields, some_of
 
 Measure = Literal["poses", "depth", "points"]
 MEASURES: tuple[Measure, ...] = ("poses", "depth", "points")
-
-
-DepthReader = Callable[[], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +35,7 @@ class TrueFrame:
     """Gives (height, width, 3) RGB. Raises `FrameError`."""
     T_world_camera: NDArray[np.float64] | None = None
     """(4, 4) OpenCV axes; the world and its unit are the data set's."""
-    read_depth: DepthReader | None = None
-    """Gives (rows, columns) along the camera's z axis in metres, NaN where it is not known; it
-    covers what the image covers, at any resolution. Raises `FrameError`.
-    """
-    intrinsics: NDArray[np.float64] | None = None
-    """(3, 3), in pixels of the depth map; the centre of its first pixel is (0, 0)."""
+    depth: TrueDepth | None = None
 
 
 @dataclass(frozen=True)
@@ -149,9 +142,10 @@ def image_frame(
     read_depth: DepthReader | None = None,
     intrinsics: NDArray[np.float64] | None = None,
 ) -> TrueFrame:
-    """A frame whose image is a file, read when it is needed."""
+    """A frame whose image is a file, read when it is needed; `intrinsics` are the depth's."""
     read = partial(_read_named_image, path)
-    return TrueFrame(path.name, time_sec, read, T_world_camera, read_depth, intrinsics)
+    depth = None if read_depth is None else TrueDepth(read_depth, intrinsics)
+    return TrueFrame(path.name, time_sec, read, T_world_camera, depth)
 
 
 def _read_named_image(path: Path) -> NDArray[np.uint8]:
@@ -159,32 +153,6 @@ def _read_named_image(path: Path) -> NDArray[np.uint8]:
         return read_image(path)
     except FrameError as error:
         raise FrameError(f"{path}: {error}") from error
-
-
-def read_depth_png(
-    path: Path, per_metre: float, unknown: tuple[int, ...] = (0,)
-) -> NDArray[np.float32]:
-    """Read (rows, columns) metres from a 16-bit grey PNG; NaN for the `unknown` values.
-
-    Raises `FrameError` that names the file.
-    """
-    try:
-        mode, values = read_numbers(path)
-    except FrameError as error:
-        why = f"the depth cannot be read ({error}); fetch the file again"
-        raise FrameError(f"{path}: {why}") from error
-    if mode not in ("I", "I;16", "I;16B") or values.ndim != 2:
-        raise FrameError(f"{path}: an image of mode {mode}; wanted depth as 16-bit grey PNG")
-    depth = values.astype(np.float32) / np.float32(per_metre)
-    depth[np.isin(values, unknown)] = np.nan
-    return depth
-
-
-def depth_reader(
-    path: Path, per_metre: float, unknown: tuple[int, ...] = (0,)
-) -> DepthReader | None:
-    """A function that reads that depth when it is called; None where there is no such file."""
-    return partial(read_depth_png, path, per_metre, unknown) if path.exists() else None
 
 
 def read_matrix(path: Path, rows: int, columns: int) -> NDArray[np.float64]:

@@ -26,11 +26,9 @@ from ttt3r_viewer.evaluate.datasets.base import (
     FolderDataset,
     Images,
     TrueFrame,
-    depth_reader,
     folders_with,
     holds,
     image_frame,
-    read_depth_png,
     read_lines,
     read_matrix,
     read_pose,
@@ -39,6 +37,7 @@ from ttt3r_viewer.evaluate.datasets.base import (
 )
 from ttt3r_viewer.frames.folder import list_folder
 from ttt3r_viewer.metrics.ground_truth import TimedPoses, read_ground_truth
+from ttt3r_viewer.metrics.true_depth import depth_reader, read_depth_png
 
 DEPTH_TOLERANCE_SEC = 0.02
 """How far an image's depth may be from it in time, as in the data set's own `associate.py`."""

@@ -19,13 +19,13 @@ from ttt3r_viewer.evaluate.datasets.base import (
     FolderDataset,
     Images,
     TrueFrame,
-    depth_reader,
     image_frame,
     read_times,
     subfolders,
 )
 from ttt3r_viewer.frames.folder import list_folder, natural_key
 from ttt3r_viewer.metrics.ground_truth import CountedPoses, read_ground_truth
+from ttt3r_viewer.metrics.true_depth import depth_reader
 
 DEPTH_INFO = DatasetInfo(
     "KITTI depth",

@@ -11,6 +11,7 @@ import numpy as np
 
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.evaluate.datasets.base import DatasetInfo, TrueFrame
+from ttt3r_viewer.metrics.true_depth import TrueDepth
 
 FIRST_ROOM, ROOMS = 1000, 8
 """Those that are taken where none are named."""
@@ -85,8 +86,7 @@ class SyntheticRooms:
                 time_sec=number * stride / FPS,
                 read_image=partial(np.asarray, image),
                 T_world_camera=pose,
-                read_depth=partial(np.asarray, depth),
-                intrinsics=intrinsics,
+                depth=TrueDepth(partial(np.asarray, depth), intrinsics),
             )
             for number, (image, pose, depth) in enumerate(
                 zip(images, poses, clip.depth[0].numpy(), strict=True)
