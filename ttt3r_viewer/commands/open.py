@@ -14,8 +14,7 @@ from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording, open_recording
 from ttt3r_viewer.runs.player import Player, open_command, rerun_command
-from ttt3r_viewer.runs.reconstruction import find_poses, recorded_lanes
-from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.runs.reconstruction import find_truth, page_store, recorded_lanes
 from ttt3r_viewer.settings import (
     GPU_POINTS,
     PAGE_POINTS,
@@ -76,7 +75,7 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
     from ttt3r_viewer.export.job import Exporter
     from ttt3r_viewer.viewer.app import Viewer
 
-    store = SceneStore(shown.max_points or PAGE_POINTS, one_per_voxel=True)
+    store = page_store(shown.max_points, ground_truth)
     mailbox = Mailbox()
     player = Player(recording, store, mailbox, make_lanes)
     viewer = Viewer(
@@ -126,7 +125,7 @@ def true_poses(recording: Recording) -> tuple[GroundTruth | None, str]:
     if "input" not in recorded:
         return None, ""
     try:
-        return find_poses(InputOptions(recorded["input"], poses=recorded.get("poses")))
+        return find_truth(InputOptions(recorded["input"], poses=recorded.get("poses")))
     except EvaluationError as error:
         return None, f"no true poses: {error}"
     except ViewerError:

@@ -24,6 +24,8 @@ from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
 from ttt3r_viewer.frames.selection import RepeatableSource
 from ttt3r_viewer.frames.source import FrameSource, open_source
 from ttt3r_viewer.metrics.ground_truth import GroundTruth, find_ground_truth, read_ground_truth
+from ttt3r_viewer.metrics.point_errors import PointErrors
+from ttt3r_viewer.metrics.true_depth import find_depth
 from ttt3r_viewer.reconstruct.history import FrameHistory
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.reconstruct.worker import Worker
@@ -139,10 +141,12 @@ class Reconstruction:
     @classmethod
     def prepare(cls, settings: Settings, *, ends_by_itself: bool = False) -> "Reconstruction":
         """Open the input and claim the output folder for `run`'s results; nothing is loaded yet."""
-        store = SceneStore(settings.output.max_points or PAGE_POINTS, one_per_voxel=True)
+        ground_truth, note = (None, "") if ends_by_itself else find_truth(settings.input)
         if ends_by_itself:
             # A file is for further work, which needs every point as often as it was seen.
             store = SceneStore(settings.output.max_points or FILE_POINTS, FILE_POINTS)
+        else:
+            store = page_store(settings.output.max_points, ground_truth)
         wired = cls(
             settings,
             (*OWN_FILES, *INSPECT_FILES) if settings.output.inspect else OWN_FILES,
@@ -151,9 +155,8 @@ class Reconstruction:
             ends_by_itself=ends_by_itself,
             recorded_in_full=settings.output.archive_gb > 0,
         )
-        if not ends_by_itself:
-            wired.ground_truth, note = find_poses(settings.input)
-            wired.note = "; ".join(filter(None, (wired.note, note)))
+        wired.ground_truth = ground_truth
+        wired.note = "; ".join(filter(None, (wired.note, note)))
         return wired
 
     @classmethod
@@ -164,7 +167,7 @@ class Reconstruction:
         if settings.output.resume:
             raise SettingsError("--resume: a comparison keeps no recording to continue")
         rules = rules_from_text(settings.rules.rules)
-        ground_truth, note = find_poses(settings.input)
+        ground_truth, note = find_truth(settings.input)
         files = comparison_files([describe(rule) for rule in rules])
         write = functools.partial(write_comparison, ground_truth=ground_truth)
         wired = cls(settings, files, write, SceneStore(points_per_frame=1), ends_by_itself=True)
@@ -289,21 +292,33 @@ def _claim(
     return lock, found, note
 
 
-def find_poses(options: InputOptions) -> tuple[GroundTruth | None, str]:
-    """The true cameras: those of `--poses`, else those that lie beside the input, if any; and why a
-    file that lies there is not used.
+def page_store(max_points: int | None, truth: GroundTruth | None) -> SceneStore:
+    """An empty scene as a page shows it, which measures frames where their depth is known."""
+    known = truth is not None and truth.depth_of is not None
+    measure = PointErrors(truth) if truth is not None and known else None
+    return SceneStore(max_points or PAGE_POINTS, one_per_voxel=True, measure=measure)
+
+
+def find_truth(options: InputOptions) -> tuple[GroundTruth | None, str]:
+    """The true cameras, with depth where it is known too: those of `--poses`, else those that lie
+    beside the input, if any; and why a file that lies there is not used.
 
     Raises `EvaluationError` for a file that was named.
     """
-    if options.poses is not None:
-        return read_ground_truth(Path(options.poses)), ""
-    path = find_ground_truth(Path(with_demos(options.input)))
+    images = Path(with_demos(options.input))
+    path = find_ground_truth(images) if options.poses is None else Path(options.poses)
     if path is None:
         return None, ""
     try:
-        return read_ground_truth(path), ""
+        truth = read_ground_truth(path)
     except EvaluationError as error:
+        if options.poses is not None:
+            raise
         return None, f"no true poses: {error}"
+    try:
+        return replace(truth, depth_of=find_depth(images)), ""
+    except EvaluationError as error:
+        return truth, f"no true depth: {error}"
 
 
 def _writer_of(settings: Settings, source: str, store: SceneStore) -> RecordingWriter:

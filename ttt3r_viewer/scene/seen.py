@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -106,6 +107,9 @@ class FrameSummary(FrameFacts):
     gain_mean: float
     gain_range: tuple[float, float]
     """Percentiles 10 and 90 of the gain over the state tokens."""
+    point_error: float = math.nan
+    """How far the points of the whole frame lie from their true places, a share of their distance;
+    NaN where the truth is not known."""
 
 
 def thin_points(result: FrameResult, max_points: int) -> FramePoints:

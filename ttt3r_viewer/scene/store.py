@@ -1,7 +1,7 @@
 """What has been seen so far: thinned points, cameras and small images, within a fixed budget."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -30,6 +30,10 @@ from ttt3r_viewer.types import Answer, FrameResult, Inspection, SkippedFrame, St
 SMALLEST_IMAGE_WIDTH = 16
 FIRST_IMAGE_PX = 640
 """The image that is shown before the first points is at most so wide."""
+
+
+Measure = Callable[[Sequence[FrameResult]], Sequence[float]]
+"""Returns a number of what every lane made of a frame; called once for each frame, in order."""
 
 
 class FullFrames(Protocol):
@@ -122,7 +126,10 @@ class SceneStore:
         points_per_frame: int = 20_000,
         max_image_bytes: int = 6 * 2**20,
         one_per_voxel: bool = False,
+        measure: Measure | None = None,
     ) -> None:
+        """`measure` finds every frame's `point_error`, where it comes in full."""
+        self._measure = measure
         self._max_points = max_points
         self._one_per_voxel = one_per_voxel
         self._thinnings = self._new_thinnings(1)
@@ -169,12 +176,19 @@ class SceneStore:
             )
             for lane, frame in zip(lanes, frames, strict=True)
         )
-        self._add(tuple(fitting), latest or (None,) * len(lanes))
+        self._add(tuple(fitting), latest)
 
-    def _add(self, frames: Sequence[FrameSummary], latest: Sequence[FrameResult | None]) -> None:
+    def _add(self, frames: Sequence[FrameSummary], latest: Sequence[FrameResult]) -> None:
+        if self._measure is not None and latest:
+            errors = self._measure(latest)
+            frames = [
+                replace(one, point_error=error) for one, error in zip(frames, errors, strict=True)
+            ]
         lanes = tuple(
             self._with(number, *each)
-            for number, each in enumerate(zip(self._snapshot.lanes, frames, latest, strict=True))
+            for number, each in enumerate(
+                zip(self._snapshot.lanes, frames, latest or [None] * len(frames), strict=True)
+            )
         )
         lanes = self._with_shared_images(lanes)
         with self._lock:

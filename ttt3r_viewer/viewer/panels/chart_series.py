@@ -1,5 +1,6 @@
 """What the charts plot: a number for every lane and frame, thinned so that peaks survive."""
 
+import bisect
 import itertools
 import math
 from array import array
@@ -37,6 +38,10 @@ class LaneSeries:
         self.ate_m: list[float] = []
         self.rotation_deg: list[float] = []
         """Errors of all frames up to each one; NaN where they are unknown."""
+        self.point_error: list[float] = []
+        """Median of the point errors of all frames up to each one; NaN where none is known."""
+        self._point_errors: list[float] = []
+        """Those of the frames so far, sorted."""
         self._ground_truth = ground_truth
         self._running = RunningAlignment()
         self._centers = array("d")
@@ -60,6 +65,9 @@ class LaneSeries:
             self.ate_m.append(ate_m)
             self.rotation_deg.append(rotation_deg)
             self._centers.extend(centers)
+            if math.isfinite(frame.point_error):
+                bisect.insort(self._point_errors, frame.point_error)
+            self.point_error.append(_median(self._point_errors))
         self.frames = frames
 
     def paired_centers(self, count: int) -> NDArray[np.float64] | None:
@@ -82,6 +90,12 @@ class LaneSeries:
         return np.stack([own, alignment.inverse.apply(true)], axis=1)
 
 
+def _median(ordered: Sequence[float]) -> float:
+    """The median of numbers in order; NaN where there is none."""
+    middle = len(ordered) // 2
+    return (ordered[middle] + ordered[-middle - 1]) / 2 if ordered else math.nan
+
+
 @dataclass(frozen=True)
 class ChartKind:
     """One chart: what it shows, and its numbers of a lane's frames."""
@@ -90,6 +104,8 @@ class ChartKind:
     columns: tuple[Callable[[LaneSeries], Column], ...] = ()
     """Of the value, and of the lower and upper edge of its band, where there is one."""
     needs_truth: bool = False
+    needs_depth: bool = False
+    """Offered only where true depth is known too."""
     needs_lanes: bool = False
     """Offered only where there are several."""
 
@@ -125,6 +141,13 @@ CHARTS: dict[str, ChartKind] = {
         "Root mean square position error of all frames up to here, after Sim3 alignment",
         (lambda lane: lane.ate_m,),
         needs_truth=True,
+    ),
+    "Point error so far": ChartKind(
+        "Distance of points from their true places, as a share of their distance from the camera, "
+        "nothing aligned: median of a frame's points, and of all frames up to here",
+        (lambda lane: lane.point_error,),
+        needs_truth=True,
+        needs_depth=True,
     ),
     "Rotation error": ChartKind(
         "Mean angle in degrees to the true rotation since the first frame",
@@ -205,6 +228,11 @@ class ChartSeries:
             return None
         return tuple(lane.ate_m[position] for lane in self.lanes)
 
+    @property
+    def has_depth(self) -> bool:
+        """Whether true depth is known beside true poses."""
+        return self.ground_truth is not None and self.ground_truth.depth_of is not None
+
     def offered(self) -> tuple[str, ...]:
         """Return the charts that these lanes, with or without ground truth, can have."""
         return tuple(
@@ -212,6 +240,7 @@ class ChartSeries:
             for name, kind in CHARTS.items()
             if (len(self.lanes) > 1 or not kind.needs_lanes)
             and (self.ground_truth is not None or not kind.needs_truth)
+            and (self.has_depth or not kind.needs_depth)
         )
 
     def chart(self, name: str) -> Chart:
