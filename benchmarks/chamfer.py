@@ -1,7 +1,6 @@
 """How far the points that a page shows lie from the true surface: as they are chosen, and before.
 
-    python -m training.demo --out DIR --seed 2080 --motion loop --depth-every 2
-    ttt3r-view run --input DIR --output RECORDING
+    ttt3r-view run --input demo:loop --output RECORDING
     python -m benchmarks.chamfer RECORDING... [--truth DIR...] [--max-points 600000]
 
 The truth of a recording lies beside its input's images, or in the folder that `--truth` names for
@@ -15,24 +14,21 @@ the first camera's and in metres, so nothing is aligned: drift counts.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.spatial import KDTree
 
-from ttt3r_viewer.geometry import transform_points
-from ttt3r_viewer.metrics.ground_truth import read_ground_truth
+from ttt3r_viewer.metrics.true_surface import TrueSurface
 from ttt3r_viewer.recording.reader import Recording, open_recording
+from ttt3r_viewer.runs.reconstruction import find_truth
 from ttt3r_viewer.scene.budget import confidence_bin
 from ttt3r_viewer.scene.seen import thin_points
 from ttt3r_viewer.scene.store import LaneScene, SceneStore
-from ttt3r_viewer.settings import PAGE_POINTS
+from ttt3r_viewer.settings import PAGE_POINTS, InputOptions
 from ttt3r_viewer.system.assets import with_demos
 from ttt3r_viewer.types import FrameResult, Status
 from ttt3r_viewer.viewer.view_settings import FIRST_SETTINGS
@@ -44,50 +40,17 @@ FIRST_SHARE = 0.004
 POINTS_PER_FRAME = 20_000
 SAMPLES = 60_000
 """Of the shown points, so many are measured: a random choice with a seed."""
-TRUTH_STRIDE = 3
-"""Every so many frames, true depth becomes part of the true surface."""
-TRUTH_SIDE_M = 0.02
-"""Nearer points of the true surface are one."""
 
 
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What is known of a sequence."""
-
-    depth_m: list[NDArray[np.float64]]
-    """(height, width) of each frame."""
-    rays: NDArray[np.float64]
-    """(height, width, 3) of a pixel, at depth 1."""
-    T_world_camera: NDArray[np.float64]
-    """(frames, 4, 4)."""
-
-    @classmethod
-    def read(cls, folder: Path, recording: Recording) -> Truth:
-        """Read the truth of the frames of a recording."""
-        camera = json.loads((folder / "depth" / "camera.json").read_text())
-        poses = read_ground_truth(folder / "poses_tum.txt")
-        depth, T_world_camera = [], []
-        for frame in recording.each(lambda sequence: recording.camera(sequence, 0)):
-            pose = poses.pose_of(frame.index, frame.time_sec, frame.name)
-            if pose is None:
-                raise SystemExit(f"{folder}: no true pose of {frame.name}")
-            path = folder / "depth" / f"{Path(frame.name).stem}.png"
-            depth.append(np.asarray(Image.open(path)) / 1000.0)
-            T_world_camera.append(pose)
-        rows, columns = np.indices(depth[0].shape)
-        x, y = columns - camera["center_px"][0], rows - camera["center_px"][1]
-        rays = np.stack([x, y, np.full(x.shape, camera["focal_px"])], axis=-1) / camera["focal_px"]
-        return cls(depth, rays, np.array(T_world_camera))
-
-    def surface(self, frames: int) -> KDTree:
-        """The surface that the first `frames` frames saw, in the world of the first camera."""
-        seen = zip(self.depth_m[:frames], self.T_world_camera[:frames], strict=True)
-        parts = [
-            transform_points(pose, (self.rays * depth[..., None]).reshape(-1, 3))
-            for depth, pose in list(seen)[::TRUTH_STRIDE]
-        ]
-        points = transform_points(np.linalg.inv(self.T_world_camera[0]), np.concatenate(parts))
-        return KDTree(points[first_of_voxels(points, TRUTH_SIDE_M)])
+def true_surface(recording: Recording, images: Path) -> TrueSurface:
+    """What a recording's frames truly saw; the truth lies beside these images."""
+    truth, _ = find_truth(InputOptions(str(images)))
+    if truth is None or truth.depth_of is None:
+        raise SystemExit(f"{images}: no true poses with depth beside the images")
+    surface = TrueSurface(truth)
+    for frame in recording.each(lambda sequence: recording.camera(sequence, 0)):
+        surface.add(frame)
+    return surface
 
 
 def first_of_voxels(points: NDArray[np.floating], side: float) -> NDArray[np.intp]:
@@ -129,7 +92,7 @@ def distance(points: NDArray[np.float64], surface: KDTree) -> float:
 
 
 def measured(
-    recording: Recording, truth: Truth, most: int
+    recording: Recording, surface: TrueSurface, most: int
 ) -> Iterator[tuple[int, tuple[int, int], tuple[float, float]]]:
     """Yield at each moment the number of frames, and before and now: points, and their distance."""
     store, results = SceneStore(most, POINTS_PER_FRAME, one_per_voxel=True), []
@@ -141,8 +104,8 @@ def measured(
             store.set_status(Status(phase="finished"))
         if len(results) == MOMENT or ends:
             before, now = chosen_before(results, most), shown_now(store.snapshot().lanes[0])
-            surface = truth.surface(len(results))
-            found = distance(before, surface), distance(now, surface)
+            true = KDTree(surface.points(len(results)))
+            found = distance(before, true), distance(now, true)
             yield len(results), (len(before), len(now)), found
 
 
@@ -157,8 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number, path in enumerate(given.recordings):
         recording = open_recording(path)
         folder = Path(with_demos(recording.manifest.settings["input"]))
-        truth = Truth.read(given.truth[number] if given.truth else folder, recording)
-        for frames, counts, found in measured(recording, truth, given.max_points):
+        surface = true_surface(recording, given.truth[number] if given.truth else folder)
+        for frames, counts, found in measured(recording, surface, given.max_points):
             shown = "{:,} points before, {:,} now".format(*counts)
             print(f"{path.name}, frame {frames - 1}: {shown}, {ratio_text(*found)}", flush=True)
             moment = "the end" if frames == len(recording) else f"frame {frames - 1}"

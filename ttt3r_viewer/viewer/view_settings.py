@@ -175,6 +175,8 @@ class ViewSettings:
     """The shown frame's image and depth, in a corner of the scene."""
     show_truth: bool = True
     """The true path, where it is known."""
+    show_true_cloud: bool = False
+    """The true surface, where depth is known."""
     opening: Motion = "orbit"
     """How the view moves from the start, until a user moves it."""
     follow_camera: bool = False

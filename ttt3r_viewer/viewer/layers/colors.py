@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import Layout
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.metrics.true_surface import SurfaceDistance
 
 DARKEST_TINT = 0.25
 """Share of the lane's colour that black becomes; black would look alike in all lanes."""
@@ -22,6 +26,11 @@ def _table(stops: str) -> NDArray[np.float64]:
 # Nine even stops of matplotlib's perceptually uniform maps (CC0), enough for the eye when blended.
 VIRIDIS = _table("440154 472d7b 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725")
 PLASMA = _table("0d0887 4c02a1 7e03a8 a92395 cc4778 e56b5d f89540 fdc527 f0f921")
+# Nine stops of ColorBrewer's RdYlBu (Apache-2.0), blue first: told apart by the colour-blind too.
+BLUE_RED = _table("4575b4 74add1 abd9e9 e0f3f8 ffffbf fee090 fdae61 f46d43 d73027")
+MOST_ERROR_M = 0.5
+"""What is farther than this from the true surface is all red."""
+UNKNOWN_COLOR: RGB = (128, 128, 128)
 
 
 def apply_color_map(share: NDArray[np.floating], table: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -70,6 +79,8 @@ class PointBatch:
     """(N,) positions of the points' frames in the scene, from 0."""
     layout: Layout
     lane_color: RGB = LANE_COLORS[0]
+    distance: "SurfaceDistance | None" = None
+    """Measures how far the lane's points lie from the true surface; None where nothing does."""
 
 
 def _by_confidence(batch: PointBatch) -> NDArray[np.uint8]:
@@ -85,6 +96,13 @@ def _by_height(batch: PointBatch) -> NDArray[np.uint8]:
     return apply_color_map(share, VIRIDIS)
 
 
+def _by_error(batch: PointBatch) -> NDArray[np.uint8]:
+    """Colour by the distance from the nearest true surface, blue for none; grey while unknown."""
+    if batch.distance is None:
+        return np.tile(np.array(UNKNOWN_COLOR, np.uint8), (len(batch.points_world), 1))
+    return apply_color_map(batch.distance(batch.points_world) / MOST_ERROR_M, BLUE_RED)
+
+
 @dataclass(frozen=True)
 class ColorMode:
     """One way to colour points."""
@@ -95,6 +113,8 @@ class ColorMode:
     """Returns (N, 3) RGB."""
     compares_lanes: bool = False
     """Offered only where there are several lanes."""
+    needs_depth: bool = False
+    """Offered only where true depth is known."""
 
 
 COLOR_MODES: dict[str, ColorMode] = {
@@ -104,6 +124,7 @@ COLOR_MODES: dict[str, ColorMode] = {
         "Frame", lambda batch: apply_color_map(frame_share(batch.frames, batch.layout), PLASMA)
     ),
     "height": ColorMode("Height", _by_height),
+    "error": ColorMode("Error", _by_error, needs_depth=True),
     "lane": ColorMode(
         "Lane", lambda batch: tint(batch.colors, batch.lane_color), compares_lanes=True
     ),
@@ -112,10 +133,13 @@ COLOR_MODES: dict[str, ColorMode] = {
 DEFAULT_COLOR_MODE = "image"
 
 
-def color_modes_for(lane_count: int) -> dict[str, str]:
-    """Return the label of each mode that is offered for so many lanes, by its name."""
+def color_modes_for(lane_count: int, *, has_depth: bool = False) -> dict[str, str]:
+    """Return the label of each mode that is offered for so many lanes, by its name.
+
+    `has_depth` says whether true depth is known.
+    """
     return {
         name: mode.label
         for name, mode in COLOR_MODES.items()
-        if lane_count > 1 or not mode.compares_lanes
+        if (lane_count > 1 or not mode.compares_lanes) and (has_depth or not mode.needs_depth)
     }

@@ -17,7 +17,7 @@ from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.system.memory import give_back
 from ttt3r_viewer.viewer.layers.camera_layer import CameraLayer
-from ttt3r_viewer.viewer.layers.colors import line_colors
+from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, line_colors
 from ttt3r_viewer.viewer.layers.lane_label import LaneLabel
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines
 from ttt3r_viewer.viewer.layers.point_layer import PointLayer
@@ -94,6 +94,9 @@ class LaneLayer(Part):
         ate_m = None
         if self._series is not None:
             self._series.update(tick.snapshot)
+            by_error = COLOR_MODES[tick.drawn.color_by].needs_depth
+            if by_error or tick.drawn.show_true_cloud:
+                self._series.read_surface()
             ate_m = self._series.ate_so_far(tick.position)
         return [None] * tick.lane_count if ate_m is None else lane_errors(ate_m)
 
@@ -113,7 +116,7 @@ class LaneLayer(Part):
         self._lanes = [
             _LaneNodes(
                 root=self._page.scene.add_frame(f"{self._name}/{k}", show_axes=False),
-                points=PointLayer(self._page, f"{self._name}/{k}", k, count),
+                points=PointLayer(self._page, f"{self._name}/{k}", k, count, self._series),
                 cameras=CameraLayer(self._page, f"{self._name}/{k}", k, count),
                 truth=TruthLayer(self._page, f"{self._name}/{k}", k, self._series),
                 label=LaneLabel(self._page, f"{self._name}/{k}", k),

@@ -8,7 +8,7 @@ densely, `partial` the part of a chunk up to the timeline's position.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import viser
@@ -32,6 +32,10 @@ from ttt3r_viewer.viewer.layers.nodes import Nodes, add_points
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import Page, assign_changed
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.metrics.true_surface import SurfaceDistance
+    from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +91,8 @@ class _Node(NamedTuple):
 class _Chunk:
     """What the page has of one chunk."""
 
-    key: tuple[int, str, float, bool]
-    """Generation of the layout, colour mode, edge filter, and whether the ceiling is cut off."""
+    key: tuple[object, ...]
+    """What it depends on beside its frames."""
     first: int
     stop: int
     """Its frames are first to stop - 1."""
@@ -113,12 +117,25 @@ class PointLayer(Part):
     It is made for one epoch of the scene, and gone when the lane's root is removed.
     """
 
-    def __init__(self, page: Page, root: str, lane: int, lane_count: int) -> None:
-        """`root` is the prefix of all node names; the lanes share a page's limits."""
+    def __init__(
+        self,
+        page: Page,
+        root: str,
+        lane: int,
+        lane_count: int,
+        series: "ChartSeries | None" = None,
+    ) -> None:
+        """`root` is the prefix of all node names; the lanes share a page's limits.
+
+        `series` measures points against the truth; None where it is not known.
+        """
         self._page = page
         self._lane = lane
         self._name = root
         self._lane_count = lane_count
+        self._series = series
+        self._distance: tuple[int, SurfaceDistance] | None = None
+        """What measures the points while they are coloured by their error."""
         self._newest = (-1, 0.0)
         """Position of the newest frame, and when it came."""
         self._live_sent_sec = -LIVE_SEC
@@ -144,6 +161,9 @@ class PointLayer(Part):
         """
         lane, layout = tick.snapshot.lanes[self._lane], tick.snapshot.lanes[self._lane].layout
         self._chosen_size = tick.settings.point_size
+        self._distance = None
+        if self._series is not None and COLOR_MODES[tick.drawn.color_by].needs_depth:
+            self._distance = self._series.distance(self._lane, layout.generation)
         most = chunks_per_lane(self._lane_count)
         size = frames_per_chunk_for(len(lane.frames), layout.frames_per_chunk, most)
         self._send_chunks(lane, size, tick)
@@ -154,7 +174,7 @@ class PointLayer(Part):
     def _send_chunks(self, lane: LaneScene, size: int, tick: Tick) -> None:
         """Send changed chunks in their order, each in place of the smaller ones that it covers."""
         frames, now_sec, drawn = lane.frames, tick.now_sec, tick.drawn
-        key = (lane.layout.generation, drawn.color_by, drawn.edge_filter, drawn.cuts_ceiling)
+        key = self._look(lane, drawn)
         stale = STALE_SHARE if tick.snapshot.status.phase == "running" else 0.0
         sent = 0
         for first in range(0, len(frames), size):
@@ -212,7 +232,7 @@ class PointLayer(Part):
                 return
             most = (LIVE_POINTS if stays else PASSING_POINTS) // self._lane_count
         recorded = not most and recording is not None and sequence in recording
-        key = (position, self._look(lane, settings), most, recorded)
+        key = (position, self._look(lane, settings), settings.hidden_bins, most, recorded)
         if self._single.outdated("live", key):
             self._live_sent_sec = now_sec
             points = lane.frames[position].points
@@ -242,7 +262,7 @@ class PointLayer(Part):
         ends_here = any(
             chunk.first <= first and chunk.stop == position + 1 for chunk in self._chunks.values()
         )
-        key = (first, position, self._look(lane, settings))
+        key = (first, position, self._look(lane, settings), settings.hidden_bins)
         if settings.live or settings.extent == "one" or position < 0 or ends_here:
             self._single.remove("partial")
         elif self._single.outdated("partial", key):
@@ -250,9 +270,10 @@ class PointLayer(Part):
             self._send_single("partial", key, members, first, lane, settings)
 
     def _look(self, lane: LaneScene, settings: ViewSettings) -> tuple[object, ...]:
-        """Return what a single cloud depends on beside its frames."""
-        chosen = (settings.color_by, settings.hidden_bins, settings.edge_filter)
-        return (lane.layout.generation, *chosen, settings.cuts_ceiling)
+        """Return what the colours and the choice of points depend on."""
+        measured = None if self._distance is None else self._distance[0]
+        chosen = (settings.color_by, settings.edge_filter, settings.cuts_ceiling)
+        return (lane.layout.generation, measured, *chosen)
 
     def _send_single(
         self,
@@ -271,8 +292,15 @@ class PointLayer(Part):
     def _batch(
         self, frames: Sequence[FrameSummary], first: int, lane: LaneScene, settings: ViewSettings
     ) -> PointBatch:
-        color = LANE_COLORS[self._lane]
-        batch = batch_of(frames, first, lane.layout, settings.color_by, settings.edge_filter, color)
+        batch = batch_of(
+            frames,
+            first,
+            lane.layout,
+            settings.color_by,
+            settings.edge_filter,
+            LANE_COLORS[self._lane],
+            None if self._distance is None else self._distance[1],
+        )
         return without_ceiling(batch) if settings.cuts_ceiling else batch
 
     def _add(self, name: str, cloud: Cloud) -> viser.PointCloudHandle | None:
@@ -313,10 +341,11 @@ def batch_of(
     color_by: str = "image",
     edge_filter: float = 0.0,
     lane_color: RGB = LANE_COLORS[0],
+    distance: "SurfaceDistance | None" = None,
 ) -> PointBatch:
     """Join the points of consecutive frames, without those at edges, and colour them.
 
-    `first` is the position of the first frame.
+    `first` is the position of the first frame; `distance` measures points against the truth.
     """
     parts = [frame.points.off_edges(edge_filter) for frame in frames]
     counts = [len(part) for part in parts]
@@ -332,6 +361,7 @@ def batch_of(
         frames=np.repeat(np.arange(first, first + len(parts), dtype=np.float32), counts),
         layout=layout,
         lane_color=lane_color,
+        distance=distance,
     )
     return replace(batch, colors=COLOR_MODES[color_by].colors(batch))
 

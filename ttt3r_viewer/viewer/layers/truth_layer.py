@@ -1,4 +1,6 @@
-"""The truth beside a lane: the true path, dashed, and how far each camera is from its place."""
+"""The truth beside a lane: the true path, dashed, how far each camera is from its place, and the
+true surface as a faint cloud.
+"""
 
 import math
 from typing import TYPE_CHECKING
@@ -7,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.metrics.palette import RGB
+from ttt3r_viewer.metrics.true_surface import some_of_points
 from ttt3r_viewer.viewer.layers.colors import line_colors
-from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines
+from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines, add_points
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import Page
 
@@ -28,6 +31,12 @@ REFRESH_FRAMES = 3000
 TRUE_COLOR: RGB = (255, 255, 255)
 ERROR_COLOR: RGB = (255, 70, 70)
 """No lane and no colour map has these."""
+SURFACE_COLOR: RGB = (105, 110, 118)
+SURFACE_POINTS = 30_000
+SURFACE_POINT = 0.003
+"""Side of a point of the true surface, as a share of the median depth."""
+SURFACE_SEC = 2.0
+"""The true surface is sent again at most this often while the scene grows."""
 
 
 class TruthLayer(Part):
@@ -42,6 +51,7 @@ class TruthLayer(Part):
         self._nodes = Nodes()
         self._key: object = None
         self._sent_at_sec = -math.inf
+        self._surface_sent_sec = -math.inf
 
     def update(self, tick: Tick) -> None:
         """Send what changed; the series has the frames of this tick."""
@@ -57,11 +67,33 @@ class TruthLayer(Part):
             pairs = series.paired_centers(count) if shown.show_truth else None
             self._send(pairs, lane.layout.median_depth)
             self._key, self._sent_at_sec = key, tick.now_sec
+        self._update_surface(self._series, tick)
+
+    def _update_surface(self, series: "ChartSeries", tick: Tick) -> None:
+        """Send the true surface that the frames up to the shown one saw, as far as it is read."""
+        lane, count = tick.snapshot.lanes[self._lane], tick.position + 1
+        if series.surface is None or not tick.drawn.show_true_cloud:
+            self._nodes.outdated("surface", None)
+            return
+        cuts = tick.drawn.cuts_ceiling
+        key = (lane.layout.generation, min(count, len(series.surface)), cuts)
+        rested = tick.now_sec - self._surface_sent_sec >= SURFACE_SEC
+        if self._nodes.outdated("surface", key) and (rested or not tick.drawn.live):
+            points = series.surface.points(count)
+            if cuts:
+                points = points[points @ lane.layout.up <= lane.layout.cut_height]
+            points = some_of_points(points, SURFACE_POINTS)
+            colors = np.broadcast_to(np.array(SURFACE_COLOR, np.uint8), points.shape)
+            side = SURFACE_POINT * lane.layout.median_depth
+            scene, name = self._page.scene, f"{self._name}/surface"
+            self._nodes.put("surface", add_points(scene, name, points, colors, side), key)
+            self._surface_sent_sec = tick.now_sec
 
     def _send(self, pairs: NDArray[np.float64] | None, median_depth: float) -> None:
         """Draw the truth beside these cameras (n, 2, 3), or take it away."""
         if pairs is None:
-            self._nodes.clear()
+            for name in ("path", "error"):
+                self._nodes.outdated(name, None)
             return
         for name, points, color, thickness_px in (
             ("path", dashes(pairs[:, 1], DASH * median_depth), TRUE_COLOR, 2.0),

@@ -3,6 +3,7 @@
 import bisect
 import itertools
 import math
+import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,8 +19,10 @@ from ttt3r_viewer.geometry import umeyama
 from ttt3r_viewer.metrics.comparison import lane_separation
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, RunningAlignment
+from ttt3r_viewer.metrics.true_surface import SurfaceDistance, TrueSurface
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot
+from ttt3r_viewer.viewer.layers.colors import MOST_ERROR_M
 
 LinePart = Literal["value", "low", "high"]
 Column = Sequence[float] | NDArray[np.float64]
@@ -27,6 +30,10 @@ Column = Sequence[float] | NDArray[np.float64]
 
 
 _NO_CENTERS = (math.nan,) * 6
+SURFACE_SEC = 0.02
+"""So long the depth of new frames is read in one tick of the page."""
+ERROR_STEP_M = 0.02
+"""Points nearer to each other than this may get one distance from the true surface."""
 
 
 class LaneSeries:
@@ -207,6 +214,10 @@ class ChartSeries:
     def _clear(self, epoch: int, lanes: int) -> None:
         self._epoch = epoch
         self.lanes = [LaneSeries(self.ground_truth) for _ in range(lanes)]
+        known = self.ground_truth is not None and self.has_depth
+        self.surface = TrueSurface(self.ground_truth) if known and self.ground_truth else None
+        """What the frames saw, as far as it was asked for; None where no depth is known."""
+        self._distances: dict[int, tuple[int, SurfaceDistance]] = {}
         self.marks: list[Mark] = []
 
     def update(self, snapshot: SceneSnapshot) -> None:
@@ -218,6 +229,29 @@ class ChartSeries:
             self.marks += marks_between(before, now)
         for lane, scene in zip(self.lanes, snapshot.lanes, strict=True):
             lane.update(scene.frames)
+
+    def read_surface(self) -> None:
+        """Read the depth of new frames, for at most `SURFACE_SEC`."""
+        frames, until = self.lanes[0].frames, time.perf_counter() + SURFACE_SEC
+        while self.surface is not None and len(self.surface) < len(frames):
+            self.surface.add(frames[len(self.surface)])
+            if time.perf_counter() > until:
+                return
+
+    def distance(self, lane: int, generation: int) -> tuple[int, SurfaceDistance] | None:
+        """Return what measures a lane's points, and the generation of the layout that it is of.
+
+        It is made once for each, from all frames, after their depth was read; before, it is the one
+        of the generation before. None where there is none yet.
+        """
+        found, surface, count = self._distances.get(lane), self.surface, len(self.lanes[0].frames)
+        due = found is None or found[0] != generation
+        if surface is not None and due and len(surface) == count:
+            points = surface.points(count)
+            if len(points):
+                distance = SurfaceDistance(points, MOST_ERROR_M, ERROR_STEP_M)
+                self._distances[lane] = (generation, distance)
+        return self._distances.get(lane)
 
     def ate_so_far(self, position: int) -> tuple[float, ...] | None:
         """Return every lane's ATE of all frames up to this one, from 0; NaN where it is unknown.

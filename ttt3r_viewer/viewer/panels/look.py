@@ -11,6 +11,7 @@ from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind
 BIN_PERCENT = 100 // CONFIDENCE_BINS
 MOST_EDGE_FILTER = 0.5
 TRUTH_HINT = "Dashed, moved to each lane by Sim3; a thin line joins a camera and its true place"
+SURFACE_HINT = "Grey: what the frames truly saw, from the first camera, neither moved nor scaled"
 
 
 class LookPanel(Part):
@@ -40,6 +41,7 @@ class LookPanel(Part):
                 hint="Hides points where the depth changes by more than this share; 0 hides none",
             )
             bind(edges, lambda change: controls.change(edge_filter=change))
+            self._has_depth = page.series.has_depth
             modes = {mode.label: name for name, mode in COLOR_MODES.items()}
             self._color = fields.choice("Colour by", "color_by", modes)
             self._size = gui.add_slider(
@@ -66,6 +68,8 @@ class LookPanel(Part):
             )
             if page.ground_truth is not None:
                 fields.add(gui.add_checkbox, "True path", "show_truth", hint=TRUTH_HINT)
+            if self._has_depth:
+                fields.add(gui.add_checkbox, "True surface", "show_true_cloud", hint=SURFACE_HINT)
             self._follow = gui.add_checkbox(
                 "Follow camera", False, hint="Fly behind the shown camera. Key: F"
             )
@@ -85,7 +89,7 @@ class LookPanel(Part):
 
     def update(self, tick: Tick) -> None:
         """Fit the size slider to the scene until a user moves it; show what the key F changed."""
-        modes = color_modes_for(tick.lane_count)
+        modes = color_modes_for(tick.lane_count, has_depth=self._has_depth)
         assign_changed(self._color, options=tuple(modes.values()))
         # A widget that a user has just changed is ahead of older settings.
         if tick.settings is self._controls.settings:
