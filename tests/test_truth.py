@@ -10,7 +10,7 @@ from tests.made_up_run import MadeUpRun, pose_at, room_result
 from tests.ticks import tick_of
 from ttt3r_viewer.geometry import Similarity, umeyama
 from ttt3r_viewer.metrics.ground_truth import CountedPoses
-from ttt3r_viewer.metrics.lane_errors import lane_errors
+from ttt3r_viewer.metrics.lane_errors import ahead_text, lane_errors
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera
 from ttt3r_viewer.viewer.app import PANELS, charts_first
@@ -167,6 +167,16 @@ def test_errors_are_set_beside_the_largest_and_the_first():
     assert np.ptp(bar_segments(10.0, None)[1, :, 0]) == 0
     assert "ATE 0.432 m, 2.81 x lane 1" in legend_html(1, "a", True, second)
     assert label_text("a", None) == "a"
+
+
+def test_the_captions_say_who_is_ahead_and_how_far():
+    names = ("TTT3R", "constant 1", "constant 0.3")
+    assert ahead_text(names[:2], lane_errors((0.154, 0.432))) == "TTT3R ahead: 0.36 of constant 1"
+    told = ahead_text(names, lane_errors((0.4, 0.2, 0.25)))
+    assert told == "constant 1 ahead: 0.80 of constant 0.3, 0.50 of TTT3R"
+    assert ahead_text(names[:2], lane_errors((0.4, 0.399))) == "constant 1 and TTT3R level"
+    assert ahead_text(names[:1], lane_errors((0.4,))) == ""
+    assert ahead_text(names[:2], lane_errors((0.4, float("nan")))) == ""
 
 
 def test_labels_say_what_the_chart_plots_and_follow_it(server):

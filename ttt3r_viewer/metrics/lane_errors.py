@@ -8,6 +8,8 @@ from ttt3r_viewer.metrics.text_tables import MISSING
 
 LEAST_RATED_M = 1e-4
 """A smaller error of the first lane is rounding, to which there is no ratio."""
+LEVEL = 0.98
+"""Ratios from here to 1 are no lead."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,14 @@ class LaneError:
     """To that of the first lane; None for the first one itself, and where one is unknown."""
 
     @property
+    def ate_text(self) -> str:
+        """The number with its unit."""
+        return f"ATE {MISSING}" if self.ate_m is None else f"ATE {self.ate_m:.3f} m"
+
+    @property
     def text(self) -> str:
         """The number with its unit, and the ratio where there is one."""
-        ate = f"ATE {MISSING}" if self.ate_m is None else f"ATE {self.ate_m:.3f} m"
-        return ate if self.ratio is None else f"{ate}, {self.ratio:.2f} x lane 1"
+        return self.ate_text + ("" if self.ratio is None else f", {self.ratio:.2f} x lane 1")
 
 
 def lane_errors(ate_m: Sequence[float]) -> tuple[LaneError, ...]:
@@ -40,3 +46,20 @@ def lane_errors(ate_m: Sequence[float]) -> tuple[LaneError, ...]:
         else:
             errors.append(LaneError(None, 0.0, None))
     return tuple(errors)
+
+
+def ahead_text(names: Sequence[str], errors: Sequence[LaneError]) -> str:
+    """Say which lane has the least error, and what share of the others' that is; empty where fewer
+    than two are known.
+    """
+    known = [
+        (one.ate_m, name)
+        for name, one in zip(names, errors, strict=True)
+        if one.ate_m is not None and one.ate_m >= LEAST_RATED_M
+    ]
+    if len(known) < 2:
+        return ""
+    (least, first), *others = sorted(known)
+    if least > LEVEL * others[0][0]:
+        return f"{first} and {others[0][1]} level"
+    return f"{first} ahead: " + ", ".join(f"{least / ate:.2f} of {name}" for ate, name in others)

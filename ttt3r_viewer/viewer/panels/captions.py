@@ -6,7 +6,7 @@ a fixed position is one on the whole page; and a style that it brings hides the 
 
 from collections.abc import Iterable
 
-from ttt3r_viewer.metrics.lane_errors import LaneError, lane_errors
+from ttt3r_viewer.metrics.lane_errors import LaneError, ahead_text, lane_errors
 from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Status
@@ -70,10 +70,12 @@ class CaptionsPanel(Part):
             self._series.update(tick.snapshot)
             ate_m = self._series.ate_so_far(tick.position)
             errors = lane_errors(ate_m) if ate_m else None
-            lanes = (
+            lanes = [
                 lane_caption_html(k, name, k in tick.visible_lanes, errors[k] if errors else None)
                 for k, name in enumerate(tick.lane_names)
-            )
+            ]
+            if errors:
+                lanes.append(truth_caption_html(tick, ahead_text(tick.lane_names, errors)))
             content = captions_html(
                 self._presentation,
                 tick.snapshot.status,
@@ -125,12 +127,18 @@ def lane_caption_html(lane: int, name: str, shown: bool, error: LaneError | None
 
     `error` is that so far; None where the truth is not known.
     """
-    ate = "" if error is None else f"<b>{error.text}</b>"
+    ate = "" if error is None else f"<b>{error.ate_text}</b>"
     return (
         f'<div style="opacity:{1.0 if shown else 0.3}">'
         f'<i style="background:{css_color(LANE_COLORS[lane])}"></i>'
         f"<span>{escape(name, 80)}</span>{ate}</div>"
     )
+
+
+def truth_caption_html(tick: Tick, ahead: str) -> str:
+    """Say what the truth looks like, and who is `ahead`; empty where there is nothing to say."""
+    dashed = "true path dashed" if tick.drawn.show_truth else ""
+    return f"<div>{escape('; '.join(filter(None, (ahead, dashed))), 240)}</div>"
 
 
 def keys_html() -> str:
