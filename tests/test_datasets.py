@@ -14,6 +14,8 @@ from ttt3r_viewer.errors import EvaluationError, FrameError, InputError, Setting
 from ttt3r_viewer.evaluate.datasets import DATASETS
 from ttt3r_viewer.evaluate.datasets.base import Dataset, TrueFrame
 from ttt3r_viewer.geometry import invert_pose, pose_from_vector
+from ttt3r_viewer.runs.reconstruction import find_truth
+from ttt3r_viewer.settings import InputOptions
 
 POSE = pose_from_vector([1.0, 2.0, 3.0, 0.5, 0.5, -0.5, 0.5])
 """Camera to world, with a rotation that is not its own inverse."""
@@ -46,6 +48,26 @@ def matrix_text(matrix: np.ndarray) -> str:
 def assert_pose(frame: TrueFrame, expected: np.ndarray, tolerance: float) -> None:
     assert frame.T_world_camera is not None
     np.testing.assert_allclose(frame.T_world_camera, expected, atol=tolerance)
+
+
+def assert_found_beside(images: Path, frames: Sequence[TrueFrame]) -> None:
+    """A run on a data set's images has the poses and the depth that the evaluation has."""
+    truth, note = find_truth(InputOptions(str(images)))
+    assert truth is not None
+    assert truth.depth_of is not None
+    assert note == ""
+    for index, frame in enumerate(frames):
+        pose = truth.pose_of(index, frame.time_sec, frame.name)
+        assert (pose is None) == (frame.T_world_camera is None)
+        if pose is not None:
+            np.testing.assert_array_equal(pose, frame.T_world_camera)
+            found = truth.depth_of(f"somewhere/{frame.name}")
+            assert found is not None
+            assert frame.depth is not None
+            assert frame.depth.intrinsics is not None
+            assert found.intrinsics is not None
+            np.testing.assert_array_equal(found.read(), frame.depth.read())
+            np.testing.assert_array_equal(found.intrinsics, frame.depth.intrinsics)
 
 
 def assert_depth(frame: TrueFrame, expected: ArrayLike) -> None:
@@ -116,6 +138,7 @@ def test_scannet_skips_lost_poses(tmp_path):
     assert frames[0].depth.intrinsics is not None
     assert frames[0].depth.intrinsics[0].tolist() == [577.9, 0, 319.5]
     assert_depth(frames[0], floats([[1, np.nan], [65.535, 1.5]]))
+    assert_found_beside(scan / "color", frames)
 
 
 @pytest.mark.parametrize("inside", ["training", "."])
@@ -135,6 +158,7 @@ def test_sintel_turns_world_to_camera_around(tmp_path, inside):
     assert frame.depth is not None
     np.testing.assert_array_equal(frame.depth.intrinsics, intrinsic)
     assert_depth(frame, [[1, 2, 3], [4, 5, 6]])
+    assert_found_beside(part / "final" / "alley_2", [frame])
     cam.write_bytes(b"\0" * 172)
     with pytest.raises(EvaluationError, match=r"frame_0001\.cam: not a \.cam file"):
         dataset.open("alley_2", 1, None)
@@ -204,6 +228,7 @@ def test_7_scenes_takes_the_test_split(tmp_path):
     assert frames[0].depth is not None
     assert frames[0].depth.intrinsics is not None
     assert frames[0].depth.intrinsics[:2].tolist() == [[585, 0, 320], [0, 585, 240]]
+    assert_found_beside(tmp_path / "chess" / "seq-03" / "*.color.png", frames)
 
 
 ON_DISK = sorted(name for name, entry in DATASETS.items() if not entry.generated)

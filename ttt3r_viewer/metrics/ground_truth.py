@@ -36,7 +36,7 @@ class _TrueFrames:
     """What all of them have."""
 
     path: Path
-    """Of the poses."""
+    """Of the poses, or of the images where a data set has them."""
     depth_of: Callable[[str], TrueDepth | None] | None = field(default=None, kw_only=True)
     """Gives the depth of the image with a name; None where no frame's is known."""
 
@@ -74,7 +74,7 @@ class CountedPoses(_TrueFrames):
 
 @dataclass(frozen=True, eq=False)
 class NamedPoses(_TrueFrames):
-    """Poses of named images, from a transforms.json."""
+    """Poses of named images, from a transforms.json or a data set."""
 
     row_of: Mapping[str, int]
     """By the last part of an image's path, and without its suffix where no other image has that."""

@@ -15,11 +15,13 @@ import numpy as np
 
 from ttt3r_viewer.errors import (
     EvaluationError,
+    InputError,
     OutputError,
     SettingsError,
     ViewerError,
     WeightsError,
 )
+from ttt3r_viewer.evaluate.datasets import find_sequence
 from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
 from ttt3r_viewer.frames.selection import RepeatableSource
 from ttt3r_viewer.frames.source import FrameSource, open_source
@@ -301,17 +303,17 @@ def page_store(max_points: int | None, truth: GroundTruth | None) -> SceneStore:
 
 def find_truth(options: InputOptions) -> tuple[GroundTruth | None, str]:
     """The true cameras, with depth where it is known too: those of `--poses`, else those that lie
-    beside the input, if any; and why a file that lies there is not used.
+    beside the input, or in its data set, if any; and why a file that lies there is not used.
 
     Raises `EvaluationError` for a file that was named.
     """
     images = Path(with_demos(options.input))
     path = find_ground_truth(images) if options.poses is None else Path(options.poses)
-    if path is None:
-        return None, ""
     try:
+        if path is None:
+            return find_sequence(images), ""
         truth = read_ground_truth(path)
-    except EvaluationError as error:
+    except (EvaluationError, InputError) as error:
         if options.poses is not None:
             raise
         return None, f"no true poses: {error}"
