@@ -88,7 +88,7 @@ def test_depth_beside_images_is_found_by_their_names(tmp_path):
 @pytest.mark.parametrize(
     "camera",
     [
-        [],
+        {},
         {"focal_px": 0, "center_px": [1, 1]},
         {"focal_px": 9, "center_px": [1]},
         {"focal_px": math.nan, "center_px": [1, 1]},
@@ -194,6 +194,7 @@ def test_the_page_shows_the_true_surface_and_colours_by_the_error(server):
     for now_sec in range(8):  # depth is read little by little
         layer.update(tick_of(store, chosen, now_sec))
     surfaces = [nodes[f"/lanes/{k}/truth/surface"].points for k in (0, 1)]
+    assert page.series.surface is not None
     assert np.array_equal(surfaces[0], page.series.surface.points(16))
     blue = BLUE_RED[0].astype(np.uint8)
     errors = []

@@ -125,10 +125,7 @@ class PointLayer(Part):
         lane_count: int,
         series: "ChartSeries | None" = None,
     ) -> None:
-        """`root` is the prefix of all node names; the lanes share a page's limits.
-
-        `series` measures points against the truth; None where it is not known.
-        """
+        """`root` is the prefix of all node names, `series` measures points against the truth."""
         self._page = page
         self._lane = lane
         self._name = root
@@ -292,15 +289,9 @@ class PointLayer(Part):
     def _batch(
         self, frames: Sequence[FrameSummary], first: int, lane: LaneScene, settings: ViewSettings
     ) -> PointBatch:
-        batch = batch_of(
-            frames,
-            first,
-            lane.layout,
-            settings.color_by,
-            settings.edge_filter,
-            LANE_COLORS[self._lane],
-            None if self._distance is None else self._distance[1],
-        )
+        color, distance = LANE_COLORS[self._lane], self._distance and self._distance[1]
+        look = (settings.color_by, settings.edge_filter, color, distance)
+        batch = batch_of(frames, first, lane.layout, *look)
         return without_ceiling(batch) if settings.cuts_ceiling else batch
 
     def _add(self, name: str, cloud: Cloud) -> viser.PointCloudHandle | None:
