@@ -138,7 +138,8 @@ def lane_caption_html(lane: int, name: str, shown: bool, error: LaneError | None
 def truth_caption_html(tick: Tick, ahead: str) -> str:
     """Say what the truth looks like, and who is `ahead`; empty where there is nothing to say."""
     dashed = "true path dashed" if tick.drawn.show_truth else ""
-    return f"<div>{escape('; '.join(filter(None, (ahead, dashed))), 240)}</div>"
+    text = escape("; ".join(filter(None, (ahead, dashed))), 240)
+    return f'<div style="white-space:normal">{text}</div>'
 
 
 def keys_html() -> str:
