@@ -24,7 +24,7 @@ from scipy.spatial import KDTree
 
 from ttt3r_viewer.metrics.true_surface import TrueSurface
 from ttt3r_viewer.recording.reader import Recording, open_recording
-from ttt3r_viewer.runs.reconstruction import find_truth
+from ttt3r_viewer.runs.known_truth import find_truth
 from ttt3r_viewer.scene.budget import confidence_bin
 from ttt3r_viewer.scene.seen import thin_points
 from ttt3r_viewer.scene.store import LaneScene, SceneStore

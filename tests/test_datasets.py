@@ -14,7 +14,7 @@ from ttt3r_viewer.errors import EvaluationError, FrameError, InputError, Setting
 from ttt3r_viewer.evaluate.datasets import DATASETS
 from ttt3r_viewer.evaluate.datasets.base import Dataset, TrueFrame
 from ttt3r_viewer.geometry import invert_pose, pose_from_vector
-from ttt3r_viewer.runs.reconstruction import find_truth
+from ttt3r_viewer.runs.known_truth import find_truth
 from ttt3r_viewer.settings import InputOptions
 
 POSE = pose_from_vector([1.0, 2.0, 3.0, 0.5, 0.5, -0.5, 0.5])

@@ -13,8 +13,9 @@ from ttt3r_viewer.errors import EvaluationError, ViewerError
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording, open_recording
+from ttt3r_viewer.runs.known_truth import find_truth, page_store
 from ttt3r_viewer.runs.player import Player, open_command, rerun_command
-from ttt3r_viewer.runs.reconstruction import find_truth, page_store, recorded_lanes
+from ttt3r_viewer.runs.reconstruction import recorded_lanes
 from ttt3r_viewer.settings import (
     GPU_POINTS,
     PAGE_POINTS,

@@ -14,20 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ttt3r_viewer.errors import (
-    EvaluationError,
-    InputError,
     OutputError,
     SettingsError,
     ViewerError,
     WeightsError,
 )
-from ttt3r_viewer.evaluate.datasets import find_sequence
 from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
 from ttt3r_viewer.frames.selection import RepeatableSource
 from ttt3r_viewer.frames.source import FrameSource, open_source
-from ttt3r_viewer.metrics.ground_truth import GroundTruth, find_ground_truth, read_ground_truth
-from ttt3r_viewer.metrics.point_errors import PointErrors
-from ttt3r_viewer.metrics.true_depth import find_depth
+from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.history import FrameHistory
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.reconstruct.worker import Worker
@@ -36,11 +31,11 @@ from ttt3r_viewer.recording.checkpoint import Checkpoints
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.rules.registry import describe, rules_from_text
 from ttt3r_viewer.rules.rule import UpdateRule
+from ttt3r_viewer.runs.known_truth import find_truth, page_store
 from ttt3r_viewer.runs.resuming import Resumption, find_recording, hint_of, identity_of
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import (
     FILE_POINTS,
-    PAGE_POINTS,
     InputOptions,
     NetworkOptions,
     RuleOptions,
@@ -292,35 +287,6 @@ def _claim(
             lock.close()
         raise
     return lock, found, note
-
-
-def page_store(max_points: int | None, truth: GroundTruth | None) -> SceneStore:
-    """An empty scene as a page shows it, which measures frames where their depth is known."""
-    known = truth is not None and truth.depth_of is not None
-    measure = PointErrors(truth) if truth is not None and known else None
-    return SceneStore(max_points or PAGE_POINTS, one_per_voxel=True, measure=measure)
-
-
-def find_truth(options: InputOptions) -> tuple[GroundTruth | None, str]:
-    """The true cameras, with depth where it is known too: those of `--poses`, else those that lie
-    beside the input, or in its data set, if any; and why a file that lies there is not used.
-
-    Raises `EvaluationError` for a file that was named.
-    """
-    images = Path(with_demos(options.input))
-    path = find_ground_truth(images) if options.poses is None else Path(options.poses)
-    try:
-        if path is None:
-            return find_sequence(images), ""
-        truth = read_ground_truth(path)
-    except (EvaluationError, InputError) as error:
-        if options.poses is not None:
-            raise
-        return None, f"no true poses: {error}"
-    try:
-        return replace(truth, depth_of=find_depth(images)), ""
-    except EvaluationError as error:
-        return truth, f"no true depth: {error}"
 
 
 def _writer_of(settings: Settings, source: str, store: SceneStore) -> RecordingWriter:
