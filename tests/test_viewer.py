@@ -544,6 +544,9 @@ def test_points_are_said_in_few_digits():
         sized = replace(lane, layout=replace(lane.layout, voxel_side=side), point_count=count)
         snapshot = replace(store.snapshot(), lanes=(sized,))
         assert points_html(replace(tick_of(store), snapshot=snapshot), 1_234_567) == text
+        own = replace(snapshot, status=Status(metric=False))
+        said = points_html(replace(tick_of(store), snapshot=own), 1_234_567)
+        assert said.endswith(f"voxel {side:.2g} units") or not side
 
 
 def test_no_text_from_outside_becomes_markup():

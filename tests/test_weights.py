@@ -104,12 +104,17 @@ def test_a_config_written_before_heads_had_sizes_has_the_released_ones():
     fields = json.loads(config_to_text(DPT))
     small = dataclasses.replace(DPT, dpt_channels=(8, 8, 16, 16), dpt_fused=8, dpt_last=4)
     assert config_from_text(config_to_text(small)) == small
-    for name in ("dpt_channels", "dpt_fused", "dpt_last"):
+    for name in ("dpt_channels", "dpt_fused", "dpt_last", "metric"):
         del fields[name]
-    assert config_from_text(json.dumps(fields)).dpt_channels == (96, 192, 384, 768)
+    old = config_from_text(json.dumps(fields))
+    assert old.dpt_channels == (96, 192, 384, 768)
+    assert old.metric
 
 
-@pytest.mark.parametrize("config", [LINEAR, DPT, *PRESETS.values()])
+OWN_UNIT = dataclasses.replace(LINEAR, metric=False)
+
+
+@pytest.mark.parametrize("config", [LINEAR, OWN_UNIT, DPT, *PRESETS.values()])
 def test_a_config_survives_as_text(config):
     assert config_from_text(config_to_text(config)) == config
 
@@ -124,6 +129,7 @@ def test_a_config_survives_as_text(config):
         ({"head": ["dpt"]}, "head = "), ({"rope_base": 0}, "rope_base = 0"),
         ({"rope_base": float("nan")}, "rope_base = nan"), ({"extra": 1}, "unknown fields .'extra'"),
         ({"encoder_heads": 3}, "encoder width 32 with 3 heads"), ({"patch_size": None}, "None"),
+        ({"metric": 1}, "metric = 1"),
     ],
 )  # fmt: skip
 def test_wrong_configs_are_refused(change, text):

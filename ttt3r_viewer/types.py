@@ -266,6 +266,8 @@ class Status:
     """Frames between resets; 0 for never."""
     state_columns: int = 0
     """Width of the grid on which the state tokens sit; 0 until the network is loaded."""
+    metric: bool = True
+    """Lengths are metres; else they have the scene's own unit."""
     cannot_ask: str = "the network is not loaded yet"
     """Why the states cannot be asked what an unseen camera sees; empty where they can."""
 

@@ -17,7 +17,7 @@ class LaneError:
     """A lane's ATE so far, beside those of the others."""
 
     ate_m: float | None
-    """In the true poses' unit; None where it is unknown."""
+    """In the true poses' unit, which is metres whatever the weights' is; None where unknown."""
     share: float
     """Of the largest one of all lanes, 0 to 1; 0 where it is unknown."""
     ratio: float | None

@@ -38,6 +38,9 @@ class ModelConfig:
     """Channels with which the maps are fused."""
     dpt_last: int = 128
     """Channels at full resolution, before those of the map itself."""
+    metric: bool = True
+    """Lengths come out in metres, as those of the released weights do; else in a unit of the
+    scene's own."""
 
     def __post_init__(self) -> None:
         for name, width, heads in (
@@ -95,7 +98,7 @@ _MOST = (
 """Far above any network of this kind; keeps a wrong file from asking for all memory."""
 _COUNTS = {"image_size": 2, "dpt_channels": 4}
 """Fields of several numbers."""
-_MAY_LACK = {"dpt_channels", "dpt_fused", "dpt_last"}
+_MAY_LACK = {"dpt_channels", "dpt_fused", "dpt_last", "metric"}
 """Fields that files of earlier versions do not have."""
 _LONGEST_TEXT = 10_000
 
@@ -136,6 +139,8 @@ def _value(name: str, value: object) -> object:
     if isinstance(value, list) and len(value) == _COUNTS.get(name):
         return tuple(_whole(name, side) for side in value)
     if name == "head" and value in ("dpt", "linear"):
+        return value
+    if name == "metric" and isinstance(value, bool):
         return value
     if name == "rope_base" and isinstance(value, int | float) and not isinstance(value, bool):
         if 1 < value <= 1e9:  # false for NaN too

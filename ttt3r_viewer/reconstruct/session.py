@@ -91,6 +91,7 @@ class Lanes:
             known_rules=registry.catalogue(),
             reset_every=self.reset_every,
             state_columns=self.network.config.state_columns,
+            metric=self.network.config.metric,
             device=self.device_text,
             cannot_ask=self.network.cannot_query,
         )

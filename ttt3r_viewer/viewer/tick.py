@@ -60,6 +60,11 @@ class Tick:
         return (*texts, *(f"Lane {k + 1}" for k in range(len(texts), self.lane_count)))
 
     @property
+    def unit(self) -> str:
+        """What lengths are written with: "m" where the weights are metric."""
+        return "m" if self.snapshot.status.metric else "units"
+
+    @property
     def up(self) -> NDArray[np.float64]:
         """Up (3,), a unit vector in the world's frame, as far as it is known."""
         return self.snapshot.layout.up

@@ -33,7 +33,7 @@ class GridLayer(Part):
         lanes, settings = tick.snapshot.lanes, tick.drawn
         shown = settings.show_grid and bool(tick.snapshot.frames)
         assign_changed(self._root, visible=shown)
-        key = (tick.snapshot.epoch, tick.snapshot.layout.generation, tick.offsets)
+        key = (tick.snapshot.epoch, tick.snapshot.layout.generation, tick.offsets, tick.unit)
         if not shown or not self._nodes.outdated("grid", key):
             return
         box = box_of_lanes(lanes, tick.offsets, tick.up, settings.hidden_bins)
@@ -49,7 +49,10 @@ class GridLayer(Part):
                 node = add_lines(self._scene, f"{ROOT}/{name}", ends, colors, thickness_px)
                 self._nodes.put(name, node, key)
             text = self._scene.add_label(
-                f"{ROOT}/length", f"{step:g} m", position=bar.mean(axis=(0, 1)), anchor="top-center"
+                f"{ROOT}/length",
+                f"{step:g} {tick.unit}",
+                position=bar.mean(axis=(0, 1)),
+                anchor="top-center",
             )
             self._nodes.put("length", text)
 

@@ -10,6 +10,7 @@ from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind
 
 BIN_PERCENT = 100 // CONFIDENCE_BINS
 MOST_EDGE_FILTER = 0.5
+SIZE_LABEL = "Point size ({})"
 TRUTH_HINT = "Dashed, moved to each lane by Sim3; a thin line joins a camera and its true place"
 SURFACE_HINT = "Grey: what the frames truly saw, from the first camera, neither moved nor scaled"
 
@@ -45,12 +46,13 @@ class LookPanel(Part):
             modes = {mode.label: name for name, mode in COLOR_MODES.items()}
             self._color = fields.choice("Colour by", "color_by", modes)
             self._size = gui.add_slider(
-                "Point size (m)",
+                SIZE_LABEL.format("m"),
                 min=0.001,
                 max=0.04,
                 step=0.001,
                 initial_value=0.01,
-                hint="In metres where the weights are metric, else in the scene's own unit",
+                hint="Side of a point: in metres, or in the scene's own unit where the weights are "
+                "not metric",
             )
             bind(self._size, lambda size: controls.change(point_size=size))
             self._automatic = gui.add_checkbox(
@@ -59,7 +61,7 @@ class LookPanel(Part):
             bind(self._automatic, self._set_automatic)
             fields.add(gui.add_checkbox, "Cameras", "show_cameras")
             self._path = fields.add(gui.add_checkbox, "Path", "show_path")
-            fields.add(gui.add_checkbox, "Grid", "show_grid", hint="On the floor, in metres")
+            fields.add(gui.add_checkbox, "Grid", "show_grid", hint="On the floor")
             fields.add(
                 gui.add_checkbox,
                 "Ceiling cut",
@@ -96,6 +98,7 @@ class LookPanel(Part):
             assign_changed(self._color, value=modes[tick.drawn.color_by])
         assign_changed(self._follow, value=tick.settings.follow_camera)
         assign_changed(self._automatic, value=tick.settings.point_size is None)
+        assign_changed(self._size, label=SIZE_LABEL.format(tick.unit))
         automatic_size = tick.point_size
         if tick.settings.point_size is None and automatic_size != self._fitted_size:
             self._fitted_size = automatic_size

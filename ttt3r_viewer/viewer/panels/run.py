@@ -105,7 +105,8 @@ def points_html(tick: Tick, points_shown: int, limit: str = "") -> str:
     """
     kept = rounded(tick.snapshot.point_count)
     side = max(lane.layout.voxel_side for lane in tick.snapshot.lanes)
-    size = f"{1e3 * side:.2g} mm" if side < 0.0995 else f"{side:.2g} m"
+    small = tick.unit == "m" and side < 0.0995
+    size = f"{1e3 * side:.2g} mm" if small else f"{side:.2g} {tick.unit}"
     voxel = f", voxel {size}" if side else ""
     shown = f"shown {rounded(points_shown)} of {kept} points{voxel}"
     return " · ".join(filter(None, (shown, limit)))
