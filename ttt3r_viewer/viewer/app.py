@@ -29,6 +29,7 @@ from ttt3r_viewer.viewer.panels.export import ExportPanel
 from ttt3r_viewer.viewer.panels.inset import InsetPanel
 from ttt3r_viewer.viewer.panels.inspect import InspectPanel
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel
+from ttt3r_viewer.viewer.panels.legend import LegendPanel
 from ttt3r_viewer.viewer.panels.loading import LoadingPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
 from ttt3r_viewer.viewer.panels.present import PresentPanel
@@ -79,6 +80,7 @@ PANELS: tuple[PanelPlace, ...] = (
     PanelPlace("Inspect", InspectPanel, viser.Icon.MICROSCOPE),
     PanelPlace("Ask", AskPanel, viser.Icon.MESSAGE_QUESTION),
     PanelPlace("Export", ExportPanel, viser.Icon.PACKAGE_EXPORT),
+    PanelPlace("", LegendPanel),
     PanelPlace("", CaptionsPanel),
     PanelPlace("", LoadingPanel),
 )

@@ -1,4 +1,4 @@
-"""Colours of points: one table of the modes in which the page can colour them."""
+"""Colours of points: one table of the modes in which the page can colour them, with legends."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
-from ttt3r_viewer.scene.budget import Layout
+from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
 
 if TYPE_CHECKING:
     from ttt3r_viewer.metrics.true_surface import SurfaceDistance
@@ -90,6 +90,10 @@ def _by_confidence(batch: PointBatch) -> NDArray[np.uint8]:
     return apply_color_map(rank, VIRIDIS)
 
 
+def _by_frame(batch: PointBatch) -> NDArray[np.uint8]:
+    return apply_color_map(frame_share(batch.frames, batch.layout), PLASMA)
+
+
 def _by_height(batch: PointBatch) -> NDArray[np.uint8]:
     low, high = batch.layout.height_range
     share = (batch.points_world @ batch.layout.up - low) / max(high - low, 1e-9)
@@ -104,6 +108,61 @@ def _by_error(batch: PointBatch) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What a legend may depend on beside its mode."""
+
+    layout: Layout
+    hidden_bins: int = 0
+    unit: str = "m"
+
+
+@dataclass(frozen=True, eq=False)
+class Legend:
+    """What the colours of a mode mean, from the low end of its colour map to the high one."""
+
+    title: str
+    table: NDArray[np.float64]
+    """(stops, 3) the colour map."""
+    ticks: tuple[tuple[float, str], ...]
+    """Shares of the way along the map, 0 to 1, and what is written there."""
+    hidden: float = 0.0
+    """Share of the map, at its low end, whose points are hidden."""
+
+
+def _confidence_legend(shown: Shown) -> Legend:
+    edges, cut = shown.layout.confidence_edges, shown.hidden_bins
+    words = {0: ": least sure", CONFIDENCE_BINS // 2: "", CONFIDENCE_BINS: ": surest"}
+    if cut:
+        words[cut] = f": {100 * cut // CONFIDENCE_BINS} % below are hidden"
+    ticks = ((b / CONFIDENCE_BINS, f"{edges[b]:.3g}{text}") for b, text in words.items())
+    return Legend("Confidence", VIRIDIS, tuple(ticks), cut / CONFIDENCE_BINS)
+
+
+def _even_ticks(
+    low: float, high: float, text: Callable[[float], str]
+) -> tuple[tuple[float, str], ...]:
+    return tuple((share, text(low + share * (high - low))) for share in (0.0, 0.5, 1.0))
+
+
+def _height_legend(shown: Shown) -> Legend:
+    """Heights above the grid, which lies at the low end."""
+    low, high = shown.layout.height_range
+    ticks = _even_ticks(0.0, high - low, lambda height: f"{height:.2f} {shown.unit}")
+    return Legend("Height above the grid", VIRIDIS, ticks)
+
+
+def _frame_legend(shown: Shown) -> Legend:
+    ticks = _even_ticks(1, shown.layout.frames_scale, lambda frame: f"{frame:,.0f}")
+    return Legend("Frame", PLASMA, ticks)
+
+
+def _error_legend(_: Shown) -> Legend:
+    """Distances in metres, which are those of the truth."""
+    ticks = _even_ticks(0.0, MOST_ERROR_M, lambda error: f"{error:.2f} m")
+    return Legend("Distance from the truth", BLUE_RED, (*ticks[:-1], (1.0, f"{ticks[-1][1]} and more")))
+
+
+@dataclass(frozen=True)
 class ColorMode:
     """One way to colour points."""
 
@@ -111,6 +170,8 @@ class ColorMode:
     """Its name in the page."""
     colors: Callable[[PointBatch], NDArray[np.uint8]]
     """Returns (N, 3) RGB."""
+    legend: Callable[[Shown], Legend] | None = None
+    """What the colours mean; None where they need no words."""
     compares_lanes: bool = False
     """Offered only where there are several lanes."""
     needs_depth: bool = False
@@ -119,17 +180,15 @@ class ColorMode:
 
 COLOR_MODES: dict[str, ColorMode] = {
     "image": ColorMode("Image", lambda batch: batch.colors),
-    "confidence": ColorMode("Confidence", _by_confidence),
-    "frame": ColorMode(
-        "Frame", lambda batch: apply_color_map(frame_share(batch.frames, batch.layout), PLASMA)
-    ),
-    "height": ColorMode("Height", _by_height),
-    "error": ColorMode("Error", _by_error, needs_depth=True),
+    "confidence": ColorMode("Confidence", _by_confidence, _confidence_legend),
+    "frame": ColorMode("Frame", _by_frame, _frame_legend),
+    "height": ColorMode("Height", _by_height, _height_legend),
+    "error": ColorMode("Error", _by_error, _error_legend, needs_depth=True),
     "lane": ColorMode(
         "Lane", lambda batch: tint(batch.colors, batch.lane_color), compares_lanes=True
     ),
 }
-"""By the name in the view's settings. A new mode is one entry here."""
+"""By the name in the view's settings. A new mode is one entry here, with its colours and legend."""
 DEFAULT_COLOR_MODE = "image"
 
 

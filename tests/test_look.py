@@ -1,0 +1,56 @@
+"""The look of the page: legends, the crop box, past cameras, and where lanes stand."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tests.made_up_run import MadeUpRun
+from tests.ticks import tick_of
+from ttt3r_viewer.scene.budget import Layout
+from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.layers import colors as palette
+from ttt3r_viewer.viewer.layers.point_layer import batch_of
+from ttt3r_viewer.viewer.panels.legend import LegendPanel
+from ttt3r_viewer.viewer.view_settings import ViewSettings
+
+
+def scene(lanes: int, frames: int = 5) -> SceneStore:
+    """What a made-up run of so many lanes leaves behind."""
+    store = SceneStore(max_points=100_000, points_per_frame=100)
+    return MadeUpRun(store, lanes=lanes, total=None, paused=True).gone(frames).store
+
+
+def test_a_legend_says_what_its_colours_are_and_where_points_are_hidden():
+    edges = np.arange(11.0) ** 2
+    layout = Layout(height_range=(-1.0, 1.5), frames_scale=301, confidence_edges=edges)
+
+    def ticks(mode: str, unit: str = "m") -> dict[float, str]:
+        make = palette.COLOR_MODES[mode].legend
+        assert make is not None
+        return dict(make(palette.Shown(layout, hidden_bins=3, unit=unit)).ticks)
+
+    assert ticks("frame") == {0.0: "1", 0.5: "151", 1.0: "301"}
+    assert ticks("height") == {0.0: "0.00 m", 0.5: "1.25 m", 1.0: "2.50 m"}
+    assert ticks("height", "units")[1.0] == "2.50 units"
+    assert ticks("confidence")[0.3] == "9: 30 % below are hidden"
+    assert ticks("confidence")[1.0] == "100: surest"
+    # Each tick stands where a point of that value has its colour.
+    drawn = batch_of(scene(1).snapshot().frames, 0, layout)
+    batch = replace(drawn, confidence=edges.astype(np.float32))
+    colors = palette.COLOR_MODES["confidence"].colors(batch)
+    assert np.array_equal(colors, palette.apply_color_map(np.linspace(0, 1, 11), palette.VIRIDIS))
+
+
+def test_the_page_shows_a_legend_where_colours_need_one(server):
+    panel, store = LegendPanel(PageContext(server)), scene(2)
+    for color_by in palette.COLOR_MODES:
+        panel.update(tick_of(store, ViewSettings(color_by=color_by)))
+        assert panel._html.visible == (color_by not in ("image", "lane"))
+    panel.update(tick_of(store, ViewSettings(color_by="height")))
+    assert "Height above the grid (lane 1)" in panel._html.content
+    one = ViewSettings(color_by="height", hidden_lanes=frozenset({0}))
+    panel.update(tick_of(store, one))
+    assert "(lane" not in panel._html.content
+    panel.update(tick_of(SceneStore(), one))
+    assert not panel._html.visible
