@@ -3,10 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.made_up_run import MadeUpRun
 from tests.ticks import tick_of
 from ttt3r_viewer.scene.budget import Layout
+from ttt3r_viewer.scene.paths import LONGEST_GAP, path_pairs, spaced
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers import colors as palette
@@ -54,3 +57,26 @@ def test_the_page_shows_a_legend_where_colours_need_one(server):
     assert "(lane" not in panel._html.content
     panel.update(tick_of(SceneStore(), one))
     assert not panel._html.visible
+
+
+@given(st.integers(0, 2**32), st.integers(1, 80), st.floats(0.01, 3.0))
+def test_a_camera_in_one_place_leaves_few_lines_and_more_frames_move_none(seed, count, apart):
+    steps = np.random.default_rng(seed).normal(0, 0.1, (count, 3))
+    path = np.cumsum(steps, axis=0) if seed % 2 else steps
+    kept = spaced(path, apart)
+    gaps = np.linalg.norm(path[kept][:, None] - path[kept], axis=2)
+    assert (gaps[~np.eye(len(kept), dtype=bool)] >= apart).all()
+    nearest = np.linalg.norm(path[:, None] - path[kept], axis=2).min(axis=1)
+    assert (nearest < apart).all()
+    pairs = path_pairs(path, apart)
+    lengths = np.linalg.norm(path[pairs[:, 1]] - path[pairs[:, 0]], axis=1)
+    assert ((lengths <= LONGEST_GAP * apart) | (pairs[:, 1] - pairs[:, 0] == 1)).all()
+    some = path_pairs(path[: count // 2 + 1], apart)
+    assert np.array_equal(some, pairs[: len(some)])
+
+
+def test_a_straight_path_is_drawn_whole_and_a_second_round_not_again():
+    once = np.zeros((40, 3))
+    once[:, 0] = np.arange(40)
+    assert np.array_equal(path_pairs(once, 0.5), np.stack((np.arange(39), np.arange(1, 40)), 1))
+    assert len(path_pairs(np.concatenate((once, once[::-1])), 0.5)) == 39

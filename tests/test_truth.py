@@ -64,7 +64,7 @@ def test_a_lane_without_error_stands_at_its_true_places_and_a_drifting_one_does_
     assert exact is not None
     assert drifting is not None
     assert exact.shape == (25, 2, 3)
-    lines = error_lines(exact)
+    lines = error_lines(exact, 0.0)
     assert np.allclose(lines[:, 0], lines[:, 1], atol=1e-5)
     own = [one.camera.T_world_camera[:3, 3] for one in run.store.snapshot().lanes[1].frames[:25]]
     assert np.allclose(drifting[:, 0], own)
@@ -80,14 +80,15 @@ def test_dashes_and_error_lines_stay_few_and_end_with_the_path():
     turn = np.linspace(0, 60 * np.pi, 3000)
     path = np.stack([np.sin(turn), np.cos(turn), 0.01 * turn], axis=1)
     found = dashes(path, 0.01)
-    assert (found.shape, found.dtype) == ((DASHES, 2, 3), np.float32)
+    assert len(found) <= DASHES
+    assert found.dtype == np.float32
     assert np.allclose(found[0, 0], path[0], atol=1e-6)
     straight = dashes(np.array([[0.0, 0, 0], [0.25, 0, 0], [1.0, 0, 0]]), 0.1)
     assert np.allclose(straight[:, 0, 0], np.arange(10) / 10)
     assert np.allclose(straight[:, 1, 0], np.arange(10) / 10 + 0.06)
     assert dashes(path[:1], 0.1).shape == (0, 2, 3)
-    lines = error_lines(np.stack([path, path + 1], axis=1))
-    assert lines.shape == (ERROR_LINES, 2, 3)
+    lines = error_lines(np.stack([path, path + 1], axis=1), 0.01)
+    assert len(lines) <= ERROR_LINES
     assert np.allclose(lines[[0, -1], 0], path[[0, -1]], atol=1e-5)
 
 
@@ -97,16 +98,16 @@ def test_the_page_draws_hides_and_renews_the_truth_at_most_once_a_second(server)
     layer.update(tick_of(run.store, now_sec=10.0))
     first = truth_nodes(server)
     assert set(first) == {f"/lanes/{k}/truth/{name}" for k in (0, 1) for name in ("path", "error")}
-    assert first["/lanes/1/truth/error"] == 12
+    assert 1 < first["/lanes/1/truth/error"] <= 12
     run.gone(3)
     layer.update(tick_of(run.store, now_sec=10.5))
     assert truth_nodes(server) == first
     layer.update(tick_of(run.store, now_sec=11.1))
-    assert truth_nodes(server)["/lanes/1/truth/error"] == 15
+    assert truth_nodes(server) != first
     layer.update(tick_of(run.store, ViewSettings(show_truth=False), now_sec=11.2))
     assert not truth_nodes(server)
     layer.update(tick_of(run.store, ViewSettings(live=False, position=5), now_sec=11.3))
-    assert truth_nodes(server)["/lanes/0/truth/error"] == 6
+    assert 1 <= truth_nodes(server)["/lanes/0/truth/error"] <= 6
     run.store.clear(1)
     layer.update(tick_of(run.store, now_sec=20.0))
     assert not truth_nodes(server)
@@ -124,7 +125,7 @@ def test_after_3000_frames_the_truth_is_still_small(server):
     found = truth_nodes(server)
     assert set(found) == {"/lanes/0/truth/path", "/lanes/0/truth/error"}
     assert max(found.values()) <= DASHES
-    assert found["/lanes/0/truth/error"] == ERROR_LINES
+    assert found["/lanes/0/truth/error"] <= ERROR_LINES
 
 
 def test_without_truth_there_is_neither_path_nor_switch_nor_error(server, monkeypatch):

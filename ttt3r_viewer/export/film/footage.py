@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,14 @@ from ttt3r_viewer.export.film.render import Lines, Points
 from ttt3r_viewer.export.lane_source import ChosenPoints, Source, StepCount, Thinning, chosen_points
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, SPACING_SIZE, automatic_point_size
 from ttt3r_viewer.scene.gravity import SAMPLES, UpEstimator
+from ttt3r_viewer.scene.paths import FRUSTA_APART, PATH_APART, path_pairs, spaced
 from ttt3r_viewer.scene.seen import depth_of
 from ttt3r_viewer.scene.store import LaneScene, SceneStore
 from ttt3r_viewer.types import Camera, Status
 
 MOST_FRUSTA = 60
+PAST_SHARE = FRUSTUM_SHARE / 2
+"""Depth of past frusta as a share of the median depth."""
 POINTS_PER_FRAME = 60_000
 """Of each frame, so many at most are offered to the voxels of a film."""
 PATH_COLOR, FRUSTUM_COLOR, NOW_COLOR = (245, 190, 70), (110, 150, 200), (255, 90, 70)
@@ -47,15 +50,28 @@ class Footage:
         return self.points.between(begin, end)
 
     def past_cameras(self, first: int, shown: int) -> Lines:
-        """The cameras' way from the frame before `first` to before `shown`, and some frusta."""
-        cameras = self.cameras[max(first - 1, 0) : shown]
-        centres = np.stack([one.T_world_camera[:3, 3] for one in cameras]).astype(np.float32)
-        way = np.stack((centres[:-1], centres[1:]), axis=1)
-        spacing = -(-len(self.cameras) // MOST_FRUSTA)
-        marked = [self.cameras[k] for k in range(first, shown) if k % spacing == 0]
-        frusta = frustum_lines(marked, FRUSTUM_SHARE * self.depth)
+        """The cameras' way from the frame before `first` to before `shown`, and some frusta.
+
+        A camera that stays in one place leaves no knot of them.
+        """
+        joined, marked = self._drawn
+        joined = joined[(joined[:, 1] >= first) & (joined[:, 1] < shown)]
+        way = self._centres[joined].astype(np.float32)
+        cameras = [self.cameras[k] for k in marked if first <= k < shown]
+        frusta = frustum_lines(cameras, PAST_SHARE * self.depth)
         colors = (_colors(PATH_COLOR, len(way)), _colors(FRUSTUM_COLOR, len(frusta)))
         return Lines(np.concatenate((way, frusta)), np.concatenate(colors))
+
+    @cached_property
+    def _centres(self) -> NDArray[np.float64]:
+        return np.stack([one.T_world_camera[:3, 3] for one in self.cameras])
+
+    @cached_property
+    def _drawn(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Which cameras are joined, (lines, 2), and which have a frustum, of all frames."""
+        marked = spaced(self._centres, FRUSTA_APART * self.depth)
+        marked = marked[:: -(-len(marked) // MOST_FRUSTA)]
+        return path_pairs(self._centres, PATH_APART * self.depth), marked
 
     def newest_camera(self, shown: int) -> Lines:
         """The frustum of the frame before `shown`, larger than the others."""

@@ -11,6 +11,7 @@ from ttt3r_viewer.export.conventions import pyramid_segments
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import Layout
+from ttt3r_viewer.scene.paths import FRUSTA_APART, PATH_APART, path_pairs, spaced
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.types import Camera
@@ -22,12 +23,9 @@ from ttt3r_viewer.viewer.widgets import Page
 
 LIVE_DEPTH = 0.14
 """Length of the shown camera as a share of the scene's median depth."""
-PAST_DEPTH = 0.045
+PAST_DEPTH = 0.035
 PATH_POINTS = 1000
 PAST_CAMERAS = 200
-PAST_SPACING = 0.3
-"""Past cameras stand at least this share of the median depth apart (about 1 m in a room), or they
-hide each other and what they look at."""
 REFRESH_SEC = 1.0
 """Path and past cameras are sent again at most this often while the scene grows."""
 REFRESH_FRAMES = 600
@@ -82,8 +80,8 @@ class CameraLayer(Part):
     def _send_past(self, lane: LaneScene, settings: ViewSettings, position: int) -> None:
         frames, layout, color = lane.frames[: position + 1], lane.layout, self._color
         for name, shown, segments, thickness_px in (
-            ("path", settings.show_path, path_segments, 2.0),
-            ("past", settings.show_cameras, past_frusta, 1.2),
+            ("path", settings.show_path, path_segments, 1.6),
+            ("past", settings.show_cameras, past_frusta, 1.0),
         ):
             if not shown or len(frames) < 2:
                 self._nodes.remove(name)
@@ -141,19 +139,22 @@ def camera_colors(frames: NDArray[np.intp], layout: Layout, color: RGB | None) -
 def path_segments(
     frames: Sequence[FrameSummary], layout: Layout, color: RGB | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Return the line through the camera centres: points and colours (segments, 2, 3)."""
+    """Return the line through the camera centres, once where it goes over the same place again, up
+    to the newest one: points and colours (segments, 2, 3).
+    """
     chosen = np.unique(np.linspace(0, len(frames) - 1, PATH_POINTS).astype(np.intp))
-    centers = np.stack([frames[i].camera.T_world_camera[:3, 3] for i in chosen.tolist()])
-    colors = camera_colors(chosen, layout, color)
-    pairs = [np.stack([values[:-1], values[1:]], axis=1) for values in (centers, colors)]
-    return pairs[0].astype(np.float32), pairs[1].astype(np.uint8)
+    centers = centers_of(frames)[chosen]
+    pairs = path_pairs(centers[:-1], PATH_APART * layout.median_depth)
+    near = np.linalg.norm(centers[:-1] - centers[-1], axis=1).argmin()
+    pairs = np.concatenate((pairs, [[near, len(centers) - 1]]))
+    return centers[pairs].astype(np.float32), camera_colors(chosen, layout, color)[pairs]
 
 
 def past_frusta(
     frames: Sequence[FrameSummary], layout: Layout, color: RGB | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Return small pyramids of chosen frames: points and colours (8 * cameras, 2, 3)."""
-    chosen = spaced_frames(frames, PAST_SPACING * layout.median_depth)
+    chosen = spaced(centers_of(frames), FRUSTA_APART * layout.median_depth)
     chosen = chosen[:: -(-len(chosen) // PAST_CAMERAS)]
     depth = PAST_DEPTH * layout.median_depth
     segments = [pyramid_segments(frames[i].camera, depth) for i in chosen.tolist()]
@@ -164,11 +165,6 @@ def past_frusta(
     )
 
 
-def spaced_frames(frames: Sequence[FrameSummary], spacing: float) -> NDArray[np.intp]:
-    """Choose the first frame, and each at least `spacing` from the one chosen before it."""
-    centers = np.stack([frame.camera.T_world_camera[:3, 3] for frame in frames])
-    chosen = [0]
-    for i, center in enumerate(centers):
-        if np.linalg.norm(center - centers[chosen[-1]]) >= spacing:
-            chosen.append(i)
-    return np.array(chosen)
+def centers_of(frames: Sequence[FrameSummary]) -> NDArray[np.float64]:
+    """Return the places (n, 3) of all cameras."""
+    return np.stack([frame.camera.T_world_camera[:3, 3] for frame in frames])

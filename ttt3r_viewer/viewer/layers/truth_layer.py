@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.metrics.palette import RGB
 from ttt3r_viewer.metrics.true_surface import some_of_points
+from ttt3r_viewer.scene.paths import spaced
 from ttt3r_viewer.viewer.layers.colors import line_colors
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines, add_points
 from ttt3r_viewer.viewer.tick import Part, Tick
@@ -23,7 +24,11 @@ DASH = 0.06
 """A dash with the gap after it, as a share of the median depth; longer where there would be more
 than `DASHES`."""
 DASHED_SHARE = 0.6
-ERROR_LINES = 30
+DASHES_APART = 0.9
+"""Dashes begin at least this share of their spacing apart, also where the path comes back."""
+ERROR_LINES = 12
+ERROR_SPACING = 0.12
+"""Cameras from which an error line goes stand at least this share of the median depth apart."""
 REFRESH_SEC = 1.0
 """The truth is sent again at most this often while the scene grows."""
 REFRESH_FRAMES = 3000
@@ -37,6 +42,8 @@ SURFACE_POINT = 0.003
 """Side of a point of the true surface, as a share of the median depth."""
 SURFACE_SEC = 2.0
 """The true surface is sent again at most this often while the scene grows."""
+OLDEST_SHARE = 0.35
+"""Share of its colour that the oldest line has: the older, the fainter."""
 
 
 class TruthLayer(Part):
@@ -96,10 +103,11 @@ class TruthLayer(Part):
                 self._nodes.outdated(name, None)
             return
         for name, points, color, thickness_px in (
-            ("path", dashes(pairs[:, 1], DASH * median_depth), TRUE_COLOR, 2.0),
-            ("error", error_lines(pairs), ERROR_COLOR, 1.2),
+            ("path", dashes(pairs[:, 1], DASH * median_depth), TRUE_COLOR, 1.6),
+            ("error", error_lines(pairs, ERROR_SPACING * median_depth), ERROR_COLOR, 1.0),
         ):
-            colors = np.broadcast_to(line_colors(color), points.shape)
+            strength = np.linspace(OLDEST_SHARE, 1.0, len(points))[:, None, None]
+            colors = np.broadcast_to(line_colors(strength * np.array(color)), points.shape)
             lines = add_lines(
                 self._page.scene, f"{self._name}/{name}", points, colors, thickness_px
             )
@@ -109,7 +117,7 @@ class TruthLayer(Part):
 def dashes(path: NDArray[np.float64], length: float) -> NDArray[np.float32]:
     """Cut a path (n, 3) into at most `DASHES` dashes (dashes, 2, 3), each `length` from the next.
 
-    Where that would be more, `length` grows.
+    Where that would be more, `length` grows. What goes over the same place again is left out.
     """
     steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
     along = np.concatenate([[0.0], np.cumsum(steps)])
@@ -118,16 +126,18 @@ def dashes(path: NDArray[np.float64], length: float) -> NDArray[np.float32]:
     gap = total / max(len(starts), 1)
     at = np.stack([starts, starts + DASHED_SHARE * gap], axis=1)
     axes = [np.interp(at, along, path[:, axis]) for axis in range(3)]
-    return np.stack(axes, axis=-1).astype(np.float32)
+    cut = np.stack(axes, axis=-1).astype(np.float32)
+    return cut[spaced(cut[:, 0], DASHES_APART * gap)]
 
 
 def _dash_count(total: float, length: float) -> int:
     return min(math.ceil(total / length), DASHES) if length > 0 else DASHES
 
 
-def error_lines(pairs: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Choose at most `ERROR_LINES` of the lines (n, 2, 3) from cameras to their true places, evenly
-    and with the newest.
+def error_lines(pairs: NDArray[np.float64], apart: float) -> NDArray[np.float32]:
+    """Choose at most `ERROR_LINES` of the lines (n, 2, 3) from cameras to their true places, from
+    cameras that stand at least `apart`, and the newest one.
     """
-    chosen = np.unique(np.linspace(0, len(pairs) - 1, ERROR_LINES).astype(np.intp))
-    return pairs[chosen].astype(np.float32)
+    chosen = spaced(pairs[:-1, 0], apart)
+    chosen = chosen[:: -(-len(chosen) // (ERROR_LINES - 1)) or 1]
+    return pairs[[*chosen, len(pairs) - 1]].astype(np.float32)
