@@ -6,13 +6,22 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.made_up_run import MadeUpRun
+from tests.made_up_run import MadeUpRun, look_at
 from tests.ticks import tick_of
+from ttt3r_viewer.export.film.opening import SceneBox
 from ttt3r_viewer.scene.budget import Layout
 from ttt3r_viewer.scene.paths import LONGEST_GAP, path_pairs, spaced
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers import colors as palette
+from ttt3r_viewer.viewer.layers.looks import (
+    NO_SECTOR,
+    SECTORS,
+    level_parts,
+    sector_looks,
+    sector_of,
+)
+from ttt3r_viewer.viewer.layers.near_walls import facing_sectors
 from ttt3r_viewer.viewer.layers.point_layer import batch_of
 from ttt3r_viewer.viewer.panels.legend import LegendPanel
 from ttt3r_viewer.viewer.view_settings import ViewSettings
@@ -80,3 +89,35 @@ def test_a_straight_path_is_drawn_whole_and_a_second_round_not_again():
     once[:, 0] = np.arange(40)
     assert np.array_equal(path_pairs(once, 0.5), np.stack((np.arange(39), np.arange(1, 40)), 1))
     assert len(path_pairs(np.concatenate((once, once[::-1])), 0.5)) == 39
+
+
+UP = np.array([0.0, -1.0, 0.0])
+
+
+def cameras_towards(*turns_deg: float) -> list:
+    """Frames of cameras in the middle of a room that look so far to the right of the z axis."""
+    frame = scene(1, 1).snapshot().frames[0]
+    turns = np.radians(turns_deg)
+    targets = np.stack((np.sin(turns), 0 * turns, np.cos(turns)), axis=1)
+    return [
+        replace(frame, camera=replace(frame.camera, T_world_camera=look_at((0, 0, 0), one)))
+        for one in targets
+    ]
+
+
+def test_frames_have_the_sector_in_which_they_looked_or_none():
+    assert [sector_of(cameras_towards(45 * k + 5), UP) for k in range(SECTORS)] == list("01234567")
+    assert sector_of(cameras_towards(80, 90, 120), UP) == "2"
+    assert sector_of(cameras_towards(0, 90, 180, 270), UP) == NO_SECTOR
+
+
+def test_walls_are_hidden_between_an_eye_outside_and_walls_that_were_seen_from_its_side():
+    box = SceneBox(np.zeros(3), np.ones(3), np.array([[1.0, 0, 0], UP, [0, 0, 1.0]]))
+    around = sector_looks()
+    behind, above = np.array([0.0, -1.0, -4.0]), np.array([0.0, -9.0, -0.5])
+    assert facing_sectors(box, around, behind) == (3, 4, 5)
+    assert facing_sectors(box, around, np.array([4.0, 0.0, 0.0])) == (1, 2, 3)
+    assert facing_sectors(box, around, above) == ()
+    assert facing_sectors(box, around, np.array([0.0, 0.0, 0.9])) == ()
+    one_side = level_parts(np.array([[0.1, 0.0, 1.0], [-0.1, 0.0, 1.0]]), UP)
+    assert facing_sectors(box, one_side, -behind) == ()

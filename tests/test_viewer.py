@@ -34,6 +34,7 @@ from ttt3r_viewer.viewer.html import box
 from ttt3r_viewer.viewer.layers import camera_layer, point_layer
 from ttt3r_viewer.viewer.layers import colors as palette
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
+from ttt3r_viewer.viewer.layers.looks import NO_SECTOR, SECTORS
 from ttt3r_viewer.viewer.layers.point_layer import batch_of, chunk_clouds, confident_cloud
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
 from ttt3r_viewer.viewer.panels.run import RunPanel, points_html, status_html
@@ -234,7 +235,7 @@ def test_long_run_stays_within_nodes_and_points_and_a_restart_leaves_nothing(
     assert 10_000 < shown <= 20_000
     store.clear(lane_count)
     draw(layer, store, settings)
-    empty = ("", "/points", *(f"/points/conf_{b}" for b in range(CONFIDENCE_BINS)), "/camera")
+    empty = ("", *(f"/look_{look}" for look in (*range(SECTORS), NO_SECTOR)), "/camera")
     left = {f"/lanes/{k}{name}" for k in range(lane_count) for name in empty}
     assert set(nodes(server, "/lanes/")) == left
     assert layer.points_shown_by_lane == (0,) * lane_count
@@ -256,7 +257,7 @@ def test_growing_chunk_is_sent_at_most_twice_a_second(server, monkeypatch):
         if tick < 3:
             store.add(room_result(64 + tick, 16, 12))
         layer.update(tick_of(store, now_sec=begin + tick * 0.1))
-    live = "/lanes/0/live"
+    live = "/lanes/0/look_0/live"
     assert sent.count(live) == 3
     assert max(sent.count(name) for name in sent if name != live) == 2
 

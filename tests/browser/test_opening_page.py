@@ -6,6 +6,7 @@ import pytest
 from tests.waiting import wait_for
 from ttt3r_viewer.export.film.opening import Window, box_of_lanes, filled_share
 from ttt3r_viewer.viewer.cameras.client_cameras import view_of
+from ttt3r_viewer.viewer.layers import near_walls
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 pytestmark = pytest.mark.browser
@@ -36,3 +37,20 @@ def test_a_page_opens_on_the_whole_scene_and_home_comes_back_to_it(show, open_ui
     ui.press("7")
     wait_for(lambda: np.abs(ui.client.camera.position - before).max() > 0.5, "the top")
     wait_for(filled, "all of it from the top")
+
+
+def test_near_walls_are_hidden_in_the_browser_that_looks_from_there_alone(
+    show, open_ui, monkeypatch
+):
+    monkeypatch.setattr(
+        near_walls, "facing_sectors", lambda *given: (4,) if given[2][2] < -5 else ()
+    )
+    _, viewer = show(6, {"settings": ViewSettings(opening="still")}, paused=True)
+    ui, other = open_ui(viewer), open_ui(viewer)
+    assert ui.visible("/lanes/0/look_4")
+    ui.client.camera.position = (0.0, -1.0, -9.0)
+    wait_for(lambda: not ui.visible("/lanes/0/look_4"), "the near wall to go")
+    assert ui.visible("/lanes/0/look_0")
+    assert other.visible("/lanes/0/look_4")
+    viewer.controls.change(near_wall_cut=False)
+    wait_for(lambda: ui.visible("/lanes/0/look_4"), "the near wall to come back")

@@ -22,6 +22,7 @@ from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
 from ttt3r_viewer.viewer.context import PageContext, Presentation
 from ttt3r_viewer.viewer.layers.grid_layer import GridLayer
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
+from ttt3r_viewer.viewer.layers.near_walls import NearWalls
 from ttt3r_viewer.viewer.panels.ask import AskPanel
 from ttt3r_viewer.viewer.panels.captions import CaptionsPanel
 from ttt3r_viewer.viewer.panels.charts import ChartsPanel
@@ -238,13 +239,15 @@ class Viewer:
         budget = PointBudget(server, page.mailbox, self._gpu_points)
         page.points_shown = lambda: sum(lanes.points_shown_by_lane)
         page.points_limit = budget.limit_html
+        guided = GuidedCameras(server, page.tour)
         return [
             budget,
             lanes,  # before panels: what panels draw in the scene lies below its nodes
             GridLayer(server),
             *build_panels(page, self._panels),
             ClientCameras(server),
-            GuidedCameras(server, page.tour),
+            guided,
+            NearWalls(server, guided),
             twin,
             guests,
             Resender(server.gui),

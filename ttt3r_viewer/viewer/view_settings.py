@@ -173,6 +173,8 @@ class ViewSettings:
     """Points near the ceiling are hidden where the scene is looked at from outside."""
     show_inset: bool = True
     """The shown frame's image and depth, in a corner of the scene."""
+    near_wall_cut: bool = True
+    """Walls between the eye and a scene that was seen all round are hidden."""
     show_truth: bool = True
     """The true path, where it is known."""
     show_true_cloud: bool = False
@@ -195,6 +197,11 @@ class ViewSettings:
     def cuts_ceiling(self) -> bool:
         """Whether the ceiling is hidden: never while the view is that of the camera."""
         return self.ceiling_cut and not self.follow_camera and self.extent == "all"
+
+    @property
+    def cuts_near_walls(self) -> bool:
+        """Whether near walls are hidden from outside, likewise."""
+        return self.near_wall_cut and not self.follow_camera and self.extent == "all"
 
     def within(self, lane_count: int) -> Self:
         """Return what holds for this many lanes: with one, nothing that only several can have."""

@@ -172,6 +172,11 @@ class GuidedCameras(Part):
         for label, key, direction in DIRECTIONS:
             widgets.key(label, key, partial(self._ask, direction))
 
+    @property
+    def box(self) -> SceneBox | None:
+        """The box around the scene as it was fitted last; None before anything was seen."""
+        return self._fitted
+
     def probe(self) -> dict[str, object]:
         """Return the number of browsers whose users moved the view."""
         return {"taken": sum(one.taken for one in self._guided.values())}

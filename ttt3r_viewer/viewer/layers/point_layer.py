@@ -1,8 +1,9 @@
 """Point clouds of a lane: a node for each decile of confidence and chunk of frames.
 
 Node names are stable, so that nodes are replaced and never multiplied. Below the lane's root,
-`points/conf_B/chunk_F_S` is decile B of S frames from F on, `live` the one frame that is drawn
-densely, `partial` the part of a chunk up to the timeline's position.
+`look_L/chunk_F_S_B` is decile B of S frames from F on, whose cameras looked into the sector L;
+`look_L/live` is the one frame that is drawn densely, `look_L/partial` the part of a chunk up to the
+timeline's position.
 """
 
 import logging
@@ -28,6 +29,7 @@ from ttt3r_viewer.scene.budget import (
 from ttt3r_viewer.scene.seen import FramePoints, FrameSummary, depth_of, joined, thin_points
 from ttt3r_viewer.scene.store import FullFrames, LaneScene
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, PointBatch
+from ttt3r_viewer.viewer.layers.looks import NO_SECTOR, SECTORS, sector_of
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_points
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
@@ -42,7 +44,7 @@ logger = logging.getLogger(__name__)
 MAX_NODES = 240
 """Limit of nodes of all lanes; more slow a page down."""
 OTHER_NODES = 18
-"""Nodes of a lane that are not chunks: roots, deciles, single clouds, cameras, its label."""
+"""Nodes of a lane that are not chunks: roots, sectors, single clouds, cameras, its label."""
 
 POINTS_PER_TICK = 300_000
 """More would delay the widgets noticeably, because they share the connection."""
@@ -136,11 +138,8 @@ class PointLayer(Part):
         self._newest = (-1, 0.0)
         """Position of the newest frame, and when it came."""
         self._live_sent_sec = -LIVE_SEC
-        self._root = page.scene.add_frame(f"{root}/points", show_axes=False)
-        self._bins = [
-            page.scene.add_frame(f"{root}/points/conf_{b}", show_axes=False)
-            for b in range(CONFIDENCE_BINS)
-        ]
+        for look in (*range(SECTORS), NO_SECTOR):
+            page.scene.add_frame(f"{root}/look_{look}", show_axes=False)
         self._chunks: dict[tuple[int, int], _Chunk] = {}
         """By first frame and full number of frames, as in their names."""
         self._single = Nodes()
@@ -194,19 +193,20 @@ class PointLayer(Part):
                 kept=sum(len(frame.points) for frame in members),
                 changes=sum(frame.points.changes for frame in members),
             )
-            self._send_chunk(chunk_clouds(self._batch(members, first, lane, drawn)), chunk, size)
+            clouds = chunk_clouds(self._batch(members, first, lane, drawn))
+            self._send_chunk(clouds, chunk, size, sector_of(members, lane.layout.up))
             sent += chunk.kept
 
-    def _send_chunk(self, clouds: list[Cloud], chunk: _Chunk, size: int) -> None:
+    def _send_chunk(self, clouds: list[Cloud], chunk: _Chunk, size: int, look: str) -> None:
         before = self._chunks.pop((chunk.first, size), None)
         stale = before.nodes if before else {}
         covered = [k for k, c in self._chunks.items() if chunk.first <= c.first < chunk.stop]
         with self._page.atomic():
             for b, cloud in enumerate(clouds):
-                handle = self._add(f"points/conf_{b}/chunk_{chunk.first}_{size}", cloud)
+                handle = self._add(f"look_{look}/chunk_{chunk.first}_{size}_{b}", cloud)
                 if handle is not None:
                     chunk.nodes[b] = _Node(handle, cloud.point_size)
-                elif b in stale:
+                if b in stale and (handle is None or stale[b].handle.name != handle.name):
                     stale[b].handle.remove()
             for smaller in covered:
                 for node in self._chunks.pop(smaller).nodes.values():
@@ -284,7 +284,8 @@ class PointLayer(Part):
         cloud = confident_cloud(self._batch(frames, first, lane, settings), settings.hidden_bins)
         self._sizes[name] = cloud.point_size
         with self._page.atomic():
-            self._single.put(name, self._add(name, cloud), key)
+            look = sector_of(frames, lane.layout.up)
+            self._single.put(name, self._add(f"look_{look}/{name}", cloud), key)
 
     def _batch(
         self, frames: Sequence[FrameSummary], first: int, lane: LaneScene, settings: ViewSettings
@@ -302,17 +303,13 @@ class PointLayer(Part):
     def _show(self, settings: ViewSettings, position: int) -> None:
         """Show and hide what is in the page already, without sending points again."""
         shown = 0
-        all_visible = settings.extent == "all"
-        assign_changed(self._root, visible=all_visible)
-        for b, handle in enumerate(self._bins):
-            assign_changed(handle, visible=b >= settings.hidden_bins)
         for chunk in self._chunks.values():
-            visible = settings.live or chunk.stop <= position + 1
+            reached = settings.live or chunk.stop <= position + 1
             for b, node in chunk.nodes.items():
+                visible = settings.extent == "all" and reached and b >= settings.hidden_bins
                 size = self._chosen_size or node.point_size
                 assign_changed(node.handle, visible=visible, point_size=size)
-                if all_visible and visible and b >= settings.hidden_bins:
-                    shown += len(node.handle.points)
+                shown += len(node.handle.points) if visible else 0
         for name, handle in self._single.handles.items():
             assign_changed(handle, point_size=self._chosen_size or self._sizes[name])
             shown += len(handle.points)

@@ -68,6 +68,12 @@ class LookPanel(Part):
                 "ceiling_cut",
                 hint="Hides the upper 15 % of the heights, but not while following the camera",
             )
+            fields.add(
+                gui.add_checkbox,
+                "Near wall cut",
+                "near_wall_cut",
+                hint="From outside, hides what was only seen from the other side",
+            )
             if page.ground_truth is not None:
                 fields.add(gui.add_checkbox, "True path", "show_truth", hint=TRUTH_HINT)
             if self._has_depth:
