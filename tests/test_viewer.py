@@ -389,19 +389,24 @@ def test_looking_at_lanes_another_way_sends_no_points_again(server, monkeypatch)
     draw(layer, store, everything(hidden_lanes=frozenset({0})))
 
 
-def test_side_by_side_sets_lanes_apart_by_one_step_that_waits_for_the_next_layout(server):
+def test_side_by_side_boxes_stand_apart_by_one_gap_that_waits_for_the_next_layout(
+    server,
+):
     store, layer = lanes_store(3, 8), LaneLayer(server)
     settings = everything(arrangement="side by side", spacing=0.5)
     draw(layer, store, settings)
-    step = 0.5 * tick_of(store).width
-    assert step > 0
-    assert offsets_of(layer) == (0, step, 2 * step)
+    offsets = offsets_of(layer)
     root = server.scene._handle_from_node_name["/lanes/2"]
-    assert np.allclose(root.position, [2 * step, 0, 0])
+    assert np.allclose(root.position, [offsets[2], 0, 0])
+    boxes = np.array([lane.layout.across for lane in store.snapshot().lanes])
+    gap = 0.5 * np.ptp(boxes, axis=1).max()
+    assert gap > 0
+    boxes += np.array(offsets)[:, None]
+    assert np.allclose(boxes[1:, 0] - boxes[:-1, 1], gap)
     far = replace(room_result(8, 16, 12), camera=Camera(translation(500.0), 10.0, 16, 12))
     store.add(far, far, far)
     draw(layer, store, settings)
-    assert offsets_of(layer) == (0, step, 2 * step)
+    assert offsets_of(layer) == offsets
     draw(layer, store, replace(settings, arrangement="overlay"))
     assert np.allclose(root.position, 0)
 

@@ -46,8 +46,8 @@ class Layout:
     """(3,) unit vector against gravity, in the world's frame."""
     up_is_seen: bool = False
     """Floors or walls told it; else it is how cameras were held."""
-    path_width: float = 0.0
-    """Distance between percentiles 2 and 98 of the cameras' places along the world's x axis."""
+    across: tuple[float, float] = (0.0, 1.0)
+    """Percentiles 2 and 98 of the places of all kept points along the world's x axis."""
     frames_scale: int = 1
     """Number of frames over which colours by frame run: never fewer than there are."""
     median_depth: float = 1.0

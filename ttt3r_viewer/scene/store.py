@@ -357,14 +357,12 @@ def next_layout(
     shares = [-(-len(frame.points) // max(stride, 1)) for frame in frames]
     parts = [frame.points.first(share) for frame, share in zip(frames, shares, strict=True)]
     confidence = np.concatenate([part.confidence for part in parts])
-    height = np.concatenate([part.points_world for part in parts]) @ up[0]
+    points_world = np.concatenate([part.points_world for part in parts])
     depths = [frame.median_depth for frame in frames if frame.median_depth > 0]
-    left, right = robust_range(np.array([one.camera.T_world_camera[0, 3] for one in frames]))
     layout = replace(
         sizes,
         generation=sizes.generation + 1,
         frames_scale=frames_scale,
-        path_width=right - left,
         up=up[0],
         up_is_seen=up[1],
     )
@@ -372,7 +370,8 @@ def next_layout(
         layout = replace(
             layout,
             confidence_edges=confidence_edges(confidence),
-            height_range=robust_range(height),
+            height_range=robust_range(points_world @ up[0]),
+            across=robust_range(points_world[:, 0]),
         )
     if depths:
         layout = replace(layout, median_depth=float(np.median(depths)))

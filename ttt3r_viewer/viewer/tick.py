@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +14,6 @@ from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 if TYPE_CHECKING:
     from ttt3r_viewer.scene.store import SceneSnapshot
-
-SIDE_DEPTH = 1.5
-"""What is seen to the left and right of all cameras, together, as a share of the median depth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,24 +72,17 @@ class Tick:
         """Side of a point in the scene's unit."""
         return self.settings.point_size or automatic_point_size(self.snapshot.layout)
 
-    @property
-    def width(self) -> float:
-        """How much room the widest lane takes along the world's x axis, in two digits."""
-        layouts = (lane.layout for lane in self.snapshot.lanes if lane.frames)
-        widths = (one.path_width + SIDE_DEPTH * one.median_depth for one in layouts)
-        return float(f"{max(widths, default=0.0):.2g}")
-
-    @property
+    @cached_property
     def offsets(self) -> tuple[float, ...]:
-        """Where each lane's root stands on the world's x axis."""
-        apart = self.drawn.arrangement == "side by side"
-        step = self.settings.spacing * self.width if apart else 0.0
-        return tuple(k * step for k in range(self.lane_count))
-
-    @property
-    def span(self) -> float:
-        """Distance from the first lane's root to the last one's."""
-        return self.offsets[-1]
+        """Where each lane's root stands on the world's x axis; side by side, the boxes of all lanes
+        stand apart by the chosen share of the widest one.
+        """
+        if self.drawn.arrangement != "side by side":
+            return (0.0,) * self.lane_count
+        boxes = [lane.layout.across for lane in self.snapshot.lanes]
+        gap = self.settings.spacing * max(high - low for low, high in boxes)
+        steps = [left[1] + gap - right[0] for left, right in pairwise(boxes)]
+        return tuple(accumulate(steps, initial=0.0))
 
 
 class Part(ABC):

@@ -184,8 +184,8 @@ class ViewSettings:
     follow_camera: bool = False
     arrangement: Arrangement = "side by side"
     """All lanes in one place, set apart along the world's x axis, or one at a time."""
-    spacing: float = 1.0
-    """Distance between neighbours that are side by side, as a share of the scene's width."""
+    spacing: float = 0.15
+    """Gap between the boxes of neighbours that are side by side, as a share of the widest one."""
     hidden_lanes: frozenset[int] = frozenset()
     blink_lane: int = 0
     """Which lane is shown where one at a time is."""

@@ -14,7 +14,7 @@ ARRANGEMENTS: dict[str, Arrangement] = {
     "Side by side": "side by side",
     "Blink": "blink",
 }
-MAX_SPACING = 3.0
+MAX_SPACING = 1.0
 TWIN_LINK = (
     f'<a data-testid="twin" href="{TWIN_PATH}" target="_blank" '
     'style="font-size:0.8em;padding:0 0.75em;color:#74c0fc">'
@@ -49,7 +49,7 @@ class LanesPanel(Part):
                 max=MAX_SPACING,
                 step=0.05,
                 visible=False,
-                hint="Distance between neighbours as a share of the scene's width",
+                hint="Gap between neighbours as a share of the widest scene",
             )
             self._twin = gui.add_html("")
         what = "Flip between the first two lanes"
