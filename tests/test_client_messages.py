@@ -38,6 +38,11 @@ POINTER = {
     **{"type": "ScenePointerMessage", "event_type": "click", "modifier": None},
     **{"ray_origin": [0.0, 0.0, 0.0], "ray_direction": [0.0, 0.0, 1.0], "screen_pos": [[0.5, 0.5]]},
 }
+NODE = {
+    **{"type": "SceneNodeClickMessage", "name": "/lanes/0/camera/live", "instance_index": None},
+    **{"ray_origin": [0.0, 0.0, 0.0], "ray_direction": [0.0, 0.0, 1.0], "screen_pos": [0.5, 0.5]},
+    **{"modifier": None, "owner": ""},
+}
 ACK = {
     **{"type": "FileTransferPartAck", "source_component_uuid": None, "transfer_uuid": "x"},
     **{"transferred_bytes": 1, "total_bytes": 2},
@@ -60,7 +65,7 @@ def encoded(message: object) -> bytes:
     return msgspec.msgpack.encode(message)
 
 
-@pytest.mark.parametrize("message", [CAMERA, POINTER, ACK, COMMAND, RENDER])
+@pytest.mark.parametrize("message", [CAMERA, POINTER, NODE, ACK, COMMAND, RENDER])
 def test_what_the_page_sends_is_passed_on(message):
     assert refusal(encoded(message), "owner", nobody) == ""
 
@@ -74,10 +79,11 @@ def test_our_list_has_the_fields_that_viser_has():
 
 
 def test_a_guest_only_moves_the_camera_and_widgets_of_their_own():
-    assert refusal(encoded(CAMERA), "guest", nobody) == ""
+    for message in (CAMERA, NODE):
+        assert refusal(encoded(message), "guest", nobody) == ""
     for message in (POINTER, ACK, COMMAND, RENDER):
         assert refusal(encoded(message), "guest", nobody) == "a guest only looks"
-    assert frozenset({"ViewerCameraMessage", "GuiUpdateMessage"}) == GUEST_KINDS
+    assert {"ViewerCameraMessage", "GuiUpdateMessage", "SceneNodeClickMessage"} == GUEST_KINDS
     update = {"type": "GuiUpdateMessage", "uuid": "somebody's", "updates": {"value": True}}
     assert "no widget" in refusal(encoded(update), "guest", nobody)
 

@@ -14,6 +14,7 @@ from ttt3r_viewer.scene.paths import LONGEST_GAP, path_pairs, spaced
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers import colors as palette
+from ttt3r_viewer.viewer.layers.camera_layer import clicked_camera
 from ttt3r_viewer.viewer.layers.looks import (
     NO_SECTOR,
     SECTORS,
@@ -121,3 +122,17 @@ def test_walls_are_hidden_between_an_eye_outside_and_walls_that_were_seen_from_i
     assert facing_sectors(box, around, np.array([0.0, 0.0, 0.9])) == ()
     one_side = level_parts(np.array([[0.1, 0.0, 1.0], [-0.1, 0.0, 1.0]]), UP)
     assert facing_sectors(box, one_side, -behind) == ()
+
+
+def test_a_click_means_the_camera_nearest_to_its_ray():
+    frames = cameras_towards(0, 0, 0)
+    places = ([0, 0, 2], [1, 0, 4], [-1, 0, 9])
+    cameras = []
+    for frame, place in zip(frames, places, strict=True):
+        pose = frame.camera.T_world_camera.copy()
+        pose[:3, 3] = place
+        cameras.append(replace(frame.camera, T_world_camera=pose))
+    for number, place in enumerate(places):
+        ray = np.add(place, [0.02, 0.01, 0]) - [0, 0, -5]
+        found = clicked_camera(cameras, np.array([0, 0, -5.0]), ray / np.linalg.norm(ray))
+        assert found is cameras[number]

@@ -54,3 +54,22 @@ def test_near_walls_are_hidden_in_the_browser_that_looks_from_there_alone(
     assert other.visible("/lanes/0/look_4")
     viewer.controls.change(near_wall_cut=False)
     wait_for(lambda: ui.visible("/lanes/0/look_4"), "the near wall to come back")
+
+
+def test_a_click_on_a_camera_flies_there_in_that_browser_alone(show, open_ui):
+    run, viewer = show(6, {"settings": ViewSettings(opening="still")}, paused=True)
+    ui, other = open_ui(viewer), open_ui(viewer)
+    ui.wait_probe("all frames", frames_seen=6)
+    assert ui.visible("/lanes/0/camera/past_faces")
+    camera = run.store.snapshot().frames[-1].camera.T_world_camera
+    with ui.client.atomic():
+        ui.client.camera.position = camera[:3, 3] - 1.5 * camera[:3, 2] + np.array([0, -0.2, 0])
+        ui.client.camera.look_at = camera[:3, 3] + 0.2 * camera[:3, 2]
+
+    def arrived() -> bool:
+        ui.page.mouse.click(400, 300)
+        ui.page.wait_for_timeout(2500)
+        return bool(np.allclose(ui.client.camera.position, camera[:3, 3], atol=0.02))
+
+    wait_for(arrived, "the flight", 60)
+    assert np.linalg.norm(other.client.camera.position - camera[:3, 3]) > 0.5

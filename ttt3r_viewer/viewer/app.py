@@ -235,11 +235,11 @@ class Viewer:
         )
         # Not turned while the page is open: viser would put every browser back to its first view.
         server.scene.set_up_direction("-y")
-        lanes = LaneLayer(server, series=page.series)
         budget = PointBudget(server, page.mailbox, self._gpu_points)
-        page.points_shown = lambda: sum(lanes.points_shown_by_lane)
         page.points_limit = budget.limit_html
         guided = GuidedCameras(server, page.tour)
+        lanes = LaneLayer(server, series=page.series, fly=guided.fly_to)
+        page.points_shown = lambda: sum(lanes.points_shown_by_lane)
         return [
             budget,
             lanes,  # before panels: what panels draw in the scene lies below its nodes

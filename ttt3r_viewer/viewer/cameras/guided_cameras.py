@@ -122,8 +122,8 @@ class _Guided:
     """Where it was; None where it has not been anywhere yet and begins at the motion."""
     since_sec: float
     throttle: CameraThrottle
-    direction: Direction | None = None
-    """Where a key sent it from: it goes there and stays."""
+    sent_to: Direction | PageView | None = None
+    """Where a key or a click sent it: it goes there and stays."""
     answered: bool = False
     """It has been where it was put; its earlier reports are of where it was before."""
     taken: bool = False
@@ -150,8 +150,9 @@ class GuidedCameras(Part):
         self._joined_sec: dict[int, float] = {}
         """When each browser joined the orbit, by the motion's clock."""
         self._up = NO_UP
-        self._asked: dict[int, Direction | None] = {}
-        """Browsers in which a key was pressed, and where it sends them; callbacks add to it."""
+        self._asked: dict[int, Direction | PageView] = {}
+        """Browsers in which a key was pressed or a camera clicked, and where it sends them;
+        callbacks add to it."""
         self._sent: deque[NDArray[np.float64]] = deque(maxlen=SENT_KEPT)
         """Places (3,) that browsers were put to, in one list for all: the panes of a twin view pass
         them on to each other."""
@@ -243,11 +244,11 @@ class GuidedCameras(Part):
     def _answer_keys(self, tick: Tick, clients: Mapping[int, viser.ClientHandle]) -> None:
         """Send the browsers in which a key was pressed on their way."""
         while self._asked:
-            client_id, direction = self._asked.popitem()
+            client_id, where = self._asked.popitem()
             if client_id in clients:
                 one = self._begin(client_id, clients[client_id], tick)
                 orbits = tick.settings.show.motion == "orbit" and _goes(tick)
-                one.direction = None if direction is HOME and orbits else direction
+                one.sent_to = None if where is HOME and orbits else where
 
     def _begin(self, client_id: int, client: viser.ClientHandle, tick: Tick) -> _Guided:
         start = view_of(client) if client_id in self._joined_sec else None
@@ -268,10 +269,12 @@ class GuidedCameras(Part):
         assert box is not None
         time_sec = show.motion_clock.at(tick.now_sec)
         window = self._window(client, tick)
-        if one.direction is not None:
-            # A view that stands needs no more than its way and the answer to it.
-            done = tick.now_sec - one.since_sec > APPROACH_SEC + TURN_SEC
-            return None if done else fitted_view(box, *one.direction, FOV_Y_RAD, window)
+        # A view that stands needs no more than its way and the answer to it.
+        done = tick.now_sec - one.since_sec > APPROACH_SEC + TURN_SEC
+        if isinstance(one.sent_to, PageView):
+            return None if done else one.sent_to
+        if one.sent_to is not None:
+            return None if done else fitted_view(box, *one.sent_to, FOV_Y_RAD, window)
         if show.motion == "orbit" and _goes(tick):
             azimuth_rad = box.turned(time_sec - one.joined_sec)
             return fitted_view(box, azimuth_rad, ELEVATION_RAD, FOV_Y_RAD, window)
@@ -286,7 +289,7 @@ class GuidedCameras(Part):
                 self._joined_sec.setdefault(client_id, math.inf)
                 return
             one = self._begin(client_id, client, tick)
-        if not one.taken and one.direction is None and self._waits(client_id, tick):
+        if not one.taken and one.sent_to is None and self._waits(client_id, tick):
             self._hold(one, client, tick)
             return
         if one.held is not None:
@@ -327,6 +330,10 @@ class GuidedCameras(Part):
         view = fitted_view(box, box.turned(0.0), ELEVATION_RAD, FOV_Y_RAD, window)
         self._sent.append(view.position)
         move_browser(client, view)
+
+    def fly_to(self, client: viser.ClientHandle, view: PageView) -> None:
+        """Send one browser on its way to a view; from any thread."""
+        self._asked[client.client_id] = view
 
     def _ask(self, direction: Direction, client: viser.ClientHandle | None) -> None:
         if client is not None:

@@ -13,6 +13,12 @@ LINGER_SEC = 1.0
 """Time between a tour's last view and the release of the browsers' views."""
 
 
+def view_from(camera: Camera, median_depth: float) -> PageView:
+    """Return the view of a camera itself."""
+    _, down, forward, center = camera.T_world_camera[:3].T
+    return PageView(center, center + median_depth * forward, -down, camera.fov_y_rad)
+
+
 def view_behind(
     camera: Camera, median_depth: float, up: NDArray[np.float64], back: float, above: float
 ) -> PageView:

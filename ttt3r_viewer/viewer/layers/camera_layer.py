@@ -1,13 +1,15 @@
 """Cameras of a lane: the shown one with its image, the path, and small past ones."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import viser
 from numpy.typing import NDArray
 
 from ttt3r_viewer.export.conventions import pyramid_segments
+from ttt3r_viewer.export.film.opening import PageView
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import Layout
@@ -15,11 +17,15 @@ from ttt3r_viewer.scene.paths import FRUSTA_APART, PATH_APART, path_pairs, space
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.types import Camera
+from ttt3r_viewer.viewer.cameras.page_views import view_from
 from ttt3r_viewer.viewer.layers.colors import PLASMA, apply_color_map, frame_share, line_colors
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import Page
+
+Fly = Callable[[viser.ClientHandle, PageView], object]
+"""Moves one browser to a view."""
 
 LIVE_DEPTH = 0.14
 """Length of the shown camera as a share of the scene's median depth."""
@@ -32,6 +38,7 @@ REFRESH_FRAMES = 600
 """Frames a second of a longer path, because all of it is sent."""
 LIVE_COLOR = (255, 40, 40)
 """Of a single lane's shown camera: red, which no lane and no colour map has."""
+FACE_COLOR, FACE_OPACITY = (150, 160, 180), 0.12
 OLDEST_SHARE = 0.35
 """Share of its colour that the start of a path has: the older, the fainter."""
 
@@ -39,9 +46,18 @@ OLDEST_SHARE = 0.35
 class CameraLayer(Part):
     """Keeps one lane's cameras in the page equal to the scene; called by the publisher only."""
 
-    def __init__(self, page: Page, root: str, lane: int, lane_count: int) -> None:
-        """`root` is the prefix of all node names; the colours of a single lane show the time."""
+    def __init__(
+        self, page: Page, root: str, lane: int, lane_count: int, fly: Fly | None = None
+    ) -> None:
+        """`root` is the prefix of all node names; the colours of a single lane show the time.
+
+        `fly` moves a browser to the view of the camera that was clicked in it.
+        """
         self._page = page
+        self._fly = fly
+        self._drawn: dict[str, tuple[list[Camera], float]] = {}
+        """The cameras that a node shows, and the median depth, by its name."""
+        self._offset = np.zeros(3)
         self._lane = lane
         self._color = LANE_COLORS[lane] if lane_count > 1 else None
         self._name = f"{root}/camera"
@@ -53,6 +69,7 @@ class CameraLayer(Part):
     def update(self, tick: Tick) -> None:
         """Send what changed."""
         lane, settings, position = tick.snapshot.lanes[self._lane], tick.drawn, tick.position
+        self._offset = np.array([tick.offsets[self._lane], 0.0, 0.0])
         self._send_live(lane, position, settings.show_cameras)
         key = (lane.layout.generation, position, settings.show_cameras, settings.show_path)
         running = tick.snapshot.status.phase == "running"
@@ -76,6 +93,7 @@ class CameraLayer(Part):
                 image=frame.image,
             )
             self._nodes.put("live", handle, key)
+            self._flies_to("live", handle, [frame.camera], lane.layout)
 
     def _send_past(self, lane: LaneScene, settings: ViewSettings, position: int) -> None:
         frames, layout, color = lane.frames[: position + 1], lane.layout, self._color
@@ -84,13 +102,58 @@ class CameraLayer(Part):
             ("past", settings.show_cameras, past_frusta, 1.0),
         ):
             if not shown or len(frames) < 2:
-                self._nodes.remove(name)
+                for node in (name, f"{name}_faces"):
+                    self._nodes.remove(node)
                 continue
             points, colors = segments(frames, layout, color)
             lines = add_lines(
                 self._page.scene, f"{self._name}/{name}", points, colors, thickness_px
             )
             self._nodes.put(name, lines)
+            if name == "past":
+                self._send_faces(points, frames, layout)
+
+    def _send_faces(
+        self, lines: NDArray[np.float32], frames: Sequence[FrameSummary], layout: Layout
+    ) -> None:
+        """Fill the pyramids of `lines` faintly: viser's lines cannot be clicked, but faces can."""
+        vertices, faces = pyramid_faces(lines)
+        handle = self._page.scene.add_mesh_simple(
+            f"{self._name}/past_faces",
+            vertices,
+            faces,
+            color=FACE_COLOR,
+            opacity=FACE_OPACITY,
+            side="double",
+            cast_shadow=False,
+            receive_shadow=False,
+        )
+        self._nodes.put("past_faces", handle)
+        cameras = [frames[i].camera for i in past_cameras(frames, layout)]
+        self._flies_to("past_faces", handle, cameras, layout)
+
+    def _flies_to(self, name: str, handle: Any, cameras: list[Camera], layout: Layout) -> None:
+        """Let a click on a node move the browser to the nearest of the cameras that it shows."""
+        if self._fly is None:
+            return
+        self._drawn[name] = cameras, layout.median_depth
+
+        @handle.on_click
+        async def _(event: viser.SceneNodePointerEvent[Any]) -> None:
+            assert self._fly is not None
+            cameras, median_depth = self._drawn[name]
+            origin = np.array(event.ray_origin) - self._offset
+            camera = clicked_camera(cameras, origin, np.array(event.ray_direction))
+            self._fly(event.client, view_from(camera, median_depth).moved(self._offset))
+
+
+def clicked_camera(
+    cameras: Sequence[Camera], origin: NDArray[np.float64], direction: NDArray[np.float64]
+) -> Camera:
+    """Return the camera nearest to a ray, as seen from its origin (3,)."""
+    to_camera = np.stack([one.T_world_camera[:3, 3] for one in cameras]) - origin
+    lengths = np.maximum(np.linalg.norm(to_camera, axis=1), 1e-9)
+    return cameras[int((to_camera @ direction / lengths).argmax())]
 
 
 def add_frustum(
@@ -154,8 +217,7 @@ def past_frusta(
     frames: Sequence[FrameSummary], layout: Layout, color: RGB | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Return small pyramids of chosen frames: points and colours (8 * cameras, 2, 3)."""
-    chosen = spaced(centers_of(frames), FRUSTA_APART * layout.median_depth)
-    chosen = chosen[:: -(-len(chosen) // PAST_CAMERAS)]
+    chosen = past_cameras(frames, layout)
     depth = PAST_DEPTH * layout.median_depth
     segments = [pyramid_segments(frames[i].camera, depth) for i in chosen.tolist()]
     colors = camera_colors(chosen, layout, color)
@@ -163,6 +225,25 @@ def past_frusta(
         np.concatenate(segments).astype(np.float32),
         np.broadcast_to(colors[:, None, None, :], (len(chosen), 8, 2, 3)).reshape(-1, 2, 3),
     )
+
+
+def pyramid_faces(
+    lines: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+    """Return vertices (5 * cameras, 3) and faces (6 * cameras, 3) of pyramids that are drawn as
+    lines (8 * cameras, 2, 3).
+    """
+    rays = lines.reshape(-1, 8, 2, 3)[:, :4]
+    vertices = np.concatenate((rays[:, :1, 0], rays[:, :, 1]), axis=1)
+    one = [[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 1], [1, 2, 3], [1, 3, 4]]
+    faces = 5 * np.arange(len(rays))[:, None, None] + np.array(one)
+    return vertices.reshape(-1, 3), faces.reshape(-1, 3).astype(np.uint32)
+
+
+def past_cameras(frames: Sequence[FrameSummary], layout: Layout) -> NDArray[np.intp]:
+    """Choose the frames whose cameras stay in view."""
+    chosen = spaced(centers_of(frames), FRUSTA_APART * layout.median_depth)
+    return chosen[:: -(-len(chosen) // PAST_CAMERAS)]
 
 
 def centers_of(frames: Sequence[FrameSummary]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from ttt3r_viewer.metrics.lane_errors import LaneError, lane_errors
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.system.memory import give_back
-from ttt3r_viewer.viewer.layers.camera_layer import CameraLayer
+from ttt3r_viewer.viewer.layers.camera_layer import CameraLayer, Fly
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, line_colors
 from ttt3r_viewer.viewer.layers.lane_label import LaneLabel
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines
@@ -48,10 +48,17 @@ class LaneLayer(Part):
     """Keeps the page's lanes equal to the scene; called by the publisher only."""
 
     def __init__(
-        self, page: Page, root: str = SHARED_LANES, series: "ChartSeries | None" = None
+        self,
+        page: Page,
+        root: str = SHARED_LANES,
+        series: "ChartSeries | None" = None,
+        fly: Fly | None = None,
     ) -> None:
-        """`series` has every lane's errors; None where the truth is not known."""
+        """`series` has every lane's errors; None where the truth is not known. `fly` moves a
+        browser to the camera that was clicked in it.
+        """
         self._page = page
+        self._fly = fly
         self._series = series
         self._name = root
         self._root = page.scene.add_frame(root, show_axes=False)
@@ -117,7 +124,7 @@ class LaneLayer(Part):
             _LaneNodes(
                 root=self._page.scene.add_frame(f"{self._name}/{k}", show_axes=False),
                 points=PointLayer(self._page, f"{self._name}/{k}", k, count, self._series),
-                cameras=CameraLayer(self._page, f"{self._name}/{k}", k, count),
+                cameras=CameraLayer(self._page, f"{self._name}/{k}", k, count, self._fly),
                 truth=TruthLayer(self._page, f"{self._name}/{k}", k, self._series),
                 label=LaneLabel(self._page, f"{self._name}/{k}", k),
             )

@@ -62,6 +62,15 @@ FIELDS: dict[str, dict[str, Any]] = {
         "screen_pos": Annotated[list[_Point], Meta(min_length=1, max_length=MAX_SCREEN_POINTS)],
         "modifier": str | None,
     },
+    "SceneNodeClickMessage": {
+        "name": str,
+        "instance_index": int | None,
+        "ray_origin": _Vector,
+        "ray_direction": _Vector,
+        "screen_pos": _Point,
+        "modifier": str | None,
+        "owner": str,
+    },
     "FileTransferPartAck": {
         "source_component_uuid": str | None,
         "transfer_uuid": str,
@@ -71,8 +80,9 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 """The kinds of messages that our page sends, each with all its fields and their values."""
 _KINDS = {kind: msgspec.defstruct(kind, fields.items()) for kind, fields in FIELDS.items()}
-GUEST_KINDS = frozenset({"ViewerCameraMessage", "GuiUpdateMessage"})
-"""What looking around needs, and a guest's own widgets."""
+GUEST_KINDS = frozenset({"ViewerCameraMessage", "GuiUpdateMessage", "SceneNodeClickMessage"})
+"""What looking around needs, and a guest's own widgets. The nodes that can be clicked are cameras,
+to which the browser that clicked flies."""
 
 
 def refusal(raw: bytes | str, role: Role, widgets: Widgets) -> str:
