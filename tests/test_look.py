@@ -1,12 +1,16 @@
 """The look of the page: legends, the crop box, past cameras, and where lanes stand."""
 
+import asyncio
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
+import viser
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.made_up_run import MadeUpRun, look_at
+from tests.pages import EVERY_POINT
 from tests.ticks import tick_of
 from ttt3r_viewer.export.film.opening import SceneBox
 from ttt3r_viewer.scene.budget import Layout
@@ -15,6 +19,9 @@ from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers import colors as palette
 from ttt3r_viewer.viewer.layers.camera_layer import clicked_camera
+from ttt3r_viewer.viewer.layers.crop_box import CropBox
+from ttt3r_viewer.viewer.layers.crop_layer import CropLayer
+from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.layers.looks import (
     NO_SECTOR,
     SECTORS,
@@ -25,7 +32,7 @@ from ttt3r_viewer.viewer.layers.looks import (
 from ttt3r_viewer.viewer.layers.near_walls import facing_sectors
 from ttt3r_viewer.viewer.layers.point_layer import batch_of
 from ttt3r_viewer.viewer.panels.legend import LegendPanel
-from ttt3r_viewer.viewer.view_settings import ViewSettings
+from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
 
 
 def scene(lanes: int, frames: int = 5) -> SceneStore:
@@ -136,3 +143,51 @@ def test_a_click_means_the_camera_nearest_to_its_ray():
         ray = np.add(place, [0.02, 0.01, 0]) - [0, 0, -5]
         found = clicked_camera(cameras, np.array([0, 0, -5.0]), ray / np.linalg.norm(ray))
         assert found is cameras[number]
+
+
+def test_a_crop_box_holds_nearly_all_points_and_its_corners_can_be_moved_past_each_other():
+    lane = scene(1, 9).snapshot().lanes[0]
+    box = CropBox.around(lane)
+    points = np.concatenate([frame.points.points_world for frame in lane.frames])
+    assert 0.7 < box.holds(points).mean() < 1.0
+    edges = box.edges()
+    assert edges.shape == (12, 2, 3)
+    lengths = np.sort(np.linalg.norm(edges[:, 1] - edges[:, 0], axis=1).reshape(3, 4))
+    sides = np.subtract(box.high, box.low)
+    assert np.allclose(np.sort(lengths.ravel()), np.sort(np.repeat(sides, 4)), atol=1e-4)
+    middle = box.world(tuple(np.mean([box.low, box.high], axis=0)))
+    half = box.moved("low", middle)
+    assert box.moved("high", middle).holds(points).sum() < box.holds(points).sum()
+    assert np.allclose(half.low, box.axes @ middle)
+    beyond = half.moved("low", 2 * box.world(box.high) - middle)
+    assert np.allclose(beyond.low, box.high)
+
+
+def test_the_page_draws_what_lies_in_the_crop_box_and_handles_change_it(server):
+    store, layer, controls = scene(1, 8), LaneLayer(server), ViewControls()
+    everything, shown = replace(EVERY_POINT, live=False, position=7), 0
+    crop = CropBox.around(store.snapshot().lanes[0])
+    points = np.concatenate([one.points.points_world for one in store.snapshot().frames])
+    lower = crop.moved("high", crop.world((crop.high[0], 0.0, crop.high[2])))
+    for number, one in enumerate((None, crop, lower)):
+        for tick in range(3):
+            now_sec = 10.0 * (3 * number + tick)
+            layer.update(tick_of(store, replace(everything, crop=one), now_sec))
+        shown = sum(layer.points_shown_by_lane)
+        assert shown == (len(points) if one is None else one.holds(points).sum())
+    assert 0 < shown < len(points)
+    handles = CropLayer(server, controls)
+    handles.update(tick_of(store, replace(everything, crop=crop)))
+    nodes = server.scene._handle_from_node_name
+    assert {"/crop/edges", "/crop/low", "/crop/high"} <= set(nodes)
+    handle = nodes["/crop/high"]
+    phases: tuple[tuple[Literal["update", "end"], CropBox | None], ...]
+    phases = (("update", None), ("end", lower))
+    for phase, wanted in phases:
+        handle._impl.position = lower.world(lower.high)
+        event = viser.TransformControlsEvent(None, None, handle, phase)
+        asyncio.run(handle._impl_aux.update_cb[0](event))
+        assert controls.settings.crop == wanted
+        handles.update(tick_of(store, replace(everything, crop=crop)))
+    handles.update(tick_of(store, everything))
+    assert not [name for name in nodes if name.startswith("/crop/")]

@@ -20,6 +20,7 @@ from ttt3r_viewer.viewer import html
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
 from ttt3r_viewer.viewer.context import PageContext, Presentation
+from ttt3r_viewer.viewer.layers.crop_layer import CropLayer
 from ttt3r_viewer.viewer.layers.grid_layer import GridLayer
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.layers.near_walls import NearWalls
@@ -244,6 +245,7 @@ class Viewer:
             budget,
             lanes,  # before panels: what panels draw in the scene lies below its nodes
             GridLayer(server),
+            CropLayer(server, self.controls),
             *build_panels(page, self._panels),
             ClientCameras(server),
             guided,

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, DEFAULT_COLOR_MODE
+from ttt3r_viewer.viewer.layers.crop_box import CropBox
 
 Extent = Literal["all", "one"]
 Arrangement = Literal["overlay", "side by side", "blink"]
@@ -169,12 +170,16 @@ class ViewSettings:
     show_cameras: bool = True
     show_path: bool = True
     show_grid: bool = True
+    show_axes: bool = False
+    """Right, up and back, at the scale bar."""
     ceiling_cut: bool = True
     """Points near the ceiling are hidden where the scene is looked at from outside."""
     show_inset: bool = True
     """The shown frame's image and depth, in a corner of the scene."""
     near_wall_cut: bool = True
     """Walls between the eye and a scene that was seen all round are hidden."""
+    crop: CropBox | None = None
+    """Points outside are hidden in the page; None hides none."""
     show_truth: bool = True
     """The true path, where it is known."""
     show_true_cloud: bool = False

@@ -1,8 +1,8 @@
 """Colours of points: one table of the modes in which the page can colour them, with legends."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,6 +81,11 @@ class PointBatch:
     lane_color: RGB = LANE_COLORS[0]
     distance: "SurfaceDistance | None" = None
     """Measures how far the lane's points lie from the true surface; None where nothing does."""
+
+    def where(self, kept: NDArray[np.bool_]) -> Self:
+        """Return the points that `kept` (N,) says."""
+        names = ("points_world", "colors", "confidence", "spacing", "frames")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
 
 def _by_confidence(batch: PointBatch) -> NDArray[np.uint8]:

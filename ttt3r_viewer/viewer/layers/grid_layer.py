@@ -7,6 +7,7 @@ import viser
 from numpy.typing import NDArray
 
 from ttt3r_viewer.export.film.opening import SceneBox, box_of_lanes
+from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
 from ttt3r_viewer.viewer.layers.colors import line_colors
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines
 from ttt3r_viewer.viewer.tick import Part, Tick
@@ -16,6 +17,8 @@ ROOT = "/grid"
 GRID_COLOR, BAR_COLOR = (62, 64, 70), (190, 192, 200)
 CELLS = 8
 """About so many cells lie along the longer side of the scene."""
+AXES_CELLS = 0.7
+"""Length of the axes, in cells."""
 MARGIN = 1.15
 """The grid reaches so much farther than the box of the scene."""
 
@@ -25,14 +28,16 @@ class GridLayer(Part):
 
     def __init__(self, server: viser.ViserServer) -> None:
         self._server, self._scene = server, server.scene
-        self._root = server.scene.add_frame(ROOT, show_axes=False)
+        server.scene.add_frame(ROOT, show_axes=False)
         self._nodes = Nodes()
 
     def update(self, tick: Tick) -> None:
         """Send the grid again where the scene has got another size or another floor."""
-        lanes, settings = tick.snapshot.lanes, tick.drawn
-        shown = settings.show_grid and bool(tick.snapshot.frames)
-        assign_changed(self._root, visible=shown)
+        lanes, settings, seen = tick.snapshot.lanes, tick.drawn, bool(tick.snapshot.frames)
+        shown = seen and (settings.show_grid or settings.show_axes)
+        for name, node in self._nodes.handles.items():
+            wanted = settings.show_axes if name == "axes" else settings.show_grid
+            assign_changed(node, visible=seen and wanted)
         key = (tick.snapshot.epoch, tick.snapshot.layout.generation, tick.offsets, tick.unit)
         if not shown or not self._nodes.outdated("grid", key):
             return
@@ -47,6 +52,7 @@ class GridLayer(Part):
             ):
                 colors = np.broadcast_to(line_colors(color), ends.shape)
                 node = add_lines(self._scene, f"{ROOT}/{name}", ends, colors, thickness_px)
+                node.visible = settings.show_grid
                 self._nodes.put(name, node, key)
             text = self._scene.add_label(
                 f"{ROOT}/length",
@@ -54,7 +60,18 @@ class GridLayer(Part):
                 position=bar.mean(axis=(0, 1)),
                 anchor="top-center",
             )
+            text.visible = settings.show_grid
             self._nodes.put("length", text)
+            axes = self._scene.add_frame(
+                f"{ROOT}/axes",
+                axes_length=AXES_CELLS * step,
+                axes_radius=AXES_CELLS * step / 30,
+                origin_radius=0.0,
+                wxyz=quaternion_wxyz_from_matrix((box.axes * [[1], [1], [-1]]).T),
+                position=bar[0, 0],
+                visible=settings.show_axes,
+            )
+            self._nodes.put("axes", axes)
 
 
 def grid_step(length: float) -> float:

@@ -269,7 +269,7 @@ class PointLayer(Part):
     def _look(self, lane: LaneScene, settings: ViewSettings) -> tuple[object, ...]:
         """Return what the colours and the choice of points depend on."""
         measured = None if self._distance is None else self._distance[0]
-        chosen = (settings.color_by, settings.edge_filter, settings.cuts_ceiling)
+        chosen = (settings.color_by, settings.edge_filter, settings.cuts_ceiling, settings.crop)
         return (lane.layout.generation, measured, *chosen)
 
     def _send_single(
@@ -293,6 +293,8 @@ class PointLayer(Part):
         color, distance = LANE_COLORS[self._lane], self._distance and self._distance[1]
         look = (settings.color_by, settings.edge_filter, color, distance)
         batch = batch_of(frames, first, lane.layout, *look)
+        if settings.crop is not None:
+            batch = batch.where(settings.crop.holds(batch.points_world))
         return without_ceiling(batch) if settings.cuts_ceiling else batch
 
     def _add(self, name: str, cloud: Cloud) -> viser.PointCloudHandle | None:
@@ -356,9 +358,7 @@ def batch_of(
 
 def without_ceiling(batch: PointBatch) -> PointBatch:
     """Return the points of a batch that are not above the height of the ceiling cut."""
-    kept = batch.points_world @ batch.layout.up <= batch.layout.cut_height
-    names = ("points_world", "colors", "confidence", "spacing", "frames")
-    return replace(batch, **{name: getattr(batch, name)[kept] for name in names})
+    return batch.where(batch.points_world @ batch.layout.up <= batch.layout.cut_height)
 
 
 def chunk_clouds(batch: PointBatch) -> list[Cloud]:

@@ -5,6 +5,7 @@ import math
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, color_modes_for
+from ttt3r_viewer.viewer.layers.crop_box import CropBox
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind
 
@@ -22,6 +23,7 @@ class LookPanel(Part):
         gui, controls = page.server.gui, page.controls
         self._controls = controls
         self._fitted_size = 0.0
+        self._tick: Tick | None = None
         fields = FieldWidgets(gui, controls.settings, controls.change)
         with gui.add_folder("Look"):
             hide = gui.add_slider(
@@ -62,6 +64,8 @@ class LookPanel(Part):
             fields.add(gui.add_checkbox, "Cameras", "show_cameras")
             self._path = fields.add(gui.add_checkbox, "Path", "show_path")
             fields.add(gui.add_checkbox, "Grid", "show_grid", hint="On the floor")
+            axes = "Right (red), up (green) and back (blue), at the scale bar"
+            fields.add(gui.add_checkbox, "Axes", "show_axes", hint=axes)
             fields.add(
                 gui.add_checkbox,
                 "Ceiling cut",
@@ -74,6 +78,12 @@ class LookPanel(Part):
                 "near_wall_cut",
                 hint="From outside, hides what was only seen from the other side",
             )
+            crop = gui.add_checkbox(
+                "Crop box",
+                False,
+                hint="Hides what lies outside a box, whose corners have handles; exports keep all",
+            )
+            bind(crop, self._set_crop)
             if page.ground_truth is not None:
                 fields.add(gui.add_checkbox, "True path", "show_truth", hint=TRUTH_HINT)
             if self._has_depth:
@@ -90,6 +100,14 @@ class LookPanel(Part):
         """Let each point have its own size, or all of them the one that the slider shows."""
         self._controls.change(point_size=None if automatic else self._size.value)
 
+    def _set_crop(self, on: bool) -> None:
+        """Begin a box around the first lane, or take it away."""
+        tick = self._tick
+        crop = None
+        if on and tick is not None and tick.snapshot.lanes[0].point_count:
+            crop = CropBox.around(tick.snapshot.lanes[0])
+        self._controls.change(crop=crop)
+
     def _set_follow(self, follow: bool) -> None:
         """Follow the camera or not; another motion of the view ends with it."""
         show = self._controls.settings.show.still()
@@ -97,6 +115,7 @@ class LookPanel(Part):
 
     def update(self, tick: Tick) -> None:
         """Fit the size slider to the scene until a user moves it; show what the key F changed."""
+        self._tick = tick
         modes = color_modes_for(tick.lane_count, has_depth=self._has_depth)
         assign_changed(self._color, options=tuple(modes.values()))
         # A widget that a user has just changed is ahead of older settings.

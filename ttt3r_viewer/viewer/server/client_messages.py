@@ -71,6 +71,14 @@ FIELDS: dict[str, dict[str, Any]] = {
         "modifier": str | None,
         "owner": str,
     },
+    "TransformControlsUpdateMessage": {
+        "name": str,
+        "wxyz": tuple[_Unit, _Unit, _Unit, _Unit],
+        "position": _Vector,
+        "owner": str,
+    },
+    "TransformControlsDragStartMessage": {"name": str, "owner": str},
+    "TransformControlsDragEndMessage": {"name": str, "owner": str},
     "FileTransferPartAck": {
         "source_component_uuid": str | None,
         "transfer_uuid": str,
