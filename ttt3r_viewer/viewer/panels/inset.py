@@ -78,7 +78,7 @@ class InsetPanel(Part):
         return {
             "text": "depth" if tick.lane_count == 1 else f"depth, {tick.lane_names[lane]}",
             "image": jpeg_url(depth_image(depth, self._range)),
-            "range": (f"{low:.1f} m", f"{high:.1f} m"),
+            "range": (f"{low:.1f} {tick.unit}", f"{high:.1f} {tick.unit}"),
             "colors": [css_color((r, g, b)) for r, g, b in NEAR_TO_FAR.astype(int).tolist()],
         }
 
