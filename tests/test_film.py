@@ -23,11 +23,11 @@ from ttt3r_viewer.export.film import film as films
 from ttt3r_viewer.export.film.encode import shown_at
 from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.film.footage import Growth, read_growth
-from ttt3r_viewer.export.film.opening import SceneBox, orbit_view, upright_axes
+from ttt3r_viewer.export.film.opening import SceneBox, orbit_view
 from ttt3r_viewer.export.film.render import NEAR, Lines, Points, Renderer
 from ttt3r_viewer.export.known_formats import export_recording
 from ttt3r_viewer.export.lane_source import Source, StepCount, Thinning
-from ttt3r_viewer.geometry import invert_pose, transform_points
+from ttt3r_viewer.geometry import invert_pose, transform_points, upright_axes
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.tour import Keyframe, Tour, View, write_tour
 from ttt3r_viewer.types import Camera

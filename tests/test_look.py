@@ -14,12 +14,12 @@ from tests.pages import EVERY_POINT
 from tests.ticks import tick_of
 from ttt3r_viewer.export.film.opening import SceneBox
 from ttt3r_viewer.scene.budget import Layout
+from ttt3r_viewer.scene.crop_box import CropBox
 from ttt3r_viewer.scene.paths import LONGEST_GAP, path_pairs, spaced
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers import colors as palette
 from ttt3r_viewer.viewer.layers.camera_layer import clicked_camera
-from ttt3r_viewer.viewer.layers.crop_box import CropBox
 from ttt3r_viewer.viewer.layers.crop_layer import CropLayer
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.layers.looks import (
@@ -48,7 +48,7 @@ def test_a_legend_says_what_its_colours_are_and_where_points_are_hidden():
     def ticks(mode: str, unit: str = "m") -> dict[float, str]:
         make = palette.COLOR_MODES[mode].legend
         assert make is not None
-        return dict(make(palette.Shown(layout, hidden_bins=3, unit=unit)).ticks)
+        return dict(make(palette.LegendInput(layout, hidden_bins=3, unit=unit)).ticks)
 
     assert ticks("frame") == {0.0: "1", 0.5: "151", 1.0: "301"}
     assert ticks("height") == {0.0: "0.00 m", 0.5: "1.25 m", 1.0: "2.50 m"}

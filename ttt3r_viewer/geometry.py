@@ -271,3 +271,15 @@ def umeyama(source: ArrayLike, target: ArrayLike, with_scale: bool) -> Similarit
         from_target.T @ from_source,
     )
     return moments.similarity(with_scale)
+
+
+def upright_axes(
+    up: Float64[np.ndarray, 3], forward: Float64[np.ndarray, 3]
+) -> Float64[np.ndarray, "3 3"]:
+    """Return right, up, and the level part of `forward`, as rows (3, 3) of unit vectors."""
+    up = up / np.linalg.norm(up)
+    level = forward - (forward @ up) * up
+    if np.linalg.norm(level) <= 1e-6:
+        level = np.cross(up, [0.6, 0.48, 0.64])
+    level = level / np.linalg.norm(level)
+    return np.stack((np.cross(level, up), up, level))

@@ -69,8 +69,8 @@ def test_side_by_side_moves_a_lane_aside_and_names_it(begin):
     assert ui.page.evaluate(ROOT_X, "/lanes/0") == 0
     ui.wait_drawn(2 * LANE_POINTS)
     expect(ui.page.get_by_text("drifting, rate 0.8")).to_have_count(2)
-    ui.set_number("Spacing", 2)
-    wait_for(lambda: ui.page.evaluate(ROOT_X, "/lanes/1") > 1.9 * near, "the lanes to part")
+    ui.set_number("Spacing", 1)
+    wait_for(lambda: ui.page.evaluate(ROOT_X, "/lanes/1") > 1.5 * near, "the lanes to part")
     ui.choose("Arrange", "Overlay")
     wait_for(lambda: ui.page.evaluate(ROOT_X, "/lanes/1") == 0, "the lane to come back")
 

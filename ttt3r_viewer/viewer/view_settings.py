@@ -4,9 +4,9 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from ttt3r_viewer.scene.crop_box import CropBox
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, DEFAULT_COLOR_MODE
-from ttt3r_viewer.viewer.layers.crop_box import CropBox
 
 Extent = Literal["all", "one"]
 Arrangement = Literal["overlay", "side by side", "blink"]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.export.film.camera_path import FOV_Y_RAD, upright
+from ttt3r_viewer.geometry import upright_axes
 from ttt3r_viewer.recording.tour import View
 
 if TYPE_CHECKING:
@@ -175,16 +176,6 @@ class SceneBox:
             return TURN_RAD + turn_rad
         first_rad = math.asin(min(TURN_RAD / self.swing_rad, 1.0))
         return self.swing_rad * math.sin(first_rad + turn_rad)
-
-
-def upright_axes(up: NDArray[np.float64], forward: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return right, up, and the level part of `forward`, as rows (3, 3) of unit vectors."""
-    up = up / np.linalg.norm(up)
-    level = forward - (forward @ up) * up
-    if np.linalg.norm(level) <= 1e-6:
-        level = np.cross(up, [0.6, 0.48, 0.64])
-    level = level / np.linalg.norm(level)
-    return np.stack((np.cross(level, up), up, level))
 
 
 def box_of_lanes(

@@ -113,7 +113,7 @@ def _by_error(batch: PointBatch) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True)
-class Shown:
+class LegendInput:
     """What a legend may depend on beside its mode."""
 
     layout: Layout
@@ -134,7 +134,7 @@ class Legend:
     """Share of the map, at its low end, whose points are hidden."""
 
 
-def _confidence_legend(shown: Shown) -> Legend:
+def _confidence_legend(shown: LegendInput) -> Legend:
     edges, cut = shown.layout.confidence_edges, shown.hidden_bins
     words = {0: ": least sure", CONFIDENCE_BINS // 2: "", CONFIDENCE_BINS: ": surest"}
     if cut:
@@ -149,14 +149,14 @@ def _even_ticks(
     return tuple((share, text(low + share * (high - low))) for share in (0.0, 0.5, 1.0))
 
 
-def _height_legend(shown: Shown) -> Legend:
+def _height_legend(shown: LegendInput) -> Legend:
     """Heights above the grid, which lies at the low end."""
     low, high = shown.layout.height_range
     ticks = _even_ticks(0.0, high - low, lambda height: f"{height:.2f} {shown.unit}")
     return Legend("Height above the grid", VIRIDIS, ticks)
 
 
-def _frame_legend(shown: Shown) -> Legend:
+def _frame_legend(shown: LegendInput) -> Legend:
     ticks = _even_ticks(1, shown.layout.frames_scale, lambda frame: f"{frame:,.0f}")
     return Legend("Frame", PLASMA, ticks)
 
@@ -175,7 +175,7 @@ class ColorMode:
     """Its name in the page."""
     colors: Callable[[PointBatch], NDArray[np.uint8]]
     """Returns (N, 3) RGB."""
-    legend: Callable[[Shown], Legend] | None = None
+    legend: Callable[[LegendInput], Legend] | None = None
     """What the colours mean; None where they need no words."""
     compares_lanes: bool = False
     """Offered only where there are several lanes."""

@@ -4,8 +4,8 @@ import numpy as np
 import viser
 
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix
+from ttt3r_viewer.scene.crop_box import CropBox
 from ttt3r_viewer.viewer.layers.colors import line_colors
-from ttt3r_viewer.viewer.layers.crop_box import CropBox
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewControls

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.export.film.opening import upright_axes
+from ttt3r_viewer.geometry import upright_axes
 from ttt3r_viewer.scene.seen import FrameSummary
 
 SECTORS = 8

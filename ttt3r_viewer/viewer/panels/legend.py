@@ -3,7 +3,7 @@
 from ttt3r_viewer.metrics.palette import css_color
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import escape
-from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, Legend, Shown
+from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, Legend, LegendInput
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import assign_changed
 
@@ -37,7 +37,7 @@ class LegendPanel(Part):
         shown = make is not None and bool(visible and tick.snapshot.frames)
         if make is not None and shown:
             layout = tick.snapshot.lanes[visible[0]].layout
-            legend = make(Shown(layout, tick.drawn.hidden_bins, tick.unit))
+            legend = make(LegendInput(layout, tick.drawn.hidden_bins, tick.unit))
             lane = f" (lane {visible[0] + 1})" if len(visible) > 1 else ""
             assign_changed(self._html, content=legend_html(legend, lane))
         assign_changed(self._html, visible=shown)

@@ -3,9 +3,9 @@
 import math
 
 from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
+from ttt3r_viewer.scene.crop_box import CropBox
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, color_modes_for
-from ttt3r_viewer.viewer.layers.crop_box import CropBox
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind
 
@@ -61,33 +61,7 @@ class LookPanel(Part):
                 "Automatic size", True, hint="As far apart as pixels are at a point's depth"
             )
             bind(self._automatic, self._set_automatic)
-            fields.add(gui.add_checkbox, "Cameras", "show_cameras")
-            self._path = fields.add(gui.add_checkbox, "Path", "show_path")
-            fields.add(gui.add_checkbox, "Grid", "show_grid", hint="On the floor")
-            axes = "Right (red), up (green) and back (blue), at the scale bar"
-            fields.add(gui.add_checkbox, "Axes", "show_axes", hint=axes)
-            fields.add(
-                gui.add_checkbox,
-                "Ceiling cut",
-                "ceiling_cut",
-                hint="Hides the upper 15 % of the heights, but not while following the camera",
-            )
-            fields.add(
-                gui.add_checkbox,
-                "Near wall cut",
-                "near_wall_cut",
-                hint="From outside, hides what was only seen from the other side",
-            )
-            crop = gui.add_checkbox(
-                "Crop box",
-                False,
-                hint="Hides what lies outside a box, whose corners have handles; exports keep all",
-            )
-            bind(crop, self._set_crop)
-            if page.ground_truth is not None:
-                fields.add(gui.add_checkbox, "True path", "show_truth", hint=TRUTH_HINT)
-            if self._has_depth:
-                fields.add(gui.add_checkbox, "True surface", "show_true_cloud", hint=SURFACE_HINT)
+            self._add_switches(page, fields)
             self._follow = gui.add_checkbox(
                 "Follow camera", False, hint="Fly behind the shown camera. Key: F"
             )
@@ -95,6 +69,37 @@ class LookPanel(Part):
         fields.key(
             "Follow camera", "F", lambda _: self._set_follow(not controls.settings.follow_camera)
         )
+
+    def _add_switches(self, page: PageContext, fields: FieldWidgets) -> None:
+        """Add what shows and hides parts of the scene."""
+        gui = page.server.gui
+        fields.add(gui.add_checkbox, "Cameras", "show_cameras")
+        self._path = fields.add(gui.add_checkbox, "Path", "show_path")
+        fields.add(gui.add_checkbox, "Grid", "show_grid", hint="On the floor")
+        axes = "Right (red), up (green) and back (blue), at the scale bar"
+        fields.add(gui.add_checkbox, "Axes", "show_axes", hint=axes)
+        fields.add(
+            gui.add_checkbox,
+            "Ceiling cut",
+            "ceiling_cut",
+            hint="Hides the upper 15 % of the heights, but not while following the camera",
+        )
+        fields.add(
+            gui.add_checkbox,
+            "Near wall cut",
+            "near_wall_cut",
+            hint="From outside, hides what was only seen from the other side",
+        )
+        crop = gui.add_checkbox(
+            "Crop box",
+            False,
+            hint="Hides what lies outside a box, whose corners have handles; exports keep all",
+        )
+        bind(crop, self._set_crop)
+        if page.ground_truth is not None:
+            fields.add(gui.add_checkbox, "True path", "show_truth", hint=TRUTH_HINT)
+        if self._has_depth:
+            fields.add(gui.add_checkbox, "True surface", "show_true_cloud", hint=SURFACE_HINT)
 
     def _set_automatic(self, automatic: bool) -> None:
         """Let each point have its own size, or all of them the one that the slider shows."""

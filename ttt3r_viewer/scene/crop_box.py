@@ -1,14 +1,18 @@
 """An upright box outside of which the page draws no points."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.export.film.opening import upright_axes
+from ttt3r_viewer.geometry import upright_axes
 from ttt3r_viewer.scene.budget import robust_range
-from ttt3r_viewer.scene.store import LaneScene
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.scene.store import LaneScene
 
 Corner = tuple[float, float, float]
 SAMPLES = 50_000
