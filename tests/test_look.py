@@ -55,6 +55,7 @@ def test_a_legend_says_what_its_colours_are_and_where_points_are_hidden():
     assert ticks("height", "units")[1.0] == "2.50 units"
     assert ticks("confidence")[0.3] == "9: 30 % below are hidden"
     assert ticks("confidence")[1.0] == "100: surest"
+    assert ticks("error", "units")[1.0] == f"{palette.MOST_ERROR_M:.2f} m and more"
     # Each tick stands where a point of that value has its colour.
     drawn = batch_of(scene(1).snapshot().frames, 0, layout)
     batch = replace(drawn, confidence=edges.astype(np.float32))

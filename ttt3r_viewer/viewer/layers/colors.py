@@ -161,10 +161,10 @@ def _frame_legend(shown: LegendInput) -> Legend:
     return Legend("Frame", PLASMA, ticks)
 
 
-def _error_legend(_: Shown) -> Legend:
+def _error_legend(_: LegendInput) -> Legend:
     """Distances in metres, which are those of the truth."""
-    ticks = _even_ticks(0.0, MOST_ERROR_M, lambda error: f"{error:.2f} m")
-    return Legend("Distance from the truth", BLUE_RED, (*ticks[:-1], (1.0, f"{ticks[-1][1]} and more")))
+    low, middle, (share, most) = _even_ticks(0.0, MOST_ERROR_M, lambda error: f"{error:.2f} m")
+    return Legend("Distance from the truth", BLUE_RED, (low, middle, (share, f"{most} and more")))
 
 
 @dataclass(frozen=True)
