@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -35,13 +36,16 @@ KEYS = ("VmRSS", "Threads")
 class Program:
     """`ttt3r-view` with some words and a free port, in a process of its own."""
 
-    def __init__(self, words: Sequence[str], log: Path) -> None:
+    def __init__(self, words: Sequence[str], log: Path, tree: Path | None = None) -> None:
+        """`tree` is the checkout whose program it is; None: the one that is installed."""
         self._log = log.open("w")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ttt3r_viewer", *words, "--port", "0"],
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
+            cwd=tree,
+            env=None if tree is None else os.environ | {"PYTHONPATH": str(tree.resolve())},
         )
         self.url = self._read_url()
 
