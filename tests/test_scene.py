@@ -74,11 +74,11 @@ def test_halving_fits_the_budget_and_no_halving_was_needless(counts, max_points)
     assert share == 256 or sum(min(c, max(2 * share, 1)) for c in counts) > max_points
 
 
-def test_chunks_double_and_never_exceed_their_number():
+def test_chunks_grow_fourfold_and_never_exceed_their_number():
     size = budget.FIRST_FRAMES_PER_CHUNK
     for count in range(1, 3000):
         before, size = size, budget.frames_per_chunk_for(count, size, budget.MAX_CHUNKS)
-        assert size in (before, 2 * before)
+        assert size in (before, 4 * before)
         assert -(-count // size) <= budget.MAX_CHUNKS
 
 

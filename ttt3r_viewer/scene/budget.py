@@ -74,9 +74,12 @@ def points_per_frame_within(counts: Sequence[int], points_per_frame: int, max_po
 
 
 def frames_per_chunk_for(frame_count: int, frames_per_chunk: int, max_chunks: int) -> int:
-    """Double the size of a chunk until there are at most `max_chunks` of them."""
+    """Make chunks larger until there are at most `max_chunks` of them.
+
+    Fourfold each time, because a page is sent every point again.
+    """
     while frames_per_chunk * max_chunks < frame_count:
-        frames_per_chunk *= 2
+        frames_per_chunk *= 4
     return frames_per_chunk
 
 

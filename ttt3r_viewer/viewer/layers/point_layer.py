@@ -375,7 +375,7 @@ def confident_cloud(batch: PointBatch, hidden_bins: int) -> Cloud:
 
 
 def _cloud(batch: PointBatch, members: NDArray[np.bool_]) -> Cloud:
-    """Pack the members (N,) of a batch, as float16 where its steps are at most half of a point."""
+    """Pack the members (N,) of a batch, as float16 where its steps are no larger than a point."""
     points, colors = batch.points_world[members], batch.colors[members]
     size = automatic_point_size(batch.layout)
     if not len(points):
@@ -383,7 +383,7 @@ def _cloud(batch: PointBatch, members: NDArray[np.bool_]) -> Cloud:
     size = min(size, SPACING_SIZE * float(np.median(batch.spacing[members])))
     reach = np.abs(points).max(axis=1)
     most = np.finfo(np.float16).max
-    if np.spacing(np.float16(min(np.percentile(reach, 99), most))) > size / 2:
+    if np.spacing(np.float16(min(np.percentile(reach, 99), most))) > size:
         return Cloud(points, colors, size)
     # A stray point beyond float16 would become infinite and spoil the whole node's bounds.
     near = reach < most
