@@ -63,9 +63,10 @@ def test_any_box_fills_the_free_part_of_any_window_and_stands_in_its_middle(
 
 def test_a_window_is_free_beside_the_panel_and_above_the_sheet_of_a_phone():
     assert Window.of(1366, 768).right == pytest.approx(PANEL_PX / 1366)
-    # A sharp screen has several pixels for one of the page.
-    assert Window.of(2732, 1536).right == pytest.approx(PANEL_PX / 1366)
-    for phone in (Window.of(390, 844), Window.of(1170, 2532)):
+    # A sharp screen has several pixels for one of the page, and a large one has not.
+    assert Window.of(2732, 1536, 2.0).right == pytest.approx(PANEL_PX / 1366)
+    assert Window.of(2560, 1440).right == pytest.approx(PANEL_PX / 2560)
+    for phone in (Window.of(390, 844), Window.of(1170, 2532, 3.0)):
         assert (phone.right, phone.bottom) == (0.0, SHEET_SHARE)
     assert Window.of(390, 844, panel=False) == Window(390 / 844)
 

@@ -14,7 +14,7 @@ from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import GPU_POINTS, PAGE_POINTS
 from ttt3r_viewer.viewer.panels.run import RunPanel, points_html
 from ttt3r_viewer.viewer.server.access import access_for
-from ttt3r_viewer.viewer.server.clients import client_of
+from ttt3r_viewer.viewer.server.clients import client_of, pixel_ratio_of
 from ttt3r_viewer.viewer.server.gate import SCRIPT_TAG
 from ttt3r_viewer.viewer.server.point_budget import PointBudget
 
@@ -66,6 +66,7 @@ def test_the_page_loads_our_script_before_its_own(page):
     assert (status, headers["Content-Type"]) == (200, "text/javascript; charset=utf-8")
     assert headers["Content-Security-Policy"] == "frame-ancestors 'self'"
     assert b"ttt3r-draws" in script
+    assert b"ttt3r-pixels" in script
     assert get(viewer.port, "/page.js")[0] == 403
 
 
@@ -75,6 +76,20 @@ def test_the_page_loads_our_script_before_its_own(page):
 )
 def test_a_browsers_word_comes_with_its_connection_and_has_two_values(connect, draws, on_gpu):
     assert connect(draws)[0].on_gpu is on_gpu
+
+
+@pytest.mark.parametrize(
+    ("said", "ratio"),
+    [
+        *(("1.25", 1.25), ("3.000", 3.0), ("0.5", 0.5), ("99", 1.0), ("nan", 1.0), ("0", 1.0)),
+        *(("1e1", 1.0), ("-2", 1.0), ("2.0; x", 2.0), ("\N{ARABIC-INDIC DIGIT TWO}", 1.0)),
+    ],
+)
+def test_the_pixels_of_a_browsers_screen_come_likewise_and_within_bounds(connect, said, ratio):
+    if said.isascii():
+        assert connect(f"ttt3r-pixels={said}")[0].pixel_ratio == ratio
+    else:
+        assert pixel_ratio_of(said) == ratio
 
 
 def test_an_owners_gpu_raises_the_budget_once(page, connect):

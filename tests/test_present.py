@@ -23,7 +23,7 @@ from ttt3r_viewer.viewer.cameras.guided_cameras import (
     LONGEST_PAUSE_SEC,
     TURN_SEC,
     CameraThrottle,
-    was_put,
+    was_sent_there,
 )
 from ttt3r_viewer.viewer.cameras.page_views import (
     APPROACH_SEC,
@@ -80,10 +80,10 @@ def test_the_tour_passes_its_keyframes_and_looks_along_them():
 def test_only_a_place_that_was_sent_counts_as_sent():
     sent = [orbit_view(t).position for t in np.arange(0, 4, 0.04)]
     for place in sent:
-        assert was_put(place + 1e-9, BOX.centre, sent)
+        assert was_sent_there(place + 1e-9, BOX.centre, sent)
     moved = orbit_view(1.0).position + np.array([0.0, 1e-3, 0.0])
-    assert not was_put(moved, BOX.centre, sent)
-    assert not was_put(orbit_view(1.02).position, BOX.centre, sent)
+    assert not was_sent_there(moved, BOX.centre, sent)
+    assert not was_sent_there(orbit_view(1.02).position, BOX.centre, sent)
 
 
 def answered(

@@ -47,13 +47,13 @@ def test_near_walls_are_hidden_in_the_browser_that_looks_from_there_alone(
     )
     _, viewer = show(6, {"settings": ViewSettings(opening="still")}, paused=True)
     ui, other = open_ui(viewer), open_ui(viewer)
-    assert ui.visible("/lanes/0/look_4")
+    assert ui.visible("/lanes/0/sector_4")
     ui.client.camera.position = (0.0, -1.0, -9.0)
-    wait_for(lambda: not ui.visible("/lanes/0/look_4"), "the near wall to go")
-    assert ui.visible("/lanes/0/look_0")
-    assert other.visible("/lanes/0/look_4")
+    wait_for(lambda: not ui.visible("/lanes/0/sector_4"), "the near wall to go")
+    assert ui.visible("/lanes/0/sector_0")
+    assert other.visible("/lanes/0/sector_4")
     viewer.controls.change(near_wall_cut=False)
-    wait_for(lambda: ui.visible("/lanes/0/look_4"), "the near wall to come back")
+    wait_for(lambda: ui.visible("/lanes/0/sector_4"), "the near wall to come back")
 
 
 def test_a_click_on_a_camera_flies_there_in_that_browser_alone(show, open_ui):

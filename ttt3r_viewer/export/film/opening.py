@@ -19,14 +19,15 @@ from ttt3r_viewer.geometry import upright_axes
 from ttt3r_viewer.recording.tour import View
 
 if TYPE_CHECKING:
+    from ttt3r_viewer.scene.seen import FrameSummary
     from ttt3r_viewer.scene.store import LaneScene
 
 FILL = 0.86
 """Share of the free part's width or height, whichever is reached first, that the box takes."""
 BOX_PERCENTILES = (5.0, 95.0)
 """Of the shown points along each axis: what lies beyond is not fitted."""
-BOX_POINTS = 12_000
-"""Points from which a box is found."""
+BOX_POINTS, BOX_FRAMES = 12_000, 200
+"""Points and frames from which a box is found."""
 ELEVATION_RAD = math.radians(35)
 """How far above level a doll's house is looked at from."""
 TURN_RAD = math.radians(25)
@@ -48,8 +49,6 @@ PANEL_PX, SHEET_SHARE = 335, 0.6
 share of its height."""
 NARROW_PX = 576
 """Width up to which a window is narrow for viser."""
-TALLEST_PX = 1200
-"""Windows that seem to be taller have several pixels of their screen for one of the page."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +102,15 @@ class Window:
     """Share of the height that is hidden, at the bottom."""
 
     @classmethod
-    def of(cls, width: int, height: int, *, panel: bool = True) -> Self:
-        """Return the window with a canvas of this many pixels, and the panel or not."""
+    def of(cls, width: int, height: int, pixel_ratio: float = 1.0, *, panel: bool = True) -> Self:
+        """Return the window with a canvas of this many pixels, `pixel_ratio` of them for one of the
+        page, and the panel or not.
+        """
         width, height = max(width, 1), max(height, 1)
         aspect = width / height
         if not panel:
             return cls(aspect)
-        width_px = width / math.ceil(height / TALLEST_PX)
+        width_px = width / pixel_ratio
         if width_px <= NARROW_PX and aspect < 1:
             return cls(aspect, bottom=SHEET_SHARE)
         return cls(aspect, right=min(PANEL_PX / width_px, 0.6))
@@ -192,7 +193,7 @@ def box_of_lanes(
         _some_points(lane, BOX_POINTS // len(lanes), hidden_bins) + np.array([offset, 0.0, 0.0])
         for lane, offset in zip(lanes, offsets, strict=True)
     ]
-    looks = np.stack([one.camera.T_world_camera[:3, 2] for one in lanes[0].frames])
+    looks = np.stack([one.camera.T_world_camera[:3, 2] for one in _some_of(lanes[0].frames)])
     axes = upright_axes(up, looks[0])
     low, high = np.percentile(np.concatenate(points) @ axes.T, BOX_PERCENTILES, axis=0)
     apart = max(offsets) > min(offsets)
@@ -206,15 +207,20 @@ def box_of_lanes(
 
 
 def _some_points(lane: LaneScene, most: int, hidden_bins: int) -> NDArray[np.float64]:
-    """Choose the same share of every frame's shown points, (n, 3); its cameras where none is."""
-    stride = max(1, -(-lane.point_count // most))
-    parts = [one.points.first(-(-len(one.points) // stride)) for one in lane.frames]
+    """Choose the same share of some frames' shown points, (n, 3); their cameras where none is."""
+    frames = _some_of([one for one in lane.frames if len(one.points)])
+    stride = max(1, -(-sum(len(one.points) for one in frames) // most))
+    parts = [one.points.first(-(-len(one.points) // stride)) for one in frames]
     sure = lane.layout.confidence_edges[hidden_bins] if hidden_bins else -math.inf
     kept = [one.where(one.confidence >= sure).off_edges().points_world for one in parts]
-    points = np.concatenate(kept).astype(np.float64)
-    if len(points):
-        return points
-    return np.stack([one.camera.T_world_camera[:3, 3] for one in lane.frames])
+    if any(map(len, kept)):
+        return np.concatenate(kept).astype(np.float64)
+    return np.stack([one.camera.T_world_camera[:3, 3] for one in _some_of(lane.frames)])
+
+
+def _some_of(frames: Sequence[FrameSummary]) -> Sequence[FrameSummary]:
+    """Choose at most `BOX_FRAMES` frames, evenly from the first one on."""
+    return frames[:: max(1, -(-len(frames) // BOX_FRAMES))]
 
 
 def fitted_view(

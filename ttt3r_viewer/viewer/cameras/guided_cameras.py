@@ -6,7 +6,7 @@ The orbit is also what a page opens with; keys fit the view again, or look from 
 import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,10 +21,10 @@ from ttt3r_viewer.export.film.opening import (
     PageView,
     SceneBox,
     Window,
-    box_of_lanes,
     fitted_view,
 )
 from ttt3r_viewer.viewer.cameras.client_cameras import move_browser, view_of
+from ttt3r_viewer.viewer.cameras.fitted_box import FittedBox
 from ttt3r_viewer.viewer.cameras.page_views import (
     APPROACH_SEC,
     approached,
@@ -50,10 +50,6 @@ NO_UP = np.array([0.0, -1.0, 0.0])
 """Up before anything was seen: the first camera's y axis points down."""
 LEVEL_RAD = math.radians(1)
 """Up that moves by less turns no view."""
-FIT_SEC = 1.0
-"""Shortest time between two fits to a scene that grows."""
-REFIT_SEC = 2.0
-"""Time in which the orbit covers 63 % of its way to the middle of a scene that has grown."""
 SAME_SHARE = 1e-5
 """A browser reports exactly where it was put. One that is farther from every such place than this
 share of its distance from what it looks at was moved by its user."""
@@ -122,17 +118,27 @@ class _Guided:
     """Where it was; None where it has not been anywhere yet and begins at the motion."""
     since_sec: float
     throttle: CameraThrottle
-    sent_to: Direction | PageView | None = None
+    destination: Direction | PageView | None = None
     """Where a key or a click sent it: it goes there and stays."""
     answered: bool = False
     """It has been where it was put; its earlier reports are of where it was before."""
     taken: bool = False
     """Its user moved the view."""
-    held: SceneBox | None = None
-    """What it was fitted to while it waits for the orbit; None where it does not wait,"""
-    held_in: Window | None = None
+    waiting: "_Waiting | None" = None
+    """Set while the orbit stands in it."""
+
+
+@dataclass
+class _Waiting:
+    """What a browser shows while its orbit stands so that the run goes on faster."""
+
+    orbit_sec: float
+    """Where in the orbit it stands."""
+    box: SceneBox
+    """What it was fitted to,"""
+    window: Window
     """in which window,"""
-    held_sec: float = 0.0
+    fitted_sec: float
     """and when."""
 
 
@@ -157,12 +163,9 @@ class GuidedCameras(Part):
         """Places (3,) that browsers were put to, in one list for all: the panes of a twin view pass
         them on to each other."""
         self._motion: object = None
-        self._fitted: SceneBox | None = None
-        self._fitted_key: object = None
-        self._fitted_sec = -math.inf
-        self._box: SceneBox | None = None
-        """On its way to the one that was fitted last."""
-        self._last_sec = 0.0
+        self._page_box, self._pane_box = FittedBox(), FittedBox()
+        """Of the lanes in whole pages, and in panes of the twin view, each of which has its lane in
+        the middle."""
         first = PageView(np.array([0.0, -0.45, -0.75]), np.array([0.0, 0.0, 1.0]), NO_UP)
         server.initial_camera.position = first.position
         server.initial_camera.look_at = first.look_at
@@ -173,10 +176,15 @@ class GuidedCameras(Part):
         for label, key, direction in DIRECTIONS:
             widgets.key(label, key, partial(self._ask, direction))
 
-    @property
-    def box(self) -> SceneBox | None:
-        """The box around the scene as it was fitted last; None before anything was seen."""
-        return self._fitted
+    def box_in(self, client_id: int) -> SceneBox | None:
+        """Return the box around what a browser shows, as it was fitted last; None before anything
+        was seen.
+        """
+        return self._box_of(client_id).fitted
+
+    def _box_of(self, client_id: int) -> FittedBox:
+        pane = client_of(self._server, client_id).lane is not None
+        return self._pane_box if pane and self._pane_box.fitted else self._page_box
 
     def probe(self) -> dict[str, object]:
         """Return the number of browsers whose users moved the view."""
@@ -195,35 +203,26 @@ class GuidedCameras(Part):
         self._motion = motion
         self.moves = False
         if tick.snapshot.frames:
-            self._fit(tick)
+            self._fit(tick, clients)
             self._answer_keys(tick, clients)
             self._level(tick, clients)
             for client_id, client in clients.items():
                 self._guide(client_id, client, tick)
-        self._last_sec = tick.now_sec
         for client_id in self._guided.keys() - clients.keys():
             del self._guided[client_id]
         for client_id in self._joined_sec.keys() - clients.keys():
             del self._joined_sec[client_id]
 
-    def _fit(self, tick: Tick) -> None:
-        """Fit the box to a scene that has grown, and approach it smoothly."""
+    def _fit(self, tick: Tick, clients: Mapping[int, viser.ClientHandle]) -> None:
+        """Fit the boxes to a scene that has grown."""
         chosen = tick.drawn.chosen_lanes(tick.lane_count) or (0,)
-        # Lanes that come or go change the view at once; that the scene grows, little by little.
-        scene = (tick.snapshot.epoch, chosen, tick.offsets)
-        key = (scene, tick.drawn.hidden_bins, tick.snapshot.layout, len(tick.snapshot.frames))
-        due = tick.now_sec - self._fitted_sec >= FIT_SEC
-        fitted = self._fitted
-        if fitted is None or (due and key != self._fitted_key):
-            lanes = [tick.snapshot.lanes[k] for k in chosen]
-            offsets = [tick.offsets[k] for k in chosen]
-            self._fitted = box_of_lanes(lanes, offsets, tick.up, tick.drawn.hidden_bins)
-            self._fitted_key, self._fitted_sec = key, tick.now_sec
-            if fitted is not None and fitted.all_round != self._fitted.all_round:
-                self._approach_again(tick.now_sec)
-        assert self._fitted is not None
-        share = 1.0 - math.exp(-(tick.now_sec - self._last_sec) / REFIT_SEC)
-        self._box = self._box.blended(self._fitted, share) if self._box else self._fitted
+        turns = self._page_box.update(tick, chosen, [tick.offsets[k] for k in chosen])
+        panes = {client_of(self._server, client_id).lane for client_id in clients}
+        shown = [k for k in range(tick.lane_count) if k in panes]
+        if shown:
+            turns |= self._pane_box.update(tick, shown, [0.0] * len(shown))
+        if turns:
+            self._approach_again(tick.now_sec)
 
     def _level(self, tick: Tick, clients: Mapping[int, viser.ClientHandle]) -> None:
         """Turn the views of users who took them upright where up has become known better."""
@@ -248,7 +247,7 @@ class GuidedCameras(Part):
             if client_id in clients:
                 one = self._begin(client_id, clients[client_id], tick)
                 orbits = tick.settings.show.motion == "orbit" and _goes(tick)
-                one.sent_to = None if where is HOME and orbits else where
+                one.destination = None if where is HOME and orbits else where
 
     def _begin(self, client_id: int, client: viser.ClientHandle, tick: Tick) -> _Guided:
         start = view_of(client) if client_id in self._joined_sec else None
@@ -265,16 +264,16 @@ class GuidedCameras(Part):
 
     def _goal(self, one: _Guided, client: viser.ClientHandle, tick: Tick) -> PageView | None:
         """Return the view that a browser is to have now; None where nothing guides it."""
-        show, tour, box = tick.settings.show, self._tour.tour, self._box
+        show, tour, box = tick.settings.show, self._tour.tour, self._box_of(client.client_id).now
         assert box is not None
         time_sec = show.motion_clock.at(tick.now_sec)
         window = self._window(client, tick)
         # A view that stands needs no more than its way and the answer to it.
         done = tick.now_sec - one.since_sec > APPROACH_SEC + TURN_SEC
-        if isinstance(one.sent_to, PageView):
-            return None if done else one.sent_to
-        if one.sent_to is not None:
-            return None if done else fitted_view(box, *one.sent_to, FOV_Y_RAD, window)
+        if isinstance(one.destination, PageView):
+            return None if done else one.destination
+        if one.destination is not None:
+            return None if done else fitted_view(box, *one.destination, FOV_Y_RAD, window)
         if show.motion == "orbit" and _goes(tick):
             azimuth_rad = box.turned(time_sec - one.joined_sec)
             return fitted_view(box, azimuth_rad, ELEVATION_RAD, FOV_Y_RAD, window)
@@ -289,25 +288,24 @@ class GuidedCameras(Part):
                 self._joined_sec.setdefault(client_id, math.inf)
                 return
             one = self._begin(client_id, client, tick)
-        if not one.taken and one.sent_to is None and self._waits(client_id, tick):
-            self._hold(one, client, tick)
+        if not one.taken and one.destination is None and self._waits(client_id, tick):
+            self._wait(one, client, tick)
             return
-        if one.held is not None:
-            one.start, one.since_sec, one.held = view_of(client), tick.now_sec, None
+        if one.waiting is not None:
+            one.start, one.since_sec, one.waiting = view_of(client), tick.now_sec, None
         goal = None if one.taken else self._goal(one, client, tick)
         if goal is None:
             return
         self.moves = True
         if one.throttle.pauses(tick.now_sec):
             return
-        view = approached(one.start or goal, goal, tick.now_sec - one.since_sec)
-        self._sent.append(view.position)
-        move_browser(client, view)
+        self._put(one, client, goal, tick.now_sec)
 
     def _window(self, client: viser.ClientHandle, tick: Tick) -> Window:
-        camera, whole = client.camera, client_of(self._server, client.client_id).lane is None
-        panel = whole and not tick.settings.show.presenting
-        return Window.of(camera.image_width, camera.image_height, panel=panel)
+        camera, who = client.camera, client_of(self._server, client.client_id)
+        panel = who.lane is None and not tick.settings.show.presenting
+        size = camera.image_width, camera.image_height
+        return Window.of(*size, who.pixel_ratio, panel=panel)
 
     def _waits(self, client_id: int, tick: Tick) -> bool:
         """Whether the opening's orbit would take this browser's time from the run."""
@@ -316,24 +314,49 @@ class GuidedCameras(Part):
         runs = tick.snapshot.status.phase in ("starting", "running")
         return opens and runs and not client_of(self._server, client_id).on_gpu
 
-    def _hold(self, one: _Guided, client: viser.ClientHandle, tick: Tick) -> None:
-        """Fit a browser that waits for the orbit where the orbit begins, in rare steps."""
-        one.joined_sec = tick.settings.show.motion_clock.at(tick.now_sec)
-        self._joined_sec[client.client_id] = one.joined_sec
-        box, window = self._fitted, self._window(client, tick)
-        assert box is not None
-        if one.held is not None and window == one.held_in:
-            early = tick.now_sec - one.held_sec < STEP_SEC
-            if early or one.held.differs(box) < STEP_SHARE:
-                return
-        one.held, one.held_in, one.held_sec = box, window, tick.now_sec
-        view = fitted_view(box, box.turned(0.0), ELEVATION_RAD, FOV_Y_RAD, window)
+    def _wait(self, one: _Guided, client: viser.ClientHandle, tick: Tick) -> None:
+        """Let the orbit stand in a browser, and fit its view again in rare steps."""
+        time_sec = tick.settings.show.motion_clock.at(tick.now_sec)
+        box, window = self._box_of(client.client_id), self._window(client, tick)
+        waiting, due = one.waiting, True
+        assert box.fitted is not None
+        assert box.now is not None
+        if waiting is None:
+            # It begins where the orbit is, with the box that the orbit goes round.
+            waiting = _Waiting(time_sec - one.joined_sec, box.now, window, tick.now_sec)
+            one.waiting = waiting
+        elif window != waiting.window or (
+            tick.now_sec - waiting.fitted_sec >= STEP_SEC
+            and waiting.box.differs(box.fitted) >= STEP_SHARE
+        ):
+            waiting.box, waiting.window, waiting.fitted_sec = box.fitted, window, tick.now_sec
+        else:
+            due = one.start is not None
+        one.joined_sec = self._joined_sec[client.client_id] = time_sec - waiting.orbit_sec
+        if due:
+            azimuth_rad = waiting.box.turned(waiting.orbit_sec)
+            goal = fitted_view(waiting.box, azimuth_rad, ELEVATION_RAD, FOV_Y_RAD, window)
+            self._put(one, client, goal, tick.now_sec)
+        if tick.now_sec - one.since_sec >= APPROACH_SEC:
+            one.start = None
+
+    def _put(
+        self, one: _Guided, client: viser.ClientHandle, goal: PageView, now_sec: float
+    ) -> None:
+        view = approached(one.start or goal, goal, now_sec - one.since_sec)
         self._sent.append(view.position)
         move_browser(client, view)
 
-    def fly_to(self, client: viser.ClientHandle, view: PageView) -> None:
-        """Send one browser on its way to a view; from any thread."""
-        self._asked[client.client_id] = view
+    def fly_to(
+        self, client: viser.ClientHandle, offset: float, view_at: Callable[[float], PageView]
+    ) -> None:
+        """Send one browser on its way to a view of a lane; from any thread.
+
+        `view_at` gives it for where the lane stands on the x axis: at `offset`, or in the middle of
+        a pane of the twin view.
+        """
+        whole = client_of(self._server, client.client_id).lane is None
+        self._asked[client.client_id] = view_at(offset if whole else 0.0)
 
     def _ask(self, direction: Direction, client: viser.ClientHandle | None) -> None:
         if client is not None:
@@ -347,7 +370,7 @@ class GuidedCameras(Part):
                 return
             # A browser that has just begun goes to its first view by itself, and may do so late.
             first = np.array(self._server.initial_camera.position, np.float64)
-            put = was_put(camera.position, camera.look_at, (first, *self._sent))
+            put = was_sent_there(camera.position, camera.look_at, (first, *self._sent))
             one.taken = one.answered and not put
             one.answered = one.answered or put
             if put:
@@ -359,7 +382,7 @@ def _goes(tick: Tick) -> bool:
     return tick.settings.show.motion_clock.going and not tick.settings.follow_camera
 
 
-def was_put(
+def was_sent_there(
     position: NDArray[np.float64],
     look_at: NDArray[np.float64],
     sent: Sequence[NDArray[np.float64]],

@@ -24,8 +24,9 @@ from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import Page
 
-Fly = Callable[[viser.ClientHandle, PageView], object]
-"""Moves one browser to a view."""
+Fly = Callable[[viser.ClientHandle, float, Callable[[float], PageView]], object]
+"""Moves one browser to a view of a lane that stands at an offset on the x axis, if not in the
+middle: the view is given for where it stands."""
 
 LIVE_DEPTH = 0.14
 """Length of the shown camera as a share of the scene's median depth."""
@@ -57,7 +58,9 @@ class CameraLayer(Part):
         self._fly = fly
         self._drawn: dict[str, tuple[list[Camera], float]] = {}
         """The cameras that a node shows, and the median depth, by its name."""
-        self._offset = np.zeros(3)
+        self._offset = 0.0
+        self._picks_patches = False
+        """A click picks what is inspected, and moves nothing."""
         self._lane = lane
         self._color = LANE_COLORS[lane] if lane_count > 1 else None
         self._name = f"{root}/camera"
@@ -69,7 +72,8 @@ class CameraLayer(Part):
     def update(self, tick: Tick) -> None:
         """Send what changed."""
         lane, settings, position = tick.snapshot.lanes[self._lane], tick.drawn, tick.position
-        self._offset = np.array([tick.offsets[self._lane], 0.0, 0.0])
+        self._offset = tick.offsets[self._lane]
+        self._picks_patches = tick.settings.inspect.on
         self._send_live(lane, position, settings.show_cameras)
         key = (lane.layout.generation, position, settings.show_cameras, settings.show_path)
         running = tick.snapshot.status.phase == "running"
@@ -141,10 +145,17 @@ class CameraLayer(Part):
         @handle.on_click
         async def _(event: viser.SceneNodePointerEvent[Any]) -> None:
             assert self._fly is not None
+            if self._picks_patches:
+                return
             cameras, median_depth = self._drawn[name]
-            origin = np.array(event.ray_origin) - self._offset
-            camera = clicked_camera(cameras, origin, np.array(event.ray_direction))
-            self._fly(event.client, view_from(camera, median_depth).moved(self._offset))
+            ray = np.array(event.ray_origin), np.array(event.ray_direction)
+
+            def view_at(offset: float) -> PageView:
+                stands_at = np.array([offset, 0.0, 0.0])
+                camera = clicked_camera(cameras, ray[0] - stands_at, ray[1])
+                return view_from(camera, median_depth).moved(stands_at)
+
+            self._fly(event.client, self._offset, view_at)
 
 
 def clicked_camera(

@@ -33,7 +33,7 @@ class NearWalls(Part):
     """Hides near walls in each browser; called by the publisher only, after the lanes."""
 
     def __init__(self, server: viser.ViserServer, guided: GuidedCameras) -> None:
-        """`guided` knows the box of the scene."""
+        """`guided` knows the box of what a browser shows."""
         self._server = server
         self._guided = guided
         self._hidden: dict[int, frozenset[str]] = {}
@@ -53,15 +53,16 @@ class NearWalls(Part):
             return
         for client_id in self._hidden.keys() - clients.keys():
             del self._hidden[client_id]
-        box, frames = self._guided.box, tick.snapshot.frames
-        cuts = tick.drawn.cuts_near_walls and box is not None and bool(frames)
+        frames = tick.snapshot.frames
+        cuts = tick.drawn.cuts_near_walls and bool(frames)
         looks = level_looks(frames[:: -(-len(frames) // LOOKS)], tick.up) if cuts else None
         for client_id, client in clients.items():
             faced: tuple[int, ...] = ()
+            box = self._guided.box_in(client_id)
             if box is not None and looks is not None:
                 faced = facing_sectors(box, looks, client.camera.position)
             lanes = range(tick.lane_count)
-            hidden = frozenset(f"{SHARED_LANES}/{k}/look_{one}" for k in lanes for one in faced)
+            hidden = frozenset(f"{SHARED_LANES}/{k}/sector_{one}" for k in lanes for one in faced)
             before = self._hidden.get(client_id, frozenset())
             for name in hidden ^ before:
                 show_to(client, name, name in before)

@@ -7,6 +7,7 @@ machine, or any web page, could go around the gate. So the gate proves itself wi
 import asyncio
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 from secrets import token_urlsafe
 
@@ -20,11 +21,16 @@ KEY_HEADER = "X-Ttt3r-Key"
 ROLE_HEADER = "X-Ttt3r-Role"
 SESSION_HEADER = "X-Ttt3r-Session"
 DRAWS_HEADER = "X-Ttt3r-Draws"
+PIXELS_HEADER = "X-Ttt3r-Pixels"
 """Headers of the gate's request to viser; the gate passes on no header of a browser."""
 TWIN_PATH = "/twin"
 """Where the twin view is."""
 PANE_PATH = "/lane/"
 """A websocket's path that begins with this and ends with a number is a pane of the twin view."""
+
+PIXEL_RATIO = re.compile(r"[0-9]{1,2}(\.[0-9]{1,9})?", re.ASCII)
+PIXEL_RATIOS = (0.25, 8.0)
+"""Least and most pixels of a screen, along a line, for one of the page: zoom is among them."""
 
 MAX_SESSIONS = 512
 """Number of browser sessions kept; the oldest beyond it must show its token again."""
@@ -41,12 +47,14 @@ class Client:
     """The lane that a pane of the twin view shows; None for a whole page."""
     on_gpu: bool = False
     """Our script found WebGL on a GPU there; without its word a browser counts as one without."""
+    pixel_ratio: float = 1.0
+    """Pixels of its screen for one of the page, along a line, as our script found."""
 
     def headers(self, key: str) -> dict[str, str]:
         """Return the headers that name this client to viser."""
         draws = "gpu" if self.on_gpu else "software"
         who = {ROLE_HEADER: self.role, SESSION_HEADER: self.session, DRAWS_HEADER: draws}
-        return {KEY_HEADER: key, **who}
+        return {KEY_HEADER: key, **who, PIXELS_HEADER: str(self.pixel_ratio)}
 
 
 class Sessions:
@@ -110,7 +118,16 @@ def client_of(server: viser.ViserServer, client_id: int) -> Client:
         session=headers.get(SESSION_HEADER, ""),
         lane=int(lane) if path.startswith(PANE_PATH) and lane.isdigit() else None,
         on_gpu=headers.get(DRAWS_HEADER) == "gpu",
+        pixel_ratio=pixel_ratio_of(headers.get(PIXELS_HEADER)),
     )
+
+
+def pixel_ratio_of(text: str | None) -> float:
+    """Read a browser's pixel ratio; 1 where it says none that a screen can have."""
+    if text is None or not PIXEL_RATIO.fullmatch(text):
+        return 1.0
+    least, most = PIXEL_RATIOS
+    return ratio if least <= (ratio := float(text)) <= most else 1.0
 
 
 def show_to(client: viser.ClientHandle, node: str, visible: bool) -> None:

@@ -31,7 +31,7 @@ from ttt3r_viewer.viewer.server import access as rules
 from ttt3r_viewer.viewer.server import client_messages
 from ttt3r_viewer.viewer.server.access import Access, Role
 from ttt3r_viewer.viewer.server.client_messages import Widgets
-from ttt3r_viewer.viewer.server.clients import Client, Sessions, require_key
+from ttt3r_viewer.viewer.server.clients import Client, Sessions, pixel_ratio_of, require_key
 from ttt3r_viewer.viewer.server.overlay import Overlay
 
 MAX_CLIENTS = 32
@@ -61,6 +61,8 @@ HEAD_TAG = b"<head>"
 SCRIPT_TAG = b'<script src="%s"></script>' % SCRIPT_PATH.encode()
 DRAWS_COOKIE = "ttt3r-draws"
 """Which our script sets to `gpu` or `software`; browsers send it to all ports of a host alike."""
+PIXELS_COOKIE = "ttt3r-pixels"
+"""Which it sets to the number of pixels of the screen for one of the page."""
 FIXED_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "frame-ancestors 'self'",
@@ -266,7 +268,8 @@ class Gate:
         if self._access.owner_token is not None:
             client = self._sessions.client_of(rules.cookie_value(cookies, self._cookie))
         on_gpu = rules.cookie_value(cookies, DRAWS_COOKIE) == "gpu"
-        return client and replace(client, on_gpu=on_gpu)
+        pixel_ratio = pixel_ratio_of(rules.cookie_value(cookies, PIXELS_COOKIE))
+        return client and replace(client, on_gpu=on_gpu, pixel_ratio=pixel_ratio)
 
     def _file(self, path: str, zipped: bool) -> Response:
         """Fetch a file of viser's page; the page itself gets our script."""

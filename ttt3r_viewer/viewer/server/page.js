@@ -1,9 +1,9 @@
 // Runs before viser's own script in every page of the gate, and in a worker of each page.
 "use strict";
 
-// Says in a cookie, which the page's websocket then brings, whether WebGL runs on a GPU: viser's
-// server cannot know. A browser that draws in software names such a renderer, or admits that it is
-// slow.
+// Says in cookies, which the page's websocket then brings, whether WebGL runs on a GPU, and how many
+// pixels of the screen one of the page has: viser's server cannot know. A browser that draws in
+// software names such a renderer, or admits that it is slow.
 if (self.document) {
   const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
@@ -17,7 +17,11 @@ if (self.document) {
     return !SOFTWARE.test(name);
   };
 
-  document.cookie = `ttt3r-draws=${drawsOnGpu() ? "gpu" : "software"}; Path=/; SameSite=Strict`;
+  const say = (name, word) => {
+    document.cookie = `${name}=${word}; Path=/; SameSite=Strict`;
+  };
+  say("ttt3r-draws", drawsOnGpu() ? "gpu" : "software");
+  say("ttt3r-pixels", window.devicePixelRatio.toFixed(3));
 }
 
 // The worker asks again and again; the gate answers when there is something new, or after some
