@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ttt3r_viewer.geometry import upright_axes
 from ttt3r_viewer.metrics.lane_errors import LaneError
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.store import LaneScene
@@ -47,7 +48,7 @@ class LaneLabel:
             nodes.put("root", nodes.handles["root"], key)
         elif shown and error != self._error and tick.now_sec >= self._due_sec:
             nodes.handles["text"].text = label_text(text, error)
-            nodes.handles["bar"].points = bar_segments(lane.layout.median_depth, error)
+            nodes.handles["bar"].points = bar_segments(lane, error)
             self._error, self._due_sec = error, tick.now_sec + REFRESH_SEC
         if "root" in nodes.handles:
             assign_changed(nodes.handles["root"], visible=shown)
@@ -66,7 +67,7 @@ class LaneLabel:
                 font_screen_scale=1.2,
             )
             nodes.put("text", label)
-            points = bar_segments(lane.layout.median_depth, error)
+            points = bar_segments(lane, error)
             colors = line_colors(np.broadcast_to(ends, points.shape))
             nodes.put("bar", add_lines(scene, f"{name}/bar", points, colors, 6.0))
         self._error = error
@@ -77,17 +78,17 @@ def label_text(name: str, error: LaneError | None) -> str:
     return name if error is None else f"{name}\n{error.text}"
 
 
-def bar_segments(median_depth: float, error: LaneError | None) -> NDArray[np.float32]:
-    """Return the filled part of a bar and its rest (2, 2, 3), below the label's origin.
+def bar_segments(lane: LaneScene, error: LaneError | None) -> NDArray[np.float32]:
+    """Return the filled part of a bar and its rest (2, 2, 3), below the label's origin: level, to
+    the right of where the first camera looked.
 
     It is full for the largest error of all lanes, and where the truth is not known.
     """
-    half = BAR_WIDTH / 2 * median_depth
+    right, up, _ = upright_axes(lane.layout.up, lane.frames[0].camera.T_world_camera[:3, 2])
+    half, drop = BAR_WIDTH / 2, BAR_DROP * up
     end = half * (2 * (1.0 if error is None else error.share) - 1)
-    points = np.zeros((2, 2, 3), np.float32)
-    points[..., 0] = [[-half, end], [end, half]]
-    points[..., 1] = BAR_DROP * median_depth
-    return points
+    along = np.array([[-half, end], [end, half]])[..., None] * right
+    return (lane.layout.median_depth * (along - drop)).astype(np.float32)
 
 
 def label_position(lane: LaneScene) -> NDArray[np.float64]:
