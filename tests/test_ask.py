@@ -17,6 +17,7 @@ from ttt3r_viewer.geometry import pose_from_vector, quaternion_wxyz_from_matrix,
 from ttt3r_viewer.reconstruct.messages import SetResetEvery
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rules_from_text
+from ttt3r_viewer.scene.budget import Layout
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.system.assets import asset_path
 from ttt3r_viewer.types import Answer, Camera, Expectation, Status
@@ -189,7 +190,7 @@ def test_every_lane_has_its_points_and_camera_until_they_are_taken_away(server):
     layer.begin((0, 2))
     lanes = [expectation(0), expectation(1)]
     for percent, left in ((0, POINTS), (25, POINTS * 3 // 4)):
-        layer.show(lanes, AskSettings(hidden_percent=percent), point_size=0.01, median_depth=2.0)
+        layer.show(lanes, AskSettings(hidden_percent=percent), point_size=0.01, layout=Layout())
         assert layer.points_shown == (left, left)
     assert nodes(server) == {
         f"/lanes/{k}/expected_{what}" for k in (0, 1) for what in ("points", "camera")
@@ -197,7 +198,7 @@ def test_every_lane_has_its_points_and_camera_until_they_are_taken_away(server):
     frustum = server.scene._handle_from_node_name["/lanes/1/expected_camera"]
     assert np.allclose(frustum.position, pose_at(7)[:3, 3])
     gone = replace(lanes[0], points_camera=np.full((12, 16, 3), np.nan, np.float32))
-    layer.show([gone, lanes[1]], AskSettings(), point_size=0.01, median_depth=2.0)
+    layer.show([gone, lanes[1]], AskSettings(), point_size=0.01, layout=Layout())
     assert layer.points_shown == (0, POINTS)
     assert "/lanes/0/expected_points" not in nodes(server)
     layer.clear()

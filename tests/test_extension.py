@@ -125,7 +125,7 @@ def test_a_colour_mode_is_one_entry_that_the_page_offers_and_draws(monkeypatch):
         set_value(client, viewer.part(LookPanel)._color, "Grey")
         wait_for(lambda: viewer.controls.settings.color_by == "grey", "the choice")
         nodes: Any = viewer.server.scene._handle_from_node_name
-        live = "/lanes/0/look_0/live"
+        live = "/lanes/0/sector_0/live"
         wait_for(lambda: np.all(getattr(nodes.get(live), "colors", 0) == 99), "grey")
 
 

@@ -5,22 +5,27 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+import pytest
 import viser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.made_up_run import MadeUpRun, look_at
+from tests.made_up_run import MadeUpRun, look_at, made_up_inspection, room_result
 from tests.pages import EVERY_POINT
 from tests.ticks import tick_of
 from ttt3r_viewer.export.film.opening import SceneBox
-from ttt3r_viewer.scene.budget import Layout
+from ttt3r_viewer.scene.budget import Layout, largest_point_size
 from ttt3r_viewer.scene.crop_box import CropBox
 from ttt3r_viewer.scene.paths import LONGEST_GAP, path_pairs, spaced
+from ttt3r_viewer.scene.seen import depth_of
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.types import Expectation
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers import colors as palette
+from ttt3r_viewer.viewer.layers.ask_layer import AskLayer
 from ttt3r_viewer.viewer.layers.camera_layer import clicked_camera
 from ttt3r_viewer.viewer.layers.crop_layer import CropLayer
+from ttt3r_viewer.viewer.layers.inspect_layer import COLORED_SIZE, InspectLayer, Shown
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
 from ttt3r_viewer.viewer.layers.looks import (
     NO_SECTOR,
@@ -32,7 +37,13 @@ from ttt3r_viewer.viewer.layers.looks import (
 from ttt3r_viewer.viewer.layers.near_walls import facing_sectors
 from ttt3r_viewer.viewer.layers.point_layer import batch_of
 from ttt3r_viewer.viewer.panels.legend import LegendPanel
-from ttt3r_viewer.viewer.view_settings import ViewControls, ViewSettings
+from ttt3r_viewer.viewer.panels.look import LookPanel
+from ttt3r_viewer.viewer.view_settings import (
+    AskSettings,
+    InspectSettings,
+    ViewControls,
+    ViewSettings,
+)
 
 
 def scene(lanes: int, frames: int = 5) -> SceneStore:
@@ -192,3 +203,45 @@ def test_the_page_draws_what_lies_in_the_crop_box_and_handles_change_it(server):
         handles.update(tick_of(store, replace(everything, crop=crop)))
     handles.update(tick_of(store, everything))
     assert not [name for name in nodes if name.startswith("/crop/")]
+
+
+def test_points_are_sized_by_the_spacing_of_their_pixels_everywhere_and_the_slider_begins_there(
+    server,
+):
+    store, layer, page = scene(1, 8), LaneLayer(server), PageContext(server)
+    page.median_point_size = lambda: layer.median_point_size
+    panel = LookPanel(page)
+    for now_sec in (0.0, 10.0):
+        tick = tick_of(store, replace(EVERY_POINT, live=False, position=7), now_sec)
+        layer.update(tick)
+        panel.update(tick)
+    layout, lane = tick.snapshot.layout, tick.snapshot.lanes[0]
+    nodes = server.scene._handle_from_node_name
+    sizes = [
+        node.point_size
+        for name, node in nodes.items()
+        if "chunk" in name
+        for _ in range(len(node.points))
+    ]
+    assert panel._size.value == pytest.approx(np.median(sizes), rel=0.06)
+    # A camera with many pixels, so that they lie closer together than the largest points.
+    fine = replace(lane.frames[7].camera, focal_px=2000.0, width=2000, height=1500)
+    frames = [*lane.frames[:7], replace(lane.frames[7], camera=fine)]
+    lane = replace(lane, frames=frames, latest=None)
+    found = made_up_inspection(0, 0, 7, np.ones(16))
+    shown = Shown(lane, found, InspectSettings(), np.zeros((8, 16), np.float16))
+    depth = depth_of(shown.points.points_world, fine)
+    wanted = 1.4 * np.median(depth) / 2000
+    assert wanted < largest_point_size(layout) / 2
+    inspected = InspectLayer(server)
+    for chosen in (None, 0.5):
+        inspected.show_points(shown, np.ones(12), point_size=chosen, offset=0.0, image_depth=None)
+        size = nodes["/lanes/0/inspect_map"].point_size
+        assert size == pytest.approx(COLORED_SIZE * (chosen or wanted), rel=0.05)
+    room = room_result(4, 160, 120)
+    memory = Expectation(0, 4, room.camera, room.image, room.points_camera, room.confidence)
+    asked, spacing = AskLayer(server), np.median(room.points_camera[..., 2]) / room.camera.focal_px
+    for chosen in (None, 0.5):
+        asked.show([memory], AskSettings(hidden_percent=0), point_size=chosen, layout=layout)
+        size = nodes["/lanes/0/expected_points"].point_size
+        assert size == pytest.approx(chosen or min(1.4 * spacing, largest_point_size(layout)))

@@ -11,12 +11,14 @@ from tests.ticks import tick_of
 from ttt3r_viewer.geometry import Similarity, umeyama
 from ttt3r_viewer.metrics.ground_truth import CountedPoses
 from ttt3r_viewer.metrics.lane_errors import ahead_text, lane_errors
+from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera
 from ttt3r_viewer.viewer.app import PANELS, charts_first
 from ttt3r_viewer.viewer.context import PageContext, Presentation
 from ttt3r_viewer.viewer.layers.lane_label import bar_segments, label_text
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
+from ttt3r_viewer.viewer.layers.point_layer import MAX_NODES, OTHER_NODES, chunks_per_lane
 from ttt3r_viewer.viewer.layers.truth_layer import DASHES, ERROR_LINES, dashes, error_lines
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 from ttt3r_viewer.viewer.panels.charts import ChartsPanel
@@ -157,16 +159,21 @@ def test_charts_can_stand_above_all_tabs_and_begin_with_the_one_that_is_asked_fo
 
 def test_errors_are_set_beside_the_largest_and_the_first():
     first, second, unknown = lane_errors((0.154, 0.432, float("nan")))
-    assert (first.text, second.text) == ("ATE 0.154 m", "ATE 0.432 m, 2.81 x lane 1")
+    assert (first.text, second.text) == ("ATE 0.154 m", "ATE 0.432 m, 2.81 times lane 1's")
     assert (first.share, second.share) == (pytest.approx(0.3565, abs=1e-3), 1.0)
     assert (unknown.share, unknown.text) == (0.0, "ATE –")  # noqa: RUF001
     assert lane_errors((1e-9, 0.5))[1].ratio is None
     assert lane_errors(()) == ()
-    bar = bar_segments(10.0, first)
+    lane = run_of(2).store.snapshot().lanes[0]
+    lane = replace(lane, layout=replace(lane.layout, up=np.array([0.6, 0.0, -0.8])))
+    bar = bar_segments(lane, first)
+    # It lies under its text, which stands upright in the page, and is level.
+    assert (bar @ lane.layout.up < 0).all()
+    assert np.ptp(bar @ lane.layout.up) == pytest.approx(0.0, abs=1e-6)
     filled, rest = np.linalg.norm(bar[:, 1] - bar[:, 0], axis=1)
     assert filled / (filled + rest) == pytest.approx(first.share)
-    assert np.ptp(bar_segments(10.0, None)[1, :, 0]) == 0
-    assert "ATE 0.432 m, 2.81 x lane 1" in legend_html(1, "a", True, second)
+    assert np.ptp(bar_segments(lane, None)[1], axis=0) == pytest.approx(0.0)
+    assert "ATE 0.432 m, 2.81 times lane 1's" in legend_html(1, "a", True, second)
     assert label_text("a", None) == "a"
 
 
@@ -189,3 +196,19 @@ def test_labels_say_what_the_chart_plots_and_follow_it(server):
         label = server.scene._handle_from_node_name["/lanes/1/label/text"]
         assert label.text == f"drifting, rate 0.8\n{lane_errors(ate_m)[1].text}"
         run.gone(6)
+
+
+def test_a_lane_has_no_more_nodes_beside_its_chunks_than_are_kept_free_for_them(server):
+    run, page = run_of(12), PageContext(server, ground_truth=turned_room(12))
+    layer = LaneLayer(server, series=page.series, fly=lambda *_: None)
+    nodes = server.scene._handle_from_node_name
+    for settings in (ViewSettings(), ViewSettings(live=False, position=5)):
+        for now_sec in (10.0, 20.0):
+            layer.update(tick_of(run.store, settings, now_sec))
+        for lane in ("/lanes/0", "/lanes/1"):
+            mine = [one for one in nodes if f"{one}/".startswith(f"{lane}/") and "chunk" not in one]
+            drawn_elsewhere = 6  # the true surface, 3 of an inspection, 2 of an expectation
+            assert OTHER_NODES - 1 <= len(mine) + drawn_elsewhere <= OTHER_NODES
+    for count in (1, 2, 3, 4):
+        chunks = count * chunks_per_lane(count) * CONFIDENCE_BINS
+        assert chunks + count * OTHER_NODES <= MAX_NODES

@@ -235,7 +235,7 @@ def test_long_run_stays_within_nodes_and_points_and_a_restart_leaves_nothing(
     assert 10_000 < shown <= 20_000
     store.clear(lane_count)
     draw(layer, store, settings)
-    empty = ("", *(f"/look_{look}" for look in (*range(SECTORS), NO_SECTOR)), "/camera")
+    empty = ("", *(f"/sector_{sector}" for sector in (*range(SECTORS), NO_SECTOR)), "/camera")
     left = {f"/lanes/{k}{name}" for k in range(lane_count) for name in empty}
     assert set(nodes(server, "/lanes/")) == left
     assert layer.points_shown_by_lane == (0,) * lane_count
@@ -257,7 +257,7 @@ def test_growing_chunk_is_sent_at_most_twice_a_second(server, monkeypatch):
         if tick < 3:
             store.add(room_result(64 + tick, 16, 12))
         layer.update(tick_of(store, now_sec=begin + tick * 0.1))
-    live = "/lanes/0/look_0/live"
+    live = "/lanes/0/sector_0/live"
     assert sent.count(live) == 3
     assert max(sent.count(name) for name in sent if name != live) == 2
 

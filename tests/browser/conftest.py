@@ -38,7 +38,7 @@ DRAWN_POINTS = """() => {
     return points;
 }"""
 DRAWN_NODES = """() => Object.entries(window.__viserMutable.nodeRefFromName)
-    .filter(([name, node]) => node && name.includes('/look_') && name.includes('chunk'))
+    .filter(([name, node]) => node && name.includes('/sector_') && name.includes('chunk'))
     .map(([name]) => name)"""
 
 

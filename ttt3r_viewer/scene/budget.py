@@ -122,6 +122,12 @@ def shrink_image(image: NDArray[np.uint8], max_width: int) -> NDArray[np.uint8]:
     return ((total + factor * factor // 2) // (factor * factor)).astype(np.uint8)
 
 
-def automatic_point_size(layout: Layout) -> float:
+def largest_point_size(layout: Layout) -> float:
     """Return the largest side that points have by themselves, in two digits."""
     return float(f"{LARGEST_POINT * layout.median_depth:.2g}")
+
+
+def spaced_point_size(spacing: NDArray[np.floating], layout: Layout) -> float:
+    """Return the side of points (N,) by themselves, whose pixels lie `spacing` (N,) apart."""
+    largest = largest_point_size(layout)
+    return min(largest, SPACING_SIZE * float(np.median(spacing))) if len(spacing) else largest

@@ -241,6 +241,7 @@ class Viewer:
         guided = GuidedCameras(server, page.tour)
         lanes = LaneLayer(server, series=page.series, fly=guided.fly_to)
         page.points_shown = lambda: sum(lanes.points_shown_by_lane)
+        page.median_point_size = lambda: lanes.median_point_size
         return [
             budget,
             lanes,  # before panels: what panels draw in the scene lies below its nodes

@@ -53,6 +53,8 @@ class PageContext:
     """What lies over the scene in every browser, beside and without the panel."""
     points_shown: Callable[[], int] = lambda: 0
     """Returns how many points the page draws."""
+    median_point_size: Callable[[], float] = lambda: 0.0
+    """Returns the median side that drawn points have by themselves; 0 where none are drawn."""
     points_limit: Callable[[int], str] = lambda _: ""
     """Returns HTML that says how many points may be kept, of their number."""
 

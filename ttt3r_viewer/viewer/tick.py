@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ttt3r_viewer.scene.budget import automatic_point_size
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 if TYPE_CHECKING:
@@ -66,11 +65,6 @@ class Tick:
     def up(self) -> NDArray[np.float64]:
         """Up (3,), a unit vector in the world's frame, as far as it is known."""
         return self.snapshot.layout.up
-
-    @property
-    def point_size(self) -> float:
-        """Side of a point in the scene's unit."""
-        return self.settings.point_size or automatic_point_size(self.snapshot.layout)
 
     @cached_property
     def offsets(self) -> tuple[float, ...]:

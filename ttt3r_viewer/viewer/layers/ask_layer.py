@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
-from ttt3r_viewer.scene.budget import random_subset
+from ttt3r_viewer.scene.budget import Layout, random_subset, spaced_point_size
+from ttt3r_viewer.scene.seen import depth_of
 from ttt3r_viewer.types import Expectation
 from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH, add_frustum
 from ttt3r_viewer.viewer.layers.colors import tint
@@ -98,23 +99,26 @@ class AskLayer(Nodes):
         lanes: Sequence[Expectation],
         chosen: AskSettings,
         *,
-        point_size: float,
-        median_depth: float,
+        point_size: float | None,
+        layout: Layout,
     ) -> None:
-        """Draw what every lane expects in place of what was drawn before."""
+        """Draw what every lane expects in place of what was drawn before.
+
+        Points have the side `point_size`, or without one that which suits their pixels.
+        """
         most = LIVE_POINTS // max(len(lanes), 1)
         with self._server.atomic():
             for found in lanes:
                 color = lane_tint(found.lane, len(lanes))
                 name = f"/lanes/{found.lane}/expected_"
                 # Only its edges: its image would hide the scene from a view at this camera.
-                depth = LIVE_DEPTH * median_depth
+                depth = LIVE_DEPTH * layout.median_depth
                 frustum = add_frustum(
                     self._server, f"{name}camera", found.camera, depth=depth, color=color
                 )
                 self.put(f"{name}camera", frustum)
                 points_world, colors = expected_cloud(found, most, chosen, color)
-                cloud = add_points(
-                    self._server.scene, f"{name}points", points_world, colors, point_size, "circle"
-                )
-                self.put(f"{name}points", cloud)
+                spacing = depth_of(points_world, found.camera) / found.camera.focal_px
+                side = point_size or spaced_point_size(spacing, layout)
+                scene, name = self._server.scene, f"{name}points"
+                self.put(name, add_points(scene, name, points_world, colors, side, "circle"))

@@ -11,7 +11,8 @@ import viser
 from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
-from ttt3r_viewer.scene.seen import FramePoints, thin_points
+from ttt3r_viewer.scene.budget import spaced_point_size
+from ttt3r_viewer.scene.seen import FramePoints, depth_of, thin_points
 from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.types import Camera, Inspection
 from ttt3r_viewer.viewer.layers.maps import PATCH_COLOR, TOKEN_COLOR, color_map, robust_scale
@@ -217,31 +218,34 @@ class InspectLayer(Nodes):
         shown: Shown,
         values: NDArray[np.floating] | None,
         *,
-        point_size: float,
+        point_size: float | None,
         offset: float,
         image_depth: float | None,
     ) -> None:
         """Highlight the frame's points in the top patches and the picked one.
 
-        All points are coloured by the `values` (patch,) of their patches, where there are any. The
+        All points are coloured by the `values` (patch,) of their patches, where there are any, and
+        sized by `point_size`, or without one by how far apart their pixels lie. The
         lane's root stands at `offset` on the x axis, and the frame's image `image_depth` in front
         of its camera; None where it is not drawn.
         """
         found, camera, points = shown.found, shown.camera, shown.points.points_world
         patches = patches_of_points(points, camera, found.rows, found.columns)
         points, patches = points[patches >= 0], patches[patches >= 0]
+        spacing = depth_of(points, camera) / camera.focal_px
+        side = point_size or spaced_point_size(spacing, shown.lane.layout)
         self._hit, self._offset, self._image_depth = (shown, points, patches), offset, image_depth
         is_picked = patches == shown.patch
         chosen = np.isin(patches, shown.top_patches) | is_picked
         colors = np.where(is_picked[chosen, None], PATCH_COLOR, TOKEN_COLOR).astype(np.uint8)
-        name, size = f"/lanes/{found.lane}/inspect_", PICKED_SIZE * point_size
+        name, size = f"/lanes/{found.lane}/inspect_", PICKED_SIZE * side
         near, scene = lifted(points[chosen], camera, 2 * LIFT), self._server.scene
         self.put("patches", add_points(scene, f"{name}patches", near, colors, size))
         if values is None:
             self.remove("map")
             return
         colors = color_map(values[patches], robust_scale(values))
-        near, size = lifted(points, camera, LIFT), COLORED_SIZE * point_size
+        near, size = lifted(points, camera, LIFT), COLORED_SIZE * side
         self.put("map", add_points(scene, f"{name}map", near, colors, size))
 
     def show_image(self, shown: Shown, image: NDArray[np.uint8], depth: float) -> None:

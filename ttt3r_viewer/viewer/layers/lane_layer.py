@@ -68,6 +68,15 @@ class LaneLayer(Part):
         self.points_shown_by_lane: tuple[int, ...] = ()
         """Number of drawn points of each lane."""
 
+    @property
+    def median_point_size(self) -> float:
+        """Median automatic side of the points of all lanes; 0 where there are none."""
+        sizes = sorted(size for nodes in self._lanes for size in nodes.points.sizes_shown)
+        if not sizes:
+            return 0.0
+        reached = np.cumsum([count for _, count in sizes])
+        return sizes[int(np.searchsorted(reached, reached[-1] / 2))][0]
+
     def probe(self) -> dict[str, object]:
         """Return how many points are drawn, and how many nodes are below the lanes' root."""
         nodes = list(self._page.scene._handle_from_node_name)

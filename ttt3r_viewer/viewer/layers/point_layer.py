@@ -1,9 +1,9 @@
 """Point clouds of a lane: a node for each decile of confidence and chunk of frames.
 
 Node names are stable, so that nodes are replaced and never multiplied. Below the lane's root,
-`look_L/chunk_F_S_B` is decile B of S frames from F on, whose cameras looked into the sector L;
-`look_L/live` is the one frame that is drawn densely, `look_L/partial` the part of a chunk up to the
-timeline's position.
+`sector_L/chunk_F_S_B` is decile B of S frames from F on, whose cameras looked into the sector L;
+`sector_L/live` is the one frame that is drawn densely, `sector_L/partial` the part of a chunk up to
+the timeline's position.
 """
 
 import logging
@@ -20,11 +20,10 @@ from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import (
     CONFIDENCE_BINS,
     MAX_CHUNKS,
-    SPACING_SIZE,
     Layout,
-    automatic_point_size,
     confidence_bin,
     frames_per_chunk_for,
+    spaced_point_size,
 )
 from ttt3r_viewer.scene.seen import FramePoints, FrameSummary, depth_of, joined, thin_points
 from ttt3r_viewer.scene.store import FullFrames, LaneScene
@@ -43,8 +42,9 @@ logger = logging.getLogger(__name__)
 
 MAX_NODES = 240
 """Limit of nodes of all lanes; more slow a page down."""
-OTHER_NODES = 18
-"""Nodes of a lane that are not chunks: roots, sectors, single clouds, cameras, its label."""
+OTHER_NODES = 28
+"""Nodes of a lane that are not chunks: its root, 9 sectors, a single cloud, 5 of cameras, 4 of the
+truth, 3 of its label, and 5 of what is inspected and asked."""
 
 POINTS_PER_TICK = 300_000
 """More would delay the widgets noticeably, because they share the connection."""
@@ -138,8 +138,8 @@ class PointLayer(Part):
         self._newest = (-1, 0.0)
         """Position of the newest frame, and when it came."""
         self._live_sent_sec = -LIVE_SEC
-        for look in (*range(SECTORS), NO_SECTOR):
-            page.scene.add_frame(f"{root}/look_{look}", show_axes=False)
+        for sector in (*range(SECTORS), NO_SECTOR):
+            page.scene.add_frame(f"{root}/sector_{sector}", show_axes=False)
         self._chunks: dict[tuple[int, int], _Chunk] = {}
         """By first frame and full number of frames, as in their names."""
         self._single = Nodes()
@@ -147,8 +147,14 @@ class PointLayer(Part):
         """Automatic side of the points of single clouds, by name."""
         self._chosen_size: float | None = None
         """Side of all points; None where each node has its own."""
-        self.points_shown = 0
+        self.sizes_shown: list[tuple[float, int]] = []
+        """Automatic side of the points of each cloud that the page draws while the lane is visible,
+        and their number."""
+
+    @property
+    def points_shown(self) -> int:
         """Number of points that the page draws while the lane is visible."""
+        return sum(count for _, count in self.sizes_shown)
 
     def update(self, tick: Tick) -> None:
         """Send what changed, within this tick's share, and show what the settings choose.
@@ -197,13 +203,13 @@ class PointLayer(Part):
             self._send_chunk(clouds, chunk, size, sector_of(members, lane.layout.up))
             sent += chunk.kept
 
-    def _send_chunk(self, clouds: list[Cloud], chunk: _Chunk, size: int, look: str) -> None:
+    def _send_chunk(self, clouds: list[Cloud], chunk: _Chunk, size: int, sector: str) -> None:
         before = self._chunks.pop((chunk.first, size), None)
         stale = before.nodes if before else {}
         covered = [k for k, c in self._chunks.items() if chunk.first <= c.first < chunk.stop]
         with self._page.atomic():
             for b, cloud in enumerate(clouds):
-                handle = self._add(f"look_{look}/chunk_{chunk.first}_{size}_{b}", cloud)
+                handle = self._add(f"sector_{sector}/chunk_{chunk.first}_{size}_{b}", cloud)
                 if handle is not None:
                     chunk.nodes[b] = _Node(handle, cloud.point_size)
                 if b in stale and (handle is None or stale[b].handle.name != handle.name):
@@ -284,8 +290,8 @@ class PointLayer(Part):
         cloud = confident_cloud(self._batch(frames, first, lane, settings), settings.hidden_bins)
         self._sizes[name] = cloud.point_size
         with self._page.atomic():
-            look = sector_of(frames, lane.layout.up)
-            self._single.put(name, self._add(f"look_{look}/{name}", cloud), key)
+            sector = sector_of(frames, lane.layout.up)
+            self._single.put(name, self._add(f"sector_{sector}/{name}", cloud), key)
 
     def _batch(
         self, frames: Sequence[FrameSummary], first: int, lane: LaneScene, settings: ViewSettings
@@ -304,18 +310,19 @@ class PointLayer(Part):
 
     def _show(self, settings: ViewSettings, position: int) -> None:
         """Show and hide what is in the page already, without sending points again."""
-        shown = 0
+        shown: list[tuple[float, int]] = []
         for chunk in self._chunks.values():
             reached = settings.live or chunk.stop <= position + 1
             for b, node in chunk.nodes.items():
                 visible = settings.extent == "all" and reached and b >= settings.hidden_bins
                 size = self._chosen_size or node.point_size
                 assign_changed(node.handle, visible=visible, point_size=size)
-                shown += len(node.handle.points) if visible else 0
+                if visible:
+                    shown.append((node.point_size, len(node.handle.points)))
         for name, handle in self._single.handles.items():
             assign_changed(handle, point_size=self._chosen_size or self._sizes[name])
-            shown += len(handle.points)
-        self.points_shown = shown
+            shown.append((self._sizes[name], len(handle.points)))
+        self.sizes_shown = shown
 
 
 def chunks_per_lane(lane_count: int) -> int:
@@ -377,10 +384,9 @@ def confident_cloud(batch: PointBatch, hidden_bins: int) -> Cloud:
 def _cloud(batch: PointBatch, members: NDArray[np.bool_]) -> Cloud:
     """Pack the members (N,) of a batch, as float16 where its steps are no larger than a point."""
     points, colors = batch.points_world[members], batch.colors[members]
-    size = automatic_point_size(batch.layout)
+    size = spaced_point_size(batch.spacing[members], batch.layout)
     if not len(points):
         return Cloud(points, colors, size)
-    size = min(size, SPACING_SIZE * float(np.median(batch.spacing[members])))
     reach = np.abs(points).max(axis=1)
     most = np.finfo(np.float16).max
     if np.spacing(np.float16(min(np.percentile(reach, 99), most))) > size:

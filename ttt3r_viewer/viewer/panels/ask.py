@@ -103,7 +103,7 @@ class AskPanel(Part):
     def update(self, tick: Tick) -> None:
         """Offer the question where it can be asked, and show the answer until it is taken away."""
         self._tick = tick
-        snapshot, chosen, point_size = tick.snapshot, tick.drawn.ask, tick.point_size
+        snapshot, chosen, point_size = tick.snapshot, tick.drawn.ask, tick.settings.point_size
         cannot, answer = why_not(tick), snapshot.answer
         for one in (self._button, self._key):
             assign_changed(one, disabled=bool(cannot))
@@ -121,12 +121,13 @@ class AskPanel(Part):
         if shown is not self._shown:
             self._shown = shown
             self._show_images(found, tick.lane_names)
-        depth = snapshot.layout.median_depth
-        key = (snapshot.epoch, answer.number, chosen, point_size, depth) if answer else None
+        layout = snapshot.layout
+        looks = (chosen, point_size, layout.median_depth)
+        key = (snapshot.epoch, answer.number, looks) if answer else None
         if key != self._drawn and tick.now_sec >= self._draw_due_sec:
             self._drawn, self._draw_due_sec = key, tick.now_sec + DRAW_SEC
             if found:
-                self._layer.show(found, chosen, point_size=point_size, median_depth=depth)
+                self._layer.show(found, chosen, point_size=point_size, layout=layout)
             else:
                 self._layer.clear()
 

@@ -345,7 +345,7 @@ class InspectPanel(Part):
     def _draw_scene(self, shown: Shown, tick: Tick) -> None:
         """Colour and highlight the points of the inspected frame, and cover its image."""
         found, chosen, layout = shown.found, shown.chosen, shown.lane.layout
-        point_size, offset = tick.point_size, tick.offsets[found.lane]
+        point_size, offset = tick.settings.point_size, tick.offsets[found.lane]
         at_frame = tick.settings.show_cameras and found.sequence == tick.position
         depth = LIVE_DEPTH * layout.median_depth if at_frame else None
         seen = (key_of(found), layout.generation, point_size, depth)

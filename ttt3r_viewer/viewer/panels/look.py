@@ -12,6 +12,8 @@ from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind
 BIN_PERCENT = 100 // CONFIDENCE_BINS
 MOST_EDGE_FILTER = 0.5
 SIZE_LABEL = "Point size ({})"
+REFIT_SHARE = 0.1
+"""The size slider follows the drawn points where their median side changes by more."""
 TRUTH_HINT = "Dashed, moved to each lane by Sim3; a thin line joins a camera and its true place"
 SURFACE_HINT = "Grey: what the frames truly saw, from the first camera, neither moved nor scaled"
 
@@ -21,6 +23,7 @@ class LookPanel(Part):
 
     def __init__(self, page: PageContext) -> None:
         gui, controls = page.server.gui, page.controls
+        self._page = page
         self._controls = controls
         self._fitted_size = 0.0
         self._tick: Tick | None = None
@@ -129,15 +132,15 @@ class LookPanel(Part):
         assign_changed(self._follow, value=tick.settings.follow_camera)
         assign_changed(self._automatic, value=tick.settings.point_size is None)
         assign_changed(self._size, label=SIZE_LABEL.format(tick.unit))
-        automatic_size = tick.point_size
-        if tick.settings.point_size is None and automatic_size != self._fitted_size:
-            self._fitted_size = automatic_size
-            step = automatic_size / 10
+        size = float(f"{self._page.median_point_size():.2g}")
+        differs = abs(size - self._fitted_size) > REFIT_SHARE * self._fitted_size
+        if tick.settings.point_size is None and size and differs:
+            self._fitted_size, step = size, size / 10
             assign_changed(
                 self._size,
                 min=step,
-                max=5 * automatic_size,
+                max=10 * size,
                 step=step,
                 precision=max(0, 1 - math.floor(math.log10(step))),
-                value=automatic_size,
+                value=size,
             )
