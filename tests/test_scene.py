@@ -1,6 +1,7 @@
 """The scene: budget, fair prefixes, percentiles, epochs, voxels; and the geometry beneath it."""
 
 import gc
+import itertools
 import math
 import threading
 import tracemalloc
@@ -26,7 +27,13 @@ from ttt3r_viewer.scene.edges import (
 )
 from ttt3r_viewer.scene.seen import thin_points
 from ttt3r_viewer.scene.store import LaneScene, SceneStore
-from ttt3r_viewer.scene.thinning import FIRST_SIDE, first_side
+from ttt3r_viewer.scene.thinning import (
+    DRIFT,
+    FIRST_SIDE,
+    drift_after,
+    first_side,
+    path_lengths,
+)
 from ttt3r_viewer.scene.voxels import CLEARLY_BETTER, FIRST_SLOTS, ROOM_MADE, VoxelGrid
 from ttt3r_viewer.types import FrameResult, Status
 
@@ -315,7 +322,7 @@ def test_better_point_takes_the_place_of_the_first_and_stays_with_its_frame():
     better = np.isin(kept.confidence, surer.confidence)
     assert better.sum() == kept.changes > 300
     assert np.isin(kept.colors[better], 255 - first.image).all()
-    assert len(last) < len(kept) / 10
+    assert len(last) < len(kept) / 8
 
 
 def test_points_at_edges_give_way_to_others_and_go_first():
@@ -330,6 +337,41 @@ def test_points_at_edges_give_way_to_others_and_go_first():
     left = int((kept.edge > strongest_kept(DEFAULT_EDGE_FILTER)).sum())
     assert len(kept) - left == len(points) - at_edge.sum()
     assert 0 < left < at_edge.sum() - 40
+
+
+def test_points_at_edges_stay_as_long_as_others_where_none_are_filtered():
+    shares = []
+    for edge_filter in (0.0, DEFAULT_EDGE_FILTER):
+        store = SceneStore(600, points_per_frame=500, one_per_voxel=True, edge_filter=edge_filter)
+        for number in range(6):
+            store.add(room_result(number, 96, 64))
+        edges = np.concatenate([one.points.edge for one in store.snapshot().lanes[0].frames])
+        shares.append((edges > strongest_kept(DEFAULT_EDGE_FILTER)).mean())
+    assert shares[0] > 2 * shares[1]
+
+
+def test_points_that_went_are_told_from_points_that_changed():
+    points = thin_points(room_result(0, 64, 48), 50)
+    changed = points.replaced(np.array([1, 2]), points.at(np.array([3, 4])))
+    assert changed.where(np.zeros(50, np.bool_)).changes == 2
+    assert changed.first(0).changes == 2
+    assert points.first(0).changes == 0
+
+
+def test_drift_makes_far_frames_worth_less_but_not_without_end():
+    depth = 2.0
+    errors = [drift_after(path, depth) for path in (0.0, 1.0, 4.0, 1e6)]
+    assert errors[0] == 1
+    assert errors == sorted(errors)
+    assert errors[-1] == errors[-2] == 1 + DRIFT
+    frames = SceneStore(points_per_frame=9)
+    for number in range(4):
+        frames.add(room_result(number, 64, 48))
+    kept = frames.snapshot().lanes[0].frames
+    places = [one.camera.T_world_camera[:3, 3] for one in kept]
+    steps = [math.dist(a, b) for a, b in itertools.pairwise(places)]
+    assert np.allclose(path_lengths(kept), [0, *np.cumsum(steps)])
+    assert len(path_lengths(())) == 0
 
 
 def test_edges_are_where_neighbours_differ_in_depth_and_along_the_border():

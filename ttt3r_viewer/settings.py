@@ -165,9 +165,9 @@ class OutputOptions(Options):
     )
     edge_filter: float = option(
         EDGE_FILTER,
-        "leave points out of the page and of points.ply around which the depth changes by more "
-        "than this share (they hang in the air); 0: leave out none. Recordings keep all",
-        metavar="SHARE",
+        "leave points out of the page and of points.ply around which the depth's logarithm changes "
+        "by more (0.12: by 13 %%; they hang in the air); 0: leave out none. Recordings keep all",
+        metavar="X",
         least=0.0,
     )
     inspect: bool = option(

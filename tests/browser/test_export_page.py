@@ -5,7 +5,6 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import trimesh
 from PIL import Image
@@ -18,9 +17,10 @@ from tests.test_export_formats import FRAMES, make_session, silent
 from tests.test_export_job import Held
 from tests.waiting import wait_for
 from ttt3r_viewer.export.film.film import Film
+from ttt3r_viewer.export.film.footage import read_growth
 from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.export.known_formats import export_recording
-from ttt3r_viewer.export.lane_source import Source, usable
+from ttt3r_viewer.export.lane_source import Source, StepCount, Thinning, usable
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.runs.player import Player
@@ -102,6 +102,8 @@ def test_the_page_opens_from_disk_and_plays_the_growth(browser, tmp_path):
     source = Source(Recording.open(make_session(tmp_path / "session")))
     path = tmp_path / "growth.html"
     export_recording(source, "html", path, silent, film=Film(seconds=4))
+    thinning = Thinning(max_points=500_000, min_confidence_percentile=30.0)
+    kept = read_growth(source, thinning, StepCount(silent)).ends.tolist()
     page = browser.new_page(viewport={"width": 800, "height": 600})
     asked, errors = [], []
     page.on("request", lambda request: asked.append(request.url))
@@ -111,7 +113,7 @@ def test_the_page_opens_from_disk_and_plays_the_growth(browser, tmp_path):
 
     def grown() -> bool:
         seen.add(page.evaluate(f"() => window.__viserMutable ? ({DRAWN_POINTS})() : 0"))
-        return set(np.cumsum(KEPT).tolist()) <= seen
+        return set(kept) <= seen
 
     wait_for(grown, "the cloud to grow")
     # The playback bar: 4 s of growth, and 2 s to look at it.

@@ -76,7 +76,7 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
     from ttt3r_viewer.export.job import Exporter
     from ttt3r_viewer.viewer.app import Viewer
 
-    store = page_store(shown.max_points, ground_truth)
+    store = page_store(shown.max_points, ground_truth, shown.edge_filter)
     mailbox = Mailbox()
     player = Player(recording, store, mailbox, make_lanes)
     viewer = Viewer(

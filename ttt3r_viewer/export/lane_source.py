@@ -121,8 +121,8 @@ class Thinning(Options):
     )
     edge_filter: float = option(
         DEFAULT_EDGE_FILTER,
-        "leave out points where the depth changes by more than this share; 0 takes them",
-        metavar="SHARE",
+        "leave out points where the depth's logarithm changes by more (0.12: by 13 %%); 0: none",
+        metavar="X",
         least=0.0,
     )
     max_points: int | None = option(

@@ -8,16 +8,21 @@ from ttt3r_viewer.evaluate.datasets import find_sequence
 from ttt3r_viewer.metrics.ground_truth import GroundTruth, find_ground_truth, read_ground_truth
 from ttt3r_viewer.metrics.point_errors import PointErrors
 from ttt3r_viewer.metrics.true_depth import find_depth
+from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import PAGE_POINTS, InputOptions
 from ttt3r_viewer.system.assets import with_demos
 
 
-def page_store(max_points: int | None, truth: GroundTruth | None) -> SceneStore:
+def page_store(
+    max_points: int | None, truth: GroundTruth | None, edge_filter: float = DEFAULT_EDGE_FILTER
+) -> SceneStore:
     """An empty scene as a page shows it, which measures frames where their depth is known."""
     known = truth is not None and truth.depth_of is not None
     measure = PointErrors(truth) if truth is not None and known else None
-    return SceneStore(max_points or PAGE_POINTS, one_per_voxel=True, measure=measure)
+    return SceneStore(
+        max_points or PAGE_POINTS, one_per_voxel=True, measure=measure, edge_filter=edge_filter
+    )
 
 
 def find_truth(options: InputOptions) -> tuple[GroundTruth | None, str]:

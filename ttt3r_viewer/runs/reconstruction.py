@@ -143,7 +143,9 @@ class Reconstruction:
             # A file is for further work, which needs every point as often as it was seen.
             store = SceneStore(settings.output.max_points or FILE_POINTS, FILE_POINTS)
         else:
-            store = page_store(settings.output.max_points, ground_truth)
+            store = page_store(
+                settings.output.max_points, ground_truth, settings.output.edge_filter
+            )
         wired = cls(
             settings,
             (*OWN_FILES, *INSPECT_FILES) if settings.output.inspect else OWN_FILES,

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 CONFIDENCE_BINS = 10
 """Equal shares of all points by confidence; a step of the percentile slider is one share."""
 
+HIDDEN_BINS = 3
+"""Shares that pages and films hide at first: most of what hangs in the air is among them."""
+
 MAX_CHUNKS = 20
 """Times `CONFIDENCE_BINS` this is at most 200 nodes, which a page draws without slowing down."""
 

@@ -43,7 +43,7 @@ class FramePoints:
         if len(self) <= count:
             return self
         if count == 0:
-            return NO_POINTS
+            return self._none()
         return self._map(lambda values: values[:count].copy())
 
     def where(self, kept: NDArray[np.bool_]) -> FramePoints:
@@ -51,7 +51,7 @@ class FramePoints:
         if kept.all():
             return self
         if not kept.any():
-            return NO_POINTS
+            return self._none()
         return self._map(lambda values: values[kept])
 
     def off_edges(self, edge_filter: float = DEFAULT_EDGE_FILTER) -> FramePoints:
@@ -72,6 +72,10 @@ class FramePoints:
         changed.confidence[places] = better.confidence
         changed.edge[places] = better.edge
         return replace(changed, changes=self.changes + len(places))
+
+    def _none(self) -> FramePoints:
+        """Return no points, with as many changes as there were."""
+        return replace(NO_POINTS, changes=self.changes) if self.changes else NO_POINTS
 
     def _map(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> FramePoints:
         return replace(

@@ -18,6 +18,7 @@ from ttt3r_viewer.scene.budget import (
     robust_range,
     shrink_image,
 )
+from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
 from ttt3r_viewer.scene.gravity import Up, UpEstimator
 from ttt3r_viewer.scene.seen import (
     FIRST_IMAGE_WIDTH,
@@ -107,7 +108,7 @@ class SceneStore:
     """The scene that one thread fills and any thread reads.
 
     `add`, `clear` and the `set_` methods belong to one thread, the worker's; `snapshot` to all.
-    However long the run, at most `max_points` points (19 bytes each, with colour and confidence;
+    However long the run, at most `max_points` points (20 bytes each, with colour and confidence;
     shared by the lanes) and `max_image_bytes` of small images are kept; only poses, names and
     a few numbers grow with each frame. Where the points are too many every frame's share is halved.
 
@@ -127,11 +128,14 @@ class SceneStore:
         max_image_bytes: int = 6 * 2**20,
         one_per_voxel: bool = False,
         measure: Measure | None = None,
+        edge_filter: float = DEFAULT_EDGE_FILTER,
     ) -> None:
-        """`measure` finds every frame's `point_error`, where it comes in full."""
+        """`measure` finds every frame's `point_error`, where it comes in full. Where voxels are too
+        many, points that `edge_filter` hides go first.
+        """
         self._measure = measure
         self._max_points = max_points
-        self._one_per_voxel = one_per_voxel
+        self._one_per_voxel, self._edge_filter = one_per_voxel, edge_filter
         self._thinnings = self._new_thinnings(1)
         self._ups = [UpEstimator()]
         self._first_points_per_frame = points_per_frame
@@ -277,8 +281,10 @@ class SceneStore:
             return self._snapshot
 
     def _new_thinnings(self, lanes: int) -> list[PointThinning]:
-        kind = BestOfVoxels if self._one_per_voxel else FairShares
-        return [kind(self._max_points // lanes) for _ in range(lanes)]
+        share = self._max_points // lanes
+        if self._one_per_voxel:
+            return [BestOfVoxels(share, self._edge_filter) for _ in range(lanes)]
+        return [FairShares(share) for _ in range(lanes)]
 
     def _empty_lane(self, epoch: int, generation: int) -> LaneScene:
         layout = Layout(

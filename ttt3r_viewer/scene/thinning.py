@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ttt3r_viewer.scene.budget import Layout, points_per_frame_within
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER, strongest_kept
 from ttt3r_viewer.scene.seen import NO_POINTS, FramePoints, FrameSummary, depth_of, joined
-from ttt3r_viewer.scene.voxels import ROOM_MADE, VoxelGrid
+from ttt3r_viewer.scene.voxels import ROOM_MADE, Offer, VoxelGrid
 from ttt3r_viewer.types import Camera
 
 FIRST_SIDE = 0.5
@@ -24,8 +24,11 @@ LEAST_DEPTH = 1e-30
 """What a point is worth is finite even at its camera and behind it."""
 EDGE_WORTH = 0.1
 """What a point at an edge of the depth is worth, as a share of what it would be elsewhere."""
-GROWTH = 0.5
+GROWTH = 0.75
 """Doublings of a voxel's side for a doubled error: fewer than 1, or far walls would have holes."""
+DRIFT, DRIFT_DEPTHS = 1.5, 2.0
+"""What the camera's drift adds to the error, as a share of it, after a path of so many median
+depths of the first frame: later frames lie less exactly in the first camera's world."""
 MOST_LEVELS = 12
 """Levels of voxels by the worth of their points."""
 CHANGES_SHARE = 0.03
@@ -75,18 +78,24 @@ class BestOfVoxels:
     show all that was known of the scene then; a later frame's better point takes its place.
     """
 
-    def __init__(self, max_points: int) -> None:
+    def __init__(self, max_points: int, edge_filter: float = DEFAULT_EDGE_FILTER) -> None:
+        """Points that `edge_filter` hides are worth little, and go first."""
         self.max_points = max(max_points, 1)
+        self._strongest = strongest_kept(edge_filter)
         self._grid: VoxelGrid | None = None
         self._waiting: list[tuple[NDArray[np.intp], FramePoints]] = []
         """Better points, and the numbers of those whose places they take."""
         self._waiting_count = 0
         self._best = 1.0
         """What a point of the finest voxels is worth."""
+        self._path = 0.0
+        """Length of the cameras' path so far."""
 
     def add(self, frames: Frames, frame: FrameSummary, layout: Layout) -> tuple[Frames, Layout]:
         """Add a frame to those that were kept; give all of them with the layout's new sizes."""
-        worth = worth_of(frame)
+        self._path += path_lengths((*frames[-1:], frame))[-1]
+        drift = drift_after(self._path, first_depth((*frames, frame)))
+        worth = worth_of(frame, self._strongest) / drift
         if not np.isfinite(worth).any():  # it has no points, or nobody knows where they are
             return (*frames, replace(frame, points=NO_POINTS)), layout
         if self._grid is None:
@@ -98,9 +107,7 @@ class BestOfVoxels:
         grid, points = self._grid, frame.points
         assert grid is not None
         offer = grid.offer(points.points_world, levels(worth, self._best), worth)
-        if len(offer.better):
-            self._waiting.append((offer.replaced, points.at(offer.better)))
-            self._waiting_count += len(offer.better)
+        self._wait(offer, points)
         frames = (*frames, replace(frame, points=points.where(offer.new)))
         if len(grid) > self.max_points:
             frames = self._within_budget(grid, self.finish(frames))
@@ -111,13 +118,20 @@ class BestOfVoxels:
     def _begin(self, frames: Frames, frame: FrameSummary, side: float) -> Frames:
         """Begin again with voxels of this side, whose best points are as good as a frame's."""
         self._grid = VoxelGrid(side)
-        self._best = float(np.nanpercentile(worth_of(frame), 100.0 - SUREST))
+        self._best = float(np.nanpercentile(worth_of(frame, self._strongest), 100.0 - SUREST))
         kept = []
-        for one in frames:
-            worth = worth_of(one)
+        for one, path in zip(frames, path_lengths(frames), strict=True):
+            worth = worth_of(one, self._strongest) / drift_after(path, first_depth(frames))
             offer = self._grid.offer(one.points.points_world, levels(worth, self._best), worth)
+            self._wait(offer, one.points)
             kept.append(replace(one, points=one.points.where(offer.new)))
         return tuple(kept)
+
+    def _wait(self, offer: Offer, points: FramePoints) -> None:
+        """Keep a frame's better points until they take their places."""
+        if len(offer.better):
+            self._waiting.append((offer.replaced, points.at(offer.better)))
+            self._waiting_count += len(offer.better)
 
     def finish(self, frames: Frames) -> Frames:
         """Put the better points in their places."""
@@ -140,9 +154,8 @@ class BestOfVoxels:
 
     def _within_budget(self, grid: VoxelGrid, frames: Frames) -> Frames:
         """Let points at edges go, then merge voxels until the rest fits."""
-        strongest = strongest_kept(DEFAULT_EDGE_FILTER)
         at_edges = np.flatnonzero(
-            np.concatenate([frame.points.edge > strongest for frame in frames])
+            np.concatenate([frame.points.edge > self._strongest for frame in frames])
         )
         stay = np.ones(len(grid), np.bool_)
         stay[at_edges[: len(grid) - round((1 - ROOM_MADE) * self.max_points)]] = False
@@ -160,15 +173,34 @@ def first_side(depth: float, camera: Camera) -> float:
     return FIRST_SIDE * (spacing if 0 < spacing < math.inf else 1.0 / camera.width)
 
 
-def worth_of(frame: FrameSummary) -> NDArray[np.float32]:
+def worth_of(frame: FrameSummary, strongest_edge: int) -> NDArray[np.float32]:
     """Return what a frame's points (n,) are worth: confidence over depth, the inverse of the error
-    that is to be expected of them, and less at an edge.
+    that is to be expected of them, and less at a stronger edge.
     """
     points = frame.points
     depth = depth_of(points.points_world, frame.camera)
     worth = (points.confidence / np.maximum(depth, LEAST_DEPTH)).astype(np.float32)
-    worth[points.edge > strongest_kept(DEFAULT_EDGE_FILTER)] *= EDGE_WORTH
+    worth[points.edge > strongest_edge] *= EDGE_WORTH
     return worth
+
+
+def path_lengths(frames: Frames) -> NDArray[np.float64]:
+    """Return how far the camera has moved from the first frame to each (n,), as far as is known."""
+    places = np.array([one.camera.T_world_camera[:3, 3] for one in frames]).reshape(-1, 3)
+    with np.errstate(invalid="ignore"):
+        steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    steps[~np.isfinite(steps)] = 0.0
+    return np.append(0.0, steps).cumsum()[: len(frames)]
+
+
+def first_depth(frames: Frames) -> float:
+    """Return the median depth of the first frame that has one; 0 where none has."""
+    return next((one.median_depth for one in frames if one.median_depth > 0), 0.0)
+
+
+def drift_after(path: float, first_depth: float) -> float:
+    """Return the expected error after a path, as a multiple of what it would be without drift."""
+    return 1 + DRIFT * min(path / max(DRIFT_DEPTHS * first_depth, LEAST_DEPTH), 1.0)
 
 
 def levels(worth: NDArray[np.float32], best: float) -> NDArray[np.uint8]:

@@ -46,7 +46,7 @@ class VoxelGrid:
     the points become fewer little by little. What lies farther from the origin than 2^18 of the
     finest sides, along an axis, counts as if it lay just there.
 
-    Memory is at most 41 bytes per voxel that is taken, and as much per point of the largest call.
+    Memory is at most 44 bytes per voxel that is taken, and as much per point of the largest call.
     """
 
     def __init__(self, side: float) -> None:

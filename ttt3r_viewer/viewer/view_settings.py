@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from ttt3r_viewer.scene.budget import HIDDEN_BINS
 from ttt3r_viewer.scene.crop_box import CropBox
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, DEFAULT_COLOR_MODE
@@ -12,9 +13,6 @@ Extent = Literal["all", "one"]
 Arrangement = Literal["overlay", "side by side", "blink"]
 ExpectedColor = Literal["image", "confidence"]
 Motion = Literal["still", "orbit", "tour"]
-
-HIDDEN_BINS = 3
-"""Tenths of the points that are hidden at first: most of what hangs in the air is among them."""
 
 REPLAY_FPS = 10.0
 """Frames per second at which the growth is shown again."""

@@ -134,7 +134,9 @@ def read_growth(
     assert most is not None, "the format names a number where the user does not"
     pixels = source.pixel_count() // max(len(source), 1)
     per_frame = min(pixels // thinning.pixel_stride**2, POINTS_PER_FRAME)
-    store = SceneStore(most, max(per_frame, 1), one_per_voxel=True)
+    store = SceneStore(
+        most, max(per_frame, 1), one_per_voxel=True, edge_filter=thinning.edge_filter
+    )
     progress.expect(len(source))
     for result in source.frames(progress.step):
         store.add(result)
@@ -151,7 +153,7 @@ def _shown(lane: LaneScene, thinning: Thinning, cut_ceiling: bool) -> Growth:
     percentile = thinning.min_confidence_percentile or 0.0
     confidence = np.concatenate([one.points.confidence for one in lane.frames])
     sure = np.percentile(confidence, percentile)
-    hidden_bins = round(percentile / 100 * (CONFIDENCE_BINS - 1))
+    hidden_bins = min(round(percentile / 100 * CONFIDENCE_BINS), CONFIDENCE_BINS - 1)
     layout, parts, sizes = lane.layout, [], []
     for frame in lane.frames:
         points = frame.points.off_edges(thinning.edge_filter)

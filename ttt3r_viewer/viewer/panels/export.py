@@ -36,7 +36,8 @@ class ExportPanel(Part):
     def __init__(self, page: PageContext) -> None:
         """Without an exporter, the tab says why there is nothing to export."""
         gui, exporter = page.server.gui, page.exporter
-        self._exporter = exporter
+        self._exporter, self._controls = exporter, page.controls
+        self._shown_format = ""
         self._refusal = ""
         """Why the latest click did nothing; callbacks, all on viser's own loop, replace it."""
         if exporter is None:
@@ -52,7 +53,6 @@ class ExportPanel(Part):
             min=0,
             max=99,
             step=1,
-            hint="0: what the format takes; films leave out 30",
         )
         self._max_points = gui.add_number(
             "Most points", 0, min=0, step=1000, hint="0: what the format takes"
@@ -91,8 +91,11 @@ class ExportPanel(Part):
         thinning, film = Thinning(), Film()
         if kind.thins:
             most = int(self._max_points.value) or None
-            percentile = float(self._percentile.value) or None
-            thinning = Thinning(min_confidence_percentile=percentile, max_points=most)
+            thinning = Thinning(
+                min_confidence_percentile=float(self._percentile.value),
+                edge_filter=self._controls.settings.edge_filter,
+                max_points=most,
+            )
         seconds = float(self._seconds.value) or None
         if "path" in kind.film:
             path: CameraPath = self._path.value  # Film knows which there are
@@ -106,6 +109,9 @@ class ExportPanel(Part):
         if self._exporter is None:
             return
         kind, state = FORMATS[self._format.value], self._exporter.state
+        if self._shown_format != self._format.value:
+            self._shown_format = self._format.value
+            assign_changed(self._percentile, value=kind.min_confidence_percentile)
         assign_changed(self._summary, content=text_html("export-summary", kind.summary))
         assign_changed(self._lane, max=tick.lane_count, visible=tick.lane_count > 1)
         show(kind.thins, self._percentile, self._max_points)
