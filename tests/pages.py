@@ -32,7 +32,9 @@ def running(*parts: Startable) -> Iterator[None]:
             part.stop()
 
 
-EVERY_POINT = ViewSettings(hidden_bins=0, edge_filter=0.0, ceiling_cut=False, opening="still")
+EVERY_POINT = ViewSettings(
+    hidden_bins=0, edge_filter=0.0, ceiling_cut=False, near_wall_cut=False, opening="still"
+)
 """What shows all that the scene keeps, and moves no view, so that a test can count and click."""
 
 
@@ -41,7 +43,7 @@ def shown(
     frames: int = 0, page: Mapping[str, Any] = NOTHING, **run: Any
 ) -> Iterator[tuple[MadeUpRun, Viewer]]:
     """A made-up run with so many frames, and its viewer, which shows all; both take options."""
-    made_up = MadeUpRun(SceneStore(max_points=20_000, points_per_frame=200), **run).gone(frames)
+    made_up = MadeUpRun(SceneStore(max_points=100_000, points_per_frame=200), **run).gone(frames)
     viewer = Viewer(made_up.store, made_up.mailbox, port=0, **{"settings": EVERY_POINT, **page})
     with running(viewer, made_up):
         yield made_up, viewer

@@ -1,6 +1,8 @@
 """The look of the page: legends, the crop box, past cameras, and where lanes stand."""
 
 import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
@@ -175,6 +177,12 @@ def test_a_crop_box_holds_nearly_all_points_and_its_corners_can_be_moved_past_ea
     assert np.allclose(beyond.low, box.high)
 
 
+def on_own_loop(coroutine: Coroutine[object, object, None]) -> None:
+    """Run a callback, also where the browser tests of this process have a loop already."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, coroutine).result()
+
+
 def test_the_page_draws_what_lies_in_the_crop_box_and_handles_change_it(server):
     store, layer, controls = scene(1, 8), LaneLayer(server), ViewControls()
     everything, shown = replace(EVERY_POINT, live=False, position=7), 0
@@ -198,7 +206,7 @@ def test_the_page_draws_what_lies_in_the_crop_box_and_handles_change_it(server):
     for phase, wanted in phases:
         handle._impl.position = lower.world(lower.high)
         event = viser.TransformControlsEvent(None, None, handle, phase)
-        asyncio.run(handle._impl_aux.update_cb[0](event))
+        on_own_loop(handle._impl_aux.update_cb[0](event))
         assert controls.settings.crop == wanted
         handles.update(tick_of(store, replace(everything, crop=crop)))
     handles.update(tick_of(store, everything))

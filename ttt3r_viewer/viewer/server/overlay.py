@@ -5,6 +5,7 @@ viser has no place for it: HTML of its panel goes when a user folds that away.
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import Mapping
 
@@ -19,7 +20,7 @@ class Overlay:
     def __init__(self) -> None:
         self._parts: dict[str, object] = {}
         self._count = 0
-        self._began = time.time_ns()
+        self._began = secrets.token_hex(4)
         """Tells versions from those of a program before, which browsers may still have."""
         self.latest = ("", b"")
         """Version, and the content with it; replaced as a whole."""
