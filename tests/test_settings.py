@@ -9,7 +9,12 @@ import pytest
 from tests.refusals import error_line, refusal
 from ttt3r_viewer.cli import COMMANDS, main
 from ttt3r_viewer.commands.parser import parse
-from ttt3r_viewer.commands.view import COMMAND, MINIATURE_NOTICE, notice_of_run
+from ttt3r_viewer.commands.view import (
+    COMMAND,
+    MINIATURE_NOTICE,
+    notice_of_run,
+    page_arguments,
+)
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.lane_source import Thinning
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
@@ -17,6 +22,8 @@ from ttt3r_viewer.settings import GROUPS, Settings, read_config, recorded_settin
 from ttt3r_viewer.system import compare_demo
 from ttt3r_viewer.system.assets import demo_path
 from ttt3r_viewer.system.options import flag
+from ttt3r_viewer.types import Status
+from ttt3r_viewer.viewer.panels.captions import captions_html
 from ttt3r_viewer.viewer.panels.chart_series import CHARTS
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
@@ -112,9 +119,17 @@ def test_the_demo_that_compares_brings_its_rules_and_frames_where_none_are_given
     path = tmp_path / "x.yaml"
     path.write_text("rule: ttsa3r\n")
     assert parsed(*words, "--config", str(path)).rules.rules == "ttsa3r"
-    assert notice_of_run(settings)[0].startswith(compare_demo.NOTICE)
-    assert notice_of_run(settings)[1] in CHARTS
-    assert notice_of_run(parsed("--demo", "walk")) == (MINIATURE_NOTICE, "")
+    assert notice_of_run(settings).startswith(compare_demo.NOTICE)
+    assert notice_of_run(parsed("--demo", "walk")) == MINIATURE_NOTICE
+    shown = page_arguments(settings.page, None, 0.0, settings.as_dict())["presentation"]
+    assert shown.chart in CHARTS
+    assert compare_demo.CAPTION in captions_html(shown, Status(), (1, None), ())
+    # What was found of its rules is not said of others.
+    others = ["--rules ttt3r,ttsa3r", "--max-frames 50", "--stride 2", "--weights cut3r-512"]
+    for one in (parsed(*words, *other.split()) for other in others):
+        assert compare_demo.NOTICE not in notice_of_run(one)
+        shown = page_arguments(one.page, None, 0.0, one.as_dict())["presentation"]
+        assert (shown.chart, shown.remark) == (compare_demo.CHART, "")
 
 
 def test_what_the_page_says_of_all_rooms_is_what_the_model_card_says():
@@ -123,6 +138,7 @@ def test_what_the_page_says_of_all_rooms_is_what_the_model_card_says():
         assert ratio in compare_demo.NOTICE
         (row,) = (one for one in card.splitlines() if place in one and ratio in one)
         assert row.startswith("| ATE")
+    assert compare_demo.CAPTION.partition(": ATE ")[2] in compare_demo.NOTICE
 
 
 def test_settings_survive_a_round_trip():

@@ -25,6 +25,8 @@ from ttt3r_viewer.settings import (
     PageOptions,
     RecordingOptions,
 )
+from ttt3r_viewer.system import compare_demo
+from ttt3r_viewer.system.assets import is_own_comparison
 from ttt3r_viewer.system.options import DeviceName, DtypeName, Options, option_like
 from ttt3r_viewer.system.text import printable
 
@@ -86,7 +88,9 @@ def execute(given: Given, echo: Echo, _warn: Echo) -> int:
         ground_truth=ground_truth,
         exporter=Exporter(lambda: recording, recording.output_folder),
         gpu_points=gpu_points_of(shown.max_points),
-        **page_arguments(page, recording.output_folder, shown.edge_filter),
+        **page_arguments(
+            page, recording.output_folder, shown.edge_filter, recording.manifest.settings
+        ),
     )
     try:
         viewer.start()
@@ -111,7 +115,8 @@ def notice_of(recording: Recording, weights: str | None = None) -> str:
             f"takes recorded frames again, from the first one on, with {weights}: what it shows is "
             "that of the run to rounding, where weights and dtype are those of the run."
         )
-    return printable(
+    own = f"{compare_demo.NOTICE} " if is_own_comparison(manifest.settings) else ""
+    return own + printable(
         f"A recording of {manifest.source}{when}, read from disk. Play, Step and other rules "
         f"need a run: {rerun_command(manifest.settings)}. Inspect {inside} Restart reads it again."
     )

@@ -1,13 +1,14 @@
 """`ttt3r-view`: reconstruct in the background, and watch it in the browser."""
 
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.settings import GPU_POINTS, GROUPS, PageOptions, Settings
 from ttt3r_viewer.system import compare_demo
-from ttt3r_viewer.system.assets import is_comparison
+from ttt3r_viewer.system.assets import is_comparison, is_own_comparison
 from ttt3r_viewer.system.signals import no_interruption
 from ttt3r_viewer.system.text import Unmasked
 
@@ -47,7 +48,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
 
         writer = reconstruction.writer
         folder = None if settings.output.output is None else Path(settings.output.output)
-        notice, chart = notice_of_run(settings)
+        run, notice = settings.as_dict(), notice_of_run(settings)
         viewer = Viewer(
             reconstruction.store,
             reconstruction.mailbox,
@@ -55,7 +56,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
             ground_truth=reconstruction.ground_truth,
             exporter=None if writer is None else Exporter(lambda: writer.recording, folder),
             gpu_points=gpu_points_of(settings.output.max_points),
-            **page_arguments(settings.page, folder, settings.output.edge_filter, chart),
+            **page_arguments(settings.page, folder, settings.output.edge_filter, run),
         )
         viewer.start()
         # The thread imports torch, which would slow down what this one has imported till here.
@@ -74,33 +75,40 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     return 0
 
 
-def notice_of_run(settings: Settings) -> tuple[str, str]:
-    """What the page says about a run before it begins, and the chart that is in view, if any."""
+def notice_of_run(settings: Settings) -> str:
+    """What the page says about a run before it begins."""
     from ttt3r_viewer.weights.fetch import MINIATURE
 
     notice = MINIATURE_NOTICE if settings.model.weights == MINIATURE else ""
-    if not is_comparison(settings.input.input):
-        return notice, ""
-    return f"{compare_demo.NOTICE} {notice}".strip(), compare_demo.CHART
+    own = is_own_comparison(settings.as_dict())
+    return f"{compare_demo.NOTICE} {notice}".strip() if own else notice
 
 
 def page_arguments(
-    page: PageOptions, folder: Path | None, edge_filter: float, chart: str = ""
+    page: PageOptions, folder: Path | None, edge_filter: float, run: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a `Viewer` takes of the options; `folder` is where its tour is kept, `chart` is in view
-    from the start.
+    """What a `Viewer` takes of the options; `folder` is where its tour is kept, `run` has the
+    settings of the run by name.
     """
     from ttt3r_viewer.viewer.context import Presentation
     from ttt3r_viewer.viewer.view_settings import ViewSettings
 
     title = page.title or ""
+    presentation = Presentation(
+        page.present,
+        title,
+        page.logo_text or "",
+        folder,
+        chart=compare_demo.CHART if is_comparison(run.get("input")) else "",
+        remark=compare_demo.CAPTION if is_own_comparison(run) else "",
+    )
     return {
         "host": page.host,
         "port": page.port,
         "access": access_of(page),
         "title": title or PAGE_TITLE,
         "settings": ViewSettings(edge_filter=edge_filter),
-        "presentation": Presentation(page.present, title, page.logo_text or "", folder, chart),
+        "presentation": presentation,
     }
 
 

@@ -1,6 +1,8 @@
 """Where the files that travel with the program are: the miniature's weights, its demo sequences."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ttt3r_viewer.errors import InputError
 from ttt3r_viewer.system import compare_demo
@@ -38,6 +40,12 @@ def demo_path(name: str = DEMOS[0]) -> Path:
 def is_comparison(given: str | None) -> bool:
     """Whether the input that was given is the demo that compares."""
     return given == DEMO_PREFIX + compare_demo.NAME
+
+
+def is_own_comparison(run: Mapping[str, Any]) -> bool:
+    """Whether a run's settings by name are that demo's own, of which alone its notice is true."""
+    own = {"start": 0, "stride": 1, "weights": "miniature", **compare_demo.DEFAULTS}
+    return is_comparison(run.get("input")) and all(run.get(k) == own[k] for k in own)
 
 
 def with_demos(given: str | None) -> str:

@@ -31,6 +31,8 @@ class Presentation:
     """Of the recording, where the tour is kept; None where there is none."""
     chart: str = ""
     """The chart that is in view from the start, above the tabs; empty: charts have their tab."""
+    remark: str = ""
+    """What captions say of the input below the lanes; empty: nothing."""
 
 
 @dataclass(eq=False)

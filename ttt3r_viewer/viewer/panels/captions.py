@@ -112,7 +112,7 @@ def captions_html(
     texts = {
         "title": escape(given.title, 120),
         "logo": escape(given.logo_text, 60),
-        "lanes": "".join(lanes),
+        "lanes": "".join(lanes) + remark_html(given.remark),
         "frame": f"{trouble}frame {number:,}{of_total}",
     }
     content = "".join(
@@ -140,6 +140,13 @@ def truth_caption_html(tick: Tick, ahead: str) -> str:
     dashed = "true path dashed" if tick.drawn.show_truth else ""
     text = escape("; ".join(filter(None, (ahead, dashed))), 240)
     return f'<div style="white-space:normal">{text}</div>'
+
+
+def remark_html(remark: str) -> str:
+    """Say what is to be known of what is shown, smaller than the lanes."""
+    style = "white-space:normal;font-size:0.8em"
+    content = f'<div data-testid="present-remark" style="{style}">{escape(remark, 200)}</div>'
+    return content if remark else ""
 
 
 def keys_html() -> str:
