@@ -35,6 +35,7 @@ from ttt3r_viewer.runs.reconstruction import Reconstruction, recorded_lanes
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot, SceneStore
 from ttt3r_viewer.settings import NetworkOptions, settings_from
+from ttt3r_viewer.system import compare_demo
 from ttt3r_viewer.types import Inspection
 from ttt3r_viewer.viewer.panels.chart_series import CHARTS, ChartSeries
 
@@ -131,6 +132,15 @@ def test_every_frame_lane_and_chart_is_that_of_the_run(run):
         assert charts[0].marks == charts[1].marks != []
     assert after.recording is not None
     assert after.recording.lane(3, 1).name == before.lanes[1].frames[3].name
+
+
+def test_a_recording_of_the_demo_that_compares_says_so(tmp_path):
+    write(tmp_path, 1)
+    archive = Recording.open(tmp_path)
+    for rules, own in ((compare_demo.DEFAULTS["rules"], True), ("ttt3r,ttsa3r", False)):
+        run = settings_from({"input": "demo:compare", "rules": rules}).as_dict()
+        archive.manifest = replace(archive.manifest, settings=run)
+        assert notice_of(archive).startswith(compare_demo.NOTICE) is own
 
 
 def test_torch_is_never_imported(run):
@@ -255,6 +265,25 @@ def test_looking_inside_says_what_it_needs_and_restart_reads_again(tmp_path):
         wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
         scene = store.snapshot()
         assert (len(scene.frames), scene.status.message) == (3, "")
+
+
+def test_a_larger_budget_reads_again_only_where_points_were_left_out(tmp_path):
+    write(tmp_path, 3)
+    archive, store, mailbox = Recording.open(tmp_path), SceneStore(300), messages.Mailbox()
+    player = Player(archive, store, mailbox)
+    player.start()
+    wait_for(lambda: store.snapshot().status.phase == "finished", "all frames")
+    few = store.snapshot()
+    mailbox.put(messages.SetBudget(100_000))
+    wait_for(lambda: store.snapshot().epoch == few.epoch + 1, "the new reading")
+    wait_for(lambda: store.snapshot().status.phase == "finished", "its end")
+    all_of_them = store.snapshot()
+    assert all_of_them.point_count > few.point_count
+    mailbox.put(messages.SetBudget(200_000))
+    wait_for(lambda: store.snapshot().max_points == 200_000, "the budget")
+    time.sleep(0.2)
+    player.stop()
+    assert store.snapshot().lanes == all_of_them.lanes
 
 
 def test_a_session_has_no_state_to_ask_and_says_so(tmp_path):

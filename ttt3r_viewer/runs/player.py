@@ -147,7 +147,8 @@ class Player:
                 return message
             case messages.SetBudget(max_points):
                 self._store.set_budget(max_points)
-                return messages.Restart()  # reading again is fast, and keeps what was merged before
+                if self._store.thinned:  # reading again is fast, and keeps what was left out before
+                    return messages.Restart()
             case messages.Inspect() if self._make_lanes is not None:
                 self._inspect = message
             case messages.Inspect():

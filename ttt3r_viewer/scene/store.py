@@ -255,6 +255,11 @@ class SceneStore:
         with self._lock:
             self._snapshot = replace(self._snapshot, max_points=max_points)
 
+    @property
+    def thinned(self) -> bool:
+        """Whether points were left out because they were too many; for the thread that fills it."""
+        return any(one.thinned for one in self._thinnings)
+
     def clear(self, lanes: int = 1, status: Status | None = None) -> None:
         """Forget every frame, as a restart does, and be ready for so many lanes; what the run says
         about itself stays, or is replaced at the same moment.

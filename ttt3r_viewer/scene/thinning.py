@@ -42,6 +42,8 @@ class PointThinning(Protocol):
 
     max_points: int
     """How many may be kept. It may rise at any time; what was thinned before stays thinned."""
+    thinned: bool
+    """Points were left out because they were too many."""
 
     def add(self, frames: Frames, frame: FrameSummary, layout: Layout) -> tuple[Frames, Layout]:
         """Add a frame to those that were kept; give all of them with the layout's new sizes."""
@@ -57,12 +59,14 @@ class FairShares:
 
     def __init__(self, max_points: int) -> None:
         self.max_points = max_points
+        self.thinned = False
 
     def add(self, frames: Frames, frame: FrameSummary, layout: Layout) -> tuple[Frames, Layout]:
         """Add a frame to those that were kept; give all of them with the layout's new sizes."""
         frames, before = (*frames, frame), layout.points_per_frame
         share = points_per_frame_within([len(f.points) for f in frames], before, self.max_points)
         if share < before:
+            self.thinned = True
             frames = tuple(replace(f, points=f.points.first(share)) for f in frames)
         return frames, replace(layout, points_per_frame=share)
 
@@ -82,6 +86,7 @@ class BestOfVoxels:
         """Points that `edge_filter` hides are worth little, and go first."""
         self.max_points = max(max_points, 1)
         self._strongest = strongest_kept(edge_filter)
+        self.thinned = False
         self._grid: VoxelGrid | None = None
         self._waiting: list[tuple[NDArray[np.intp], FramePoints]] = []
         """Better points, and the numbers of those whose places they take."""
@@ -110,6 +115,7 @@ class BestOfVoxels:
         self._wait(offer, points)
         frames = (*frames, replace(frame, points=points.where(offer.new)))
         if len(grid) > self.max_points:
+            self.thinned = True
             frames = self._within_budget(grid, self.finish(frames))
         elif self._waiting_count > CHANGES_SHARE * len(grid):
             frames = self.finish(frames)
