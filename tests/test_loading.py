@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from tests.made_up_run import room_result
+from tests.media import write_video
 from tests.ticks import tick_of
 from ttt3r_viewer.errors import InputError, RecordingError
-from ttt3r_viewer.frames.selection import RepeatableSource
+from ttt3r_viewer.frames.selection import RepeatableSource, Selection
+from ttt3r_viewer.frames.video import VideoSource
 from ttt3r_viewer.reconstruct.messages import Mailbox, Stop
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.scene.store import FIRST_IMAGE_PX, SceneStore
@@ -48,6 +50,30 @@ def test_the_first_image_is_there_before_the_network(ends_by_itself, seen):
     assert worker.join(20)
     assert (images[0] is not None) is seen
     assert not seen or np.array_equal(images[0], IMAGE)
+
+
+def test_a_first_image_far_into_a_video_is_not_waited_for(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_video(path, [IMAGE] * 6)
+    for start in (0, 3):
+        assert VideoSource(path, Selection(start=start)).slow_start is (start > 0)
+    read, mailbox = [], Mailbox()
+
+    class Far(OneImage):
+        slow_start = True
+
+        def after(self, last):
+            read.append(last)
+            yield from super().after(last)
+
+    def make_session():
+        mailbox.put(Stop())
+        raise RuntimeError("no network")
+
+    worker = Worker(Far("one"), make_session, SceneStore(), mailbox)
+    worker.start()
+    assert worker.join(20)
+    assert read == []
 
 
 def test_an_input_that_cannot_be_read_is_the_runs_own_trouble():

@@ -57,6 +57,8 @@ class RepeatableSource(ABC):
     """A source that gives the same frames every time, so that a run of it can be resumed."""
 
     total: int | None = None
+    slow_start = False
+    """The first frame comes only after others were read, which takes long."""
 
     def __init__(self, name: str) -> None:
         self.name = printable(name)

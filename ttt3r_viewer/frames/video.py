@@ -55,6 +55,7 @@ class VideoSource(RepeatableSource):
         super().__init__(str(path))
         self._path = path
         self._selection = selection
+        self.slow_start = selection.start > 0
         with _opened(path) as (container, stream):
             declared = stream.frames
             rate = stream.guessed_rate or stream.average_rate

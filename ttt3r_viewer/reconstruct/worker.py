@@ -178,8 +178,8 @@ class Worker:
             return self._process_all(session, frames)
 
     def _show_first_image(self) -> None:
-        """Let the page show what will come while the network is loaded."""
-        if isinstance(self._source, RepeatableSource):
+        """Let the page show what will come while the network is loaded, where that is at hand."""
+        if isinstance(self._source, RepeatableSource) and not self._source.slow_start:
             with suppress(ViewerError):  # the run itself will meet it, and say so
                 first = next(iter(self._source), None)
                 if isinstance(first, Frame):
