@@ -1,5 +1,6 @@
 """The gate in front of the page: tokens, Host and Origin, guests, and what goes through."""
 
+import asyncio
 import logging
 import threading
 import time
@@ -26,6 +27,7 @@ from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.server import gate as gate_module
 from ttt3r_viewer.viewer.server.access import FREE_TRIES, Access, access_for
+from ttt3r_viewer.viewer.server.clients import Client
 from ttt3r_viewer.viewer.server.guest_views import GuestViews
 from ttt3r_viewer.viewer.server.twin import TwinView
 
@@ -348,6 +350,35 @@ def test_there_are_only_so_many_browsers(start, monkeypatch):
         second.close()
         wait_for(lambda: viewer.gate.clients == 1, "one to go")
         join(viewer.port).close()
+
+
+def test_guests_who_wait_take_no_place_from_owners_nor_one_guest_all(start, monkeypatch):
+    monkeypatch.setattr(gate_module, "MAX_CLIENTS", 3)
+    monkeypatch.setattr(gate_module, "SESSION_WAITERS", 2)
+    viewer = start(token=TOKEN, guests=True)
+    gate, version = viewer.gate, viewer.gate._overlay.latest[0]
+    monkeypatch.setattr(type(gate._overlay), "newer", lambda *_: asyncio.sleep(60, b"{}"))
+
+    def statuses(*clients: Client) -> list[int | None]:
+        """What each is answered, one after another; None where it waits."""
+
+        async def ask() -> list[int | None]:
+            waits = []
+            for client in clients:
+                waits.append(asyncio.create_task(gate._newer_overlay(f"have={version}", client)))
+                await asyncio.sleep(0)
+            found = [one.result().status_code if one.done() else None for one in waits]
+            for one in waits:
+                one.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+            return found
+
+        return asyncio.run(ask())
+
+    guest, other, owner = Client("guest", "a"), Client("guest", "b"), Client("owner", "c")
+    assert statuses(guest, guest, guest, other, other) == [None, None, 503, None, 503]
+    assert not gate._waiting
+    assert statuses(*[guest, guest, other], owner, owner, owner, owner)[3:] == [None] * 3 + [503]
 
 
 def test_a_browser_of_another_version_is_told_so(start):

@@ -14,6 +14,7 @@ import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,8 @@ from ttt3r_viewer.viewer.server.overlay import Overlay
 
 MAX_CLIENTS = 32
 """Open websockets at a time; a page has one, a twin view two."""
+SESSION_WAITERS = 8
+"""Of one guest's browser that wait for the overlay at a time: each of its pages is one."""
 MESSAGES_PER_SEC = 300
 """A browser that sends more is read more slowly; the page sends about 40 during a drag."""
 FRAMES_AHEAD = 2
@@ -101,8 +104,9 @@ class Gate:
         self._cookie = f"ttt3r-view-{self.port}"
         """Name of our cookie; browsers send a cookie to all ports of a host, so it has the port."""
         self._pages = pages
-        self._overlay, self._overlays = overlay, 0
-        """Which browsers ask for, and how many wait for something new."""
+        self._overlay = overlay
+        self._waiting: Counter[tuple[str, str]] = Counter()
+        """How many requests wait for something new in it, by role and by role and session."""
         self._script = Path(__file__).with_name("page.js").read_bytes()
         self._index = b""
         """viser's page with our script, compressed; empty until it was asked for."""
@@ -189,7 +193,8 @@ class Gate:
                 rest = urlencode([(name, value) for name, value in fields if name != "token"])
                 remote = connection.remote_address
                 return self._log_in(tokens[0], rest, str(remote[0]) if remote else "")
-        if self._client(request) is None:
+        client = self._client(request)
+        if client is None:
             if "cross-site" not in request.headers.get_all("Sec-Fetch-Site"):
                 return _text(403, NO_TOKEN)
             # After a click in another page browsers withhold the cookie; a refresh sends it.
@@ -209,22 +214,30 @@ class Gate:
         if path == SCRIPT_PATH:
             return _response(200, self._script, {"Content-Type": SCRIPT})
         if path == OVERLAY_PATH:
-            return await self._newer_overlay(query)
+            return await self._newer_overlay(query, client)
         if not FILE_PATH.fullmatch(path):
             return _text(404, "There is no such page.")
         zipped = any("gzip" in one for one in request.headers.get_all("Accept-Encoding"))
         return await asyncio.to_thread(self._file, path, zipped)
 
-    async def _newer_overlay(self, query: str) -> Response:
-        """Wait for another overlay than the one that a browser has."""
-        if self._overlays >= MAX_CLIENTS:
-            return _text(503, f"{MAX_CLIENTS} browsers wait already.", {"Retry-After": "2"})
-        self._overlays += 1
+    async def _newer_overlay(self, query: str, client: Client) -> Response:
+        """Wait for another overlay than the one that a browser has.
+
+        Guests take no place from owners, and one guest's browser not all of the guests'.
+        """
+        limits = {(client.role, ""): MAX_CLIENTS}
+        if client.role == "guest":
+            limits[client.role, client.session] = SESSION_WAITERS
+        for place, most in limits.items():
+            if self._waiting[place] >= most:
+                return _text(503, f"{most} requests wait already.", {"Retry-After": "2"})
+        self._waiting.update(limits.keys())
         try:
             have = dict(parse_qsl(query)).get("have", "")
             content = await self._overlay.newer(have)
         finally:
-            self._overlays -= 1
+            self._waiting.subtract(limits.keys())
+            self._waiting = +self._waiting  # without those that have gone
         return _response(200, content, {"Content-Type": "application/json"})
 
     def _refuse_foreign(self, request: Request) -> Response | None:
