@@ -39,7 +39,7 @@ from ttt3r_viewer.viewer.layers.looks import (
 from ttt3r_viewer.viewer.layers.near_walls import facing_sectors
 from ttt3r_viewer.viewer.layers.point_layer import batch_of
 from ttt3r_viewer.viewer.panels.legend import LegendPanel
-from ttt3r_viewer.viewer.panels.look import LookPanel
+from ttt3r_viewer.viewer.panels.look import LookPanel, up_html
 from ttt3r_viewer.viewer.view_settings import (
     AskSettings,
     InspectSettings,
@@ -114,6 +114,30 @@ def test_a_straight_path_is_drawn_whole_and_a_second_round_not_again():
 
 
 UP = np.array([0.0, -1.0, 0.0])
+
+
+def test_the_crop_box_waits_for_points_and_the_panel_says_where_up_comes_from(server):
+    page, store = PageContext(server), SceneStore()
+    panel = LookPanel(page)
+
+    def update() -> None:
+        panel.update(replace(tick_of(store), settings=page.controls.settings))
+
+    update()
+    assert panel._crop.disabled
+    assert not panel._up.visible
+    panel._crop.value = True  # ticked in a browser before the first points came
+    panel._set_crop(True)
+    update()
+    assert panel._crop.value is False
+    store = scene(1, 9)
+    update()
+    panel._set_crop(True)
+    update()
+    assert (panel._crop.value, panel._crop.disabled) == (True, False)
+    for seen, said in ((True, "from floors and walls"), (False, "guessed from how the camera")):
+        assert said in up_html(Layout(up_is_seen=seen))
+    assert panel._up.visible
 
 
 def cameras_towards(*turns_deg: float) -> list:

@@ -12,11 +12,11 @@ from PIL import Image
 from tests.made_up_run import ROOM_HIGH, ROOM_LOW, drifted, pose_at, room_result
 from tests.ticks import tick_of
 from training.evaluate import room_measures
-from ttt3r_viewer.errors import EvaluationError
+from ttt3r_viewer.errors import EvaluationError, FrameError
 from ttt3r_viewer.evaluate.evaluation import Accumulator
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.metrics.dense import sample_truth
-from ttt3r_viewer.metrics.ground_truth import CountedPoses
+from ttt3r_viewer.metrics.ground_truth import CountedPoses, NamedPoses
 from ttt3r_viewer.metrics.point_errors import PointErrors
 from ttt3r_viewer.metrics.true_depth import TrueDepth, find_depth
 from ttt3r_viewer.metrics.true_surface import SurfaceDistance, TrueSurface
@@ -26,9 +26,13 @@ from ttt3r_viewer.settings import InputOptions
 from ttt3r_viewer.system.assets import DEMOS
 from ttt3r_viewer.types import Camera, Status
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.layers import truth_layer
 from ttt3r_viewer.viewer.layers.colors import BLUE_RED, MOST_ERROR_M, color_modes_for
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
+from ttt3r_viewer.viewer.layers.point_layer import PointLayer
+from ttt3r_viewer.viewer.panels import chart_series
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
+from ttt3r_viewer.viewer.panels.look import LookPanel
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 WIDTH, HEIGHT = 64, 48
@@ -212,6 +216,99 @@ def test_the_page_shows_the_true_surface_and_colours_by_the_error(server):
 def test_errors_are_offered_where_depth_is_known():
     assert "error" not in color_modes_for(2)
     assert "error" in color_modes_for(1, has_depth=True)
+
+
+def test_errors_in_metres_are_offered_for_metric_weights_alone(server):
+    truth = true_room(9)
+    store, page = store_of(9, truth), PageContext(server, ground_truth=truth)
+    panel, layer = LookPanel(page), LaneLayer(server, series=page.series)
+    chosen = ViewSettings(show_true_cloud=True, color_by="error")
+    for metric in (True, False):
+        store.set_status(Status(phase="running", metric=metric))
+        tick = tick_of(store, chosen, now_sec=9.0)
+        layer.update(tick)
+        panel.update(tick)
+        assert ("Error" in panel._color.options) is metric
+        assert panel._surface.visible is metric
+        assert ("Point error so far" in page.series.offered()) is metric
+        assert any("/surface" in name for name in server.scene._handle_from_node_name) is metric
+        assert tick.drawn.color_by == ("error" if metric else "image")
+
+
+def test_one_tree_measures_all_lanes_and_no_chunk_is_sent_twice(server, monkeypatch):
+    truth, made, sent = true_room(60), [], []
+    store, page = store_of(16, truth), PageContext(server, ground_truth=truth)
+    layer = LaneLayer(server, series=page.series)
+    made_by, send = SurfaceDistance.__init__, PointLayer._send_chunk
+    monkeypatch.setattr(
+        SurfaceDistance, "__init__", lambda *args: (made.append(1), made_by(*args))[1]
+    )
+    monkeypatch.setattr(
+        PointLayer,
+        "_send_chunk",
+        lambda self, clouds, chunk, *rest: (
+            sent.append((self._lane, chunk.first)),
+            send(self, clouds, chunk, *rest),
+        ),
+    )
+    chosen = ViewSettings(color_by="error")
+    while page.series.surface is None or len(page.series.surface) < 16:
+        layer.update(tick_of(store, chosen))
+    assert made == [1]
+    layer.update(tick_of(store, chosen))
+    sent.clear()
+    for sequence in range(16, 32):  # the scene has another generation at the last one
+        store.add(*results_of(sequence))
+        layer.update(tick_of(store, chosen, now_sec=0.1 * sequence))
+    layer.update(tick_of(store, chosen, now_sec=9.0))
+    whole = [one for one in sent if one[1] < 16]
+    assert len(whole) == len(set(whole)), "a chunk was sent for the generation and for the tree"
+    assert len(made) <= 3
+    store.set_status(Status(phase="finished"))
+    for now_sec in (9.1, 9.2):
+        layer.update(tick_of(store, chosen, now_sec=now_sec))
+    assert page.series._distance is not None
+    assert page.series._distance.frames == 32
+
+
+def test_the_true_surface_is_sent_again_only_at_rest_while_it_is_read(server, monkeypatch):
+    truth = true_room(30)
+    store, page = store_of(30, truth), PageContext(server, ground_truth=truth)
+    monkeypatch.setattr(chart_series, "SURFACE_SEC", 0.0)  # one frame in each tick
+    layer, sent = LaneLayer(server, series=page.series), []
+    monkeypatch.setattr(truth_layer, "add_points", lambda *args: sent.append(len(args[2])))
+    chosen = ViewSettings(show_true_cloud=True, live=False, position=29, ceiling_cut=False)
+    for tick in range(30):
+        layer.update(tick_of(store, chosen, now_sec=0.1 * tick))
+    assert len(sent) <= 2 * 3
+    assert page.series.surface is not None
+    assert sent[-1] == len(page.series.surface.points(30))
+
+
+def test_the_chart_says_why_nothing_is_measured_and_the_log_once(caplog):
+    def unreadable() -> np.ndarray:
+        raise FrameError("0001.png: cut off")
+
+    known = true_room(9)
+    no_first = NamedPoses(Path("p"), {}, np.zeros((0, 4, 4)), depth_of=known.depth_of)
+    broken = replace(known, depth_of=lambda _: TrueDepth(unreadable, PINHOLE))
+    unread = store_of(3, replace(known, depth_of=None))
+    cases = (
+        (no_first, store_of(3, no_first), "has no true pose"),
+        (broken, store_of(3, broken), "0001.png: cut off"),
+        (replace(known, depth_of=lambda _: None), unread, "no true depth of"),
+        (known, unread, "read in full"),
+        (known, SceneStore(), "no number yet"),
+        (known, store_of(3, known), ""),
+    )
+    for truth, store, said in cases:
+        series = ChartSeries(truth)
+        series.update(store.snapshot())
+        for _ in range(3):
+            series.read_surface()
+        message = series.chart("Point error so far").message
+        assert said in message if said else message == ""
+    assert sum("cut off" in one.getMessage() for one in caplog.records) == 1
 
 
 def test_points_of_the_first_camera_stand_where_the_truth_has_them():

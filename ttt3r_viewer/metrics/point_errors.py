@@ -1,6 +1,5 @@
 """How far each frame's points lie from where they truly are, measured as the frames come."""
 
-import logging
 import math
 from collections.abc import Sequence
 
@@ -11,9 +10,8 @@ from ttt3r_viewer.errors import FrameError
 from ttt3r_viewer.geometry import invert_pose, transform_points
 from ttt3r_viewer.metrics.dense import TrueSample, sample_truth, world_point_error
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
+from ttt3r_viewer.metrics.true_depth import warn_once
 from ttt3r_viewer.types import FrameResult
-
-logger = logging.getLogger(__name__)
 
 
 class PointErrors:
@@ -53,7 +51,7 @@ class PointErrors:
         try:
             depth_m = depth.read()
         except FrameError as error:
-            logger.warning("%s", error)
+            warn_once(self._truth, error)
             return None
         return sample_truth(
             depth_m,

@@ -2,7 +2,9 @@
 
 import glob
 import json
+import logging
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +22,10 @@ DepthReader = Callable[[], NDArray[np.float32]]
 FOLDER, CAMERA_FILE = "depth", "camera.json"
 """What lies beside the images: a PNG in millimetres for each, and their one pinhole."""
 _PER_METRE = 1000.0
+_WARNED: weakref.WeakSet[object] = weakref.WeakSet()
+"""Truths of which a map could not be read."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +79,13 @@ def find_depth(input_path: Path) -> DepthFolder | None:
         raise EvaluationError(f"{file}: wanted finite numbers, and a focal length above 0")
     intrinsics = np.array([[focal_px, 0.0, x], [0.0, focal_px, y], [0.0, 0.0, 1.0]])
     return DepthFolder(file.parent, intrinsics)
+
+
+def warn_once(truth: object, error: FrameError) -> None:
+    """Log that depth cannot be read, for each truth once: it may be true of every frame."""
+    if truth not in _WARNED:
+        _WARNED.add(truth)
+        logger.warning("%s (said once; frames without depth have no errors)", error)
 
 
 def read_depth_png(

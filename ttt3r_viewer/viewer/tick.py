@@ -37,8 +37,8 @@ class Tick:
 
     @cached_property
     def drawn(self) -> ViewSettings:
-        """The settings that hold for this number of lanes."""
-        return self.settings.within(self.lane_count)
+        """The settings that hold for this number of lanes and the weights' unit."""
+        return self.settings.within(self.lane_count, metric=self.metric)
 
     @property
     def lane_count(self) -> int:
@@ -59,7 +59,12 @@ class Tick:
     @property
     def unit(self) -> str:
         """What lengths are written with: "m" where the weights are metric."""
-        return "m" if self.snapshot.status.metric else "units"
+        return "m" if self.metric else "units"
+
+    @property
+    def metric(self) -> bool:
+        """Whether the weights' lengths are metres, and can be set beside those of the truth."""
+        return self.snapshot.status.metric
 
     @property
     def up(self) -> NDArray[np.float64]:

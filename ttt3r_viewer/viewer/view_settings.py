@@ -206,8 +206,14 @@ class ViewSettings:
         """Whether near walls are hidden from outside, likewise."""
         return self.near_wall_cut and not self.follow_camera and self.extent == "all"
 
-    def within(self, lane_count: int) -> Self:
-        """Return what holds for this many lanes: with one, nothing that only several can have."""
+    def within(self, lane_count: int, *, metric: bool = True) -> Self:
+        """Return what holds for this many lanes: with one, nothing that only several can have; and
+        without `metric` weights nothing that is measured in metres.
+        """
+        if not metric and (self.show_true_cloud or COLOR_MODES[self.color_by].needs_depth):
+            needs_depth = COLOR_MODES[self.color_by].needs_depth
+            color_by = DEFAULT_COLOR_MODE if needs_depth else self.color_by
+            return replace(self, show_true_cloud=False, color_by=color_by).within(lane_count)
         if lane_count == 1:
             compares_lanes = COLOR_MODES[self.color_by].compares_lanes
             return replace(

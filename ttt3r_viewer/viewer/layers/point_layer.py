@@ -133,8 +133,10 @@ class PointLayer(Part):
         self._name = root
         self._lane_count = lane_count
         self._series = series
-        self._distance: tuple[int, SurfaceDistance] | None = None
+        self._distance: SurfaceDistance | None = None
         """What measures the points while they are coloured by their error."""
+        self._running = False
+        """More frames come."""
         self._newest = (-1, 0.0)
         """Position of the newest frame, and when it came."""
         self._live_sent_sec = -LIVE_SEC
@@ -162,10 +164,11 @@ class PointLayer(Part):
         One older frame alone is drawn densely from the recording, where that has it.
         """
         lane, layout = tick.snapshot.lanes[self._lane], tick.snapshot.lanes[self._lane].layout
+        self._running = tick.snapshot.status.phase == "running"
         self._chosen_size = tick.settings.point_size
         self._distance = None
         if self._series is not None and COLOR_MODES[tick.drawn.color_by].needs_depth:
-            self._distance = self._series.distance(self._lane, layout.generation)
+            self._distance = self._series.distance(tick.now_sec, growing=self._running)
         most = chunks_per_lane(self._lane_count)
         size = frames_per_chunk_for(len(lane.frames), layout.frames_per_chunk, most)
         self._send_chunks(lane, size, tick)
@@ -176,14 +179,14 @@ class PointLayer(Part):
     def _send_chunks(self, lane: LaneScene, size: int, tick: Tick) -> None:
         """Send changed chunks in their order, each in place of the smaller ones that it covers."""
         frames, now_sec, drawn = lane.frames, tick.now_sec, tick.drawn
-        key = self._look(lane, drawn)
-        stale = STALE_SHARE if tick.snapshot.status.phase == "running" else 0.0
+        stale = STALE_SHARE if self._running else 0.0
         sent = 0
         for first in range(0, len(frames), size):
             if sent >= POINTS_PER_TICK // self._lane_count:
                 return
             stop = min(first + size, len(frames))
             members, known = frames[first:stop], self._chunks.get((first, size))
+            key = self._look(lane, drawn, stop)
             if known and (known.key, known.stop) == (key, stop):
                 if known.stale_share(members) <= stale:
                     continue
@@ -235,7 +238,8 @@ class PointLayer(Part):
                 return
             most = (LIVE_POINTS if stays else PASSING_POINTS) // self._lane_count
         recorded = not most and recording is not None and sequence in recording
-        key = (position, self._look(lane, settings), settings.hidden_bins, most, recorded)
+        look = self._look(lane, settings, position + 1)
+        key = (position, look, settings.hidden_bins, most, recorded)
         if self._single.outdated("live", key):
             self._live_sent_sec = now_sec
             points = lane.frames[position].points
@@ -265,16 +269,22 @@ class PointLayer(Part):
         ends_here = any(
             chunk.first <= first and chunk.stop == position + 1 for chunk in self._chunks.values()
         )
-        key = (first, position, self._look(lane, settings), settings.hidden_bins)
+        look = self._look(lane, settings, position + 1)
+        key = (first, position, look, settings.hidden_bins)
         if settings.live or settings.extent == "one" or position < 0 or ends_here:
             self._single.remove("partial")
         elif self._single.outdated("partial", key):
             members = lane.frames[first : position + 1]
             self._send_single("partial", key, members, first, lane, settings)
 
-    def _look(self, lane: LaneScene, settings: ViewSettings) -> tuple[object, ...]:
-        """Return what the colours and the choice of points depend on."""
-        measured = None if self._distance is None else self._distance[0]
+    def _look(self, lane: LaneScene, settings: ViewSettings, stop: int) -> tuple[object, ...]:
+        """Return what the colours and the choice of points of frames up to `stop` depend on.
+
+        While the scene grows, what later frames saw of the true surface changes too little.
+        """
+        measured = None if self._distance is None else self._distance.frames
+        if measured is not None and self._running:
+            measured = min(measured, stop)
         chosen = (settings.color_by, settings.edge_filter, settings.cuts_ceiling, settings.crop)
         return (lane.layout.generation, measured, *chosen)
 
@@ -296,8 +306,8 @@ class PointLayer(Part):
     def _batch(
         self, frames: Sequence[FrameSummary], first: int, lane: LaneScene, settings: ViewSettings
     ) -> PointBatch:
-        color, distance = LANE_COLORS[self._lane], self._distance and self._distance[1]
-        look = (settings.color_by, settings.edge_filter, color, distance)
+        color = LANE_COLORS[self._lane]
+        look = (settings.color_by, settings.edge_filter, color, self._distance)
         batch = batch_of(frames, first, lane.layout, *look)
         if settings.crop is not None:
             batch = batch.where(settings.crop.holds(batch.points_world))

@@ -85,7 +85,8 @@ class TruthLayer(Part):
         cuts = tick.drawn.cuts_ceiling
         key = (lane.layout.generation, min(count, len(series.surface)), cuts)
         rested = tick.now_sec - self._surface_sent_sec >= SURFACE_SEC
-        if self._nodes.outdated("surface", key) and (rested or not tick.drawn.live):
+        read = not tick.drawn.live and len(series.surface) >= count
+        if self._nodes.outdated("surface", key) and (rested or read):
             points = series.surface.points(count)
             if cuts:
                 points = points[points @ lane.layout.up <= lane.layout.cut_height]

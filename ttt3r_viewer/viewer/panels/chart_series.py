@@ -7,7 +7,7 @@ import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from ttt3r_viewer.geometry import umeyama
 from ttt3r_viewer.metrics.comparison import lane_separation
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.metrics.trajectory import FEWEST_POSES, RunningAlignment
-from ttt3r_viewer.metrics.true_surface import SurfaceDistance, TrueSurface
+from ttt3r_viewer.metrics.true_surface import SurfaceDistance, TrueSurface, why_unmeasured
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.viewer.layers.colors import MOST_ERROR_M
@@ -30,6 +30,8 @@ Column = Sequence[float] | NDArray[np.float64]
 
 
 _NO_CENTERS = (math.nan,) * 6
+DISTANCE_SEC, DISTANCE_SHARE = 2.0, 0.05
+"""What measures points is made again at most this often, and takes at most this share of time."""
 SURFACE_SEC = 0.02
 """So long the depth of new frames is read in one tick of the page."""
 ERROR_STEP_M = 0.02
@@ -213,17 +215,22 @@ class ChartSeries:
 
     def _clear(self, epoch: int, lanes: int) -> None:
         self._epoch = epoch
+        self._metric = True
         self.lanes = [LaneSeries(self.ground_truth) for _ in range(lanes)]
         known = self.ground_truth is not None and self.has_depth
         self.surface = TrueSurface(self.ground_truth) if known and self.ground_truth else None
         """What the frames saw, as far as it was asked for; None where no depth is known."""
-        self._distances: dict[int, tuple[int, SurfaceDistance]] = {}
+        self._distance: SurfaceDistance | None = None
+        self._due_sec = -math.inf
+        self._unmeasured: str | None = None
+        """Why points have no errors, once that was looked for."""
         self.marks: list[Mark] = []
 
     def update(self, snapshot: SceneSnapshot) -> None:
         """Add what is new in the scene, all of it after a restart."""
         if (snapshot.epoch, len(snapshot.lanes)) != (self._epoch, len(self.lanes)):
             self._clear(snapshot.epoch, len(snapshot.lanes))
+        self._metric = snapshot.status.metric
         for k in range(max(len(self.lanes[0].frames), 1), len(snapshot.frames)):
             before, now = ([lane.frames[at] for lane in snapshot.lanes] for at in (k - 1, k))
             self.marks += marks_between(before, now)
@@ -238,20 +245,22 @@ class ChartSeries:
             if time.perf_counter() > until:
                 return
 
-    def distance(self, lane: int, generation: int) -> tuple[int, SurfaceDistance] | None:
-        """Return what measures a lane's points, and the generation of the layout that it is of.
+    def distance(self, now_sec: float, *, growing: bool) -> SurfaceDistance | None:
+        """Return what measures the points of all lanes; None where there is nothing yet.
 
-        It is made once for each, from all frames, after their depth was read; before, it is the one
-        of the generation before. None where there is none yet.
+        It is made of all frames, once their depth was read, and again where more came: while the
+        scene is `growing` not before `DISTANCE_SEC`, nor so often that it takes much of the time.
         """
-        found, surface, count = self._distances.get(lane), self.surface, len(self.lanes[0].frames)
-        due = found is None or found[0] != generation
+        surface, found, count = self.surface, self._distance, len(self.lanes[0].frames)
+        new = found is None or found.frames != count
+        due = new and (not growing or now_sec >= self._due_sec)
         if surface is not None and due and len(surface) == count:
-            points = surface.points(count)
+            points, started = surface.points(count), time.perf_counter()
             if len(points):
-                distance = SurfaceDistance(points, MOST_ERROR_M, ERROR_STEP_M)
-                self._distances[lane] = (generation, distance)
-        return self._distances.get(lane)
+                self._distance = SurfaceDistance(points, MOST_ERROR_M, ERROR_STEP_M, count)
+                took_sec = time.perf_counter() - started
+                self._due_sec = now_sec + max(DISTANCE_SEC, took_sec / DISTANCE_SHARE)
+        return self._distance
 
     def ate_so_far(self, position: int) -> tuple[float, ...] | None:
         """Return every lane's ATE of all frames up to this one, from 0; NaN where it is unknown.
@@ -264,7 +273,9 @@ class ChartSeries:
 
     @property
     def has_depth(self) -> bool:
-        """Whether true depth is known beside true poses."""
+        """Whether true depth is known beside true poses. What is measured against it is offered
+        where the weights are metric: nothing is aligned to it.
+        """
         return self.ground_truth is not None and self.ground_truth.depth_of is not None
 
     def offered(self) -> tuple[str, ...]:
@@ -274,7 +285,7 @@ class ChartSeries:
             for name, kind in CHARTS.items()
             if (len(self.lanes) > 1 or not kind.needs_lanes)
             and (self.ground_truth is not None or not kind.needs_truth)
-            and (self.has_depth or not kind.needs_depth)
+            and ((self.has_depth and self._metric) or not kind.needs_depth)
         )
 
     def chart(self, name: str) -> Chart:
@@ -291,7 +302,16 @@ class ChartSeries:
         for k, lane in enumerate(self.lanes):
             for part, column_of in zip(parts, CHARTS[name].columns, strict=False):
                 columns[Line(k, part)] = column_of(lane)
-        return make_chart([frame.index + 1 for frame in first.frames], columns, self.marks)
+        chart = make_chart([frame.index + 1 for frame in first.frames], columns, self.marks)
+        if chart.data or not CHARTS[name].needs_depth:
+            return chart
+        return replace(chart, message=self._why_unmeasured() or chart.message)
+
+    def _why_unmeasured(self) -> str:
+        """Say why no point has an error; empty before the first frame."""
+        if self._unmeasured is None and self.ground_truth is not None and self.lanes[0].frames:
+            self._unmeasured = why_unmeasured(self.ground_truth, self.lanes[0].frames[0])
+        return self._unmeasured or ""
 
 
 def names_of(snapshot: SceneSnapshot) -> tuple[str, ...]:

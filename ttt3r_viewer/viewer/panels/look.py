@@ -2,12 +2,13 @@
 
 import math
 
-from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
+from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
 from ttt3r_viewer.scene.crop_box import CropBox
 from ttt3r_viewer.viewer.context import PageContext
+from ttt3r_viewer.viewer.html import block
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, color_modes_for
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind
+from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind, show
 
 BIN_PERCENT = 100 // CONFIDENCE_BINS
 MOST_EDGE_FILTER = 0.5
@@ -47,7 +48,7 @@ class LookPanel(Part):
                 hint="Hides points where log depth changes by more (0.12: by 13 %); 0: none",
             )
             bind(edges, lambda change: controls.change(edge_filter=change))
-            self._has_depth = page.series.has_depth
+            self._series = page.series
             modes = {mode.label: name for name, mode in COLOR_MODES.items()}
             self._color = fields.choice("Colour by", "color_by", modes)
             self._size = gui.add_slider(
@@ -79,6 +80,7 @@ class LookPanel(Part):
         fields.add(gui.add_checkbox, "Cameras", "show_cameras")
         self._path = fields.add(gui.add_checkbox, "Path", "show_path")
         fields.add(gui.add_checkbox, "Grid", "show_grid", hint="On the floor")
+        self._up = gui.add_html("", visible=False)
         axes = "Right (red), up (green) and back (blue), at the scale bar"
         fields.add(gui.add_checkbox, "Axes", "show_axes", hint=axes)
         fields.add(
@@ -93,16 +95,19 @@ class LookPanel(Part):
             "near_wall_cut",
             hint="From outside, hides what was only seen from the other side",
         )
-        crop = gui.add_checkbox(
+        self._crop = gui.add_checkbox(
             "Crop box",
             False,
+            disabled=True,
             hint="Hides what lies outside a box, whose corners have handles; exports keep all",
         )
-        bind(crop, self._set_crop)
+        bind(self._crop, self._set_crop)
         if page.ground_truth is not None:
             fields.add(gui.add_checkbox, "True path", "show_truth", hint=TRUTH_HINT)
-        if self._has_depth:
-            fields.add(gui.add_checkbox, "True surface", "show_true_cloud", hint=SURFACE_HINT)
+        surface = fields.add(
+            gui.add_checkbox, "True surface", "show_true_cloud", hint=SURFACE_HINT, visible=False
+        )
+        self._surface = surface
 
     def _set_automatic(self, automatic: bool) -> None:
         """Let each point have its own size, or all of them the one that the slider shows."""
@@ -118,17 +123,22 @@ class LookPanel(Part):
 
     def _set_follow(self, follow: bool) -> None:
         """Follow the camera or not; another motion of the view ends with it."""
-        show = self._controls.settings.show.still()
-        self._controls.change(follow_camera=follow, show=show)
+        still = self._controls.settings.show.still()
+        self._controls.change(follow_camera=follow, show=still)
 
     def update(self, tick: Tick) -> None:
         """Fit the size slider to the scene until a user moves it; show what the key F changed."""
         self._tick = tick
-        modes = color_modes_for(tick.lane_count, has_depth=self._has_depth)
+        has_depth, filled = self._series.has_depth and tick.metric, tick.snapshot.point_count > 0
+        show(has_depth, self._surface)
+        assign_changed(self._up, content=up_html(tick.snapshot.layout), visible=filled)
+        modes = color_modes_for(tick.lane_count, has_depth=has_depth)
         assign_changed(self._color, options=tuple(modes.values()))
         # A widget that a user has just changed is ahead of older settings.
         if tick.settings is self._controls.settings:
             assign_changed(self._color, value=modes[tick.drawn.color_by])
+            assign_changed(self._crop, value=tick.settings.crop is not None)
+        assign_changed(self._crop, disabled=not filled)
         assign_changed(self._follow, value=tick.settings.follow_camera)
         assign_changed(self._automatic, value=tick.settings.point_size is None)
         assign_changed(self._size, label=SIZE_LABEL.format(tick.unit))
@@ -144,3 +154,9 @@ class LookPanel(Part):
                 precision=max(0, 1 - math.floor(math.log10(step))),
                 value=size,
             )
+
+
+def up_html(layout: Layout) -> str:
+    """Say where the first lane's up comes from, which turns the view, the grid and the heights."""
+    known = "from floors and walls" if layout.up_is_seen else "guessed from how the camera was held"
+    return block("up", f"Up: {known}", style="opacity:.75")
