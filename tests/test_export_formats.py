@@ -21,6 +21,7 @@ from ttt3r_viewer.export.conventions import linear_from_srgb
 from ttt3r_viewer.export.film.film import Film
 from ttt3r_viewer.export.known_formats import FORMATS, default_target, export_recording
 from ttt3r_viewer.export.lane_source import ChosenPoints, Source, StepCount, Thinning, chosen_points
+from ttt3r_viewer.export.level_world import make_level
 from ttt3r_viewer.geometry import invert_pose, pose_from_vector, transform_points
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.writer import RecordingWriter
@@ -29,6 +30,8 @@ from ttt3r_viewer.types import Camera, Crop, FrameResult, Status
 FRAMES = 4
 EVERYTHING = Thinning(edge_filter=0.0)
 """Every pixel, so that a test can count them."""
+UNIT = np.array([0.6, 0.48, 0.64])
+"""An axis between all others."""
 RULES = (rule_info("steady", 1.0), rule_info("drifting", 0.8))
 
 
@@ -163,6 +166,48 @@ def test_nerf_field_by_field(tmp_path, source):
         depth = frame.points_camera[row, column, 2]
         point = transform_points(frame.camera.T_world_camera, frame.points_camera[row, column])
         assert np.allclose(transform_points(matrix, ray * depth), point, atol=5e-3)
+
+
+def test_a_world_by_gravity_is_level_and_keeps_relative_poses(tmp_path):
+    """A camera that was held askew: the room's up is turned, its poses and points with it."""
+    askew = pose_from_vector([0.3, -0.2, 0.1, np.cos(0.2), *(np.sin(0.2) * UNIT)])
+    writer = RecordingWriter(tmp_path / "archive", source="room", settings={})
+    status = Status(phase="finished", model="made-up", lanes=RULES[:1])
+    writer.begin(status)
+    for sequence in range(8):
+        room = room_result(4 * sequence, 64, 48)
+        first = np.linalg.inv(pose_at(0) @ askew)  # the world is the first camera's frame
+        pose = first @ room.camera.T_world_camera @ askew
+        points = transform_points(invert_pose(askew), room.points_camera).astype(np.float32)
+        camera = replace(room.camera, T_world_camera=pose)
+        writer.add(replace(room, sequence=sequence, camera=camera, points_camera=points))
+    writer.finish(status)
+    writer.close()
+    archive = Recording.open(tmp_path)
+    sources = Source(archive), Source(archive)
+    make_level(sources[1])
+    kept, level = ([one.camera.T_world_camera for one in source.cameras()] for source in sources)
+    for a, b in zip(kept, level, strict=True):
+        same = invert_pose(kept[0]) @ a, invert_pose(level[0]) @ b
+        assert np.allclose(*same, atol=1e-9)
+    assert np.allclose(level[0][:3, 3], 0, atol=1e-9), "the first camera's place is the origin"
+    room_up = invert_pose(askew)[:3, :3] @ [0.0, -1.0, 0.0]  # in the first camera's frame
+    assert np.degrees(np.arccos((level[0][:3, :3] @ room_up) @ [0.0, -1.0, 0.0])) < 1.0
+    assert level[0][0, 2] == pytest.approx(0, abs=1e-9), "the first camera looks along z"
+    assert np.degrees(np.arccos(room_up @ [0.0, -1.0, 0.0])) > 10
+    # What formats write lies in that world: poses by TUM, and points by PLY.
+    export_recording(sources[1], "tum", tmp_path / "t.txt", silent)
+    tum = np.loadtxt(tmp_path / "t.txt")
+    for row, pose in zip(tum, level, strict=True):
+        assert np.allclose(pose_from_vector([*row[1:4], row[7], *row[4:7]]), pose, atol=1e-6)
+    export_recording(sources[1], "ply", tmp_path / "a.ply", silent, EVERYTHING)
+    points = trimesh.load(tmp_path / "a.ply")
+    turn = level[0] @ invert_pose(kept[0])
+    assert isinstance(points, trimesh.PointCloud)
+    wanted = transform_points(turn, world_points(sources[0]))
+    assert np.allclose(points.vertices, wanted, atol=1e-5)
+    with pytest.raises(SettingsError, match="--up gravity means nothing to intrinsics"):
+        export_recording(sources[1], "intrinsics", tmp_path / "i.json", silent)
 
 
 def test_trajectories_keep_poses_and_times(tmp_path, source):

@@ -16,7 +16,7 @@ from ttt3r_viewer.errors import EvaluationError, FrameError
 from ttt3r_viewer.evaluate.evaluation import Accumulator
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.metrics.dense import sample_truth
-from ttt3r_viewer.metrics.ground_truth import CountedPoses, NamedPoses
+from ttt3r_viewer.metrics.ground_truth import CountedPoses, GroundTruth, NamedPoses
 from ttt3r_viewer.metrics.point_errors import PointErrors
 from ttt3r_viewer.metrics.true_depth import TrueDepth, find_depth
 from ttt3r_viewer.metrics.true_surface import SurfaceDistance, TrueSurface
@@ -60,7 +60,7 @@ def results_of(sequence: int, drift: float = 0.01):
     return exact, replace(exact, camera=Camera(pose, 0.8 * WIDTH, WIDTH, HEIGHT))
 
 
-def store_of(frames: int, truth: CountedPoses) -> SceneStore:
+def store_of(frames: int, truth: GroundTruth) -> SceneStore:
     store = SceneStore(points_per_frame=500, measure=PointErrors(truth))
     store.clear(2, Status(phase="running"))
     for sequence in range(frames):

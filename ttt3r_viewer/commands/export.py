@@ -12,6 +12,7 @@ from ttt3r_viewer.export.known_formats import (
     format_named,
 )
 from ttt3r_viewer.export.lane_source import Source, Thinning
+from ttt3r_viewer.export.level_world import WorldUp, make_level
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.system.options import Options, option
 
@@ -20,7 +21,8 @@ EPILOG = "\n".join(
     (
         "formats:",
         *(f"  {name:{_NAME_WIDTH}}  {one.summary}" for name, one in FORMATS.items()),
-        "All but glb have the world of the first camera, x right, y down, z forward (OpenCV).",
+        "All but glb have the world of the first camera, x right, y down, z forward (OpenCV), or",
+        "with --up gravity that world made level.",
         "docs/export.md says what is in each, and which axes and pixels it counts in.",
     )
 )
@@ -35,6 +37,7 @@ class ExportOptions(Options):
     output: Path | None = option(None, "file or folder (default: in DIR/export)", metavar="PATH")
     lane: int = option(1, "which of several rules", metavar="N")
     stride: int = option(1, "take every N-th frame", metavar="N")
+    up: WorldUp = option("camera", "gravity: turn the world until it is level, y down")
     overwrite: bool = option(False, "replace what an earlier export wrote there")
 
 
@@ -49,6 +52,8 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     options = given[ExportOptions]
     format_named(options.to)
     source = Source(Recording.open(options.recording), options.lane - 1, options.stride)
+    if options.up == "gravity":
+        make_level(source)
     path = options.output or default_target(source.recording.output_folder, source, options.to)
     with progress_bar() as progress:
         task = progress.add_task(f"writing {options.to}", total=None)

@@ -36,6 +36,8 @@ FORMATS: dict[str, Format] = {
     "mp4": MP4,
     "gif": GIF,
 }
+WITHOUT_WORLD = ("intrinsics", "mp4", "gif")
+"""Formats in which nothing stands anywhere: a world's axes mean nothing to them."""
 EXPORT_FOLDER = "export"
 """In the recording's folder; what is exported without a name goes there."""
 
@@ -77,6 +79,8 @@ def export_recording(
     Raises `SettingsError`, `OutputError` and `RecordingError`.
     """
     chosen = format_named(name)
+    if source.T_level_world is not None and name in WITHOUT_WORLD:
+        raise SettingsError(f"--up gravity means nothing to {name}: leave it out")
     choices = _choices_for(name, chosen, Choices(thinning or Thinning(), film or Film()))
     size = chosen.size(source, choices)
     with new_output(path, chosen.own, overwrite=overwrite, size=size) as part:

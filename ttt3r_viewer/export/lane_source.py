@@ -1,7 +1,7 @@
 """What an export reads: one lane of a recording, a frame at a time, and which of its points."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ttt3r_viewer.recording.reader import Recording
 
 T = TypeVar("T")
+F = TypeVar("F", FrameSummary, FrameResult)
 OnProgress = Callable[[int, int], None]
 """Takes how many steps are done, and of how many; what it raises ends the export."""
 
@@ -64,6 +65,8 @@ class Source:
                 f"--lane {lane + 1}: this recording has {self.lane_count}{names}; take 1 to "
                 f"{self.lane_count}"
             )
+        self.T_level_world: NDArray[np.float64] | None = None
+        """(4, 4) what turns the world that is written; None: it is the first camera's frame."""
 
     def __len__(self) -> int:
         """How many frames there are, damaged ones included."""
@@ -71,14 +74,25 @@ class Source:
 
     def cameras(self, step: Callable[[], object] = lambda: None) -> Iterator[FrameSummary]:
         """Every frame without its arrays; `step` is called after each, damaged or not."""
-        return self._each(lambda sequence: self.recording.camera(sequence, self.lane), step)
+        return self._each(
+            lambda sequence: self._level(self.recording.camera(sequence, self.lane)), step
+        )
 
     def frames(self, step: Callable[[], object] = lambda: None) -> Iterator[FrameResult]:
         """Every frame in full, one at a time; `step` as in `cameras`."""
-        return self._each(lambda sequence: self.recording.lane(sequence, self.lane), step)
+        return self._each(
+            lambda sequence: self._level(self.recording.lane(sequence, self.lane)), step
+        )
+
+    def _level(self, frame: F) -> F:
+        """The frame with its camera in the world that is written."""
+        if self.T_level_world is None:
+            return frame
+        pose = self.T_level_world @ frame.camera.T_world_camera
+        return replace(frame, camera=replace(frame.camera, T_world_camera=pose))
 
     def leave_out(self, note: str) -> None:
-        """Say once why a frame is not in the export."""
+        """Say once why a frame is not in the export, or what else is to be known of it."""
         if note not in self.notes:
             self.notes.append(note)
 
