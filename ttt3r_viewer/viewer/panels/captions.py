@@ -51,6 +51,7 @@ STYLE = """<style>
 .ttt3r-lanes span { overflow: hidden; text-overflow: ellipsis; }
 .ttt3r-lanes b { font-variant-numeric: tabular-nums; font-weight: 600; }
 .ttt3r-frame { right: 2em; bottom: 1.4em; text-align: right; font-variant-numeric: tabular-nums; }
+@media (max-width: 600px) { .ttt3r-lanes { bottom: 3em; max-width: 88%; } }
 </style>"""
 
 
