@@ -26,6 +26,7 @@ from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.layers import colors as palette
 from ttt3r_viewer.viewer.layers.ask_layer import AskLayer
 from ttt3r_viewer.viewer.layers.camera_layer import clicked_camera
+from ttt3r_viewer.viewer.layers.clouds import batch_of
 from ttt3r_viewer.viewer.layers.crop_layer import CropLayer
 from ttt3r_viewer.viewer.layers.inspect_layer import COLORED_SIZE, InspectLayer, Shown
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
@@ -37,7 +38,6 @@ from ttt3r_viewer.viewer.layers.looks import (
     sector_of,
 )
 from ttt3r_viewer.viewer.layers.near_walls import facing_sectors
-from ttt3r_viewer.viewer.layers.point_layer import batch_of
 from ttt3r_viewer.viewer.panels.legend import LegendPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel, up_html
 from ttt3r_viewer.viewer.view_settings import (

@@ -29,9 +29,9 @@ from ttt3r_viewer.export.film.opening import (
 from ttt3r_viewer.reconstruct.messages import Pause, Play
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.cameras.page_views import view_behind
+from ttt3r_viewer.viewer.layers.clouds import batch_of, without_ceiling
 from ttt3r_viewer.viewer.layers.grid_layer import CELLS, grid_lines, grid_step
 from ttt3r_viewer.viewer.layers.lane_label import label_position
-from ttt3r_viewer.viewer.layers.point_layer import batch_of, without_ceiling
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 sides = st.floats(0.05, 20.0)

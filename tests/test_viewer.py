@@ -33,9 +33,9 @@ from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import box
 from ttt3r_viewer.viewer.layers import camera_layer, point_layer
 from ttt3r_viewer.viewer.layers import colors as palette
+from ttt3r_viewer.viewer.layers.clouds import Cloud, batch_of, chunk_clouds, confident_cloud
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
 from ttt3r_viewer.viewer.layers.looks import NO_SECTOR, SECTORS
-from ttt3r_viewer.viewer.layers.point_layer import batch_of, chunk_clouds, confident_cloud
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
 from ttt3r_viewer.viewer.panels.run import RunPanel, points_html, status_html
 from ttt3r_viewer.viewer.panels.timeline import FOLLOW_SEC, TimelinePanel, caption_html
@@ -297,7 +297,7 @@ def test_points_are_as_large_as_their_pixels_lie_apart_up_to_two_centimetres_in_
     assert cloud_of(points[:0]).point_size == 0.02
 
 
-def cloud_of(points: np.ndarray, spacing: float = 0.01) -> point_layer.Cloud:
+def cloud_of(points: np.ndarray, spacing: float = 0.01) -> Cloud:
     """The cloud of all these points, in a scene of a median depth of 3 m."""
     batch = palette.PointBatch(
         points_world=points,

@@ -11,22 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import viser
-from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import RecordingError
-from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
+from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.budget import (
     CONFIDENCE_BINS,
     MAX_CHUNKS,
-    Layout,
-    confidence_bin,
     frames_per_chunk_for,
-    spaced_point_size,
 )
-from ttt3r_viewer.scene.seen import FramePoints, FrameSummary, depth_of, joined, thin_points
+from ttt3r_viewer.scene.seen import FramePoints, FrameSummary, thin_points
 from ttt3r_viewer.scene.store import FullFrames, LaneScene
+from ttt3r_viewer.viewer.layers.clouds import (
+    Cloud,
+    batch_of,
+    chunk_clouds,
+    confident_cloud,
+    without_ceiling,
+)
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, PointBatch
 from ttt3r_viewer.viewer.layers.looks import NO_SECTOR, SECTORS, sector_of
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_points
@@ -64,21 +66,6 @@ LIVE_SEC = 0.5
 STALE_SHARE = 0.35
 """Share of a chunk's points that have gone or changed, at which it is sent again while frames come:
 it shows a little more than is kept, and a chunk is not sent with every frame."""
-
-
-class Cloud(NamedTuple):
-    """What one node shows.
-
-    A node with its own origin would let float16 reach farther, but a browser draws it at the
-    world's origin for a moment whenever it is sent.
-    """
-
-    points: NDArray[np.float16] | NDArray[np.float32]
-    """(N, 3) in the world's frame."""
-    colors: NDArray[np.uint8]
-    """(N, 3)."""
-    point_size: float
-    """Automatic side of a point in the scene's unit."""
 
 
 class _Node(NamedTuple):
@@ -339,68 +326,3 @@ def chunks_per_lane(lane_count: int) -> int:
     """Return the number of chunks that keeps the nodes of all lanes together within the limit."""
     left = MAX_NODES - lane_count * OTHER_NODES
     return min(MAX_CHUNKS, left // (lane_count * CONFIDENCE_BINS))
-
-
-def batch_of(
-    frames: Sequence[FrameSummary],
-    first: int,
-    layout: Layout,
-    color_by: str = "image",
-    edge_filter: float = 0.0,
-    lane_color: RGB = LANE_COLORS[0],
-    distance: "SurfaceDistance | None" = None,
-) -> PointBatch:
-    """Join the points of consecutive frames, without those at edges, and colour them.
-
-    `first` is the position of the first frame; `distance` measures points against the truth.
-    """
-    parts = [frame.points.off_edges(edge_filter) for frame in frames]
-    counts = [len(part) for part in parts]
-    points, cameras = joined(parts), [frame.camera for frame in frames]
-    depth = np.concatenate(
-        [depth_of(p.points_world, c) for p, c in zip(parts, cameras, strict=True)]
-    )
-    batch = PointBatch(
-        points_world=points.points_world,
-        colors=points.colors,
-        confidence=points.confidence,
-        spacing=depth / np.repeat([camera.focal_px for camera in cameras], counts),
-        frames=np.repeat(np.arange(first, first + len(parts), dtype=np.float32), counts),
-        layout=layout,
-        lane_color=lane_color,
-        distance=distance,
-    )
-    return replace(batch, colors=COLOR_MODES[color_by].colors(batch))
-
-
-def without_ceiling(batch: PointBatch) -> PointBatch:
-    """Return the points of a batch that are not above the height of the ceiling cut."""
-    return batch.where(batch.points_world @ batch.layout.up <= batch.layout.cut_height)
-
-
-def chunk_clouds(batch: PointBatch) -> list[Cloud]:
-    """Return one cloud per decile of confidence, the lowest first."""
-    bins = confidence_bin(batch.confidence, batch.layout.confidence_edges)
-    return [_cloud(batch, bins == b) for b in range(CONFIDENCE_BINS)]
-
-
-def confident_cloud(batch: PointBatch, hidden_bins: int) -> Cloud:
-    """Return one cloud of all points but the `hidden_bins` lowest deciles of confidence."""
-    return _cloud(
-        batch, confidence_bin(batch.confidence, batch.layout.confidence_edges) >= hidden_bins
-    )
-
-
-def _cloud(batch: PointBatch, members: NDArray[np.bool_]) -> Cloud:
-    """Pack the members (N,) of a batch, as float16 where its steps are no larger than a point."""
-    points, colors = batch.points_world[members], batch.colors[members]
-    size = spaced_point_size(batch.spacing[members], batch.layout)
-    if not len(points):
-        return Cloud(points, colors, size)
-    reach = np.abs(points).max(axis=1)
-    most = np.finfo(np.float16).max
-    if np.spacing(np.float16(min(np.percentile(reach, 99), most))) > size:
-        return Cloud(points, colors, size)
-    # A stray point beyond float16 would become infinite and spoil the whole node's bounds.
-    near = reach < most
-    return Cloud(points[near].astype(np.float16), colors[near], size)

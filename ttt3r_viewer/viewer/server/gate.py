@@ -46,8 +46,7 @@ FRAMES_AHEAD = 2
 PING_TIMEOUT_SEC = 180.0
 """Time in which a large scene gets through a line of 1 Mbit/s; the pong comes only after it."""
 INNER_TIMEOUT_SEC = 10.0
-STOP_SEC = 1.0
-CLOSE_SEC = 0.3
+STOP_SEC, CLOSE_SEC = 1.0, 0.3
 INNER_HOST = "127.0.0.1"
 SOCKET_PATH = re.compile(r"/(lane/\d{1,2})?")
 FILE_PATH = re.compile(r"/[A-Za-z0-9._/-]*")
@@ -60,8 +59,7 @@ INDEX_PATHS = ("/", "/index.html")
 """Where viser's page is; our script is added to it."""
 SCRIPT_PATH = "/page.js"
 OVERLAY_PATH = "/overlay"
-HEAD_TAG = b"<head>"
-SCRIPT_TAG = b'<script src="%s"></script>' % SCRIPT_PATH.encode()
+HEAD_TAG, SCRIPT_TAG = b"<head>", b'<script src="%s"></script>' % SCRIPT_PATH.encode()
 DRAWS_COOKIE = "ttt3r-draws"
 """Which our script sets to `gpu` or `software`; browsers send it to all ports of a host alike."""
 PIXELS_COOKIE = "ttt3r-pixels"
