@@ -219,16 +219,16 @@ WebGL2RenderingContext.prototype.getParameter = function (name) {
 
 
 def test_a_browser_in_software_keeps_the_budget_and_one_with_a_gpu_raises_it(show, browser):
-    run, viewer = show(2, {"gpu_points": 50_000}, paused=True)
+    run, viewer = show(2, {"gpu_points": 150_000}, paused=True)
     software = opened(browser.new_page(), viewer.url)
     wait_for(viewer.server.get_clients, "the browser")
     wait_for(lambda: "(no GPU)" in software.get_by_test_id("status").inner_text(), "the limit")
-    assert run.store.snapshot().max_points == 20_000
+    assert run.store.snapshot().max_points == 100_000
     software.close()
     wait_for(lambda: not viewer.server.get_clients(), "no browser")
     page = browser.new_page()
     page.add_init_script(FAKED_GPU)
     opened(page, viewer.url)
-    wait_for(lambda: run.store.snapshot().max_points == 50_000, "the budget")
-    wait_for(lambda: "at most 50 k" in page.get_by_test_id("status").inner_text(), "the new limit")
+    wait_for(lambda: run.store.snapshot().max_points == 150_000, "the budget")
+    wait_for(lambda: "at most 150 k" in page.get_by_test_id("status").inner_text(), "the new limit")
     page.close()
