@@ -26,7 +26,7 @@ GPU, SOFTWARE = "ttt3r-draws=gpu", "ttt3r-draws=software"
 def page(show):
     """A paused run, and its page with an owner and guests, which may keep 50,000 points."""
     access = access_for("127.0.0.1", token=TOKEN, guests=True)
-    return show(3, {"access": access, "gpu_points": 50_000}, paused=True)
+    return show(3, {"access": access, "gpu_points": 150_000}, paused=True)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_an_owners_gpu_raises_the_budget_once(page, connect):
     connect(SOFTWARE)
     connect(GPU)
     viewer.part(PointBudget).update(tick_of(run.store))
-    assert budgets(run) == [50_000]
+    assert budgets(run) == [150_000]
 
 
 def test_guests_do_not_count_and_one_owner_in_software_is_enough(page, connect):
@@ -114,7 +114,7 @@ def test_guests_do_not_count_and_one_owner_in_software_is_enough(page, connect):
     budget.update(tick_of(run.store))
     assert budgets(run) == []
     socket.close()
-    wait_for(lambda: budgets(run) == [50_000], "the owner without a GPU to go")
+    wait_for(lambda: budgets(run) == [150_000], "the owner without a GPU to go")
 
 
 def test_a_given_number_always_wins_and_the_panel_says_why(show):
@@ -125,7 +125,7 @@ def test_a_given_number_always_wins_and_the_panel_says_why(show):
         viewer.part(PointBudget).update(tick_of(run.store))
         assert budgets(run) == []
     status = viewer.part(RunPanel)._status
-    wait_for(lambda: 'title="As --max-points says">at most 20 k<' in status.content, "the limit")
+    wait_for(lambda: 'title="As --max-points says">at most 100 k<' in status.content, "the limit")
 
 
 def test_the_panel_says_what_the_limit_is_and_why():
