@@ -1,6 +1,8 @@
 """Pages of made-up runs, started and stopped together."""
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -30,6 +32,12 @@ def running(*parts: Startable) -> Iterator[None]:
     finally:
         for part in reversed(parts):
             part.stop()
+
+
+def on_own_loop(coroutine: Coroutine[object, object, None]) -> None:
+    """Run a callback, also where the browser tests of this process have a loop already."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, coroutine).result()
 
 
 EVERY_POINT = ViewSettings(

@@ -1,6 +1,5 @@
 """Views that are guided, without a browser: panes of the twin view, waiting, and clicks."""
 
-import asyncio
 import contextlib
 import time
 from dataclasses import replace
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.made_up_run import MadeUpRun, room_result
+from tests.pages import on_own_loop
 from tests.ticks import tick_of
 from ttt3r_viewer.export.film.opening import FILL, PageView, Window, box_of_lanes, filled_share
 from ttt3r_viewer.scene.store import SceneStore
@@ -133,14 +133,14 @@ def test_a_click_flies_to_the_camera_that_stands_there_and_only_picks_while_insp
         client=None, ray_origin=tuple(origin), ray_direction=tuple(center - origin)
     )
     (clicked,) = (one.callback for one in handle._impl.click_cb)
-    asyncio.run(clicked(event))
+    on_own_loop(clicked(event))
     ((_, offset, view_at),) = flights
     assert offset == tick.offsets[1]
     for stands_at in (0.0, offset):
         assert np.allclose(view_at(stands_at).position, center + np.array([stands_at, 0.0, 0.0]))
     inspecting = replace(settings, inspect=replace(settings.inspect, on=True))
     layer.update(replace(tick, settings=inspecting))
-    asyncio.run(clicked(event))
+    on_own_loop(clicked(event))
     assert len(flights) == 1
 
 

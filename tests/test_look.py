@@ -1,8 +1,5 @@
 """The look of the page: legends, the crop box, past cameras, and where lanes stand."""
 
-import asyncio
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
@@ -13,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.made_up_run import MadeUpRun, look_at, made_up_inspection, room_result
-from tests.pages import EVERY_POINT
+from tests.pages import EVERY_POINT, on_own_loop
 from tests.ticks import tick_of
 from ttt3r_viewer.export.film.opening import SceneBox
 from ttt3r_viewer.scene.budget import Layout, largest_point_size
@@ -199,12 +196,6 @@ def test_a_crop_box_holds_nearly_all_points_and_its_corners_can_be_moved_past_ea
     assert np.allclose(half.low, box.axes @ middle)
     beyond = half.moved("low", 2 * box.world(box.high) - middle)
     assert np.allclose(beyond.low, box.high)
-
-
-def on_own_loop(coroutine: Coroutine[object, object, None]) -> None:
-    """Run a callback, also where the browser tests of this process have a loop already."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, coroutine).result()
 
 
 def test_the_page_draws_what_lies_in_the_crop_box_and_handles_change_it(server):
