@@ -62,6 +62,10 @@ class Layout:
         low, high = self.height_range
         return high - CUT_SHARE * (high - low)
 
+    def below_cut(self, points_world: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Whether points (N, 3) are not above the height of the ceiling cut, (N,)."""
+        return points_world @ self.up <= self.cut_height
+
     @property
     def sizes(self) -> tuple[int, int]:
         """What decides how points are grouped, and how many of a frame there are at most."""
@@ -130,7 +134,14 @@ def largest_point_size(layout: Layout) -> float:
     return float(f"{LARGEST_POINT * layout.median_depth:.2g}")
 
 
+def point_sizes(
+    spacing: NDArray[np.floating] | np.floating, layout: Layout
+) -> NDArray[np.floating]:
+    """Return the side of each point (N,) by itself, whose pixels lie `spacing` (N,) apart."""
+    return np.minimum(SPACING_SIZE * spacing, largest_point_size(layout))
+
+
 def spaced_point_size(spacing: NDArray[np.floating], layout: Layout) -> float:
     """Return the side of points (N,) by themselves, whose pixels lie `spacing` (N,) apart."""
     largest = largest_point_size(layout)
-    return min(largest, SPACING_SIZE * float(np.median(spacing))) if len(spacing) else largest
+    return float(point_sizes(np.median(spacing), layout)) if len(spacing) else largest

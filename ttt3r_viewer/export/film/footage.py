@@ -12,7 +12,7 @@ from ttt3r_viewer.export.conventions import FRUSTUM_SHARE, frustum_lines
 from ttt3r_viewer.export.film.opening import SceneBox, box_of_lanes
 from ttt3r_viewer.export.film.render import Lines, Points
 from ttt3r_viewer.export.lane_source import ChosenPoints, Source, StepCount, Thinning, chosen_points
-from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, SPACING_SIZE, largest_point_size
+from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, point_sizes
 from ttt3r_viewer.scene.gravity import SAMPLES, UpEstimator
 from ttt3r_viewer.scene.paths import FRUSTA_APART, PATH_APART, path_pairs, spaced
 from ttt3r_viewer.scene.seen import depth_of
@@ -159,10 +159,10 @@ def _shown(lane: LaneScene, thinning: Thinning, cut_ceiling: bool) -> Growth:
         points = frame.points.off_edges(thinning.edge_filter)
         points = points.where(points.confidence >= sure)
         if cut_ceiling:
-            points = points.where(points.points_world @ layout.up <= layout.cut_height)
+            points = points.where(layout.below_cut(points.points_world))
         spacing = depth_of(points.points_world, frame.camera) / frame.camera.focal_px
         parts.append(points)
-        sizes.append(np.minimum(SPACING_SIZE * spacing, largest_point_size(layout)))
+        sizes.append(point_sizes(spacing, layout))
     return Growth(
         points=Points(
             np.concatenate([one.points_world for one in parts]),

@@ -70,7 +70,7 @@ def batch_of(
 
 def without_ceiling(batch: PointBatch) -> PointBatch:
     """Return the points of a batch that are not above the height of the ceiling cut."""
-    return batch.where(batch.points_world @ batch.layout.up <= batch.layout.cut_height)
+    return batch.where(batch.layout.below_cut(batch.points_world))
 
 
 def chunk_clouds(batch: PointBatch) -> list[Cloud]:

@@ -89,7 +89,7 @@ class TruthLayer(Part):
         if self._nodes.outdated("surface", key) and (rested or read):
             points = series.surface.points(count)
             if cuts:
-                points = points[points @ lane.layout.up <= lane.layout.cut_height]
+                points = points[lane.layout.below_cut(points)]
             points = some_of_points(points, SURFACE_POINTS)
             colors = np.broadcast_to(np.array(SURFACE_COLOR, np.uint8), points.shape)
             side = SURFACE_POINT * lane.layout.median_depth
