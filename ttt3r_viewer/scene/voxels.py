@@ -136,7 +136,7 @@ class VoxelGrid:
         return kept
 
     def keep(self, points_world: NDArray[np.float32], kept: NDArray[np.bool_]) -> None:
-        """Forget all points (N, 3) but those `kept` (N,), of different voxels, and renumber them."""
+        """Forget all points (N, 3) but those `kept` (N,), of different voxels; renumber them."""
         self._worth = self._worth[: self._count][kept]
         self._level = self._level[: self._count][kept]
         keys = self._keys(points_world[kept], self._level)
