@@ -25,7 +25,6 @@ from scipy.spatial import KDTree
 from ttt3r_viewer.metrics.true_surface import TrueSurface
 from ttt3r_viewer.recording.reader import Recording, open_recording
 from ttt3r_viewer.runs.known_truth import find_truth
-from ttt3r_viewer.scene.budget import confidence_bin
 from ttt3r_viewer.scene.seen import thin_points
 from ttt3r_viewer.scene.store import LaneScene, SceneStore
 from ttt3r_viewer.settings import PAGE_POINTS, InputOptions
@@ -76,13 +75,9 @@ def chosen_before(results: Sequence[FrameResult], most: int) -> NDArray[np.float
 
 def shown_now(lane: LaneScene) -> NDArray[np.float64]:
     """Return what a page shows of a lane by default, (n, 3)."""
-    edges, hidden = lane.layout.confidence_edges, FIRST_SETTINGS.hidden_bins
-    parts = []
-    for frame in lane.frames:
-        points = frame.points.off_edges(FIRST_SETTINGS.edge_filter)
-        sure = confidence_bin(points.confidence, edges) >= hidden
-        parts.append(points.points_world[sure].astype(np.float64))
-    return np.concatenate(parts)
+    least = lane.layout.least_shown(FIRST_SETTINGS.hidden_bins)
+    parts = [frame.points.shown(least, FIRST_SETTINGS.edge_filter) for frame in lane.frames]
+    return np.concatenate([one.points_world for one in parts]).astype(np.float64)
 
 
 def distance(points: NDArray[np.float64], surface: KDTree) -> float:

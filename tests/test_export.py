@@ -31,6 +31,7 @@ def cloud(count: int, seed: int) -> FramePoints:
         random.integers(0, 256, (count, 3), dtype=np.uint8),
         random.uniform(1, 5, count).astype(np.float32),
         np.zeros(count, np.uint8),
+        random.uniform(1, 5, count).astype(np.float32),
     )
 
 

@@ -150,7 +150,8 @@ def test_a_recording_has_few_nodes_however_many_frames(tmp_path, source, monkeyp
     from ttt3r_viewer.export.formats import films as formats
 
     monkeypatch.setattr(formats, "MOST_STEPS", 3)
-    export_recording(source, "viser", tmp_path / "a.viser", silent, Thinning(max_points=100))
+    every = Thinning(max_points=400, min_confidence_percentile=0.0)
+    export_recording(source, "viser", tmp_path / "a.viser", silent, every)
     document, _ = read_recording((tmp_path / "a.viser").read_bytes())
     kinds = [message["type"] for _, message in document["messages"]]
     assert kinds.count("PointCloudMessage") == 3

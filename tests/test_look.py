@@ -1,5 +1,6 @@
 """The look of the page: legends, the crop box, past cameras, and where lanes stand."""
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -51,20 +52,19 @@ def scene(lanes: int, frames: int = 5) -> SceneStore:
     return MadeUpRun(store, lanes=lanes, total=None, paused=True).gone(frames).store
 
 
-def test_a_legend_says_what_its_colours_are_and_where_points_are_hidden():
+def test_a_legend_says_what_its_colours_are():
     edges = np.arange(11.0) ** 2
     layout = Layout(height_range=(-1.0, 1.5), frames_scale=301, confidence_edges=edges)
 
     def ticks(mode: str, unit: str = "m") -> dict[float, str]:
         make = palette.COLOR_MODES[mode].legend
         assert make is not None
-        return dict(make(palette.LegendInput(layout, hidden_bins=3, unit=unit)).ticks)
+        return dict(make(palette.LegendInput(layout, unit=unit)).ticks)
 
     assert ticks("frame") == {0.0: "1", 0.5: "151", 1.0: "301"}
     assert ticks("height") == {0.0: "0.00 m", 0.5: "1.25 m", 1.0: "2.50 m"}
     assert ticks("height", "units")[1.0] == "2.50 units"
-    assert ticks("confidence")[0.3] == "9: 30 % below are hidden"
-    assert ticks("confidence")[1.0] == "100: surest"
+    assert ticks("confidence") == {0.0: "0: lowest", 0.5: "25: median", 1.0: "100: highest"}
     assert ticks("error", "units")[1.0] == f"{palette.MOST_ERROR_M:.2f} m and more"
     # Each tick stands where a point of that value has its colour.
     drawn = batch_of(scene(1).snapshot().frames, 0, layout)
@@ -248,13 +248,13 @@ def test_points_are_sized_by_the_spacing_of_their_pixels_everywhere_and_the_slid
     ]
     assert panel._size.value == pytest.approx(np.median(sizes), rel=0.06)
     # A camera with many pixels, so that they lie closer together than the largest points.
-    fine = replace(lane.frames[7].camera, focal_px=2000.0, width=2000, height=1500)
+    fine = replace(lane.frames[7].camera, focal_px=1e5, width=2000, height=1500)
     frames = [*lane.frames[:7], replace(lane.frames[7], camera=fine)]
     lane = replace(lane, frames=frames, latest=None)
     found = made_up_inspection(0, 0, 7, np.ones(16))
     shown = Shown(lane, found, InspectSettings(), np.zeros((8, 16), np.float16))
     depth = depth_of(shown.points.points_world, fine)
-    wanted = 1.4 * np.median(depth) / 2000
+    wanted = 1.4 * np.median(depth) / 1e5 * math.sqrt(2000 * 1500 / len(depth))
     assert wanted < largest_point_size(layout) / 2
     inspected = InspectLayer(server)
     for chosen in (None, 0.5):

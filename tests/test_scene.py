@@ -91,24 +91,53 @@ def test_chunks_grow_fourfold_and_never_exceed_their_number():
 
 def test_bins_hold_equal_shares_of_the_samples():
     confidence = np.random.default_rng(1).exponential(size=10_000).astype(np.float32)
-    bins = budget.confidence_bin(confidence, budget.confidence_edges(confidence))
-    count = budget.CONFIDENCE_BINS
+    bins = budget.bins_between(confidence, budget.tenths(confidence))
+    count = budget.SURE_BINS
     assert np.bincount(bins, minlength=count).tolist() == [1000] * count
     assert confidence[bins == 0].max() < confidence[bins == 9].min()
 
 
 def test_equal_confidence_everywhere_hides_nothing():
     confidence = np.full(100, 3.0, np.float32)
-    assert set(budget.confidence_bin(confidence, budget.confidence_edges(confidence))) == {
-        budget.CONFIDENCE_BINS - 1
-    }
+    assert set(budget.bins_between(confidence, budget.tenths(confidence))) == {budget.SURE_BINS - 1}
 
 
-def test_prefix_of_a_random_subset_is_a_fair_sample():
-    candidates = np.arange(10_000)
-    chosen = budget.random_subset(candidates, 4000, np.random.default_rng(2))
-    assert len(set(chosen.tolist())) == 4000
-    assert chosen[:500].mean() == pytest.approx(5000, rel=0.1)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**31))
+def test_every_pixel_has_its_place_in_the_order(height, width, sequence):
+    order = budget.pixel_order((height, width), sequence)
+    assert np.array_equal(np.sort(order), np.arange(height * width))
+
+
+@pytest.mark.parametrize("count", [300, 1000, 5000])
+def test_the_first_pixels_of_an_order_lie_evenly_however_many(count):
+    rows, columns = np.divmod(budget.pixel_order((96, 128), 7)[:count], 128)
+    random_rows, random_columns = np.divmod(np.random.default_rng(0).permutation(96 * 128), 128)
+
+    def unevenness(rows: np.ndarray, columns: np.ndarray) -> float:
+        side = 16
+        cells = np.bincount(rows // side * (128 // side) + columns // side, minlength=48)
+        return float(np.std(cells[:48]))
+
+    even = unevenness(rows, columns)
+    assert even < 0.5 * unevenness(random_rows[:count], random_columns[:count])
+
+
+def test_what_is_far_is_not_the_least_sure_for_that_and_the_sky_is():
+    result = room_result(0)
+    near, far = result.points_camera * 1.0, result.points_camera * 4.0
+    # The error that a network expects grows with the distance.
+    half = result.confidence.shape[0] // 2
+    points = np.concatenate([far[:half], near[half:]])
+    confidence = np.full(result.confidence.shape, 9.0, np.float32)
+    confidence[:half] = 3.0
+    points[:4] *= 50.0
+    confidence[:4] = 1.01
+    kept = thin_points(replace(result, points_camera=points, confidence=confidence), 10**6)
+    least = np.percentile(kept.sureness, 30)
+    shown = kept.shown(float(least), edge_filter=0.0)
+    assert shown.confidence.min() > 1.5
+    far_share = np.mean(kept.confidence == 3.0)
+    assert np.mean(shown.confidence == 3.0) > 0.7 * far_share
 
 
 def test_shrunken_image_keeps_its_mean_and_aspect():
@@ -196,7 +225,7 @@ def test_percentiles_follow_every_doubling_and_the_end():
     snapshot = store.snapshot()
     assert snapshot.layout.frames_scale == 6
     everything = np.concatenate([frame.points.confidence for frame in snapshot.frames])
-    assert np.allclose(snapshot.layout.confidence_edges, budget.confidence_edges(everything))
+    assert np.allclose(snapshot.layout.confidence_edges, budget.tenths(everything))
 
 
 def test_median_depth_and_height_describe_the_room():
@@ -455,9 +484,7 @@ def test_percentiles_are_of_the_kept_points_where_early_frames_have_most(monkeyp
     frames = store.snapshot().frames
     assert len(frames[0].points) > 8 * len(frames[7].points)
     everything = np.concatenate([frame.points.confidence for frame in frames])
-    shares = np.bincount(
-        budget.confidence_bin(everything, store.snapshot().layout.confidence_edges)
-    )
+    shares = np.bincount(budget.bins_between(everything, store.snapshot().layout.confidence_edges))
     assert shares / len(everything) == pytest.approx(0.1, abs=0.04)
 
 

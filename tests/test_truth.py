@@ -11,7 +11,7 @@ from tests.ticks import tick_of
 from ttt3r_viewer.geometry import Similarity, umeyama
 from ttt3r_viewer.metrics.ground_truth import CountedPoses
 from ttt3r_viewer.metrics.lane_errors import ahead_text, lane_errors
-from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
+from ttt3r_viewer.scene.budget import SURE_BINS
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera
 from ttt3r_viewer.viewer.app import PANELS, charts_first
@@ -210,5 +210,5 @@ def test_a_lane_has_no_more_nodes_beside_its_chunks_than_are_kept_free_for_them(
             drawn_elsewhere = 6  # the true surface, 3 of an inspection, 2 of an expectation
             assert OTHER_NODES - 1 <= len(mine) + drawn_elsewhere <= OTHER_NODES
     for count in (1, 2, 3, 4):
-        chunks = count * chunks_per_lane(count) * CONFIDENCE_BINS
+        chunks = count * chunks_per_lane(count) * SURE_BINS
         assert chunks + count * OTHER_NODES <= MAX_NODES

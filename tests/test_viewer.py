@@ -24,7 +24,7 @@ from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.writer import RecordingWriter
-from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
+from ttt3r_viewer.scene.budget import SURE_BINS, Layout
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Status
 from ttt3r_viewer.viewer.app import Viewer
@@ -33,7 +33,7 @@ from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import box
 from ttt3r_viewer.viewer.layers import camera_layer, point_layer
 from ttt3r_viewer.viewer.layers import colors as palette
-from ttt3r_viewer.viewer.layers.clouds import Cloud, batch_of, chunk_clouds, confident_cloud
+from ttt3r_viewer.viewer.layers.clouds import Cloud, batch_of, chunk_clouds, sure_cloud
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
 from ttt3r_viewer.viewer.layers.looks import NO_SECTOR, SECTORS
 from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
@@ -272,7 +272,7 @@ def test_tenths_of_a_chunk_hold_every_point_once():
     snapshot = filled_store(8).snapshot()
     parts = [frame.points for frame in snapshot.frames]
     clouds = chunk_clouds(batch_of(snapshot.frames, 0, snapshot.layout))
-    assert len(clouds) == CONFIDENCE_BINS
+    assert len(clouds) == SURE_BINS
     drawn = np.concatenate([cloud.points for cloud in clouds])
     kept = np.concatenate([part.points_world for part in parts])
     assert np.allclose(np.sort(drawn, axis=0), np.sort(kept, axis=0), atol=4 * 2**-10)
@@ -303,11 +303,12 @@ def cloud_of(points: np.ndarray, spacing: float = 0.01) -> Cloud:
         points_world=points,
         colors=np.zeros((len(points), 3), np.uint8),
         confidence=np.ones(len(points), np.float32),
+        sureness=np.ones(len(points), np.float32),
         spacing=np.full(len(points), spacing),
         frames=np.zeros(len(points)),
         layout=Layout(median_depth=3.0),
     )
-    return confident_cloud(batch, 0)
+    return sure_cloud(batch, 0)
 
 
 def test_colour_maps_run_from_end_to_end_and_the_image_stays():
@@ -318,6 +319,7 @@ def test_colour_maps_run_from_end_to_end_and_the_image_stays():
         points_world=np.array([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]], np.float32),
         colors=np.array([[1, 2, 3], [4, 5, 6]], np.uint8),
         confidence=np.array([0.0, 1.0], np.float32),
+        sureness=np.array([0.0, 1.0], np.float32),
         spacing=np.array([0.01, 0.01]),
         frames=np.array([0.0, 2.0]),
         layout=layout,

@@ -26,6 +26,7 @@ from ttt3r_viewer.scene.seen import (
     NO_POINTS,
     FramePoints,
     FrameSummary,
+    depth_of,
     kept_with,
     sample_points,
 )
@@ -230,14 +231,15 @@ def read_summary(header: Header, read: Read) -> tuple[FrameSummary, ...]:
     """
     with understood(NOT_UNDERSTOOD):
         image = _array(header, "preview_picture", SHARED, read, (None, None, 3), "u1")
+        frames = [read_camera(header, lane) for lane in range(len(header.facts["lanes"]))]
         return tuple(
             replace(
-                read_camera(header, lane),
+                frame,
                 image=image,
-                points=_preview_points(header, lane, read),
+                points=_preview_points(header, lane, read, frame.camera),
                 gain=_array(header, "gain", lane, read, (None,)),
             )
-            for lane in range(len(header.facts["lanes"]))
+            for lane, frame in enumerate(frames)
         )
 
 
@@ -288,13 +290,14 @@ def _common(header: Header, lane: int) -> dict[str, Any]:
     }
 
 
-def _preview_points(header: Header, lane: int, read: Read) -> FramePoints:
+def _preview_points(header: Header, lane: int, read: Read, camera: Camera) -> FramePoints:
     points = _array(header, "preview_points_world", lane, read, (None, 3))
     return FramePoints(
         points,
         _array(header, "preview_colors", lane, read, points.shape, "u1"),
         _array(header, "preview_confidence", lane, read, points.shape[:1]),
         np.zeros(len(points), np.uint8),  # those at edges are not in a preview
+        depth_of(points, camera),
     )
 
 

@@ -1,19 +1,23 @@
 """Which points stay and how they are grouped: pure functions and the value that they make."""
 
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-CONFIDENCE_BINS = 10
-"""Equal shares of all points by confidence; a step of the percentile slider is one share."""
+from ttt3r_viewer.types import Camera
+
+SURE_BINS = 10
+"""Equal shares of all points by how sure they are; a step of the percentile slider is one share."""
 
 HIDDEN_BINS = 3
 """Shares that pages and films hide at first: most of what hangs in the air is among them."""
 
 MAX_CHUNKS = 20
-"""Times `CONFIDENCE_BINS` this is at most 200 nodes, which a page draws without slowing down."""
+"""Times `SURE_BINS` this is at most 200 nodes, which a page draws without slowing down."""
 
 FIRST_FRAMES_PER_CHUNK = 4
 
@@ -24,7 +28,9 @@ SCALE_SAMPLES = 200_000
 CUT_SHARE = 0.15
 """Share of the range of heights that a ceiling cut hides, from above."""
 SPACING_SIZE = 1.4
-"""Automatic side of a round point, as a multiple of the distance between its pixels."""
+"""Automatic side of a round point, as a multiple of the distance between its frame's samples."""
+PLASTIC = 1.324717957244746
+"""The real root of x^3 = x + 1."""
 LARGEST_POINT = 0.02 / 3
 """Largest automatic side of a point, as a share of the scene's median depth: 2 cm at 3 m."""
 
@@ -40,9 +46,13 @@ class Layout:
     voxel_side: float = 0.0
     """Side of the finest voxels, of one point each; 0 where all points of the share are kept."""
     confidence_edges: NDArray[np.float64] = field(
-        default_factory=lambda: np.linspace(0.0, 1.0, CONFIDENCE_BINS + 1)
+        default_factory=lambda: np.linspace(0.0, 1.0, SURE_BINS + 1)
     )
-    """(CONFIDENCE_BINS + 1,) percentiles 0, 10, ... 100 of the confidence of all kept points."""
+    """(SURE_BINS + 1,) percentiles 0, 10, ... 100 of the confidence of all kept points."""
+    sure_edges: NDArray[np.float64] = field(
+        default_factory=lambda: np.linspace(0.0, 1.0, SURE_BINS + 1)
+    )
+    """(SURE_BINS + 1,) the same of `FramePoints.sureness`, by which points are hidden."""
     height_range: tuple[float, float] = (0.0, 1.0)
     """Percentiles 2 and 98 of the height of all kept points."""
     up: NDArray[np.float64] = field(default_factory=lambda: np.array([0.0, -1.0, 0.0]))
@@ -55,6 +65,10 @@ class Layout:
     """Number of frames over which colours by frame run: never fewer than there are."""
     median_depth: float = 1.0
     """Median distance in front of the cameras; what the page's sizes are proportional to."""
+
+    def least_shown(self, hidden_bins: int) -> float:
+        """Return the least sureness of points that are shown while so many shares are hidden."""
+        return float(self.sure_edges[hidden_bins]) if hidden_bins else -math.inf
 
     @property
     def cut_height(self) -> float:
@@ -90,18 +104,14 @@ def frames_per_chunk_for(frame_count: int, frames_per_chunk: int, max_chunks: in
     return frames_per_chunk
 
 
-def confidence_edges(confidence: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Give the (CONFIDENCE_BINS + 1,) percentiles 0, 10, ... 100 of the samples (N,), N > 0."""
-    return np.percentile(
-        confidence.astype(np.float64), np.linspace(0.0, 100.0, CONFIDENCE_BINS + 1)
-    )
+def tenths(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Give the (SURE_BINS + 1,) percentiles 0, 10, ... 100 of the samples (N,), N > 0."""
+    return np.percentile(values.astype(np.float64), np.linspace(0.0, 100.0, SURE_BINS + 1))
 
 
-def confidence_bin(
-    confidence: NDArray[np.float32], edges: NDArray[np.float64]
-) -> NDArray[np.uint8]:
-    """Give each value's share 0 (least confident) to CONFIDENCE_BINS - 1 by the inner edges."""
-    return np.searchsorted(edges[1:-1], confidence, side="right").astype(np.uint8)
+def bins_between(values: NDArray[np.float32], edges: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Give each value's share 0 (the lowest) to SURE_BINS - 1 by the inner edges."""
+    return np.searchsorted(edges[1:-1], values, side="right").astype(np.uint8)
 
 
 def robust_range(values: NDArray[np.floating]) -> tuple[float, float]:
@@ -110,11 +120,34 @@ def robust_range(values: NDArray[np.floating]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def random_subset(
-    candidates: NDArray[np.intp], count: int, generator: np.random.Generator
-) -> NDArray[np.intp]:
-    """Choose at most `count` of the candidates in random order, so that a prefix is fair too."""
-    return generator.choice(candidates, size=min(count, len(candidates)), replace=False)
+def pixel_order(shape: tuple[int, ...], sequence: int) -> NDArray[np.intp]:
+    """Return the numbers (height * width,) of all pixels of an image of that `shape`, counted row
+    by row, in an order of which the first so many lie evenly over it, however many those are.
+
+    Each frame has the same order, moved over the image by a seeded random shift.
+    """
+    height, width = shape
+    rows, columns = _even_order(height, width)
+    down, right = np.random.default_rng(sequence).integers((height, width))
+    return (rows + down) % height * width + (columns + right) % width
+
+
+@functools.lru_cache(maxsize=4)
+def _even_order(height: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and columns of all pixels in the order of a sequence of low discrepancy.
+
+    It is the additive recurrence with the powers of the plastic number (M. Roberts, "The
+    unreasonable effectiveness of quasirandom sequences", 2018): pixels in the order in which its
+    points first fall into them. The few that are not met for long come last, at random.
+    """
+    count = height * width
+    step = np.arange(2 * count)[:, None] / np.array([PLASTIC, PLASTIC**2])
+    rows, columns = np.floor(step % 1 * (height, width)).astype(np.intp).T
+    met, first = np.unique(rows * width + columns, return_index=True)
+    rest = np.setdiff1d(np.arange(count), met)
+    order = np.concatenate([met[np.argsort(first)], np.random.default_rng(0).permutation(rest)])
+    rows, columns = np.divmod(order, width)
+    return rows, columns
 
 
 def shrink_image(image: NDArray[np.uint8], max_width: int) -> NDArray[np.uint8]:
@@ -134,14 +167,24 @@ def largest_point_size(layout: Layout) -> float:
     return float(f"{LARGEST_POINT * layout.median_depth:.2g}")
 
 
+def sample_spacing(
+    depth: NDArray[np.floating], camera: Camera, samples: float
+) -> NDArray[np.floating]:
+    """Return how far apart neighbouring samples of a frame lie at each depth (N,), where so many of
+    its pixels are taken.
+    """
+    pixels = camera.width * camera.height
+    return depth / camera.focal_px * math.sqrt(max(1.0, pixels / max(samples, 1.0)))
+
+
 def point_sizes(
     spacing: NDArray[np.floating] | np.floating, layout: Layout
 ) -> NDArray[np.floating]:
-    """Return the side of each point (N,) by itself, whose pixels lie `spacing` (N,) apart."""
+    """Return the side of each point (N,) by itself, whose samples lie `spacing` (N,) apart."""
     return np.minimum(SPACING_SIZE * spacing, largest_point_size(layout))
 
 
 def spaced_point_size(spacing: NDArray[np.floating], layout: Layout) -> float:
-    """Return the side of points (N,) by themselves, whose pixels lie `spacing` (N,) apart."""
+    """Return the side of points (N,) by themselves, whose samples lie `spacing` (N,) apart."""
     largest = largest_point_size(layout)
     return float(point_sizes(np.median(spacing), layout)) if len(spacing) else largest

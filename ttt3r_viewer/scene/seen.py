@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.geometry import transform_points
-from ttt3r_viewer.scene.budget import random_subset, shrink_image
+from ttt3r_viewer.scene.budget import pixel_order, shrink_image
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER, edge_strength, strongest_kept
 from ttt3r_viewer.types import Camera, FrameFacts, FrameResult
 
@@ -22,7 +22,7 @@ FIRST_IMAGE_WIDTH = 128
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FramePoints:
-    """Points of one frame in random order, so that every prefix is a fair thinning."""
+    """Points of one frame in scattered order, so that every prefix is a fair thinning."""
 
     points_world: NDArray[np.float32]
     """(count, 3) finite points in the first camera's frame."""
@@ -32,11 +32,23 @@ class FramePoints:
     """(count,)."""
     edge: NDArray[np.uint8]
     """(count,) how strong an edge of the depth each lies at; see `edges.py`."""
+    depth: NDArray[np.float32]
+    """(count,) how far in front of the camera that saw it each lies."""
     changes: int = 0
     """How many of them have been replaced by better points of the same places since."""
 
     def __len__(self) -> int:
         return len(self.confidence)
+
+    @property
+    def sureness(self) -> NDArray[np.float32]:
+        """How sure each is for its distance, (count,): what its confidence exceeds the least one,
+        1, by, times its depth.
+
+        Confidence answers the error in the scene's unit, which grows with the distance: by it
+        alone, the far half of a room would be the least sure.
+        """
+        return (self.confidence - 1) * self.depth
 
     def first(self, count: int) -> FramePoints:
         """Keep the first `count` points, copied, so that the memory of the others is freed."""
@@ -58,6 +70,11 @@ class FramePoints:
         """Keep the points around which the depth changes by no larger share; 0 keeps all."""
         return self.where(self.edge <= strongest_kept(edge_filter))
 
+    def shown(self, least: float, edge_filter: float = DEFAULT_EDGE_FILTER) -> FramePoints:
+        """Keep what a page shows by itself: points at least so sure, and not at edges."""
+        points = self.off_edges(edge_filter)
+        return points.where(points.sureness >= least)
+
     def at(self, places: NDArray[np.intp]) -> FramePoints:
         """Return the points at these places (n,), in their order."""
         return self._map(lambda values: values[places])
@@ -71,6 +88,7 @@ class FramePoints:
         changed.colors[places] = better.colors
         changed.confidence[places] = better.confidence
         changed.edge[places] = better.edge
+        changed.depth[places] = better.depth
         return replace(changed, changes=self.changes + len(places))
 
     def _none(self) -> FramePoints:
@@ -84,6 +102,7 @@ class FramePoints:
             colors=change(self.colors),
             confidence=change(self.confidence),
             edge=change(self.edge),
+            depth=change(self.depth),
         )
 
 
@@ -92,6 +111,7 @@ NO_POINTS = FramePoints(
     np.zeros((0, 3), np.uint8),
     np.zeros(0, np.float32),
     np.zeros(0, np.uint8),
+    np.zeros(0, np.float32),
 )
 """Shared by all frames that have none, which most of a long run are."""
 
@@ -117,22 +137,23 @@ class FrameSummary(FrameFacts):
 
 
 def thin_points(result: FrameResult, max_points: int) -> FramePoints:
-    """Choose a seeded random share of a frame's finite points and map them to the world."""
+    """Choose a share of a frame's finite points, evenly scattered over its image and at other
+    pixels in each frame, and map them to the world.
+    """
     # A sum is finite only where all of its terms are, and much faster than `all` of a short axis.
     sums = result.points_camera.reshape(-1, 3) @ np.ones(3, np.float32)
-    usable = np.flatnonzero(np.isfinite(sums + result.confidence.reshape(-1)))
-    random = np.random.default_rng(result.sequence)
-    return _points_at(result, random_subset(usable, max_points, random))
+    usable = np.isfinite(sums + result.confidence.reshape(-1))
+    pixels = pixel_order(result.confidence.shape, result.sequence)
+    return _points_at(result, pixels[usable[pixels]][:max_points])
 
 
 def sample_points(result: FrameResult, count: int) -> FramePoints:
-    """Choose seeded random pixels of a frame, and keep those with finite points off the edges.
+    """Take the first pixels of a frame's order, and keep those with finite points off the edges.
 
     Much faster than `thin_points`, because no other pixel is looked at; gives fewer than `count`
     where some are left out.
     """
-    pixels = np.arange(result.confidence.size)
-    chosen = random_subset(pixels, count, np.random.default_rng(result.sequence))
+    chosen = pixel_order(result.confidence.shape, result.sequence)[:count]
     sums = result.points_camera.reshape(-1, 3)[chosen] @ np.ones(3, np.float32)
     usable = np.isfinite(sums + result.confidence.reshape(-1)[chosen])
     return _points_at(result, chosen[usable]).off_edges()
@@ -146,6 +167,7 @@ def _points_at(result: FrameResult, pixels: NDArray[np.intp]) -> FramePoints:
         result.image.reshape(-1, 3)[pixels],
         result.confidence.reshape(-1)[pixels],
         edge_strength(result.points_camera[..., 2], pixels),
+        points_camera[:, 2].astype(np.float32),
     )
 
 
@@ -164,6 +186,7 @@ def joined(parts: Sequence[FramePoints]) -> FramePoints:
         np.concatenate([part.colors for part in parts]),
         np.concatenate([part.confidence for part in parts]),
         np.concatenate([part.edge for part in parts]),
+        np.concatenate([part.depth for part in parts]),
     )
 
 
@@ -176,14 +199,12 @@ def summarize_frame(result: FrameResult, max_points: int, image_width: int) -> F
 def kept_with(result: FrameResult, points: FramePoints, image: NDArray[np.uint8]) -> FrameSummary:
     """Reduce a frame's result to these points and this image, and the numbers that are kept."""
     low, high = np.percentile(result.gain, [10.0, 90.0])
-    forward, position = result.camera.T_world_camera[:3, 2:].T
-    depth = (points.points_world - position) @ forward
     facts = {one.name: getattr(result, one.name) for one in fields(FrameFacts)}
     facts["rule"] = sys.intern(result.rule)  # one text for all frames of a run
     return FrameSummary(
         points=points,
         image=image,
-        median_depth=float(np.median(depth)) if len(points) else 0.0,
+        median_depth=float(np.median(points.depth)) if len(points) else 0.0,
         confidence_mean=float(np.mean(result.confidence)),
         gain=result.gain.astype(np.float16),
         gain_mean=float(np.mean(result.gain)),

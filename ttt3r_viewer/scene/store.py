@@ -13,10 +13,10 @@ from ttt3r_viewer.scene.budget import (
     MAX_CHUNKS,
     SCALE_SAMPLES,
     Layout,
-    confidence_edges,
     frames_per_chunk_for,
     robust_range,
     shrink_image,
+    tenths,
 )
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
 from ttt3r_viewer.scene.gravity import Up, UpEstimator
@@ -368,6 +368,7 @@ def next_layout(
     shares = [-(-len(frame.points) // max(stride, 1)) for frame in frames]
     parts = [frame.points.first(share) for frame, share in zip(frames, shares, strict=True)]
     confidence = np.concatenate([part.confidence for part in parts])
+    sureness = np.concatenate([part.sureness for part in parts])
     points_world = np.concatenate([part.points_world for part in parts])
     depths = [frame.median_depth for frame in frames if frame.median_depth > 0]
     layout = replace(
@@ -380,7 +381,8 @@ def next_layout(
     if len(confidence):
         layout = replace(
             layout,
-            confidence_edges=confidence_edges(confidence),
+            confidence_edges=tenths(confidence),
+            sure_edges=tenths(sureness),
             height_range=robust_range(points_world @ up[0]),
             across=robust_range(points_world[:, 0]),
         )

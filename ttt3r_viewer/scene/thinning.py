@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.scene.budget import Layout, points_per_frame_within
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER, strongest_kept
-from ttt3r_viewer.scene.seen import NO_POINTS, FramePoints, FrameSummary, depth_of, joined
+from ttt3r_viewer.scene.seen import NO_POINTS, FramePoints, FrameSummary, joined
 from ttt3r_viewer.scene.voxels import ROOM_MADE, Offer, VoxelGrid
 from ttt3r_viewer.types import Camera
 
@@ -184,8 +184,7 @@ def worth_of(frame: FrameSummary, strongest_edge: int) -> NDArray[np.float32]:
     that is to be expected of them, and less at a stronger edge.
     """
     points = frame.points
-    depth = depth_of(points.points_world, frame.camera)
-    worth = (points.confidence / np.maximum(depth, LEAST_DEPTH)).astype(np.float32)
+    worth = (points.confidence / np.maximum(points.depth, LEAST_DEPTH)).astype(np.float32)
     worth[points.edge > strongest_edge] *= EDGE_WORTH
     return worth
 

@@ -10,6 +10,8 @@ CELL_BITS = 19
 """Of a key, for each axis; three axes and the level fill what an int64 has beside its sign."""
 LEVELS = 32
 """Times that a voxel's side can double."""
+AT_FIRST = 2
+"""The highest level before voxels are merged: points are drawn about as wide as such voxels are."""
 
 ROOM_MADE = 0.12
 """Share of the budget that is free after the voxels became coarser."""
@@ -53,8 +55,9 @@ class VoxelGrid:
         """Make an empty grid; `side` of a finest voxel is in the unit of the points."""
         assert side > 0, side
         self._finest_side = side
-        self._merged = 0.0
-        """How many levels up all voxels are; its fraction is the share that is one level higher."""
+        self._merged = -float(LEVELS)
+        """How many levels above their own all voxels are, or below while there is room for more;
+        its fraction is the share that is one level higher."""
         self._worth = np.zeros(0, np.float32)
         """(slots,) of the points, by number; only the first `len(self)` are in use."""
         self._level = np.zeros(0, np.uint8)
@@ -70,14 +73,15 @@ class VoxelGrid:
     @property
     def merged(self) -> bool:
         """Whether any voxels were merged."""
-        return self._merged > 0
+        return self._merged > -LEVELS
 
     @property
     def side(self) -> float:
         """Mean side of the voxels of level 0 now, by the surface that they cover."""
-        whole = math.floor(self._merged)
+        merged = max(self._merged, 0.0)
+        whole = math.floor(merged)
         # A share of the surface has voxels twice as wide: a quarter as many of them.
-        fraction = self._merged - whole
+        fraction = merged - whole
         return self._finest_side * 2.0**whole / math.sqrt(1 - 0.75 * fraction)
 
     @property
@@ -119,9 +123,12 @@ class VoxelGrid:
         """Merge voxels until fewer than `most` are left; say which of all points (N, 3) stay."""
         target, count = (1 - ROOM_MADE) * most, len(points_world)
         kept = np.ones(count, np.bool_)
+        # Below this nothing is merged.
+        highest = int(self._level[: self._count].max(initial=AT_FIRST))
+        self._merged = max(self._merged, float(AT_FIRST - highest))
         while count > target and self._merged <= CELL_BITS:
             whole = math.floor(self._merged)
-            level = self._level[: self._count] + np.uint8(whole + 1)
+            level = _risen(self._level[: self._count], whole + 1)
             parents = voxel_keys(points_world, self._finest_side, level)
             turn = (_share_of(parents) * MERGINGS).astype(np.int64)
             for now in range(round((self._merged - whole) * MERGINGS), MERGINGS):
@@ -154,10 +161,10 @@ class VoxelGrid:
     ) -> NDArray[np.int64]:
         """Give the number (N,) of each finite point's voxel, as they are merged now."""
         whole = math.floor(self._merged)
-        own = voxel_keys(points_world, self._finest_side, level + np.uint8(whole))
+        own = voxel_keys(points_world, self._finest_side, _risen(level, whole))
         if self._merged == whole:
             return own
-        parents = voxel_keys(points_world, self._finest_side, level + np.uint8(whole + 1))
+        parents = voxel_keys(points_world, self._finest_side, _risen(level, whole + 1))
         return np.where(_share_of(parents) < self._merged - whole, parents, own)
 
     def _append(self, worth: NDArray[np.floating], level: NDArray[np.uint8]) -> None:
@@ -179,6 +186,11 @@ class VoxelGrid:
         keys, numbers = self._table[taken], self._number[taken]
         self._table, self._number = np.full(slots, EMPTY, np.int64), np.zeros(slots, np.int32)
         self._number[_put(self._table, keys)[0]] = numbers
+
+
+def _risen(level: NDArray[np.uint8], by: int) -> NDArray[np.uint8]:
+    """Return the levels (N,) that voxels have once all rose by so many, which may be negative."""
+    return np.maximum(np.minimum(level, AT_FIRST), level.astype(np.int64) + by).astype(np.uint8)
 
 
 def voxel_keys(

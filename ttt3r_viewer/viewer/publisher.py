@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import viser
 
-from ttt3r_viewer.scene.budget import CONFIDENCE_BINS
+from ttt3r_viewer.scene.budget import SURE_BINS
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer import html
 from ttt3r_viewer.viewer.tick import Part, Tick
@@ -114,7 +114,7 @@ def state_of(tick: Tick) -> dict[str, object]:
         "position": tick.position,
         "live": settings.live,
         "extent": settings.extent,
-        "percentile": 100 * settings.hidden_bins // CONFIDENCE_BINS,
+        "percentile": 100 * settings.hidden_bins // SURE_BINS,
         "color_by": settings.color_by,
         "points": snapshot.point_count,
         "lanes": tick.lane_count,

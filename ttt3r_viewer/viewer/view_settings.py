@@ -158,7 +158,7 @@ class ViewSettings:
     extent: Extent = "all"
     """All frames up to the shown one, or that one only."""
     hidden_bins: int = HIDDEN_BINS
-    """How many of the least confident tenths are hidden."""
+    """How many of the least sure tenths are hidden."""
     color_by: str = DEFAULT_COLOR_MODE
     """One of `COLOR_MODES`."""
     edge_filter: float = DEFAULT_EDGE_FILTER

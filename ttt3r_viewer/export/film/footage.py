@@ -12,10 +12,9 @@ from ttt3r_viewer.export.conventions import FRUSTUM_SHARE, frustum_lines
 from ttt3r_viewer.export.film.opening import SceneBox, box_of_lanes
 from ttt3r_viewer.export.film.render import Lines, Points
 from ttt3r_viewer.export.lane_source import ChosenPoints, Source, StepCount, Thinning, chosen_points
-from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, point_sizes
+from ttt3r_viewer.scene.budget import SURE_BINS, point_sizes, sample_spacing
 from ttt3r_viewer.scene.gravity import SAMPLES, UpEstimator
 from ttt3r_viewer.scene.paths import FRUSTA_APART, PATH_APART, path_pairs, spaced
-from ttt3r_viewer.scene.seen import depth_of
 from ttt3r_viewer.scene.store import LaneScene, SceneStore
 from ttt3r_viewer.types import Camera, Status
 
@@ -151,16 +150,14 @@ def read_growth(
 
 def _shown(lane: LaneScene, thinning: Thinning, cut_ceiling: bool) -> Growth:
     percentile = thinning.min_confidence_percentile or 0.0
-    confidence = np.concatenate([one.points.confidence for one in lane.frames])
-    sure = np.percentile(confidence, percentile)
-    hidden_bins = min(round(percentile / 100 * CONFIDENCE_BINS), CONFIDENCE_BINS - 1)
+    least = np.percentile(np.concatenate([one.points.sureness for one in lane.frames]), percentile)
+    hidden_bins = min(round(percentile / 100 * SURE_BINS), SURE_BINS - 1)
     layout, parts, sizes = lane.layout, [], []
     for frame in lane.frames:
-        points = frame.points.off_edges(thinning.edge_filter)
-        points = points.where(points.confidence >= sure)
+        points = frame.points.shown(float(least), thinning.edge_filter)
         if cut_ceiling:
             points = points.where(layout.below_cut(points.points_world))
-        spacing = depth_of(points.points_world, frame.camera) / frame.camera.focal_px
+        spacing = sample_spacing(points.depth, frame.camera, layout.points_per_frame)
         parts.append(points)
         sizes.append(point_sizes(spacing, layout))
     return Growth(

@@ -187,7 +187,7 @@ def box_of_lanes(
 ) -> SceneBox:
     """Return the box of lanes that stand `offsets` along the world's x axis.
 
-    Points below the confidence of the `hidden_bins` lowest tenths are left out.
+    The `hidden_bins` least sure tenths of the points are left out.
     """
     points = [
         _some_points(lane, BOX_POINTS // len(lanes), hidden_bins) + np.array([offset, 0.0, 0.0])
@@ -211,8 +211,8 @@ def _some_points(lane: LaneScene, most: int, hidden_bins: int) -> NDArray[np.flo
     frames = _some_of([one for one in lane.frames if len(one.points)])
     stride = max(1, -(-sum(len(one.points) for one in frames) // most))
     parts = [one.points.first(-(-len(one.points) // stride)) for one in frames]
-    sure = lane.layout.confidence_edges[hidden_bins] if hidden_bins else -math.inf
-    kept = [one.where(one.confidence >= sure).off_edges().points_world for one in parts]
+    least = lane.layout.least_shown(hidden_bins)
+    kept = [one.shown(least).points_world for one in parts]
     if any(map(len, kept)):
         return np.concatenate(kept).astype(np.float64)
     return np.stack([one.camera.T_world_camera[:3, 3] for one in _some_of(lane.frames)])

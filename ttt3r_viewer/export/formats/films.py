@@ -8,9 +8,9 @@ from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.film.film import MOST_STEPS, Film, find_tour, image_count
 from ttt3r_viewer.export.formats import Choices, Format
 from ttt3r_viewer.export.lane_source import Source, StepCount
-from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, HIDDEN_BINS
+from ttt3r_viewer.scene.budget import HIDDEN_BINS, SURE_BINS
 
-LEAST_SURE = 100.0 * HIDDEN_BINS / CONFIDENCE_BINS
+LEAST_SURE = 100.0 * HIDDEN_BINS / SURE_BINS
 """Percent of the points that films and recordings leave out, as the page hides them at first."""
 FILM_POINTS = 1_000_000
 """16 MB in memory, and a tenth of a second for an image."""

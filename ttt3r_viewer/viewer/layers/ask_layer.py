@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
-from ttt3r_viewer.scene.budget import Layout, random_subset, spaced_point_size
+from ttt3r_viewer.scene.budget import Layout, pixel_order, sample_spacing, spaced_point_size
 from ttt3r_viewer.scene.seen import depth_of
 from ttt3r_viewer.types import Expectation
 from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH, add_frustum
@@ -33,15 +33,17 @@ def lane_tint(lane: int, count: int) -> RGB:
 def expected_points(
     found: Expectation, hidden_percent: float, most: int
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Choose at most `most` finite points at random, without the least confident share.
+    """Choose at most `most` finite points, evenly scattered, without the least confident share.
 
     Returns the points (n, 3) in the world and their pixels (n,), counted row by row.
     """
     points, confidence = found.points_camera.reshape(-1, 3), found.confidence.reshape(-1)
     usable = np.flatnonzero(np.isfinite(points).all(axis=1) & np.isfinite(confidence))
     by_confidence = usable[np.argsort(confidence[usable], kind="stable")]
-    usable = by_confidence[round(hidden_percent / 100 * len(usable)) :]
-    pixels = random_subset(usable, most, np.random.default_rng(found.sequence))
+    shown = np.zeros(len(points), np.bool_)
+    shown[by_confidence[round(hidden_percent / 100 * len(usable)) :]] = True
+    pixels = pixel_order(found.confidence.shape, found.sequence)
+    pixels = pixels[shown[pixels]][:most]
     points_world = transform_points(found.camera.T_world_camera, points[pixels])
     return points_world.astype(np.float32), pixels
 
@@ -118,7 +120,7 @@ class AskLayer(Nodes):
                 )
                 self.put(f"{name}camera", frustum)
                 points_world, colors = expected_cloud(found, most, chosen, color)
-                spacing = depth_of(points_world, found.camera) / found.camera.focal_px
+                spacing = sample_spacing(depth_of(points_world, found.camera), found.camera, most)
                 side = point_size or spaced_point_size(spacing, layout)
                 scene, name = self._server.scene, f"{name}points"
                 self.put(name, add_points(scene, name, points_world, colors, side, "circle"))

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
 from ttt3r_viewer.scene.budget import (
-    CONFIDENCE_BINS,
+    SURE_BINS,
     Layout,
-    confidence_bin,
+    bins_between,
+    sample_spacing,
     spaced_point_size,
 )
-from ttt3r_viewer.scene.seen import FrameSummary, depth_of, joined
+from ttt3r_viewer.scene.seen import FrameSummary, joined
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, PointBatch
 
 if TYPE_CHECKING:
@@ -44,23 +45,28 @@ def batch_of(
     edge_filter: float = 0.0,
     lane_color: RGB = LANE_COLORS[0],
     distance: "SurfaceDistance | None" = None,
+    samples: int = 0,
 ) -> PointBatch:
     """Join the points of consecutive frames, without those at edges, and colour them.
 
     `first` is the position of the first frame; `distance` measures points against the truth.
+    `samples` pixels of each frame were taken; 0: as many as of all.
     """
     parts = [frame.points.off_edges(edge_filter) for frame in frames]
-    counts = [len(part) for part in parts]
-    points, cameras = joined(parts), [frame.camera for frame in frames]
-    depth = np.concatenate(
-        [depth_of(p.points_world, c) for p, c in zip(parts, cameras, strict=True)]
-    )
+    points, samples = joined(parts), samples or layout.points_per_frame
+    spacing = [
+        sample_spacing(part.depth, frame.camera, samples)
+        for part, frame in zip(parts, frames, strict=True)
+    ]
     batch = PointBatch(
         points_world=points.points_world,
         colors=points.colors,
         confidence=points.confidence,
-        spacing=depth / np.repeat([camera.focal_px for camera in cameras], counts),
-        frames=np.repeat(np.arange(first, first + len(parts), dtype=np.float32), counts),
+        sureness=points.sureness,
+        spacing=np.concatenate(spacing),
+        frames=np.repeat(
+            np.arange(first, first + len(parts), dtype=np.float32), [len(part) for part in parts]
+        ),
         layout=layout,
         lane_color=lane_color,
         distance=distance,
@@ -74,16 +80,14 @@ def without_ceiling(batch: PointBatch) -> PointBatch:
 
 
 def chunk_clouds(batch: PointBatch) -> list[Cloud]:
-    """Return one cloud per decile of confidence, the lowest first."""
-    bins = confidence_bin(batch.confidence, batch.layout.confidence_edges)
-    return [_cloud(batch, bins == b) for b in range(CONFIDENCE_BINS)]
+    """Return one cloud per tenth of all points by how sure they are, the least sure first."""
+    bins = bins_between(batch.sureness, batch.layout.sure_edges)
+    return [_cloud(batch, bins == b) for b in range(SURE_BINS)]
 
 
-def confident_cloud(batch: PointBatch, hidden_bins: int) -> Cloud:
-    """Return one cloud of all points but the `hidden_bins` lowest deciles of confidence."""
-    return _cloud(
-        batch, confidence_bin(batch.confidence, batch.layout.confidence_edges) >= hidden_bins
-    )
+def sure_cloud(batch: PointBatch, hidden_bins: int) -> Cloud:
+    """Return one cloud of all points but the `hidden_bins` least sure tenths."""
+    return _cloud(batch, batch.sureness >= batch.layout.least_shown(hidden_bins))
 
 
 def _cloud(batch: PointBatch, members: NDArray[np.bool_]) -> Cloud:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB
-from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
+from ttt3r_viewer.scene.budget import SURE_BINS, Layout
 
 if TYPE_CHECKING:
     from ttt3r_viewer.metrics.true_surface import SurfaceDistance
@@ -73,8 +73,10 @@ class PointBatch:
     """(N, 3) RGB of the images."""
     confidence: NDArray[np.float32]
     """(N,)"""
+    sureness: NDArray[np.float32]
+    """(N,) see `FramePoints.sureness`."""
     spacing: NDArray[np.floating]
-    """(N,) distance between neighbouring pixels at the point's depth."""
+    """(N,) distance between neighbouring samples of its frame at the point's depth."""
     frames: NDArray[np.floating]
     """(N,) positions of the points' frames in the scene, from 0."""
     layout: Layout
@@ -84,12 +86,12 @@ class PointBatch:
 
     def where(self, kept: NDArray[np.bool_]) -> Self:
         """Return the points that `kept` (N,) says."""
-        names = ("points_world", "colors", "confidence", "spacing", "frames")
+        names = ("points_world", "colors", "confidence", "sureness", "spacing", "frames")
         return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
 
 def _by_confidence(batch: PointBatch) -> NDArray[np.uint8]:
-    """Colour by the percentile of the confidence, by which the slider hides points."""
+    """Colour by the percentile of the network's confidence."""
     edges = batch.layout.confidence_edges
     rank = np.interp(batch.confidence, edges, np.linspace(0.0, 1.0, len(edges)))
     return apply_color_map(rank, VIRIDIS)
@@ -117,7 +119,6 @@ class LegendInput:
     """What a legend may depend on beside its mode."""
 
     layout: Layout
-    hidden_bins: int = 0
     unit: str = "m"
 
 
@@ -130,17 +131,13 @@ class Legend:
     """(stops, 3) the colour map."""
     ticks: tuple[tuple[float, str], ...]
     """Shares of the way along the map, 0 to 1, and what is written there."""
-    hidden: float = 0.0
-    """Share of the map, at its low end, whose points are hidden."""
 
 
 def _confidence_legend(shown: LegendInput) -> Legend:
-    edges, cut = shown.layout.confidence_edges, shown.hidden_bins
-    words = {0: ": least sure", CONFIDENCE_BINS // 2: "", CONFIDENCE_BINS: ": surest"}
-    if cut:
-        words[cut] = f": {100 * cut // CONFIDENCE_BINS} % below are hidden"
-    ticks = ((b / CONFIDENCE_BINS, f"{edges[b]:.3g}{text}") for b, text in words.items())
-    return Legend("Confidence", VIRIDIS, tuple(ticks), cut / CONFIDENCE_BINS)
+    edges = shown.layout.confidence_edges
+    words = {0: ": lowest", SURE_BINS // 2: ": median", SURE_BINS: ": highest"}
+    ticks = ((b / SURE_BINS, f"{edges[b]:.3g}{text}") for b, text in words.items())
+    return Legend("Confidence", VIRIDIS, tuple(ticks))
 
 
 def _even_ticks(

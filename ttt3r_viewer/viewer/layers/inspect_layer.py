@@ -11,7 +11,7 @@ import viser
 from numpy.typing import ArrayLike, NDArray
 
 from ttt3r_viewer.geometry import quaternion_wxyz_from_matrix, transform_points
-from ttt3r_viewer.scene.budget import spaced_point_size
+from ttt3r_viewer.scene.budget import sample_spacing, spaced_point_size
 from ttt3r_viewer.scene.seen import FramePoints, depth_of, thin_points
 from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.types import Camera, Inspection
@@ -232,7 +232,7 @@ class InspectLayer(Nodes):
         found, camera, points = shown.found, shown.camera, shown.points.points_world
         patches = patches_of_points(points, camera, found.rows, found.columns)
         points, patches = points[patches >= 0], patches[patches >= 0]
-        spacing = depth_of(points, camera) / camera.focal_px
+        spacing = sample_spacing(depth_of(points, camera), camera, len(points))
         side = point_size or spaced_point_size(spacing, shown.lane.layout)
         self._hit, self._offset, self._image_depth = (shown, points, patches), offset, image_depth
         is_picked = patches == shown.patch

@@ -1,7 +1,7 @@
-"""Point clouds of a lane: a node for each decile of confidence and chunk of frames.
+"""Point clouds of a lane: a node for each chunk of frames and tenth of all points, by sureness.
 
 Node names are stable, so that nodes are replaced and never multiplied. Below the lane's root,
-`sector_L/chunk_F_S_B` is decile B of S frames from F on, whose cameras looked into the sector L;
+`sector_L/chunk_F_S_B` is tenth B of S frames from F on, whose cameras looked into the sector L;
 `sector_L/live` is the one frame that is drawn densely, `sector_L/partial` the part of a chunk up to
 the timeline's position.
 """
@@ -16,8 +16,8 @@ import viser
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.budget import (
-    CONFIDENCE_BINS,
     MAX_CHUNKS,
+    SURE_BINS,
     frames_per_chunk_for,
 )
 from ttt3r_viewer.scene.seen import FramePoints, FrameSummary, thin_points
@@ -26,7 +26,7 @@ from ttt3r_viewer.viewer.layers.clouds import (
     Cloud,
     batch_of,
     chunk_clouds,
-    confident_cloud,
+    sure_cloud,
     without_ceiling,
 )
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, PointBatch
@@ -91,7 +91,7 @@ class _Chunk:
     changes: int
     """How often one of them had been replaced."""
     nodes: dict[int, _Node] = field(default_factory=dict)
-    """By decile of confidence; deciles without points have none."""
+    """By tenth of all points; those without points of the chunk have none."""
 
     def stale_share(self, frames: Sequence[FrameSummary]) -> float:
         """Return which share of its points has gone or changed since it was sent."""
@@ -219,6 +219,7 @@ class PointLayer(Part):
             self._single.remove("live")
             return
         sequence, most = lane.frames[position].sequence, 0
+        most_recorded = LIVE_POINTS // self._lane_count
         if position == newest and lane.latest is not None:
             stays = now_sec - self._newest[1] >= LIVE_SEC
             if not stays and now_sec - self._live_sent_sec < LIVE_SEC:
@@ -230,21 +231,20 @@ class PointLayer(Part):
         if self._single.outdated("live", key):
             self._live_sent_sec = now_sec
             points = lane.frames[position].points
+            samples = most or (most_recorded if recorded else 0)
             if most and lane.latest is not None:
                 points = thin_points(lane.latest, most)
             elif recorded and recording is not None:
-                points = self._recorded_points(recording, sequence, points)
+                points = self._recorded_points(recording, sequence, points, most_recorded)
             frame = replace(lane.frames[position], points=points)
-            self._send_single("live", key, [frame], position, lane, settings)
+            self._send_single("live", key, [frame], position, lane, settings, samples)
 
     def _recorded_points(
-        self, recording: FullFrames, sequence: int, kept: FramePoints
+        self, recording: FullFrames, sequence: int, kept: FramePoints, most: int
     ) -> FramePoints:
         """Read a frame's points from its full result; the kept ones where that cannot be read."""
         try:
-            return thin_points(
-                recording.lane(sequence, self._lane), LIVE_POINTS // self._lane_count
-            )
+            return thin_points(recording.lane(sequence, self._lane), most)
         except RecordingError as error:
             logger.warning("%s", error)
             return kept
@@ -283,18 +283,25 @@ class PointLayer(Part):
         first: int,
         lane: LaneScene,
         settings: ViewSettings,
+        samples: int = 0,
     ) -> None:
-        cloud = confident_cloud(self._batch(frames, first, lane, settings), settings.hidden_bins)
+        batch = self._batch(frames, first, lane, settings, samples)
+        cloud = sure_cloud(batch, settings.hidden_bins)
         self._sizes[name] = cloud.point_size
         with self._page.atomic():
             sector = sector_of(frames, lane.layout.up)
             self._single.put(name, self._add(f"sector_{sector}/{name}", cloud), key)
 
     def _batch(
-        self, frames: Sequence[FrameSummary], first: int, lane: LaneScene, settings: ViewSettings
+        self,
+        frames: Sequence[FrameSummary],
+        first: int,
+        lane: LaneScene,
+        settings: ViewSettings,
+        samples: int = 0,
     ) -> PointBatch:
         color = LANE_COLORS[self._lane]
-        look = (settings.color_by, settings.edge_filter, color, self._distance)
+        look = (settings.color_by, settings.edge_filter, color, self._distance, samples)
         batch = batch_of(frames, first, lane.layout, *look)
         if settings.crop is not None:
             batch = batch.where(settings.crop.holds(batch.points_world))
@@ -325,4 +332,4 @@ class PointLayer(Part):
 def chunks_per_lane(lane_count: int) -> int:
     """Return the number of chunks that keeps the nodes of all lanes together within the limit."""
     left = MAX_NODES - lane_count * OTHER_NODES
-    return min(MAX_CHUNKS, left // (lane_count * CONFIDENCE_BINS))
+    return min(MAX_CHUNKS, left // (lane_count * SURE_BINS))

@@ -20,8 +20,6 @@ STYLE = """<style>
   transform: translateY(50%); }
 .ttt3r-legend span::before { content: ""; position: absolute; left: 0; top: 50%; width: 6px;
   border-top: 1px solid #fff; }
-.ttt3r-legend i { position: absolute; left: 0; right: 0; bottom: 0; border-top: 2px solid #fff;
-  background: repeating-linear-gradient(45deg, #000c 0 3px, #0006 3px 6px); }
 </style>"""
 
 
@@ -37,25 +35,22 @@ class LegendPanel(Part):
         shown = make is not None and bool(visible and tick.snapshot.frames)
         if make is not None and shown:
             layout = tick.snapshot.lanes[visible[0]].layout
-            legend = make(LegendInput(layout, tick.drawn.hidden_bins, tick.unit))
+            legend = make(LegendInput(layout, tick.unit))
             lane = f" (lane {visible[0] + 1})" if len(visible) > 1 else ""
             assign_changed(self._html, content=legend_html(legend, lane))
         assign_changed(self._html, visible=shown)
 
 
 def legend_html(legend: Legend, lane: str = "") -> str:
-    """Draw an upright bar with its ticks, hatched where the points of its colours are hidden;
-    `lane` says whose numbers they are.
-    """
+    """Draw an upright bar with its ticks; `lane` says whose numbers they are."""
     stops = ", ".join(
         css_color((int(red), int(green), int(blue))) for red, green, blue in legend.table
     )
     ticks = "".join(
         f'<span style="bottom:{share:.1%}">{escape(text)}</span>' for share, text in legend.ticks
     )
-    hidden = f'<i style="height:{legend.hidden:.1%}"></i>' if legend.hidden else ""
     return (
         f'{STYLE}<div class="ttt3r-legend" data-testid="legend">'
         f"<b>{escape(legend.title + lane)}</b>"
-        f'<div style="background:linear-gradient(to top, {stops})">{hidden}{ticks}</div></div>'
+        f'<div style="background:linear-gradient(to top, {stops})">{ticks}</div></div>'
     )

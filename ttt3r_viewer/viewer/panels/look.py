@@ -2,7 +2,7 @@
 
 import math
 
-from ttt3r_viewer.scene.budget import CONFIDENCE_BINS, Layout
+from ttt3r_viewer.scene.budget import SURE_BINS, Layout
 from ttt3r_viewer.scene.crop_box import CropBox
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import block
@@ -10,7 +10,7 @@ from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, color_modes_for
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, bind, show
 
-BIN_PERCENT = 100 // CONFIDENCE_BINS
+BIN_PERCENT = 100 // SURE_BINS
 MOST_EDGE_FILTER = 0.5
 SIZE_LABEL = "Point size ({})"
 REFIT_SHARE = 0.1
@@ -36,7 +36,7 @@ class LookPanel(Part):
                 max=100 - BIN_PERCENT,
                 step=BIN_PERCENT,
                 initial_value=BIN_PERCENT * controls.settings.hidden_bins,
-                hint="Hides this share of all points: those with the lowest confidence",
+                hint="Hides this share of all points: the least confident for their distance",
             )
             bind(hide, lambda percent: controls.change(hidden_bins=round(percent / BIN_PERCENT)))
             edges = gui.add_slider(
