@@ -6,9 +6,10 @@
 The truth of a recording lies beside its input's images, or in the folder that `--truth` names for
 each: `depth/` (16-bit PNGs in millimetres, and `camera.json`) and `poses_tum.txt`. "Before" is one
 point per voxel, the first that came, in voxels whose sides double where the points are too many,
-and all of them shown. "Now" is what the page shows by default. Of both: the mean distance of the
-shown points from the nearest point of the true surface that was in view up to then. Both worlds are
-the first camera's and in metres, so nothing is aligned: drift counts.
+and all of them shown. "Now" is what the page shows by default. Of both, two means: the distance of
+the shown points from the true surface that was in view up to then ("off"), which points that are
+missing do not raise, and the distance of that surface from the shown points ("missing"), which
+does. Both worlds are the first camera's and in metres, so nothing is aligned: drift counts.
 """
 
 from __future__ import annotations
@@ -80,16 +81,22 @@ def shown_now(lane: LaneScene) -> NDArray[np.float64]:
     return np.concatenate([one.points_world for one in parts]).astype(np.float64)
 
 
-def distance(points: NDArray[np.float64], surface: KDTree) -> float:
-    """Return the mean distance of points (n, 3) from the surface, in metres."""
+def distances(points: NDArray[np.float64], surface: NDArray[np.floating]) -> tuple[float, float]:
+    """Return the mean distance of points (n, 3) from the surface (m, 3), and of it from them."""
+    return _mean_distance(points, surface), _mean_distance(surface, points)
+
+
+def _mean_distance(points: NDArray[np.floating], others: NDArray[np.floating]) -> float:
     some = np.random.default_rng(0).permutation(len(points))[:SAMPLES]
-    return float(surface.query(points[some])[0].mean())
+    return float(KDTree(others).query(points[some])[0].mean())
 
 
 def measured(
     recording: Recording, surface: TrueSurface, most: int
-) -> Iterator[tuple[int, tuple[int, int], tuple[float, float]]]:
-    """Yield at each moment the number of frames, and before and now: points, and their distance."""
+) -> Iterator[tuple[int, tuple[int, int], NDArray[np.float64]]]:
+    """Yield at each moment the number of frames, of both choices the number of points, and what was
+    found, (2, 2): off and missing, each before and now.
+    """
     store, results = SceneStore(most, POINTS_PER_FRAME, one_per_voxel=True), []
     for result, *_ in recording:
         store.add(result)
@@ -99,8 +106,8 @@ def measured(
             store.set_status(Status(phase="finished"))
         if len(results) == MOMENT or ends:
             before, now = chosen_before(results, most), shown_now(store.snapshot().lanes[0])
-            true = KDTree(surface.points(len(results)))
-            found = distance(before, true), distance(now, true)
+            true = surface.points(len(results))
+            found = np.transpose([distances(before, true), distances(now, true)])
             yield len(results), (len(before), len(now)), found
 
 
@@ -111,24 +118,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--truth", type=Path, nargs="+", help="a folder for each recording")
     parser.add_argument("--max-points", type=int, default=PAGE_POINTS)
     given = parser.parse_args(arguments)
-    of_moment: dict[str, list[tuple[float, float]]] = {}
+    of_moment: dict[str, list[NDArray[np.float64]]] = {}
     for number, path in enumerate(given.recordings):
         recording = open_recording(path)
         folder = Path(with_demos(recording.manifest.settings["input"]))
         surface = true_surface(recording, given.truth[number] if given.truth else folder)
         for frames, counts, found in measured(recording, surface, given.max_points):
             shown = "{:,} points before, {:,} now".format(*counts)
-            print(f"{path.name}, frame {frames - 1}: {shown}, {ratio_text(*found)}", flush=True)
+            print(f"{path.name}, frame {frames - 1}: {shown}; {ratios(found)}", flush=True)
             moment = "the end" if frames == len(recording) else f"frame {frames - 1}"
             of_moment.setdefault(moment, []).append(found)
     for moment, several in of_moment.items():
-        print(f"mean of {len(several)}, {moment}: {ratio_text(*np.mean(several, axis=0))}")
+        print(f"mean of {len(several)}, {moment}: {ratios(np.mean(several, axis=0))}")
     return 0
 
 
-def ratio_text(before: float, now: float) -> str:
-    """Say two distances in metres, and their ratio."""
-    return f"{100 * before:.2f} cm before, {100 * now:.2f} now: {now / before:.2f}"
+def ratios(found: NDArray[np.float64]) -> str:
+    """Say both distances (2, 2) in metres, before and now, and their ratios."""
+    return ", ".join(
+        f"{name} {100 * before:.2f} cm before, {100 * now:.2f} now: {now / before:.2f}"
+        for name, (before, now) in zip(("off", "missing"), found, strict=True)
+    )
 
 
 if __name__ == "__main__":

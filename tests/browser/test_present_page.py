@@ -168,11 +168,12 @@ def test_a_tour_is_recorded_kept_and_replayed_when_the_session_is_opened_again(t
             ui.press("t")
             ui.wait_probe("the tour", motion="tour")
             ui.wait_probe("the end of the tour", motion="still", motion_going=False)
+            # The browser tells where it is a little later.
+            wait_for(lambda: np.linalg.norm(places[-1] - last) < 0.02, "the tour's last view")
         nearest = [np.linalg.norm(np.stack(places) - place, axis=1) for place in (first, last)]
         # On a busy machine the view moves in steps, and one may lead past the first place.
         step = float(np.linalg.norm(np.diff(places, axis=0), axis=1).max())
         assert nearest[0].min() < 0.02 + step / 2
-        assert nearest[1].min() < 0.02
         assert nearest[0].argmin() < nearest[1].argmin()
         ui.press("h")
         ui.page.get_by_text("Tour", exact=True).click()

@@ -13,7 +13,7 @@ from ttt3r_viewer.types import Camera
 SURE_BINS = 10
 """Equal shares of all points by how sure they are; a step of the percentile slider is one share."""
 
-HIDDEN_BINS = 3
+HIDDEN_BINS = 2
 """Shares that pages and films hide at first: most of what hangs in the air is among them."""
 
 MAX_CHUNKS = 20
