@@ -126,7 +126,7 @@ def read_recording(content: bytes) -> tuple[dict, list[bytes]]:
 def test_a_recording_grows_step_by_step(tmp_path, source):
     done = export_recording(source, "viser", tmp_path / "a.viser", silent, film=Film(seconds=8))
     growth = read_growth(
-        source, Thinning(max_points=500_000, min_confidence_percentile=30.0), StepCount(silent)
+        source, Thinning(max_points=500_000, min_confidence_percentile=20.0), StepCount(silent)
     )
     assert (done.count, done.unit) == (len(growth.points.colors), "points")
     document, _ = read_recording((tmp_path / "a.viser").read_bytes())
