@@ -23,8 +23,9 @@ from ttt3r_viewer.system.assets import asset_path
 from ttt3r_viewer.types import Answer, Camera, Expectation, Status
 from ttt3r_viewer.viewer.layers.ask_layer import AskLayer, expected_points, lane_camera, tinted
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer
-from ttt3r_viewer.viewer.panels.ask import expected_image, note_text, why_not
-from ttt3r_viewer.viewer.view_settings import AskSettings
+from ttt3r_viewer.viewer.panels.ask import expected_image, note_text, places_of_lanes, why_not
+from ttt3r_viewer.viewer.server.clients import Client
+from ttt3r_viewer.viewer.view_settings import AskSettings, ViewSettings
 from ttt3r_viewer.weights.load import load_network
 from ttt3r_viewer.weights.weights_file import NOT_TRAINED, QUERIES_KEY, read_weights, save_weights
 
@@ -275,3 +276,13 @@ def test_an_answer_belongs_to_its_run():
     assert store.snapshot().answer is not None
     store.clear()
     assert store.snapshot().answer is None
+
+
+def test_a_pane_of_the_twin_view_asks_in_the_world_of_its_lane_which_stands_in_its_middle():
+    store = SceneStore(max_points=1000, points_per_frame=10)
+    MadeUpRun(store, lanes=2, total=None).gone(3)
+    tick = tick_of(store, replace(ViewSettings(), arrangement="side by side"))
+    (_, left), (offset, right) = places_of_lanes(tick, Client())
+    assert offset == tick.offsets[1] > 0
+    assert places_of_lanes(tick, Client(lane=1)) == [(0.0, right)]
+    assert places_of_lanes(tick, Client(lane=0)) == [(0.0, left)]

@@ -355,8 +355,8 @@ class GuidedCameras(Part):
         `view_at` gives it for where the lane stands on the x axis: at `offset`, or in the middle of
         a pane of the twin view.
         """
-        whole = client_of(self._server, client.client_id).lane is None
-        self._asked[client.client_id] = view_at(offset if whole else 0.0)
+        who = client_of(self._server, client.client_id)
+        self._asked[client.client_id] = view_at(who.offset_of(offset))
 
     def _ask(self, direction: Direction, client: viser.ClientHandle | None) -> None:
         if client is not None:

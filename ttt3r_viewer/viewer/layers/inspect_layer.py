@@ -185,7 +185,8 @@ class InspectLayer(Nodes):
         self._server = server
         self._hit: tuple[Shown, NDArray[np.float32], NDArray[np.intp]] | None = None
         """What a click can hit: the drawn frame, its points (n, 3) and their patches (n,)."""
-        self._offset = 0.0
+        self.offset = 0.0
+        """Where the lane's root stands on the x axis of whole pages."""
         self._image_depth: float | None = None
 
     @property
@@ -200,12 +201,14 @@ class InspectLayer(Nodes):
         self._hit = None
 
     def patch_at(self, origin: ArrayLike, direction: ArrayLike) -> tuple[int, int] | None:
-        """Return row and column of the patch that a ray hits first, on a point or the image."""
+        """Return row and column of the patch that a ray of the lane's world hits first, on a point
+        or the image.
+        """
         if self._hit is None:
             return None
         shown, points, patches = self._hit
         grid = (shown.found.rows, shown.found.columns)
-        start = np.asarray(origin, np.float64) - [self._offset, 0.0, 0.0]
+        start = np.asarray(origin, np.float64)
         hit, met, depth = point_on_ray(points, start, direction), None, self._image_depth
         if depth is not None:
             met = patch_on_image(start, direction, shown.camera, depth, *grid)
@@ -234,7 +237,7 @@ class InspectLayer(Nodes):
         points, patches = points[patches >= 0], patches[patches >= 0]
         spacing = sample_spacing(depth_of(points, camera), camera, len(points))
         side = point_size or spaced_point_size(spacing, shown.lane.layout)
-        self._hit, self._offset, self._image_depth = (shown, points, patches), offset, image_depth
+        self._hit, self.offset, self._image_depth = (shown, points, patches), offset, image_depth
         is_picked = patches == shown.patch
         chosen = np.isin(patches, shown.top_patches) | is_picked
         colors = np.where(is_picked[chosen, None], PATCH_COLOR, TOKEN_COLOR).astype(np.uint8)

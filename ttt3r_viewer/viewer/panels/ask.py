@@ -23,6 +23,7 @@ from ttt3r_viewer.viewer.layers.maps import (
     robust_scale,
     with_color_bar,
 )
+from ttt3r_viewer.viewer.server.clients import Client, client_of
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ExpectedColor
 from ttt3r_viewer.viewer.widgets import FieldWidgets, assign_changed, show
@@ -42,6 +43,7 @@ class AskPanel(Part):
     def __init__(self, page: PageContext) -> None:
         controls = self._controls = page.controls
         self._mailbox = page.mailbox
+        self._server = page.server
         self._layer = AskLayer(page.server)
         self._tick: Tick | None = None
         """The latest one."""
@@ -92,10 +94,7 @@ class AskPanel(Part):
         limited = min(max(fov_deg, FOV_Y_DEG[0]), FOV_Y_DEG[1])
         self._limited_from = fov_deg if limited != fov_deg else None
         self._asked, self._asked_epoch = self._asked + 1, tick.snapshot.epoch
-        places = []
-        for k in tick.visible_lanes:
-            shown = tick.snapshot.lanes[k].frames[tick.position].camera
-            places.append((tick.offsets[k], float(shown.T_world_camera[0, 3])))
+        places = places_of_lanes(tick, client_of(self._server, client.client_id))
         pose = lane_camera(camera.position, camera.wxyz, camera.look_at, places)
         self._mailbox.put(Query(self._asked, pose, math.radians(limited)))
         self._controls.changed.set()
@@ -148,6 +147,18 @@ class AskPanel(Part):
             "can": not self._button.disabled,
         }
         return {"ask": state}
+
+
+def places_of_lanes(tick: Tick, who: Client) -> list[tuple[float, float]]:
+    """Return of each lane that a browser shows where on the x axis its root stands there, and x of
+    its shown camera in its own world.
+    """
+    places = []
+    for k in tick.visible_lanes:
+        if who.lane in (None, k):
+            shown = tick.snapshot.lanes[k].frames[tick.position].camera
+            places.append((who.offset_of(tick.offsets[k]), float(shown.T_world_camera[0, 3])))
+    return places
 
 
 def why_not(tick: Tick) -> str:

@@ -18,6 +18,7 @@ from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH
 from ttt3r_viewer.viewer.layers.inspect_layer import InspectLayer, Shown, key_of
 from ttt3r_viewer.viewer.panels import inspect_views as views
 from ttt3r_viewer.viewer.panels.chart_series import names_of
+from ttt3r_viewer.viewer.server.clients import client_of
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import InspectSettings, ViewControls
 from ttt3r_viewer.viewer.widgets import FieldWidgets, Press, assign_changed, bind, send_file, show
@@ -157,7 +158,9 @@ class InspectPanel(Part):
 
     async def _click(self, event: viser.SceneClickEvent) -> None:
         """Pick the patch that was clicked, on the shown camera's image or a point."""
-        patch = self._layer.patch_at(event.ray_origin, event.ray_direction)
+        who = client_of(self._server, event.client_id)
+        origin = np.array(event.ray_origin) - [who.offset_of(self._layer.offset), 0.0, 0.0]
+        patch = self._layer.patch_at(origin, event.ray_direction)
         if patch is not None:
             self._controls.change_inspect(row=patch[0], column=patch[1])
 

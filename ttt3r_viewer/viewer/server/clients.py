@@ -50,6 +50,12 @@ class Client:
     pixel_ratio: float = 1.0
     """Pixels of its screen for one of the page, along a line, as our script found."""
 
+    def offset_of(self, offset: float) -> float:
+        """Return where a lane's root that stands at `offset` on the x axis of whole pages stands in
+        this one: in the middle of a pane of the twin view.
+        """
+        return offset if self.lane is None else 0.0
+
     def headers(self, key: str) -> dict[str, str]:
         """Return the headers that name this client to viser."""
         draws = "gpu" if self.on_gpu else "software"
