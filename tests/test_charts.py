@@ -177,7 +177,7 @@ def test_marks_say_what_is_in_force_since_which_frame():
     run.add_frame()
     history = history_of(run)
     assert history.marks == [
-        chart_series.Mark(5, "change", "lane 1: steady, rate 0.3"),
+        chart_series.Mark(5, "change", "steady, rate 1 becomes steady, rate 0.3"),
         chart_series.Mark(8, "change", "reset every 5 frames"),
         chart_series.Mark(8, "reset", ""),
         chart_series.Mark(10, "change", "no more resets"),
@@ -253,7 +253,7 @@ def test_panel_draws_measures_and_saves_what_the_history_holds(server, monkeypat
     table = saved["comparison.csv"].decode()
     rows = list(csv.DictReader(io.StringIO(table)))
     names = [row["lane"] for row in rows]
-    assert names == list(charts.names_of(snapshot)) == ["steady", "drifting-0.8"]
+    assert names == list(snapshot.lane_labels) == ["steady, rate 1", "drifting, rate 0.8"]
     assert float(rows[0]["ate_sim3_m"]) < 1e-6 < 0.01 < float(rows[1]["ate_sim3_m"])
     assert table == comparison_csv(panel._rows)
     assert "drifting, rate 0.8" in saved["comparison.md"].decode()

@@ -59,7 +59,7 @@ def test_output_holds_every_frame_in_full_and_replaces_it_only_where_told(out, c
     first, second = archive.frame(2)
     assert first.rule != second.rule
     assert first.points_camera.shape == (*first.image.shape[:2], 3)
-    lanes = ("ttt3r", "constant-0.3")
+    lanes = ("TTT3R", "constant-0.3")
     assert {path.name for path in out.iterdir()} == {*lanes, "run.json", "archive", "log.txt"}
     for lane, name in enumerate(lanes):
         poses = np.loadtxt(out / name / "poses_tum.txt")
@@ -384,7 +384,7 @@ def test_weights_info_of_the_miniature(capsys):
 def test_compare_measures_every_lane(out, capsys):
     words = ["compare", "--rules", "ttt3r,constant:1.0,constant:0.3", "--max-frames", "12"]
     assert main([*words, "--output", str(out)]) == 0
-    names = ("ttt3r", "constant-1", "constant-0.3")
+    names = ("TTT3R", "CUT3R-rate-1", "constant-0.3")
     assert {path.name for path in out.iterdir()} == {
         *("comparison.md", "comparison.csv", "trajectories.png", "run.json", "log.txt"),
         *(f"poses_{name}.txt" for name in names),
@@ -393,12 +393,12 @@ def test_compare_measures_every_lane(out, capsys):
     assert "poses_tum.txt (by time" in table
     with (out / "comparison.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["lane"] for row in rows] == list(names)
+    assert [row["lane"] for row in rows] == ["TTT3R", "CUT3R (rate 1)", "constant 0.3"]
     assert all(float(row["ate_sim3_m"]) > 0 and int(row["frames"]) == 12 for row in rows)
     assert Image.open(out / "trajectories.png").size > (800, 400)
     poses = {name: np.loadtxt(out / f"poses_{name}.txt") for name in names}
     assert all(len(one) == 12 for one in poses.values())
-    assert not np.allclose(poses["ttt3r"], poses["constant-0.3"])
+    assert not np.allclose(poses["TTT3R"], poses["constant-0.3"])
     error = error_line(capsys, *words, "--output", str(out))
     assert "not empty" in error
 

@@ -16,12 +16,12 @@ from tests.test_worker import Images, Pretended
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.export import results
 from ttt3r_viewer.export.formats.ply import write_ply
-from ttt3r_viewer.export.results import OWN_FILES, lane_names, write_results
+from ttt3r_viewer.export.results import OWN_FILES, lane_file_names, write_results
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.scene.seen import FramePoints
 from ttt3r_viewer.scene.store import LaneScene, SceneStore
 from ttt3r_viewer.system.files import atomic_write, claim_folder
-from ttt3r_viewer.types import Crop, Frame, ParameterInfo, RuleInfo, Status
+from ttt3r_viewer.types import Crop, Frame, RuleInfo, Status
 
 
 def cloud(count: int, seed: int) -> FramePoints:
@@ -148,22 +148,29 @@ def test_the_folder_is_made_with_its_parents(tmp_path):
     assert (tmp_path / "a" / "b").is_dir()
 
 
-def rule(name: str, value: float, default: float = 1.0) -> RuleInfo:
-    return RuleInfo(name, name, name, (ParameterInfo("rate", value, default, 0, 1, ""),))
+def rule(label: str) -> RuleInfo:
+    return RuleInfo("name", "title", label)
 
 
-def test_lanes_have_names_that_differ_and_may_stand_in_a_file_name():
-    rules = [rule("constant", 1.0), rule("constant", 0.3), rule("constant", 0.3), rule("ttt3r", 1)]
-    names = ("constant-1", "constant-0.3", "constant-0.3_2", "ttt3r")
-    assert lane_names(rules) == names
-    assert lane_names([rule("ttt3r", 0.5)]) == ("ttt3r-0.5",)
+def test_file_names_of_lanes_come_from_their_labels_and_differ():
+    labels = ("CUT3R (rate 1)", "constant 0.3", "constant 0.3", "TTT3R (tau q 2)", "ttt3r-TAU-q 2")
+    names = (
+        "CUT3R-rate-1",
+        "constant-0.3",
+        "constant-0.3-2",
+        "TTT3R-tau-q-2",
+        "ttt3r-TAU-q-2-lane-5",
+    )
+    assert lane_file_names(list(map(rule, labels))) == names
+    assert lane_file_names([rule("../..")]) == ("lane-1",)
+    assert len(lane_file_names([rule("x" * 999)])[0]) <= 80
 
 
 def test_several_lanes_get_a_folder_each(tmp_path):
     store, session = SceneStore(), Pretended()
     session.rules = ("one", "two")
     store.clear(2)
-    store.set_status(Status(lanes=(rule("constant", 1.0), rule("ttt3r", 1.0))))
+    store.set_status(Status(lanes=(rule("constant 1"), rule("ttt3r"))))
     for frame in Images(3):
         assert isinstance(frame, Frame)
         store.add(*session.step(session.encode([session.prepare(frame)])[0]))

@@ -65,7 +65,7 @@ def test_a_parameter_acts_from_the_next_frame_on_and_stays_through_a_restart(net
     one, two = lanes.process(images[2])
     assert (one.gain == 1).all()
     assert (two.gain == 0.25).all()
-    assert (one.rule, two.rule) == ("constant 1 (CUT3R)", "constant 0.25")
+    assert (one.rule, two.rule) == ("CUT3R (rate 1)", "constant 0.25")
     lanes.restart()
     again = run(lanes, images[:3])
     expected = run(Lanes(network, rules_from_text("constant:1,constant:0.25")), images[:3])

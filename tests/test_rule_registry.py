@@ -47,12 +47,16 @@ def test_a_rule_and_its_text_are_one(rule):
     ("text", "rule", "said"),
     [
         ("ttt3r", TTT3R(), "TTT3R"),
-        ("ttt3r:0.5", TTT3R(0.5), "TTT3R multiplier 0.5"),
+        ("ttt3r:0.5", TTT3R(0.5), "TTT3R (multiplier 0.5)"),
         ("constant:0.3", Constant(0.3), "constant 0.3"),
-        ("constant", Constant(), "constant 1 (CUT3R)"),
-        ("ddd3r-brake:tau=1", DDD3RBrake(1.0), "DDD3R brake tau 1"),
-        (" ttt3r : 0.5 : temperature = 2", TTT3R(0.5, 2.0), "TTT3R multiplier 0.5, temperature 2"),
-        ("ttt3r: multiplier=0.5", TTT3R(0.5), "TTT3R multiplier 0.5"),
+        ("constant", Constant(), "CUT3R (rate 1)"),
+        ("ddd3r-brake:tau=1", DDD3RBrake(1.0), "DDD3R brake (tau 1)"),
+        (
+            " ttt3r : 0.5 : temperature = 2",
+            TTT3R(0.5, 2.0),
+            "TTT3R (multiplier 0.5, temperature 2)",
+        ),
+        ("ttt3r: multiplier=0.5", TTT3R(0.5), "TTT3R (multiplier 0.5)"),
     ],
 )
 def test_texts_that_people_write(text, rule, said):
@@ -120,7 +124,7 @@ def test_every_rule_says_what_it_is():
 
 def test_a_description_holds_the_values_in_force():
     info = registry.describe(TTT3R(multiplier=0.5))
-    assert (info.name, info.title, info.text) == ("ttt3r", "TTT3R", "TTT3R multiplier 0.5")
+    assert (info.name, info.title, info.text) == ("ttt3r", "TTT3R", "TTT3R (multiplier 0.5)")
     assert info.parameters[0] == ParameterInfo(
         "multiplier", 0.5, 1.0, 0.0, 2.0, "times the published gain, then clipped to [0, 1]", False
     )
@@ -159,7 +163,7 @@ def test_the_example_of_the_documentation_runs(offer):
     offer("halfway", worked_example(), halfway="Halfway")
     rule = registry.rule_from_text("halfway:2:floor=0.4")
     assert registry.text_of(rule) == "halfway:2:floor=0.4"
-    assert str(rule) == "halfway half life 2, floor 0.4"
+    assert str(rule) == "halfway (half life 2, floor 0.4)"
     assert "halfway" in {info.name for info in registry.catalogue()}
     case = golden_case("linear-small")
     network, memory, gains = case.network(), rule.initial(), []

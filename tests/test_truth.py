@@ -159,7 +159,7 @@ def test_charts_can_stand_above_all_tabs_and_begin_with_the_one_that_is_asked_fo
 
 def test_errors_are_set_beside_the_largest_and_the_first():
     first, second, unknown = lane_errors((0.154, 0.432, float("nan")))
-    assert (first.text, second.text) == ("ATE 0.154 m", "ATE 0.432 m, 2.81 times lane 1's")
+    assert (first.text, second.text) == ("ATE 0.154 m", "ATE 0.432 m, 2.81 times the first lane's")
     assert (first.share, second.share) == (pytest.approx(0.3565, abs=1e-3), 1.0)
     assert (unknown.share, unknown.text) == (0.0, "ATE –")  # noqa: RUF001
     assert lane_errors((1e-9, 0.5))[1].ratio is None
@@ -173,7 +173,7 @@ def test_errors_are_set_beside_the_largest_and_the_first():
     filled, rest = np.linalg.norm(bar[:, 1] - bar[:, 0], axis=1)
     assert filled / (filled + rest) == pytest.approx(first.share)
     assert np.ptp(bar_segments(lane, None)[1], axis=0) == pytest.approx(0.0)
-    assert "ATE 0.432 m, 2.81 times lane 1's" in legend_html(1, "a", True, second)
+    assert "ATE 0.432 m, 2.81 times the first lane's" in legend_html(1, "a", True, second)
     assert label_text("a", None) == "a"
 
 

@@ -574,7 +574,7 @@ def test_lane_is_named_by_its_rule_and_by_its_number_before_that_is_known():
     store = lanes_store(2, 0)
     assert tick_of(store).lane_names == ("steady, rate 1", "drifting, rate 0.8")
     store.set_status(Status())
-    assert tick_of(store).lane_names == ("Lane 1", "Lane 2")
+    assert tick_of(store).lane_names == ("lane 1", "lane 2")
     assert "rgb(230, 159, 0)" in legend_html(1, "steady", visible=True)
     assert legend_html(1, "steady", True) != legend_html(1, "steady", False)
 

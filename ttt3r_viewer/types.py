@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:  # the program needs no jaxtyping; the tests check these shapes with it
+    from collections.abc import Sequence
+
     from jaxtyping import Float, Float16, Float32, Float64, UInt8
 
 
@@ -221,7 +223,7 @@ class RuleInfo:
     """What `--rules` takes."""
     title: str
     text: str
-    """The rule with its parameters, in words."""
+    """Its label, as `str` of the rule gives it: "TTT3R", "CUT3R (rate 1)", "constant 0.3"."""
     parameters: tuple[ParameterInfo, ...] = ()
 
     @property
@@ -234,6 +236,15 @@ class RuleInfo:
                 number = short if float(short) == one.value else repr(one.value)
                 pieces.append(number if place == 0 else f"{one.name}={number}")
         return ":".join(pieces)
+
+
+def lane_labels(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
+    """What each lane is called wherever a person reads of it; a repeated rule gets a number."""
+    labels: list[str] = []
+    for rule in rules:
+        repeated = sum(other.text == rule.text for other in rules[: len(labels)])
+        labels.append(f"{rule.text} #{repeated + 1}" if repeated else rule.text)
+    return tuple(labels)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,9 @@ def test_rate_moved_while_frames_arrive_is_marked_and_the_table_is_saved(pair):
     assert ui.text("rule-0") == "steady, rate 0.3"
 
     ui.open_tab("Charts")
-    expect(ui.page.get_by_test_id("marks")).to_contain_text("lane 1: steady, rate 0.3")
+    expect(ui.page.get_by_test_id("marks")).to_contain_text(
+        "steady, rate 1 becomes steady, rate 0.3"
+    )
     wait_for(lambda: len(ui.page.evaluate(PLOT_DATA)) == 9, "x, two lanes with bands, two marks")
     x, *_, changes, resets = ui.page.evaluate(PLOT_DATA)
     assert len(x) == len(changes) <= 1000

@@ -66,7 +66,7 @@ def test_nothing_is_asked_until_the_switch_is_on_nor_after_it_is_off(still):
     expect(ui.page.get_by_text("State map", exact=True)).to_be_visible()
     run.add_frame()
     ui.wait_probe("the new frame", "inspect", sequence=FRAMES)
-    ui.choose("Inspected lane", "2 drifting-0.8")
+    ui.choose("Inspected lane", "drifting, rate 0.8")
     wait_for(lambda: questions(run)[-1] == Inspect(1, FRAMES), "the other lane")
     asked = len(questions(run))
     ui.checkbox("Look inside").click()

@@ -17,7 +17,7 @@ from ttt3r_viewer.export.formats.per_frame import DEPTH, NERF
 from ttt3r_viewer.export.formats.ply import PLY
 from ttt3r_viewer.export.formats.poses import INTRINSICS, KITTI, TUM
 from ttt3r_viewer.export.lane_source import OnProgress, Source, StepCount, Thinning
-from ttt3r_viewer.export.results import lane_names
+from ttt3r_viewer.export.results import lane_file_names
 from ttt3r_viewer.system.files import new_output
 from ttt3r_viewer.system.options import flag
 
@@ -123,5 +123,5 @@ def default_target(folder: Path, source: Source, name: str) -> Path:
         known = source.recording.manifest.status.lanes
         # A description that was damaged has rules without parameters, in words.
         whole = len(known) == source.lane_count and not any(" " in one.name for one in known)
-        base /= lane_names(known)[source.lane] if whole else f"lane-{source.lane + 1}"
+        base /= lane_file_names(known)[source.lane] if whole else f"lane-{source.lane + 1}"
     return base / format_named(name).target

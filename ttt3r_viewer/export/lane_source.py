@@ -12,7 +12,7 @@ from ttt3r_viewer.geometry import transform_points
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER, edge_strength, strongest_kept
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.system.options import Options, option
-from ttt3r_viewer.types import FrameResult
+from ttt3r_viewer.types import FrameResult, lane_labels
 
 if TYPE_CHECKING:
     from ttt3r_viewer.recording.reader import Recording
@@ -60,7 +60,7 @@ class Source:
         self.lane_count = self._count_lanes()
         if not 0 <= lane < self.lane_count:
             known = recording.manifest.status.lanes
-            names = f" ({', '.join(one.text for one in known)})" if known else ""
+            names = f" ({', '.join(lane_labels(known))})" if known else ""
             raise SettingsError(
                 f"--lane {lane + 1}: this recording has {self.lane_count}{names}; take 1 to "
                 f"{self.lane_count}"

@@ -5,6 +5,7 @@
 import io
 import json
 import platform
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -24,7 +25,7 @@ from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
 from ttt3r_viewer.system.files import claim_folder, write_output
 from ttt3r_viewer.system.version import PROGRAM
-from ttt3r_viewer.types import RuleInfo
+from ttt3r_viewer.types import RuleInfo, lane_labels
 
 OWN_FILES = ("poses_tum.txt", "intrinsics.json", "points.ply", "run.json")
 """What is written or replaced in an output folder, or in the folder of one lane."""
@@ -38,16 +39,16 @@ COLUMNS = (
 """Of frames.csv."""
 
 
-def lane_names(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
-    """A name for each lane that may stand in a file name: the rule and its set parameters."""
+def lane_file_names(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
+    """Every lane's label as it may stand in a file name, such as "CUT3R-rate-1"; all differ, also
+    where the case of letters does not count.
+    """
     names: list[str] = []
-    for rule in rules:
-        shown = (
-            one for one in rule.parameters if one.value != one.default or rule.name == "constant"
-        )
-        name = "-".join([rule.name, *(f"{one.value:g}" for one in shown)])
-        repeated = sum(other == name or other.startswith(f"{name}_") for other in names)
-        names.append(f"{name}_{repeated + 1}" if repeated else name)
+    for number, label in enumerate(lane_labels(rules), 1):
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", label)[:80].strip("-.") or f"lane-{number}"
+        if name.lower() in (other.lower() for other in names):
+            name = f"{name}-lane-{number}"
+        names.append(name)
     return tuple(names)
 
 
@@ -125,7 +126,7 @@ def write_results(
     """
     folders = [folder]
     if len(scene.lanes) > 1:
-        folders = [folder / name for name in lane_names(scene.status.lanes)]
+        folders = [folder / name for name in lane_file_names(scene.status.lanes)]
         for one in folders:
             claim_folder(one, OWN_FILES, overwrite=True)
     columns, inspect = scene.status.state_columns, bool(settings.get("inspect"))

@@ -31,7 +31,8 @@ class LaneError:
     @property
     def text(self) -> str:
         """The number with its unit, and the ratio where there is one."""
-        return self.ate_text + ("" if self.ratio is None else f", {self.ratio:.2f} times lane 1's")
+        beside = "" if self.ratio is None else f", {self.ratio:.2f} times the first lane's"
+        return self.ate_text + beside
 
 
 def lane_errors(ate_m: Sequence[float]) -> tuple[LaneError, ...]:

@@ -25,4 +25,4 @@ class Constant(UpdateRule):
         return Update(first_frame(evidence) * self.rate), rule_state
 
     def __str__(self) -> str:
-        return f"constant {self.rate:g}" + (" (CUT3R)" if self.rate == 1 else "")
+        return "CUT3R (rate 1)" if self.rate == 1 else f"constant {self.rate:g}"

@@ -74,12 +74,15 @@ class UpdateRule(ABC):
         """
 
     def __str__(self) -> str:
-        changed = [
+        """What a lane with this rule is called everywhere: the title, and in brackets the
+        parameters that differ from the default.
+        """
+        changed = ", ".join(
             f"{one.name.replace('_', ' ')} {getattr(self, one.name):g}"
             for one in parameters_of(type(self))
             if getattr(self, one.name) != one.default
-        ]
-        return " ".join((self.title, ", ".join(changed))).rstrip()
+        )
+        return f"{self.title} ({changed})" if changed else self.title
 
 
 def parameters_of(rule: type[UpdateRule]) -> tuple[Field[Any], ...]:

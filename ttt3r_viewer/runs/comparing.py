@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ttt3r_viewer.evaluate.plot import plot_trajectories
 from ttt3r_viewer.export.formats.poses import tum_text
-from ttt3r_viewer.export.results import lane_names, write_report
+from ttt3r_viewer.export.results import lane_file_names, write_report
 from ttt3r_viewer.metrics.comparison import (
     comparison_csv,
     comparison_markdown,
@@ -21,12 +21,12 @@ from ttt3r_viewer.metrics.palette import LANE_COLORS
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.system.files import write_output
 from ttt3r_viewer.system.version import __version__
-from ttt3r_viewer.types import FrameFacts, RuleInfo
+from ttt3r_viewer.types import FrameFacts, RuleInfo, lane_labels
 
 
 def comparison_files(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
     """All names that `write_comparison` writes for these lanes."""
-    poses = (f"poses_{name}.txt" for name in lane_names(rules))
+    poses = (f"poses_{name}.txt" for name in lane_file_names(rules))
     return ("comparison.md", "comparison.csv", "trajectories.png", *poses, "run.json")
 
 
@@ -39,11 +39,11 @@ def write_comparison(
     ground_truth: GroundTruth | None,
 ) -> None:
     """Measure every lane and write it all, each file whole. Raises `OutputError`."""
-    names = lane_names(scene.status.lanes)
+    names = lane_labels(scene.status.lanes)
     frames = {name: lane.frames for name, lane in zip(names, scene.lanes, strict=True)}
     rows = [measure_lane(name, lane, ground_truth) for name, lane in frames.items()]
-    for name, lane in frames.items():
-        write_output(folder / f"poses_{name}.txt", tum_text(lane))
+    for name, lane in zip(lane_file_names(scene.status.lanes), scene.lanes, strict=True):
+        write_output(folder / f"poses_{name}.txt", tum_text(lane.frames))
     notes = comparison_notes(scene, settings, ground_truth)
     write_output(folder / "comparison.md", comparison_markdown(rows, notes).encode())
     write_output(folder / "comparison.csv", comparison_csv(rows).encode())

@@ -26,7 +26,7 @@ from ttt3r_viewer.scene.seen import (
     summarize_frame,
 )
 from ttt3r_viewer.scene.thinning import BestOfVoxels, FairShares, PointThinning
-from ttt3r_viewer.types import Answer, FrameResult, Inspection, SkippedFrame, Status
+from ttt3r_viewer.types import Answer, FrameResult, Inspection, SkippedFrame, Status, lane_labels
 
 SMALLEST_IMAGE_WIDTH = 16
 FIRST_IMAGE_PX = 640
@@ -97,6 +97,12 @@ class SceneSnapshot:
     def latest(self) -> FrameResult | None:
         """The newest result of the first lane."""
         return self.lanes[0].latest
+
+    @property
+    def lane_labels(self) -> tuple[str, ...]:
+        """What every lane is called; its number before the run says its rule."""
+        labels = lane_labels(self.status.lanes[: len(self.lanes)])
+        return (*labels, *(f"lane {k + 1}" for k in range(len(labels), len(self.lanes))))
 
     @property
     def point_count(self) -> int:

@@ -52,9 +52,8 @@ class Tick:
 
     @cached_property
     def lane_names(self) -> tuple[str, ...]:
-        """Each lane's rule with its parameters, in words; its number before that is known."""
-        texts = [one.text for one in self.snapshot.status.lanes[: self.lane_count]]
-        return (*texts, *(f"Lane {k + 1}" for k in range(len(texts), self.lane_count)))
+        """Each lane's label; its number before that is known."""
+        return self.snapshot.lane_labels
 
     @property
     def unit(self) -> str:

@@ -27,6 +27,14 @@ def show(visible: bool, *handles: Any) -> None:
         assign_changed(handle, visible=visible)
 
 
+def offer(dropdown: viser.GuiDropdownHandle[str], options: tuple[str, ...]) -> None:
+    """Offer other options; what is chosen stays at its place in the list."""
+    if dropdown.options != options:
+        place = dropdown.options.index(dropdown.value)
+        dropdown.options = options
+        assign_changed(dropdown, value=options[min(place, len(options) - 1)])
+
+
 def value_of(handle: Any) -> Any:
     """Return a widget's value; a number within its range, as browsers send half-typed ones."""
     value, low, high = (getattr(handle, name, None) for name in ("value", "min", "max"))

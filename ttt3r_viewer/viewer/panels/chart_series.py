@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttt3r_viewer.errors import EvaluationError
-from ttt3r_viewer.export.results import lane_names
 from ttt3r_viewer.geometry import umeyama
 from ttt3r_viewer.metrics.comparison import lane_separation
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
@@ -314,19 +313,12 @@ class ChartSeries:
         return self._unmeasured or ""
 
 
-def names_of(snapshot: SceneSnapshot) -> tuple[str, ...]:
-    """Name every lane as the files of `compare` do; by number before the run says its rules."""
-    count = len(snapshot.lanes)
-    names = lane_names(snapshot.status.lanes)
-    return names if len(names) == count else tuple(f"lane {k + 1}" for k in range(count))
-
-
 def marks_between(before: Sequence[FrameSummary], now: Sequence[FrameSummary]) -> list[Mark]:
     """Return the marks at the lanes' frame: what is in force since then, and a reset."""
     several, number = len(now) > 1, now[0].index + 1
     changes = [
-        f"lane {k + 1}: {new.rule}" if several else new.rule
-        for k, (old, new) in enumerate(zip(before, now, strict=True))
+        f"{old.rule} becomes {new.rule}" if several else new.rule
+        for old, new in zip(before, now, strict=True)
         if new.rule != old.rule
     ]
     every = now[0].reset_every

@@ -20,7 +20,7 @@ from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import BAD, block, colored, counted, escape, lines, table
-from ttt3r_viewer.viewer.panels.chart_series import CHARTS, Chart, Line, Mark, names_of
+from ttt3r_viewer.viewer.panels.chart_series import CHARTS, Chart, Line, Mark
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, bind, send_file
 
@@ -88,7 +88,7 @@ class ChartsPanel(Part):
         snapshot, now_sec = tick.snapshot, tick.now_sec
         self._history.update(snapshot)
         assign_changed(self._choice, options=self._history.offered())
-        names = names_of(snapshot)
+        names = snapshot.lane_labels
         state = (names, snapshot.epoch, len(snapshot.frames))
         name = self._choice.value
         other = self._drawn[:1] != (name,)

@@ -14,7 +14,7 @@ from ttt3r_viewer.export.lane_source import Thinning
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import BAD, block, escape, lines
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, send_file, show
+from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, offer, send_file, show
 
 SIZES = ("1280x720", "640x360", "1920x1080", "720x1280")
 NOT_ARCHIVED = (
@@ -28,6 +28,7 @@ PHASE_WORDS = {
     "failed": "Failed",
     "done": "",
 }
+ONE_LANE: tuple[str, ...] = ("lane 1",)
 
 
 class ExportPanel(Part):
@@ -45,7 +46,7 @@ class ExportPanel(Part):
             return
         self._format = gui.add_dropdown("Format", tuple(FORMATS))
         self._summary = gui.add_html("")
-        self._lane = gui.add_number("Of lane", 1, min=1, max=1, step=1, visible=False)
+        self._lane = gui.add_dropdown("Of lane", ONE_LANE, visible=False)
         self._stride = gui.add_number("Every N-th frame", 1, min=1, step=1)
         self._percentile = gui.add_number(
             "Without least sure (%)",
@@ -102,7 +103,8 @@ class ExportPanel(Part):
             film = Film(path, self._size.value, seconds=seconds, growth=self._grow.value)
         elif "seconds" in kind.film:
             film = Film(seconds=seconds)
-        return Request(name, int(self._lane.value) - 1, int(self._stride.value), thinning, film)
+        lane = self._lane.options.index(self._lane.value)
+        return Request(name, lane, int(self._stride.value), thinning, film)
 
     def update(self, tick: Tick) -> None:
         """Offer what the format takes, and say how far the export is."""
@@ -113,7 +115,8 @@ class ExportPanel(Part):
             self._shown_format = self._format.value
             assign_changed(self._percentile, value=kind.min_confidence_percentile)
         assign_changed(self._summary, content=text_html("export-summary", kind.summary))
-        assign_changed(self._lane, max=tick.lane_count, visible=tick.lane_count > 1)
+        offer(self._lane, tick.lane_names)
+        show(tick.lane_count > 1, self._lane)
         show(kind.thins, self._percentile, self._max_points)
         show("path" in kind.film, self._path, self._size, self._grow)
         show("seconds" in kind.film, self._seconds)

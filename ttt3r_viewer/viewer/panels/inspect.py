@@ -17,11 +17,18 @@ from ttt3r_viewer.viewer.layers import maps
 from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH
 from ttt3r_viewer.viewer.layers.inspect_layer import InspectLayer, Shown, key_of
 from ttt3r_viewer.viewer.panels import inspect_views as views
-from ttt3r_viewer.viewer.panels.chart_series import names_of
 from ttt3r_viewer.viewer.server.clients import client_of
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import InspectSettings, ViewControls
-from ttt3r_viewer.viewer.widgets import FieldWidgets, Press, assign_changed, bind, send_file, show
+from ttt3r_viewer.viewer.widgets import (
+    FieldWidgets,
+    Press,
+    assign_changed,
+    bind,
+    offer,
+    send_file,
+    show,
+)
 
 DRAW_SEC = 0.2
 LIST_SEC = 1.0
@@ -36,7 +43,10 @@ FOLDERS = ("State map", "Image and patches", "History of the gain", "Frame stati
 OPEN_FOLDERS = 2
 """The first ones are open at first."""
 NO_FRAMES: tuple[str, ...] = ("-",)
-DIFFERENCE = "Lane 1 - lane 2"
+DIFFERENCE = "{} less {}"
+"""Of the first two lanes' labels."""
+NO_LANES: tuple[str, ...] = ("lane 1",)
+"""While there is one lane there is no choice."""
 HISTOGRAM_SERIES = (
     uplot.Series(label="gain"),
     uplot.Series(
@@ -64,7 +74,7 @@ class InspectWidgets:
         hint = "Asks the run about the shown frame; costs time while on"
         self.on = fields.add(gui.add_checkbox, "Look inside", "on", hint=hint)
         self.note = gui.add_html(note("inspect-note", OFF_TEXT))
-        lanes = gui.add_dropdown("Inspected lane", ("1",), visible=False)
+        lanes = gui.add_dropdown("Inspected lane", NO_LANES, visible=False)
         self.lane = bind(lanes, self._choose_lane)
         self.folders = [
             gui.add_folder(title, expand_by_default=k < OPEN_FOLDERS, visible=False)
@@ -117,9 +127,9 @@ class InspectWidgets:
         fields.choice("Frame's points", "points", views.POINT_LABELS, hint=hint)
 
     def _choose_lane(self, label: str) -> None:
-        """Labels begin with the number of the lane, all but that of the difference."""
-        lane = 0 if label == DIFFERENCE else int(label.split()[0]) - 1
-        self._controls.change_inspect(lane=lane, difference=label == DIFFERENCE)
+        *lanes, difference = self.lane.options
+        lane = lanes.index(label) if label in lanes else 0
+        self._controls.change_inspect(lane=lane, difference=bool(lanes) and label == difference)
 
 
 class InspectPanel(Part):
@@ -242,9 +252,10 @@ class InspectPanel(Part):
             assign_changed(self._widgets.note, content=note("inspect-note", OFF_TEXT))
 
     def _offer_lanes(self, snapshot: SceneSnapshot) -> None:
-        names = names_of(snapshot)
-        options = *(f"{k + 1} {name}" for k, name in enumerate(names)), DIFFERENCE
-        assign_changed(self._widgets.lane, options=options, visible=len(names) > 1)
+        names = snapshot.lane_labels
+        options = (*names, DIFFERENCE.format(*names[:2])) if len(names) > 1 else NO_LANES
+        offer(self._widgets.lane, options)
+        show(len(names) > 1, self._widgets.lane)
 
     def _latest(self, snapshot: SceneSnapshot, lane: int) -> Inspection | None:
         """Keep the last inspection of this lane until the next one comes."""

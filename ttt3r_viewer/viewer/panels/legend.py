@@ -36,7 +36,7 @@ class LegendPanel(Part):
         if make is not None and shown:
             layout = tick.snapshot.lanes[visible[0]].layout
             legend = make(LegendInput(layout, tick.unit))
-            lane = f" (lane {visible[0] + 1})" if len(visible) > 1 else ""
+            lane = f" ({tick.lane_names[visible[0]]})" if len(visible) > 1 else ""
             assign_changed(self._html, content=legend_html(legend, lane))
         assign_changed(self._html, visible=shown)
 
