@@ -49,6 +49,11 @@ class Program:
         )
         self.url = self._read_url()
 
+    @property
+    def process_id(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def look(self, frames: int) -> Look:
         """Read what the system knows of the process."""
         proc = Path(f"/proc/{self._process.pid}")

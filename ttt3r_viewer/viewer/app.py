@@ -177,6 +177,7 @@ class Viewer:
         parts = self._build(page, twin, guests)
         probe = server.gui.add_html(html.probe({}))
         self._publisher = Publisher(self._store, self.controls, parts, probe)
+        server.on_client_connect(self._watch)
         self._publisher.start()
         self._closing.callback(self._publisher.stop)
         # Last, so that nobody sees half a page.
@@ -185,6 +186,14 @@ class Viewer:
             self.port_note = f"port {self._first_port} is busy, so the page is at {self.port}"
         if not is_loopback(self._host) and self.access.owner_token is None:
             logger.warning("anyone who can reach port %d can watch and steer this run", self.port)
+
+    async def _watch(self, client: viser.ClientHandle) -> None:
+        """Wake the publisher for a browser that comes, and whenever it moves its camera."""
+        self._publisher.wake()
+
+        @client.camera.on_update
+        async def _(_: viser.CameraHandle) -> None:
+            self._publisher.wake()
 
     def stop(self) -> None:
         """Close the page and end its threads; harmless where it was not started."""

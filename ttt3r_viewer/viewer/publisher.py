@@ -1,6 +1,7 @@
 """The publisher: the one thread that brings the page to what the store and the settings say."""
 
 import logging
+import operator
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from ttt3r_viewer.viewer.widgets import assign_changed
 TICK_SEC = 0.1
 MOVE_SEC = 0.04
 """A view moves in steps of this, which the eye takes for smooth."""
+IDLE_AFTER_SEC, IDLE_TICK_SEC = 5.0, 1.0
+"""After so long without a change the parts are due less often, until the next one."""
 SHORTEST_TICK_SEC = 0.03
 """However fast a slider is dragged, the page is not brought up to date more often than this."""
 
@@ -27,7 +30,9 @@ logger = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Reads the store and the settings about ten times a second and updates every part."""
+    """Reads the store and the settings about ten times a second and updates every part; once a
+    second after nothing has changed for a while.
+    """
 
     def __init__(
         self,
@@ -45,6 +50,9 @@ class Publisher:
         """What the page shows of an error, and what this tick has found."""
         self.report = ""
         """An error's text from outside that the page shows; one thread replaces it."""
+        self._changed_sec = time.monotonic()
+        """When something was last seen to differ; whoever wakes it replaces it too."""
+        self._seen: tuple[object, ...] = ()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="page-publisher", daemon=True)
 
@@ -58,6 +66,10 @@ class Publisher:
         self._controls.changed.set()
         self._thread.join(STOP_SEC)
 
+    def wake(self) -> None:
+        """Update the parts often again, because a browser came or moved its camera."""
+        self._changed_sec = time.monotonic()
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._controls.changed.clear()
@@ -70,13 +82,30 @@ class Publisher:
 
     def _wait_for_tick(self) -> None:
         """Wait until all parts are due; what moves by itself is moved meanwhile."""
-        end_sec = time.monotonic() + TICK_SEC
-        while not self._controls.changed.is_set() and (left := end_sec - time.monotonic()) > 0:
+        begun_sec = time.monotonic()
+        due_sec = begun_sec + TICK_SEC
+        idle_sec = begun_sec + IDLE_TICK_SEC if self._idle(begun_sec) else due_sec
+        while not self._controls.changed.is_set():
             moving = [part for part in self.parts if part.moves]
             for part in moving:
                 with self._guarded():
                     part.update(self._new_tick(time.monotonic()))
-            self._controls.changed.wait(min(left, MOVE_SEC) if moving else left)
+            now_sec = time.monotonic()
+            end_sec = due_sec if moving or not self._idle(now_sec) else idle_sec
+            if now_sec >= end_sec:
+                return
+            most_sec = MOVE_SEC if moving else TICK_SEC
+            self._controls.changed.wait(min(end_sec - now_sec, most_sec))
+        self.wake()
+
+    def _idle(self, now_sec: float) -> bool:
+        """Whether nothing has changed for a while, and nothing does by the clock alone."""
+        settings = self._controls.settings
+        seen = (self._store.snapshot(), settings, self.report, self._trouble)
+        same = len(seen) == len(self._seen) and all(map(operator.is_, seen, self._seen))
+        if not same or settings.show.replaying:
+            self._seen, self._changed_sec = seen, now_sec
+        return now_sec - self._changed_sec > IDLE_AFTER_SEC
 
     def _new_tick(self, now_sec: float) -> Tick:
         trouble = self.report or self._trouble
