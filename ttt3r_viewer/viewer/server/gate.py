@@ -57,7 +57,7 @@ HTML = "text/html; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"
 INDEX_PATHS = ("/", "/index.html")
 """Where viser's page is; our script is added to it."""
-SCRIPT_PATH = "/page.js"
+SCRIPT_PATH, SCRIPTS = "/page.js", ("page.js", "accessible.js")
 OVERLAY_PATH = "/overlay"
 HEAD_TAG, SCRIPT_TAG = b"<head>", b'<script src="%s"></script>' % SCRIPT_PATH.encode()
 DRAWS_COOKIE = "ttt3r-draws"
@@ -105,7 +105,7 @@ class Gate:
         self._overlay = overlay
         self._waiting: Counter[tuple[str, str]] = Counter()
         """How many requests wait for something new in it, by role and by role and session."""
-        self._script = Path(__file__).with_name("page.js").read_bytes()
+        self._script = b"\n".join(Path(__file__).with_name(name).read_bytes() for name in SCRIPTS)
         self._index = b""
         """viser's page with our script, compressed; empty until it was asked for."""
         self._inner_port = server.get_port()
