@@ -22,7 +22,7 @@ from ttt3r_viewer.viewer.layers.point_layer import MAX_NODES, OTHER_NODES, chunk
 from ttt3r_viewer.viewer.layers.truth_layer import DASHES, ERROR_LINES, dashes, error_lines
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 from ttt3r_viewer.viewer.panels.charts import ChartsPanel
-from ttt3r_viewer.viewer.panels.lanes import legend_html
+from ttt3r_viewer.viewer.panels.compare import lane_html
 from ttt3r_viewer.viewer.panels.look import LookPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.view_settings import ViewSettings
@@ -173,7 +173,7 @@ def test_errors_are_set_beside_the_largest_and_the_first():
     filled, rest = np.linalg.norm(bar[:, 1] - bar[:, 0], axis=1)
     assert filled / (filled + rest) == pytest.approx(first.share)
     assert np.ptp(bar_segments(lane, None)[1], axis=0) == pytest.approx(0.0)
-    assert "ATE 0.432 m, 2.81 times the first lane's" in legend_html(1, "a", True, second)
+    assert "ATE 0.432 m, 2.81 times the first lane's" in lane_html(1, "a", True, second)
     assert label_text("a", None) == "a"
 
 

@@ -18,7 +18,7 @@ from viser._messages import GuiUpdateMessage
 
 from tests.made_up_run import MadeUpRun, room_result
 from tests.pages import running
-from tests.ticks import tick_of
+from tests.ticks import status_tick, tick_of
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
 from ttt3r_viewer.metrics.palette import LANE_COLORS
@@ -27,7 +27,7 @@ from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.budget import SURE_BINS, Layout
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Status
-from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.app import PANELS, LatePanel, Viewer, build_panels
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import box
@@ -36,7 +36,7 @@ from ttt3r_viewer.viewer.layers import colors as palette
 from ttt3r_viewer.viewer.layers.clouds import Cloud, batch_of, chunk_clouds, sure_cloud
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
 from ttt3r_viewer.viewer.layers.looks import NO_SECTOR, SECTORS
-from ttt3r_viewer.viewer.panels.lanes import LanesPanel, legend_html
+from ttt3r_viewer.viewer.panels.compare import ComparePanel, lane_html
 from ttt3r_viewer.viewer.panels.run import RunPanel, points_html, status_html
 from ttt3r_viewer.viewer.panels.timeline import FOLLOW_SEC, TimelinePanel, caption_html
 from ttt3r_viewer.viewer.server.address import free_port
@@ -496,7 +496,7 @@ def test_one_lane_has_nothing_that_only_several_can_have():
 
 
 def test_key_flips_between_the_first_two_lanes_that_are_switched_on(viewer):
-    panel, controls = viewer.part(LanesPanel), viewer.controls
+    panel, controls = viewer.part(ComparePanel), viewer.controls
     before = controls.settings
     panel._flip()
     assert controls.settings == before, "one lane has nothing to flip"
@@ -562,7 +562,7 @@ def test_no_text_from_outside_becomes_markup():
     status = Status("starting", evil, evil, evil, evil, skipped=1, last_skipped=evil)
     frame = replace(filled_store(1).snapshot().frames[0], name=evil)
     texts = [status_html(status, ""), box("error", "0,0,0", evil), caption_html(frame)]
-    texts.append(legend_html(0, evil, visible=True))
+    texts.append(lane_html(0, evil, visible=True))
     for text in texts:
         assert "&lt;script&gt;" in text
         assert "<script" not in text
@@ -575,8 +575,8 @@ def test_lane_is_named_by_its_rule_and_by_its_number_before_that_is_known():
     assert tick_of(store).lane_names == ("steady, rate 1", "drifting, rate 0.8")
     store.set_status(Status())
     assert tick_of(store).lane_names == ("lane 1", "lane 2")
-    assert "rgb(230, 159, 0)" in legend_html(1, "steady", visible=True)
-    assert legend_html(1, "steady", True) != legend_html(1, "steady", False)
+    assert "rgb(230, 159, 0)" in lane_html(1, "steady", visible=True)
+    assert lane_html(1, "steady", True) != lane_html(1, "steady", False)
 
 
 def test_position_beyond_the_seen_frames_is_clamped(viewer):
@@ -679,3 +679,16 @@ def test_a_running_page_is_sent_a_bounded_stream(server, monkeypatch):
     draw(layer, store, everything())
     at_rest = layer._lanes[0].points._single.handles["live"]
     assert len(at_rest.points) == 160 * 128  # densely
+
+
+def test_a_tab_that_the_weights_cannot_fill_does_not_come(server):
+    places = [one for one in PANELS if one.tab in ("Export", "Ask")]
+    _, ask = build_panels(PageContext(server), places)
+    assert isinstance(ask, LatePanel)
+    ask.update(status_tick(Status()))
+    ask.update(status_tick(Status(cannot_ask="these weights have no such head")))
+    assert ask._group._tab_labels == ("Export",)
+    assert ask.probe() == {}
+    ask.update(status_tick(Status(cannot_ask="")))
+    assert ask._group._tab_labels == ("Export", "Ask")
+    assert "ask" in ask.probe()

@@ -49,12 +49,12 @@ def test_rate_moved_while_frames_arrive_is_marked_and_the_table_is_saved(pair):
     begun, ui = pair
     wait_for(lambda: ui.probe().get("frames_seen", 0) >= 5, "five frames")
     assert ui.probe()["rules"] == ["steady, rate 1", "drifting, rate 0.8"]
-    ui.open_tab("Rules")
+    ui.open_tab("Compare")
     told = SetParameter(0, "rate", 0.3)
     type_number(ui, "rate", 0.3, lambda: told in begun.seen_commands)
     state = ui.wait_probe("the mark", marks=1)
     assert state["rules"] == ["steady, rate 0.3", "drifting, rate 0.8"]
-    assert ui.text("rule-0") == "steady, rate 0.3"
+    assert ui.text("lane-0").splitlines()[0] == "steady, rate 0.3"
 
     ui.open_tab("Charts")
     expect(ui.page.get_by_test_id("marks")).to_contain_text(
@@ -65,19 +65,19 @@ def test_rate_moved_while_frames_arrive_is_marked_and_the_table_is_saved(pair):
     assert len(x) == len(changes) <= 1000
     assert sum(height > 1 for height in changes) == 1
     assert sum(height > 1 for height in resets) == 0
-    assert ui.page.evaluate(LEGEND) == ["frame", "steady-0.3", "drifting-0.8"]
+    assert ui.page.evaluate(LEGEND) == ["frame", "steady, rate 0.3", "drifting, rate 0.8"]
     for name, columns in (("Lane separation", 4), ("ATE so far", 5), ("Confidence", 5)):
         ui.choose("Chart", name)
         ui.wait_probe("the chart", chart=name)
         wait_for(lambda n=columns: len(ui.page.evaluate(PLOT_DATA)) == n, f"{columns} columns")
 
-    wait_for(lambda: "drifting-0.8" in ui.text("measures"), "the table")
+    wait_for(lambda: "drifting, rate 0.8" in ui.text("measures"), "the table")
     assert "poses.txt" in ui.text("measures")
 
     name, table = ui.download("CSV")
     assert name == "comparison.csv"
     rows = list(csv.DictReader(io.StringIO(table.decode())))
-    assert [row["lane"] for row in rows] == ["steady-0.3", "drifting-0.8"]
+    assert [row["lane"] for row in rows] == ["steady, rate 0.3", "drifting, rate 0.8"]
     assert float(rows[0]["ate_sim3_m"]) < float(rows[1]["ate_sim3_m"])
     assert ui.download("Markdown")[1].startswith(b"| lane |")
 
@@ -85,7 +85,7 @@ def test_rate_moved_while_frames_arrive_is_marked_and_the_table_is_saved(pair):
 def test_resets_are_set_restarted_and_two_other_lanes_begun(pair):
     begun, ui = pair
     wait_for(lambda: ui.probe().get("frames_seen", 0) >= 2, "two frames")
-    ui.open_tab("Rules")
+    ui.open_tab("Compare")
     box = ui.page.get_by_label("Reset every", exact=True)
 
     def attempt() -> bool:
@@ -104,16 +104,13 @@ def test_resets_are_set_restarted_and_two_other_lanes_begun(pair):
     wait_for(lambda: begun.store.snapshot().epoch > epoch, "an empty scene")
     ui.wait_probe("no change since the restart", marks=0)
 
-    ui.choose("Rule 1", "drifting")
-    ui.choose("Rule 2", "steady")
-    ui.choose("Rule 3", "steady")
-    ui.button("Start these lanes").click()
-    wait_for(
-        lambda: SetRules(("drifting", "steady", "steady")) in begun.seen_commands, "three lanes"
-    )
+    ui.choose("Rule", "steady, rate 1")
+    ui.button("Add as a lane").click()
+    added = SetRules(("steady", "drifting:0.8", "steady"))
+    wait_for(lambda: added in begun.seen_commands, "three lanes")
     ui.wait_probe("three lanes", lanes=3)
-    expect(ui.page.get_by_test_id("rule-2")).to_be_visible()
+    expect(ui.page.get_by_test_id("lane-2")).to_be_visible()
     ui.open_tab("Charts")
     # Of two lanes with one rule each has a name of its own.
-    names = ["frame", "drifting", "steady", "steady_2"]
+    names = ["frame", "steady, rate 1", "drifting, rate 0.8", "steady, rate 1 #2"]
     wait_for(lambda: ui.page.evaluate(LEGEND) == names, "the legend")

@@ -33,6 +33,7 @@ def begin(show, open_ui: Callable[[Viewer], Ui]) -> Callable[[int], tuple[MadeUp
         run, viewer = show(FRAMES, lanes=lanes, frames_per_second=50, paused=True)
         ui = open_ui(viewer)
         ui.wait_drawn(lanes * LANE_POINTS)
+        ui.open_tab("Compare")
         return run, ui
 
     return begin_with
@@ -47,15 +48,16 @@ def test_lanes_are_hidden_and_shown_and_named_in_the_panel(begin):
     expect(ui.page.get_by_test_id("lane-2")).not_to_be_visible()
     ui.choose("Arrange", "Overlay")
     wait_for(lambda: ui.visible("/lanes/drift"), "the line between the cameras")
-    ui.checkbox("Lane 2").click()
+    ui.checkbox("Show lane 2").click()
     ui.wait_probe("the first lane alone", visible_lanes=[0])
     ui.wait_drawn(LANE_POINTS)
     assert ui.visible("/lanes/0")
     assert not ui.visible("/lanes/1")
     wait_for(lambda: not ui.visible("/lanes/drift"), "the line to go")
     ui.settle()
-    ui.checkbox("Lane 2").click()
+    ui.checkbox("Show lane 2").click()
     ui.wait_drawn(2 * LANE_POINTS)
+    ui.open_tab("View")
     ui.choose("Colour by", "Lane")
     ui.wait_probe("the tint", color_by="lane")
     ui.wait_drawn(2 * LANE_POINTS)
@@ -91,8 +93,10 @@ def test_key_flips_between_two_lanes(begin):
 def test_one_lane_has_no_panel_of_lanes_until_there_are_two(begin):
     run, ui = begin(1)
     assert ui.visible("/lanes/0")
-    expect(ui.page.get_by_text("Lanes", exact=True)).not_to_be_visible()
-    expect(ui.page.get_by_test_id("lane-0")).not_to_be_visible()
+    expect(ui.page.get_by_text("Lanes in the scene")).not_to_be_visible()
+    expect(ui.checkbox("Show lane 1")).not_to_be_visible()
+    assert ui.text("lane-0") == "steady, rate 1"
+    ui.open_tab("View")
     ui.page.get_by_label("Colour by", exact=True).first.click()
     expect(ui.page.get_by_role("option", name="Height", exact=True)).to_be_visible()
     expect(ui.page.get_by_role("option", name="Lane", exact=True)).to_have_count(0)
@@ -102,7 +106,8 @@ def test_one_lane_has_no_panel_of_lanes_until_there_are_two(begin):
     assert ui.probe()["arrangement"] == "overlay"
     run.mailbox.put(SetRules(("steady", "drifting:0.5")))
     ui.wait_probe("two lanes", lanes=2)
-    expect(ui.page.get_by_text("Lanes", exact=True)).to_be_visible()
+    ui.open_tab("Compare")
+    expect(ui.page.get_by_text("Lanes in the scene")).to_be_visible()
     wait_for(lambda: ui.visible("/lanes/1/camera/live"), "the second lane")
     run.mailbox.put(SetRules(("steady",)))
     ui.wait_probe("one lane", lanes=1)
@@ -140,6 +145,7 @@ def panes(page: Page) -> list[Frame]:
 
 def test_each_pane_keeps_to_its_lane_and_both_to_one_view(viewer, open_ui):
     ui = open_ui(viewer)
+    ui.open_tab("Compare")
     with ui.page.expect_popup() as popup:
         ui.page.get_by_test_id("twin").click()
     page = popup.value
@@ -171,7 +177,7 @@ def test_each_pane_keeps_to_its_lane_and_both_to_one_view(viewer, open_ui):
         "the right to follow",
     )
     # What is chosen in the page does not reach into the panes.
-    ui.checkbox("Lane 1").click()
+    ui.checkbox("Show lane 1").click()
     wait_for(lambda: not ui.visible("/lanes/0"), "the first lane to go from the page")
     wait_for(lambda: roots(left) == [True, False], "the left pane to keep it")
     page.locator("#left").select_option(index=1)
@@ -205,7 +211,9 @@ def test_the_true_path_is_drawn_and_hidden_and_lanes_say_their_errors(show, open
     ui = open_ui(show(FRAMES, {"ground_truth": truth}, lanes=2, paused=True)[1])
     nodes = [f"/lanes/{lane}/truth/{name}" for lane in (0, 1) for name in ("path", "error")]
     wait_for(lambda: all(map(ui.visible, nodes)), "the truth")
+    ui.open_tab("Compare")
     assert "ATE 0.000 m" in ui.text("lane-0")
+    ui.open_tab("View")
     expect(ui.page.get_by_text("times the first lane's")).to_have_count(0)
     ui.checkbox("True path").click()
     wait_for(lambda: not any(map(ui.visible, nodes)), "the truth to go")

@@ -16,6 +16,7 @@ from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.scene.store import SceneStore
+from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer import html
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
 from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
@@ -27,15 +28,14 @@ from ttt3r_viewer.viewer.layers.near_walls import NearWalls
 from ttt3r_viewer.viewer.panels.ask import AskPanel
 from ttt3r_viewer.viewer.panels.captions import CaptionsPanel
 from ttt3r_viewer.viewer.panels.charts import ChartsPanel
+from ttt3r_viewer.viewer.panels.compare import ComparePanel
 from ttt3r_viewer.viewer.panels.export import ExportPanel
 from ttt3r_viewer.viewer.panels.inset import InsetPanel
 from ttt3r_viewer.viewer.panels.inspect import InspectPanel
-from ttt3r_viewer.viewer.panels.lanes import LanesPanel
 from ttt3r_viewer.viewer.panels.legend import LegendPanel
 from ttt3r_viewer.viewer.panels.loading import LoadingPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
 from ttt3r_viewer.viewer.panels.present import PresentPanel
-from ttt3r_viewer.viewer.panels.rules import RulesPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.publisher import Publisher
@@ -47,7 +47,7 @@ from ttt3r_viewer.viewer.server.guest_views import GuestViews
 from ttt3r_viewer.viewer.server.point_budget import PointBudget
 from ttt3r_viewer.viewer.server.twin import TwinView
 from ttt3r_viewer.viewer.server.viser_patch import patch_viser
-from ttt3r_viewer.viewer.tick import Part
+from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import FIRST_SETTINGS, ViewControls, ViewSettings
 from ttt3r_viewer.viewer.widgets import Resender
 
@@ -68,20 +68,21 @@ class PanelPlace:
     make: Callable[[PageContext], Part]
     icon: viser.IconName | None = None
     """Of the tab, where this panel is its first."""
+    offered: Callable[[Status], bool] | None = None
+    """The tab, with this panel alone, comes once this holds; None: it is there from the start."""
 
 
 PANELS: tuple[PanelPlace, ...] = (
     PanelPlace("", RunPanel),
     PanelPlace("View", TimelinePanel, viser.Icon.EYE),
     PanelPlace("View", InsetPanel),
-    PanelPlace("View", LanesPanel),
     PanelPlace("View", LookPanel),
     PanelPlace("View", PresentPanel),
-    PanelPlace("Rules", RulesPanel, viser.Icon.ADJUSTMENTS),
+    PanelPlace("Compare", ComparePanel, viser.Icon.ARROWS_LEFT_RIGHT),
     PanelPlace("Charts", ChartsPanel, viser.Icon.CHART_LINE),
     PanelPlace("Inspect", InspectPanel, viser.Icon.MICROSCOPE),
-    PanelPlace("Ask", AskPanel, viser.Icon.MESSAGE_QUESTION),
     PanelPlace("Export", ExportPanel, viser.Icon.PACKAGE_EXPORT),
+    PanelPlace("Ask", AskPanel, viser.Icon.MESSAGE_QUESTION, lambda status: not status.cannot_ask),
     PanelPlace("", LegendPanel),
     PanelPlace("", CaptionsPanel),
     PanelPlace("", LoadingPanel),
@@ -281,10 +282,40 @@ def build_panels(page: PageContext, places: Sequence[PanelPlace]) -> list[Part]:
     for place in places:
         if place.tab and place.tab not in tabs:
             group = group or page.server.gui.add_tab_group()
+            if place.offered is not None:
+                panels.append(LatePanel(page, place, group))
+                continue
             tabs[place.tab] = group.add_tab(place.tab, place.icon)
         with tabs[place.tab] if place.tab else nullcontext():
             panels.append(place.make(page))
     return panels
+
+
+class LatePanel(Part):
+    """Makes a panel with its tab once the run can have it."""
+
+    def __init__(
+        self, page: PageContext, place: PanelPlace, group: viser.GuiTabGroupHandle
+    ) -> None:
+        self._page, self._place, self._group = page, place, group
+        self._panel: Part | None = None
+
+    def update(self, tick: Tick) -> None:
+        """Make the panel when its time has come, and keep it up to date."""
+        place = self._place
+        if (
+            self._panel is None
+            and place.offered is not None
+            and place.offered(tick.snapshot.status)
+        ):
+            with self._group.add_tab(place.tab, place.icon):
+                self._panel = place.make(self._page)
+        if self._panel is not None:
+            self._panel.update(tick)
+
+    def probe(self) -> dict[str, object]:
+        """Say what the panel shows, once there is one."""
+        return {} if self._panel is None else self._panel.probe()
 
 
 def _stop_soon(server: viser.ViserServer) -> None:

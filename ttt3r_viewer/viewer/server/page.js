@@ -79,6 +79,12 @@ if (self.document && window.top === window) {
     #ttt3r-loading b { display: block; font-size: 1.25em;
       animation: ttt3r-breathe 2s ease-in-out infinite; }
     @keyframes ttt3r-breathe { 50% { opacity: 0.5; } }
+    /* viser's tabs stand in one row at every width: each a symbol over a short word. */
+    [role="tablist"] { flex-wrap: nowrap !important; background-size: 100% 100% !important; }
+    [role="tablist"] > [role="tab"] { flex: 1 1 0; flex-direction: column; min-width: 0;
+      justify-content: center; gap: 1px; height: 3.6em !important; padding: 0 1px !important; }
+    [role="tab"] > :first-child:not(:last-child) { margin: 0 !important; font-size: 1.25em; }
+    [role="tab"] > :last-child { font-size: 0.9em; }
     @media (max-width: 576px) and (orientation: portrait) {
       #ttt3r-inset, #ttt3r-inset.talk { left: 8px; right: auto; top: 8px; bottom: auto; }
       #ttt3r-inset.talk { top: 5em; }
