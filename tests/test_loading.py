@@ -116,6 +116,8 @@ def test_the_page_says_what_is_done_until_there_are_points_and_not_after_a_resta
 
 
 class Recorded:
+    earlier = ""
+
     def __contains__(self, sequence):
         return sequence < 3
 

@@ -404,26 +404,93 @@ def test_a_temporary_archive_goes_with_the_program(temporary):
     assert list(temporary.iterdir()) == []
 
 
-def test_a_restart_replaces_the_frames_and_the_old_reader_says_so(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    writer = writer_in(tmp_path)
+def test_a_restart_keeps_the_recording_before_it_and_the_old_reader_says_so(tmp_path):
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    writer = writer_in(folder)
     for sequence in range(4):
         writer.add(*frame(sequence))
-    old, other_process = writer.recording, Recording.open(tmp_path)
+    old, other_process = writer.recording, Recording.open(folder)
     assert old is not None
     writer.begin(STATUS)
     for reader in (lambda: old.frame(0), lambda: next(iter([*old] or [old.frame(1)]))):
         with pytest.raises(RecordingError, match="its run has been replaced by a restart"):
             reader()
     assert (len(old), 0 in old) == (0, False)
-    assert len(Recording.open(tmp_path)) == 4  # until there is a frame to take their place
+    assert len(Recording.open(folder)) == 4  # until there is a frame to take their place
+    writer.begin(STATUS)  # once more, before there was one
     writer.add(*(replace(one, name="anew") for one in frame(0)))
     assert len(Recording.open(tmp_path)) == 1
+    kept = tmp_path / "archive-1"
+    assert Recording.open(kept).sequences == (0, 1, 2, 3)
+    assert (kept / "notes.txt").read_text() == "mine"
     with pytest.raises(RecordingError, match="another record stands in its place"):
         other_process.frame(0)
     assert writer.recording is not None
     assert writer.recording.frame(0)[0].name == "anew"
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert writer.recording.earlier == str(kept)
+
+
+def test_a_recording_is_kept_under_a_number_that_nothing_has(tmp_path):
+    (tmp_path / "archive-1").mkdir()
+    (tmp_path / "archive-2").symlink_to(tmp_path / "nowhere")
+    writer = writer_in(tmp_path / "archive")
+    for run in range(3):
+        writer.add(*frame(0))
+        writer.begin(STATUS)
+        assert len(Recording.open(tmp_path)) == 1, run
+    kept = sorted(one.name for one in tmp_path.iterdir())
+    assert kept == ["archive", "archive-1", "archive-2", "archive-3", "archive-4"]
+    assert not any((tmp_path / "archive-1").iterdir())
+
+
+def test_what_a_program_before_left_goes_with_overwrite_and_what_is_resumed_is_kept(tmp_path):
+    write(tmp_path / "archive", 3)
+    writer = writer_in(tmp_path / "archive")
+    writer.add(*frame(0))
+    assert [one.name for one in tmp_path.iterdir()] == ["archive"]
+    writer.close()
+    resumed = new_writer(tmp_path / "archive")
+    resumed.begin(replace(STATUS, frames_done=1), Recording.open(tmp_path))
+    resumed.begin(STATUS)
+    resumed.add(*frame(0))
+    assert len(Recording.open(tmp_path / "archive-1")) == 1
+
+
+def test_a_recording_that_cannot_be_moved_stays_where_it_is(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    writer = writer_in(tmp_path / "archive")
+    writer.add(*frame(0))
+    writer.begin(STATUS)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        writer.add(*frame(0))
+        assert "frames from 0 on are not recorded" in writer.trouble
+    assert len(Recording.open(tmp_path)) == 1
+    writer.begin(STATUS)
+    writer.add(*frame(0))
+    assert (writer.trouble, len(Recording.open(tmp_path / "archive-1"))) == ("", 1)
+
+
+@pytest.mark.parametrize("step", ["mkdir", "write"])
+def test_a_program_that_is_killed_during_a_restart_loses_nothing(tmp_path, monkeypatch, step):
+    writer = writer_in(tmp_path / "archive")
+    writer.add(*frame(0))
+    writer.begin(STATUS)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    target = (Path, "mkdir") if step == "mkdir" else (archive_writer, "write_atomically")
+    monkeypatch.setattr(*target, die)
+    with pytest.raises(KeyboardInterrupt):
+        writer.add(*frame(0))
+    assert len(Recording.open(tmp_path / "archive-1")) == 1
+    with pytest.raises(RecordingError, match=r"of runs before a restart it holds .*archive-1"):
+        Recording.open(tmp_path)
 
 
 def test_frames_of_another_run_are_left_out(tmp_path):

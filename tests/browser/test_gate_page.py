@@ -104,7 +104,7 @@ def test_a_guest_looks_around_and_steers_nothing(viewer, new_context, tmp_path):
     before = viewer.controls.settings
     page.get_by_role("button", name="Step", exact=True).click()
     page.get_by_label("Path", exact=True).click()
-    page.keyboard.press("r")
+    page.keyboard.press("Shift+R")
     wait_for(lambda: viewer.gate.dropped >= 2, "the clicks to be dropped")
     assert viewer.controls.settings is before
     assert "frame 4 of" in page.get_by_test_id("status").inner_text()

@@ -82,6 +82,8 @@ class Recording:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
+        self.earlier = ""
+        """Where the recording is kept that a restart replaced by this one; empty where none is."""
         self._places: dict[int, Place] = {}
         """One thread adds to it; a look-up, a length and a copy of the keys are each one step."""
         self._notes: list[str] = []
@@ -120,9 +122,12 @@ class Recording:
             what = system_words(error)
             manifest = _guessed_manifest(folder, names)
             if manifest is None:
+                # A program that is killed between two steps of a restart leaves no other.
+                kept = sorted(str(one.parent) for one in path.glob(f"{FOLDER}-*/{MANIFEST_FILE}"))
+                hint = f"; of runs before a restart it holds {', '.join(kept)}" if kept else ""
                 raise RecordingError(
                     f"{folder / MANIFEST_FILE}: {what}; wanted a folder that a run's --output "
-                    "named, with a recording in it"
+                    f"named, with a recording in it{hint}"
                 ) from error
             notes.append(f"{MANIFEST_FILE}: {what}; model and settings are unknown")
         recording = Recording(folder, manifest)

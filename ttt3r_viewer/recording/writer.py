@@ -32,7 +32,7 @@ from ttt3r_viewer.recording.reader import (
     frame_file,
     frame_files,
 )
-from ttt3r_viewer.system.files import write_atomically
+from ttt3r_viewer.system.files import move_aside, write_atomically
 from ttt3r_viewer.types import FrameResult, SkippedFrame, Status
 
 FILE_BYTES = 256 * 2**20
@@ -44,10 +44,11 @@ TEMPORARY_PREFIX = "ttt3r-view-"
 
 
 class RecordingWriter:
-    """Sink that keeps every frame's results in full, one run after the other in the same folder.
+    """Sink that keeps every frame's results in full, the newest run's in the same folder.
 
-    `begin`, `add` and `finish` belong to one thread, the worker's; the rest to all. A frame is with
-    the operating system when `add` returns, so that it outlives this process.
+    A run that a restart replaces is kept beside it, in a numbered folder. `begin`, `add` and
+    `finish` belong to one thread, the worker's; the rest to all. A frame is with the operating
+    system when `add` returns, so that it outlives this process.
     """
 
     def __init__(
@@ -81,16 +82,19 @@ class RecordingWriter:
         """Why no more frames of this run are recorded, in one line; empty while they are."""
         self._end: Place | None = None
         """The last record to be kept of a resumed run, until those after it are gone."""
+        self._earlier = False
+        """The folder holds frames of a run before, which this writer wrote or resumed."""
         self.recording: Recording | None = None
         """Reads the frames of the current run; None before its first."""
 
     def begin(self, status: Status, recording: Recording | None = None) -> None:
-        """Begin a run, whose first frame replaces what the run before it left; or resume a
+        """Begin a run, whose first frame moves what the run before it left aside; or resume a
         recorded one: the next frame replaces all after its first `status.frames_done`.
         """
         with self._lock:
             self._close_file()
             if self.recording is not None and self.recording is not recording:
+                self._earlier = True
                 self.recording.retire("its run has been replaced by a restart")
             self.trouble = ""
             self._end = None if recording is None else recording.keep_first(status.frames_done)
@@ -171,6 +175,10 @@ class RecordingWriter:
             self._remove_temporary = weakref.finalize(
                 self, shutil.rmtree, self._folder, ignore_errors=True
             )
+        earlier = None
+        if self._earlier and not self._temporary and _holds_frames(self._folder):
+            earlier = move_aside(self._folder)
+        self._earlier = False
         self._folder.mkdir(parents=True, exist_ok=True)
         _remove_frames(self._folder)
         write_atomically(self._folder / MANIFEST_FILE, manifest.to_json())
@@ -179,7 +187,9 @@ class RecordingWriter:
             half = shutil.disk_usage(self._folder).free // 2
             self._limit = half if self._limit is None else min(half, self._limit)
         self._bytes = self._file_number = 0
-        return Recording(self._folder, manifest)
+        recording = Recording(self._folder, manifest)
+        recording.earlier = "" if earlier is None else str(earlier)
+        return recording
 
     def _cut(self, recording: Recording, end: Place) -> None:
         """Remove what lies after the frames that are kept. Raises `OSError`."""
@@ -243,6 +253,10 @@ def _write_all(file: IO[bytes], data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
+
+
+def _holds_frames(folder: Path) -> bool:
+    return folder.is_dir() and any((folder / name).stat().st_size for name in frame_files(folder))
 
 
 def _remove_frames(folder: Path) -> None:

@@ -40,6 +40,9 @@ Measure = Callable[[Sequence[FrameResult]], Sequence[float]]
 class FullFrames(Protocol):
     """Results in full, by the number of their frame: a recording, which this room does not know."""
 
+    earlier: str
+    """Where the recording is kept that a restart replaced by this one; empty where none is."""
+
     def __contains__(self, sequence: int) -> bool: ...
 
     def lane(self, sequence: int, lane: int) -> FrameResult:

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -59,6 +60,17 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write a file whole, or leave the one of before. Raises `OSError`."""
     with atomic_write(path) as file:
         file.write(data)
+
+
+def move_aside(folder: Path) -> Path:
+    """Give a folder the first free number behind its name, in one step; where it is then.
+
+    Raises `OSError`, after which it is as it was.
+    """
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(1))
+    aside = next(path for path in numbered if not os.path.lexists(path))
+    folder.rename(aside)
+    return aside
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from viser import Icon
 
 from ttt3r_viewer.reconstruct.messages import Pause, Play, Restart, Step
+from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import (
@@ -49,12 +50,12 @@ class RunPanel(Part):
         self._step = widgets.button(
             "Step", Icon.PLAYER_SKIP_FORWARD, self._take_step, hint="One frame, then pause. Key: N"
         )
-        hint = "Begin again. Key: R"
+        hint = "Begin again; what --output has recorded is kept. Key: Shift+R"
         widgets.button("Restart", Icon.REFRESH, lambda _: self._restart(), color="gray", hint=hint)
         if page.notice:
             gui.add_html(box("notice", "77,171,247", page.notice))
         self._step_key = widgets.key("Step", "N", self._take_step, icon=Icon.PLAYER_SKIP_FORWARD)
-        widgets.key("Restart", "R", lambda _: self._restart(), icon=Icon.REFRESH)
+        widgets.key("Restart", "R", lambda _: self._restart(), modifier="shift", icon=Icon.REFRESH)
 
     def _take_step(self, _: object) -> None:
         self._mailbox.put(Step())
@@ -81,7 +82,9 @@ class RunPanel(Part):
         running, paused = status.phase in ("starting", "running"), status.phase == "paused"
         limit = self._points_limit(tick.snapshot.max_points)
         points = points_html(tick, self._points_shown(), limit)
-        assign_changed(self._status, content=status_html(status, points))
+        recording = tick.snapshot.recording
+        earlier = "" if recording is None else recording.earlier
+        assign_changed(self._status, content=status_html(status, points, earlier))
         error = box("error", "224,49,49", failure, title="Error")
         assign_changed(self._error, content=error, visible=bool(failure))
         if status.frames_total:
@@ -112,9 +115,9 @@ def points_html(tick: Tick, points_shown: int, limit: str = "") -> str:
     return " · ".join(filter(None, (shown, limit)))
 
 
-def status_html(status: Status, points: str) -> str:
+def status_html(status: Status, points: str, earlier: str = "") -> str:
     """Say phase, model, rule, device, frame n of N and frames per second, always all of them, and
-    `points`, a line about the points.
+    `points`, a line about the points; `earlier` is where the recording of a run before is kept.
     """
     word, color = PHASE_WORDS[status.phase]
     total = "?" if status.frames_total is None else f"{status.frames_total:,}"
@@ -133,6 +136,8 @@ def status_html(status: Status, points: str) -> str:
         )
     if status.phase != "failed":
         shown.append(escape(status.message))
+    if earlier:
+        shown.append(f"the recording of the run before is kept in {escape(printable(earlier))}")
     if status.skipped:
         skipped = f"{counted(status.skipped, 'frame')} skipped, last: {escape(status.last_skipped)}"
         shown.append(colored(skipped, WARNING))
