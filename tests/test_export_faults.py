@@ -169,7 +169,7 @@ def test_a_session_without_a_frame(tmp_path):
 def test_the_command_writes_into_the_session(tmp_path, capsys):
     folder = make_session(tmp_path / "s", 2)
     assert main(["export", str(folder), "--to", "tum", "--lane", "2"]) == 0
-    path = folder / "export" / "drifting-0.8" / "poses_tum.txt"
+    path = folder / "export" / "drifting-rate-0.8" / "poses_tum.txt"
     assert len(np.loadtxt(path)) == 2
     said = capsys.readouterr()
     assert "wrote 2 frames, " in said.out

@@ -323,7 +323,7 @@ def test_another_lane_every_second_frame(tmp_path, session, name):
     assert source.sequences == (0, 2)
     assert Recording.open(session / "archive").output_folder == archive.output_folder == session
     target = default_target(session, source, name)
-    assert target == session / "export" / "drifting-0.8" / FORMATS[name].target
+    assert target == session / "export" / "drifting-rate-0.8" / FORMATS[name].target
     heard: list[tuple[int, int]] = []
     done = export_recording(
         *(source, name, tmp_path / "x", lambda *one: heard.append(one)),

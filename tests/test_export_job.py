@@ -68,7 +68,7 @@ def test_an_export_lies_in_the_session_and_is_sent(exporter, folder):
     state = ended(exporter)
     assert state.phase == "done"
     assert state.result is not None
-    assert state.result.path == folder / "export" / "drifting-0.8" / "points.ply"
+    assert state.result.path == folder / "export" / "drifting-rate-0.8" / "points.ply"
     assert state.result.count == 2 * 32 * 24
     assert exporter.fetch(lambda *one: sent.append(one)) == ""
     assert ended(exporter).result == state.result
@@ -98,7 +98,7 @@ def test_one_at_a_time_and_cancelled(exporter, folder):
     assert held.reached.wait(10)
     refusal = "an export (ply) is going on: wait for it, or cancel it"
     assert exporter.start(Request("tum")) == refusal
-    assert not (folder / "export" / "steady" / "points.ply").exists()
+    assert not (folder / "export" / "steady-rate-1" / "points.ply").exists()
     exporter.cancel()
     held.go_on.set()
     assert ended(exporter).phase == "cancelled"
@@ -124,7 +124,7 @@ def test_an_earlier_export_is_not_replaced(exporter, folder):
     for _ in range(3):
         exporter.start(Request("tum"))
         assert ended(exporter).phase == "done"
-    names = sorted(one.name for one in (folder / "export" / "steady").iterdir())
+    names = sorted(one.name for one in (folder / "export" / "steady-rate-1").iterdir())
     assert names == ["poses_tum-2.txt", "poses_tum-3.txt", "poses_tum.txt"]
     assert free_name(folder / "new.ply") == folder / "new.ply"
 

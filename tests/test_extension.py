@@ -111,7 +111,7 @@ def test_an_export_format_is_one_file_and_one_line(tmp_path, monkeypatch, capsys
     monkeypatch.setitem(FORMATS, "names", names)
     folder = make_session(tmp_path, 2)
     assert main(["export", str(folder), "--to", "names"]) == 0
-    written = (folder / "export" / "steady" / "names.txt").read_text().split()
+    written = (folder / "export" / "steady-rate-1" / "names.txt").read_text().split()
     assert len(written) == 2
     assert main(["export", str(folder), "--to", "names", "--max-points", "9"]) == 2
     assert "names has no points to be thinned" in capsys.readouterr().err

@@ -79,10 +79,11 @@ def test_the_page_shows_a_legend_where_colours_need_one(server):
         panel.update(tick_of(store, ViewSettings(color_by=color_by)))
         assert panel._html.visible == (color_by not in ("image", "lane"))
     panel.update(tick_of(store, ViewSettings(color_by="height")))
-    assert "Height above the grid (lane 1)" in panel._html.content
+    assert "Height above the grid (steady, rate 1)" in panel._html.content
     one = ViewSettings(color_by="height", hidden_lanes=frozenset({0}))
     panel.update(tick_of(store, one))
-    assert "(lane" not in panel._html.content
+    assert "(steady" not in panel._html.content
+    assert "(drifting" not in panel._html.content
     panel.update(tick_of(SceneStore(), one))
     assert not panel._html.visible
 

@@ -102,7 +102,7 @@ def test_the_page_opens_from_disk_and_plays_the_growth(browser, tmp_path):
     source = Source(Recording.open(make_session(tmp_path / "session")))
     path = tmp_path / "growth.html"
     export_recording(source, "html", path, silent, film=Film(seconds=4))
-    thinning = Thinning(max_points=500_000, min_confidence_percentile=30.0)
+    thinning = Thinning(max_points=500_000, min_confidence_percentile=20.0)
     kept = read_growth(source, thinning, StepCount(silent)).ends.tolist()
     page = browser.new_page(viewport={"width": 800, "height": 600})
     asked, errors = [], []

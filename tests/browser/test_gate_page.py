@@ -79,6 +79,7 @@ def test_the_link_opens_the_page_and_its_twin_and_nothing_else_does(viewer, new_
     wait_for(lambda: "frame 5 of" in page.get_by_test_id("status").inner_text(), "the step")
 
     with page.expect_popup() as popup:
+        page.get_by_role("tab", name="Compare").click()
         page.get_by_test_id("twin").click()
     twin = popup.value
     assert twin.url == f"{viewer.address}/twin"

@@ -197,7 +197,7 @@ def test_the_demo_is_reconstructed_before_your_eyes(view):
     state = ui.wait_probe("the end of the demo", phase="finished", frames_done=12)
     assert 0 < state["points"] <= FEW_POINTS
     # The newest frame is drawn densely, once it stays the newest.
-    # Three tenths are hidden, and those at depth edges.
+    # A fifth is hidden, and those at depth edges.
     least, few = 0.6 * 160 * 128, state["points"] + 160 * 128
     wait_for(lambda: least < ui.drawn_points() == ui.probe()["points_shown"] < few, "the points")
     status = ui.text("status")
@@ -210,7 +210,7 @@ def test_the_demo_is_reconstructed_before_your_eyes(view):
     ui.wait_probe("the percentile", percentile=50)
     wait_for(lambda: 0 < ui.probe()["points_shown"] < all_points, "fewer points")
     wait_for(lambda: ui.drawn_points() == ui.probe()["points_shown"], "them in the browser")
-    ui.set_number("Hide least sure (%)", 30)
+    ui.set_number("Hide least sure (%)", 20)
     ui.wait_drawn(all_points)
     ui.set_number("Edge filter", 0)
     wait_for(lambda: ui.probe()["points_shown"] > 1.02 * all_points, "the points at edges")
