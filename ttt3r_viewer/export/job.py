@@ -1,6 +1,7 @@
 """Exports in a thread of their own, one at a time, for a page that shows how far they are."""
 
 import logging
+import os
 import tempfile
 import threading
 import zipfile
@@ -19,6 +20,7 @@ from ttt3r_viewer.export.known_formats import (
 )
 from ttt3r_viewer.export.lane_source import OnProgress, Source, Thinning
 from ttt3r_viewer.recording.reader import Recording
+from ttt3r_viewer.system.files import numbered_name
 
 DOWNLOAD_BYTES = 200_000_000
 """At most so much is sent to a browser: the server holds it in memory, for every download."""
@@ -207,11 +209,7 @@ def free_name(path: Path) -> Path:
 
     What an earlier export wrote is not replaced by a click.
     """
-    number, free = 1, path
-    while free.exists() or free.is_symlink():
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free
+    return numbered_name(path, 2) if os.path.lexists(path) else path
 
 
 def zip_folder(folder: Path, packed: Path, on_progress: OnProgress) -> None:

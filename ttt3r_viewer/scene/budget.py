@@ -120,14 +120,17 @@ def robust_range(values: NDArray[np.floating]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def pixel_order(shape: tuple[int, ...], sequence: int) -> NDArray[np.intp]:
+def pixel_order(
+    shape: tuple[int, ...], sequence: int, count: int | None = None
+) -> NDArray[np.intp]:
     """Return the numbers (height * width,) of all pixels of an image of that `shape`, counted row
-    by row, in an order of which the first so many lie evenly over it, however many those are.
+    by row, in an order of which the first so many lie evenly over it, however many those are; with
+    `count` only that many.
 
     Each frame has the same order, moved over the image by a seeded random shift.
     """
     height, width = shape
-    rows, columns = _even_order(height, width)
+    rows, columns = (one[:count] for one in _even_order(height, width))
     down, right = np.random.default_rng(sequence).integers((height, width))
     return (rows + down) % height * width + (columns + right) % width
 

@@ -153,7 +153,7 @@ def sample_points(result: FrameResult, count: int) -> FramePoints:
     Much faster than `thin_points`, because no other pixel is looked at; gives fewer than `count`
     where some are left out.
     """
-    chosen = pixel_order(result.confidence.shape, result.sequence)[:count]
+    chosen = pixel_order(result.confidence.shape, result.sequence, count)
     sums = result.points_camera.reshape(-1, 3)[chosen] @ np.ones(3, np.float32)
     usable = np.isfinite(sums + result.confidence.reshape(-1)[chosen])
     return _points_at(result, chosen[usable]).off_edges()

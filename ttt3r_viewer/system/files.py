@@ -67,10 +67,15 @@ def move_aside(folder: Path) -> Path:
 
     Raises `OSError`, after which it is as it was.
     """
-    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(1))
-    aside = next(path for path in numbered if not os.path.lexists(path))
+    aside = numbered_name(folder, 1)
     folder.rename(aside)
     return aside
+
+
+def numbered_name(path: Path, first: int) -> Path:
+    """Return the first free one of the names with a number after them, counted from `first`."""
+    names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(first))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 @contextmanager

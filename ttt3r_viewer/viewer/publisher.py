@@ -83,19 +83,17 @@ class Publisher:
     def _wait_for_tick(self) -> None:
         """Wait until all parts are due; what moves by itself is moved meanwhile."""
         begun_sec = time.monotonic()
-        due_sec = begun_sec + TICK_SEC
-        idle_sec = begun_sec + IDLE_TICK_SEC if self._idle(begun_sec) else due_sec
         while not self._controls.changed.is_set():
             moving = [part for part in self.parts if part.moves]
             for part in moving:
                 with self._guarded():
                     part.update(self._new_tick(time.monotonic()))
             now_sec = time.monotonic()
-            end_sec = due_sec if moving or not self._idle(now_sec) else idle_sec
-            if now_sec >= end_sec:
+            rest_sec = IDLE_TICK_SEC if self._idle(now_sec) and not moving else TICK_SEC
+            left_sec = begun_sec + rest_sec - now_sec
+            if left_sec <= 0:
                 return
-            most_sec = MOVE_SEC if moving else TICK_SEC
-            self._controls.changed.wait(min(end_sec - now_sec, most_sec))
+            self._controls.changed.wait(min(left_sec, MOVE_SEC if moving else TICK_SEC))
         self.wake()
 
     def _idle(self, now_sec: float) -> bool:

@@ -1,4 +1,4 @@
-"""The widget of one parameter of a rule, which shows what is in force and what a user wants."""
+"""The widget of one parameter of a rule, which shows what is in force and what a user chose."""
 
 import math
 import time
