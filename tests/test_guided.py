@@ -12,11 +12,13 @@ from tests.made_up_run import MadeUpRun, room_result
 from tests.pages import on_own_loop
 from tests.ticks import tick_of
 from ttt3r_viewer.export.film.opening import FILL, PageView, Window, box_of_lanes, filled_share
+from ttt3r_viewer.recording.tour import Keyframe
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.cameras import fitted_box, guided_cameras
 from ttt3r_viewer.viewer.cameras.client_cameras import view_of
 from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
+from ttt3r_viewer.viewer.cameras.page_views import APPROACH_SEC, LINGER_SEC
 from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
 from ttt3r_viewer.viewer.layers.camera_layer import CameraLayer
 from ttt3r_viewer.viewer.server.clients import Client
@@ -164,3 +166,24 @@ def test_the_box_of_a_long_run_is_found_from_few_frames_and_rarely(monkeypatch):
         looked_at.clear()
     assert max(fits) <= 200
     assert [count > 0 for count in fits] == [True, False, False, True, False, False, True, False]
+
+
+@pytest.mark.parametrize("ends", ["by itself", "by the panel"])
+def test_a_slow_browser_ends_where_the_tour_ends_though_that_falls_into_a_pause(guide, ends):
+    cameras, browsers = guide(Client())
+    poses = [np.eye(4), np.eye(4)]
+    poses[1][:3, 3] = (2.0, 0.0, -1.0)
+    cameras._tour.keep(tuple(Keyframe(pose, 0.8, 2.0) for pose in poses))
+    show = ShowSettings(motion="tour", motion_clock=Clock(0.0, 0.0))
+    store, settings = store_of(1), ViewSettings(show=show)
+    over_sec = APPROACH_SEC + 2.0 + LINGER_SEC
+    for now_sec in np.arange(0.0, over_sec, 0.04):
+        cameras.update(tick_of(store, settings, float(now_sec)))
+        if now_sec == 0.0:
+            cameras._guided[0].throttle.paused = True
+            cameras._guided[0].throttle.ends_sec = 100.0
+    assert not np.allclose(browsers[0].camera.position, poses[1][:3, 3])
+    if ends == "by the panel":
+        settings = replace(settings, show=ShowSettings())
+    cameras.update(tick_of(store, settings, over_sec + 0.1))
+    assert np.allclose(browsers[0].camera.position, poses[1][:3, 3], atol=1e-6)

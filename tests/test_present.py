@@ -19,12 +19,8 @@ from ttt3r_viewer.metrics.lane_errors import LaneError
 from ttt3r_viewer.recording.tour import TOUR_FILE, Keyframe, Tour, read_tour, write_tour
 from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.types import Status
-from ttt3r_viewer.viewer.cameras.guided_cameras import (
-    LONGEST_PAUSE_SEC,
-    TURN_SEC,
-    CameraThrottle,
-    was_sent_there,
-)
+from ttt3r_viewer.viewer.cameras.camera_throttle import LONGEST_PAUSE_SEC, TURN_SEC, CameraThrottle
+from ttt3r_viewer.viewer.cameras.guided_cameras import was_sent_there
 from ttt3r_viewer.viewer.cameras.page_views import (
     APPROACH_SEC,
     approached,

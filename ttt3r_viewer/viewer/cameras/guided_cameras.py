@@ -23,6 +23,7 @@ from ttt3r_viewer.export.film.opening import (
     Window,
     fitted_view,
 )
+from ttt3r_viewer.viewer.cameras.camera_throttle import TURN_SEC, CameraThrottle
 from ttt3r_viewer.viewer.cameras.client_cameras import move_browser, view_of
 from ttt3r_viewer.viewer.cameras.fitted_box import FittedBox
 from ttt3r_viewer.viewer.cameras.page_views import (
@@ -60,53 +61,6 @@ STEP_SEC, STEP_SHARE = 2.0, 0.15
 """A browser that waits for the orbit is fitted again after so long at the earliest, and where the
 box has changed by so much: each image that it draws takes time from the run."""
 
-TURN_SEC = 1.5
-"""Shortest time of guiding before the drawing speed is measured."""
-SLOW_SEC = 0.1
-"""Time per image above which a browser is slow: it then always has unapplied views."""
-PAUSE_IMAGES = 3
-"""Length of a slow browser's pause in its images; the first may still show a view sent before."""
-LONGEST_PAUSE_SEC = 3.0
-"""Limit of a pause: a hidden tab seems to have drawn one image all the while."""
-
-
-@dataclass
-class CameraThrottle:
-    """Alternates between guiding one browser's camera and pausing; times are monotonic seconds.
-
-    A browser applies the views that it is sent before it draws. One that draws fewer images than it
-    is sent views would overwrite every movement of its user, and never report it.
-    """
-
-    ends_sec: float
-    """Earliest end of the current turn."""
-    paused: bool = False
-    first_sec: float = 0.0
-    last_sec: float = 0.0
-    """First and latest answer of the browser in this turn."""
-    answers: int = 0
-
-    def answer(self, now_sec: float) -> None:
-        """Record that the browser has drawn a view that it was sent."""
-        self.first_sec = now_sec if not self.answers else self.first_sec
-        self.last_sec = now_sec
-        self.answers += 1
-
-    def pauses(self, now_sec: float) -> bool:
-        """Whether no view is sent now; called before each view that would be sent."""
-        if now_sec < self.ends_sec or (not self.paused and self.answers < 2):
-            return self.paused
-        pause_sec = 0.0 if self.paused else self._pause_sec()
-        self.paused = pause_sec > 0
-        self.ends_sec = now_sec + (pause_sec or TURN_SEC)
-        self.answers = 0
-        return self.paused
-
-    def _pause_sec(self) -> float:
-        image_sec = (self.last_sec - self.first_sec) / (self.answers - 1)
-        slow = image_sec > SLOW_SEC
-        return min(PAUSE_IMAGES * image_sec, LONGEST_PAUSE_SEC) if slow else 0.0
-
 
 @dataclass
 class _Guided:
@@ -126,6 +80,8 @@ class _Guided:
     """Its user moved the view."""
     waiting: "_Waiting | None" = None
     """Set while the orbit stands in it."""
+    unsent: PageView | None = None
+    """Where it would be but for a pause; it goes there where the motion ends meanwhile."""
 
 
 @dataclass
@@ -199,6 +155,8 @@ class GuidedCameras(Part):
         # Each start of the clock is another motion, also where it resumes after a pause.
         motion = (show.motion, show.motion_clock, tick.settings.follow_camera)
         if motion != self._motion:
+            for client_id in self._guided.keys() & clients.keys():
+                self._finish(self._guided[client_id], clients[client_id], tick.now_sec)
             self._guided.clear()
         self._motion = motion
         self.moves = False
@@ -295,9 +253,11 @@ class GuidedCameras(Part):
             one.start, one.since_sec, one.waiting = view_of(client), tick.now_sec, None
         goal = None if one.taken else self._goal(one, client, tick)
         if goal is None:
+            self._finish(one, client, tick.now_sec)
             return
         self.moves = True
         if one.throttle.pauses(tick.now_sec):
+            one.unsent = goal
             return
         self._put(one, client, goal, tick.now_sec)
 
@@ -344,8 +304,14 @@ class GuidedCameras(Part):
         self, one: _Guided, client: viser.ClientHandle, goal: PageView, now_sec: float
     ) -> None:
         view = approached(one.start or goal, goal, now_sec - one.since_sec)
+        one.unsent = None
         self._sent.append(view.position)
         move_browser(client, view)
+
+    def _finish(self, one: _Guided, client: viser.ClientHandle, now_sec: float) -> None:
+        """Put a slow browser where its motion has ended during a pause."""
+        if one.unsent is not None and not one.taken:
+            self._put(one, client, one.unsent, now_sec)
 
     def fly_to(
         self, client: viser.ClientHandle, offset: float, view_at: Callable[[float], PageView]
