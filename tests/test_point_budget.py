@@ -72,7 +72,13 @@ def test_the_page_loads_our_script_before_its_own(page):
 
 @pytest.mark.parametrize(
     ("draws", "on_gpu"),
-    [(GPU, True), (SOFTWARE, False), ("ttt3r-draws=9999999999", False), ("x=gpu", False)],
+    [
+        (GPU, True),
+        (SOFTWARE, False),
+        ("ttt3r-draws=phone", False),
+        ("ttt3r-draws=9999999999", False),
+        ("x=gpu", False),
+    ],
 )
 def test_a_browsers_word_comes_with_its_connection_and_has_two_values(connect, draws, on_gpu):
     assert connect(draws)[0].on_gpu is on_gpu

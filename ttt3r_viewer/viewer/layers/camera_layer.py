@@ -18,7 +18,13 @@ from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.types import Camera
 from ttt3r_viewer.viewer.cameras.page_views import view_from
-from ttt3r_viewer.viewer.layers.colors import PLASMA, apply_color_map, frame_share, line_colors
+from ttt3r_viewer.viewer.layers.colors import (
+    OLDEST_SHARE,
+    PLASMA,
+    apply_color_map,
+    frame_share,
+    line_colors,
+)
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
@@ -40,8 +46,6 @@ REFRESH_FRAMES = 600
 LIVE_COLOR = (255, 40, 40)
 """Of a single lane's shown camera: red, which no lane and no colour map has."""
 FACE_COLOR, FACE_OPACITY = (150, 160, 180), 0.12
-OLDEST_SHARE = 0.35
-"""Share of its colour that the start of a path has: the older, the fainter."""
 
 
 class CameraLayer(Part):

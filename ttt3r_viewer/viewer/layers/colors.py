@@ -28,6 +28,8 @@ VIRIDIS = _table("440154 472d7b 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725
 PLASMA = _table("0d0887 4c02a1 7e03a8 a92395 cc4778 e56b5d f89540 fdc527 f0f921")
 # Nine stops of ColorBrewer's RdYlBu (Apache-2.0), blue first: told apart by the colour-blind too.
 BLUE_RED = _table("4575b4 74add1 abd9e9 e0f3f8 ffffbf fee090 fdae61 f46d43 d73027")
+OLDEST_SHARE = 0.35
+"""Share of its colour that the oldest part of a path has: the older, the fainter."""
 MOST_ERROR_M = 0.5
 """What is farther than this from the true surface is all red."""
 UNKNOWN_COLOR: RGB = (128, 128, 128)

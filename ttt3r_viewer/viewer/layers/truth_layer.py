@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ttt3r_viewer.metrics.palette import RGB
 from ttt3r_viewer.metrics.true_surface import some_of_points
 from ttt3r_viewer.scene.paths import spaced
-from ttt3r_viewer.viewer.layers.colors import line_colors
+from ttt3r_viewer.viewer.layers.colors import OLDEST_SHARE, line_colors
 from ttt3r_viewer.viewer.layers.nodes import Nodes, add_lines, add_points
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import Page
@@ -42,8 +42,6 @@ SURFACE_POINT = 0.003
 """Side of a point of the true surface, as a share of the median depth."""
 SURFACE_SEC = 2.0
 """The true surface is sent again at most this often while the scene grows."""
-OLDEST_SHARE = 0.35
-"""Share of its colour that the oldest line has: the older, the fainter."""
 
 
 class TruthLayer(Part):

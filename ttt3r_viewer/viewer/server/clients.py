@@ -46,7 +46,7 @@ class Client:
     lane: int | None = None
     """The lane that a pane of the twin view shows; None for a whole page."""
     on_gpu: bool = False
-    """Our script found WebGL on a GPU there; without its word a browser counts as one without."""
+    """Our script found WebGL on a GPU there, and no phone; without its word there is none."""
     pixel_ratio: float = 1.0
     """Pixels of its screen for one of the page, along a line, as our script found."""
 

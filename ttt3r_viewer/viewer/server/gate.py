@@ -61,7 +61,7 @@ SCRIPT_PATH, SCRIPTS = "/page.js", ("page.js", "accessible.js")
 OVERLAY_PATH = "/overlay"
 HEAD_TAG, SCRIPT_TAG = b"<head>", b'<script src="%s"></script>' % SCRIPT_PATH.encode()
 DRAWS_COOKIE = "ttt3r-draws"
-"""Which our script sets to `gpu` or `software`; browsers send it to all ports of a host alike."""
+"""Which our script sets: `gpu`, `phone` or `software`; browsers send it to all ports of a host."""
 PIXELS_COOKIE = "ttt3r-pixels"
 """Which it sets to the number of pixels of the screen for one of the page."""
 FIXED_HEADERS = {

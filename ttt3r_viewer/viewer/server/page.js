@@ -1,9 +1,10 @@
 // Runs before viser's own script in every page of the gate, and in a worker of each page.
 "use strict";
 
-// Says in cookies, which the page's websocket then brings, whether WebGL runs on a GPU, and how many
-// pixels of the screen one of the page has: viser's server cannot know. A browser that draws in
-// software names such a renderer, or admits that it is slow.
+// Says in cookies, which the page's websocket then brings, what draws the page (a GPU, a phone's GPU
+// or software), and how many pixels of the screen one of the page has: viser's server cannot know. A
+// browser that draws in software names such a renderer, or admits that it is slow; a phone or tablet
+// has no pointer but fingers.
 if (self.document) {
   const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
@@ -20,7 +21,8 @@ if (self.document) {
   const say = (name, word) => {
     document.cookie = `${name}=${word}; Path=/; SameSite=Strict`;
   };
-  say("ttt3r-draws", drawsOnGpu() ? "gpu" : "software");
+  const onPhone = !matchMedia("(any-pointer: fine)").matches && matchMedia("(any-pointer: coarse)").matches;
+  say("ttt3r-draws", !drawsOnGpu() ? "software" : onPhone ? "phone" : "gpu");
   say("ttt3r-pixels", window.devicePixelRatio.toFixed(3));
 }
 

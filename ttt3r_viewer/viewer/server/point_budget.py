@@ -41,8 +41,9 @@ class PointBudget(Part):
         elif max_points < self._gpu_points:
             word = " (no GPU)"
             why = (
-                "No browser of an owner was found to draw on a GPU, or one draws in software; with "
-                f"a GPU it is {rounded(self._gpu_points)}. --max-points sets another limit"
+                "No browser of an owner was found to draw on a GPU, or one draws in software or on "
+                f"a phone; with a GPU it is {rounded(self._gpu_points)}. --max-points sets another "
+                "limit"
             )
         else:
             word, why = "", f"Raised for a browser that draws on a GPU. {STAYS}"
