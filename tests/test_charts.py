@@ -20,7 +20,7 @@ from ttt3r_viewer.metrics.ground_truth import CountedPoses
 from ttt3r_viewer.metrics.trajectory import Trajectory, ate
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.panels import chart_series, charts
+from ttt3r_viewer.viewer.panels import chart_lines, chart_series, charts
 
 
 def run_of(lanes: int, frames: int) -> MadeUpRun:
@@ -46,7 +46,7 @@ WAVES = arrays(float, SHAPES, elements=st.floats(-1e6, 1e6))
 @given(WAVES, st.integers(10, 60))
 @settings(max_examples=60)
 def test_thinning_keeps_ends_order_and_every_extreme_within_its_limit(values, limit):
-    rows = chart_series.extreme_rows(values, limit)
+    rows = chart_lines.extreme_rows(values, limit)
     assert len(rows) == len(values) if len(values) <= limit else len(rows) <= limit
     assert (np.diff(rows) > 0).all()
     assert rows[0] == 0
@@ -60,8 +60,8 @@ def test_thinning_keeps_ends_order_and_every_extreme_within_its_limit(values, li
 def test_single_peaks_survive_in_the_stretch_where_they_are(count, places):
     values = np.zeros((count, 2))
     values[places, 1] = 1.0 + np.arange(len(places))
-    stretches = (chart_series.LINE_POINTS - 2) // 4
-    rows = chart_series.extreme_rows(values, chart_series.LINE_POINTS)
+    stretches = (chart_lines.LINE_POINTS - 2) // 4
+    rows = chart_lines.extreme_rows(values, chart_lines.LINE_POINTS)
     edges = np.linspace(0, count, stretches + 1).astype(int)
     for start, end in itertools.pairwise(edges):
         kept = rows[(rows >= start) & (rows < end)]
@@ -82,7 +82,7 @@ def test_each_number_is_that_of_its_frame_and_lane():
     chart = history.chart("Gain")
     rates = [0.75 * 1.0, 0.75 * 0.8]
     for k, rate in enumerate(rates):
-        lines = (chart_series.Line(k, part) for part in ("low", "value", "high"))
+        lines = (chart_lines.Line(k, part) for part in ("low", "value", "high"))
         low, value, high = (chart.data[1 + chart.lines.index(line)] for line in lines)
         assert value == pytest.approx(np.full(9, rate), rel=1e-6)
         assert (low < value).all()
@@ -114,7 +114,7 @@ def test_charts_are_offered_where_lanes_and_truth_allow():
     basic = ("Gain", "State change", "Confidence", "Step length")
     assert history_of(alone).offered() == basic
     assert history_of(pair).offered() == (*basic, "Lane separation")
-    assert history_of(alone, true_room(9)).offered() == (*basic, "ATE so far", "Rotation error")
+    assert history_of(alone, true_room(9)).offered() == ("ATE so far", "Rotation error", *basic)
 
 
 def test_running_error_is_that_of_the_poses_so_far_and_zero_for_the_truth():
@@ -151,22 +151,22 @@ def test_lane_separation_ignores_another_world_and_scale_and_says_why_it_cannot_
         if i == 1:
             assert "wanted at least 3" in history.chart("Lane separation").message
     chart = history.chart("Lane separation")
-    assert chart.lines == (chart_series.Line(1),)
-    assert np.allclose(chart.data[1], 0, atol=1e-9)
+    assert chart.lines == (chart_lines.Line(0), chart_lines.Line(1))
+    assert np.allclose(chart.data[1:3], 0, atol=1e-9)
 
 
 def test_gaps_are_bridged_and_what_has_no_number_is_left_out():
     nan, inf = math.nan, math.inf
     rows = ([nan, 1, nan, 3, inf, nan], [nan, nan, 5, nan, 7, nan], [nan] * 6)
-    lines = {chart_series.Line(k): row for k, row in enumerate(rows)}
-    chart = chart_series.make_chart(range(1, 7), lines, [])
-    assert chart.lines == (chart_series.Line(0), chart_series.Line(1))
+    lines = {chart_lines.Line(k): row for k, row in enumerate(rows)}
+    chart = chart_lines.make_chart(range(1, 7), lines, [])
+    assert chart.lines == (chart_lines.Line(0), chart_lines.Line(1))
     x, first, second, changes, resets = chart.data
     assert np.array_equal(x, [2, 3, 4, 5])
     assert np.array_equal(first, [1, 2, 3, 3])
     assert np.array_equal(second, [5, 5, 6, 7])
-    assert (changes == chart_series.SPIKE_FOOT).all()
-    assert (resets == chart_series.SPIKE_FOOT).all()
+    assert (changes == chart_lines.SPIKE_FOOT).all()
+    assert (resets == chart_lines.SPIKE_FOOT).all()
 
 
 def test_marks_say_what_is_in_force_since_which_frame():
@@ -177,16 +177,16 @@ def test_marks_say_what_is_in_force_since_which_frame():
     run.add_frame()
     history = history_of(run)
     assert history.marks == [
-        chart_series.Mark(5, "change", "steady, rate 1 becomes steady, rate 0.3"),
-        chart_series.Mark(8, "change", "reset every 5 frames"),
-        chart_series.Mark(8, "reset", ""),
-        chart_series.Mark(10, "change", "no more resets"),
-        chart_series.Mark(10, "reset", ""),
+        chart_lines.Mark(5, "change", "steady, rate 1 becomes steady, rate 0.3"),
+        chart_lines.Mark(8, "change", "reset every 5 frames"),
+        chart_lines.Mark(8, "reset", ""),
+        chart_lines.Mark(10, "change", "no more resets"),
+        chart_lines.Mark(10, "reset", ""),
     ]
     x, *_, changes, resets = history.chart("Gain").data
     assert (np.diff(x) >= 0).all()
-    assert list(x[changes == chart_series.SPIKE_TOP]) == [5, 8, 10]
-    assert list(x[resets == chart_series.SPIKE_TOP]) == [8, 10]
+    assert list(x[changes == chart_lines.SPIKE_TOP]) == [5, 8, 10]
+    assert list(x[resets == chart_lines.SPIKE_TOP]) == [8, 10]
     assert "frame 10: no more resets" in charts.marks_html(history.marks[-2:-1], 2)
     assert "2 resets" in charts.marks_html((), 2)
 
@@ -195,19 +195,19 @@ def test_spikes_add_no_number_of_their_own_and_stay_within_the_limit():
     frames = 4000
     wave = np.sin(np.arange(frames) / 50)
     marks = [
-        chart_series.Mark(n, kind, "") for n in range(2, frames, 7) for kind in ("change", "reset")
+        chart_lines.Mark(n, kind, "") for n in range(2, frames, 7) for kind in ("change", "reset")
     ]
-    chart = chart_series.make_chart(range(1, frames + 1), {chart_series.Line(0): wave}, marks)
+    chart = chart_lines.make_chart(range(1, frames + 1), {chart_lines.Line(0): wave}, marks)
     x, values, changes, resets = chart.data
-    assert len(x) <= chart_series.LINE_POINTS + 6 * chart_series.MOST_MARKS <= 1000
+    assert len(x) <= chart_lines.LINE_POINTS + 6 * chart_lines.MOST_MARKS <= 1000
     assert np.array_equal(values, wave[x.astype(int) - 1])
     assert (np.diff(x) >= 0).all()
     for spikes in (changes, resets):
-        at = np.flatnonzero(spikes == chart_series.SPIKE_TOP)
-        assert len(at) == chart_series.MOST_MARKS
+        at = np.flatnonzero(spikes == chart_lines.SPIKE_TOP)
+        assert len(at) == chart_lines.MOST_MARKS
         assert x[at[-1]] == marks[-1].frame
-        assert (spikes[at - 1] == chart_series.SPIKE_FOOT).all()
-        assert (spikes[at + 1] == chart_series.SPIKE_FOOT).all()
+        assert (spikes[at - 1] == chart_lines.SPIKE_FOOT).all()
+        assert (spikes[at + 1] == chart_lines.SPIKE_FOOT).all()
         assert (x[at - 1] == x[at]).all()
 
 
@@ -221,7 +221,7 @@ def test_every_line_has_a_series_and_bands_join_the_edges_of_one_lane():
     assert bands is not None
     for lane, band in enumerate(bands):
         high, low = (chart.lines[int(place) - 1] for place in band["series"])
-        assert (high, low) == (chart_series.Line(lane, "high"), chart_series.Line(lane, "low"))
+        assert (high, low) == (chart_lines.Line(lane, "high"), chart_lines.Line(lane, "low"))
     assert charts.plot_bands(history_of(run_of(lanes=1, frames=5)).chart("Confidence")) is None
 
 
@@ -240,6 +240,37 @@ def test_table_escapes_names_and_reasons_and_has_a_dash_for_every_missing_number
     assert "--poses" in empty
 
 
+def test_axes_name_units_and_a_lane_without_numbers_is_told():
+    assert [one.get("label") for one in charts.plot_axes("step", "m")] == ["frame", "step (m)"]
+    assert charts.plot_axes("confidence", "")[1].get("label") == "confidence"
+    chart = chart_lines.make_chart([1, 2], {chart_lines.Line(1): [0.5, 0.6]}, [])
+    assert chart.lanes_without(3) == [0, 2]
+    assert "largest" not in charts.caption_html("Gain", "", "no number yet: <a>", False)
+    assert "&lt;a&gt;" in charts.caption_html("Gain", "", "no number yet: <a>", False)
+
+
+def test_the_best_of_each_column_is_marked_where_one_stands_out_and_copied_whole():
+    history = history_of(run_of(lanes=3, frames=9), true_room(9))
+    names = ("a\tb", "<c>", "d")
+    lanes = zip(names, history.lanes, strict=True)
+    rows = [measure_lane(name, lane.frames, history.ground_truth) for name, lane in lanes]
+    ate_m, *_, confidence, time_ms = charts.MEASURES
+    assert charts.best_of(ate_m, rows) == "0"
+    assert charts.best_of(ate_m, rows[1:]) == charts.number_text(rows[1].ate_sim3_m)
+    assert charts.best_of(ate_m, rows[:1]) is None
+    assert charts.best_of(confidence, rows) is None  # all are the same
+    surer = replace(rows[2], mean_confidence=9.0, sec_per_frame=1e-3)
+    assert charts.best_of(confidence, [*rows, surer]) == "9"
+    assert charts.best_of(time_ms, [*rows, surer]) is None
+    table = [row.split("\t") for row in charts.measures_tsv(rows).split("\n")]
+    assert {len(row) for row in table} == {len(charts.MEASURES) + 1}
+    assert [row[0] for row in table] == ["lane", "a b", "<c>", "d"]
+    assert float(table[2][1]) == pytest.approx(rows[1].ate_sim3_m, rel=1e-5)
+    text = charts.measures_html(rows, history.ground_truth)
+    assert "<c>" not in text
+    assert text.count("<b ") == 3
+
+
 def test_panel_draws_measures_and_saves_what_the_history_holds(server, monkeypatch):
     saved: dict[str, bytes] = {}
     monkeypatch.setattr(charts, "send_file", lambda _, name, content: saved.update({name: content}))
@@ -247,7 +278,7 @@ def test_panel_draws_measures_and_saves_what_the_history_holds(server, monkeypat
     panel = charts.ChartsPanel(PageContext(server, ground_truth=true_room(20)))
     snapshot = run.store.snapshot()
     panel.update(tick_of(snapshot, now_sec=0.0))
-    assert panel.probe() == {"chart": "Gain", "chart_points": 20, "marks": 0}
+    assert panel.probe() == {"chart": "ATE so far", "chart_points": 18, "marks": 0}
     for kind in ("CSV", "Markdown"):
         panel._save(None, kind)  # pyright: ignore[reportArgumentType]
     table = saved["comparison.csv"].decode()
@@ -264,7 +295,7 @@ def test_panel_draws_measures_and_saves_what_the_history_holds(server, monkeypat
     assert panel._plot.data is drawn
     assert panel._rows is rows
     panel.update(tick_of(run.store.snapshot(), now_sec=1e6))
-    assert panel.probe()["chart_points"] == 21
+    assert panel.probe()["chart_points"] == 18
     assert panel._rows[0].frames == 21
     drawn = panel._plot.data
     panel.update(tick_of(run.store.snapshot(), now_sec=2e6))

@@ -86,6 +86,12 @@ def table(
     )
 
 
+def browser_button(action: str, text: str, content: str = "") -> str:
+    """Make a button that the browser's script acts on by itself: `copy` the content, `larger`."""
+    data = f'data-ttt3r="{action}" data-content="{html.escape(content)}"'
+    return f'<button type="button" class="ttt3r-button" {data}>{escape(text)}</button>'
+
+
 def box(test_id: str, rgb: str, text: str, *, title: str = "") -> str:
     """Put plain text below a bold title in a box with a bar in a colour (`red,green,blue`)."""
     style = (

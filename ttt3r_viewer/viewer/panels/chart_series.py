@@ -1,14 +1,12 @@
-"""What the charts plot: a number for every lane and frame, thinned so that peaks survive."""
+"""What the charts plot: a number for every lane and frame, and the marks between frames."""
 
 import bisect
-import itertools
 import math
 import time
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +20,7 @@ from ttt3r_viewer.metrics.true_surface import SurfaceDistance, TrueSurface, why_
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.viewer.layers.colors import MOST_ERROR_M
-
-LinePart = Literal["value", "low", "high"]
-Column = Sequence[float] | NDArray[np.float64]
-"""A number for every frame."""
-
+from ttt3r_viewer.viewer.panels.chart_lines import Chart, Column, Line, LinePart, Mark, make_chart
 
 _NO_CENTERS = (math.nan,) * 6
 DISTANCE_SEC, DISTANCE_SHARE = 2.0, 0.05
@@ -109,13 +103,20 @@ class ChartKind:
     """One chart: what it shows, and its numbers of a lane's frames."""
 
     text: str
+    axis: str
+    """What the numbers are, beside their axis."""
     columns: tuple[Callable[[LaneSeries], Column], ...] = ()
     """Of the value, and of the lower and upper edge of its band, where there is one."""
+    unit: str = ""
+    """Of the numbers, with `LENGTH` for that of the lanes' own world; empty: none."""
     needs_truth: bool = False
     needs_depth: bool = False
     """Offered only where true depth is known too."""
     needs_lanes: bool = False
     """Offered only where there are several."""
+
+
+LENGTH = "{length}"
 
 
 def _steps(lane: LaneSeries) -> Column:
@@ -125,8 +126,31 @@ def _steps(lane: LaneSeries) -> Column:
 
 
 CHARTS: dict[str, ChartKind] = {
+    "ATE so far": ChartKind(
+        "Root mean square position error of all frames up to here, after Sim3 alignment",
+        "position error",
+        (lambda lane: lane.ate_m,),
+        "m",
+        needs_truth=True,
+    ),
+    "Point error so far": ChartKind(
+        "Distance of points from their true places, as a share of their distance from the camera, "
+        "nothing aligned: median of a frame's points, and of all frames up to here",
+        "share of the distance",
+        (lambda lane: lane.point_error,),
+        needs_truth=True,
+        needs_depth=True,
+    ),
+    "Rotation error": ChartKind(
+        "Mean angle to the true rotation since the first frame",
+        "angle",
+        (lambda lane: lane.rotation_deg,),
+        "degrees",
+        needs_truth=True,
+    ),
     "Gain": ChartKind(
         "Mean gain of the state tokens, in a band from their 10th to their 90th percentile",
+        "share accepted",
         (
             lambda lane: [frame.gain_mean for frame in lane.frames],
             lambda lane: [frame.gain_range[0] for frame in lane.frames],
@@ -135,74 +159,25 @@ CHARTS: dict[str, ChartKind] = {
     ),
     "State change": ChartKind(
         "|S now - S before| / |S before|, over all state tokens",
+        "share of the state",
         (lambda lane: [frame.state_change for frame in lane.frames],),
     ),
     "Confidence": ChartKind(
         "Mean confidence of a frame's points",
+        "confidence, from 1 up",
         (lambda lane: [frame.confidence_mean for frame in lane.frames],),
     ),
-    "Step length": ChartKind("How far the camera moved since the frame before", (_steps,)),
+    "Step length": ChartKind(
+        "How far the camera moved since the frame before", "step", (_steps,), LENGTH
+    ),
     "Lane separation": ChartKind(
-        "Distance from the camera of lane 1, after Sim3 alignment of the paths", needs_lanes=True
-    ),
-    "ATE so far": ChartKind(
-        "Root mean square position error of all frames up to here, after Sim3 alignment",
-        (lambda lane: lane.ate_m,),
-        needs_truth=True,
-    ),
-    "Point error so far": ChartKind(
-        "Distance of points from their true places, as a share of their distance from the camera, "
-        "nothing aligned: median of a frame's points, and of all frames up to here",
-        (lambda lane: lane.point_error,),
-        needs_truth=True,
-        needs_depth=True,
-    ),
-    "Rotation error": ChartKind(
-        "Mean angle in degrees to the true rotation since the first frame",
-        (lambda lane: lane.rotation_deg,),
-        needs_truth=True,
+        "Distance from the camera of the first lane, after Sim3 alignment of the paths",
+        "distance",
+        unit=LENGTH,
+        needs_lanes=True,
     ),
 }
-"""By name. A new chart is one entry here."""
-
-LINE_POINTS = 600
-"""The panel is about 300 pixels wide, and twice that where a chart is opened large."""
-MOST_MARKS = 60
-"""How many of the latest marks of either kind are drawn; each takes three points of a line."""
-SPIKE_FOOT, SPIKE_TOP = -1.0, 2.0
-"""Marks are drawn on a scale from 0 to 1, so that the foot line between them is out of sight."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Something that happened right before a frame."""
-
-    frame: int
-    """Number of the frame in the whole input, from 1 as people count."""
-    kind: Literal["change", "reset"]
-    text: str
-    """What is in force from here on; empty for a reset."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """Which lane a plotted line belongs to, and whether it is an edge of its band."""
-
-    lane: int
-    part: LinePart = "value"
-
-
-@dataclass(frozen=True, eq=False)
-class Chart:
-    """One chart's lines, ready to be plotted."""
-
-    lines: tuple[Line, ...] = ()
-    data: tuple[NDArray[np.float64], ...] = ()
-    """x, then one array per line, then the spikes of changes and those of resets; all finite and
-    of one length. Empty where there is nothing to plot.
-    """
-    message: str = ""
-    """Why there is nothing to plot."""
+"""By name, in the order in which they are offered: errors come first. A new chart is one entry."""
 
 
 class ChartSeries:
@@ -293,6 +268,7 @@ class ChartSeries:
         first, *others = self.lanes
         if name == "Lane separation":
             try:
+                columns[Line(0)] = np.zeros(len(first.frames))
                 for k, lane in enumerate(others, start=1):
                     columns[Line(k)] = lane_separation(first.frames, lane.frames)
             except EvaluationError as error:
@@ -328,63 +304,3 @@ def marks_between(before: Sequence[FrameSummary], now: Sequence[FrameSummary]) -
     if now[0].segment != before[0].segment:
         marks.append(Mark(number, "reset", ""))
     return marks
-
-
-def make_chart(
-    frame_numbers: Sequence[int],
-    columns: Mapping[Line, Column],
-    marks: Sequence[Mark],
-) -> Chart:
-    """Thin the columns and add the marks' spikes.
-
-    A gap (a number that is not finite) is bridged by a straight line; frames before the first and
-    after the last number of all lines are left out, and so is a line without any number.
-    """
-    found = {line: np.asarray(values, dtype=np.float64) for line, values in columns.items()}
-    finite = {line: np.isfinite(values) for line, values in found.items()}
-    lines = tuple(line for line in found if finite[line].any())
-    if not lines:
-        return Chart(message="no number yet")
-    known = np.flatnonzero(np.any([finite[line] for line in lines], axis=0))
-    span = slice(known[0], known[-1] + 1)
-    x = np.asarray(frame_numbers, dtype=np.float64)
-    values = np.stack(
-        [np.interp(x[span], x[finite[line]], found[line][finite[line]]) for line in lines], axis=1
-    )
-    x = x[span]
-    # A mark is three rows of its frame's own values, in which the mark alone goes up and down. A
-    # vertical line so needs no gap in the data, which viser's plots cannot carry.
-    inside = [mark for mark in marks if x[0] <= mark.frame <= x[-1]]
-    marked = [
-        np.searchsorted(x, [mark.frame for mark in inside if mark.kind == kind][-MOST_MARKS:])
-        for kind in ("change", "reset")
-    ]
-    rows = extreme_rows(values, LINE_POINTS)
-    kept = np.sort(np.concatenate([rows, *(np.repeat(places, 3) for places in marked)]))
-    spikes = np.full((len(marked), len(kept)), SPIKE_FOOT)
-    for heights, places in zip(spikes, marked, strict=True):
-        heights[np.searchsorted(kept, places) + 1] = SPIKE_TOP
-    return Chart(lines, (x[kept], *values[kept].T, *spikes))
-
-
-def extreme_rows(values: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
-    """Choose at most `limit` rows of (n, columns) finite numbers, in order.
-
-    The first and last row are kept, and in each of equal stretches the row of every column's
-    smallest and of its largest number, so that no peak is lost. Needs a limit of at least two rows
-    per column, and two more.
-    """
-    count, columns = values.shape
-    if count <= limit:
-        return np.arange(count)
-    stretches = (limit - 2) // (2 * columns)
-    assert stretches > 0, (limit, columns)
-    edges = np.linspace(0, count, stretches + 1).astype(np.intp)
-    chosen = [np.array([0, count - 1])]
-    for start, end in itertools.pairwise(edges):
-        stretch = values[start:end]
-        chosen += [start + stretch.argmin(axis=0), start + stretch.argmax(axis=0)]
-    extremes = np.unique(np.concatenate(chosen))
-    # Columns that rise or fall together leave room, which evenly spaced rows make use of.
-    even = np.linspace(0, count - 1, limit - len(extremes)).astype(np.intp)
-    return np.union1d(extremes, even)

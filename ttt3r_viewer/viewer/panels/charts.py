@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import viser
@@ -19,8 +20,19 @@ from ttt3r_viewer.metrics.ground_truth import FILE_NAMES, GroundTruth
 from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.context import PageContext
-from ttt3r_viewer.viewer.html import BAD, block, colored, counted, escape, lines, table
-from ttt3r_viewer.viewer.panels.chart_series import CHARTS, Chart, Line, Mark
+from ttt3r_viewer.viewer.html import (
+    BAD,
+    block,
+    browser_button,
+    colored,
+    counted,
+    escape,
+    lines,
+    muted,
+    table,
+)
+from ttt3r_viewer.viewer.panels.chart_lines import Chart, Line, Mark
+from ttt3r_viewer.viewer.panels.chart_series import CHARTS, LENGTH
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, bind, send_file
 
@@ -29,18 +41,52 @@ TABLE_SEC = 2.0
 """Charts and table are made again at most this often, and only where there are new frames."""
 BUSY_SHARE = 0.05
 """Of the publisher's time that charts and table may take each, however long the run."""
-PLOT_HEIGHT = 230
+PLOT_ASPECT = 1.4
+"""Width by height of the plot, in the panel and where viser's button opens it large."""
+LABEL_FONT = "12px system-ui, sans-serif"
 LATEST_MARKS = 5
 LEAST_SHOWN = 1e-4
-HIDDEN_IN_LEGEND = "ttt3r-no-legend"
-MEASURE_HINTS = {
-    "lane": "",
-    "ATE": "Root mean square position error after Sim3 alignment, in the true poses' unit",
-    "RPE t": "Root mean square error of the motion between consecutive frames, after Sim3 scale",
-    "RPE r": "The same of the rotation, in degrees",
-    "confid.": "Mean confidence of all frames",
-    "ms": "Milliseconds per frame, of all lanes together: they share the encoder and one batch",
-}
+HIDDEN_IN_LEGEND, VALUE_IN_LEGEND = "ttt3r-no-legend", "ttt3r-value"
+
+
+@dataclass(frozen=True)
+class MeasureColumn:
+    """A column of the table of lanes."""
+
+    name: str
+    unit: str
+    hint: str
+    value: Callable[[LaneMeasures], float | None]
+    best: Callable[[Sequence[float]], float] | None = min
+    """Gives the best of several numbers; None where none is better."""
+
+
+MEASURES = (
+    MeasureColumn(
+        "ATE",
+        "m",
+        "Root mean square position error after Sim3 alignment, in the true poses' unit",
+        lambda one: one.ate_sim3_m,
+    ),
+    MeasureColumn(
+        "RPE t",
+        "m",
+        "Root mean square error of the motion between consecutive frames, after Sim3 scale",
+        lambda one: one.rpe_translation_m,
+    ),
+    MeasureColumn("RPE r", "°", "The same of the rotation", lambda one: one.rpe_rotation_deg),
+    MeasureColumn(
+        "confid.", "≥ 1", "Mean confidence of all frames", lambda one: one.mean_confidence, max
+    ),
+    MeasureColumn(
+        "time",
+        "ms",
+        "Per frame, of all lanes together: they share the encoder and one batch",
+        lambda one: 1000 * one.sec_per_frame,
+        None,
+    ),
+)
+"""What is measured of every lane."""
 EMPTY_DATA = (np.zeros(1), np.zeros(1))
 EMPTY_SERIES = (uplot.Series(label="frame"), uplot.Series(show=False))
 
@@ -53,7 +99,7 @@ class ChartsPanel(Part):
         self._server = page.server
         self._history = page.series
         self._drawn: tuple[object, ...] = ()
-        """What the plot shows: chart, names of the lanes, epoch and count of frames."""
+        """What the plot shows: chart, unit of lengths, lanes' names, epoch, count of frames."""
         self._measured: tuple[object, ...] = ()
         self._rows: tuple[LaneMeasures, ...] = ()
         self._notes: tuple[str, ...] = ()
@@ -68,7 +114,8 @@ class ChartsPanel(Part):
             EMPTY_DATA,
             EMPTY_SERIES,
             scales={"x": uplot.Scale(time=False), "mark": uplot.Scale(range=(0.0, 1.0))},
-            height=PLOT_HEIGHT,
+            aspect=PLOT_ASPECT,
+            padding=(10, 14, 0, 0),
             visible=False,
         )
         self._marks = gui.add_html("", visible=False)
@@ -88,13 +135,13 @@ class ChartsPanel(Part):
         snapshot, now_sec = tick.snapshot, tick.now_sec
         self._history.update(snapshot)
         assign_changed(self._choice, options=self._history.offered())
-        names = snapshot.lane_labels
-        state = (names, snapshot.epoch, len(snapshot.frames))
+        names, unit = snapshot.lane_labels, "m" if tick.metric else "scene units"
+        state = (unit, names, snapshot.epoch, len(snapshot.frames))
         name = self._choice.value
         other = self._drawn[:1] != (name,)
         if (name, *state) != self._drawn and (other or now_sec >= self._chart_due_sec):
             started = time.perf_counter()
-            self._draw(name, names)
+            self._draw(name, names, unit)
             self._drawn = (name, *state)
             self._chart_due_sec = now_sec + _pause_sec(CHART_SEC, started)
         if state != self._measured and now_sec >= self._table_due_sec:
@@ -103,9 +150,12 @@ class ChartsPanel(Part):
             self._measured = state
             self._table_due_sec = now_sec + _pause_sec(TABLE_SEC, started)
 
-    def _draw(self, name: str, names: Sequence[str]) -> None:
-        chart = self._history.chart(name)
-        assign_changed(self._caption, content=caption_html(name, chart.message))
+    def _draw(self, name: str, names: Sequence[str], length_unit: str) -> None:
+        chart, kind = self._history.chart(name), CHARTS[name]
+        unit = kind.unit.replace(LENGTH, length_unit)
+        without = [names[lane] for lane in chart.lanes_without(len(names))]
+        message = chart.message or (f"no number yet: {', '.join(without)}" if without else "")
+        assign_changed(self._caption, content=caption_html(name, unit, message, bool(chart.data)))
         marks = self._history.marks
         shown = tuple(mark for mark in marks if mark.kind == "change")[-LATEST_MARKS:]
         resets = sum(mark.kind == "reset" for mark in marks)
@@ -114,7 +164,8 @@ class ChartsPanel(Part):
         with self._server.atomic():
             if chart.data:
                 series, bands = plot_series(chart, names), plot_bands(chart)
-                assign_changed(self._plot, series=series, bands=bands)
+                axes = plot_axes(kind.axis, unit)
+                assign_changed(self._plot, series=series, bands=bands, axes=axes)
                 self._plot.data = chart.data
             assign_changed(self._plot, visible=bool(chart.data))
 
@@ -147,12 +198,21 @@ def _pause_sec(least_sec: float, started: float) -> float:
     return max(least_sec, (time.perf_counter() - started) / BUSY_SHARE)
 
 
+def plot_axes(what: str, unit: str) -> tuple[uplot.Axis, uplot.Axis]:
+    """Name both axes: frames, and what is plotted with its unit."""
+    label = f"{what} ({unit})" if unit else what
+    return (
+        uplot.Axis(label="frame", size=32, labelFont=LABEL_FONT, labelSize=18, labelGap=0),
+        uplot.Axis(label=label, size=46, labelFont=LABEL_FONT, labelSize=18, labelGap=0),
+    )
+
+
 def plot_series(chart: Chart, names: Sequence[str]) -> tuple[uplot.Series, ...]:
     """Return x, every line in its lane's colour, and the two kinds of marks as upright lines."""
     return (
         {"label": "frame"},
         *(_line_series(line, names[line.lane]) for line in chart.lines),
-        _mark_series("change", "rgba(255,255,255,.75)", (4.0, 3.0)),
+        _mark_series("change", "rgba(160,160,160,.9)", (4.0, 3.0)),
         _mark_series("reset", "rgba(255,107,107,.6)", (1.0, 3.0)),
     )
 
@@ -160,6 +220,7 @@ def plot_series(chart: Chart, names: Sequence[str]) -> tuple[uplot.Series, ...]:
 def _line_series(line: Line, name: str) -> uplot.Series:
     color = LANE_COLORS[line.lane]
     series: uplot.Series = {"label": name, "stroke": css_color(color), "width": 1.5}
+    series["class"] = VALUE_IN_LEGEND
     if line.part != "value":
         series = {"label": f"{name} {line.part}", "stroke": f"rgba{(*color, 0.4)}", "width": 0.5}
         series["class"] = HIDDEN_IN_LEGEND
@@ -188,11 +249,17 @@ def plot_bands(chart: Chart) -> tuple[uplot.Band, ...] | None:
     return tuple(bands) or None
 
 
-def caption_html(name: str, message: str) -> str:
-    """Say what a chart shows, and why it shows nothing; hides the edges of bands in its legend."""
-    hidden = f"<style>.uplot .u-legend .{HIDDEN_IN_LEGEND}{{display:none}}</style>"
-    text = lines((escape(CHARTS[name].text), escape(message)))
-    return hidden + block("chart-caption", text, style="opacity:.75")
+def caption_html(name: str, unit: str, message: str, drawn: bool) -> str:
+    """Say what a chart shows, and what is not there; where there is one, offers it larger.
+
+    Its style hides the edges of bands in the legend, and puts the unit behind pointed values.
+    """
+    style = f".u-legend .{HIDDEN_IN_LEGEND}{{display:none}}"
+    if unit:
+        style += f"#ttt3r-values .{VALUE_IN_LEGEND} .u-value::after{{content:' {escape(unit)}'}}"
+    larger = browser_button("larger", "Larger view") if drawn else ""
+    text = lines((escape(CHARTS[name].text), escape(message), larger))
+    return f"<style>{style}</style>" + block("chart-caption", text)
 
 
 def marks_html(changes: Sequence[Mark], resets: int) -> str:
@@ -212,29 +279,57 @@ def truth_text(truth: GroundTruth | None) -> str:
 
 
 def measures_html(rows: Sequence[LaneMeasures], truth: GroundTruth | None) -> str:
-    """Make the table of lanes, the line on the ground truth, and why numbers are missing."""
+    """Make the table of lanes, the line on the ground truth, and why numbers are missing.
+
+    The best number of each column is marked, and a button copies the table.
+    """
     reasons = dict.fromkeys(row.reason for row in rows if row.reason and truth is not None)
-    notes = lines(escape(text) for text in (truth_text(truth), *reasons))
-    cells = (_cells(k, one) for k, one in enumerate(rows))
-    content = table(MEASURE_HINTS, cells, align="right")
-    content += f'<div style="opacity:.75">{notes}</div>'
+    numbers = [[number_text(column.value(row)) for column in MEASURES] for row in rows]
+    best = [best_of(column, rows) for column in MEASURES]
+    hints = {"lane": ""} | {f"{one.name}<br>{muted(one.unit)}": one.hint for one in MEASURES}
+    names = (
+        f"{colored('●', css_color(LANE_COLORS[k]))} {escape(one.lane, 60)}"
+        for k, one in enumerate(rows)
+    )
+    cells = (
+        (
+            name,
+            *(
+                f'<b title="The best of this column">★ {text}</b>' if text == top else text
+                for text, top in zip(texts, best, strict=True)
+            ),
+        )
+        for name, texts in zip(names, numbers, strict=True)
+    )
+    notes = ["★ the best of its column" if any(best) else "", truth_text(truth), *reasons]
+    content = table(hints, cells, align="right")
+    content += browser_button("copy", "Copy table", measures_tsv(rows))
+    content += f"<div>{lines(escape(text) for text in notes)}</div>"
     return block("measures", content, style="line-height:1.6;padding:0.4em 0.75em")
 
 
-def _cells(lane: int, measures: LaneMeasures) -> tuple[str, ...]:
-    name = f"{colored('●', css_color(LANE_COLORS[lane]))} {escape(measures.lane, 60)}"
-    numbers = (
-        measures.ate_sim3_m,
-        measures.rpe_translation_m,
-        measures.rpe_rotation_deg,
-        measures.mean_confidence,
-    )
-    sec = measures.sec_per_frame
-    time_ms = MISSING if math.isnan(sec) else f"{1000 * sec:.0f}"
-    return (name, *map(_number, numbers), time_ms)
+def best_of(column: MeasureColumn, rows: Sequence[LaneMeasures]) -> str | None:
+    """Return the best number of a column as it is shown; None where no lane stands out."""
+    known = [one for one in map(column.value, rows) if one is not None and math.isfinite(one)]
+    if column.best is None or len({number_text(one) for one in known}) < 2:
+        return None
+    return number_text(column.best(known))
 
 
-def _number(number: float | None) -> str:
+def measures_tsv(rows: Sequence[LaneMeasures]) -> str:
+    """Write the table for a spreadsheet, tabs between its cells, with six digits of each number."""
+    heads = ("lane", *(f"{one.name} ({one.unit})" for one in MEASURES))
+    cells = ((row.lane, *(full_text(one.value(row)) for one in MEASURES)) for row in rows)
+    return "\n".join("\t".join(" ".join(cell.split()) for cell in row) for row in (heads, *cells))
+
+
+def full_text(number: float | None) -> str:
+    """Write a number with six digits; nothing where there is none."""
+    return f"{number:.6g}" if number is not None and math.isfinite(number) else ""
+
+
+def number_text(number: float | None) -> str:
+    """Write a number with three digits."""
     if number is None or not math.isfinite(number):
         return MISSING
     # Smaller ones are rounding errors of a perfect lane, and too wide for the table.

@@ -11,6 +11,7 @@ if (self.document) {
     ["button:has(.tabler-icon-list-search)", "Everything in the scene"],
     ["button:has(.tabler-icon-adjustments)", "Settings of the page"],
     ["[role=progressbar]", "Progress"],
+    [".uplot-container button", "Larger view"],
   ];
   // The panel says how many points a browser that draws in software gets.
   const NOTICES = ["webgl-software-rendering"];

@@ -1,0 +1,73 @@
+// What viser's charts and HTML cannot do by themselves: values at the pointer, a larger view that
+// keyboard and touch reach too, and text for the clipboard.
+if (self.document) {
+  const STYLE = `
+    .ttt3r-button { margin: 0.3em 0.4em 0.3em 0; padding: 0.35em 0.8em; border-radius: 4px;
+      border: 1px solid #7d858c; background: none; color: inherit; font: inherit; cursor: pointer; }
+    .ttt3r-button:hover { background: rgba(128, 128, 128, 0.2); }
+    .ttt3r-button:focus-visible { outline: 2px solid #4dabf7; outline-offset: 1px; }
+    #ttt3r-values { position: fixed; z-index: 1000; pointer-events: none; padding: 4px 8px;
+      border-radius: 4px; background: rgba(24, 25, 28, 0.94); color: #f1f3f5;
+      font: 12px/1.5 system-ui, sans-serif; box-shadow: 0 0 0 1px #5c636a; }
+    #ttt3r-values[hidden] { display: none; }
+    #ttt3r-values th, #ttt3r-values td { padding: 0 0.4em 0 0; text-align: left;
+      font-weight: normal; white-space: nowrap; font-variant-numeric: tabular-nums; }
+    #ttt3r-values .ttt3r-no-legend { display: none; }
+    #ttt3r-values .u-marker, #ttt3r-values .u-label { display: inline-block; vertical-align: middle; }
+    #ttt3r-values .u-marker { width: 0.75em; height: 0.75em; margin-right: 0.4em; }
+    .uplot:not(:hover) .u-legend .u-value { display: none; }
+    .mantine-Modal-root:has(.uplot) {
+      --modal-size: min(92vw, calc((100vh - 220px) * 1.4)) !important; }`;
+  const AWAY_PX = 14;
+
+  const copy = async (text) => {
+    // An address without https may not use the clipboard; a selection may still be copied.
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    const box = document.body.appendChild(document.createElement("textarea"));
+    box.value = text;
+    box.select();
+    document.execCommand("copy");
+    box.remove();
+  };
+
+  // viser shows the button that opens a chart large only while a pointer is over the chart.
+  const enlarge = (button) => {
+    const charts = [...document.querySelectorAll(".uplot-container")];
+    const chart = charts.find(
+      (one) => button.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING,
+    );
+    chart?.dispatchEvent(new MouseEvent("mouseover", { bubbles: true }));
+    setTimeout(() => chart?.querySelector("button")?.click(), 50);
+  };
+
+  document.addEventListener("click", async ({ target }) => {
+    const button = target.closest?.(".ttt3r-button");
+    if (button?.dataset.ttt3r === "larger") enlarge(button);
+    if (button?.dataset.ttt3r !== "copy") return;
+    await copy(button.dataset.content);
+    const before = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = before), 1500);
+  });
+
+  document.addEventListener("DOMContentLoaded", () => {
+    document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
+    const values = document.body.appendChild(document.createElement("div"));
+    values.id = "ttt3r-values";
+    values.hidden = true;
+    document.documentElement.addEventListener("mouseleave", () => (values.hidden = true));
+    document.addEventListener("mousemove", ({ target, clientX, clientY }) => {
+      const chart = target.closest?.(".u-over")?.closest(".uplot");
+      values.hidden = !chart;
+      if (!chart) return;
+      // The legend says the values at the pointer, after the chart itself has moved there.
+      requestAnimationFrame(() => {
+        values.replaceChildren(chart.querySelector(".u-legend tbody").cloneNode(true));
+        const { offsetWidth: width, offsetHeight: height } = values;
+        const left = clientX + AWAY_PX + width < innerWidth;
+        values.style.left = `${left ? clientX + AWAY_PX : clientX - AWAY_PX - width}px`;
+        values.style.top = `${Math.max(Math.min(clientY, innerHeight - height - 4), 4)}px`;
+      });
+    });
+  });
+}
