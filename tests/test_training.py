@@ -137,7 +137,7 @@ def test_a_lens_taken_for_another_leaves_the_shift_of_rays_of_a_camera_that_stan
     confidence = torch.ones(wrong_lens.shape[:-1])
     both = {"points_self": wrong_lens, "points_world": wrong_lens}
     guess = Prediction(pose, confidence_self=confidence, confidence_world=confidence, **both)
-    losses = criteria.ray_losses([guess], truth)
+    losses = criteria.ray_losses([guess], truth.points_self, truth.points_world)
     assert losses["rays"] > 0.02
     assert losses["world_rays"] == pytest.approx(losses["rays"], rel=1e-3)
     assert losses["ray_shift"] < 1e-4
@@ -169,6 +169,34 @@ def test_single_images_are_of_rooms_of_their_own():
     alone = dataclasses.replace(plan, singles=True)
     others = [plan, dataclasses.replace(plan, stage=3)]
     assert not set(page_seeds(alone, 9)) & {seed for one in others for seed in page_seeds(one, 9)}
+
+
+@torch.no_grad()
+def test_losses_of_points_are_those_of_the_frames_that_have_any(clip):
+    torch.manual_seed(0)
+    network = ReconstructionNetwork(TINY)
+    initialise(network)
+    both, truth = frozenset(("self", "world")), criteria.targets_of(clip)
+    frames = clip.images.shape[1]
+    every, last = (
+        criteria.unroll(
+            network, clip.images, outputs=both, keep_gradient_frames=4, dense_every=dense_every
+        )
+        for dense_every in (1, frames)
+    )
+    assert [one.prediction.points_self is None for one in last] == [*[True] * (frames - 1), False]
+    ours, all_frames = criteria.clip_losses(last, truth), criteria.clip_losses(every, truth)
+    assert set(ours) == set(all_frames)
+    for name in ("translation", "quaternion", "step_translation", "step_quaternion"):
+        assert torch.equal(ours[name], all_frames[name])
+    points, true = every[-1].prediction.points_self, truth.points_self[:, -1]
+    confidence = every[-1].prediction.confidence_self
+    expected = criteria.confidence_loss(
+        points[:, None], confidence[:, None], true[:, None], truth.distance
+    )
+    assert torch.allclose(ours["self"], expected)
+    with pytest.raises(SettingsError, match="dense_every: give 1 to 4"):
+        Stage("x", 1, 4, 1, 1e-3, {"self": 1.0}, dense_every=5)
 
 
 def test_every_loss_reaches_the_weights(clip):

@@ -105,10 +105,12 @@ def unroll(
     *,
     outputs: Set[OutputKind],
     keep_gradient_frames: int,
+    dense_every: int = 1,
 ) -> list[Step]:
     """Run a clip (batch, frames, height, width, 3) in [0, 1] with the constant rate 1.
 
-    The state's gradient is cut every `keep_gradient_frames` frames (truncated back-propagation).
+    The state's gradient is cut every `keep_gradient_frames` frames (truncated back-propagation);
+    dense maps are made for the last of every `dense_every` frames.
     """
     batch, frames = images.shape[:2]
     flat = images.flatten(0, 1).permute(0, 3, 1, 2) * 2 - 1
@@ -127,7 +129,8 @@ def unroll(
         image = ImageTokens(frame_tokens, tokens.rows, tokens.columns)
         if number and number % keep_gradient_frames == 0:
             state = TokenState(state.tokens.detach(), state.memory.detach(), state.fresh)
-        proposal = network.propose(state, image, outputs=outputs)
+        dense = (number + 1) % dense_every == 0
+        proposal = network.propose(state, image, outputs=outputs if dense else frozenset())
         after = state.accept(proposal, Update(torch.ones_like(state.tokens[..., 0])))
         decoded = final_tokens.pop()[:, 1:]
         steps.append(Step(image, state, after, proposal.prediction, decoded))
@@ -168,7 +171,9 @@ def edge_loss(points: list[Tensor], truth: Tensor) -> Tensor:
     return total
 
 
-def ray_losses(predictions: list[Prediction], truth: Targets) -> dict[str, Tensor]:
+def ray_losses(
+    predictions: list[Prediction], true_self: Tensor, true_world: Tensor
+) -> dict[str, Tensor]:
     """Errors of `edge_loss` as `edges`, and mean errors of directions: `rays` in each frame's own
     view, which are the lens; and where computed `world_rays` in the first camera's view;
     `ray_shift` of the way from one to the other.
@@ -177,10 +182,10 @@ def ray_losses(predictions: list[Prediction], truth: Targets) -> dict[str, Tenso
     lens taken for a wider one bends both views alike and would drown it in `world_rays`.
     """
     own = [one.points_self for one in predictions if one.points_self is not None]
-    errors = ray_errors(own, truth.points_self)
-    losses = {"rays": errors.norm(dim=-1).mean(), "edges": edge_loss(own, truth.points_self)}
+    errors = ray_errors(own, true_self)
+    losses = {"rays": errors.norm(dim=-1).mean(), "edges": edge_loss(own, true_self)}
     if world := [one.points_world for one in predictions if one.points_world is not None]:
-        world_errors = ray_errors(world, truth.points_world)
+        world_errors = ray_errors(world, true_world)
         losses["world_rays"] = world_errors.norm(dim=-1).mean()
         losses["ray_shift"] = (world_errors - errors).norm(dim=-1).mean()
     return losses
@@ -203,12 +208,16 @@ def steps_of(translation: Tensor, quaternion: Tensor) -> tuple[Tensor, Tensor]:
 def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
     """Each loss by name: `self`, `translation`, `quaternion`, where computed `world`, those of
     `ray_losses`, and where there are frames enough `step_translation` and `step_quaternion`, which
-    ask for the camera's steps from frame to frame whatever its place.
+    ask for the camera's steps from frame to frame whatever its place. Losses of points are those of
+    the frames that have any.
     """
+    dense = [k for k, step in enumerate(steps) if step.prediction.points_self is not None]
+    predictions = [steps[k].prediction for k in dense]
+    true_self, true_world = truth.points_self[:, dense], truth.points_world[:, dense]
 
     def view(points: str, confidence: str, target: Tensor) -> Tensor:
-        predicted = [getattr(step.prediction, points).movedim(-1, 1) for step in steps]
-        trusted = [getattr(step.prediction, confidence) for step in steps]
+        predicted = [getattr(one, points).movedim(-1, 1) for one in predictions]
+        trusted = [getattr(one, confidence) for one in predictions]
         return confidence_loss(
             torch.stack(predicted, dim=1).movedim(2, -1),
             torch.stack(trusted, dim=1),
@@ -219,7 +228,7 @@ def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
     pose = torch.stack([step.prediction.pose for step in steps], dim=1)
     translation_error = (pose[..., :3] - truth.translation).norm(dim=-1)
     losses = {
-        "self": view("points_self", "confidence_self", truth.points_self),
+        "self": view("points_self", "confidence_self", true_self),
         "translation": (translation_error / truth.distance[:, None]).mean(),
         "quaternion": (pose[..., 3:] - truth.quaternion).norm(dim=-1).mean(),
     }
@@ -231,9 +240,9 @@ def clip_losses(steps: list[Step], truth: Targets) -> dict[str, Tensor]:
         step_error = (offset - offset_true).norm(dim=-1)
         losses["step_translation"] = (step_error / truth.distance[:, None]).mean()
         losses["step_quaternion"] = (turn - same * turn_true).norm(dim=-1).mean()
-    if steps[0].prediction.points_world is not None:
-        losses["world"] = view("points_world", "confidence_world", truth.points_world)
-    return losses | ray_losses([step.prediction for step in steps], truth)
+    if predictions[0].points_world is not None:
+        losses["world"] = view("points_world", "confidence_world", true_world)
+    return losses | ray_losses(predictions, true_self, true_world)
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -57,6 +57,8 @@ class Stage:
     """
     singles: int = 0
     """Images of a step, each of a room of its own, that are seen alone, beside the clips."""
+    dense_every: int = 1
+    """Dense maps are made for the last of so many frames of a clip; they take half of the time."""
     warm_up: int = 200
     learns: str = "all"
     """`all`; `head`, with the rest of the network as it is; or `read-outs` of the auxiliary losses
@@ -67,6 +69,8 @@ class Stage:
         """Raise `SettingsError` where losses of single pictures would teach nothing."""
         if self.learns not in ("all", "head", "read-outs"):
             raise SettingsError(f"stage {self.name!r}: learns: give all, head or read-outs")
+        if not 1 <= self.dense_every <= self.frames:
+            raise SettingsError(f"stage {self.name!r}: dense_every: give 1 to {self.frames}")
         alone = sorted(name for name in self.weights if name.startswith("alone"))
         if alone and not self.singles:
             raise SettingsError(

@@ -75,6 +75,7 @@ def train_step(
             clip.images,
             outputs=frozenset(("self", "world") if stage.weights.get("world") else ("self",)),
             keep_gradient_frames=stage.keep_gradient_frames,
+            dense_every=stage.dense_every,
         )
         auxiliary, right = state.auxiliary.losses(steps, truth, clip.focal_px)
         if singles is not None:
