@@ -62,6 +62,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def move_to(part: Path, path: Path) -> None:
+    """Give a complete file or folder its final name, which is free. Raises `OSError`."""
+    part.rename(path)
+
+
 def move_aside(folder: Path) -> Path:
     """Give a folder the first free number behind its name, in one step; where it is then.
 
