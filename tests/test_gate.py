@@ -17,8 +17,9 @@ from tests.page_client import CAMERA, cookie_for, echo, get, join, raw_get, set_
 from tests.pages import running
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
+from ttt3r_viewer.commands.page import access_of
 from ttt3r_viewer.commands.parser import parse
-from ttt3r_viewer.commands.view import COMMAND, access_of
+from ttt3r_viewer.commands.view import COMMAND
 from ttt3r_viewer.reconstruct.messages import Mailbox, Step
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import PageOptions
@@ -85,7 +86,7 @@ def test_without_a_token_nothing_comes_out_and_the_refusal_says_what_to_do(viewe
 
 
 def test_a_token_becomes_a_cookie_and_leaves_the_address(viewer):
-    assert viewer.url == f"{viewer.address}/?token={TOKEN}"
+    assert viewer.url == f"{viewer.door.address}/?token={TOKEN}"
     status, headers, body = get(viewer.port, f"/?token={TOKEN}&fixedDpr=1&a=%26")
     assert (status, headers["Location"]) == (303, "/?fixedDpr=1&a=%26")
     cookie = headers["Set-Cookie"]
@@ -211,9 +212,9 @@ def test_nobody_comes_in_around_the_gate(start):
 
 def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
     viewer = start(token=TOKEN, guests=True)
-    assert viewer.guest_url
-    guest_token = viewer.access.guest_token
-    assert viewer.guest_url == f"{viewer.address}/?token={guest_token}"
+    assert viewer.door.guest_url
+    guest_token = viewer.door.access.guest_token
+    assert viewer.door.guest_url == f"{viewer.door.address}/?token={guest_token}"
     run, timeline = viewer.part(RunPanel), viewer.part(TimelinePanel)
     guests = viewer.part(GuestViews)
     taken = Mailbox()
@@ -259,7 +260,7 @@ def test_the_twin_panes_of_one_browser_do_not_turn_those_of_another(start):
     viewer = start(token=TOKEN, guests=True)
     owner, guest = (
         {"Cookie": cookie_for(viewer.port, token or "")}
-        for token in (viewer.access.owner_token, viewer.access.guest_token)
+        for token in (viewer.door.access.owner_token, viewer.door.access.guest_token)
     )
     twin = viewer.part(TwinView)
     wait_for(lambda: twin.page(), "the twin view")

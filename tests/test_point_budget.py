@@ -8,7 +8,7 @@ from tests.made_up_run import room_result
 from tests.page_client import CAMERA, cookie_for, echo, get, join
 from tests.ticks import tick_of
 from tests.waiting import wait_for
-from ttt3r_viewer.commands.view import gpu_points_of
+from ttt3r_viewer.commands.page import gpu_points_of
 from ttt3r_viewer.reconstruct.messages import SetBudget
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import GPU_POINTS, PAGE_POINTS
@@ -36,7 +36,7 @@ def connect(page):
     opened = []
 
     def one(draws: str, *, guest: bool = False):
-        token = viewer.access.guest_token if guest else TOKEN
+        token = viewer.door.access.guest_token if guest else TOKEN
         cookie = cookie_for(viewer.port, token)
         before = set(viewer.server.get_clients())
         opened.append(join(viewer.port, headers={"Cookie": f"{cookie}; {draws}"}))

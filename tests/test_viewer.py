@@ -72,7 +72,7 @@ def test_busy_port_gives_a_free_one_and_a_note_that_names_both():
         viewer = Viewer(SceneStore(), Mailbox(), port=busy)
         with running(viewer):
             assert viewer.port != busy
-            assert viewer.port_note == f"port {busy} is busy, so the page is at {viewer.port}"
+            assert viewer.door.note == f"port {busy} is busy, so the page is at {viewer.port}"
             socket.create_connection(("127.0.0.1", viewer.port), timeout=2).close()
 
 
@@ -80,7 +80,7 @@ def test_port_that_is_free_is_taken_and_needs_no_note():
     port = free_port("127.0.0.1", 0)
     viewer = Viewer(SceneStore(), Mailbox(), port=port)
     viewer.start()
-    assert (viewer.port, viewer.port_note) == (port, "")
+    assert (viewer.port, viewer.door.note) == (port, "")
     assert viewer.url == f"http://127.0.0.1:{port}"
     viewer.stop()
 

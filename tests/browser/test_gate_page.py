@@ -61,14 +61,14 @@ def opened(page: Page, address: str) -> Page:
 
 def test_the_link_opens_the_page_and_its_twin_and_nothing_else_does(viewer, new_context, tmp_path):
     stranger = new_context().new_page()
-    answer = stranger.goto(viewer.address)
+    answer = stranger.goto(viewer.door.address)
     assert answer is not None
     assert answer.status == 403
     assert "open the link that the program printed" in stranger.inner_text("body")
 
     context = new_context()
     page = opened(context.new_page(), f"{viewer.url}&fixedDpr=1")
-    assert page.url == f"{viewer.address}/?fixedDpr=1"
+    assert page.url == f"{viewer.door.address}/?fixedDpr=1"
     cookie, *said = sorted(context.cookies(), key=lambda one: one.get("httpOnly"), reverse=True)
     words = {one.get("name"): one.get("value") for one in said}
     assert words == {"ttt3r-draws": "software", "ttt3r-pixels": "1.000"}
@@ -82,7 +82,7 @@ def test_the_link_opens_the_page_and_its_twin_and_nothing_else_does(viewer, new_
         page.get_by_role("tab", name="Compare").click()
         page.get_by_test_id("twin").click()
     twin = popup.value
-    assert twin.url == f"{viewer.address}/twin"
+    assert twin.url == f"{viewer.door.address}/twin"
     root = "window.__viserMutable?.nodeRefFromName['/lanes/1']?.visible"
 
     def right_only() -> bool:
@@ -98,8 +98,8 @@ def test_the_link_opens_the_page_and_its_twin_and_nothing_else_does(viewer, new_
 
 
 def test_a_guest_looks_around_and_steers_nothing(viewer, new_context, tmp_path):
-    assert viewer.guest_url is not None
-    page = opened(new_context().new_page(), f"{viewer.guest_url}&fixedDpr=1")
+    assert viewer.door.guest_url is not None
+    page = opened(new_context().new_page(), f"{viewer.door.guest_url}&fixedDpr=1")
     page.get_by_text("You are a guest").wait_for(timeout=10_000)
     page.screenshot(path=tmp_path / "guest.png")
     before = viewer.controls.settings
@@ -124,7 +124,7 @@ def test_a_guest_looks_around_and_steers_nothing(viewer, new_context, tmp_path):
 
 def test_a_guests_own_timeline_moves_nobody_elses(viewer, new_context, tmp_path):
     owner = opened(new_context().new_page(), f"{viewer.url}&fixedDpr=1")
-    guest = opened(new_context().new_page(), f"{viewer.guest_url}&fixedDpr=1")
+    guest = opened(new_context().new_page(), f"{viewer.door.guest_url}&fixedDpr=1")
     assert owner.get_by_label("My own timeline", exact=True).count() == 0
     wait_for(lambda: drawn(guest), "the points of all frames")
     lanes = viewer._store.snapshot().lanes
@@ -159,7 +159,7 @@ def test_another_page_reaches_nothing_and_a_link_in_it_works_for_who_is_in(viewe
         request.send_response(200)
         request.send_header("Content-Type", "text/html")
         request.end_headers()
-        request.wfile.write(f'<a href="{viewer.address}/?fixedDpr=1">go</a>'.encode())
+        request.wfile.write(f'<a href="{viewer.door.address}/?fixedDpr=1">go</a>'.encode())
 
     with served(respond) as other:
         context = new_context()

@@ -1,6 +1,5 @@
 """The page: a viser server, its panels and layers, and the thread that keeps them up to date."""
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
@@ -39,9 +38,9 @@ from ttt3r_viewer.viewer.panels.present import PresentPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.publisher import Publisher
-from ttt3r_viewer.viewer.server.access import Access, access_for, is_loopback
-from ttt3r_viewer.viewer.server.address import listen
+from ttt3r_viewer.viewer.server.access import Access
 from ttt3r_viewer.viewer.server.clients import TWIN_PATH
+from ttt3r_viewer.viewer.server.door import Door
 from ttt3r_viewer.viewer.server.gate import INNER_HOST, Gate
 from ttt3r_viewer.viewer.server.guest_views import GuestViews
 from ttt3r_viewer.viewer.server.point_budget import PointBudget
@@ -53,8 +52,6 @@ from ttt3r_viewer.viewer.widgets import Resender
 
 STOP_SEC = 0.5
 """viser waits up to six seconds for a browser's idle connections; nobody should."""
-
-logger = logging.getLogger(__name__)
 
 P = TypeVar("P", bound=Part)
 
@@ -112,6 +109,7 @@ class Viewer:
         exporter: Exporter | None = None,
         presentation: Presentation | None = None,
         access: Access | None = None,
+        door: Door | None = None,
         gpu_points: int | None = None,
         settings: ViewSettings = FIRST_SETTINGS,
         panels: Sequence[PanelPlace] = PANELS,
@@ -123,19 +121,20 @@ class Viewer:
         the Export tab asks for; None where there is no recording. It is closed with the page.
         `presentation` says how the page is shown to a room, and where its tour is kept. `access`
         says who may come in; None: everyone on this machine, and elsewhere who has a made-up token.
+        A `door` stands in place of host, port and access, and stays when the page is closed.
         `gpu_points` may be kept in the scene once every owner's browser draws on a GPU.
         `settings` are those that the page begins with.
         `panels` are those of the page, such as `(*PANELS, PanelPlace("Mine", MyPanel))`.
         """
         self._store = store
-        self._host = host
-        self._first_port = port
+        self.door = door or Door(host, port, access)
+        """Where the page is, and who may come in."""
+        self._own_door = door is None
         self._title = title
         self._exporter = exporter
         self._gpu_points = gpu_points
         presentation = presentation or Presentation()
         self._panels = charts_first(panels) if presentation.chart else tuple(panels)
-        self.access = access_for(host) if access is None else access
         self._closing = ExitStack()
         """What `stop` has to do."""
         self.controls = ViewControls(settings)
@@ -146,15 +145,16 @@ class Viewer:
             notice=notice,
             ground_truth=ground_truth,
             exporter=exporter,
+            has_start=self.door.start is not None,
             presentation=presentation,
         )
         """Makes the page's context for a server."""
-        self.port_note = ""
-        """Says which port was taken where it was busy; empty otherwise."""
 
     def start(self) -> None:
         """Serve the page; raises ViewerServerError where host or port cannot be."""
-        sockets = listen(self._host, self._first_port)
+        self.door.listen()
+        if self._own_door:
+            self._closing.callback(self.door.close)
         patch_viser()
         with quiet_console():
             # Only the gate gets there: viser itself lets everybody in.
@@ -165,10 +165,8 @@ class Viewer:
         page = self._page(server)
         twin, guests = TwinView(server), GuestViews(server, self.controls, page.series)
         gate = Gate(
+            self.door,
             server,
-            self.access,
-            host=self._host,
-            sockets=sockets,
             pages={TWIN_PATH: twin.page},
             overlay=page.overlay,
             guest_widgets=guests.widget,
@@ -183,10 +181,6 @@ class Viewer:
         self._closing.callback(self._publisher.stop)
         # Last, so that nobody sees half a page.
         gate.start()
-        if self._first_port and self.port != self._first_port:
-            self.port_note = f"port {self._first_port} is busy, so the page is at {self.port}"
-        if not is_loopback(self._host) and self.access.owner_token is None:
-            logger.warning("anyone who can reach port %d can watch and steer this run", self.port)
 
     async def _watch(self, client: viser.ClientHandle) -> None:
         """Wake the publisher for a browser that comes, and whenever it moves its camera."""
@@ -216,23 +210,9 @@ class Viewer:
         return self.gate.port
 
     @property
-    def address(self) -> str:
-        """Where a browser on this machine finds the page, without a token."""
-        host = "127.0.0.1" if self._host in ("0.0.0.0", "::", "") else self._host
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-
-    @property
     def url(self) -> str:
         """The link that opens the page on this machine, as its owner."""
-        return self._link(self.access.owner_token)
-
-    @property
-    def guest_url(self) -> str | None:
-        """The link for those who only look; None where there are no guests."""
-        return self._link(self.access.guest_token) if self.access.guest_token else None
-
-    def _link(self, token: str | None) -> str:
-        return self.address if token is None else f"{self.address}/?token={token}"
+        return self.door.url
 
     def _build(self, page: PageContext, twin: TwinView, guests: GuestViews) -> list[Part]:
         """Make every widget and node, all on this thread; give the parts in their order."""

@@ -50,6 +50,8 @@ class PageContext:
     """What the charts and the captions measure every lane against."""
     exporter: "Exporter | None" = None
     """Writes what the Export tab asks for; None where there is no recording."""
+    has_start: bool = False
+    """There is a start screen, to which the page leads."""
     presentation: Presentation = field(default_factory=Presentation)
     overlay: Overlay = field(default_factory=Overlay)
     """What lies over the scene in every browser, beside and without the panel."""

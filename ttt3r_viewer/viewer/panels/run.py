@@ -17,6 +17,7 @@ from ttt3r_viewer.viewer.html import (
     muted,
     rounded,
 )
+from ttt3r_viewer.viewer.server.start_screen import START_PATH
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import Widgets, assign_changed, show
 
@@ -28,6 +29,10 @@ PHASE_WORDS = {
     "failed": ("Failed", "#e03131"),
     "stopped": ("Stopped", "#868e96"),
 }
+START_LINK = (
+    f'<a href="{START_PATH}" data-testid="start-link" style="display:block;padding:0.1em 0.95em;'
+    'font-size:0.85em;color:#74b8f7">Show something else …</a>'
+)
 
 
 class RunPanel(Part):
@@ -52,6 +57,8 @@ class RunPanel(Part):
         )
         hint = "Begin again; what --output has recorded is kept. Key: Shift+R"
         widgets.button("Restart", Icon.REFRESH, lambda _: self._restart(), color="gray", hint=hint)
+        if page.has_start:
+            gui.add_html(START_LINK)
         if page.notice:
             gui.add_html(box("notice", "77,171,247", page.notice))
         self._step_key = widgets.key("Step", "N", self._take_step, icon=Icon.PLAYER_SKIP_FORWARD)

@@ -11,29 +11,31 @@ import gzip
 import http.client
 import logging
 import re
-import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import parse_qsl, urlencode
 
 import viser
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from ttt3r_viewer.viewer.server import access as rules
 from ttt3r_viewer.viewer.server import client_messages
-from ttt3r_viewer.viewer.server.access import Access, Role
+from ttt3r_viewer.viewer.server.access import Role
 from ttt3r_viewer.viewer.server.client_messages import Widgets
-from ttt3r_viewer.viewer.server.clients import Client, Sessions, pixel_ratio_of, require_key
+from ttt3r_viewer.viewer.server.clients import Client, pixel_ratio_of, require_key
+from ttt3r_viewer.viewer.server.door import Door
 from ttt3r_viewer.viewer.server.overlay import Overlay
+from ttt3r_viewer.viewer.server.responses import response, text_response
+from ttt3r_viewer.viewer.server.start_screen import START_PATHS, start_response
 
 MAX_CLIENTS = 32
 """Open websockets at a time; a page has one, a twin view two."""
@@ -64,13 +66,6 @@ DRAWS_COOKIE = "ttt3r-draws"
 """Which our script sets: `gpu`, `phone` or `software`; browsers send it to all ports of a host."""
 PIXELS_COOKIE = "ttt3r-pixels"
 """Which it sets to the number of pixels of the screen for one of the page."""
-FIXED_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "frame-ancestors 'self'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-"""Sent with every response: no other page may frame it, nothing keeps or leaks it."""
 
 logger = logging.getLogger(__name__)
 _wire = logging.getLogger(f"{__name__}.wire")
@@ -83,41 +78,39 @@ class Gate:
 
     def __init__(
         self,
-        server: viser.ViserServer,
-        access: Access,
+        door: Door,
+        server: viser.ViserServer | None = None,
         *,
-        host: str,
-        sockets: Sequence[socket.socket],
-        pages: Mapping[str, Callable[[], bytes]],
-        overlay: Overlay,
-        guest_widgets: Widgets,
+        pages: Mapping[str, Callable[[], bytes]] = MappingProxyType({}),
+        overlay: Overlay | None = None,
+        guest_widgets: Widgets = lambda _: None,
     ) -> None:
-        """`sockets` listen at one port of `host`. `pages` make our own by path, empty while there
-        is no such page; `overlay` is what our script lays over the scene. Guests may change
-        `guest_widgets`.
+        """Without a server only the door's start screen is there. `pages` make our own by path,
+        empty while there is no such page; `overlay` is what our script lays over the scene. Guests
+        may change `guest_widgets`.
         """
-        self._access = access
-        self._sockets = sockets
-        self.port: int = sockets[0].getsockname()[1]
+        self._access, self._start = door.access, door.start
+        self._sockets = door.sockets()
+        self.port = door.port
         self._cookie = f"ttt3r-view-{self.port}"
         """Name of our cookie; browsers send a cookie to all ports of a host, so it has the port."""
         self._pages = pages
-        self._overlay = overlay
+        self._overlay = overlay or Overlay()
         self._waiting: Counter[tuple[str, str]] = Counter()
         """How many requests wait for something new in it, by role and by role and session."""
         self._script = b"\n".join(Path(__file__).with_name(name).read_bytes() for name in SCRIPTS)
         self._index = b""
         """viser's page with our script, compressed; empty until it was asked for."""
-        self._inner_port = server.get_port()
-        self._key = require_key(server)
-        self._widgets: dict[Role, Widgets] = {
+        self._inner_port = 0
+        """viser's; 0 where there is none."""
+        self._widgets: dict[Role, Widgets] = {"guest": guest_widgets}
+        if server is not None:
+            self._inner_port, self._key = server.get_port(), require_key(server)
             # A dictionary's `get` is safe from any thread.
-            "owner": server.gui._gui_input_handle_from_uuid.get,
-            "guest": guest_widgets,
-        }
-        self._names = rules.own_names(host)
-        self._loopback = rules.is_loopback(host)
-        self._sessions = Sessions()
+            self._widgets["owner"] = server.gui._gui_input_handle_from_uuid.get
+        self._names = rules.own_names(door.host)
+        self._loopback = rules.is_loopback(door.host)
+        self._sessions = door.sessions
         self._throttle = rules.Throttle()
         self.clients = 0
         """Number of open websockets."""
@@ -176,7 +169,7 @@ class Gate:
             return await self._decide(connection, request)
         except Exception:
             logger.exception("a request could not be answered")
-            return _text(500, "This page cannot be served now: the program's log says why.")
+            return text_response(500, "This page cannot be served now: the program's log says why.")
 
     async def _decide(self, connection: ServerConnection, request: Request) -> Response | None:
         foreign = self._refuse_foreign(request)
@@ -194,27 +187,31 @@ class Gate:
         client = self._client(request)
         if client is None:
             if "cross-site" not in request.headers.get_all("Sec-Fetch-Site"):
-                return _text(403, NO_TOKEN)
+                return text_response(403, NO_TOKEN)
             # After a click in another page browsers withhold the cookie; a refresh sends it.
             refresh = f'<!doctype html><meta http-equiv="refresh" content="0"><p>{NO_TOKEN}</p>'
-            return _response(403, refresh.encode(), {"Content-Type": HTML})
+            return response(403, refresh.encode(), {"Content-Type": HTML})
+        if path in START_PATHS or not self._inner_port:
+            return start_response(self._start, path, client.role, websocket=websocket)
         if websocket:
             if self.clients >= MAX_CLIENTS:
-                return _text(503, f"{MAX_CLIENTS} browsers are connected already: close one.")
+                return text_response(
+                    503, f"{MAX_CLIENTS} browsers are connected already: close one."
+                )
             if not SOCKET_PATH.fullmatch(path):
-                return _text(404, "There is no such websocket.")
+                return text_response(404, "There is no such websocket.")
             return None
         if path in self._pages:
             page = self._pages[path]()
             if not page:
-                return _text(404, "This page needs two lanes: give --rules.")
-            return _response(200, page, {"Content-Type": HTML})
+                return text_response(404, "This page needs two lanes: give --rules.")
+            return response(200, page, {"Content-Type": HTML})
         if path == SCRIPT_PATH:
-            return _response(200, self._script, {"Content-Type": SCRIPT})
+            return response(200, self._script, {"Content-Type": SCRIPT})
         if path == OVERLAY_PATH:
             return await self._newer_overlay(query, client)
         if not FILE_PATH.fullmatch(path):
-            return _text(404, "There is no such page.")
+            return text_response(404, "There is no such page.")
         zipped = any("gzip" in one for one in request.headers.get_all("Accept-Encoding"))
         return await asyncio.to_thread(self._file, path, zipped)
 
@@ -228,7 +225,7 @@ class Gate:
             limits[client.role, client.session] = SESSION_WAITERS
         for place, most in limits.items():
             if self._waiting[place] >= most:
-                return _text(503, f"{most} requests wait already.", {"Retry-After": "2"})
+                return text_response(503, f"{most} requests wait already.", {"Retry-After": "2"})
         self._waiting.update(limits.keys())
         try:
             have = dict(parse_qsl(query)).get("have", "")
@@ -236,18 +233,18 @@ class Gate:
         finally:
             self._waiting.subtract(limits.keys())
             self._waiting = +self._waiting  # without those that have gone
-        return _response(200, content, {"Content-Type": "application/json"})
+        return response(200, content, {"Content-Type": "application/json"})
 
     def _refuse_foreign(self, request: Request) -> Response | None:
         """Refuse requests of another page, or for a name that is not ours."""
         hosts, origins = request.headers.get_all("Host"), request.headers.get_all("Origin")
         host = hosts[0] if len(hosts) == 1 else ""
         if not rules.host_allowed(host, self._names, loopback=self._loopback):
-            return _text(
+            return text_response(
                 403, "This page has no such name: open it by IP address, or name it in --host."
             )
         if len(origins) > 1 or not rules.origin_allowed(next(iter(origins), None), host):
-            return _text(403, "Another page may not use this one: open its own address.")
+            return text_response(403, "Another page may not use this one: open its own address.")
         return None
 
     def _log_in(self, token: str, query: str, address: str) -> Response:
@@ -255,7 +252,7 @@ class Gate:
         now_sec = time.monotonic()
         wait_sec = self._throttle.wait_sec(address, now_sec)
         if wait_sec > 0:
-            return _text(
+            return text_response(
                 429,
                 f"Too many wrong tokens came from your address: wait {wait_sec:.0f} s.",
                 {"Retry-After": str(round(wait_sec) + 1)},
@@ -263,14 +260,14 @@ class Gate:
         role = self._access.role_of(token)
         if role is None:
             self._throttle.failed(address, now_sec)
-            return _text(
+            return text_response(
                 403,
                 "This token is not the one of this run: open the link that the program printed.",
             )
         self._throttle.succeeded(address)
         cookie = f"{self._cookie}={self._sessions.begin(role)}; Path=/; HttpOnly; SameSite=Strict"
         location = f"/?{query}" if query else "/"
-        return _text(303, "The page is at /.", {"Location": location, "Set-Cookie": cookie})
+        return text_response(303, "The page is at /.", {"Location": location, "Set-Cookie": cookie})
 
     def _client(self, request: Request) -> Client | None:
         """Return who sent a request; None where a token is needed and was not shown."""
@@ -288,11 +285,11 @@ class Gate:
             self._index = self._index or gzip.compress(_with_script(self._fetch(path, False)[1]))
             headers = {"Content-Type": HTML, **({"Content-Encoding": "gzip"} if zipped else {})}
             page = self._index if zipped else gzip.decompress(self._index)
-            return _response(200, page, headers)
+            return response(200, page, headers)
         status, content, headers = self._fetch(path, zipped)
         if status != 200:
-            return _text(404, "There is no such page.")
-        return _response(200, content, headers)
+            return text_response(404, "There is no such page.")
+        return response(200, content, headers)
 
     def _fetch(self, path: str, zipped: bool) -> tuple[int, bytes, dict[str, str]]:
         """Ask viser for a file: its status, content, and headers."""
@@ -315,6 +312,9 @@ class Gate:
             browser.protocol.max_message_size = client_messages.MAX_BYTES
         try:
             path = browser.request.path.partition("?")[0]
+            if self._start is not None and path in START_PATHS:
+                await self._start.serve(browser)
+                return
             offered = [Subprotocol(browser.subprotocol)] if browser.subprotocol else None
             async with connect(
                 f"ws://{INNER_HOST}:{self._inner_port}{path}",
@@ -386,14 +386,3 @@ def _with_script(page: bytes) -> bytes:
     if not head:
         raise ValueError(f"viser's page has no {HEAD_TAG.decode()}")
     return before + head + SCRIPT_TAG + after
-
-
-def _text(status: int, line: str, headers: Mapping[str, str] | None = None) -> Response:
-    plain = {"Content-Type": "text/plain; charset=utf-8", **(headers or {})}
-    return _response(status, f"{line}\n".encode(), plain)
-
-
-def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
-    length = {"Content-Length": str(len(body))}
-    reason = http.client.responses[status]
-    return Response(status, reason, Headers({**headers, **length, **FIXED_HEADERS}), body)
