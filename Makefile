@@ -7,7 +7,7 @@ ARGS ?=
 .PHONY: view test check clean
 
 view: $(VENV)/viewer.installed
-	$(BIN)/ttt3r-view $(ARGS)
+	$(BIN)/ttt3r-view $(or $(ARGS),--demo loop)
 
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)

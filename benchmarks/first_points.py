@@ -76,11 +76,11 @@ def main() -> int:
     chromium = find_chromium()
     if chromium is None:
         raise SystemExit("no Chromium found: install one, or name it in CHROMIUM")
-    words: list[str] = given.words
+    words: list[str] = given.words or ["--demo", "loop"]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         if given.images:
             fill(Path(folder), given.images)
-            words = ["--input", folder, *words]
+            words = ["--input", folder, *given.words]
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         page = browser.new_page(viewport={"width": 960, "height": 540})
         times = [measure(page, words) for _ in range(given.runs)]

@@ -315,7 +315,7 @@ def test_every_signal_leaves_whole_outputs(tmp_path):
     ctrl_c, term = signal.SIGINT, signal.SIGTERM
     for number, kinds in enumerate([(term,), (ctrl_c, ctrl_c), (ctrl_c, term)]):
         out = tmp_path / str(number)
-        process = start("--port", "0", "--output", str(out), "--size", "480")
+        process = start("--demo", "loop", "--port", "0", "--output", str(out), "--size", "480")
         _line_with(process, "open http://")
         wait_for(lambda out=out: has_frames(out), "a frame")
         for kind in kinds:

@@ -150,9 +150,10 @@ def test_without_a_home_and_a_cache_it_runs(tmp_path):
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-def test_the_page_comes_up_where_the_home_cannot_be_written():
+@pytest.mark.parametrize("words", [("--demo", "loop", "--max-frames", "2"), ()])
+def test_the_page_comes_up_where_the_home_cannot_be_written(words):
     page = subprocess.Popen(
-        [sys.executable, "-m", "ttt3r_viewer", "--port", "0", "--max-frames", "2"],
+        [sys.executable, "-m", "ttt3r_viewer", "--port", "0", *words],
         env={**os.environ, **NOWHERE, "HOME": "/dev/null/nobody"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

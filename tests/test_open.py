@@ -22,7 +22,7 @@ from tests.test_recording import STATUS, frame, write, writer_in
 from tests.waiting import wait_for
 from ttt3r_viewer.cli import main
 from ttt3r_viewer.commands.info import recording_info
-from ttt3r_viewer.commands.open import notice_of, true_poses
+from ttt3r_viewer.commands.shows import notice_of, true_poses
 from ttt3r_viewer.reconstruct import messages
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.recording.format import PREVIEW_POINTS

@@ -8,13 +8,9 @@ import pytest
 
 from tests.refusals import error_line, refusal
 from ttt3r_viewer.cli import COMMANDS, main
+from ttt3r_viewer.commands.page import MINIATURE_NOTICE, notice_of_run, page_arguments
 from ttt3r_viewer.commands.parser import parse
-from ttt3r_viewer.commands.view import (
-    COMMAND,
-    MINIATURE_NOTICE,
-    notice_of_run,
-    page_arguments,
-)
+from ttt3r_viewer.commands.view import COMMAND
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.lane_source import Thinning
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER

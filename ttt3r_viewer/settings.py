@@ -37,7 +37,7 @@ class InputOptions(Options):
     input: str | None = option(
         None,
         "folder of images, glob, video, one image, camera:0, an address such as rtsp://..., or "
-        f"{', '.join(DEMO_INPUTS)} (default: {DEMO_INPUTS[0]})",
+        f"{', '.join(DEMO_INPUTS)} (default: the page lets you choose; elsewhere {DEMO_INPUTS[0]})",
         metavar="PATH",
         is_path=True,
     )

@@ -18,7 +18,7 @@ from tests.made_up_run import room_result
 from tests.pages import EVERY_POINT, running
 from tests.test_recording import STATUS, new_writer
 from tests.waiting import wait_for
-from ttt3r_viewer.commands.open import notice_of
+from ttt3r_viewer.commands.shows import notice_of
 from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.recording.tour import TOUR_FILE, read_tour

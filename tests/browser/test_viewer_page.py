@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Ui
 from tests.made_up_run import MadeUpRun
 from tests.waiting import wait_for
-from ttt3r_viewer.commands.view import MINIATURE_NOTICE
+from ttt3r_viewer.commands.page import MINIATURE_NOTICE
 from ttt3r_viewer.reconstruct.messages import Pause, Play, Restart, Step
 from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.settings import settings_from

@@ -18,8 +18,8 @@ import torch
 from tests.fuzz.media import made_by, put
 from tests.made_up_run import room_result, rule_info
 from tests.weights_files import zipped
-from ttt3r_viewer.commands.open import notice_of
 from ttt3r_viewer.commands.parser import Given
+from ttt3r_viewer.commands.shows import notice_of
 from ttt3r_viewer.commands.weights import FileOptions, info
 from ttt3r_viewer.errors import ViewerError
 from ttt3r_viewer.geometry import pose_from_vector

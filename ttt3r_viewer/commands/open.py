@@ -3,32 +3,25 @@
 With `--weights` the network is loaded when a user first looks into a frame.
 """
 
-import threading
 from dataclasses import dataclass
-from functools import partial
+from typing import TYPE_CHECKING
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
-from ttt3r_viewer.commands.view import announce, gpu_points_of, page_arguments
-from ttt3r_viewer.errors import EvaluationError, ViewerError
-from ttt3r_viewer.metrics.ground_truth import GroundTruth
-from ttt3r_viewer.reconstruct.messages import Mailbox
-from ttt3r_viewer.recording.reader import Recording, open_recording
-from ttt3r_viewer.runs.known_truth import find_truth, page_store
-from ttt3r_viewer.runs.player import Player, open_command, rerun_command
-from ttt3r_viewer.runs.reconstruction import recorded_lanes
+from ttt3r_viewer.commands.shows import show_in_turn, show_recording
+from ttt3r_viewer.recording.reader import open_recording
 from ttt3r_viewer.settings import (
     GPU_POINTS,
     PAGE_POINTS,
-    InputOptions,
     NetworkOptions,
     OutputOptions,
     PageOptions,
     RecordingOptions,
+    Settings,
 )
-from ttt3r_viewer.system import compare_demo
-from ttt3r_viewer.system.assets import is_own_comparison
 from ttt3r_viewer.system.options import DeviceName, DtypeName, Options, option_like
-from ttt3r_viewer.system.text import printable
+
+if TYPE_CHECKING:
+    from ttt3r_viewer.viewer.server.door import Door
 
 
 @dataclass(frozen=True)
@@ -63,80 +56,23 @@ class LookOptions(Options):
     dtype: DtypeName = option_like(NetworkOptions, "dtype")
 
 
-def execute(given: Given, echo: Echo, _warn: Echo) -> int:
-    """Serve the page of a recording until Ctrl-C."""
-    look, page, shown = given[LookOptions], given[PageOptions], given[SceneOptions]
+def execute(given: Given, echo: Echo, warn: Echo) -> int:
+    """Serve the page of a recording, and what the start screen lets choose, until Ctrl-C."""
+    look, page, scene = given[LookOptions], given[PageOptions], given[SceneOptions]
     recording = open_recording(given[RecordingOptions].recording)
-    make_lanes = None
+    network = None
     if look.weights is not None:
         from ttt3r_viewer.weights.fetch import locate
 
         locate(look.weights)
         network = NetworkOptions(look.weights, device=look.device, dtype=look.dtype)
-        make_lanes = partial(recorded_lanes, recording, network)
-    ground_truth, note = true_poses(recording)
-    from ttt3r_viewer.export.job import Exporter
-    from ttt3r_viewer.viewer.app import Viewer
+    shown = OutputOptions(max_points=scene.max_points, edge_filter=scene.edge_filter)
+    settings = Settings(output=shown, page=page)
 
-    store = page_store(shown.max_points, ground_truth, shown.edge_filter)
-    mailbox = Mailbox()
-    player = Player(recording, store, mailbox, make_lanes)
-    viewer = Viewer(
-        store,
-        mailbox,
-        notice=notice_of(recording, look.weights),
-        ground_truth=ground_truth,
-        exporter=Exporter(lambda: recording, recording.output_folder),
-        gpu_points=gpu_points_of(shown.max_points),
-        **page_arguments(
-            page, recording.output_folder, shown.edge_filter, recording.manifest.settings
-        ),
-    )
-    try:
-        viewer.start()
-        player.start()
-        announce(viewer, echo, recording.note, note, open_browser=page.open_browser)
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        pass  # the way to end it
-    finally:
-        player.stop()
-        viewer.stop()
-    return 0
+    def first(door: "Door") -> bool:
+        return show_recording(recording, shown, page, door, echo, network)
 
-
-def notice_of(recording: Recording, weights: str | None = None) -> str:
-    """What the page shows, what needs a run, and with what frames are read again."""
-    manifest = recording.manifest
-    when = f", recorded {manifest.started_text}" if manifest.started else ""
-    inside = f"needs the weights: {open_command(recording)}."
-    if weights is not None:
-        inside = (
-            f"takes recorded frames again, from the first one on, with {weights}: what it shows is "
-            "that of the run to rounding, where weights and dtype are those of the run."
-        )
-    own = f"{compare_demo.NOTICE} " if is_own_comparison(manifest.settings) else ""
-    return own + printable(
-        f"A recording of {manifest.source}{when}, read from disk. Play, Step and other rules "
-        f"need a run: {rerun_command(manifest.settings)}. Inspect {inside} Restart reads it again."
-    )
-
-
-def true_poses(recording: Recording) -> tuple[GroundTruth | None, str]:
-    """The true cameras that the run used, if they are still there; else why they are not used.
-
-    Nothing is looked for where the recording does not say what its input was.
-    """
-    recorded = recording.manifest.settings
-    if "input" not in recorded:
-        return None, ""
-    try:
-        return find_truth(InputOptions(recorded["input"], poses=recorded.get("poses")))
-    except EvaluationError as error:
-        return None, f"no true poses: {error}"
-    except ViewerError:
-        # A demo that this version does not have brings no poses, and none is missed.
-        return None, ""
+    return show_in_turn(settings, first, echo, warn)
 
 
 COMMAND = Command(

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ttt3r_viewer.commands.page import MINIATURE_NOTICE
 from ttt3r_viewer.commands.parser import Command, Echo, Given
-from ttt3r_viewer.commands.view import MINIATURE_NOTICE
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.system.options import Options, option
 from ttt3r_viewer.weights.fetch import LICENCE_NOTE, MINIATURE, RELEASES, http_download, locate

@@ -173,13 +173,19 @@ class Reconstruction:
         wired.ground_truth, wired.note = ground_truth, note
         return wired
 
-    def watch(self, echo: Callable[[str], None], report: Callable[[str], None]) -> None:
-        """Until Ctrl-C: write the results whenever a run has finished, and report what went wrong.
+    def watch(
+        self,
+        echo: Callable[[str], None],
+        report: Callable[[str], None],
+        has_ended: Callable[[], bool],
+    ) -> None:
+        """Until Ctrl-C or the end: write the results whenever a run has finished, and report what
+        went wrong.
 
         `echo` takes a line for the terminal; `report` shows one in the page, an empty one none.
         """
         last: SceneSnapshot | None = None
-        while True:
+        while not has_ended():
             scene = self.store.snapshot()
             if scene is not last and scene.status.phase == "failed":
                 echo(f"the run failed: {scene.status.message}")
