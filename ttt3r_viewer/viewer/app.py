@@ -34,6 +34,7 @@ from ttt3r_viewer.viewer.panels.inspect import InspectPanel
 from ttt3r_viewer.viewer.panels.legend import LegendPanel
 from ttt3r_viewer.viewer.panels.loading import LoadingPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
+from ttt3r_viewer.viewer.panels.measure import MeasurePanel
 from ttt3r_viewer.viewer.panels.present import PresentPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
@@ -74,6 +75,7 @@ PANELS: tuple[PanelPlace, ...] = (
     PanelPlace("View", TimelinePanel, viser.Icon.EYE),
     PanelPlace("View", InsetPanel),
     PanelPlace("View", LookPanel),
+    PanelPlace("View", MeasurePanel),
     PanelPlace("View", PresentPanel),
     PanelPlace("Compare", ComparePanel, viser.Icon.ARROWS_LEFT_RIGHT),
     PanelPlace("Charts", ChartsPanel, viser.Icon.CHART_LINE),

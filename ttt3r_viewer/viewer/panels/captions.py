@@ -29,6 +29,7 @@ KEYS = (
     ("C", "lanes side by side, or on each other"),
     ("I", "the input image with its depth"),
     ("J  K  L", "a frame back, a frame forward, the newest"),
+    ("Esc", "end measuring"),
     ("P", "save a screenshot, twice as large"),
     ("H", "captions, or the panel"),
     ("?", "these keys"),
