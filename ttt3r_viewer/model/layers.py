@@ -45,8 +45,15 @@ class PatchEmbed(nn.Module):
         return ImageTokens(embedded.flatten(2).transpose(1, 2), *embedded.shape[2:])
 
 
-layer_norm = partial(nn.LayerNorm, eps=1e-6)
-"""Of a width; the same epsilon everywhere."""
+class LayerNorm(nn.LayerNorm):
+    """Normed tokens in the dtype of the products that follow, of sums that may be more exact."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-6)
+
+    def forward(self, x: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens width"]:
+        """Norm each token, in the dtype of the weights."""
+        return super().forward(x.to(self.weight.dtype))
 
 
 def attend(
@@ -219,7 +226,7 @@ class ModulatedNorm(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = layer_norm(width)
+        self.norm = LayerNorm(width)
         self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
     def forward(
@@ -234,7 +241,7 @@ class EncoderBlock(nn.Module):
     """Self-attention and MLP, each behind a norm, which may be modulated by a condition."""
 
     def __init__(
-        self, width: int, heads: int, norm: Callable[[int], nn.Module] = layer_norm
+        self, width: int, heads: int, norm: Callable[[int], nn.Module] = LayerNorm
     ) -> None:
         super().__init__()
         self.norm1 = norm(width)
@@ -258,12 +265,12 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.norm1 = layer_norm(width)
+        self.norm1 = LayerNorm(width)
         self.attn = SelfAttention(width, heads)
-        self.norm_y = layer_norm(width)
-        self.norm2 = layer_norm(width)
+        self.norm_y = LayerNorm(width)
+        self.norm2 = LayerNorm(width)
         self.cross_attn = CrossAttention(width, heads)
-        self.norm3 = layer_norm(width)
+        self.norm3 = LayerNorm(width)
         self.mlp = Mlp(width, 4 * width, width)
 
     def forward(

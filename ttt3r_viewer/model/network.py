@@ -23,7 +23,7 @@ from ttt3r_viewer.model.layers import (
     PatchEmbed,
     Rotation,
     grid_rotation,
-    layer_norm,
+    LayerNorm,
 )
 from ttt3r_viewer.state import Evidence, EvidenceKind, Prediction, Proposal, TokenState
 
@@ -111,16 +111,16 @@ class ReconstructionNetwork(nn.Module):
         self.enc_blocks = nn.ModuleList(
             EncoderBlock(encoder_width, config.encoder_heads) for _ in range(config.encoder_depth)
         )
-        self.enc_norm = layer_norm(encoder_width)
+        self.enc_norm = LayerNorm(encoder_width)
         self.decoder_embed = nn.Linear(encoder_width, width)
         self.dec_blocks = nn.ModuleList(
             DecoderBlock(width, config.decoder_heads) for _ in range(config.decoder_depth)
         )
-        self.dec_norm = layer_norm(width)
+        self.dec_norm = LayerNorm(width)
         self.enc_blocks_ray_map = nn.ModuleList(
             EncoderBlock(encoder_width, config.ray_map_heads) for _ in range(config.ray_map_depth)
         )
-        self.enc_norm_ray_map = layer_norm(encoder_width)
+        self.enc_norm_ray_map = LayerNorm(encoder_width)
         self.pose_retriever = PoseMemory(config)
         # Zeros, like those above: drawing a start value on the meta device would take a second.
         self.register_tokens = nn.Embedding.from_pretrained(
@@ -130,7 +130,7 @@ class ReconstructionNetwork(nn.Module):
         self.dec_blocks_state = nn.ModuleList(
             DecoderBlock(width, config.state_heads) for _ in range(config.decoder_depth)
         )
-        self.dec_norm_state = layer_norm(width)
+        self.dec_norm_state = LayerNorm(width)
         self.downstream_head = DptHead(config) if config.head == "dpt" else LinearHead(config)
 
     @property
@@ -183,7 +183,7 @@ class ReconstructionNetwork(nn.Module):
         tokens = self.decoder_embed_state(self.register_tokens.weight).float()
         return TokenState(
             tokens=tokens[None].expand(batch, -1, -1),
-            memory=self.pose_retriever.mem.expand(batch, -1, -1),
+            memory=self.pose_retriever.mem.float().expand(batch, -1, -1),
         )
 
     def propose(
@@ -205,12 +205,12 @@ class ReconstructionNetwork(nn.Module):
         if state.fresh:
             pose_token = self.pose_token.expand(len(summary), -1, -1)
         else:
-            pose_token = self.pose_retriever.read(state.memory.to(self.dtype), summary)
+            pose_token = self.pose_retriever.read(state.memory, summary)
         decoded = self._decode(state, image, pose_token, evidence, watch)
         return Proposal(
             evidence=decoded.evidence,
             memory=self.pose_retriever.write(
-                state.memory.to(self.dtype), summary, decoded.pose_token
+                state.memory, summary, decoded.pose_token
             ),
             prediction=self._predict(decoded, image, outputs),
         )
@@ -232,7 +232,7 @@ class ReconstructionNetwork(nn.Module):
             embedded, self.enc_blocks_ray_map, self.enc_norm_ray_map, self.config.ray_map_heads
         )
         summary = image.tokens.mean(dim=1, keepdim=True)
-        pose_token = self.pose_retriever.read(state.memory.to(self.dtype), summary)
+        pose_token = self.pose_retriever.read(state.memory, summary)
         return self._predict(self._decode(state, image, pose_token, NO_EVIDENCE), image, outputs)
 
     def _rotation(self, rows: int, columns: int, head_dim: int, **tokens: int) -> Rotation:
