@@ -7,7 +7,7 @@ import torch
 from tests.golden_cases import golden_case, relative_error
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct.device import all_as_numpy, as_numpy, own_stream
+from ttt3r_viewer.reconstruct.device import all_as_numpy, as_numpy, second_stream
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.ttt3r import TTT3R
 from ttt3r_viewer.types import Frame
@@ -29,7 +29,7 @@ def test_copies_together_are_copies_one_by_one(device, dtype):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_work_in_a_stream_of_its_own_is_done_when_the_block_ends(device):
-    with own_stream(torch.device(device)):
+    with second_stream(torch.device(device)):
         product = torch.ones(512, 512, device=device) @ torch.ones(512, 512, device=device)
     assert float(product[0, 0]) == 512
 

@@ -15,7 +15,7 @@ from ttt3r_viewer.bench.plain import PlainLanes
 from ttt3r_viewer.bench.variant import MADE_UP, Facts, StageSeconds, Turn, Variant
 from ttt3r_viewer.bench.work import flop_per_frame, peak_flop_per_sec
 from ttt3r_viewer.errors import ReconstructionError
-from ttt3r_viewer.model.compiled import CompiledStep
+from ttt3r_viewer.model.compiled import CALLS_BEFORE, CompiledNetwork
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct import device, loop, session
@@ -61,7 +61,7 @@ class VariantRun:
         self.network = self._network()
         share_cpu(self.network)
         rules = (rule_from_text(variant.rule),) * variant.lanes
-        step = CompiledStep(self.network) if variant.way == "compiled" else None
+        step = CompiledNetwork(self.network) if variant.way == "compiled" else None
         self.lanes = (
             PlainLanes(self.network, rules)
             if variant.way == "plain"
@@ -81,9 +81,10 @@ class VariantRun:
             self._wait_for_code(step)
         self.start_sec = time.perf_counter() - began
 
-    def _wait_for_code(self, step: CompiledStep) -> None:
+    def _wait_for_code(self, step: CompiledNetwork) -> None:
         """Take frames until the compiled step takes over. Raises `ReconstructionError`."""
-        self._one_by_one()  # the first that is no fresh start begins the compiling
+        for _ in range(1 + CALLS_BEFORE):  # the first is a fresh start
+            self._one_by_one()
         step.wait()
         if step.failure:
             raise ReconstructionError(f"--compile: {step.failure}; leave it out")

@@ -185,7 +185,7 @@ class DptMap(nn.Module):
     def forward(
         self, maps: list[Float[Tensor, "batch patch _"]], rows: int, columns: int
     ) -> Float[Tensor, "batch channels 16*{rows} 16*{columns}"]:
-        """Raw channels from four token maps, the encoder's first."""
+        """Raw channels from four token maps; the first, the encoder's, may serve a whole batch."""
         # Tokens, row by row, become an image with the width as its channels.
         fine_to_coarse = [
             convolve(process(tokens.transpose(1, 2).unflatten(2, (rows, columns))))

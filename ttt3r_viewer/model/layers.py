@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,9 +51,9 @@ class LayerNorm(nn.LayerNorm):
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=1e-6)
 
-    def forward(self, x: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens width"]:
+    def forward(self, input: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens width"]:
         """Norm each token, in the dtype of the weights."""
-        return super().forward(x.to(self.weight.dtype))
+        return super().forward(input.to(self.weight.dtype))
 
 
 def attend(
@@ -87,7 +87,7 @@ def merge_heads(
 
 @dataclass(frozen=True, eq=False)
 class Rotation:
-    """Cosines and sines for one set of token positions, ready for every layer.
+    """Cosines and sines for one set of token positions, in the dtype of every layer's tokens.
 
     Two-dimensional rotary positions (arXiv 2104.09864, split over the two image axes): of a head's
     H channels the first half turns with y, the second with x. Inside each half, channel d is paired
@@ -96,9 +96,8 @@ class Rotation:
     """
 
     cos: Float[Tensor, "token head_dim"]
-    """In float32."""
     sin: Float[Tensor, "token head_dim"]
-    """In float32; already negated where the pair's first channel takes the second."""
+    """Already negated where the pair's first channel takes the second."""
 
     def __call__(
         self, x: Float[Tensor, "batch head token head_dim"]
@@ -110,16 +109,21 @@ class Rotation:
         return torch.addcmul(x * self.cos.to(x.dtype), partner, self.sin.to(x.dtype))
 
 
-def rotation(positions_yx: Int[Tensor, "token 2"], head_dim: int, base: float) -> Rotation:
-    """The rotation for positions, computed in float32 whatever the network's dtype."""
+def rotation(
+    positions_yx: Int[Tensor, "token 2"],
+    head_dim: int,
+    base: float,
+    dtype: torch.dtype = torch.float32,
+) -> Rotation:
+    """The rotation for positions, computed in float32 and kept in `dtype`."""
     quarter = head_dim // 4
     exponent = torch.arange(quarter, device=positions_yx.device, dtype=torch.float32) / quarter
     frequency = base ** (-exponent)
     angle = positions_yx.to(torch.float32)[:, :, None] * frequency  # (token, axis, quarter)
     cos, sin = angle.cos(), angle.sin()
     return Rotation(
-        cos=torch.cat((cos, cos), dim=2).flatten(1),
-        sin=torch.cat((-sin, sin), dim=2).flatten(1),
+        cos=torch.cat((cos, cos), dim=2).flatten(1).to(dtype),
+        sin=torch.cat((-sin, sin), dim=2).flatten(1).to(dtype),
     )
 
 
@@ -133,6 +137,7 @@ def grid_rotation(
     head_dim: int,
     base: float,
     device: torch.device,
+    dtype: torch.dtype,
 ) -> Rotation:
     """The rotation of a grid of tokens, row by row, kept for the next frame of the same size.
 
@@ -145,7 +150,7 @@ def grid_rotation(
         positions_yx = torch.stack((y, x), dim=-1).flatten(0, 1)[:count]
         if with_pose_token:
             positions_yx = torch.cat((positions_yx.new_full((1, 2), -1), positions_yx))
-        return rotation(positions_yx, head_dim, base)
+        return rotation(positions_yx, head_dim, base, dtype)
 
 
 def turn(x: Tensor, rotation: Rotation | None) -> Tensor:
@@ -179,8 +184,10 @@ class SelfAttention(nn.Module):
         self, x: Float[Tensor, "batch token width"], rotation: Rotation | None
     ) -> Float[Tensor, "batch token width"]:
         """Let every token read all others."""
-        q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
-        return self.proj(merge_heads(attend(turn(q, rotation), turn(k, rotation), v)))
+        qkv = split_heads(self.qkv(x), 3 * self.heads)
+        qk, v = qkv.split((2 * self.heads, self.heads), dim=1)
+        q, k = turn(qk, rotation).chunk(2, dim=1)
+        return self.proj(merge_heads(attend(q, k, v)))
 
 
 @dataclass(frozen=True, eq=False)

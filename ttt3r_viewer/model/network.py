@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,10 @@ from ttt3r_viewer.model.layers import (
     DecoderBlock,
     EncoderBlock,
     ImageTokens,
+    LayerNorm,
     PatchEmbed,
     Rotation,
     grid_rotation,
-    LayerNorm,
 )
 from ttt3r_viewer.state import Evidence, EvidenceKind, Prediction, Proposal, TokenState
 
@@ -70,10 +70,10 @@ class PoseMemory(nn.Module):
     def read(
         self,
         memory: Float[Tensor, "batch slot look_and_pose"],
-        summary: Float[Tensor, "batch 1 features"],
+        summary: Float[Tensor, "_ 1 features"],
     ) -> Float[Tensor, "batch 1 width"]:
-        """The pose token that a frame with this summary begins with."""
-        key = self.proj_q(summary)
+        """The pose token that a frame with this summary (one for all, or one each) begins with."""
+        key = self.proj_q(summary).expand(len(memory), -1, -1)
         x = torch.cat((key, self.masked_token.expand_as(key)), dim=-1)
         for block in self.read_blocks:
             x, _ = block(x, memory)
@@ -82,11 +82,11 @@ class PoseMemory(nn.Module):
     def write(
         self,
         memory: Float[Tensor, "batch slot look_and_pose"],
-        summary: Float[Tensor, "batch 1 features"],
+        summary: Float[Tensor, "_ 1 features"],
         pose_token: Float[Tensor, "batch 1 width"],
     ) -> Float[Tensor, "batch slot look_and_pose"]:
         """The memory after this frame's summary and final pose token."""
-        y = torch.cat((self.proj_q(summary), pose_token), dim=-1)
+        y = torch.cat((self.proj_q(summary).expand_as(pose_token), pose_token), dim=-1)
         for block in self.write_blocks:
             memory, _ = block(memory, y)
         return memory
@@ -196,22 +196,20 @@ class ReconstructionNetwork(nn.Module):
         watch: Watch | None = None,
     ) -> Proposal:
         """One recurrent step, which changes nothing: candidate state, written memory, prediction,
-        evidence.
+        evidence. An image (a batch of one) may serve several states.
 
         Only the dense maps in `outputs` and the evidence kinds in `evidence` are computed; `watch`
         is shown each layer's cross-attention.
         """
         summary = image.tokens.mean(dim=1, keepdim=True)
         if state.fresh:
-            pose_token = self.pose_token.expand(len(summary), -1, -1)
+            pose_token = self.pose_token.expand(len(state.tokens), -1, -1)
         else:
             pose_token = self.pose_retriever.read(state.memory, summary)
         decoded = self._decode(state, image, pose_token, evidence, watch)
         return Proposal(
             evidence=decoded.evidence,
-            memory=self.pose_retriever.write(
-                state.memory, summary, decoded.pose_token
-            ),
+            memory=self.pose_retriever.write(state.memory, summary, decoded.pose_token),
             prediction=self._predict(decoded, image, outputs),
         )
 
@@ -237,8 +235,9 @@ class ReconstructionNetwork(nn.Module):
 
     def _rotation(self, rows: int, columns: int, head_dim: int, **tokens: int) -> Rotation:
         """`tokens`: as `grid_rotation` has them."""
-        base, device = self.config.rope_base, self.device
-        return grid_rotation(rows, columns, head_dim=head_dim, base=base, device=device, **tokens)
+        kept: dict[str, Any] = {"device": self.device, "dtype": self.dtype}
+        base = self.config.rope_base
+        return grid_rotation(rows, columns, head_dim=head_dim, base=base, **kept, **tokens)
 
     def _encode(
         self, embedded: ImageTokens, blocks: nn.ModuleList, norm: nn.Module, heads: int
@@ -273,6 +272,7 @@ class ReconstructionNetwork(nn.Module):
         projected = self.decoder_embed(image.tokens)
         collector = EvidenceCollector(evidence)
         x = state.tokens.to(projected.dtype)
+        projected = projected.expand(len(x), -1, -1)
         y = torch.cat((pose_token.to(projected.dtype), projected), dim=1)
         maps: list[Tensor] = []
         tapped = (config.decoder_depth * 2 // 4, config.decoder_depth * 3 // 4)
@@ -291,7 +291,11 @@ class ReconstructionNetwork(nn.Module):
             pose_token=y[:, :1],
             maps=[*maps, y[:, 1:]],
             evidence=collector.evidence(
-                state.tokens, self.dec_norm_state(x), image.tokens, projected, y[:, 1:]
+                state.tokens,
+                self.dec_norm_state(x),
+                image.tokens.expand(len(x), -1, -1),
+                projected,
+                y[:, 1:],
             ),
         )
 

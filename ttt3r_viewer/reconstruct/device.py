@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,8 +15,13 @@ from ttt3r_viewer.errors import ReconstructionError
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")
-_own = threading.local()
-"""Each thread's CUDA stream, once it has used one."""
+_lock = threading.Lock()
+"""Guards `_streams`."""
+_streams: dict[torch.device, torch.cuda.Stream] = {}
+"""The second stream of each CUDA device, for whatever thread encodes: a stream of each thread would
+hold on to memory of its own for ever."""
+_mps = threading.RLock()
+"""Held by the thread that computes on Apple's device: torch does not serve two there at once."""
 
 
 def as_numpy(values: Tensor | None) -> NDArray[np.float32]:
@@ -27,33 +32,53 @@ def as_numpy(values: Tensor | None) -> NDArray[np.float32]:
 
 def all_as_numpy(*values: Tensor | None) -> tuple[NDArray[np.float32], ...]:
     """As float32 on the host; from CUDA at once through pinned memory, and waited for once."""
-    if not any(one is not None and one.is_cuda for one in values):
+    device = next((one.device for one in values if one is not None and one.is_cuda), None)
+    if device is None:
         return tuple(map(as_numpy, values))
     copies = []
     for one in values:
         assert one is not None
         pinned = torch.empty(one.shape, dtype=torch.float32, pin_memory=True)
         copies.append(pinned.copy_(one.float(), non_blocking=True))
-    torch.cuda.current_stream().synchronize()
+    torch.cuda.current_stream(device).synchronize()
     # A copy of the pinned memory, which is scarce, and which the scene would hold on to.
     return tuple(copy.numpy().copy() for copy in copies)
 
 
-@contextmanager
-def own_stream(device: torch.device) -> Iterator[None]:
-    """Run what is inside on a CUDA stream of the calling thread's own, beside that of the others.
+def on_device(values: NDArray[Any], device: torch.device) -> Tensor:
+    """Copy an array to the device; to CUDA through pinned memory, without waiting for it."""
+    tensor = torch.from_numpy(values)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
-    It is done when the block ends: any thread may read the results. Elsewhere nothing changes.
+
+@contextmanager
+def second_stream(device: torch.device) -> Iterator[None]:
+    """Run what is inside beside what other threads compute, on CUDA; elsewhere as `alone`.
+
+    It is done when the block ends: any thread may read the results.
     """
     if device.type != "cuda":
-        yield
+        with alone(device):
+            yield
         return
-    if not hasattr(_own, "stream"):
-        _own.stream = torch.cuda.Stream(device)
-    stream: torch.cuda.Stream = _own.stream
+    with _lock:
+        stream = _streams.get(device) or _streams.setdefault(device, torch.cuda.Stream(device))
     with torch.cuda.stream(stream):
         yield
         stream.synchronize()
+
+
+@contextmanager
+def alone(device: torch.device) -> Iterator[None]:
+    """Let no other thread compute on Apple's device meanwhile; elsewhere nothing changes."""
+    if device.type != "mps":
+        yield
+        return
+    with _mps:
+        yield
+        torch.mps.synchronize()
 
 
 class LowMemoryError(ReconstructionError):

@@ -6,9 +6,10 @@ state of a run can be kept, and continued from later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,15 +18,16 @@ from torch import Tensor
 from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError, ViewerError
 from ttt3r_viewer.geometry import pose_from_vector
 from ttt3r_viewer.model.evidence import Watch
+from ttt3r_viewer.model.heads import OutputKind
 from ttt3r_viewer.model.layers import ImageTokens
-from ttt3r_viewer.model.network import NO_EVIDENCE, ReconstructionNetwork
-from ttt3r_viewer.reconstruct.device import as_numpy
+from ttt3r_viewer.model.network import NO_EVIDENCE, SELF_VIEW, ReconstructionNetwork
+from ttt3r_viewer.reconstruct.device import all_as_numpy, on_device
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
 from ttt3r_viewer.state import EvidenceKind, Prediction, Proposal, TokenState, Update
 from ttt3r_viewer.system.machine import is_out_of_memory
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float64, UInt8
+    from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 MOST_BAD = 3
 """So many frames in a row whose numbers are not finite put the state back to its start."""
@@ -56,6 +58,17 @@ class LoopState:
     """Frames since that one whose numbers were not finite."""
 
 
+class Maps(NamedTuple):
+    """What users see of one frame, on the host, float32; of each lane."""
+
+    gain: Float32[np.ndarray, "lane state"]
+    state_change: Float32[np.ndarray, " lane"]
+    """|after - before| / |before| of the whole state."""
+    points_camera: Float32[np.ndarray, "lane height width 3"] | None = None
+    confidence: Float32[np.ndarray, "lane height width"] | None = None
+    """Both None where they were not asked for."""
+
+
 @dataclass(frozen=True, eq=False)
 class StepResult:
     """What the loop made of one frame, all lanes in one batch."""
@@ -66,6 +79,7 @@ class StepResult:
     after: TokenState
     next: LoopState
     """Where the run continues: `after`, or a reset state where a reset is due; has the cameras."""
+    maps: Maps
 
 
 def select_lane(noun: Noun, lane: int) -> Noun:
@@ -129,11 +143,16 @@ def reset_state(
 
 
 def encode(
-    network: ReconstructionNetwork, prepared: Sequence[UInt8[np.ndarray, "height width 3"]]
+    network: ReconstructionNetwork,
+    prepared: Sequence[UInt8[np.ndarray, "height width 3"]],
+    tokens_of: Callable[[Tensor], ImageTokens] | None = None,
 ) -> list[ImageTokens]:
-    """Encode prepared images of one shape at once; one batch of one each."""
-    images = torch.from_numpy(np.stack(prepared)).to(network.device)
-    together = network.encode(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
+    """Encode prepared images of one shape at once; one batch of one each.
+
+    `tokens_of` stands for the network's own `encode` where it is given.
+    """
+    images = on_device(np.stack(prepared), network.device)
+    together = (tokens_of or network.encode)(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
     return [replace(together, tokens=tokens) for tokens in together.tokens.split(1)]
 
 
@@ -144,6 +163,7 @@ def step(
     before: LoopState,
     image: ImageTokens,
     *,
+    outputs: Set[OutputKind] = SELF_VIEW,
     evidence: Set[EvidenceKind] = NO_EVIDENCE,
     watch: Watch | None = None,
     propose: Propose | None = None,
@@ -151,28 +171,41 @@ def step(
     """Take one frame, whose tokens (a batch of one) every lane reads; every `reset_every` n > 0
     frames the state starts again.
 
-    After a reset the same image is seen as a first one, and its camera is the new world.
-    `evidence` is computed beside what the rules need, and `watch` is shown each layer's attention.
-    `propose` stands for the network's own where it is given. Raises `FrameError` where the numbers
-    of a lane are not finite (see `skip_frame`), and `RuleError` where a rule fails.
+    After a reset the same image is seen as a first one, and its camera is the new world. Dense maps
+    are those of `outputs`; `evidence` is computed beside what the rules need, and `watch` is shown
+    each layer's attention. `propose` stands for the network's own where it is given. The host waits
+    for the device once. Raises `FrameError` where the numbers of a lane are not finite (see
+    `skip_frame`), and `RuleError` where a rule fails.
     """
-    image = replace(image, tokens=image.tokens.expand(len(rules), -1, -1))
     propose = propose or network.propose
     proposal, updates, accepted = _propose_and_accept(
-        propose, rules, before, image, evidence, watch
+        partial(propose, outputs=outputs, watch=watch), rules, before, image, evidence
     )
-    poses = as_numpy(proposal.prediction.pose)
+    prediction, since_reset = proposal.prediction, before.since_reset + 1
+    checks = _are_finite(prediction, accepted.state)
+    following = replace(accepted, since_reset=since_reset, bad=0)
+    if 0 < reset_every <= since_reset:
+        fresh = reset_state(network, rules, following)
+        first = partial(propose, outputs=frozenset())
+        again, _, following = _propose_and_accept(first, rules, fresh, image)
+        checks |= _are_finite(again.prediction, following.state, " after its reset")
+    tokens, change = before.state.tokens.flatten(1), accepted.state.tokens.flatten(1)
+    finite, poses, *maps = all_as_numpy(
+        torch.stack(list(checks.values())),
+        prediction.pose,
+        torch.cat([update.gain for update in updates]),
+        (change - tokens).norm(dim=1) / tokens.norm(dim=1),
+        *(one for one in (prediction.points_self, prediction.confidence_self) if one is not None),
+    )
+    _refuse_what_is_not_finite(rules, dict(zip(checks, finite, strict=True)))
     T_world_camera = tuple(
         T_world_segment @ pose_from_vector(pose)
         for T_world_segment, pose in zip(before.T_world_segment, poses, strict=True)
     )
-    since_reset = before.since_reset + 1
-    following = replace(accepted, since_reset=since_reset, T_world_latest=T_world_camera, bad=0)
-    if 0 < reset_every <= since_reset:
-        fresh = reset_state(network, rules, following)
-        _, _, following = _propose_and_accept(propose, rules, fresh, image)
-    following = replace(following, frames=before.frames + 1)
-    return StepResult(proposal, updates, accepted.state, following)
+    following = replace(following, T_world_latest=T_world_camera, frames=before.frames + 1)
+    if following.segment > before.segment:
+        following = replace(following, T_world_segment=T_world_camera)
+    return StepResult(proposal, updates, accepted.state, following, Maps(*maps))
 
 
 def _propose_and_accept(
@@ -181,11 +214,10 @@ def _propose_and_accept(
     before: LoopState,
     image: ImageTokens,
     evidence: Set[EvidenceKind] = NO_EVIDENCE,
-    watch: Watch | None = None,
 ) -> tuple[Proposal, tuple[Update, ...], LoopState]:
     """Propose, ask the rules, accept: the only place where a state is updated."""
     needs = frozenset(evidence).union(*(rule.needs for rule in rules))
-    proposal = propose(before.state, image, evidence=needs, watch=watch)
+    proposal = propose(before.state, image, evidence=needs)
 
     def accept(lane: int, rule: UpdateRule) -> tuple[Update, Tensor, RuleState]:
         own = select_lane(proposal, lane)
@@ -202,7 +234,6 @@ def _propose_and_accept(
 
     updates, states, remembered = zip(*_of_each(rules, before.frames, accept), strict=True)
     after = TokenState(torch.cat(states), proposal.memory, fresh=False)
-    _refuse_what_is_not_finite(rules, proposal.prediction, after)
     return proposal, updates, replace(before, state=after, rule_states=remembered)
 
 
@@ -226,21 +257,27 @@ def _of_each(
     return tuple(results)
 
 
-def _refuse_what_is_not_finite(
-    rules: tuple[UpdateRule, ...], prediction: Prediction, state: TokenState
-) -> None:
-    """Raise `FrameError` where a lane's camera or state is not finite, or none of its points is."""
-    points = prediction.points_self
+def _are_finite(
+    prediction: Prediction, state: TokenState, when: str = ""
+) -> dict[str, Bool[Tensor, " lane"]]:
+    """Whether each lane's camera and state are finite, and any of its points is; by name."""
     finite = {
-        "camera": _all_finite(prediction.pose),
-        "state": _all_finite(state.tokens) & _all_finite(state.memory),
+        f"camera{when}": _all_finite(prediction.pose),
+        f"state{when}": _all_finite(state.tokens) & _all_finite(state.memory),
     }
-    if points is not None:
+    if prediction.points_self is not None:
         # A point far away may well be infinite; a map of nothing else is none.
-        finite["points"] = points.isfinite().flatten(1).any(dim=1)
-    for what, lanes in zip(finite, torch.stack(list(finite.values())).tolist(), strict=True):
-        if not all(lanes):
-            lane = lanes.index(False)
+        finite["points"] = prediction.points_self.isfinite().flatten(1).any(dim=1)
+    return finite
+
+
+def _refuse_what_is_not_finite(
+    rules: tuple[UpdateRule, ...], finite: Mapping[str, Float32[np.ndarray, " lane"]]
+) -> None:
+    """Raise `FrameError` where a lane fails one of the checks."""
+    for what, lanes in finite.items():
+        if not lanes.all():
+            lane = int(lanes.argmin())
             of = f"lane {lane + 1}, {rules[lane]}," if len(rules) > 1 else "this frame"
             raise FrameError(f"the {what} of {of} came out infinite or not a number")
 

@@ -66,7 +66,11 @@ def inspect(
         rules, reset_every, segment = history.settings[frame]
         while state.segment < segment:  # skipped frames caused resets, which no history keeps
             state = reset_state(network, rules, state)
-        return state, tokens, step(network, rules, reset_every, state, tokens, **watching)
+        return (
+            state,
+            tokens,
+            step(network, rules, reset_every, state, tokens, outputs=frozenset(), **watching),
+        )
 
     state, path = history.path_to(number)
     for done, earlier in enumerate(path[:-1]):

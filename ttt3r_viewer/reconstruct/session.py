@@ -19,7 +19,7 @@ from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError
 from ttt3r_viewer.frames.live import LiveSource
 from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.geometry import focal_from_points
-from ttt3r_viewer.model.compiled import CompiledStep
+from ttt3r_viewer.model.compiled import CompiledNetwork
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct import device, loop, prefetch
 from ttt3r_viewer.reconstruct.history import FrameHistory, StepSettings, recorded_settings
@@ -41,7 +41,6 @@ from ttt3r_viewer.types import (
     Status,
 )
 
-Maps = tuple[NDArray[np.float32], ...]
 _text_of = lru_cache(registry.text_of)
 
 
@@ -63,7 +62,7 @@ class Lanes:
         size: int | None = None,
         reset_every: int = 0,
         history: FrameHistory | None = None,
-        compiled: CompiledStep | None = None,
+        compiled: CompiledNetwork | None = None,
     ) -> None:
         self.network = network
         self._compiled = compiled
@@ -225,9 +224,10 @@ class Lanes:
         frames = frames[:batch]
         started = time.perf_counter()
         images = [frame.image for frame in frames]
-        errors = self._memory_errors_named(images[0])
-        with torch.inference_mode(), errors, device.own_stream(self.network.device):
-            tokens = loop.encode(self.network, images)
+        encode = None if self._compiled is None else self._compiled.encode
+        beside = device.second_stream(self.network.device)
+        with torch.inference_mode(), self._memory_errors_named(images[0]), beside:
+            tokens = loop.encode(self.network, images, encode)
         share = (time.perf_counter() - started) / len(frames)
         return [
             replace(frame, tokens=own, seconds=frame.seconds + share)
@@ -244,7 +244,7 @@ class Lanes:
         started = time.perf_counter()
         before = self._state
         try:
-            maps, result = self._adaptive.sparing(lambda _: self._step(frame))
+            result = self._adaptive.sparing(lambda _: self._step(frame))
         except FrameError as error:
             with torch.inference_mode():
                 self._state = loop.skip_frame(self.network, self.rules, before)
@@ -252,7 +252,9 @@ class Lanes:
             if self._state.segment > before.segment:
                 kept = f"number {loop.MOST_BAD} in a row, so the state is reset"
             raise FrameError(f"{error}; {kept}") from error
-        points_camera, confidence, gain, state_change = maps
+        gain, state_change, points_camera, confidence = result.maps
+        assert points_camera is not None
+        assert confidence is not None
         settings = StepSettings(self.rules, self.reset_every, before.segment)
         self._history.add(before, frame.image, settings)
         self._state = result.next
@@ -280,26 +282,19 @@ class Lanes:
             for lane, rule in enumerate(self.rules)
         )
 
-    def _step(self, frame: PreparedFrame) -> tuple[Maps, loop.StepResult]:
-        """Points, confidence, gain and relative change of all lanes, and the step; none is kept."""
+    def _step(self, frame: PreparedFrame) -> loop.StepResult:
+        """Compute the step; the state stays."""
         assert frame.tokens is not None, "the frame is not encoded"
-        with torch.inference_mode(), self._memory_errors_named(frame.image):
-            result = loop.step(
+        propose = None if self._compiled is None else self._compiled.propose
+        with self._computing(frame.image):
+            return loop.step(
                 self.network,
                 self.rules,
                 self.reset_every,
                 self._state,
                 frame.tokens,
-                propose=self._compiled,
+                propose=propose,
             )
-            before, after = self._state.state.tokens.flatten(1), result.after.tokens.flatten(1)
-            maps = device.all_as_numpy(
-                result.proposal.prediction.points_self,
-                result.proposal.prediction.confidence_self,
-                torch.cat([update.gain for update in result.updates]),
-                (after - before).norm(dim=1) / before.norm(dim=1),
-            )
-        return maps, result
 
     def inspect(
         self, lane: int, sequence: int, on_progress: Callable[[int, int], object] | None = None
@@ -311,7 +306,7 @@ class Lanes:
         """
         self._check_lane(lane, ReconstructionError)
         self._history.path_to(sequence)
-        with self._memory_errors_named(self._history.image(sequence)):
+        with self._computing(self._history.image(sequence)):
             return inspect(self.network, self._history, lane, sequence, on_progress=on_progress)
 
     def ask(self, T_world_camera: NDArray[np.float64], fov_y_rad: float) -> tuple[Expectation, ...]:
@@ -325,12 +320,19 @@ class Lanes:
         if not self._state.frames:
             raise ReconstructionError("no frame was taken yet, so there is no state to ask")
         latest = self._history.image(self._state.frames - 1)
-        with self._memory_errors_named(latest):
+        with self._computing(latest):
             return ask(self.network, self._state, T_world_camera, fov_y_rad, latest.shape[:2])
 
     def _check_lane(self, lane: int, error: type[RuleError | ReconstructionError]) -> None:
         if not 0 <= lane < len(self.rules):
             raise error(f"lane {lane + 1}: there are {len(self.rules)}")
+
+    @contextmanager
+    def _computing(self, prepared: NDArray[np.uint8]) -> Iterator[None]:
+        """Compute with a prepared image, without gradients. Raises `LowMemoryError`."""
+        alone = device.alone(self.network.device)
+        with torch.inference_mode(), self._memory_errors_named(prepared), alone:
+            yield
 
     @contextmanager
     def _memory_errors_named(self, prepared: NDArray[np.uint8]) -> Iterator[None]:

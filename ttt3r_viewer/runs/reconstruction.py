@@ -346,7 +346,7 @@ def make_lanes(
 ) -> "Lanes":
     """In the worker's thread: import torch, read the weights; `report` takes which of them."""
     report("importing PyTorch")
-    from ttt3r_viewer.model.compiled import CompiledStep
+    from ttt3r_viewer.model.compiled import CompiledNetwork
     from ttt3r_viewer.reconstruct.session import Lanes
 
     # Before the network is loaded, which takes longer.
@@ -362,7 +362,7 @@ def make_lanes(
         size=settings.model.size,
         reset_every=settings.rules.reset_every,
         history=FrameHistory(recording),
-        compiled=CompiledStep(network) if compiles else None,
+        compiled=CompiledNetwork(network) if compiles else None,
     )
     if checkpoints is not None and identity is not None:
         checkpoints.attach(lanes.saved, lanes.ends_batch, identity)
