@@ -68,7 +68,11 @@ def test_where_nothing_tells_float32_is_taken(tmp_path, monkeypatch):
 def test_auto_is_bfloat16_where_it_is_fast(monkeypatch):
     monkeypatch.setattr("ttt3r_viewer.weights.load.cpu_multiplies_bfloat16", lambda: True)
     assert choose_dtype("auto", torch.device("cpu")) == torch.bfloat16
-    assert choose_dtype("auto", torch.device("cuda")) == torch.bfloat16
+    for multiplies, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(
+            "ttt3r_viewer.weights.load.cuda_multiplies_bfloat16", lambda _, is_so=multiplies: is_so
+        )
+        assert choose_dtype("auto", torch.device("cuda", 1)) == dtype
     assert choose_dtype("auto", torch.device("mps")) == torch.float32
     assert choose_dtype("float32", torch.device("cpu")) == torch.float32
 

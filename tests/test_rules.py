@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.golden_cases import GOLDEN, relative_error
-from ttt3r_viewer.model.evidence import image_residual, pair_logit_mean, query_entropy
+from ttt3r_viewer.model.evidence import LOGITS, EvidenceCollector, image_residual, query_entropy
 from ttt3r_viewer.model.layers import CrossKeys
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.rules.filt3r import FILT3R, Filter
@@ -222,15 +222,17 @@ def test_recorded_logits_give_the_recorded_entropy(golden):
     entropy = query_entropy(CrossKeys(q, k)).mean(dim=0)
     assert np.abs(entropy.numpy() - golden["recal3r/code_row_entropy"][1]).max() < 1e-6
     theirs = golden["recal3r/logit_mean_per_state_token"][1]
-    pairs = pair_logit_mean(CrossKeys(q, k)).mean(dim=0)
-    assert np.abs(pairs.mean(dim=-1).numpy() - theirs).max() < 1e-5
+    collector = EvidenceCollector(LOGITS)
+    for layer in range(len(q)):
+        collector.add(CrossKeys(q[layer : layer + 1], k[layer : layer + 1]))
+    ours = collector.logit_means()["state_logits"][0]
+    assert np.abs(ours.numpy() - theirs).max() < 1e-5
 
 
-def test_pair_logits_and_entropy_equal_the_materialised_ones():
+def test_entropy_equals_the_materialised_one():
     torch.manual_seed(0)
     q, k = torch.randn(2, 3, 7, 8), torch.randn(2, 3, 11, 8)
     logits = q @ k.mT / 8**0.5  # (batch, head, query, key)
-    assert torch.allclose(pair_logit_mean(CrossKeys(q, k)), logits.mean(dim=1), atol=1e-5)
     share = logits[..., 1:].softmax(dim=-1)
     entropy = -(share * share.log()).sum(dim=-1).mean(dim=1) / np.log(10)
     assert torch.allclose(query_entropy(CrossKeys(q, k)), entropy, atol=1e-5)

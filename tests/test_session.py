@@ -8,7 +8,7 @@ from tests.golden_cases import Repeated, made_up_state_dict, relative_error
 from ttt3r_viewer.errors import FrameError, ReconstructionError
 from ttt3r_viewer.geometry import focal_from_points
 from ttt3r_viewer.model.config import PRESETS
-from ttt3r_viewer.model.evidence import key_logit_mean, query_logit_mean
+from ttt3r_viewer.model.evidence import LOGITS, EvidenceCollector
 from ttt3r_viewer.model.layers import CrossKeys, attend, rotation
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct.messages import Mailbox, Pause, Play, Step
@@ -155,11 +155,16 @@ def test_constant_rate_blends(case, network, rate):
 
 def test_mean_logits_equal_the_materialised_ones():
     torch.manual_seed(0)
-    q, k = torch.randn(2, 3, 7, 8), torch.randn(2, 3, 11, 8)
-    keys = CrossKeys(q, k)
-    logits = q @ k.mT / 8**0.5  # (batch, head, query, key)
-    assert torch.allclose(query_logit_mean(keys), logits.mean(dim=(1, 3)), atol=1e-5)
-    assert torch.allclose(key_logit_mean(keys), logits.mean(dim=(1, 2)), atol=1e-5)
+    collector, logits = EvidenceCollector(LOGITS), []
+    for _ in range(3):
+        q, k = torch.randn(2, 3, 7, 8), torch.randn(2, 3, 11, 8)
+        collector.add(CrossKeys(q, k))
+        logits.append(q @ k.mT / 8**0.5)
+    pairs = torch.stack(logits).mean(dim=(0, 2))  # of layers and heads: (batch, query, key)
+    means = collector.logit_means()
+    assert torch.allclose(means["pair_logits"], pairs, atol=1e-5)
+    assert torch.allclose(means["state_logits"], pairs.mean(dim=2), atol=1e-5)
+    assert torch.allclose(means["image_logits"], pairs.mean(dim=1), atol=1e-5)
 
 
 def test_written_out_attention_is_the_fused_one():

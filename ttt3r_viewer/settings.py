@@ -14,7 +14,15 @@ from typing import Any, Literal
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.system import compare_demo
 from ttt3r_viewer.system.assets import DEMO_NAMES, DEMO_PREFIX, is_comparison
-from ttt3r_viewer.system.options import DeviceName, DtypeName, Options, group_from, option, shown
+from ttt3r_viewer.system.options import (
+    DEVICE_PATTERN,
+    DeviceName,
+    DtypeName,
+    Options,
+    group_from,
+    option,
+    shown,
+)
 from ttt3r_viewer.system.text import hide_passwords
 
 PAGE_POINTS = 600_000
@@ -89,7 +97,12 @@ class NetworkOptions(Options):
         "long side in pixels that images are prepared to (default: the network's own)",
         above=0,
     )
-    device: DeviceName = option("auto", "where the network runs")
+    device: DeviceName = option(
+        "auto",
+        f"where the network runs: {DEVICE_PATTERN[1]}",
+        metavar="DEVICE",
+        pattern=DEVICE_PATTERN,
+    )
     dtype: DtypeName = option(
         "auto",
         "what the network computes in; auto: bfloat16 on CUDA and on CPUs with AMX or AVX512-BF16, "

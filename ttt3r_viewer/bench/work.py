@@ -41,7 +41,6 @@ def flop_per_frame(
         if way == "plain":  # one lane after the other
             propose_plainly(network, state, tokens, needs)
         else:
-            tokens = replace(tokens, tokens=tokens.tokens.expand(lanes, -1, -1))
             network.propose(state, tokens, evidence=needs)
     return float((counter.get_total_flops() - once) * (lanes if way == "plain" else 1))
 

@@ -23,29 +23,6 @@ RESIDUAL_FLOOR = 1e-6
 """Keeps the residual of an all-zero image finite (ReCal3R's own constant)."""
 
 
-def query_logit_mean(keys: CrossKeys) -> Float[Tensor, "batch query"]:
-    """Pre-softmax logits q.k / sqrt(head_dim), averaged over keys and heads, in float32.
-
-    Because the mean over keys of q.k is q.mean(k), no logit is ever built.
-    """
-    mean_key = keys.k.float().mean(dim=2)
-    return torch.einsum("bhqd,bhd->bq", keys.q.float(), mean_key) * (keys.scale / keys.q.shape[1])
-
-
-def key_logit_mean(keys: CrossKeys) -> Float[Tensor, "batch key"]:
-    """The same logits averaged over queries and heads."""
-    return query_logit_mean(CrossKeys(keys.k, keys.q))
-
-
-def pair_logit_mean(keys: CrossKeys) -> Float[Tensor, "batch query key"]:
-    """The same logits averaged over heads alone.
-
-    The sum over heads and channels is one: a single matrix product, no map per head.
-    """
-    q, k = merge_heads(keys.q.float()), merge_heads(keys.k.float())
-    return q @ k.mT * (keys.scale / keys.q.shape[1])
-
-
 def query_entropy(keys: CrossKeys) -> Float[Tensor, "batch query"]:
     """Mean over heads of the entropy of each query's softmax over the keys but the first, divided
     by its largest possible value; float32 in [0, 1].
@@ -53,39 +30,58 @@ def query_entropy(keys: CrossKeys) -> Float[Tensor, "batch query"]:
     The first key is the pose token, which ReCal3R (arXiv 2607.05356) leaves out.
     """
     q, k = keys.q.float() * keys.scale, keys.k[:, :, 1:].float()
-    heads, patches = k.shape[1:3]
-    total = q.new_zeros(q.shape[0], q.shape[2])  # one head's map is held at a time
-    for head in range(heads):
-        share = (q[:, head] @ k[:, head].mT).softmax(dim=-1).clamp_min(ENTROPY_FLOOR)
-        total += (-(share * share.log()).sum(dim=-1) / math.log(max(patches, 2))).clamp(0, 1)
-    return total / heads
+    share = (q @ k.mT).softmax(dim=-1).clamp_min(ENTROPY_FLOOR)
+    entropy = torch.special.entr(share).sum(dim=-1) / math.log(max(k.shape[2], 2))
+    return entropy.clamp(0, 1).mean(dim=1)
 
 
-LAYER_READERS: dict[EvidenceKind, Callable[[CrossKeys], Tensor]] = {
-    "state_logits": query_logit_mean,
-    "image_logits": key_logit_mean,
-    "pair_logits": pair_logit_mean,
-    "state_entropy": query_entropy,
-}
-"""Evidence that is a mean over layers of something read off the state stream's cross-attention."""
+LOGITS: frozenset[EvidenceKind] = frozenset(("state_logits", "image_logits", "pair_logits"))
+"""Means of the state stream's cross-attention logits q k / sqrt(head_dim)."""
 
 
 class EvidenceCollector:
-    """Reduces each layer of the state stream's cross-attention to the evidence asked for."""
+    """Reduces the layers of the state stream's cross-attention to the evidence asked for.
+
+    The mean of logits over layers and heads is one product of what all of them have side by side,
+    and a mean over keys too is a product with the keys' mean: no logit of a head is ever built.
+    """
 
     def __init__(self, wanted: Set[EvidenceKind]) -> None:
         self.wanted = wanted
         self.layers = 0
-        self.sums: dict[EvidenceKind, Tensor] = {}
-        """Over the layers so far."""
+        self.scale = 0.0
+        self.q: list[Tensor] = []
+        """Of each layer (batch, state, width), heads side by side; none where no logits are asked
+        for."""
+        self.k: list[Tensor] = []
+        self.entropy: Tensor | None = None
+        """Sum over the layers so far."""
 
     def add(self, keys: CrossKeys) -> None:
         """Look at one layer."""
         self.layers += 1
-        for kind, read in LAYER_READERS.items():
-            if kind in self.wanted:
-                value = read(keys)
-                self.sums[kind] = self.sums[kind] + value if kind in self.sums else value
+        self.scale = keys.scale / keys.q.shape[1]
+        if self.wanted & LOGITS:
+            self.q.append(merge_heads(keys.q))
+            self.k.append(merge_heads(keys.k))
+        if "state_entropy" in self.wanted:
+            value = query_entropy(keys)
+            self.entropy = value if self.entropy is None else self.entropy + value
+
+    def logit_means(self) -> dict[EvidenceKind, Tensor]:
+        """What is asked for of the logits, averaged over layers and heads, in float32."""
+        if not self.q:
+            return {}
+        q, k = (torch.cat(layers, dim=-1).float() for layers in (self.q, self.k))
+        q = q * (self.scale / self.layers)
+        means: dict[EvidenceKind, Tensor] = {}
+        if "state_logits" in self.wanted:
+            means["state_logits"] = (q @ k.mean(dim=1).unsqueeze(-1)).squeeze(-1)
+        if "image_logits" in self.wanted:
+            means["image_logits"] = (k @ q.mean(dim=1).unsqueeze(-1)).squeeze(-1)
+        if "pair_logits" in self.wanted:
+            means["pair_logits"] = q @ k.mT
+        return means
 
     def evidence(
         self,
@@ -98,7 +94,7 @@ class EvidenceCollector:
         """What has been seen over all layers: the state stream before and after them; the encoder's
         features, as projected before the layers, and as the image stream has them after.
         """
-        means = {kind: total / self.layers for kind, total in self.sums.items()}
+        means = self.logit_means()
         residual_wanted = "image_residual" in self.wanted
         return Evidence(
             state=state.float(),
@@ -106,7 +102,7 @@ class EvidenceCollector:
             state_logit_mean=means.get("state_logits"),
             image_logit_mean=means.get("image_logits"),
             pair_logit_mean=means.get("pair_logits"),
-            state_entropy=means.get("state_entropy"),
+            state_entropy=None if self.entropy is None else self.entropy / self.layers,
             image_features=features.float() if "image_features" in self.wanted else None,
             image_mean=projected.float().mean(dim=1) if "image_mean" in self.wanted else None,
             image_residual=image_residual(projected, patches) if residual_wanted else None,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OutputKind = Literal["self", "world", "rgb"]
 """Dense maps that can be asked for; the pose always comes."""
-STRIPS = 8
+STRIPS = 4
 """Parts in which the last layer of a DPT is computed."""
 
 

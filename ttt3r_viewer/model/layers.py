@@ -153,6 +153,13 @@ def grid_rotation(
         return rotation(positions_yx, head_dim, base, dtype)
 
 
+@lru_cache(maxsize=32)
+def joined(first: Rotation, second: Rotation) -> Rotation:
+    """The rotation of two sets of tokens, one after the other."""
+    with torch.inference_mode(False):
+        return Rotation(torch.cat((first.cos, second.cos)), torch.cat((first.sin, second.sin)))
+
+
 def turn(x: Tensor, rotation: Rotation | None) -> Tensor:
     """Apply rotary positions where there are any."""
     return x if rotation is None else rotation(x)
@@ -222,8 +229,10 @@ class CrossAttention(nn.Module):
         rotation_y: Rotation | None,
     ) -> tuple[Float[Tensor, "batch query width"], CrossKeys]:
         """Let x read y; gives what was read, and q and k."""
-        q = turn(split_heads(self.projq(x), self.heads), rotation_x)
-        k = turn(split_heads(self.projk(y), self.heads), rotation_y)
+        qk = split_heads(torch.cat((self.projq(x), self.projk(y)), dim=1), self.heads)
+        if rotation_x is not None and rotation_y is not None:
+            qk = joined(rotation_x, rotation_y)(qk)
+        q, k = qk.split((x.shape[1], y.shape[1]), dim=2)
         v = split_heads(self.projv(y), self.heads)
         return self.proj(merge_heads(attend(q, k, v))), CrossKeys(q, k)
 

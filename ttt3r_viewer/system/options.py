@@ -5,6 +5,7 @@ by `commands/parser.py`.
 import functools
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -13,9 +14,11 @@ from typing import Any, Literal, TypeVar
 
 from ttt3r_viewer.errors import SettingsError
 
-DeviceName = Literal["auto", "cuda", "mps", "cpu"]
+DeviceName = str
+"""What a network can be asked to run on: auto, cuda, cuda:N, mps or cpu."""
+DEVICE_PATTERN = (r"auto|cuda(:\d{1,3})?|mps|cpu", "auto, cuda, cuda:N, mps, cpu")
 DtypeName = Literal["auto", "float32", "bfloat16"]
-"""What a network can be asked to run on, and to compute in."""
+"""What it can be asked to compute in."""
 _MOST_WHOLE = 1 << 53
 """Larger whole numbers are no settings, and not all of them are floats."""
 _LONGEST_SHOWN = 80
@@ -26,6 +29,7 @@ def option(default: Any, help_text: str, **traits: Any) -> Any:
     """A field of an option group; `MISSING` as default makes the option required.
 
     Traits: `metavar`; `choices`, where the type does not list them, also a table that may grow;
+    `pattern`, a regular expression for a text, and what it admits in words;
     `above` or `least`, the lower bound of a number without or with itself; `is_path`, a text that
     may begin with `~`; `may_be_empty`; `positional`; `aliases`, other names; `deprecated`, what to
     use instead.
@@ -91,6 +95,9 @@ def _check(group: type[Options], one: Field[Any], value: Any) -> None:
         raise SettingsError(f"{flag(one.name)}: a number of {value.bit_length()} bits: take less")
     if choices and value not in choices:
         raise SettingsError(f"{given}: take one of {', '.join(choices)}")
+    pattern = one.metadata.get("pattern")
+    if pattern and not (isinstance(value, str) and re.fullmatch(pattern[0], value)):
+        raise SettingsError(f"{given}: take one of {pattern[1]}")
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         text = repr(value)[:_LONGEST_SHOWN] if isinstance(value, str) else shown(value)

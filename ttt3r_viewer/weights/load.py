@@ -17,15 +17,13 @@ _BFLOAT16_FLAGS = frozenset(("amx_bf16", "avx512_bf16"))
 
 def choose_device(name: DeviceName) -> torch.device:
     """`auto` takes CUDA, else Apple's GPU, else the CPU; one that is asked for must be there."""
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    there = [device for device, is_there in available.items() if is_there]
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = ["cuda"] if cards else []
+    there += [f"cuda:{card}" for card in range(cards) if cards > 1]
+    there += ["mps", "cpu"] if torch.backends.mps.is_available() else ["cpu"]
     if name == "auto":
         return torch.device(there[0])
-    if name not in there:
+    if name not in (*there, *(["cuda:0"] if cards else [])):
         raise ReconstructionError(
             f"device {name}: torch {torch.__version__} finds none here (there is: "
             f"{', '.join(there)}); take --device auto"
@@ -46,10 +44,17 @@ def cpu_multiplies_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
     return not _BFLOAT16_FLAGS.isdisjoint(flags)
 
 
+def cuda_multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the card has instructions for it; those before Ampere emulate it, slowly."""
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def choose_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on CUDA and on CPUs that multiply it, and float32 elsewhere."""
+    """`auto` is bfloat16 on GPUs and CPUs that multiply it, and float32 elsewhere."""
     if name == "auto":
-        fast = device.type == "cuda" or (device.type == "cpu" and cpu_multiplies_bfloat16())
+        fast = cuda_multiplies_bfloat16(device) if device.type == "cuda" else False
+        fast |= device.type == "cpu" and cpu_multiplies_bfloat16()
         return torch.bfloat16 if fast else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
@@ -72,17 +77,24 @@ def load_network(
 ) -> ReconstructionNetwork:
     """Load weights by path or known name (`miniature`, `cut3r-512`, `cut3r-224`), ready to run.
 
+    float32 is computed as such: TF32 is switched off for the whole process on CUDA.
+
     Raises `WeightsError` where the file is missing, damaged, or of another network, and
     `ReconstructionError` where the device is not there or has too little memory.
     """
     chosen = choose_device(device)
+    if chosen.type == "cuda":  # float32 is float32: no TF32, whose products have 10 bits
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     path = locate(str(weights))
     checkpoint = read_weights(path)
     network = meta_network(checkpoint.config()).keep_in(choose_dtype(dtype, chosen))
     load_into(network, checkpoint.tensors, str(path))
     network.cannot_query = why_no_queries(checkpoint.metadata)
     try:
-        return network.to(chosen).for_inference()
+        network = network.to(chosen).for_inference()
+        if chosen.type == "cuda":
+            torch.cuda.synchronize(chosen)  # whatever stream reads the weights, they are there
+        return network
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
