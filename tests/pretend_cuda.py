@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-CARD = torch.device("cuda", 0)
+CARD, META = torch.device("cuda", 0), torch.device("meta")
+Network = TypeVar("Network", bound=torch.nn.Module)
 aten = torch.ops.aten
 WAITS = {aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default}
 """What makes the host wait for its result."""
@@ -82,7 +83,7 @@ class PretendTensor(Tensor):
 
     held: Tensor
     memory: Memory
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore
     device = property(lambda _: CARD)  # pyright: ignore[reportAssignmentType]
     is_cuda = property(lambda _: True)  # pyright: ignore[reportAssignmentType]
 
@@ -90,7 +91,7 @@ class PretendTensor(Tensor):
     def __new__(cls, held: Tensor, memory: Memory) -> "PretendTensor":
         # On "meta", because torch without CUDA refuses to index a tensor on a card.
         tensor = torch.Tensor._make_wrapper_subclass(
-            cls, held.shape, held.stride(), held.storage_offset(), dtype=held.dtype, device="meta"
+            cls, held.shape, held.stride(), held.storage_offset(), dtype=held.dtype, device=META
         )
         tensor.held, tensor.memory = held, memory
         return tensor
@@ -258,7 +259,7 @@ class PretendCuda:
 
 
 @torch.inference_mode()
-def to_card(module: torch.nn.Module) -> torch.nn.Module:
+def to_card(module: Network) -> Network:
     """Put a module's parameters on the card, and wait until they are there."""
     card, shared = PretendCuda.here, dict[int, torch.nn.Parameter]()
     for part in module.modules():

@@ -36,7 +36,11 @@ def check_shapes() -> None:
         jaxtyping.install_import_hook(MODULES, "beartype.beartype"),
         patch.object(typing, "TYPE_CHECKING", True),
     ):
-        for name in (*MODULES[:4], "ttt3r_viewer.model.compiled", "ttt3r_viewer.rules.registry"):
+        for name in (
+            *MODULES[:4],
+            "ttt3r_viewer.reconstruct.compiled",
+            "ttt3r_viewer.rules.registry",
+        ):
             importlib.import_module(name)
 
 

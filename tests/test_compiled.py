@@ -8,7 +8,7 @@ import torch
 
 from tests.golden_cases import relative_error
 from ttt3r_viewer.errors import ReconstructionError
-from ttt3r_viewer.model.compiled import CALLS_BEFORE, CompiledNetwork
+from ttt3r_viewer.reconstruct.compiled import CALLS_BEFORE, CompiledNetwork
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.reconstruct.worker import Worker
 from ttt3r_viewer.rules.constant import Constant

@@ -191,6 +191,8 @@ def test_losses_of_points_are_those_of_the_frames_that_have_any(clip):
         assert torch.equal(ours[name], all_frames[name])
     points, true = every[-1].prediction.points_self, truth.points_self[:, -1]
     confidence = every[-1].prediction.confidence_self
+    assert points is not None
+    assert confidence is not None
     expected = criteria.confidence_loss(
         points[:, None], confidence[:, None], true[:, None], truth.distance
     )

@@ -15,10 +15,10 @@ from ttt3r_viewer.bench.plain import PlainLanes
 from ttt3r_viewer.bench.variant import MADE_UP, Facts, StageSeconds, Turn, Variant
 from ttt3r_viewer.bench.work import flop_per_frame, peak_flop_per_sec
 from ttt3r_viewer.errors import ReconstructionError
-from ttt3r_viewer.model.compiled import CALLS_BEFORE, CompiledNetwork
 from ttt3r_viewer.model.config import PRESETS
 from ttt3r_viewer.model.network import ReconstructionNetwork
-from ttt3r_viewer.reconstruct import device, loop, session
+from ttt3r_viewer.reconstruct import loop, session
+from ttt3r_viewer.reconstruct.compiled import CALLS_BEFORE, CompiledNetwork
 from ttt3r_viewer.reconstruct.prefetch import PreparedFrame
 from ttt3r_viewer.reconstruct.session import Lanes
 from ttt3r_viewer.rules.registry import rule_from_text
@@ -42,8 +42,7 @@ PLACES: tuple[Place, ...] = (
     (plain, "encode", "copy"),
     (loop, "encode", "copy"),
     (plain, "as_numpy", "copy"),
-    (loop, "as_numpy", "copy"),
-    (device, "all_as_numpy", "copy"),
+    (loop, "all_as_numpy", "copy"),
 )
 """Those of both ways; neither calls the other's."""
 
@@ -177,13 +176,16 @@ class VariantRun:
     def _places(self) -> tuple[Place, ...]:
         if self.variant.way == "compiled":
             # Its code takes the whole step, heads too; what it was made from must stay as it is.
-            steps: tuple[Place, ...] = ((self.lanes, "_compiled", "decode-state"),)
+            assert isinstance(self.lanes, Lanes)
+            compiled = self.lanes.compiled
+            steps = ((compiled, "propose", "decode-state"), (compiled, "encode", "encode"))
         else:
             steps = (
                 (self.network, "propose", "decode-state"),
                 (self.network, "_predict", "heads"),
+                (self.network, "encode", "encode"),
             )
-        return (*PLACES, (self.network, "encode", "encode"), *steps)
+        return (*PLACES, *steps)
 
     def _profile(self) -> str:
         on_cuda = self.device.type == "cuda"

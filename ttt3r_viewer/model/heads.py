@@ -135,7 +135,7 @@ class FusionBlock(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch channels height width"],
-        skip: Float[Tensor, "batch channels height width"] | None = None,
+        skip: Float[Tensor, "_ channels height width"] | None = None,
     ) -> Float[Tensor, "batch channels 2*height 2*width"]:
         """Fuse a map with the next finer one, if there is one."""
         if skip is not None:
@@ -183,7 +183,7 @@ class DptMap(nn.Module):
         )
 
     def forward(
-        self, maps: list[Float[Tensor, "batch patch _"]], rows: int, columns: int
+        self, maps: list[Float[Tensor, "_ patch _"]], rows: int, columns: int
     ) -> Float[Tensor, "batch channels 16*{rows} 16*{columns}"]:
         """Raw channels from four token maps; the first, the encoder's, may serve a whole batch."""
         # Tokens, row by row, become an image with the width as its channels.

@@ -19,9 +19,9 @@ from ttt3r_viewer.errors import FrameError, ReconstructionError, RuleError
 from ttt3r_viewer.frames.live import LiveSource
 from ttt3r_viewer.frames.preprocess import prepare_image
 from ttt3r_viewer.geometry import focal_from_points
-from ttt3r_viewer.model.compiled import CompiledNetwork
 from ttt3r_viewer.model.network import ReconstructionNetwork
 from ttt3r_viewer.reconstruct import device, loop, prefetch
+from ttt3r_viewer.reconstruct.compiled import CompiledNetwork
 from ttt3r_viewer.reconstruct.history import FrameHistory, StepSettings, recorded_settings
 from ttt3r_viewer.reconstruct.messages import Adjustment, SetParameter, SetResetEvery, SetRules
 from ttt3r_viewer.reconstruct.prefetch import OnDemand, Prefetcher, PreparedFrame
@@ -65,7 +65,7 @@ class Lanes:
         compiled: CompiledNetwork | None = None,
     ) -> None:
         self.network = network
-        self._compiled = compiled
+        self.compiled = compiled
         self.size = size or network.config.long_side
         self.reset_every = _checked_interval(reset_every)
         self.rules = _checked_count(tuple(rules))
@@ -98,7 +98,7 @@ class Lanes:
     @property
     def device_text(self) -> str:
         """Device and dtype of the network, whether it is compiled, and how far it spares memory."""
-        note = self._compiled.note if self._compiled is not None else ""
+        note = self.compiled.note if self.compiled is not None else ""
         parts = (f"{self.network.device} {self._dtype}", note, self._adaptive.note)
         return ", ".join(filter(None, parts))
 
@@ -224,7 +224,7 @@ class Lanes:
         frames = frames[:batch]
         started = time.perf_counter()
         images = [frame.image for frame in frames]
-        encode = None if self._compiled is None else self._compiled.encode
+        encode = None if self.compiled is None else self.compiled.encode
         beside = device.second_stream(self.network.device)
         with torch.inference_mode(), self._memory_errors_named(images[0]), beside:
             tokens = loop.encode(self.network, images, encode)
@@ -285,7 +285,7 @@ class Lanes:
     def _step(self, frame: PreparedFrame) -> loop.StepResult:
         """Compute the step; the state stays."""
         assert frame.tokens is not None, "the frame is not encoded"
-        propose = None if self._compiled is None else self._compiled.propose
+        propose = None if self.compiled is None else self.compiled.propose
         with self._computing(frame.image):
             return loop.step(
                 self.network,

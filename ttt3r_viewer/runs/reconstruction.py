@@ -346,7 +346,7 @@ def make_lanes(
 ) -> "Lanes":
     """In the worker's thread: import torch, read the weights; `report` takes which of them."""
     report("importing PyTorch")
-    from ttt3r_viewer.model.compiled import CompiledNetwork
+    from ttt3r_viewer.reconstruct.compiled import CompiledNetwork
     from ttt3r_viewer.reconstruct.session import Lanes
 
     # Before the network is loaded, which takes longer.

@@ -96,7 +96,7 @@ def _check(group: type[Options], one: Field[Any], value: Any) -> None:
     if choices and value not in choices:
         raise SettingsError(f"{given}: take one of {', '.join(choices)}")
     pattern = one.metadata.get("pattern")
-    if pattern and not (isinstance(value, str) and re.fullmatch(pattern[0], value)):
+    if pattern and not re.fullmatch(pattern[0], shown(value)):
         raise SettingsError(f"{given}: take one of {pattern[1]}")
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):

@@ -1,5 +1,7 @@
 """The network as compiled code: made in the background while the plain one runs."""
 
+from __future__ import annotations
+
 import logging
 import threading
 import warnings
