@@ -195,9 +195,31 @@ def test_support_is_a_mean_of_gains_and_that_of_equal_gains_is_the_gain():
 
 def test_what_is_picked_stays_within_what_there_is():
     found = made_up_inspection(0, 0, 0, np.zeros(16))
-    wild = InspectSettings(token=99, layer=-3, row=7, column=-1)
-    kept = views.picked_within(wild, found)
+    wild = InspectSettings(token=99, layer=-3, row=7, column=-5)
+    kept = views.picked_within(wild, found, found)
     assert (kept.token, kept.layer, kept.row, kept.column) == (15, 0, 2, 0)
+
+
+def test_a_look_begins_at_the_middle_patch_and_stays_with_the_token_that_moved_most_at_first():
+    first, later = (made_up_inspection(0, 0, k, np.zeros(16)) for k in (3, 4))
+    most = int(first.state_change.argmax())
+    assert most != int(later.state_change.argmax())
+    for found in (first, later):
+        begun = views.picked_within(InspectSettings(), found, first)
+        assert (begun.token, begun.row, begun.column) == (most, 1, 2)
+    assert views.picked_within(InspectSettings(token=0, row=0, column=0), later, first).token == 0
+
+
+def test_a_token_is_told_in_words_and_its_numbers_explain_them():
+    found = made_up_inspection(0, 0, 3, np.linspace(0.0, 0.75, 16))
+    most = int(found.state_change.argmax())
+    words, explanations = views.token_html(shown_of(found, token=most)).split("ttt3r-why")
+    assert f"accepted {5 * most} % of what was proposed" in words
+    assert "moved more than 94 % of all tokens in this frame" in words
+    for number in (found.state_change[most], found.from_start[most]):
+        assert f"{number:.3g}:" in explanations
+        assert f"{number:.3g}:" not in words
+    assert explanations.count("no unit") == 2
 
 
 def test_every_point_belongs_to_the_patch_of_its_pixel():
@@ -292,4 +314,4 @@ def test_frames_that_moved_most_come_first():
         store.add(replace(room_result(k), state_change=change))
     moved = views.most_moved(store.snapshot().frames)
     assert list(moved.values()) == [1, 2, 0]
-    assert next(iter(moved)) == "Frame 2: moved 0.5"
+    assert next(iter(moved)) == "Frame 2: state changed by 50 %"

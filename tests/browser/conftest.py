@@ -73,10 +73,12 @@ class Ui:
         self.page, self.viewer = page, viewer
         self.errors: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+        # Software that draws on a busy machine may take half a minute for one click.
+        page.set_default_timeout(120_000)
         known = set(viewer.server.get_clients())
         # A fixed pixel ratio, or viser lowers the resolution as it likes.
         page.goto(f"{viewer.url}/?fixedDpr=1")
-        page.wait_for_function(SCENE_READY, timeout=30_000)
+        page.wait_for_function(SCENE_READY)
         self.client: viser.ClientHandle = wait_for(
             lambda: [c for i, c in viewer.server.get_clients().items() if i not in known],
             "the browser's first camera message",

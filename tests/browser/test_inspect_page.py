@@ -91,7 +91,7 @@ def test_picked_token_and_layer_change_the_overlay_and_the_points(still):
         return sum(a != b for a, b in zip(before, shown_images(ui), strict=True))
 
     wait_for(lambda: changed() >= 2, "other images")
-    assert "Token 7:" in ui.text("token")
+    assert "Token 7 accepted" in ui.text("token")
     before = shown_images(ui)
     box = ui.row("Layer").locator("input:not([type=hidden])").first
     ui.typed(box, 2)
@@ -105,8 +105,8 @@ def test_a_click_on_a_point_lists_its_tokens(still):
     run, ui = still
     look_inside(ui)
     fill(ui, "Patch row", 2)
-    ui.wait_probe("the row", "inspect", patch=[2, 0])
-    wait_for(lambda: "row 2, column 0" in ui.text("tokens"), "its tokens")
+    ui.wait_probe("the row", "inspect", patch=[2, 2])
+    wait_for(lambda: "row 2, column 2" in ui.text("tokens"), "its tokens")
     stand_at(ui, run.store.snapshot().frames[-1].camera.T_world_camera)
     ui.page.wait_for_timeout(200)
     # From the frame's own camera, what is a little left of the middle is in column 1.
@@ -136,6 +136,54 @@ def test_a_click_on_the_image_of_the_shown_camera_picks_its_patch(still):
     ui.wait_probe("the patch", "inspect", patch=[2, 0])
 
 
+def test_a_look_begins_in_the_middle_and_its_marks_leave_the_scene_with_the_tab(still):
+    run, ui = still
+    look_inside(ui)
+    found = run.store.snapshot().inspection
+    assert found is not None
+    ui.wait_probe("the middle", "inspect", patch=[1, 2], token=int(found.state_change.argmax()))
+    marks = [f"/lanes/0/inspect_{what}" for what in ("patches", "image")]
+    wait_for(lambda: all(map(ui.visible, marks)), "its marks")
+    ui.open_tab("View")
+    ui.wait_probe("nothing of it", "inspect", on=False, sequence=None)
+    wait_for(lambda: not any(map(ui.visible, marks)), "the marks to go")
+    asked = len(questions(run))
+    run.add_frame()
+    ui.wait_probe("the new frame", frames_seen=FRAMES + 1)
+    assert len(questions(run)) == asked
+    ui.open_tab("Inspect")
+    ui.wait_probe("the new frame's inside", "inspect", on=True, sequence=FRAMES)
+    wait_for(lambda: all(map(ui.visible, marks)), "its marks again")
+
+
+def test_maps_stand_beside_each_other_where_the_window_allows_and_words_explain_themselves(still):
+    _, ui = still
+    look_inside(ui)
+    ui.page.set_viewport_size({"width": 1366, "height": 768})
+
+    def tops() -> list[float]:
+        titles = ("Image and patches", "State map", "History of the gain")
+        boxes = [ui.page.get_by_text(one, exact=True).bounding_box() for one in titles]
+        return sorted({round(box["y"]) for box in boxes if box})
+
+    assert len(tops()) == 3
+    wait_for(lambda: ui.client.camera.image_width > 1300, "the wider window")
+    ui.button("Side by side").click()
+    wait_for(lambda: len(tops()) == 1, lambda: f"one row, not {tops()}")
+    word = ui.page.get_by_test_id("token").locator("abbr").nth(1)
+    why = ui.page.get_by_test_id("token").get_by_text("length of its step")
+    opacity = "one => getComputedStyle(one).opacity"
+    box, below = word.bounding_box(), why.bounding_box()
+    assert why.evaluate(opacity) == "0"
+    word.focus()
+    assert why.evaluate(opacity) == "1"
+    assert box is not None
+    assert below is not None
+    assert below["y"] >= box["y"] + box["height"] - 1
+    ui.button("Side by side").click()
+    wait_for(lambda: len(tops()) == 3, "the narrow panel")
+
+
 def test_maps_and_numbers_can_be_saved_and_read_back(still):
     run, ui = still
     look_inside(ui)
@@ -163,7 +211,7 @@ def test_a_frame_that_moved_the_state_is_gone_to(still):
     ui.press("g")
     ui.wait_probe("the growth", replaying=True)
     open_folder(ui, "Frame statistics", ui.button("Go to this frame"))
-    ui.choose("Moved most", "Frame 3: moved 0.0833")
+    ui.choose("Moved most", "Frame 3: state changed by 8.33 %")
     ui.button("Go to this frame").click()
     ui.wait_probe("the third frame", position=2, live=False, replaying=False)
     ui.wait_probe("its inside", "inspect", sequence=2)

@@ -13,6 +13,7 @@ from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 from ttt3r_viewer.viewer.server.overlay import Overlay
+from ttt3r_viewer.viewer.server.page_channel import PageChannel
 from ttt3r_viewer.viewer.view_settings import ViewControls
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class PageContext:
     """Returns the median side that drawn points have by themselves; 0 where none are drawn."""
     points_limit: Callable[[int], str] = lambda _: ""
     """Returns HTML that says how many points may be kept, of their number."""
+
+    @cached_property
+    def channel(self) -> PageChannel:
+        """What our script in a browser says to the program."""
+        return PageChannel(self.server.gui)
 
     @cached_property
     def tour(self) -> TourRecorder:

@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ttt3r_viewer.metrics.palette import LANE_COLORS, RGB, css_color
 
@@ -84,6 +84,16 @@ def table(
         f"<thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(f'<tr>{cells}</tr>' for cells in body)}</tbody></table>"
     )
+
+
+def explained(pieces: Sequence[tuple[str, str]], between: str = " ") -> str:
+    """Write at most four pieces of HTML, each of which shows its explanation, plain text, below
+    them all while it is pointed at or has the focus. Its place is kept, so that it covers nothing.
+    """
+    words = between.join(
+        f'<abbr tabindex="0" class="ttt3r-word">{word}</abbr>' for word, _ in pieces
+    )
+    return f'{words}<div class="ttt3r-why">{lines(escape(why) for _, why in pieces)}</div>'
 
 
 def browser_button(action: str, text: str, content: str = "") -> str:

@@ -20,6 +20,10 @@ REPLAY_SEC = 30.0
 """A longer growth takes more frames at a time: nobody waits longer."""
 
 
+NOT_PICKED = -1
+"""What is inspected begins at the middle of the image, and with the token that moves most."""
+
+
 @dataclass(frozen=True)
 class InspectSettings:
     """What a user chose to inspect."""
@@ -33,11 +37,11 @@ class InspectSettings:
     """Name of the state map."""
     threshold: float = 0.5
     """Of the gain, for the age and the share of tokens above it."""
-    token: int = 0
+    token: int = NOT_PICKED
     layer: int = 0
     """From 1; 0 is the mean of all layers."""
-    row: int = 0
-    column: int = 0
+    row: int = NOT_PICKED
+    column: int = NOT_PICKED
     """The picked patch."""
     image: str = "alignment"
     """Name of the patch map over the image."""

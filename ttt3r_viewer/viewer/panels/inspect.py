@@ -2,11 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import viser
-from viser import uplot
 
 from ttt3r_viewer.export.results import statistics_csv, tokens_npz
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
@@ -17,119 +16,23 @@ from ttt3r_viewer.viewer.layers import maps
 from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH
 from ttt3r_viewer.viewer.layers.inspect_layer import InspectLayer, Shown, key_of
 from ttt3r_viewer.viewer.panels import inspect_views as views
+from ttt3r_viewer.viewer.panels.inspect_widgets import (
+    DIFFERENCE,
+    NO_LANES,
+    OFF_TEXT,
+    InspectWidgets,
+)
 from ttt3r_viewer.viewer.server.clients import client_of
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.view_settings import InspectSettings, ViewControls
-from ttt3r_viewer.viewer.widgets import (
-    FieldWidgets,
-    Press,
-    assign_changed,
-    bind,
-    offer,
-    send_file,
-    show,
-)
+from ttt3r_viewer.viewer.view_settings import InspectSettings
+from ttt3r_viewer.viewer.widgets import assign_changed, offer, send_file, show
 
 DRAW_SEC = 0.2
 LIST_SEC = 1.0
 BUSY_SHARE = 0.1
 """Of the publisher's time that drawing may take, however large the state."""
-OFF_TEXT = (
-    "Shows how the state tokens and the patches of the shown frame speak to each other. "
-    "While this is on, the run takes each shown frame again."
-)
-EMPTY = np.full((maps.WIDTH_PX // 2, maps.WIDTH_PX, 3), maps.BACKGROUND, np.uint8)
-FOLDERS = ("State map", "Image and patches", "History of the gain", "Frame statistics", "Save")
-OPEN_FOLDERS = 2
-"""The first ones are open at first."""
-NO_FRAMES: tuple[str, ...] = ("-",)
-DIFFERENCE = "{} less {}"
-"""Of the first two lanes' labels."""
-NO_LANES: tuple[str, ...] = ("lane 1",)
-"""While there is one lane there is no choice."""
-HISTOGRAM_SERIES = (
-    uplot.Series(label="gain"),
-    uplot.Series(
-        label="tokens",
-        stroke="rgb(94,201,98)",
-        fill="rgba(94,201,98,.25)",
-        width=1.5,
-        points={"show": False},
-    ),
-)
-Save = Callable[[viser.ClientHandle, str], object]
-"""Sends a browser the file of this name."""
-
-
-class InspectWidgets:
-    """Handles of the widgets; the publisher assigns them."""
-
-    def __init__(
-        self, gui: viser.GuiApi, controls: ViewControls, go: Press, save_map: Save, save_data: Save
-    ) -> None:
-        """`go` stands at the frame that is chosen of those that moved most."""
-        self._controls = controls
-        self.images: dict[str, viser.GuiImageHandle] = {}
-        fields = FieldWidgets(gui, controls.settings.inspect, controls.change_inspect)
-        hint = "Asks the run about the shown frame; costs time while on"
-        self.on = fields.add(gui.add_checkbox, "Look inside", "on", hint=hint)
-        self.note = gui.add_html(note("inspect-note", OFF_TEXT))
-        lanes = gui.add_dropdown("Inspected lane", NO_LANES, visible=False)
-        self.lane = bind(lanes, self._choose_lane)
-        self.folders = [
-            gui.add_folder(title, expand_by_default=k < OPEN_FOLDERS, visible=False)
-            for k, title in enumerate(FOLDERS)
-        ]
-        state, image, history, statistics, save = self.folders
-        with state:
-            self._add_state(gui, fields)
-        with image:
-            self._add_image(gui, fields)
-        with history:
-            hint = "The tokens that accept most are at the top"
-            fields.add(gui.add_checkbox, "By mean gain", "by_mean", hint=hint)
-            self.images["History"] = gui.add_image(EMPTY, format="png")
-            self.history_text = gui.add_html("")
-        with statistics:
-            self.statistics = gui.add_html("")
-            self.histogram = gui.add_uplot(
-                (np.zeros(1), np.zeros(1)),
-                HISTOGRAM_SERIES,
-                scales={"x": uplot.Scale(time=False)},
-                height=150,
-            )
-            self.moved = gui.add_dropdown("Moved most", NO_FRAMES)
-            fields.button("Go to this frame", None, go)
-        with save:
-            fields.buttons("Map (PNG)", ("State", "Image", "History"), save_map)
-            fields.buttons("Numbers", ("tokens.npz", "CSV"), save_data)
-
-    def _add_state(self, gui: viser.GuiApi, fields: FieldWidgets) -> None:
-        fields.choice("Show tokens by", "mode", views.STATE_LABELS)
-        hint = "For the age, and for the share of tokens above it"
-        fields.add(
-            gui.add_slider, "Gain above", "threshold", min=0.0, max=1.0, step=0.01, hint=hint
-        )
-        self.images["State"] = gui.add_image(EMPTY, format="png")
-        self.token = fields.add(gui.add_number, "Token", "token", min=0, step=1)
-        self.token_text = gui.add_html("")
-        hint = "0 is the mean of all layers"
-        self.layer = fields.add(gui.add_slider, "Layer", "layer", min=0, max=1, step=1, hint=hint)
-
-    def _add_image(self, gui: viser.GuiApi, fields: FieldWidgets) -> None:
-        fields.choice("Lay over", "image", views.IMAGE_LABELS)
-        fields.add(gui.add_slider, "Opacity", "opacity", min=0.0, max=1.0, step=0.05)
-        self.images["Image"] = gui.add_image(EMPTY, format="png")
-        self.row = fields.add(gui.add_number, "Patch row", "row", min=0, step=1)
-        self.column = fields.add(gui.add_number, "Patch column", "column", min=0, step=1)
-        self.tokens = gui.add_html("")
-        hint = "Colours of the shown frame's points"
-        fields.choice("Frame's points", "points", views.POINT_LABELS, hint=hint)
-
-    def _choose_lane(self, label: str) -> None:
-        *lanes, difference = self.lane.options
-        lane = lanes.index(label) if label in lanes else 0
-        self._controls.change_inspect(lane=lane, difference=bool(lanes) and label == difference)
+NARROW_PX, WIDE_PX, WIDE_SHARE = 320, 1100, 0.8
+"""Widths of the panel, and the share of the window that it may take."""
 
 
 class InspectPanel(Part):
@@ -144,7 +47,43 @@ class InspectPanel(Part):
         self._note = ""
         self._clear()
         gui, controls = page.server.gui, page.controls
-        self._widgets = InspectWidgets(gui, controls, self._go, self._save_map, self._save_data)
+        self._looking: set[int] = set()
+        """Owners' browsers in which the tab is open."""
+        page.channel.on_action(self._hear)
+        page.overlay.show("panel", {"channel": page.channel.name})
+        page.server.on_client_disconnect(self._forget)
+        self._wide: set[int] = set()
+        """Browsers whose panel was made wide here."""
+        self._widgets = InspectWidgets(
+            gui,
+            controls,
+            widen=self._widen,
+            go=self._go,
+            save_map=self._save_map,
+            save_data=self._save_data,
+        )
+
+    def _hear(self, client: viser.ClientHandle, _page: str, action: str, value: object) -> None:
+        """Note in which browsers the tab is open, as their script says."""
+        number = client.client_id
+        if action != "looks" or client_of(self._server, number).role != "owner":
+            return
+        if isinstance(value, bool) and value != (number in self._looking):
+            self._looking ^= {number}
+            self._controls.changed.set()
+
+    async def _forget(self, client: viser.ClientHandle) -> None:
+        self._looking.discard(client.client_id)
+        self._wide.discard(client.client_id)
+
+    def _widen(self, client: viser.ClientHandle | None) -> None:
+        """Give the maps a place beside each other in one browser, or take it away again."""
+        if client is None:
+            return
+        self._wide ^= {client.client_id}
+        wide_px = min(WIDE_PX, WIDE_SHARE * client.camera.image_width)
+        width_px = wide_px if client.client_id in self._wide else NARROW_PX
+        client.gui.main_panel.set_width(max(width_px, NARROW_PX))
 
     def _go(self, _: viser.ClientHandle | None) -> None:
         place = self._moved_places.get(self._widgets.moved.value)
@@ -179,7 +118,9 @@ class InspectPanel(Part):
         self._gains = np.zeros((0, 0), np.float16)
         """(frame, state) so far; of two lanes, their difference."""
         self._gains_of: object = None
+        self._first: Inspection | None = None
         self._found: Inspection | None = None
+        """What was found first since the switch was turned on, and last."""
         self._layer.clear()
         self._lane_shown: LaneScene | None = None
         self._drawn: dict[str, object] = {}
@@ -188,10 +129,13 @@ class InspectPanel(Part):
         self._schedule = views.InspectionSchedule()
 
     def update(self, tick: Tick) -> None:
-        """Ask about the shown frame and draw what came back; nothing at all while it is off."""
+        """Ask about the shown frame and draw what came back; nothing at all while it is off, or
+        nobody has the tab open.
+        """
         snapshot, position = tick.snapshot, tick.position
         was_on, chosen = self._chosen.on, tick.drawn.inspect
-        self._chosen = chosen
+        # Its marks leave the scene with the tab.
+        chosen = self._chosen = replace(chosen, on=chosen.on and bool(self._looking))
         self._layer.begin((snapshot.epoch, tick.lane_count))
         if chosen.on != was_on:
             self._switch(chosen.on)
@@ -206,7 +150,8 @@ class InspectPanel(Part):
         self._note = views.note_text(snapshot, found, position)
         assign_changed(self._widgets.note, content=note("inspect-note", self._note))
         if found is not None:
-            chosen = views.picked_within(chosen, found)
+            self._first = self._first or found
+            chosen = self._chosen = views.picked_within(chosen, found, self._first)
             self._show_picked(found, chosen, up_to_date=tick.settings is self._controls.settings)
         if tick.now_sec < self._draw_due_sec or position < 0:
             return
@@ -240,7 +185,7 @@ class InspectPanel(Part):
     def _switch(self, on: bool) -> None:
         """Do what has to be done once when the switch is turned."""
         self._clear()
-        show(on, *self._widgets.folders)
+        show(on, *self._widgets.folders, self._widgets.wide)
         if on:
             # A page that listens to clicks shows another pointer, so it does only while on.
             # viser awaits callbacks that are coroutines, which its annotation does not say.
@@ -276,6 +221,7 @@ class InspectPanel(Part):
         assign_changed(widgets.column, max=found.columns - 1)
         # A widget that a user has just changed is ahead of older settings.
         if up_to_date:
+            assign_changed(widgets.token, value=chosen.token)
             assign_changed(widgets.row, value=chosen.row)
             assign_changed(widgets.column, value=chosen.column)
 
@@ -301,7 +247,7 @@ class InspectPanel(Part):
     ) -> None:
         """Draw what needs the gains alone."""
         widgets, (count, tokens) = self._widgets, self._gains.shape
-        token = min(chosen.token, tokens - 1)
+        token = min(max(chosen.token, 0), tokens - 1)
         if self._is_due("History", count, position, token, chosen.by_mean):
             unit = "gain of lane 1 - lane 2" if chosen.difference else "gain"
             widgets.images["History"].image = maps.history_image(

@@ -11,7 +11,7 @@ from ttt3r_viewer.reconstruct.messages import Inspect
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Inspection
-from ttt3r_viewer.viewer.html import block, counted, muted, square, table
+from ttt3r_viewer.viewer.html import block, counted, explained, muted, square, table
 from ttt3r_viewer.viewer.layers.inspect_layer import (
     Shown,
     gain_support,
@@ -29,7 +29,7 @@ from ttt3r_viewer.viewer.layers.maps import (
     frames_per_column,
     frames_since_above,
 )
-from ttt3r_viewer.viewer.view_settings import InspectSettings
+from ttt3r_viewer.viewer.view_settings import NOT_PICKED, InspectSettings
 
 LISTED_TOKENS = 8
 MOST_MOVED = 8
@@ -90,10 +90,10 @@ STATE_MAPS: dict[str, InspectMap] = {
         of_gains=True,
     ),
     "state change": InspectMap(
-        "|dS| per token", "|S - S before|", lambda shown: shown.found.state_change
+        "Moved in this frame", "length of the step", lambda shown: shown.found.state_change
     ),
     "from start": InspectMap(
-        "Distance from start", "|S - S at start|", lambda shown: shown.found.from_start
+        "Moved since the start", "distance from the start", lambda shown: shown.found.from_start
     ),
 }
 PATCH_MAPS: dict[str, InspectMap] = {
@@ -133,21 +133,34 @@ class InspectionSchedule:
         return Inspect(lane, position)
 
 
-def picked_within(settings: InspectSettings, found: Inspection) -> InspectSettings:
-    """Keep what is picked within what there is."""
+def picked_within(
+    settings: InspectSettings, found: Inspection, first: Inspection
+) -> InspectSettings:
+    """Keep what is picked within what there is.
+
+    Where nothing is picked yet, that is the middle patch, and the token that moved most in `first`.
+    """
+    token, row, column = settings.token, settings.row, settings.column
     return replace(
         settings,
-        token=min(max(settings.token, 0), len(found.gain) - 1),
+        token=min(max(token, 0), len(found.gain) - 1)
+        if token != NOT_PICKED
+        else int(first.state_change.argmax()),
         layer=min(max(settings.layer, 0), len(found.writes)),
-        row=min(max(settings.row, 0), found.rows - 1),
-        column=min(max(settings.column, 0), found.columns - 1),
+        row=min(max(row, 0), found.rows - 1) if row != NOT_PICKED else found.rows // 2,
+        column=min(max(column, 0), found.columns - 1)
+        if column != NOT_PICKED
+        else found.columns // 2,
     )
 
 
 def most_moved(frames: Sequence[FrameSummary]) -> dict[str, int]:
     """Name the frames in which the state moved most, the farthest first, with their places."""
     change = np.array([frame.state_change for frame in frames])
-    return {f"Frame {k + 1}: moved {change[k]:.3g}": k for k in largest(change, MOST_MOVED)}
+    return {
+        f"Frame {k + 1}: state changed by {100 * change[k]:.3g} %": k
+        for k in largest(change, MOST_MOVED)
+    }
 
 
 def listed_tokens(shown: Shown) -> tuple[tuple[Floats, tuple[int, ...]], ...]:
@@ -176,24 +189,54 @@ def tokens_html(shown: Shown) -> str:
 
 
 def token_html(shown: Shown) -> str:
-    """Say what is known of the picked token."""
+    """Say in words what is known of the picked token; the numbers explain them."""
     found, token = shown.found, shown.chosen.token
-    return block(
-        "token",
-        f"{square(TOKEN_COLOR)} Token {token}: gain {found.gain[token]:.3f}, moved "
-        f"{found.state_change[token]:.3g}, {found.from_start[token]:.3g} from the start",
+    gain, moved, away = found.gain[token], found.state_change[token], found.from_start[token]
+    below = (
+        100 * float(np.mean(values < values[token]))
+        for values in (found.state_change, found.from_start)
     )
+    moved_more, away_more = (f"more than {share:.0f} % of all tokens" for share in below)
+    channels = "over the channels of the network, which have no unit"
+    pieces = (
+        (
+            f"accepted {100 * gain:.0f} % of what was proposed",
+            f"Gain {gain:.3f}: 0 keeps the token as it was, 1 takes the proposal.",
+        ),
+        (
+            f"moved {moved_more} in this frame",
+            f"{moved:.3g}: length of its step in this frame, {channels}.",
+        ),
+        (
+            f"has moved {away_more} since the start",
+            f"{away:.3g}: its distance from where it was before the first frame, {channels}.",
+        ),
+    )
+    return block("token", f"{square(TOKEN_COLOR)} Token {token} " + explained(pieces, ", "))
 
 
 def statistics_html(gain: Floats, threshold: float, change: float) -> str:
     """Say how the gains of the shown frame lie."""
     mean, spread = float(np.mean(gain, dtype=np.float64)), float(np.std(gain, dtype=np.float64))
-    return block(
-        "statistics",
-        f"Gain {mean:.3f} ± {spread:.3f} · entropy {gain_entropy(gain):.4f} of 1 · "
-        f"{100 * share_above(gain, threshold):.0f} % above {threshold:.2f} · "
-        f"state moved {change:.3g}",
+    pieces = (
+        (
+            f"Gain {mean:.3f} ± {spread:.3f}",
+            "Mean and standard deviation over the tokens, of the share that each accepted.",
+        ),
+        (
+            f"entropy {gain_entropy(gain):.4f} of 1",
+            "Of the gains, as shares of their sum: 1 where all tokens accept alike.",
+        ),
+        (
+            f"{100 * share_above(gain, threshold):.0f} % above {threshold:.2f}",
+            "Share of the tokens whose gain is above the slider.",
+        ),
+        (
+            f"state changed by {100 * change:.3g} %",
+            "Length of the whole state's step, as a share of the state's own length.",
+        ),
     )
+    return block("statistics", explained(pieces, " · "))
 
 
 def note_text(snapshot: SceneSnapshot, found: Inspection | None, position: int) -> str:

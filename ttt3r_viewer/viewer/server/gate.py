@@ -59,7 +59,7 @@ HTML = "text/html; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"
 INDEX_PATHS = ("/", "/index.html")
 """Where viser's page is; our script is added to it."""
-SCRIPT_PATH, SCRIPTS = "/page.js", ("page.js", "accessible.js", "charts.js")
+SCRIPT_PATH, SCRIPTS = "/page.js", ("page.js", "accessible.js", "panel.js")
 OVERLAY_PATH = "/overlay"
 HEAD_TAG, SCRIPT_TAG = b"<head>", b'<script src="%s"></script>' % SCRIPT_PATH.encode()
 DRAWS_COOKIE = "ttt3r-draws"

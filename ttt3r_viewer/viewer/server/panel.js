@@ -1,5 +1,6 @@
-// What viser's charts and HTML cannot do by themselves: values at the pointer, a larger view that
-// keyboard and touch reach too, and text for the clipboard.
+// What viser's panel cannot do by itself: values at a chart's pointer, a larger view that keyboard
+// and touch reach too, text for the clipboard, explanations below words, columns where the tab
+// "Inspect" is wide, and word of whether that tab is open.
 if (self.document) {
   const STYLE = `
     .ttt3r-button { margin: 0.3em 0.4em 0.3em 0; padding: 0.35em 0.8em; border-radius: 4px;
@@ -17,7 +18,21 @@ if (self.document) {
     #ttt3r-values .u-marker { width: 0.75em; height: 0.75em; margin-right: 0.4em; }
     .uplot:not(:hover) .u-legend .u-value { display: none; }
     .mantine-Modal-root:has(.uplot) {
-      --modal-size: min(92vw, calc((100vh - 220px) * 1.4)) !important; }`;
+      --modal-size: min(92vw, calc((100vh - 220px) * 1.4)) !important; }
+    .ttt3r-word { text-decoration: underline dotted; text-underline-offset: 3px; cursor: help; }
+    .ttt3r-word:focus-visible { outline: 2px solid #4dabf7; }
+    .ttt3r-why { display: grid; margin-top: 2px; color: var(--mantine-color-dimmed); }
+    .ttt3r-why > * { grid-area: 1 / 1; opacity: 0; }
+    ${[1, 2, 3, 4].map((k) => `.ttt3r-word:nth-of-type(${k}):is(:hover, :focus)
+      ~ .ttt3r-why > :nth-child(${k})`).join()} { opacity: 1; }
+    :has(> * > * > [data-testid="inspect-note"]) { container-type: inline-size; }
+    @container (min-width: 700px) {
+      :has(> * > [data-testid="inspect-note"]) { display: grid; align-items: start;
+        grid-template-columns: repeat(3, minmax(0, 1fr)); column-gap: 8px; }
+      :has(> * > [data-testid="inspect-note"]) > * { grid-column: 1 / -1; }
+      :has(> * > [data-testid="inspect-note"]) > :has(img) { grid-column: auto; }
+      :has(> * > [data-testid="inspect-note"]) img { width: 100%; }
+    }`;
   const AWAY_PX = 14;
 
   const copy = async (text) => {
@@ -50,8 +65,32 @@ if (self.document) {
     setTimeout(() => (button.textContent = before), 1500);
   });
 
+  // Says to the program, through viser's websocket, whether the tab "Inspect" is open here; again now
+  // and then, as a connection that is new knows nothing.
+  const LOOK_MS = 300;
+  const AGAIN_MS = 5000;
+  const tellWhoLooks = async () => {
+    const answer = await fetch("/overlay");
+    const channel = (await answer.json()).panel.channel;
+    if (answer.headers.get("X-Ttt3r-Role") === "guest") return;
+    let said = false;
+    let saidAt = 0;
+    setInterval(() => {
+      const tabs = [...document.querySelectorAll("[role=tab]")];
+      const tab = tabs.find((one) => one.textContent.trim() === "Inspect");
+      if (!tab || document.hidden) return;
+      const looks = tab.getAttribute("aria-selected") === "true";
+      if (looks === said && (!looks || performance.now() - saidAt < AGAIN_MS)) return;
+      [said, saidAt] = [looks, performance.now()];
+      const value = JSON.stringify(["panel", Date.now() + Math.random(), "looks", looks]);
+      const message = { type: "GuiUpdateMessage", uuid: channel, updates: { value } };
+      window.__viserMutable?.sendMessage(message);
+    }, LOOK_MS);
+  };
+
   document.addEventListener("DOMContentLoaded", () => {
     document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
+    tellWhoLooks();
     const values = document.body.appendChild(document.createElement("div"));
     values.id = "ttt3r-values";
     values.hidden = true;
