@@ -36,6 +36,7 @@ from ttt3r_viewer.viewer.layers import colors as palette
 from ttt3r_viewer.viewer.layers.clouds import Cloud, batch_of, chunk_clouds, sure_cloud
 from ttt3r_viewer.viewer.layers.lane_layer import LaneLayer, drift_segments
 from ttt3r_viewer.viewer.layers.looks import NO_SECTOR, SECTORS
+from ttt3r_viewer.viewer.layers.nodes import LIVE_POINTS
 from ttt3r_viewer.viewer.panels.compare import ComparePanel, lane_html
 from ttt3r_viewer.viewer.panels.run import RunPanel, points_html, status_html
 from ttt3r_viewer.viewer.panels.timeline import FOLLOW_SEC, TimelinePanel, caption_html
@@ -265,7 +266,7 @@ def test_growing_chunk_is_sent_at_most_twice_a_second(server, monkeypatch):
 def test_live_frame_is_denser_than_kept_ones_but_bounded(server):
     store, layer = SceneStore(points_per_frame=10), LaneLayer(server)
     store.add(room_result(0, 256, 192))
-    assert draw(layer, store, everything()) == point_layer.LIVE_POINTS + 10
+    assert draw(layer, store, everything()) == LIVE_POINTS + 10
 
 
 def test_tenths_of_a_chunk_hold_every_point_once():

@@ -96,6 +96,7 @@ def test_a_chart_opens_large_by_the_keyboard_and_stays_on_the_screen(at_charts):
     dialog = page.get_by_role("dialog")
     for width, height in ((1920, 1080), (1366, 768), (390, 844)):
         page.set_viewport_size({"width": width, "height": height})
+        page.get_by_role("tab", name="Charts").click()  # a phone's sheet begins at its first tab
         page.get_by_role("button", name="Larger view", exact=True).first.focus()
         page.keyboard.press("Enter")
         wait_for(lambda: dialog.locator(".u-over").count() == 1, "the larger view")

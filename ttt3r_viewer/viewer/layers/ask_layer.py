@@ -17,8 +17,7 @@ from ttt3r_viewer.types import Expectation
 from ttt3r_viewer.viewer.layers.camera_layer import LIVE_DEPTH, add_frustum
 from ttt3r_viewer.viewer.layers.colors import tint
 from ttt3r_viewer.viewer.layers.maps import color_map, robust_scale
-from ttt3r_viewer.viewer.layers.nodes import Nodes, add_points
-from ttt3r_viewer.viewer.layers.point_layer import LIVE_POINTS
+from ttt3r_viewer.viewer.layers.nodes import LIVE_POINTS, Nodes, add_points
 from ttt3r_viewer.viewer.view_settings import AskSettings
 
 ASK_COLOR: RGB = (255, 90, 255)

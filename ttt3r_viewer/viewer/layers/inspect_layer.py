@@ -16,8 +16,7 @@ from ttt3r_viewer.scene.seen import FramePoints, depth_of, thin_points
 from ttt3r_viewer.scene.store import LaneScene
 from ttt3r_viewer.types import Camera, Inspection
 from ttt3r_viewer.viewer.layers.maps import PATCH_COLOR, TOKEN_COLOR, color_map, robust_scale
-from ttt3r_viewer.viewer.layers.nodes import Nodes, add_points
-from ttt3r_viewer.viewer.layers.point_layer import LIVE_POINTS
+from ttt3r_viewer.viewer.layers.nodes import LIVE_POINTS, Nodes, add_points
 from ttt3r_viewer.viewer.view_settings import InspectSettings
 
 LIFT = 0.004

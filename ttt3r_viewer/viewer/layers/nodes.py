@@ -6,6 +6,9 @@ import numpy as np
 import viser
 from numpy.typing import NDArray
 
+LIVE_POINTS = 40_000
+"""Limit of points of the frame that is drawn densely, in all lanes together."""
+
 
 def add_points(
     scene: viser.SceneApi,

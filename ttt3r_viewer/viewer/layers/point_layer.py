@@ -31,7 +31,7 @@ from ttt3r_viewer.viewer.layers.clouds import (
 )
 from ttt3r_viewer.viewer.layers.colors import COLOR_MODES, PointBatch
 from ttt3r_viewer.viewer.layers.looks import NO_SECTOR, SECTORS, sector_of
-from ttt3r_viewer.viewer.layers.nodes import Nodes, add_points
+from ttt3r_viewer.viewer.layers.nodes import LIVE_POINTS, Nodes, add_points
 from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import Page, assign_changed
@@ -56,10 +56,8 @@ OPEN_CHUNK_SEC = 0.5
 OPEN_CHUNK_RATE = 8_000
 """Limit of its points a second, in all lanes together."""
 
-LIVE_POINTS = 40_000
-"""Limit of points of the frame that is drawn densely, in all lanes together."""
 PASSING_POINTS = 4_000
-"""The same while frames come and go."""
+"""The limit `LIVE_POINTS` while frames come and go."""
 LIVE_SEC = 0.5
 """Shortest time between two newest frames, and the age at which one is drawn densely."""
 
