@@ -253,7 +253,9 @@ def test_points_are_sized_by_the_spacing_of_their_pixels_everywhere_and_the_slid
     frames = [*lane.frames[:7], replace(lane.frames[7], camera=fine)]
     lane = replace(lane, frames=frames, latest=None)
     found = made_up_inspection(0, 0, 7, np.ones(16))
-    shown = Shown(lane, found, InspectSettings(), np.zeros((8, 16), np.float16))
+    shown = Shown(
+        lane, found, InspectSettings(token=0, row=0, column=0), np.zeros((8, 16), np.float16)
+    )
     depth = depth_of(shown.points.points_world, fine)
     wanted = 1.4 * np.median(depth) / 1e5 * math.sqrt(2000 * 1500 / len(depth))
     assert wanted < largest_point_size(layout) / 2
