@@ -300,6 +300,16 @@ def test_variants_take_turns_and_the_speed_is_that_of_rounds(fake_processes):
     assert re.search(r"as it runs +30 \(10 - 50\) +200 \(100 - 300\)", table(runs))
 
 
+@pytest.mark.parametrize("columns", [50, 90])
+@pytest.mark.usefixtures("fake_processes")
+def test_a_table_is_cut_into_blocks_that_fit_the_terminal(monkeypatch, columns):
+    runs = measure([FAST, PLAIN, FAST, PLAIN], 3, profile=False, echo=lambda _: None)
+    assert table(runs).count("as it runs") == 1
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert max(map(len, table(runs).splitlines())) <= columns
+    assert table(runs).count("as it runs") > 1
+
+
 def test_a_process_that_dies_is_an_error_that_says_so():
     process = VariantProcess(FAST)
     process.process.kill()

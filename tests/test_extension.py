@@ -106,7 +106,7 @@ def write_names(path: Path, source: Source, _: Choices, progress: StepCount) -> 
 
 def test_an_export_format_is_one_file_and_one_line(tmp_path, monkeypatch, capsys):
     names = Format(
-        "the frames' names", "names.txt", write_names, lambda source, _: 99 * len(source)
+        "Names", "the frames' names", "names.txt", write_names, lambda source, _: 99 * len(source)
     )
     monkeypatch.setitem(FORMATS, "names", names)
     folder = make_session(tmp_path, 2)

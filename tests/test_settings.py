@@ -208,7 +208,9 @@ def test_the_shipped_configurations_are_settings(path):
         (["--output", ""], "--output is empty"),
         (["--demo", "garden"], "invalid choice: 'garden'"),
         (["--demo", "walk", "--input", "x"], "--demo walk beside --input x: name one"),
-        (["--nonsense"], "unrecognized arguments: --nonsense; ttt3r-view --help lists"),
+        (["--nonsense"], "ttt3r-view has no flag --nonsense; ttt3r-view --help lists"),
+        (["--reset-evry", "9"], "no flag --reset-evry: did you mean --reset-every?; "),
+        (["--no-folow"], "no flag --no-folow: did you mean --no-follow?; "),
         (["folder/"], "unrecognized arguments: folder/"),
     ],
 )

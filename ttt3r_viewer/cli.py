@@ -12,12 +12,14 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ttt3r_viewer.commands.parser import Command, parse
-from ttt3r_viewer.errors import ViewerError, in_a_line
+from ttt3r_viewer.errors import SettingsError, ViewerError, in_a_line
 from ttt3r_viewer.system.logs import log_file, logging_to_terminal
 from ttt3r_viewer.system.memory import keep_few_arenas
 from ttt3r_viewer.system.signals import sigterm_is_ctrl_c
+from ttt3r_viewer.system.terminal import did_you_mean
 from ttt3r_viewer.system.text import Unmasked, hide_passwords, printable
 
 log = logging.getLogger(__name__)
@@ -89,21 +91,31 @@ def _guarded(words: list[str]) -> int:
 
 def _command(words: list[str]) -> int:
     """Find the command, read its flags, execute it."""
-    name = words.pop(0) if words and words[0] in COMMANDS else "view"
+    name = "view" if not words or words[0].startswith("-") else words.pop(0)
+    if name not in ("view", *COMMANDS):
+        raise SettingsError(
+            f"{name!r} is no command{did_you_mean(name, COMMANDS) or _as_input(name)}; "
+            "ttt3r-view --help lists them"
+        )
     command: Command = importlib.import_module(f"ttt3r_viewer.commands.{name}").COMMAND
     prog = f"ttt3r-view {name}"
     if name == "view":
-        prog, command = "ttt3r-view", replace(command, epilog=_help())
+        prog = "ttt3r-view"
+        command = replace(
+            command,
+            words={"(none)": "reconstruct, and watch it in the browser", **COMMANDS},
+            words_title="commands",
+            remark="Each has its own --help. Flags without a command:",
+            usage=f"{prog} [COMMAND] [--flags]",
+        )
     command, given = parse(prog, command, words, _warn)
     assert command.execute is not None
     return command.execute(given, _echo, _warn)
 
 
-def _help() -> str:
-    known = {"(none)": "reconstruct, and watch it in the browser"} | COMMANDS
-    width = max(map(len, known))
-    lines = (f"  {name:{width}}  {what}" for name, what in known.items())
-    return "\n".join(("commands:", *lines, "each has its own --help"))
+def _as_input(word: str) -> str:
+    """How a file that stands where a command belongs is watched; empty for other words."""
+    return f": to watch it, say --input {word}" if Path(word).exists() or "/" in word else ""
 
 
 def _echo(line: str) -> None:

@@ -60,7 +60,7 @@ def test_an_export_is_chosen_started_and_downloaded(session):
     assert isinstance(loaded, trimesh.PointCloud)
     assert len(loaded.vertices) == sum(KEPT)
 
-    ui.choose("Format", "colmap")
+    ui.choose("Format", "COLMAP model (folder)")
     ui.button("Export").click()
     wait_for(lambda: "colmap" in ui.text("export-state").split(" at ")[-1], "the folder")
     name, content = ui.download("Download", 30_000)
@@ -68,9 +68,9 @@ def test_an_export_is_chosen_started_and_downloaded(session):
     with zipfile.ZipFile(io.BytesIO(content)) as packed:
         assert "colmap/sparse/0/points3D.bin" in packed.namelist()
 
-    ui.choose("Format", "mp4")
+    ui.choose("Format", "Film (.mp4)")
     expect(ui.page.get_by_text("Image size")).to_be_visible()
-    ui.choose("Format", "tum")
+    ui.choose("Format", "Camera path, TUM (.txt)")
     expect(ui.page.get_by_text("Most points")).not_to_be_visible()
 
 

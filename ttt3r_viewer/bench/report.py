@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ttt3r_viewer.bench.variant import MADE_UP, STAGES, Measured
+from ttt3r_viewer.system.terminal import fitted, line_width, table_lines
 from ttt3r_viewer.system.version import __version__
 
 FORMAT = "ttt3r-viewer bench 1"
@@ -51,15 +52,9 @@ def table(runs: Sequence[Measured]) -> str:
         (f"speed ({base.name} = 1)", lambda run: _ratio(speeds(run, base))),
     ]
     cells = [["", *(run.name for run in runs)], *([name, *map(of, runs)] for name, of in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
-    return "\n".join([_heading(runs), "", *lines])
+    width = line_width()
+    heading = (part for line in _heading(runs) for part in fitted(line, width))
+    return "\n".join([*heading, "", *table_lines(cells, width)])
 
 
 def spread(seconds: Sequence[float]) -> str:
@@ -106,7 +101,7 @@ def _variant_json(run: Measured, ratios: list[float]) -> dict[str, Any]:
     }
 
 
-def _heading(runs: Sequence[Measured]) -> str:
+def _heading(runs: Sequence[Measured]) -> tuple[str, str]:
     first = runs[0]
     height, width = first.facts.image_height, first.facts.image_width
     weights = first.variant.weights
@@ -114,9 +109,9 @@ def _heading(runs: Sequence[Measured]) -> str:
     made_up = ", made-up weights" if weights == MADE_UP else ""
     return (
         f"{what}{made_up}, {width}x{height}; {first.facts.device} ({os.cpu_count()} cores), "
-        f"torch {first.facts.torch}, {first.facts.threads} threads\n"
+        f"torch {first.facts.torch}, {first.facts.threads} threads",
         f"milliseconds per frame: median (10 % - 90 %) of {len(first.frame_sec)} frames in "
-        f"{len(first.turns)} rounds; memory is each process's own peak"
+        f"{len(first.turns)} rounds; memory is each process's own peak",
     )
 
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.commands.run import to_the_end
 from ttt3r_viewer.errors import SettingsError
+from ttt3r_viewer.metrics.comparison import comparison_cells
 from ttt3r_viewer.runs.reconstruction import Reconstruction
 from ttt3r_viewer.settings import InputOptions, ModelOptions, OutputOptions, RuleOptions
 from ttt3r_viewer.system.options import option_like
+from ttt3r_viewer.system.terminal import line_width, table_lines
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,18 @@ class ComparedRules(RuleOptions):
 
 
 def execute(given: Given, echo: Echo, warn: Echo) -> int:
-    """Run the rules and write how they compare, also after Ctrl-C."""
+    """Run the rules, write how they compare, also after Ctrl-C, and show it."""
     if given[OutputOptions].output is None:
         raise SettingsError("compare has nowhere to write: give --output DIR")
     reconstruction = Reconstruction.prepare_comparison(given.settings)
-    return to_the_end(reconstruction, echo, warn)
+    code = to_the_end(reconstruction, echo, warn)
+    scene = reconstruction.store.snapshot()
+    if scene.frames:
+        from ttt3r_viewer.runs.comparing import measures_of
+
+        cells = comparison_cells(measures_of(scene, reconstruction.ground_truth))
+        echo("\n".join(table_lines(cells, line_width())))
+    return code
 
 
 _GROUPS = (InputOptions, ModelOptions, ComparedRules, OutputOptions)

@@ -15,6 +15,7 @@ from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import ViewerError, ViewerServerError, WeightsError
 from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.system.options import Options, option_like
+from ttt3r_viewer.system.terminal import labelled, line_width
 from ttt3r_viewer.system.version import __version__
 
 DISTRIBUTION = "ttt3r-viewer"
@@ -48,12 +49,12 @@ class AddressOptions(Options):
 
 def execute(given: Given, echo: Echo, _warn: Echo) -> int:
     """Look at everything; one line per finding, its advice below."""
-    fatal, page = False, given[AddressOptions]
+    fatal, page, width = False, given[AddressOptions], line_width()
     for finding in findings(page.host, page.port):
         mark = "!!" if finding.fatal else "! " if finding.advice else "  "
-        echo(f"{mark} {finding.topic:<11} {finding.text}")
-        if finding.advice:
-            echo(f"   {'':<11} -> {finding.advice}")
+        found = labelled(f"{mark} {finding.topic}", finding.text, 15, width)
+        advice = labelled("", f"-> {finding.advice}", 15, width) if finding.advice else ()
+        echo("\n".join((*found, *advice)))
         fatal = fatal or finding.fatal
     return 1 if fatal else 0
 

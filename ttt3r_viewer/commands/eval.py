@@ -14,12 +14,14 @@ from ttt3r_viewer.evaluate.datasets.base import MEASURES
 from ttt3r_viewer.settings import JobOptions, NetworkOptions, RuleOptions
 from ttt3r_viewer.system.files import write_output
 from ttt3r_viewer.system.options import Options, option, option_like
+from ttt3r_viewer.system.terminal import line_width, table_lines
 from ttt3r_viewer.system.text import printable
 from ttt3r_viewer.system.version import __version__
 
 if TYPE_CHECKING:
     from ttt3r_viewer.evaluate.evaluation import EvalConfig, Job
     from ttt3r_viewer.evaluate.records import RecordFolder
+    from ttt3r_viewer.evaluate.tables import Mean
 
 REFERENCE = "constant"
 """What ratios are to: the constant rate 1, which is CUT3R, as it is written shortest."""
@@ -59,6 +61,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     """Measure what is not measured yet, and write tables and curves, also after Ctrl-C."""
     from ttt3r_viewer.evaluate.evaluation import jobs_for
     from ttt3r_viewer.evaluate.records import RecordFolder
+    from ttt3r_viewer.evaluate.tables import mean_cells
     from ttt3r_viewer.rules.registry import rule_from_text, text_of
     from ttt3r_viewer.system.jobs import need_ray
 
@@ -79,7 +82,10 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
         _measure(spread, quality, speed, folder, skipped, warn)
     except KeyboardInterrupt:
         code = 130
-    _write(folder, config, rules, sequences, lengths, skipped)
+    rows = _write(folder, config, rules, sequences, lengths, skipped)
+    if rows:
+        headings, lines = mean_cells(rows)
+        echo("\n".join(table_lines([headings, *lines], line_width(), left=2)))
     echo(f"wrote {len(folder.records)} records and their tables to {printable(str(output))}")
     # Each sequence's trouble has been shown; where nothing else came of it, all was in vain.
     return code or (0 if folder.records else 2)
@@ -167,8 +173,8 @@ def _write(
     sequences: Sequence[str],
     lengths: Sequence[str],
     skipped: dict[str, str],
-) -> None:
-    """Tables and curves of what was asked for, from all records that are there."""
+) -> "list[Mean]":
+    """Tables and curves of what was asked for, from all records that are there; its means."""
     from ttt3r_viewer.evaluate.plot import plot_curves
     from ttt3r_viewer.evaluate.tables import markdown, means, means_csv, records_csv
 
@@ -192,6 +198,7 @@ def _write(
     write_output(path / "records.csv", records_csv(asked).encode())
     title = f"{config.dataset}, {len(sequences)} sequences, {Path(config.weights).name}"
     plot_curves(path / "curves.png", rows, rules, title)
+    return rows
 
 
 COMMAND = Command(

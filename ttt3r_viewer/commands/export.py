@@ -16,15 +16,10 @@ from ttt3r_viewer.export.level_world import WorldUp, make_level
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.system.options import Options, option
 
-_NAME_WIDTH = max(map(len, FORMATS))
-EPILOG = "\n".join(
-    (
-        "formats:",
-        *(f"  {name:{_NAME_WIDTH}}  {one.summary}" for name, one in FORMATS.items()),
-        "All but glb have the world of the first camera, x right, y down, z forward (OpenCV), or",
-        "with --up gravity that world made level.",
-        "docs/export.md says what is in each, and which axes and pixels it counts in.",
-    )
+REMARK = (
+    "All but glb have the world of the first camera, x right, y down, z forward (OpenCV), or with "
+    "--up gravity that world made level. A file that is named without a suffix gets the format's. "
+    "docs/export.md says what is in each, and which axes and pixels it counts in."
 )
 
 
@@ -50,13 +45,15 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     from ttt3r_viewer.commands.progress import progress_bar
 
     options = given[ExportOptions]
-    format_named(options.to)
+    chosen = format_named(options.to)
     source = Source(Recording.open(options.recording), options.lane - 1, options.stride)
     if options.up == "gravity":
         make_level(source)
-    path = options.output or default_target(source.recording.output_folder, source, options.to)
+    path = default_target(source.recording.output_folder, source, options.to)
+    if options.output is not None:
+        path = chosen.named(options.output)
     with progress_bar() as progress:
-        task = progress.add_task(f"writing {options.to}", total=None)
+        task = progress.add_task(f"writing {chosen.label}", total=None)
 
         def on_progress(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
@@ -68,7 +65,7 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     if done.note:
         warn(done.note)
     size = f"{done.bytes_written / 1e6:.3g} MB"
-    echo(f"wrote {done.count} {done.unit}, {size}, to {done.path}")
+    echo(f"wrote {chosen.label}: {done.count} {done.unit}, {size}, to {done.path}")
     return 0
 
 
@@ -77,5 +74,7 @@ COMMAND = Command(
     "needs no weights and no GPU.",
     (ExportOptions, Thinning, Film),
     execute,
-    EPILOG,
+    {name: f"{one.label}: {one.summary}" for name, one in FORMATS.items()},
+    "formats",
+    REMARK,
 )

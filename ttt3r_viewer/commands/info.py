@@ -10,12 +10,13 @@ from ttt3r_viewer.recording.reader import open_recording
 from ttt3r_viewer.runs.player import ending
 from ttt3r_viewer.settings import RecordingOptions, Settings, recorded_settings
 from ttt3r_viewer.system.options import flag
+from ttt3r_viewer.system.terminal import labelled, line_width
 
 
 def execute(given: Given, echo: Echo, _warn: Echo) -> int:
     """Print what a recording holds. Raises `RecordingError`."""
     for name, value in recording_info(given[RecordingOptions].recording):
-        echo(f"{name:<10}{value}")
+        echo("\n".join(labelled(name, value, 10, line_width())))
     return 0
 
 

@@ -1,7 +1,10 @@
 """Makes the flags of every command from its option groups, and the groups from the flags."""
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+import shutil
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +19,7 @@ from ttt3r_viewer.settings import (
     settings_from,
 )
 from ttt3r_viewer.system.options import Group, Options, flag, group_from, kind_of
+from ttt3r_viewer.system.terminal import did_you_mean, labelled
 from ttt3r_viewer.system.version import PROGRAM
 
 Echo = Callable[[str], None]
@@ -66,7 +70,13 @@ class Command:
     """Returns the exit code and raises a `ViewerError` of one line. The first function takes a line
     of the answer, the second a remark beside it. None where the parts execute.
     """
-    epilog: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """What the help lists before the flags, under `words_title`: names and what each is."""
+    words_title: str = ""
+    remark: str = ""
+    """What the help says below that list."""
+    usage: str = ""
+    """The help's first lines; empty: as `argparse` makes them."""
     config: tuple[type[Options], ...] = ()
     """Those of `options` that a YAML file, `--config`, may fill; it may have other settings too."""
     several: tuple[str, ...] = ()
@@ -90,6 +100,7 @@ def parse(prog: str, command: Command, words: Sequence[str], warn: Echo) -> tupl
     for old in (word.partition("=")[0] for word in words):
         if old in OLD_NAMES:
             raise SettingsError(f"{old} is not a flag here: what it did is now {OLD_NAMES[old]}")
+    _check_words(prog, command, words)
     parser = Parser(prog=prog, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=PROGRAM)
     _add_command(parser, command)
@@ -117,10 +128,9 @@ def parse(prog: str, command: Command, words: Sequence[str], warn: Echo) -> tupl
 
 
 def _add_command(parser: argparse.ArgumentParser, command: Command) -> None:
-    parser.description = command.description
-    if command.epilog:
-        parser.epilog = command.epilog
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = _description(command)
+    parser.usage = command.usage or None
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.set_defaults(command=command)
     if command.config:
         parser.add_argument(
@@ -139,6 +149,50 @@ def _add_command(parser: argparse.ArgumentParser, command: Command) -> None:
         parts = parser.add_subparsers(dest="part", required=True, metavar="COMMAND")
         for name, part in command.parts.items():
             _add_command(parts.add_parser(name, help=part.description, allow_abbrev=False), part)
+
+
+def _check_words(prog: str, command: Command, words: Sequence[str]) -> None:
+    """Raise `SettingsError` for a part or a flag that there is not, with the one that was meant."""
+    if command.parts and words and not words[0].startswith("-"):
+        part = words[0]
+        if part not in command.parts:
+            raise SettingsError(
+                f"{prog} has no {part!r}{did_you_mean(part, command.parts)}; {prog} --help lists "
+                "what there is"
+            )
+        command, prog = command.parts[part], f"{prog} {part}"
+    known = {"--help", "--version", *(["--config"] * bool(command.config))}
+    for group in command.options:
+        for one in fields(group):
+            names = [flag(name) for name in (one.name, *one.metadata.get("aliases", ()))]
+            no = [f"--no-{name[2:]}" for name in names if kind_of(group, one)[0] is bool]
+            known |= {*names, *no} if not one.metadata.get("positional") else set()
+    given = itertools.takewhile(lambda word: word != "--", words)
+    for name in (word.partition("=")[0] for word in given if word.startswith("--")):
+        if name not in known:
+            raise SettingsError(
+                f"{prog} has no flag {name}{did_you_mean(name, sorted(known))}; {prog} --help "
+                "lists what there is"
+            )
+
+
+def _description(command: Command) -> str:
+    """What a command does, and its list of words, in lines that fit the help."""
+    width = max(shutil.get_terminal_size().columns - 2, 24)
+    return "\n".join(_description_lines(command, width))
+
+
+def _description_lines(command: Command, width: int) -> Iterator[str]:
+    yield from textwrap.wrap(command.description, width)
+    if command.words:
+        yield ""
+        yield f"{command.words_title}:"
+        indent = max(map(len, command.words)) + 4
+        for name, what in command.words.items():
+            yield from labelled(f"  {name}", what, indent, width)
+    if command.remark:
+        yield ""
+        yield from textwrap.wrap(command.remark, width)
 
 
 def _add_option(

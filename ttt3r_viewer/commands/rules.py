@@ -1,15 +1,15 @@
 """`ttt3r-view rules`: all update rules, with what they compute, from what, and at what cost."""
 
-import textwrap
 from collections.abc import Iterator
 
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.rules.registry import all_rules
 from ttt3r_viewer.rules.rule import UpdateRule, parameters_of
 from ttt3r_viewer.state import EvidenceKind
+from ttt3r_viewer.system.terminal import labelled, line_width
 
 WIDTH = 100
-LABEL_WIDTH = 12
+LABEL_WIDTH = 13
 EVIDENCE: dict[EvidenceKind, str] = {
     "state_logits": "mean logit of each state token",
     "image_logits": "mean logit of each image token",
@@ -27,15 +27,11 @@ def execute(_given: Given, echo: Echo, _warn: Echo) -> int:
     rules, errors = all_rules()
     echo("S is the state, C what the network proposes: S + gain (C - S), per token.")
     echo("Take one with --rules NAME, several with --rules NAME,NAME:VALUE,NAME:KEY=VALUE.")
-    indent = " " * (LABEL_WIDTH + 1)
+    width = min(WIDTH, line_width() or WIDTH)
     for name, rule in rules.items():
         echo("")
         for label, text in _rows(name, rule):
-            line = f"{label:<{LABEL_WIDTH}} {text}"
-            for part in textwrap.wrap(
-                line, WIDTH, subsequent_indent=indent, break_on_hyphens=False
-            ):
-                echo(part)
+            echo("\n".join(labelled(label, text, LABEL_WIDTH, width)))
     for error in errors:
         echo("")
         echo(f"not usable: {error}")

@@ -10,6 +10,7 @@ from ttt3r_viewer.commands.page import MINIATURE_NOTICE
 from ttt3r_viewer.commands.parser import Command, Echo, Given
 from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.system.options import Options, option
+from ttt3r_viewer.system.terminal import labelled, line_width
 from ttt3r_viewer.weights.fetch import LICENCE_NOTE, MINIATURE, RELEASES, http_download, locate
 from ttt3r_viewer.weights.fetch import fetch as fetch_release
 
@@ -60,22 +61,23 @@ def info(given: Given, echo: Echo, _warn: Echo) -> int:
     weights_file.check_finite(weights.tensors, str(path))
     dtypes = Counter(str(one.dtype).removeprefix("torch.") for one in weights.tensors.values())
     count = weights_file.count_parameters(config)
-    lines = [
-        f"file        {path} ({weights.kind}, {path.stat().st_size:,} bytes)",
-        f"network     {_network_name(config)}",
-        f"parameters  {count:,} in {len(weights.tensors):,} names",
-        f"numbers     {', '.join(dtypes)}; all finite",
-        f"config      {config_to_text(config)}",
-        f"licence     {' '.join(_licence(config, metadata).split())[:LONGEST_LICENCE]}",
+    rows = [
+        ("file", f"{path} ({weights.kind}, {path.stat().st_size:,} bytes)"),
+        ("network", _network_name(config)),
+        ("parameters", f"{count:,} in {len(weights.tensors):,} names"),
+        ("numbers", f"{', '.join(dtypes)}; all finite"),
+        ("config", config_to_text(config)),
+        ("licence", " ".join(_licence(config, metadata).split())[:LONGEST_LICENCE]),
     ]
-    lines += [
-        f"metadata    {key!r}: {value[:200]!r}"
+    rows += [
+        ("metadata", f"{key!r}: {value[:200]!r}")
         for key, value in sorted(metadata.items())
         if key not in (weights_file.CONFIG_KEY, LICENCE_KEY)
     ]
     if _network_name(config) == MINIATURE:
-        lines.append(f"note        {MINIATURE_NOTICE}")
-    echo("\n".join(lines))
+        rows.append(("note", MINIATURE_NOTICE))
+    for label, text in rows:
+        echo("\n".join(labelled(label, text, 12, line_width())))
     return 0
 
 

@@ -100,19 +100,26 @@ def markdown(
     rows: Sequence[Mean], reference: str, skipped: Mapping[str, str], notes: Sequence[str]
 ) -> str:
     """Tables of the means and of the ratios, notes, and sequences that were left out, with why."""
-    text = ["Mean over sequences.", "", *_table(rows, lambda row: f"{row.mean:.4g}", counted=True)]
+    text = ["Mean over sequences.", "", *markdown_table(*mean_cells(rows), left={1})]
     if ratios := [row for row in rows if row.ratio is not None]:
         what = f"ratio to `{reference}`, with a 95 % bootstrap interval"
         form = "{0.ratio:.3f} [{0.ratio_low:.3f}, {0.ratio_high:.3f}]"
-        text += ["", f"Median over sequences of the {what}.", "", *_table(ratios, form.format)]
+        ratio_cells = _cells(ratios, form.format)
+        text += ["", f"Median over sequences of the {what}.", ""]
+        text += markdown_table(*ratio_cells, left={1})
     items = [*notes, *(f"left out: {name}: {reason}" for name, reason in skipped.items())]
     text += ["", *(f"* {' '.join(item.split())}" for item in items)] if items else []
     return "\n".join(text) + "\n"
 
 
-def _table(
+def mean_cells(rows: Sequence[Mean]) -> tuple[list[str], list[list[str]]]:
+    """Headings and lines of the means: one line per length and rule, a column per measure."""
+    return _cells(rows, lambda row: f"{row.mean:.4g}", counted=True)
+
+
+def _cells(
     rows: Sequence[Mean], text: Callable[[Mean], str], *, counted: bool = False
-) -> list[str]:
+) -> tuple[list[str], list[list[str]]]:
     """A line per length and rule, a column per measure; `counted`: and one of the sequences."""
     shown = [measure for measure in HEADINGS if any(row.measure == measure for row in rows)]
     groups: dict[tuple[str, str], dict[str, Mean]] = {}
@@ -124,4 +131,4 @@ def _table(
         numbers = (text(own[one]) if one in own else MISSING for one in shown)
         lines.append([length, rule, *count, *numbers])
     headings = ["frames", "rule", *["sequences"] * counted, *(HEADINGS[one] for one in shown)]
-    return markdown_table(headings, lines, left={1})
+    return headings, lines

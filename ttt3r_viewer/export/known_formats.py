@@ -20,6 +20,7 @@ from ttt3r_viewer.export.lane_source import OnProgress, Source, StepCount, Thinn
 from ttt3r_viewer.export.results import lane_file_names
 from ttt3r_viewer.system.files import new_output
 from ttt3r_viewer.system.options import flag
+from ttt3r_viewer.system.terminal import did_you_mean
 
 FORMATS: dict[str, Format] = {
     "ply": PLY,
@@ -59,7 +60,10 @@ class Exported:
 def format_named(name: str) -> Format:
     """Raises `SettingsError` that lists the formats."""
     if name not in FORMATS:
-        raise SettingsError(f"--to {name}: no such format; take one of {', '.join(FORMATS)}")
+        raise SettingsError(
+            f"--to {name}: no such format{did_you_mean(name, FORMATS)}; take one of "
+            f"{', '.join(FORMATS)}"
+        )
     return FORMATS[name]
 
 

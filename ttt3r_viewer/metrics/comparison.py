@@ -135,11 +135,21 @@ def lane_separation(a: Sequence[FrameFacts], b: Sequence[FrameFacts]) -> NDArray
     return aligned_distances(_trajectory(a), _trajectory(b), with_scale=True)
 
 
+def comparison_cells(rows: Sequence[LaneMeasures]) -> list[list[str]]:
+    """The headings, then a line of cells for each lane."""
+    shown = {field: heading for field, heading in _COLUMNS.items() if heading}
+    return [
+        list(shown.values()),
+        *([_cell(getattr(row, field)) for field in shown] for row in rows),
+    ]
+
+
 def comparison_markdown(rows: Sequence[LaneMeasures], notes: Sequence[str]) -> str:
     """A Markdown table of the lanes, then the notes and why numbers are missing, as a list."""
-    shown = {field: heading for field, heading in _COLUMNS.items() if heading}
-    cells = ([_cell(getattr(row, field)) for field in shown] for row in rows)
-    lines = markdown_table(list(shown.values()), cells, left={0})
+    headings, *cells = comparison_cells(rows)
+    lines = markdown_table(
+        headings, ([markdown_text(name), *rest] for name, *rest in cells), left={0}
+    )
     items = [*notes]
     for row in rows:
         if row.frames_with_truth not in (0, row.frames):
@@ -170,9 +180,7 @@ def _trajectory(frames: Sequence[FrameFacts]) -> Trajectory:
 
 
 def _cell(value: str | float | None) -> str:
-    if isinstance(value, str):
-        return markdown_text(value)
-    if isinstance(value, int):
+    if isinstance(value, str | int):
         return str(value)
     return MISSING if value is None or math.isnan(value) else f"{value:.4g}"
 

@@ -11,6 +11,7 @@ from ttt3r_viewer.evaluate.plot import plot_trajectories
 from ttt3r_viewer.export.formats.poses import tum_text
 from ttt3r_viewer.export.results import lane_file_names, write_report
 from ttt3r_viewer.metrics.comparison import (
+    LaneMeasures,
     comparison_csv,
     comparison_markdown,
     measure_lane,
@@ -41,7 +42,7 @@ def write_comparison(
     """Measure every lane and write it all, each file whole. Raises `OutputError`."""
     names = lane_labels(scene.status.lanes)
     frames = {name: lane.frames for name, lane in zip(names, scene.lanes, strict=True)}
-    rows = [measure_lane(name, lane, ground_truth) for name, lane in frames.items()]
+    rows = measures_of(scene, ground_truth)
     for name, lane in zip(lane_file_names(scene.status.lanes), scene.lanes, strict=True):
         write_output(folder / f"poses_{name}.txt", tum_text(lane.frames))
     notes = comparison_notes(scene, settings, ground_truth)
@@ -55,6 +56,12 @@ def write_comparison(
     colors = dict(zip(names, LANE_COLORS, strict=False))
     plot_trajectories(folder / "trajectories.png", positions, truth, colors)
     write_report(folder / "run.json", scene, 0, settings, timing)
+
+
+def measures_of(scene: SceneSnapshot, ground_truth: GroundTruth | None) -> list[LaneMeasures]:
+    """Measure every lane."""
+    lanes = zip(lane_labels(scene.status.lanes), scene.lanes, strict=True)
+    return [measure_lane(name, lane.frames, ground_truth) for name, lane in lanes]
 
 
 def comparison_notes(

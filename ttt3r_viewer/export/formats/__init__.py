@@ -36,6 +36,8 @@ Size = Callable[[Source, Choices], int]
 class Format:
     """One format."""
 
+    words: str
+    """What people call it: Web page."""
     summary: str
     """What it holds, for the help and the page."""
     target: str
@@ -53,3 +55,15 @@ class Format:
     """How many points are taken where the user names no number."""
     min_confidence_percentile: float = 0.0
     """Share of the least sure points, in percent, that is left out where the user names none."""
+
+    @property
+    def label(self) -> str:
+        """Its name in words, and what it writes: `Web page (.html)`."""
+        return f"{self.words} ({'folder' if self.own else Path(self.target).suffix})"
+
+    def named(self, path: Path) -> Path:
+        """The path that is written where this one was asked for: a file that has no suffix gets
+        the format's own.
+        """
+        given = self.own or path.suffix or path.name in ("", "..") or path.is_dir()
+        return path if given else path.with_name(path.name + Path(self.target).suffix)

@@ -165,6 +165,7 @@ def _point_lines(points: NDArray[np.void]) -> Iterator[str]:
 
 
 COLMAP = Format(
+    "COLMAP model",
     f"COLMAP model as text and binary (at most {MAX_POINTS:,} points), and its images: for splat "
     "training",
     "colmap",

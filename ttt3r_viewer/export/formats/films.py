@@ -29,7 +29,7 @@ PLAYER_BYTES = 2_000_000
 """More than viser's page takes."""
 
 
-def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
+def _film(words: str, summary: str, target: str, bytes_per_pixel: float) -> Format:
     def write(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
         from ttt3r_viewer.export.film.encode import export_film
         from ttt3r_viewer.export.film.footage import read_growth
@@ -49,6 +49,7 @@ def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
         return round(images * math.prod(film.size_px) * bytes_per_pixel) + CONTAINER_BYTES
 
     return Format(
+        words,
         summary,
         target,
         write,
@@ -61,7 +62,7 @@ def _film(summary: str, target: str, bytes_per_pixel: float) -> Format:
     )
 
 
-def _recording(summary: str, target: str, *, html: bool) -> Format:
+def _recording(words: str, summary: str, target: str, *, html: bool) -> Format:
     def write(path: Path, source: Source, choices: Choices, progress: StepCount) -> int:
         from ttt3r_viewer.export.film.footage import read_growth
         from ttt3r_viewer.export.film.viser_recording import export_viser
@@ -78,6 +79,7 @@ def _recording(summary: str, target: str, *, html: bool) -> Format:
         return (recording + CONTAINER_BYTES) * (4 if html else 3) // 3 + page
 
     return Format(
+        words,
         summary,
         target,
         write,
@@ -91,18 +93,26 @@ def _recording(summary: str, target: str, *, html: bool) -> Format:
 
 
 VISER = _recording(
+    "Recording for viser's player",
     f"a recording of the growing cloud (at most {RECORDING_POINTS:,} points) for viser's player",
     "growth.viser",
     html=False,
 )
 HTML = _recording(
-    "the same in a page that opens from disk, without a server or network",
+    "Web page",
+    "the growing cloud in one page that opens from disk, without a server or network",
     "growth.html",
     html=True,
 )
 MP4 = _film(
+    "Film",
     f"a film of the cloud (at most {FILM_POINTS:,} points): orbit, follow, or keyframes",
     "film.mp4",
     MP4_BYTES_PER_PIXEL,
 )
-GIF = _film("the same as GIF", "film.gif", GIF_BYTES_PER_PIXEL)
+GIF = _film(
+    "Film as moving image",
+    "the same as GIF, larger and with fewer colours",
+    "film.gif",
+    GIF_BYTES_PER_PIXEL,
+)

@@ -174,6 +174,7 @@ def _described(arrays: list[NDArray[Any]]) -> dict[str, Any]:
 
 
 GLB = Format(
+    "3D points and cameras",
     f"points (at most {MAX_POINTS:,}) and cameras, for browsers and Blender",
     "scene.glb",
     export_glb,
@@ -183,6 +184,7 @@ GLB = Format(
     max_points=MAX_POINTS,
 )
 GLB_MESH = Format(
+    "3D mesh and cameras",
     f"a mesh from every frame's depth (at most {MAX_POINTS:,} vertices) and cameras",
     "mesh.glb",
     export_glb_mesh,

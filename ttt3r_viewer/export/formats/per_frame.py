@@ -109,6 +109,7 @@ def intrinsics(pinhole: Pinhole) -> dict[str, float]:
 
 
 DEPTH = Format(
+    "Depth maps",
     "maps per frame: depth (npy, 16-bit PNG in mm), conf, color, camera (npz)",
     "maps",
     export_depth,
@@ -116,6 +117,7 @@ DEPTH = Format(
     own=DEPTH_OWN,
 )
 NERF = Format(
+    "NeRF images and cameras",
     "transforms.json and its images: instant-ngp, nerfstudio",
     "nerf",
     export_nerf,

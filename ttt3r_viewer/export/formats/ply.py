@@ -84,6 +84,7 @@ def _header(count: int, kind: np.dtype[np.void], *, fixed_length: bool = False) 
 
 
 PLY = Format(
+    "Point cloud",
     "all points as one binary PLY: colour, confidence and frame number",
     "points.ply",
     export_ply,

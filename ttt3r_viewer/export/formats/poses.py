@@ -71,7 +71,10 @@ def _text(lines: Sequence[str]) -> bytes:
 
 
 def _format(
-    summary: str, target: str, files: dict[str, Callable[[Sequence[FrameSummary]], bytes]]
+    words: str,
+    summary: str,
+    target: str,
+    files: dict[str, Callable[[Sequence[FrameSummary]], bytes]],
 ) -> Format:
     """A format that needs cameras alone: a folder of these files, or one file, named ""."""
 
@@ -85,16 +88,20 @@ def _format(
     def size(source: Source, _: Choices) -> int:
         return FRAME_LINE_BYTES * (len(source) + 1)
 
-    return Format(summary, target, write, size, own=tuple(filter(None, files)))
+    return Format(words, summary, target, write, size, own=tuple(filter(None, files)))
 
 
-TUM = _format("trajectory: time, position, quaternion", "poses_tum.txt", {"": tum_text})
+TUM = _format(
+    "Camera path, TUM", "trajectory: time, position, quaternion", "poses_tum.txt", {"": tum_text}
+)
 KITTI = _format(
+    "Camera path, KITTI",
     "trajectory: poses.txt (3x4 matrices) and times.txt",
     "kitti",
     {"poses.txt": kitti_poses_text, "times.txt": kitti_times_text},
 )
 INTRINSICS = _format(
+    "Camera intrinsics",
     "every frame's focal length and centre, for the prepared and the original image",
     "intrinsics.json",
     {"": intrinsics_json},

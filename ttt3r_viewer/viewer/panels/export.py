@@ -44,7 +44,8 @@ class ExportPanel(Part):
         if exporter is None:
             gui.add_html(text_html("export-why", NOT_ARCHIVED))
             return
-        self._format = gui.add_dropdown("Format", tuple(FORMATS))
+        self._names = {one.label: name for name, one in FORMATS.items()}
+        self._format = gui.add_dropdown("Format", tuple(self._names))
         self._summary = gui.add_html("")
         self._lane = gui.add_dropdown("Of lane", ONE_LANE, visible=False)
         self._stride = gui.add_number("Every N-th frame", 1, min=1, step=1)
@@ -87,7 +88,7 @@ class ExportPanel(Part):
 
     def _request(self) -> Request:
         """Read the widgets that mean something to the format. Raises `SettingsError`."""
-        name = self._format.value
+        name = self._names[self._format.value]
         kind = FORMATS[name]
         thinning, film = Thinning(), Film()
         if kind.thins:
@@ -110,7 +111,7 @@ class ExportPanel(Part):
         """Offer what the format takes, and say how far the export is."""
         if self._exporter is None:
             return
-        kind, state = FORMATS[self._format.value], self._exporter.state
+        kind, state = FORMATS[self._names[self._format.value]], self._exporter.state
         if self._shown_format != self._format.value:
             self._shown_format = self._format.value
             assign_changed(self._percentile, value=kind.min_confidence_percentile)
@@ -133,7 +134,8 @@ class ExportPanel(Part):
 
 def state_html(state: JobState, refusal: str, *, temporary: bool) -> str:
     """Say what an export does or did, where its result lies, and what is in the way."""
-    texts = [PHASE_WORDS[state.phase].format(name=state.name, done=state.done, total=state.total)]
+    name = FORMATS[state.name].label if state.name else ""
+    texts = [PHASE_WORDS[state.phase].format(name=name, done=state.done, total=state.total)]
     result = state.result
     if result is not None and not state.busy:
         until = " until the program ends" if temporary else ""
