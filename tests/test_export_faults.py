@@ -172,7 +172,7 @@ def test_the_command_writes_into_the_session(tmp_path, capsys):
     path = folder / "export" / "drifting-rate-0.8" / "poses_tum.txt"
     assert len(np.loadtxt(path)) == 2
     said = capsys.readouterr()
-    assert "wrote 2 frames, " in said.out
+    assert "wrote Camera path, TUM (.txt): 2 frames, " in said.out
     assert f"to {path}" in said.out.replace("\n", "")
     assert main(["export", str(folder), "--to", "tum", "--lane", "2"]) == 2
     assert "poses_tum.txt exists" in capsys.readouterr().err
@@ -215,4 +215,4 @@ def test_an_export_loads_neither_torch_nor_viser(tmp_path, session):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
-    assert (tmp_path / "a").exists()
+    assert (tmp_path / "a.glb").exists()

@@ -79,7 +79,10 @@ def test_an_export_shows_how_far_it_is_and_is_cancelled(session):
     held = Held(exporter)
     ui.button("Export").click()
     assert held.reached.wait(10)
-    wait_for(lambda: "Writing ply: 1 of 4 steps" in ui.text("export-state"), "the progress")
+    wait_for(
+        lambda: "Writing Point cloud (.ply): 1 of 4 steps" in ui.text("export-state"),
+        "the progress",
+    )
     expect(ui.page.get_by_role("progressbar").last).to_be_visible()
     ui.button("Export").click()
     wait_for(lambda: "is going on: wait for it" in ui.text("export-state"), "the refusal")
