@@ -203,7 +203,7 @@ def test_the_command_films(tmp_path, session, capsys):
     out = tmp_path / "film.mp4"
     words = ["--size", "64X48", "--fps", "5", "--seconds", "1", "--path", "follow", "--no-growth"]
     assert main(["export", str(session), "--to", "mp4", "--output", str(out), *words]) == 0
-    assert "wrote 5 images" in capsys.readouterr().out
+    assert "wrote Film (.mp4): 5 images" in capsys.readouterr().out
     assert len(iio.imread(out, plugin="pyav")) == 5
 
 
