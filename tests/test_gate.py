@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +30,7 @@ from ttt3r_viewer.viewer.panels.run import RunPanel
 from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.server import gate as gate_module
 from ttt3r_viewer.viewer.server.access import FREE_TRIES, Access, access_for
+from ttt3r_viewer.viewer.server.address import links
 from ttt3r_viewer.viewer.server.clients import Client
 from ttt3r_viewer.viewer.server.guest_views import GuestViews
 from ttt3r_viewer.viewer.server.twin import TwinView
@@ -431,15 +434,57 @@ def test_no_auth_on_every_network_warns(caplog):
         assert get(viewer.port, "/", {"Host": f"10.0.0.1:{viewer.port}"})[0] == 200
 
 
+def test_the_owner_then_the_guests_are_told_the_addresses_that_others_reach(monkeypatch):
+    access = access_for("0.0.0.0", guests=True)
+    viewer = Viewer(SceneStore(), Mailbox(), host="0.0.0.0", port=0, access=access)
+
+    def addresses() -> tuple[list[str], list[str]]:
+        you, guests = " ".join(viewer.door.lines()).split("guests:")
+        return re.findall(r"http://([0-9.]+):", you), re.findall(r"http://([0-9.]+):", guests)
+
+    with running(viewer):
+        monkeypatch.setattr("ttt3r_viewer.viewer.server.address.FAR_HOSTS", {socket.AF_INET: ()})
+        assert addresses() == (["127.0.0.1"], ["127.0.0.1"])
+        assert all("this machine is in no network" in line for line in viewer.door.lines())
+        monkeypatch.undo()
+        you, guests = addresses()
+        assert you[0] == "127.0.0.1"
+        assert guests == (you[1:] or ["127.0.0.1"])
+        for one in guests:
+            query = f"/?token={access.guest_token}"
+            socket.create_server((one, 0)).close()  # it is an address of this machine
+            assert get(viewer.port, query, {"Host": f"{one}:{viewer.port}"})[0] == 303
+        assert viewer.door.lines()[0].startswith("you:    open http")
+    only_here = Viewer(SceneStore(), Mailbox(), port=0, access=access_for("127.0.0.1", guests=True))
+    with running(only_here):
+        you, guests = only_here.door.lines()
+        assert you == f"you:    open {only_here.url}"
+        assert guests.startswith(f"guests: open {only_here.door.guest_url} (on this machine only")
+
+
+@pytest.mark.parametrize(
+    ("host", "here", "others"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80", ()),
+        ("::1", "http://[::1]:80", ()),
+        ("10.0.0.5", "http://10.0.0.5:80", ("http://10.0.0.5:80",)),
+        ("desk", "http://desk:80", ("http://desk:80",)),
+    ],
+)
+def test_a_host_that_is_given_is_the_one_in_the_links(host, here, others):
+    assert links(host, 80, None) == (here, others)
+    assert links(host, 80, TOKEN)[0] == f"{here}/?token={TOKEN}"
+
+
 def test_every_network_has_a_token_made_up_and_printed(monkeypatch, capsys):
     shown: list[str] = []
 
     def look(*_: object) -> None:
-        line = next(one for one in capsys.readouterr().out.splitlines() if "in a browser" in one)
-        shown.append(line.split()[1])
-        port = int(line.split(":")[2].partition("/")[0])
+        out = capsys.readouterr().out.splitlines()
+        shown.append(next(one.split()[2] for one in out if one.startswith("you:")))
+        port = int(shown[0].split(":")[2].partition("/")[0])
         assert get(port, "/")[0] == 403
-        assert get(port, line.split()[1].partition(str(port))[2])[0] == 303
+        assert get(port, shown[0].partition(str(port))[2])[0] == 303
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ttt3r_viewer.runs.reconstruction.Reconstruction.watch", look)

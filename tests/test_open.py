@@ -157,7 +157,7 @@ def test_torch_is_never_imported(run):
         said_so_far += line  # two threads may have written in one line
         if f"finished {FRAMES}" in said_so_far and "Ctrl-C ends" in said_so_far:
             break
-    (url,) = re.findall(r"open (http://[\d.:]+) in", said_so_far)
+    (url,) = re.findall(r"open (http://[\d.:]+)", said_so_far)
     with urllib.request.urlopen(url, timeout=10) as page:
         assert page.status == 200
     process.send_signal(signal.SIGINT)

@@ -37,9 +37,9 @@ def announce(door: "Door", echo: Echo, *remarks: str, open_browser: bool) -> Non
     door.announced = True
     if door.note:
         echo(door.note)
-    if door.guest_url is not None:
-        echo(Unmasked(f"guests, who only look, open {door.guest_url}"))
-    echo(Unmasked(f"open {door.url} in a browser; Ctrl-C ends"))
+    for line in door.lines():
+        echo(Unmasked(line))
+    echo("Ctrl-C ends")
     if open_browser:
         webbrowser.open(door.url)
 

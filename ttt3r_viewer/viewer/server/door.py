@@ -4,7 +4,7 @@ import logging
 import socket
 
 from ttt3r_viewer.viewer.server.access import Access, access_for, is_loopback
-from ttt3r_viewer.viewer.server.address import listen
+from ttt3r_viewer.viewer.server.address import links, listen
 from ttt3r_viewer.viewer.server.clients import Sessions
 from ttt3r_viewer.viewer.server.start_screen import StartScreen
 
@@ -68,18 +68,28 @@ class Door:
     @property
     def address(self) -> str:
         """Where a browser on this machine finds the page, without a token."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return links(self.host, self.port, None)[0]
 
     @property
     def url(self) -> str:
         """The link that opens the page on this machine, as its owner."""
-        return self._link(self.access.owner_token)
+        return links(self.host, self.port, self.access.owner_token)[0]
 
     @property
     def guest_url(self) -> str | None:
-        """The link for those who only look; None where there are no guests."""
-        return self._link(self.access.guest_token) if self.access.guest_token else None
+        """The link on this machine for those who only look; None where there are no guests."""
+        token = self.access.guest_token
+        return links(self.host, self.port, token)[0] if token else None
 
-    def _link(self, token: str | None) -> str:
-        return self.address if token is None else f"{self.address}/?token={token}"
+    def lines(self) -> list[str]:
+        """Say in lines who opens the page by which links: the owner, then the guests."""
+        here, others = links(self.host, self.port, self.access.owner_token)
+        nobody = "" if is_loopback(self.host) or others else " (this machine is in no network)"
+        said = [f"you:    open {here}{nobody}"]
+        said += [f"        or   {one} (from other machines)" for one in others if one != here]
+        if self.access.guest_token:
+            here, others = links(self.host, self.port, self.access.guest_token)
+            alone = nobody or " (on this machine only: --host 0.0.0.0 lets others in)"
+            guests = others or (f"{here}{alone}",)
+            said += [f"guests: open {guests[0]}", *(f"        or   {one}" for one in guests[1:])]
+        return said
