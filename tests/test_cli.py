@@ -345,7 +345,7 @@ def test_a_busy_port_is_said_and_another_taken():
     first = start("--port", "0")
     try:
         line = _line_with(first, "open http://")
-        port = int(line.split(":")[2].split()[0])
+        port = int(line.rsplit(":", 1)[1])
         second = start("--port", str(port))
         try:
             assert f"port {port} is busy" in _line_with(second, "busy")

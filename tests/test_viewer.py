@@ -21,7 +21,7 @@ from tests.pages import running
 from tests.ticks import status_tick, tick_of
 from tests.waiting import wait_for
 from ttt3r_viewer.errors import ViewerServerError
-from ttt3r_viewer.metrics.palette import LANE_COLORS
+from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.budget import SURE_BINS, Layout
@@ -576,7 +576,7 @@ def test_lane_is_named_by_its_rule_and_by_its_number_before_that_is_known():
     assert tick_of(store).lane_names == ("steady, rate 1", "drifting, rate 0.8")
     store.set_status(Status())
     assert tick_of(store).lane_names == ("lane 1", "lane 2")
-    assert "rgb(230, 159, 0)" in lane_html(1, "steady", visible=True)
+    assert css_color(LANE_COLORS[1]) in lane_html(1, "steady", visible=True)
     assert lane_html(1, "steady", True) != lane_html(1, "steady", False)
 
 

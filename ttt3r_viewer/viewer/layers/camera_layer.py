@@ -43,8 +43,8 @@ REFRESH_SEC = 1.0
 """Path and past cameras are sent again at most this often while the scene grows."""
 REFRESH_FRAMES = 600
 """Frames a second of a longer path, because all of it is sent."""
-LIVE_COLOR = (255, 40, 40)
-"""Of a single lane's shown camera: red, which no lane and no colour map has."""
+LIVE_COLOR = (125, 80, 255)
+"""Of a single lane's shown camera: violet, which no lane and no colour map has."""
 FACE_COLOR, FACE_OPACITY = (150, 160, 180), 0.12
 
 
