@@ -80,7 +80,7 @@ def test_one_click_sets_cut3r_beside_the_lanes_or_ttt3r_where_that_is_there(rule
     if other is not None:
         title = {"constant": "CUT3R", "ttt3r": "TTT3R"}[other]
         assert panel._compare.label == f"Compare with {title}"
-        panel._add_counterpart()
+        panel._add_counterpart(None)
         panel.update(status_tick(status, 0.1))
         arguments = tuple(one.argument for one in status.lanes)
         assert list(mailbox.waiting()) == [SetRules((*arguments, other))]
@@ -99,7 +99,7 @@ def test_a_rule_is_added_with_the_parameters_that_were_set_before_or_runs_alone(
     panel.update(status_tick(status, 2.0))
     both = ("ttt3r:temperature=2", "constant:0.3")
     for alone, lanes in ((False, both), (True, both[1:])):
-        panel._add_drafted(alone=alone)
+        panel._add_drafted(alone, None)
         panel.update(status_tick(status, 3.0))
         assert list(mailbox.waiting()) == [SetRules(lanes)]
 
@@ -110,7 +110,7 @@ def test_a_lane_is_removed_with_one_click_and_the_others_keep_their_parameters(s
     status = status_with("ttt3r", "constant:0.3", "filt3r")
     panel = ComparePanel(PageContext(server, controls, mailbox))
     panel.update(status_tick(status, 0.0))
-    panel._remove_lane(0)
+    panel._remove_lane(0, None)
     panel.update(status_tick(status, 0.1))
     assert list(mailbox.waiting()) == [SetRules(("constant:0.3", "filt3r"))]
     assert not controls.settings.hidden_lanes

@@ -651,7 +651,7 @@ def test_buttons_say_what_is_wanted_and_restart_goes_live():
             said.append([type(message).__name__ for message in mailbox.waiting()])
         assert said == [["Pause"], ["Play"], [], []]
         viewer.controls.change(live=False, position=7)
-        run_panel._restart()
+        run_panel._restart(None)
         assert type(mailbox.get()).__name__ == "Restart"
         assert viewer.controls.settings.live
 

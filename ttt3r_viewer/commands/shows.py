@@ -129,6 +129,7 @@ def show_run(settings: Settings, door: "Door", echo: Echo, warn: Echo) -> bool:
             notice=notice,
             ground_truth=reconstruction.ground_truth,
             exporter=None if writer is None else Exporter(lambda: writer.recording, folder),
+            recorder=writer,
             gpu_points=gpu_points_of(settings.output.max_points),
             **page_arguments(settings.page, folder, settings.output.edge_filter, run),
         )

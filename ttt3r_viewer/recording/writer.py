@@ -25,6 +25,7 @@ from ttt3r_viewer.recording.format import PREFIX_BYTES, encode_record, read_pref
 from ttt3r_viewer.recording.manifest import Manifest
 from ttt3r_viewer.recording.reader import (
     CHECKPOINTS,
+    FOLDER,
     MANIFEST_FILE,
     Place,
     Recording,
@@ -32,7 +33,12 @@ from ttt3r_viewer.recording.reader import (
     frame_file,
     frame_files,
 )
-from ttt3r_viewer.system.files import move_aside, write_atomically
+from ttt3r_viewer.system.files import (
+    move_aside,
+    numbered_name,
+    output_errors,
+    write_atomically,
+)
 from ttt3r_viewer.types import FrameResult, SkippedFrame, Status
 
 FILE_BYTES = 256 * 2**20
@@ -41,14 +47,16 @@ FILE_FRAMES = 256
 RESERVE_BYTES = 512 * 2**20
 """So much of the disk is left to others, the run's own results among them."""
 TEMPORARY_PREFIX = "ttt3r-view-"
+KEPT_NAME = "ttt3r-view-recording"
+"""Of the folder that a temporary recording is kept in, before a number."""
 
 
 class RecordingWriter:
     """Sink that keeps every frame's results in full, the newest run's in the same folder.
 
-    A run that a restart replaces is kept beside it, in a numbered folder. `begin`, `add` and
-    `finish` belong to one thread, the worker's; the rest to all. A frame is with the operating
-    system when `add` returns, so that it outlives this process.
+    A run that a restart replaces is kept beside it, in a numbered folder, unless `forget` names it.
+    `begin`, `add` and `finish` belong to one thread, the worker's; the rest to all. A frame is with
+    the operating system when `add` returns, so that it outlives this process.
     """
 
     def __init__(
@@ -63,10 +71,12 @@ class RecordingWriter:
         """Create nothing before the first frame.
 
         Where `folder` is None, a temporary one is made, and removed with `close` or at the end of
-        the program; it never takes more than half of what is free on its disk. `max_bytes` limits
+        the program unless `keep` has moved it; it never takes more than half of what is free on its
+        disk. `max_bytes` limits
         the frames of one run. `on_recording` is given each run's recording with its first frame.
         """
-        self._temporary = folder is None
+        self.temporary = folder is None
+        """What is recorded goes when the program ends."""
         self._folder = folder
         self._on_recording = on_recording
         self._source, self._settings = source, settings
@@ -84,6 +94,8 @@ class RecordingWriter:
         """The last record to be kept of a resumed run, until those after it are gone."""
         self._earlier = False
         """The folder holds frames of a run before, which this writer wrote or resumed."""
+        self._forgotten: int | None = None
+        """The run that the next one may replace."""
         self.recording: Recording | None = None
         """Reads the frames of the current run; None before its first."""
 
@@ -94,7 +106,7 @@ class RecordingWriter:
         with self._lock:
             self._close_file()
             if self.recording is not None and self.recording is not recording:
-                self._earlier = True
+                self._earlier = self.recording.manifest.run != self._forgotten
                 self.recording.retire("its run has been replaced by a restart")
             self.trouble = ""
             self._end = None if recording is None else recording.keep_first(status.frames_done)
@@ -158,12 +170,44 @@ class RecordingWriter:
             raise RecordingError(f"frame {sequence}: nothing is recorded yet")
         return self.recording.image(sequence)
 
+    def forget(self, run: int) -> None:
+        """Let the next run replace the recording of this one."""
+        self._forgotten = run
+
+    def keep(self, beside: Path) -> Path:
+        """Move a temporary recording, and what lies beside it, to a new output folder in `beside`;
+        return that folder.
+
+        What follows is recorded there too, as if `--output` had named it. Raises `OutputError`,
+        after which all is as it was.
+        """
+        with self._lock, output_errors(beside, "start the program where files may be written"):
+            assert self.temporary
+            assert self._folder is not None
+            if self._file is not None:
+                self._close_file()
+                self._file_number += 1
+            target = numbered_name(beside / KEPT_NAME, 1)
+            try:
+                shutil.move(self._folder.parent, target)
+            except OSError:
+                shutil.rmtree(target, ignore_errors=True)
+                raise
+            self._folder = target / FOLDER
+            self.temporary, self._limit = False, None
+            if self.recording is not None:
+                self.recording.path = self._folder
+                if self.recording.earlier:
+                    self.recording.earlier = str(target / Path(self.recording.earlier).name)
+            self._remove_temporary.detach()
+        return target
+
     def close(self) -> None:
         """Take no more frames; a temporary recording is removed."""
         with self._lock:
             self._closed = True
             self._close_file()
-            if self._temporary and self._folder is not None:
+            if self.temporary and self._folder is not None:
                 if self.recording is not None:
                     self.recording.retire("its temporary recording has been removed")
                 self._remove_temporary()
@@ -171,19 +215,20 @@ class RecordingWriter:
     def _make(self, manifest: Manifest) -> Recording:
         """Make the folder ready for a run. Raises `OSError`."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
+            parent = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
+            self._folder = parent / FOLDER
             self._remove_temporary = weakref.finalize(
-                self, shutil.rmtree, self._folder, ignore_errors=True
+                self, shutil.rmtree, parent, ignore_errors=True
             )
         earlier = None
-        if self._earlier and not self._temporary and _holds_frames(self._folder):
+        if self._earlier and _holds_frames(self._folder):
             earlier = move_aside(self._folder)
         self._earlier = False
         self._folder.mkdir(parents=True, exist_ok=True)
         _remove_frames(self._folder)
         write_atomically(self._folder / MANIFEST_FILE, manifest.to_json())
         self._limit = self._max_bytes
-        if self._temporary:
+        if self.temporary:
             half = shutil.disk_usage(self._folder).free // 2
             self._limit = half if self._limit is None else min(half, self._limit)
         self._bytes = self._file_number = 0

@@ -14,6 +14,7 @@ from ttt3r_viewer.export.film.viser_recording import quiet_console
 from ttt3r_viewer.export.job import Exporter
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
+from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer import html
@@ -109,6 +110,7 @@ class Viewer:
         notice: str = "",
         ground_truth: GroundTruth | None = None,
         exporter: Exporter | None = None,
+        recorder: RecordingWriter | None = None,
         presentation: Presentation | None = None,
         access: Access | None = None,
         door: Door | None = None,
@@ -121,6 +123,7 @@ class Viewer:
         Port 0 means any free one. `notice` is plain text, shown in a box below the buttons.
         Against `ground_truth` the charts and the table measure every lane. `exporter` writes what
         the Export tab asks for; None where there is no recording. It is closed with the page.
+        Before a restart replaces what `recorder` keeps for this page only, the page asks.
         `presentation` says how the page is shown to a room, and where its tour is kept. `access`
         says who may come in; None: everyone on this machine, and elsewhere who has a made-up token.
         A `door` stands in place of host, port and access, and stays when the page is closed.
@@ -148,6 +151,7 @@ class Viewer:
             ground_truth=ground_truth,
             exporter=exporter,
             has_start=self.door.start is not None,
+            recorder=recorder,
             presentation=presentation,
         )
         """Makes the page's context for a server."""
@@ -171,6 +175,7 @@ class Viewer:
             server,
             pages={TWIN_PATH: twin.page},
             overlay=page.overlay,
+            owner_widgets=page.restart.widget,
             guest_widgets=guests.widget,
         )
         self._closing.callback(gate.stop)

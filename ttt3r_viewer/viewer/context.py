@@ -12,12 +12,14 @@ from ttt3r_viewer.metrics.ground_truth import GroundTruth
 from ttt3r_viewer.reconstruct.messages import Mailbox
 from ttt3r_viewer.viewer.cameras.tour_recorder import TourRecorder
 from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
+from ttt3r_viewer.viewer.panels.restart import RestartQuestion
 from ttt3r_viewer.viewer.server.overlay import Overlay
 from ttt3r_viewer.viewer.server.page_channel import PageChannel
 from ttt3r_viewer.viewer.view_settings import ViewControls
 
 if TYPE_CHECKING:
     from ttt3r_viewer.export.job import Exporter
+    from ttt3r_viewer.recording.writer import RecordingWriter
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class PageContext:
     """Writes what the Export tab asks for; None where there is no recording."""
     has_start: bool = False
     """There is a start screen, to which the page leads."""
+    recorder: "RecordingWriter | None" = None
+    """What records the run; None where nothing is recorded."""
     presentation: Presentation = field(default_factory=Presentation)
     overlay: Overlay = field(default_factory=Overlay)
     """What lies over the scene in every browser, beside and without the panel."""
@@ -72,6 +76,11 @@ class PageContext:
     def tour(self) -> TourRecorder:
         """The page's one tour, which panels change and the guided cameras follow."""
         return TourRecorder(self.presentation.folder)
+
+    @cached_property
+    def restart(self) -> RestartQuestion:
+        """What comes before every restart that a user asks for."""
+        return RestartQuestion(self.recorder)
 
     @cached_property
     def series(self) -> ChartSeries:

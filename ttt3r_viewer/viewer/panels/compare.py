@@ -85,6 +85,7 @@ class ComparePanel(Part):
     def __init__(self, page: PageContext) -> None:
         gui = self._gui = page.server.gui
         self._controls, self._mailbox, self._series = page.controls, page.mailbox, page.series
+        self._question = page.restart
         self._chosen = Mailbox()
         """What users chose and the run was not sent yet."""
         self._is_new = self._restarts = False
@@ -98,7 +99,7 @@ class ComparePanel(Part):
         self._widgets = Widgets(gui)
         hint = "Begin again with this rule in a lane beside the others"
         self._compare = self._widgets.button(
-            "", Icon.ARROWS_LEFT_RIGHT, lambda _: self._add_counterpart(), hint=hint, visible=False
+            "", Icon.ARROWS_LEFT_RIGHT, self._add_counterpart, hint=hint, visible=False
         )
         # A container of their own keeps the folders above what follows when they are replaced.
         self._holder = gui.add_folder(None)
@@ -109,7 +110,10 @@ class ComparePanel(Part):
         )
         hint = "Begin again at the first frame with the lanes and parameters as they are now"
         self._widgets.button(
-            "Restart with these", Icon.REFRESH, lambda _: self._restart(Restart()), hint=hint
+            "Restart with these",
+            Icon.REFRESH,
+            partial(self._restart, Restart()),
+            hint=hint,
         )
         self._add_editor()
 
@@ -150,13 +154,13 @@ class ComparePanel(Part):
             self._draft = None
             hint = "Begin again with this rule in a lane beside the others"
             self._add = self._widgets.button(
-                "Add as a lane", Icon.PLUS, lambda _: self._add_drafted(alone=False), hint=hint
+                "Add as a lane", Icon.PLUS, partial(self._add_drafted, False), hint=hint
             )
             hint = "Begin again with this rule as the only lane"
             self._widgets.button(
                 "Run it alone",
                 Icon.PLAYER_PLAY,
-                lambda _: self._add_drafted(alone=True),
+                partial(self._add_drafted, True),
                 hint=hint,
                 color="gray",
             )
@@ -175,25 +179,25 @@ class ComparePanel(Part):
             lane = chosen[-1] if first_shown else chosen[0]
             self._controls.change(arrangement="blink", blink_lane=lane)
 
-    def _start_lanes(self, rules: Sequence[RuleInfo]) -> None:
-        self._controls.change(hidden_lanes=frozenset())
-        self._restart(SetRules(tuple(one.argument for one in rules)))
+    def _start_lanes(self, rules: Sequence[RuleInfo], client: viser.ClientHandle | None) -> None:
+        self._restart(SetRules(tuple(one.argument for one in rules)), client)
 
-    def _add_counterpart(self) -> None:
+    def _add_counterpart(self, client: viser.ClientHandle | None) -> None:
         if (rule := counterpart(self._status)) is not None:
-            self._start_lanes((*self._status.lanes, rule))
+            self._start_lanes((*self._status.lanes, rule), client)
 
-    def _add_drafted(self, *, alone: bool) -> None:
+    def _add_drafted(self, alone: bool, client: viser.ClientHandle | None) -> None:
         if self._draft is None:
             return
         rule, rows, _ = self._draft
         values = zip(rule.parameters, rows, strict=True)
         rule = replace(rule, parameters=tuple(replace(p, value=row.value) for p, row in values))
-        self._start_lanes((rule,) if alone else (*self._status.lanes, rule)[: len(LANE_COLORS)])
+        lanes = (rule,) if alone else (*self._status.lanes, rule)[: len(LANE_COLORS)]
+        self._start_lanes(lanes, client)
 
-    def _remove_lane(self, lane: int) -> None:
+    def _remove_lane(self, lane: int, client: viser.ClientHandle | None) -> None:
         lanes = self._status.lanes
-        self._start_lanes((*lanes[:lane], *lanes[lane + 1 :]))
+        self._start_lanes((*lanes[:lane], *lanes[lane + 1 :]), client)
 
     def _send(self, message: Message) -> None:
         # The mark comes first, or an update between the two would send what is not quiet yet.
@@ -201,10 +205,15 @@ class ComparePanel(Part):
         self._chosen.put(message)
         self._controls.changed.set()
 
-    def _restart(self, message: Restart | SetRules) -> None:
-        self._send(message)
-        self._restarts = True
-        self._controls.stand_at(live=True, position=0)
+    def _restart(self, message: Restart | SetRules, client: viser.ClientHandle | None) -> None:
+        def begin() -> None:
+            if isinstance(message, SetRules):
+                self._controls.change(hidden_lanes=frozenset())
+            self._send(message)
+            self._restarts = True
+            self._controls.stand_at(live=True, position=0)
+
+        self._question.before(client, begin)
 
     def update(self, tick: Tick) -> None:
         """Show what is in force and send what was chosen, once it is quiet."""
@@ -295,7 +304,7 @@ class ComparePanel(Part):
             bind(shown, lambda on: self._show_lane(lane, on))
             rows = [ParameterRow(gui, one, partial(send, one.name)) for one in rule.parameters]
             if several:
-                hint, remove = "Begin again without it", lambda _: self._remove_lane(lane)
+                hint, remove = "Begin again without it", partial(self._remove_lane, lane)
                 self._widgets.button(
                     f"Remove lane {number}", Icon.X, remove, hint=hint, color="gray"
                 )

@@ -1,5 +1,6 @@
 """The run: what it does now, how far it is, and the buttons that steer it."""
 
+import viser
 from viser import Icon
 
 from ttt3r_viewer.reconstruct.messages import Pause, Play, Restart, Step
@@ -43,6 +44,7 @@ class RunPanel(Part):
         self._server = page.server
         self._mailbox = page.mailbox
         self._controls = page.controls
+        self._question = page.restart
         self._points_shown, self._points_limit = page.points_shown, page.points_limit
         self._phase = "starting"
         self._status = gui.add_html(status_html(Status(), ""))
@@ -55,14 +57,14 @@ class RunPanel(Part):
         self._step = widgets.button(
             "Step", Icon.PLAYER_SKIP_FORWARD, self._take_step, hint="One frame, then pause. Key: N"
         )
-        hint = "Begin again; what --output has recorded is kept. Key: Shift+R"
-        widgets.button("Restart", Icon.REFRESH, lambda _: self._restart(), color="gray", hint=hint)
+        hint = "Begin again; what is recorded is kept, or asked about. Key: Shift+R"
+        widgets.button("Restart", Icon.REFRESH, self._restart, color="gray", hint=hint)
         if page.has_start:
             gui.add_html(START_LINK)
         if page.notice:
             gui.add_html(box("notice", "77,171,247", page.notice))
         self._step_key = widgets.key("Step", "N", self._take_step, icon=Icon.PLAYER_SKIP_FORWARD)
-        widgets.key("Restart", "R", lambda _: self._restart(), modifier="shift", icon=Icon.REFRESH)
+        widgets.key("Restart", "R", self._restart, modifier="shift", icon=Icon.REFRESH)
 
     def _take_step(self, _: object) -> None:
         self._mailbox.put(Step())
@@ -74,9 +76,12 @@ class RunPanel(Part):
         elif self._phase == "paused":
             self._mailbox.put(Play())
 
-    def _restart(self) -> None:
-        self._mailbox.put(Restart())
-        self._controls.stand_at(live=True, position=0)
+    def _restart(self, client: viser.ClientHandle | None) -> None:
+        def begin() -> None:
+            self._mailbox.put(Restart())
+            self._controls.stand_at(live=True, position=0)
+
+        self._question.before(client, begin)
 
     def update(self, tick: Tick) -> None:
         """Show the status, and an error of the run or of the page itself."""

@@ -83,11 +83,12 @@ class Gate:
         *,
         pages: Mapping[str, Callable[[], bytes]] = MappingProxyType({}),
         overlay: Overlay | None = None,
+        owner_widgets: Widgets = lambda _: None,
         guest_widgets: Widgets = lambda _: None,
     ) -> None:
         """Without a server only the door's start screen is there. `pages` make our own by path,
-        empty while there is no such page; `overlay` is what our script lays over the scene. Guests
-        may change `guest_widgets`.
+        empty while there is no such page; `overlay` is what our script lays over the scene. Owners
+        may change `owner_widgets` besides the page's, guests no others than `guest_widgets`.
         """
         self._access, self._start = door.access, door.start
         self._sockets = door.sockets()
@@ -106,8 +107,8 @@ class Gate:
         self._widgets: dict[Role, Widgets] = {"guest": guest_widgets}
         if server is not None:
             self._inner_port, self._key = server.get_port(), require_key(server)
-            # A dictionary's `get` is safe from any thread.
-            self._widgets["owner"] = server.gui._gui_input_handle_from_uuid.get
+            shared = server.gui._gui_input_handle_from_uuid  # its `get` is safe from any thread
+            self._widgets["owner"] = lambda uuid: shared.get(uuid) or owner_widgets(uuid)
         self._names = rules.own_names(door.host)
         self._loopback = rules.is_loopback(door.host)
         self._sessions = door.sessions
