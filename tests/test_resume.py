@@ -123,7 +123,10 @@ def test_a_run_that_was_cut_and_resumed_is_a_whole_run(whole, images, tmp_path, 
     newest, before = checkpoint_files(out / "archive")
     assert [Checkpoint.read(one).progress.frames for one in (newest, before)] == [10, 6]
     capsys.readouterr()
+    for now, earlier in (("TTT3R", "ttt3r"), ("FILT3R", "filt3r")):  # as before lanes had labels
+        (out / now).rename(out / earlier)
     assert main(words_for(images, out, "--resume")) == 0
+    assert {one.name for one in out.iterdir()} == {one.name for one in whole.iterdir()}
     assert "resumed after 10 frames; 3 later ones are read again" in capsys.readouterr().err
     assert_as_whole(out, whole)
     # The newest is damaged: the one before is taken.

@@ -4,6 +4,7 @@
 
 import io
 import json
+import os
 import platform
 import re
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from ttt3r_viewer.metrics.text_tables import csv_text
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
-from ttt3r_viewer.system.files import claim_folder, write_output
+from ttt3r_viewer.system.files import claim_folder, output_errors, write_output
 from ttt3r_viewer.system.version import PROGRAM
 from ttt3r_viewer.types import RuleInfo, lane_labels
 
@@ -50,6 +51,22 @@ def lane_file_names(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
             name = f"{name}-lane-{number}"
         names.append(name)
     return tuple(names)
+
+
+def rename_earlier_lanes(folder: Path, rules: Sequence[RuleInfo]) -> None:
+    """Give lanes' folders that were named before lanes had labels, such as "constant-1", new names,
+    so that a resumed run replaces its results there. Raises `OutputError`.
+    """
+    earlier: list[str] = []
+    for rule in rules:
+        shown = (p for p in rule.parameters if p.value != p.default or rule.name == "constant")
+        name = "-".join([rule.name, *(f"{one.value:g}" for one in shown)])
+        repeated = sum(other == name or other.startswith(f"{name}_") for other in earlier)
+        earlier.append(f"{name}_{repeated + 1}" if repeated else name)
+    for name, new in zip(earlier, lane_file_names(rules), strict=True):
+        if (folder / name).is_dir() and not os.path.lexists(folder / new):
+            with output_errors(folder / name):
+                (folder / name).rename(folder / new)
 
 
 def write_lane(

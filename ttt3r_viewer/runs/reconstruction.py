@@ -19,7 +19,12 @@ from ttt3r_viewer.errors import (
     ViewerError,
     WeightsError,
 )
-from ttt3r_viewer.export.results import INSPECT_FILES, OWN_FILES, write_results
+from ttt3r_viewer.export.results import (
+    INSPECT_FILES,
+    OWN_FILES,
+    rename_earlier_lanes,
+    write_results,
+)
 from ttt3r_viewer.frames.selection import RepeatableSource
 from ttt3r_viewer.frames.source import FrameSource, open_source
 from ttt3r_viewer.metrics.ground_truth import GroundTruth
@@ -255,6 +260,8 @@ class Reconstruction:
             "compute_sec": float(np.sum(compute_sec)),
             "compute_sec_per_frame": float(np.mean(compute_sec)),
         }
+        if self._resumed_after and len(scene.lanes) > 1:
+            rename_earlier_lanes(Path(self.output.output), scene.status.lanes)
         self._write_results(Path(self.output.output), scene, self._settings, timing)
         self._written, self._written_epoch = len(scene.frames), scene.epoch
 
