@@ -127,9 +127,9 @@ def test_values_are_sent_once_they_are_quiet_and_always_before_a_restart(server,
     assert not list(mailbox.waiting())
     panel.update(status_tick(status, 0.9))
     assert mailbox.get(0) == SetParameter(0, "rate", 0.3)
-    panel._restart(SetRules(("steady",)))
+    panel._restart(SetRules(("steady",)), None)
     panel._send(SetParameter(0, "rate", 0.2))
-    panel._restart(Restart())
+    panel._restart(Restart(), None)
     panel.update(status_tick(status, 1.0))
     sent = [mailbox.get(0) for _ in range(3)]
     assert sent == [SetRules(("steady",)), SetParameter(0, "rate", 0.2), Restart()]

@@ -219,7 +219,7 @@ def test_a_rule_that_fails_is_named_and_another_one_goes_on(case, network, moody
             wait_for(lambda before=before: store.snapshot().epoch > before, "the new run")
         wait_for(lambda: store.snapshot().status.phase == "failed", "the failure")
         message = store.snapshot().status.message
-        assert message.startswith("rule Moody of lane 2 failed at frame 2 (")
+        assert message.startswith("the rule of lane Moody failed at frame 2 (")
         assert why in message
         assert message.endswith("): choose another rule, or fix it")
         assert "\n" not in message
@@ -234,7 +234,7 @@ def test_a_rule_that_cannot_begin_is_refused_and_the_run_goes_on(case, network, 
     moody("initial")
     lanes = Lanes(network, rules_from_text("ttt3r"))
     lanes.process(case.arrays["frames"][0])
-    with pytest.raises(RuleError, match="rule Moody of lane 1 failed at frame 0"):
+    with pytest.raises(RuleError, match="the rule of lane Moody failed at frame 0"):
         lanes.adjust(SetRules(("plugged",)))
     assert lanes.rules == rules_from_text("ttt3r")
     assert lanes.process(case.arrays["frames"][1])[0].sequence == 1
@@ -249,7 +249,7 @@ def test_a_lane_whose_numbers_go_bad_passes_the_frame_over_for_all(case, network
     # Its own count stays at 2 until three in a row have put it back, and so on.
     assert [[one.index for one in lane.frames] for lane in scene.lanes] == [[0, 1, 5, 6]] * 2
     assert [one.segment for one in scene.frames] == [0, 0, 1, 1]
-    assert "the state of lane 2, Moody, came out" in scene.status.last_skipped
+    assert "the state of lane Moody came out" in scene.status.last_skipped
 
 
 def with_room_for(monkeypatch, network, pictures: int) -> list[int]:

@@ -239,11 +239,16 @@ class RuleInfo:
 
 
 def lane_labels(rules: Sequence[RuleInfo]) -> tuple[str, ...]:
-    """What each lane is called wherever a person reads of it; a repeated rule gets a number."""
+    """What each lane is called wherever a person reads of it."""
+    return labels_of([rule.text for rule in rules])
+
+
+def labels_of(rules: Sequence[str]) -> tuple[str, ...]:
+    """The labels of lanes with these rules' texts; a repeated rule gets a number."""
     labels: list[str] = []
     for rule in rules:
-        repeated = sum(other.text == rule.text for other in rules[: len(labels)])
-        labels.append(f"{rule.text} #{repeated + 1}" if repeated else rule.text)
+        repeated = rules[: len(labels)].count(rule)
+        labels.append(f"{rule} #{repeated + 1}" if repeated else rule)
     return tuple(labels)
 
 

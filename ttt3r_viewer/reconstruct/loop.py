@@ -25,6 +25,7 @@ from ttt3r_viewer.reconstruct.device import all_as_numpy, on_device
 from ttt3r_viewer.rules.rule import RuleState, UpdateRule
 from ttt3r_viewer.state import EvidenceKind, Prediction, Proposal, TokenState, Update
 from ttt3r_viewer.system.machine import is_out_of_memory
+from ttt3r_viewer.types import labels_of
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32, Float64, UInt8
@@ -240,7 +241,7 @@ def _propose_and_accept(
 def _of_each(
     rules: tuple[UpdateRule, ...], number: int, ask: Callable[[int, UpdateRule], Result]
 ) -> tuple[Result, ...]:
-    """What every lane's rule tells; an error names rule, lane and frame."""
+    """What every lane's rule tells; an error names lane and frame."""
     results = []
     for lane, rule in enumerate(rules):
         try:
@@ -251,7 +252,7 @@ def _of_each(
             if is_out_of_memory(error):
                 raise
             raise RuleError(
-                f"rule {rule} of lane {lane + 1} failed at frame {number} "
+                f"the rule of lane {_label(rules, lane)} failed at frame {number} "
                 f"({type(error).__name__}: {error}): choose another rule, or fix it"
             ) from error
     return tuple(results)
@@ -278,8 +279,12 @@ def _refuse_what_is_not_finite(
     for what, lanes in finite.items():
         if not lanes.all():
             lane = int(lanes.argmin())
-            of = f"lane {lane + 1}, {rules[lane]}," if len(rules) > 1 else "this frame"
+            of = f"lane {_label(rules, lane)}" if len(rules) > 1 else "this frame"
             raise FrameError(f"the {what} of {of} came out infinite or not a number")
+
+
+def _label(rules: tuple[UpdateRule, ...], lane: int) -> str:
+    return labels_of([str(rule) for rule in rules])[lane]
 
 
 def _all_finite(lanes: Float[Tensor, "lane ..."]) -> Bool[Tensor, " lane"]:

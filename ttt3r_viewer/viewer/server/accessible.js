@@ -3,7 +3,9 @@
 if (self.document) {
   const STYLE = `
     [data-mantine-color-scheme="dark"] { --mantine-color-dimmed: #a8a8a8 !important; }
-    [data-mantine-color-scheme="light"] { --mantine-color-dimmed: #5f6872 !important; }`;
+    [data-mantine-color-scheme="light"] { --mantine-color-dimmed: #5f6872 !important; }
+    /* A blurred scene behind a question is drawn so slowly without a GPU that nobody can answer. */
+    .mantine-Modal-overlay { backdrop-filter: none !important; }`;
   const SHORTEST_MS = 500;
   const ICONS = [
     [".mantine-Notification-closeButton", "Close this notice"],
