@@ -4,7 +4,6 @@
 
 import io
 import json
-import os
 import platform
 import re
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from ttt3r_viewer.metrics.text_tables import csv_text
 from ttt3r_viewer.scene.edges import DEFAULT_EDGE_FILTER
 from ttt3r_viewer.scene.seen import FrameSummary
 from ttt3r_viewer.scene.store import LaneScene, SceneSnapshot
-from ttt3r_viewer.system.files import claim_folder, output_errors, write_output
+from ttt3r_viewer.system.files import claim_folder, take_name, write_output
 from ttt3r_viewer.system.version import PROGRAM
 from ttt3r_viewer.types import RuleInfo, lane_labels
 
@@ -64,9 +63,7 @@ def rename_earlier_lanes(folder: Path, rules: Sequence[RuleInfo]) -> None:
         repeated = sum(other == name or other.startswith(f"{name}_") for other in earlier)
         earlier.append(f"{name}_{repeated + 1}" if repeated else name)
     for name, new in zip(earlier, lane_file_names(rules), strict=True):
-        if (folder / name).is_dir() and not os.path.lexists(folder / new):
-            with output_errors(folder / name):
-                (folder / name).rename(folder / new)
+        take_name(folder / name, folder / new)
 
 
 def write_lane(

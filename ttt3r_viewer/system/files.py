@@ -77,6 +77,13 @@ def move_aside(folder: Path) -> Path:
     return aside
 
 
+def take_name(folder: Path, path: Path) -> None:
+    """Rename a folder where it is there and the name is free. Raises `OutputError`."""
+    if folder.is_dir() and not os.path.lexists(path):
+        with output_errors(folder):
+            folder.rename(path)
+
+
 def numbered_name(path: Path, first: int) -> Path:
     """Return the first free one of the names with a number after them, counted from `first`."""
     names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(first))
