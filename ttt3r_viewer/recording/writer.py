@@ -35,6 +35,7 @@ from ttt3r_viewer.recording.reader import (
 )
 from ttt3r_viewer.system.files import (
     move_aside,
+    move_folder,
     numbered_name,
     output_errors,
     write_atomically,
@@ -189,11 +190,7 @@ class RecordingWriter:
                 self._close_file()
                 self._file_number += 1
             target = numbered_name(beside / KEPT_NAME, 1)
-            try:
-                shutil.move(self._folder.parent, target)
-            except OSError:
-                shutil.rmtree(target, ignore_errors=True)
-                raise
+            move_folder(self._folder.parent, target)
             self._folder = target / FOLDER
             self.temporary, self._limit = False, None
             if self.recording is not None:

@@ -77,6 +77,15 @@ def move_aside(folder: Path) -> Path:
     return aside
 
 
+def move_folder(folder: Path, path: Path) -> None:
+    """Move a folder, also to another disk. Raises `OSError`, after which it is as it was."""
+    try:
+        shutil.move(folder, path)
+    except OSError:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
 def take_name(folder: Path, path: Path) -> None:
     """Rename a folder where it is there and the name is free. Raises `OutputError`."""
     if folder.is_dir() and not os.path.lexists(path):
