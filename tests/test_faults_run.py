@@ -376,8 +376,9 @@ def test_a_clock_that_jumps_changes_nothing(case, network, monkeypatch):
     assert 0 < store.snapshot().status.frames_per_second < 1e5
 
 
-DATES = {"writer.py"}
-"""The file that writes down when a run began; besides, logs and the bench stamp what they write."""
+DATES = {"writer.py", "uploads.py"}
+"""Files that write down when a run began, and ask how old a file is; besides, logs and the bench
+stamp what they write."""
 
 
 def test_nothing_measures_with_a_clock_that_can_be_set():
