@@ -1,6 +1,7 @@
 """The gate in front of the page: tokens, Host and Origin, guests, and what goes through."""
 
 import asyncio
+import json
 import logging
 import re
 import socket
@@ -26,8 +27,8 @@ from ttt3r_viewer.reconstruct.messages import Mailbox, Step
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.settings import PageOptions
 from ttt3r_viewer.viewer.app import Viewer
+from ttt3r_viewer.viewer.panels.playback import PlaybackPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
-from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.server import gate as gate_module
 from ttt3r_viewer.viewer.server.access import FREE_TRIES, Access, access_for
 from ttt3r_viewer.viewer.server.address import links
@@ -218,8 +219,8 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
     assert viewer.door.guest_url
     guest_token = viewer.door.access.guest_token
     assert viewer.door.guest_url == f"{viewer.door.address}/?token={guest_token}"
-    run, timeline = viewer.part(RunPanel), viewer.part(TimelinePanel)
-    guests = viewer.part(GuestViews)
+    run, guests = viewer.part(RunPanel), viewer.part(GuestViews)
+    channel = viewer.part(PlaybackPanel)._page.channel
     taken = Mailbox()
     run._mailbox = taken
     before = viewer.controls.settings
@@ -230,23 +231,23 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
         # viser knows a client before it has told those who wait for one.
         (own,) = wait_for(lambda: list(guests._guests.values()), "the guest")
         set_value(guest, run._step, True)
-        set_value(guest, timeline._slider, 1)
         set_value(guest, run._play, True)
-        set_value(guest, own.frame, 1)  # greyed out as long as it is not asked for
-        set_value(guest, own.own, True)
-        wait_for(lambda: own.layer is not None and own.frame.value == 3, "a timeline of their own")
-        set_value(guest, own.frame, 2)
-        wait_for(lambda: own.frame.value == 2, "their own frame")
+        wait_for(lambda: b"playback" in get(viewer.port, "/overlay", guest_cookie)[2], "the bar")
+        set_value(guest, channel._handle, '["p", 1, "talk", null]')
+        set_value(guest, channel._handle, '["p", 2, "go", 1]')
+        wait_for(lambda: own.layer is not None, "a timeline of their own")
+        assert own.controls.settings.position == 1
+        set_value(guest, channel._handle, '["p", 3, "live", null]')
+        wait_for(lambda: own.layer is None, "the owner's view again")
         for uuid in viewer.server.gui._command_handle_from_uuid:
             echo(guest, {"type": "CommandTriggerMessage", "uuid": uuid})
         place = [1.0, 2.0, 3.0]
         echo(guest, CAMERA, position=place)
         (client,) = viewer.server.get_clients().values()
         wait_for(lambda: client.camera.position.tolist() == place, "the guest's own view")
-        assert viewer.gate.dropped >= 4
+        assert viewer.gate.dropped >= 2
         assert not list(taken.waiting())
         assert viewer.controls.settings is before
-        assert timeline._slider.value == 3
         guest.send(bytes(gate_module.client_messages.MAX_BYTES + 1))
         assert read_to_the_end(guest) == 1009
     wait_for(lambda: not viewer.server.get_clients(), "the guest to go")
@@ -254,9 +255,9 @@ def test_a_guest_sees_everything_and_changes_nothing_and_the_owner_can(start):
         echo(owner, CAMERA)
         wait_for(viewer.server.get_clients, "the owner")
         set_value(owner, run._step, True)
-        set_value(owner, timeline._slider, 1)
+        set_value(owner, channel._handle, '["p", 1, "go", 1]')
         assert isinstance(taken.get(timeout=10), Step)
-        wait_for(lambda: viewer.controls.settings.position == 0, "the slider")
+        wait_for(lambda: viewer.controls.settings.position == 1, "the bar")
 
 
 def test_the_twin_panes_of_one_browser_do_not_turn_those_of_another(start):
@@ -360,7 +361,7 @@ def test_guests_who_wait_take_no_place_from_owners_nor_one_guest_all(start, monk
     monkeypatch.setattr(gate_module, "MAX_CLIENTS", 3)
     monkeypatch.setattr(gate_module, "SESSION_WAITERS", 2)
     viewer = start(token=TOKEN, guests=True)
-    gate, version = viewer.gate, viewer.gate._overlay.latest[0]
+    gate, version = viewer.gate, json.loads(viewer.gate._overlay.content())["version"]
     monkeypatch.setattr(type(gate._overlay), "newer", lambda *_: asyncio.sleep(60, b"{}"))
 
     def statuses(*clients: Client) -> list[int | None]:

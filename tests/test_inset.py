@@ -14,6 +14,7 @@ from PIL import Image
 from tests.made_up_run import MadeUpRun, room_result
 from tests.page_client import get
 from tests.ticks import tick_of
+from tests.waiting import wait_for
 from ttt3r_viewer.errors import RecordingError
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.viewer.context import PageContext
@@ -37,7 +38,7 @@ def picture(url: str) -> np.ndarray:
 
 
 def inset_of(page: PageContext) -> Any:
-    return json.loads(page.overlay.latest[1]).get("inset")
+    return json.loads(page.overlay.content()).get("inset")
 
 
 @pytest.fixture
@@ -90,9 +91,9 @@ def test_the_inset_comes_four_times_a_second_at_most_and_goes_when_it_is_switche
     for now_sec in np.arange(0.0, 2.0, 0.05):
         store.add(replace(room_result(len(store.snapshot().frames)), gain=np.zeros(16, "f4")))
         panel.update(tick_of(store, now_sec=now_sec))
-        versions.add(page.overlay.latest)
+        versions.add(page.overlay.content())
     assert 6 <= len(versions) <= 2.0 / SHOWN_SEC + 1
-    assert max(len(content) for _, content in versions) < 40_000
+    assert max(map(len, versions)) < 40_000
     talk = ViewSettings(show=ShowSettings(presenting=True))
     panel.update(tick_of(store, talk, now_sec=9.0))
     assert inset_of(page)["talk"] is True
@@ -123,6 +124,7 @@ def test_large_images_become_small():
 def test_a_browser_waits_for_what_is_new_and_is_answered_after_a_while(show, monkeypatch):
     _, viewer = show(0, paused=True)
     monkeypatch.setattr(overlay, "WAIT_SEC", 0.4)
+    wait_for(lambda: b"marks" in get(viewer.port, "/overlay")[2], "all parts")
     status, headers, body = get(viewer.port, "/overlay")
     assert (status, headers["Content-Type"]) == (200, "application/json")
     version = json.loads(body)["version"]
@@ -132,12 +134,36 @@ def test_a_browser_waits_for_what_is_new_and_is_answered_after_a_while(show, mon
     assert get(viewer.port, "/overlay", {"Origin": "http://evil.example"})[0] == 403
 
 
+def read(overlay_: Overlay, have: str = "", page: str = "") -> dict[str, Any]:
+    return json.loads(overlay_.content(have, page))
+
+
 def test_versions_differ_from_those_of_a_program_before():
     first, second = Overlay(), Overlay()
-    assert first.latest[0] != second.latest[0]
-    before = first.latest
+    assert read(first)["version"] != read(second)["version"]
+    before = read(first)["version"]
     first.show("a", {"b": 1})
-    assert first.latest != before
-    again = first.latest
+    second.show("a", {"b": 2})
+    again = read(first)["version"]
+    assert again != before
+    assert read(second, again)["a"] == {"b": 2}
     first.show("a", {"b": 1})
-    assert first.latest is again
+    assert read(first)["version"] == again
+
+
+def test_only_what_was_replaced_comes_and_what_is_for_one_page_comes_to_no_other():
+    parts = Overlay()
+    parts.show("a", {"large": "x" * 1000})
+    parts.show("b", {"n": 1})
+    have = read(parts)["version"]
+    parts.show("b", {"n": 2})
+    parts.show("own", {"n": 3}, page="one")
+    now = read(parts)["version"]
+    assert read(parts, have) == {"version": now, "b": {"n": 2}}
+    assert read(parts, have, "one") == {"version": now, "b": {"n": 2}, "own": {"n": 3}}
+    parts.show("b", None)
+    parts.show("never there", None)
+    assert set(read(parts, now)) == {"version", "b"}
+    for number in range(200):
+        parts.show("own", {"n": 0}, page=str(number))
+    assert len(parts._parts) <= 2 + overlay.MOST_OWN_PARTS

@@ -33,7 +33,7 @@ def page(server):
 
 def loading(page, store, now_sec=0.0, panel=None):
     (panel or LoadingPanel(page)).update(tick_of(store, now_sec=now_sec))
-    return json.loads(page.overlay.latest[1])["loading"]
+    return json.loads(page.overlay.content())["loading"]
 
 
 @pytest.mark.parametrize(("ends_by_itself", "seen"), [(False, True), (True, False)])

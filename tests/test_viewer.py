@@ -29,7 +29,6 @@ from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Status
 from ttt3r_viewer.viewer.app import PANELS, LatePanel, Viewer, build_panels
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
-from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import box
 from ttt3r_viewer.viewer.layers import camera_layer, point_layer
 from ttt3r_viewer.viewer.layers import colors as palette
@@ -39,9 +38,8 @@ from ttt3r_viewer.viewer.layers.looks import NO_SECTOR, SECTORS
 from ttt3r_viewer.viewer.layers.nodes import LIVE_POINTS
 from ttt3r_viewer.viewer.panels.compare import ComparePanel, lane_html
 from ttt3r_viewer.viewer.panels.run import RunPanel, points_html, status_html
-from ttt3r_viewer.viewer.panels.timeline import FOLLOW_SEC, TimelinePanel, caption_html
 from ttt3r_viewer.viewer.server.address import free_port
-from ttt3r_viewer.viewer.view_settings import InspectSettings, ViewControls, ViewSettings
+from ttt3r_viewer.viewer.view_settings import InspectSettings, ViewSettings
 from ttt3r_viewer.viewer.widgets import Resender
 
 
@@ -561,8 +559,7 @@ def test_points_are_said_in_few_digits():
 def test_no_text_from_outside_becomes_markup():
     evil = '<script>alert(1)</script><img src=x onerror="alert(1)">'
     status = Status("starting", evil, evil, evil, evil, skipped=1, last_skipped=evil)
-    frame = replace(filled_store(1).snapshot().frames[0], name=evil)
-    texts = [status_html(status, ""), box("error", "0,0,0", evil), caption_html(frame)]
+    texts = [status_html(status, ""), box("error", "0,0,0", evil)]
     texts.append(lane_html(0, evil, visible=True))
     for text in texts:
         assert "&lt;script&gt;" in text
@@ -578,31 +575,6 @@ def test_lane_is_named_by_its_rule_and_by_its_number_before_that_is_known():
     assert tick_of(store).lane_names == ("lane 1", "lane 2")
     assert css_color(LANE_COLORS[1]) in lane_html(1, "steady", visible=True)
     assert lane_html(1, "steady", True) != lane_html(1, "steady", False)
-
-
-def test_position_beyond_the_seen_frames_is_clamped(viewer):
-    for sequence in range(3):
-        viewer._store.add(room_result(sequence, 16, 12))
-    timeline = viewer.part(TimelinePanel)
-    wait_for(lambda: timeline._frame_count == 3, "three frames")
-    timeline._go_to(99)
-    assert viewer.controls.settings.position == 2
-    timeline._go_to(-5)
-    assert viewer.controls.settings.position == 0
-
-
-def test_the_slider_follows_a_run_slowly_enough_to_be_typed_into(server):
-    controls = ViewControls()
-    timeline = TimelinePanel(PageContext(server, controls))
-    shown = []
-    for count, now_sec in ((2, 10.0), (4, 10.5), (6, 10.0 + FOLLOW_SEC)):
-        timeline.update(tick_of(filled_store(count), controls.settings, now_sec))
-        shown.append((timeline._slider.value, timeline._slider.max))
-    assert shown == [(2, 2), (2, 2), (6, 6)]
-    # What is asked for is shown at once, whatever the time.
-    controls.stand_at(live=False, position=8)
-    timeline.update(tick_of(filled_store(9), controls.settings, 12.2))
-    assert (timeline._slider.value, timeline._slider.max) == (9, 9)
 
 
 def test_values_are_told_again_because_a_browser_may_show_what_it_never_said(used_server):

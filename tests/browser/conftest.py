@@ -127,6 +127,8 @@ class Ui:
         """
         shown = {"Frame": ("position", value - 1), "Hide least sure (%)": ("percentile", value)}
         box = self.row(label).locator("input:not([type=hidden])").first
+        if label == "Frame":
+            box = self.page.get_by_label("Frame number")
         for _ in range(5):
             self.typed(box, value)
             end = time.monotonic() + 3

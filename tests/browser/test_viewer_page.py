@@ -81,7 +81,8 @@ def test_timeline_shows_all_up_to_a_frame_or_that_frame_only(still):
     ui.set_number("Frame", 6)
     ui.wait_probe("the sixth frame", position=5, live=False)
     ui.wait_drawn(6 * FRAME_POINTS)
-    expect(ui.checkbox("Live")).not_to_be_checked()
+    live = ui.page.locator("#ttt3r-bar").get_by_role("button", name="Live")
+    expect(live).to_have_attribute("aria-pressed", "false")
     assert "room_0_0005.png" in ui.text("caption")
     ui.choose("Show", "This frame only")
     ui.wait_drawn(FRAME_POINTS)
@@ -90,7 +91,7 @@ def test_timeline_shows_all_up_to_a_frame_or_that_frame_only(still):
     begun.add_frame()
     ui.wait_probe("a new frame that leaves the view alone", frames_seen=13, position=5)
     ui.wait_drawn(6 * FRAME_POINTS)
-    ui.checkbox("Live").click()
+    live.click()
     ui.wait_probe("the newest frame", position=12, live=True)
     ui.wait_drawn(14 * FRAME_POINTS)
 

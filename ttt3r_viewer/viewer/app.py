@@ -18,7 +18,7 @@ from ttt3r_viewer.recording.writer import RecordingWriter
 from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer import html
-from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras, fly_to_shown
 from ttt3r_viewer.viewer.cameras.guided_cameras import GuidedCameras
 from ttt3r_viewer.viewer.context import PageContext, Presentation
 from ttt3r_viewer.viewer.layers.crop_layer import CropLayer
@@ -36,9 +36,9 @@ from ttt3r_viewer.viewer.panels.legend import LegendPanel
 from ttt3r_viewer.viewer.panels.loading import LoadingPanel
 from ttt3r_viewer.viewer.panels.look import LookPanel
 from ttt3r_viewer.viewer.panels.measure import MeasurePanel
+from ttt3r_viewer.viewer.panels.playback import PlaybackPanel
 from ttt3r_viewer.viewer.panels.present import PresentPanel
 from ttt3r_viewer.viewer.panels.run import RunPanel
-from ttt3r_viewer.viewer.panels.timeline import TimelinePanel
 from ttt3r_viewer.viewer.publisher import Publisher
 from ttt3r_viewer.viewer.server.access import Access
 from ttt3r_viewer.viewer.server.clients import TWIN_PATH
@@ -73,7 +73,7 @@ class PanelPlace:
 
 PANELS: tuple[PanelPlace, ...] = (
     PanelPlace("", RunPanel),
-    PanelPlace("View", TimelinePanel, viser.Icon.EYE),
+    PanelPlace("View", PlaybackPanel, viser.Icon.EYE),
     PanelPlace("View", InsetPanel),
     PanelPlace("View", LookPanel),
     PanelPlace("View", MeasurePanel),
@@ -169,14 +169,14 @@ class Viewer:
         # Any browser could ask for viser's public tunnel, button or not.
         server._websock_server.unregister_handler(_messages.ShareUrlRequest)
         page = self._page(server)
-        twin, guests = TwinView(server), GuestViews(server, self.controls, page.series)
+        twin, guests = TwinView(server), GuestViews(page)
         gate = Gate(
             self.door,
             server,
             pages={TWIN_PATH: twin.page},
             overlay=page.overlay,
             owner_widgets=page.restart.widget,
-            guest_widgets=guests.widget,
+            guest_widgets=page.channel.widget,
         )
         self._closing.callback(gate.stop)
         self.server, self.gate = server, gate
@@ -236,6 +236,7 @@ class Viewer:
         budget = PointBudget(server, page.mailbox, self._gpu_points)
         page.points_limit = budget.limit_html
         guided = GuidedCameras(server, page.tour)
+        page.fly = partial(fly_to_shown, guided.fly_to)
         lanes = LaneLayer(server, series=page.series, fly=guided.fly_to)
         page.points_shown = lambda: sum(lanes.points_shown_by_lane)
         page.median_point_size = lambda: lanes.median_point_size

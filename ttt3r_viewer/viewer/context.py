@@ -15,7 +15,8 @@ from ttt3r_viewer.viewer.panels.chart_series import ChartSeries
 from ttt3r_viewer.viewer.panels.restart import RestartQuestion
 from ttt3r_viewer.viewer.server.overlay import Overlay
 from ttt3r_viewer.viewer.server.page_channel import PageChannel
-from ttt3r_viewer.viewer.view_settings import ViewControls
+from ttt3r_viewer.viewer.tick import Tick
+from ttt3r_viewer.viewer.view_settings import GuestControls, ViewControls
 
 if TYPE_CHECKING:
     from ttt3r_viewer.export.job import Exporter
@@ -60,6 +61,10 @@ class PageContext:
     presentation: Presentation = field(default_factory=Presentation)
     overlay: Overlay = field(default_factory=Overlay)
     """What lies over the scene in every browser, beside and without the panel."""
+    guest_controls: dict[int, GuestControls] = field(default_factory=dict)
+    """What each guest's browser shows of its own, by client; changed on viser's loop only."""
+    fly: Callable[[viser.ClientHandle, Tick], object] = lambda *_: None
+    """Moves one browser to the camera that a tick stands at; called on viser's loop."""
     points_shown: Callable[[], int] = lambda: 0
     """Returns how many points the page draws."""
     median_point_size: Callable[[], float] = lambda: 0.0

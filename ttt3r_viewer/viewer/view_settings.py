@@ -15,7 +15,7 @@ ExpectedColor = Literal["image", "confidence"]
 Motion = Literal["still", "orbit", "tour"]
 
 REPLAY_FPS = 10.0
-"""Frames per second at which the growth is shown again."""
+"""Frames per second at which frames are played."""
 REPLAY_SEC = 30.0
 """A longer growth takes more frames at a time: nobody waits longer."""
 
@@ -105,8 +105,14 @@ class ShowSettings:
     motion_asked: bool = False
     """A user asked for the motion; the one that a page opens with may have to wait."""
     replaying: bool = False
-    """The growth is shown again; the shown frame follows `replay_clock`."""
+    """Frames are played; the shown frame follows `replay_clock`."""
     replay_clock: Clock = Clock()
+    replay_start: int = 0
+    """The frame, from 0, that is shown where this clock begins."""
+    speed: float = 1.0
+    """How many times as fast as usual frames are played."""
+    loop: bool = False
+    """After the last frame comes the first again."""
 
     def still(self) -> Self:
         """Let the view stand, and end its motion."""
@@ -120,13 +126,31 @@ class ShowSettings:
 
     def replayed(self, now_sec: float) -> Self:
         """Show the growth again from the first frame on."""
-        return replace(self, replaying=True, replay_clock=Clock(0.0, now_sec))
+        return self.played(0, now_sec)
+
+    def played(self, start: int, now_sec: float) -> Self:
+        """Play the frames from this one on."""
+        clock = Clock(0.0, now_sec)
+        return replace(self, replaying=True, replay_clock=clock, replay_start=start)
+
+    def at_pace(self, frame_count: int, now_sec: float, **pace: float | bool) -> Self:
+        """Replace `speed` or `loop`, and go on from the frame that was played last."""
+        if not self.replaying:
+            return replace(self, **pace)
+        start, clock = self.replay_position(frame_count, now_sec), self.replay_clock
+        going = Clock(0.0, now_sec if clock.going else None)
+        return replace(self, replay_clock=going, replay_start=max(start, 0), **pace)
 
     def moving(self, frame_count: int, now_sec: float) -> bool:
         """Whether anything moves by itself: the view, or the shown frame."""
-        growing = self.replaying and self.replay_clock.going
-        growing = growing and self.replay_position(frame_count, now_sec) < frame_count - 1
-        return growing or (self.motion != "still" and self.motion_clock.going)
+        plays = self.plays(frame_count, now_sec)
+        return plays or (self.motion != "still" and self.motion_clock.going)
+
+    def plays(self, frame_count: int, now_sec: float) -> bool:
+        """Whether frames are played, and more are to come."""
+        if not (self.replaying and self.replay_clock.going):
+            return False
+        return self.loop or self.replay_position(frame_count, now_sec) < frame_count - 1
 
     def stopped(self, now_sec: float) -> Self:
         """Let everything stand where it is."""
@@ -146,9 +170,12 @@ class ShowSettings:
         )
 
     def replay_position(self, frame_count: int, now_sec: float) -> int:
-        """Return the frame, from 0, that the growth has come to; -1 where there is none."""
-        rate = max(REPLAY_FPS, frame_count / REPLAY_SEC)
-        return min(int(self.replay_clock.at(now_sec) * rate), frame_count - 1)
+        """Return the frame, from 0, that is played now; -1 where there is none."""
+        rate = self.speed * max(REPLAY_FPS, frame_count / REPLAY_SEC)
+        position = self.replay_start + int(self.replay_clock.at(now_sec) * rate)
+        if self.loop and frame_count:
+            return position % frame_count
+        return min(position, frame_count - 1)
 
 
 @dataclass(frozen=True)
@@ -278,3 +305,12 @@ class ViewControls:
     def change_ask(self, **fields: Any) -> None:
         """Replace the named fields of how what the states expect is shown."""
         self.change(ask=replace(self.settings.ask, **fields))
+
+
+class GuestControls(ViewControls):
+    """What one guest's page shows by itself; of its settings the timeline alone counts, where it is
+    not live: then the guest sees what the owner sees.
+    """
+
+    page = ""
+    """The page's name in the overlay; empty until it has said it."""

@@ -1,12 +1,13 @@
 """The view that follows the shown camera, in all browsers alike."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import viser
 
 from ttt3r_viewer.export.film.opening import PageView
-from ttt3r_viewer.viewer.cameras.page_views import view_behind
+from ttt3r_viewer.viewer.cameras.page_views import view_behind, view_from
 from ttt3r_viewer.viewer.tick import Part, Tick
 
 FOLLOW_SEC = 0.6
@@ -27,6 +28,20 @@ def view_of(client: viser.ClientHandle) -> PageView:
     """Return where a browser is."""
     at = client.camera
     return PageView(at.position, at.look_at, at.up_direction, float(at.fov))
+
+
+def fly_to_shown(fly: Callable[..., object], client: viser.ClientHandle, tick: Tick) -> None:
+    """Send a browser to the shown frame's camera; `fly` takes it, where the lane stands, and a
+    function that gives the view for where it stands.
+    """
+    k = next(iter(tick.visible_lanes), 0)
+    lane = tick.snapshot.lanes[k]
+    camera, depth = lane.frames[tick.position].camera, lane.layout.median_depth
+
+    def view_at(offset: float) -> PageView:
+        return view_from(camera, depth).moved(np.array([offset, 0.0, 0.0]))
+
+    fly(client, tick.offsets[k], view_at)
 
 
 class ClientCameras(Part):

@@ -130,11 +130,11 @@ def png(image: Pixels) -> bytes:
     return file.getvalue()
 
 
-def jpeg_url(image: NDArray[np.uint8]) -> str:
-    """Pack an image (height, width, 3) RGB, at most `JPEG_PX` wide, into an address of itself."""
+def jpeg_url(image: NDArray[np.uint8], width_px: int = JPEG_PX) -> str:
+    """Pack an image (height, width, 3) RGB, made at most so wide, into an address of itself."""
     file, small = io.BytesIO(), Image.fromarray(image)
-    if small.width > JPEG_PX:
-        small = small.resize((JPEG_PX, max(round(small.height * JPEG_PX / small.width), 1)))
+    if small.width > width_px:
+        small = small.resize((width_px, max(round(small.height * width_px / small.width), 1)))
     small.save(file, "JPEG", quality=JPEG_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 

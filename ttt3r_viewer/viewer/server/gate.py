@@ -31,7 +31,7 @@ from ttt3r_viewer.viewer.server import access as rules
 from ttt3r_viewer.viewer.server import client_messages
 from ttt3r_viewer.viewer.server.access import Role
 from ttt3r_viewer.viewer.server.client_messages import Widgets
-from ttt3r_viewer.viewer.server.clients import Client, pixel_ratio_of, require_key
+from ttt3r_viewer.viewer.server.clients import ROLE_HEADER, Client, pixel_ratio_of, require_key
 from ttt3r_viewer.viewer.server.door import Door
 from ttt3r_viewer.viewer.server.overlay import Overlay
 from ttt3r_viewer.viewer.server.responses import response, text_response
@@ -59,7 +59,7 @@ HTML = "text/html; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"
 INDEX_PATHS = ("/", "/index.html")
 """Where viser's page is; our script is added to it."""
-SCRIPT_PATH, SCRIPTS = "/page.js", ("page.js", "accessible.js", "panel.js")
+SCRIPT_PATH, SCRIPTS = "/page.js", ("playback.js", "page.js", "accessible.js", "panel.js")
 OVERLAY_PATH = "/overlay"
 HEAD_TAG, SCRIPT_TAG = b"<head>", b'<script src="%s"></script>' % SCRIPT_PATH.encode()
 DRAWS_COOKIE = "ttt3r-draws"
@@ -229,12 +229,14 @@ class Gate:
                 return text_response(503, f"{most} requests wait already.", {"Retry-After": "2"})
         self._waiting.update(limits.keys())
         try:
-            have = dict(parse_qsl(query)).get("have", "")
-            content = await self._overlay.newer(have)
+            fields = dict(parse_qsl(query))
+            content = await self._overlay.newer(fields.get("have", ""), fields.get("page", ""))
         finally:
             self._waiting.subtract(limits.keys())
             self._waiting = +self._waiting  # without those that have gone
-        return response(200, content, {"Content-Type": "application/json"})
+        return response(
+            200, content, {"Content-Type": "application/json", ROLE_HEADER: client.role}
+        )
 
     def _refuse_foreign(self, request: Request) -> Response | None:
         """Refuse requests of another page, or for a name that is not ours."""

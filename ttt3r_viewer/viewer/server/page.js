@@ -40,10 +40,12 @@ if (!self.document) {
   (async () => {
     for (let have = ""; ; ) {
       try {
-        const answer = await fetch(`/overlay?have=${have}`);
+        const answer = await fetch(`/overlay?have=${have}&page=${self.name}`);
         if (!answer.ok) throw new Error(answer.statusText);
         const content = await answer.json();
-        if (content.version !== have) self.postMessage(content);
+        const role = answer.headers.get("X-Ttt3r-Role");
+        const restarted = content.version.split(".")[0] !== have.split(".")[0];
+        if (content.version !== have) self.postMessage({ content, role, restarted });
         have = content.version;
       } catch {
         await new Promise((resolve) => setTimeout(resolve, LONGEST_WAIT_MS));
@@ -89,7 +91,7 @@ if (self.document && window.top === window) {
     [role="tab"] > :last-child { font-size: 0.9em; }
     @media (max-width: 576px) and (orientation: portrait) {
       #ttt3r-inset, #ttt3r-inset.talk { left: 8px; right: auto; top: 8px; bottom: auto; }
-      #ttt3r-inset.talk { top: 5em; }
+      #ttt3r-inset.talk { top: var(--ttt3r-talk-px, 5em); }
       #ttt3r-inset figure { width: 27vw; }
       #ttt3r-loading { left: 50%; top: 20%; }
       #ttt3r-loading.talk { top: 50%; }
@@ -156,10 +158,15 @@ if (self.document && window.top === window) {
     make(document.head, "style", STYLE);
     const loading = makeLoading(document.body);
     const inset = makeInset(document.body);
-    const worker = new Worker("/page.js");
-    worker.onmessage = ({ data }) => {
-      loading(data.loading);
-      inset(data.inset);
+    const name = Math.random().toString(36).slice(2, 14);
+    const playback = makePlayback(document.body, name);
+    const worker = new Worker("/page.js", { name });
+    worker.onmessage = ({ data: { content, role, restarted } }) => {
+      // Only what has changed comes, but from another program all.
+      if (restarted) content = { loading: null, inset: null, ...content };
+      if ("loading" in content) loading(content.loading);
+      if ("inset" in content) inset(content.inset);
+      playback(content, role, restarted);
     };
     document.addEventListener("visibilitychange", () => worker.postMessage(document.hidden));
   });
