@@ -173,7 +173,9 @@ def test_what_browsers_say_is_read_as_data_and_a_guest_moves_only_their_own_page
     def own() -> Any:
         return json.loads(viewer.gate._overlay.content("", "page")).get("own")
 
-    with join(viewer.port, headers={"Cookie": cookie_for(viewer.port, access.guest_token)}) as one:
+    with join(
+        viewer.port, headers={"Cookie": cookie_for(viewer.port, access.guest_token or "")}
+    ) as one:
         echo(one, CAMERA)
         wait_for(lambda: panel._page.guest_controls and panel._tick, "the guest")
         say(one, "talk")

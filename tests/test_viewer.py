@@ -29,6 +29,7 @@ from ttt3r_viewer.scene.store import SceneStore
 from ttt3r_viewer.types import Camera, Status
 from ttt3r_viewer.viewer.app import PANELS, LatePanel, Viewer, build_panels
 from ttt3r_viewer.viewer.cameras.client_cameras import ClientCameras
+from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import box
 from ttt3r_viewer.viewer.layers import camera_layer, point_layer
 from ttt3r_viewer.viewer.layers import colors as palette

@@ -43,7 +43,8 @@ STYLE = """<style>
   text-shadow: 0 0 0.15em #000, 0 0 0.5em #000; }
 .ttt3r-present > div { position: absolute; }
 .ttt3r-title { left: 1.4em; top: 1em; max-width: 56%; font-size: 1.45em; font-weight: 600; }
-.ttt3r-logo { right: calc(1.4em + 48px); top: 1.15em; max-width: 26%; text-align: right; opacity: 0.8; }
+.ttt3r-logo { right: calc(1.4em + 48px); top: 1.15em; max-width: 26%;
+  text-align: right; opacity: 0.8; }
 .ttt3r-lanes { left: 2em; bottom: 1.4em; max-width: 68%; }
 .ttt3r-lanes > div { display: flex; align-items: center; gap: 0.6em; white-space: nowrap;
   transition: opacity 0.15s; }
