@@ -14,6 +14,7 @@ from tests.page_client import CAMERA, echo, join
 from tests.ticks import tick_of
 from tests.waiting import wait_for
 from ttt3r_viewer.export.film.opening import (
+    BAR_PX,
     FILL,
     ORBIT_SEC,
     PANEL_PX,
@@ -35,7 +36,7 @@ from ttt3r_viewer.viewer.layers.lane_label import label_position
 from ttt3r_viewer.viewer.view_settings import ViewSettings
 
 sides = st.floats(0.05, 20.0)
-windows = st.builds(Window, st.floats(0.4, 3.0), st.floats(0.0, 0.6), st.floats(0.0, 0.6))
+windows = st.builds(Window, st.floats(0.4, 3.0), st.floats(0.0, 0.6), st.floats(0.0, 0.75))
 
 
 def axes_of(seed: int) -> np.ndarray:
@@ -66,8 +67,10 @@ def test_a_window_is_free_beside_the_panel_and_above_the_sheet_of_a_phone():
     # A sharp screen has several pixels for one of the page, and a large one has not.
     assert Window.of(2732, 1536, 2.0).right == pytest.approx(PANEL_PX / 1366)
     assert Window.of(2560, 1440).right == pytest.approx(PANEL_PX / 2560)
+    for wide in (Window.of(1366, 768), Window.of(2732, 1536, 2.0)):
+        assert wide.bottom == pytest.approx(BAR_PX / 768)
     for phone in (Window.of(390, 844), Window.of(1170, 2532, 3.0)):
-        assert (phone.right, phone.bottom) == (0.0, SHEET_SHARE)
+        assert (phone.right, phone.bottom) == (0.0, pytest.approx(SHEET_SHARE + BAR_PX / 844))
     assert Window.of(390, 844, panel=False) == Window(390 / 844)
 
 

@@ -1,4 +1,4 @@
-"""The opening shot: a view in which the scene's box fills the part of a window that no panel hides.
+"""The opening shot: a view in which the scene's box fills the part of a window that nothing hides.
 
 Pure functions of a box, a direction and a window. The page opens with it and orbits from there, and
 so do films and recordings.
@@ -44,9 +44,11 @@ SIDE_SWING_RAD = math.radians(18)
 ONE_SIDED = 0.5
 """Length of the mean of all cameras' unit looks: 1 where all looked the same way, 0 all round."""
 
-PANEL_PX, SHEET_SHARE = 335, 0.6
+PANEL_PX, SHEET_SHARE, BAR_PX = 335, 0.6, 86
 """What viser's panel hides: 320 px and a margin at the right; in a narrow window a sheet over this
-share of its height."""
+share of its height. The playback bar hides its height, below the scene or above the sheet."""
+MOST_HIDDEN = 0.75
+"""However low a window is, this share of its height is hidden at most."""
 NARROW_PX = 576
 """Width up to which a window is narrow for viser."""
 
@@ -92,7 +94,7 @@ class PageView:
 
 @dataclass(frozen=True)
 class Window:
-    """A browser's window, and which share of it the panel hides."""
+    """A browser's window, and which share of it the panel and the playback bar hide."""
 
     aspect: float
     """Width / height."""
@@ -104,16 +106,16 @@ class Window:
     @classmethod
     def of(cls, width: int, height: int, pixel_ratio: float = 1.0, *, panel: bool = True) -> Self:
         """Return the window with a canvas of this many pixels, `pixel_ratio` of them for one of the
-        page, and the panel or not.
+        page, and with panel and bar or neither.
         """
         width, height = max(width, 1), max(height, 1)
         aspect = width / height
         if not panel:
             return cls(aspect)
-        width_px = width / pixel_ratio
+        width_px, bar = width / pixel_ratio, BAR_PX * pixel_ratio / height
         if width_px <= NARROW_PX and aspect < 1:
-            return cls(aspect, bottom=SHEET_SHARE)
-        return cls(aspect, right=min(PANEL_PX / width_px, 0.6))
+            return cls(aspect, bottom=min(SHEET_SHARE + bar, MOST_HIDDEN))
+        return cls(aspect, right=min(PANEL_PX / width_px, 0.6), bottom=min(bar, MOST_HIDDEN))
 
     def edges(self, fov_y_rad: float, fill: float = 1.0) -> NDArray[np.float64]:
         """Return tangents (2, 2) of the free part: of its left and right, its lower and upper edge,
@@ -233,7 +235,7 @@ def fitted_view(
     """Return the nearest view from a direction in which the box fills `FILL` of the free part.
 
     At azimuth 0 it looks ahead along the box, at 90 degrees to its right; it looks down by the
-    elevation. The box stands in the middle of the part of the window that no panel hides.
+    elevation. The box stands in the middle of the window's free part.
     """
     right, up, ahead = box.axes
     lift = float(np.clip(elevation_rad, -STEEPEST_RAD, STEEPEST_RAD))

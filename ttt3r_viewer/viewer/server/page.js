@@ -89,6 +89,9 @@ if (self.document && window.top === window) {
       justify-content: center; gap: 1px; height: 3.6em !important; padding: 0 1px !important; }
     [role="tab"] > :first-child:not(:last-child) { margin: 0 !important; font-size: 1.25em; }
     [role="tab"] > :last-child { font-size: 0.9em; }
+    @media (max-width: 576px) {
+      .mantine-Paper-root:has(> * [role="tablist"]) { width: 100% !important; }
+    }
     @media (max-width: 576px) and (orientation: portrait) {
       #ttt3r-inset, #ttt3r-inset.talk { left: 8px; right: auto; top: 8px; bottom: auto; }
       #ttt3r-inset.talk { top: var(--ttt3r-talk-px, 5em); }
