@@ -1,5 +1,6 @@
 """The inset: the shown frame's image and depth, and how both come to browsers."""
 
+import asyncio
 import base64
 import io
 import json
@@ -136,6 +137,26 @@ def test_a_browser_waits_for_what_is_new_and_is_answered_after_a_while(show, mon
 
 def read(overlay_: Overlay, have: str = "", page: str = "") -> dict[str, Any]:
     return json.loads(overlay_.content(have, page))
+
+
+def test_who_waits_gets_all_that_one_update_replaces_as_soon_as_it_is_there():
+    parts = Overlay()
+    have = read(parts)["version"]
+
+    def update() -> None:
+        parts.show("a", {"n": 1})
+        parts.show("b", {"n": 2})
+
+    async def wait() -> dict[str, Any]:
+        async with asyncio.timeout(overlay.WAIT_SEC / 2):
+            waiting = asyncio.create_task(parts.newer(have))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(update)
+            return json.loads(await waiting)
+
+    got = asyncio.run(wait())
+    assert (got["a"], got["b"]) == ({"n": 1}, {"n": 2})
+    assert parts._waiting == {}
 
 
 def test_versions_differ_from_those_of_a_program_before():

@@ -18,7 +18,7 @@ from ttt3r_viewer.errors import OutputError
 from ttt3r_viewer.settings import settings_from
 from ttt3r_viewer.system import logs
 from ttt3r_viewer.system.logs import LOG_FILES, log_file, log_into, logging_to_terminal
-from ttt3r_viewer.system.text import hide_passwords
+from ttt3r_viewer.system.text import hide_passwords, input_name
 
 log = logging.getLogger("ttt3r_viewer.tests")
 foreign = logging.getLogger("somebody.else")
@@ -198,3 +198,15 @@ def test_recorded_settings_hold_no_password():
     settings = settings_from({"input": "rtsp://me:pw@host/a", "output": "out"})
     assert settings.input.input == "rtsp://me:pw@host/a"
     assert settings.as_dict()["input"] == "rtsp://***@host/a"
+
+
+def test_an_input_is_called_by_its_last_part_and_never_by_its_password():
+    for source, name in (
+        ("demo:loop", "demo:loop"),
+        ("/data/videos/desk.mp4", "desk.mp4"),
+        ("C:\\scans\\room\\", "room"),
+        ("/", "/"),
+        ("rtsp://me:hidden@cam.local/live", "rtsp://***@cam.local/live"),
+        ("a\x1b[2J/b\x1b", "b\\x1b"),
+    ):
+        assert input_name(source) == name

@@ -22,8 +22,11 @@ from ttt3r_viewer.viewer.panels.playback import (
     THUMBNAIL_SEC,
     PlaybackPanel,
     play_or_pause,
+    state_of_bar,
+    title_of,
     wanted_frames,
 )
+from ttt3r_viewer.viewer.panels.run import RunPanel, status_html
 from ttt3r_viewer.viewer.server.access import access_for
 from ttt3r_viewer.viewer.view_settings import ShowSettings, ViewControls, ViewSettings
 
@@ -107,6 +110,40 @@ def test_the_bar_follows_a_run_slowly_and_a_user_at_once(page):
     for now_sec in (14.1, 15.0, 16.0):
         panel.update(tick_of(run.store, page.controls.settings, now_sec))
     assert parts_of(page) == before
+
+
+def test_title_bar_and_status_count_frames_alike_and_say_what_the_input_is():
+    run = MadeUpRun(SceneStore(max_points=1000), total=40).gone(3)
+    live, second = ViewSettings(), ViewSettings(live=False, position=1)
+    for phase, total, skipped, shown, titles in (
+        ("running", 4, 0, "frame 3 of 4", ("frame 3 of 4 - desk.mp4", "frame 2 of 4 - desk.mp4")),
+        ("paused", 40, 2, "frame 3 of 38", ("frame 3 of 38 - desk.mp4 (paused)",)),
+        ("running", None, 2, "frame 3 of ?", ("frame 3 - desk.mp4", "frame 2 of 3 - desk.mp4")),
+        ("finished", 5, 2, "frame 3 of 3", ("frame 3 of 3 - desk.mp4 (finished)",)),
+    ):
+        run.echo(phase=phase, frames_total=total, frames_done=3, skipped=skipped, source="desk.mp4")
+        snapshot = run.store.snapshot()
+        assert shown in status_html(snapshot.status, "")
+        for settings, title in zip((live, second), titles, strict=False):
+            tick = tick_of(snapshot, settings)
+            bar = state_of_bar(tick)
+            assert bar["title"] == title_of(tick) == title
+            assert bar["total"] == (tick.frame_total or 3)
+    assert title_of(tick_of(SceneStore(9).snapshot(), live)) == "ttt3r-viewer (starting)"
+
+
+def test_at_the_end_the_runs_button_shows_all_frames_again(show):
+    run, viewer = show(4, paused=True)
+    panel = viewer.part(RunPanel)
+    wait_for(lambda: panel._play.label == "Play", "the pause")
+    run.echo(phase="finished")
+    wait_for(lambda: panel._play.label == "Play again", "the end")
+    assert not panel._play.disabled
+    assert panel._step.disabled
+    panel._toggle()
+    settings = viewer.controls.settings
+    assert (settings.live, settings.show.replaying, settings.show.replay_start) == (False, True, 0)
+    assert run.seen_commands == []
 
 
 def test_thousands_of_frames_have_few_small_images_and_they_come_slowly_while_frames_come(page):

@@ -119,7 +119,7 @@ def test_the_demo_that_compares_brings_its_rules_and_frames_where_none_are_given
     assert notice_of_run(parsed("--demo", "walk")) == MINIATURE_NOTICE
     shown = page_arguments(settings.page, None, 0.0, settings.as_dict())["presentation"]
     assert shown.chart in CHARTS
-    assert compare_demo.CAPTION in captions_html(shown, Status(), (1, None), ())
+    assert compare_demo.CAPTION in captions_html(shown, Status(), "frame 1", ())
     # What was found of its rules is not said of others.
     others = ["--rules ttt3r,ttsa3r", "--max-frames 50", "--stride 2", "--weights cut3r-512"]
     for one in (parsed(*words, *other.split()) for other in others):

@@ -537,6 +537,9 @@ def test_status_line_always_says_the_same_facts():
     assert "skipped" not in unknown
     skipped = status_html(replace(status, skipped=2, last_skipped="a.png: cut off"), "")
     assert "2 frames skipped, last: a.png: cut off" in skipped
+    assert "frame 12 of 38" in skipped
+    named = status_html(replace(status, source="<b>desk</b>.mp4"), "")
+    assert "frame 12 of 40 - <b>&lt;b&gt;desk" in named
 
 
 def test_points_are_said_in_few_digits():

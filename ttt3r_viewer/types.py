@@ -286,6 +286,20 @@ class Status:
     """Lengths are metres; else they have the scene's own unit."""
     cannot_ask: str = "the network is not loaded yet"
     """Why the states cannot be asked what an unseen camera sees; empty where they can."""
+    source: str = ""
+    """What the input is called, in a word or two."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more frames may come."""
+        return self.phase in ("starting", "running", "paused")
+
+    @property
+    def frames_expected(self) -> int | None:
+        """Frames that there are or will be, without the skipped ones; None where nobody knows."""
+        if self.frames_total is None:
+            return None
+        return max(self.frames_total - self.skipped, self.frames_done)
 
     @property
     def frames_taken(self) -> int:

@@ -17,7 +17,7 @@ from ttt3r_viewer.errors import RecordingError, ViewerError, in_a_line
 from ttt3r_viewer.reconstruct import messages
 from ttt3r_viewer.recording.reader import Recording, refill
 from ttt3r_viewer.scene.store import SceneStore
-from ttt3r_viewer.system.text import printable
+from ttt3r_viewer.system.text import input_name, printable
 from ttt3r_viewer.types import Answer, Inspection
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class Player:
         """The frame that is to be looked into."""
         self._action: messages.RunEnd | None = None
         """What interrupted a look."""
-        self._recorded = replace(recording.manifest.status, cannot_ask=CANNOT_ASK)
+        said = recording.manifest
+        source = input_name(str(said.settings.get("input") or said.source))
+        self._recorded = replace(said.status, cannot_ask=CANNOT_ASK, source=source)
         self._status = self._recorded
         self._again = rerun_command(recording.manifest.settings)
         self._answer = ""

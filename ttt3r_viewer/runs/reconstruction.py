@@ -46,11 +46,11 @@ from ttt3r_viewer.settings import (
     RuleOptions,
     Settings,
 )
-from ttt3r_viewer.system.assets import with_demos
+from ttt3r_viewer.system.assets import DEFAULT_DEMO, with_demos
 from ttt3r_viewer.system.files import FolderLock, claim_folder
 from ttt3r_viewer.system.logs import LOG_FILES, log_into
 from ttt3r_viewer.system.signals import no_interruption
-from ttt3r_viewer.system.text import printable
+from ttt3r_viewer.system.text import input_name, printable
 from ttt3r_viewer.types import Status
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Reconstruction:
         recorded_in_full: bool = False,
     ) -> None:
         rules = rules_from_text(settings.rules.rules)
-        source = source_of(settings.input)
+        source, given = source_of(settings.input), settings.input.input or DEFAULT_DEMO
         if recorded_in_full:
             files = (*files, *reader.OWN_FILES)
         self._lock, resumption, self.note = _claim(settings, files, source)
@@ -134,6 +134,7 @@ class Reconstruction:
                 model=settings.model.weights,
                 rule=", ".join(map(str, rules)),
                 device=settings.model.device,
+                source=input_name(given),
             ),
             ends_by_itself=ends_by_itself,
             sinks=self._sinks,

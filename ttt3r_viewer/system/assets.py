@@ -12,6 +12,7 @@ DEMOS = ("loop", "walk", "hand-held")
 DEMO_NAMES = (*DEMOS, compare_demo.NAME)
 """Those and the comparison, which is made on one of them."""
 DEMO_PREFIX = "demo:"
+DEFAULT_DEMO = DEMO_PREFIX + DEMOS[0]
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 

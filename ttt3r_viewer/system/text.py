@@ -60,6 +60,14 @@ def last_part(path: str) -> str:
     return path.replace("\\", "/").rsplit("/", 1)[-1]
 
 
+def input_name(given: str) -> str:
+    """What an input is called in a title: an address without its secrets, else the last part of a
+    path, as of `videos/desk.mp4`; `demo:loop` as it is.
+    """
+    name = given if "://" in given else last_part(given.rstrip("/\\")) or given
+    return printable(hide_passwords(name))
+
+
 def numbered_fields(text: str, most_splits: int = -1) -> list[tuple[int, list[str]]]:
     """Line numbers from 1 and the fields of every line that is neither empty nor a `#` comment."""
     lines = enumerate(text.split("\n"), start=1)

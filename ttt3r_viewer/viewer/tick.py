@@ -35,6 +35,24 @@ class Tick:
             return self.settings.show.replay_position(last + 1, self.now_sec)
         return last if self.settings.live else min(max(self.settings.position, 0), last)
 
+    @property
+    def frame_total(self) -> int | None:
+        """How many frames there are or will be; None while nobody can know."""
+        status, seen = self.snapshot.status, len(self.snapshot.frames)
+        if not status.goes_on:
+            return seen
+        if status.frames_expected is None:
+            return None if self.settings.live else seen
+        return max(status.frames_expected, seen)
+
+    @property
+    def frame_text(self) -> str:
+        """Which frame is shown, of how many: "frame 120 of 300"."""
+        if self.position < 0:
+            return "no frame yet"
+        of_total = "" if self.frame_total is None else f" of {self.frame_total:,}"
+        return f"frame {self.position + 1:,}{of_total}"
+
     @cached_property
     def drawn(self) -> ViewSettings:
         """The settings that hold for this number of lanes and the weights' unit."""

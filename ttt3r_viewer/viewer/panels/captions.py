@@ -8,12 +8,10 @@ from collections.abc import Iterable
 
 from ttt3r_viewer.metrics.lane_errors import LaneError, ahead_text, lane_errors
 from ttt3r_viewer.metrics.palette import LANE_COLORS, css_color
-from ttt3r_viewer.scene.store import SceneSnapshot
 from ttt3r_viewer.types import Status
 from ttt3r_viewer.viewer.context import PageContext, Presentation
 from ttt3r_viewer.viewer.html import BAD, colored, escape, lines
 from ttt3r_viewer.viewer.tick import Part, Tick
-from ttt3r_viewer.viewer.view_settings import ViewSettings
 from ttt3r_viewer.viewer.widgets import assign_changed
 
 KEYS = (
@@ -82,31 +80,18 @@ class CaptionsPanel(Part):
             content = captions_html(
                 self._presentation,
                 tick.snapshot.status,
-                (tick.position + 1, total_of(tick.snapshot, tick.settings)),
+                tick.frame_text,
                 lanes,
             )
         assign_changed(self._captions, content=content, visible=show.presenting)
         assign_changed(self._keys, visible=show.keys_shown)
 
 
-def total_of(snapshot: SceneSnapshot, settings: ViewSettings) -> int | None:
-    """Return how many frames there are or will be; None where nobody can know."""
-    total, seen = snapshot.status.frames_total, len(snapshot.frames)
-    if total is None and settings.live and snapshot.status.phase in ("running", "paused"):
-        return None
-    return max(total or 0, seen)
-
-
-def captions_html(
-    given: Presentation, status: Status, frame: tuple[int, int | None], lanes: Iterable[str]
-) -> str:
+def captions_html(given: Presentation, status: Status, frame: str, lanes: Iterable[str]) -> str:
     """Lay the captions along the page's edges, and hide the panel.
 
-    `frame` is the number of the shown frame, from 1, and how many there are or will be, if known.
-    `lanes` are HTML.
+    `frame` says which one is shown. `lanes` are HTML.
     """
-    number, total = frame
-    of_total = "" if total is None else f" of {total:,}"
     trouble = ""
     if status.phase == "failed":
         trouble = lines([colored(escape(status.message, 200), BAD)])
@@ -116,7 +101,7 @@ def captions_html(
         "title": escape(given.title, 120),
         "logo": escape(given.logo_text, 60),
         "lanes": "".join(lanes) + remark_html(given.remark),
-        "frame": f"{trouble}frame {number:,}{of_total}",
+        "frame": f"{trouble}{escape(frame)}",
     }
     content = "".join(
         f'<div class="ttt3r-{name}" data-testid="present-{name}">{text}</div>'

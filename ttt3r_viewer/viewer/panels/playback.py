@@ -157,21 +157,31 @@ def state_of_bar(tick: Tick) -> dict[str, object]:
     """Say what the bar shows of a timeline; frames are counted from 0."""
     snapshot, settings, position = tick.snapshot, tick.settings, tick.position
     count, phase = len(snapshot.frames), snapshot.status.phase
-    goes_on = phase in ("starting", "running", "paused")
     plays = settings.show.plays(count, tick.now_sec)
     return {
         "epoch": snapshot.epoch,
         "count": count,
-        "total": max(count, (snapshot.status.frames_total or 0) if goes_on else 0),
+        "total": tick.frame_total or count,
+        "title": title_of(tick),
         "position": position,
         "text": text_of(snapshot.frames[position]) if position >= 0 else "no frame yet",
         "live": settings.live,
         "playing": plays or (settings.live and phase in ("starting", "running")),
-        "run": settings.live and not plays and goes_on,
+        "run": settings.live and not plays and snapshot.status.goes_on,
         "loop": settings.show.loop,
         "speed": settings.show.speed,
         "talk": settings.show.presenting,
     }
+
+
+def title_of(tick: Tick) -> str:
+    """Say what is shown, for the tab of the browser: the frame, the input, and what keeps the run
+    from going on, if anything.
+    """
+    status = tick.snapshot.status
+    phase = "" if status.phase == "running" else f" ({status.phase})"
+    parts = (tick.frame_text if tick.position >= 0 else "", status.source or "ttt3r-viewer")
+    return " - ".join(filter(None, parts)) + phase
 
 
 def text_of(frame: FrameSummary) -> str:

@@ -1,5 +1,7 @@
 """The run: what it does now, how far it is, and the buttons that steer it."""
 
+import time
+
 import viser
 from viser import Icon
 
@@ -52,7 +54,10 @@ class RunPanel(Part):
         self._progress = gui.add_progress_bar(0.0, visible=False)
         widgets = Widgets(gui)
         self._play = widgets.button(
-            "Pause", Icon.PLAYER_PAUSE, lambda _: self._toggle(), hint="Key: space"
+            "Pause",
+            Icon.PLAYER_PAUSE,
+            lambda _: self._toggle(),
+            hint="At the end: all frames again, from the first one on. Key: space",
         )
         self._step = widgets.button(
             "Step", Icon.PLAYER_SKIP_FORWARD, self._take_step, hint="One frame, then pause. Key: N"
@@ -75,6 +80,9 @@ class RunPanel(Part):
             self._mailbox.put(Pause())
         elif self._phase == "paused":
             self._mailbox.put(Play())
+        else:
+            show = self._controls.settings.show.replayed(time.monotonic())
+            self._controls.change(show=show, live=False)
 
     def _restart(self, client: viser.ClientHandle | None) -> None:
         def begin() -> None:
@@ -91,7 +99,7 @@ class RunPanel(Part):
                 client.add_notification("The run has failed", status.message, color="red")
         self._phase = status.phase
         failure = status.message if status.phase == "failed" else tick.trouble
-        running, paused = status.phase in ("starting", "running"), status.phase == "paused"
+        running = status.phase in ("starting", "running")
         limit = self._points_limit(tick.snapshot.max_points)
         points = points_html(tick, self._points_shown(), limit)
         recording = tick.snapshot.recording
@@ -105,13 +113,15 @@ class RunPanel(Part):
                 self._progress, value=min(share, 100.0), animated=status.phase == "running"
             )
         show(bool(status.frames_total), self._progress)
+        ended = not status.goes_on
         assign_changed(
             self._play,
-            label="Pause" if running else "Play",
+            label="Pause" if running else "Play again" if ended else "Play",
             icon=Icon.PLAYER_PAUSE if running else Icon.PLAYER_PLAY,
+            disabled=ended and not tick.snapshot.frames,
         )
-        for one in (self._play, self._step, self._step_key):
-            assign_changed(one, disabled=not (running or paused))
+        for one in (self._step, self._step_key):
+            assign_changed(one, disabled=ended)
 
 
 def points_html(tick: Tick, points_shown: int, limit: str = "") -> str:
@@ -132,12 +142,14 @@ def status_html(status: Status, points: str, earlier: str = "") -> str:
     `points`, a line about the points; `earlier` is where the recording of a run before is kept.
     """
     word, color = PHASE_WORDS[status.phase]
-    total = "?" if status.frames_total is None else f"{status.frames_total:,}"
-    progress = f"frame {status.frames_taken:,} of {total} · {status.frames_per_second:.1f} frames/s"
+    total = "?" if status.frames_expected is None else f"{status.frames_expected:,}"
+    progress = f"frame {status.frames_done:,} of {total}"
+    source = f" - <b>{escape(status.source, 60)}</b>" if status.source else ""
     parts = {"model": status.model, "rule": status.rule, "device": status.device}
+    facts = [f"{muted(name)} <b>{escape(value)}</b>" for name, value in parts.items()]
     shown = [
-        f"{colored('●', color)} <b>{word}</b> · {progress}",
-        " · ".join(f"{muted(name)} <b>{escape(value)}</b>" for name, value in parts.items()),
+        f"{colored('●', color)} <b>{word}</b> · {progress}{source}",
+        " · ".join((*facts, f"{status.frames_per_second:.1f} frames/s")),
         muted(points),
     ]
     if status.lag_sec is not None:

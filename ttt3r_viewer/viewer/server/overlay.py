@@ -4,14 +4,15 @@ viser has no place for it: HTML of its panel goes when a user folds that away.
 """
 
 import asyncio
+import contextlib
 import json
 import secrets
-import time
 from collections.abc import Mapping
 
 WAIT_SEC = 6.0
 """Time after which a browser that has the latest is answered all the same."""
-LOOK_SEC = 0.05
+GATHER_SEC = 0.03
+"""What one update of the page replaces, part by part, goes out together."""
 MOST_OWN_PARTS = 64
 """Kept for single pages; the oldest beyond it are forgotten."""
 
@@ -29,6 +30,8 @@ class Overlay:
         """By page, empty for all pages, and name: the count at which each was replaced, and JSON.
         Replaced as a whole."""
         self._count = 0
+        self._waiting: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        """What each browser that has the latest waits for, with its loop."""
 
     def show(self, name: str, part: Mapping[str, object] | None, *, page: str = "") -> None:
         """Replace a part of all pages, or of the one of this name; None takes it away."""
@@ -43,6 +46,9 @@ class Overlay:
             del parts[one]
         self._parts = parts
         self._count += 1
+        for event, loop in list(self._waiting.items()):
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(event.set)
 
     def content(self, have: str = "", page: str = "") -> bytes:
         """Return the version, and what was replaced since the one that a browser has."""
@@ -58,7 +64,13 @@ class Overlay:
 
     async def newer(self, have: str, page: str = "") -> bytes:
         """Return what a browser has not got yet once there is some, or after `WAIT_SEC`."""
-        end_sec = time.monotonic() + WAIT_SEC
-        while have == f"{self._began}.{self._count}" and time.monotonic() < end_sec:
-            await asyncio.sleep(LOOK_SEC)
+        event = asyncio.Event()
+        self._waiting[event] = asyncio.get_running_loop()
+        try:
+            if have == f"{self._began}.{self._count}":
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), WAIT_SEC)
+                    await asyncio.sleep(GATHER_SEC)
+        finally:
+            del self._waiting[event]
         return self.content(have, page)

@@ -27,8 +27,10 @@ if (self.document) {
 }
 
 // The worker asks again and again; the gate answers when there is something new, or after some
-// seconds. In the page itself each step would wait for an image of the scene to be drawn.
+// seconds. In the page itself each step would wait for an image of the scene to be drawn. Where
+// nobody answers for a while, the program has ended.
 if (!self.document) {
+  const FIRST_WAIT_MS = 500;
   const LONGEST_WAIT_MS = 2000;
   let hidden = false;
   let shown = () => {};
@@ -38,17 +40,25 @@ if (!self.document) {
   };
 
   (async () => {
-    for (let have = ""; ; ) {
+    for (let have = "", failed = 0; ; ) {
+      let status = 0;
       try {
         const answer = await fetch(`/overlay?have=${have}&page=${self.name}`);
+        status = answer.status;
         if (!answer.ok) throw new Error(answer.statusText);
         const content = await answer.json();
+        if (failed) self.postMessage({ ended: "" });
+        failed = 0;
         const role = answer.headers.get("X-Ttt3r-Role");
         const restarted = content.version.split(".")[0] !== have.split(".")[0];
         if (content.version !== have) self.postMessage({ content, role, restarted });
         have = content.version;
       } catch {
-        await new Promise((resolve) => setTimeout(resolve, LONGEST_WAIT_MS));
+        failed += 1;
+        if (status === 403) self.postMessage({ ended: "shut" });
+        else if (status === 0 && failed > 2) self.postMessage({ ended: "gone" });
+        const wait = failed === 1 ? FIRST_WAIT_MS : LONGEST_WAIT_MS;
+        await new Promise((resolve) => setTimeout(resolve, wait));
       }
       if (hidden) await new Promise((resolve) => (shown = resolve));
     }
@@ -75,6 +85,11 @@ if (self.document && window.top === window) {
     #ttt3r-inset.talk { left: auto; right: 2em; bottom: 4.6em;
       font-size: clamp(16px, 1.75vw, 60px); }
     #ttt3r-inset.talk figcaption { font-size: 0.7em; }
+    #ttt3r-ended { left: 50%; top: 40%; transform: translate(-50%, -50%); z-index: 1000;
+      width: max-content; max-width: min(86vw, 460px); box-sizing: border-box; padding: 16px 22px;
+      border-radius: 8px; background: #1f2327; border: 1px solid #868e96; font-size: 15px;
+      text-align: center; text-shadow: none; }
+    #ttt3r-ended b { display: block; font-size: 1.2em; margin-bottom: 4px; }
     #ttt3r-loading { left: calc((100% - 335px) / 2); top: 50%; transform: translate(-50%, -50%);
       width: max-content; max-width: min(90vw, 480px); text-align: center; font-size: 15px; }
     #ttt3r-loading.talk { left: 50%; }
@@ -130,6 +145,23 @@ if (self.document && window.top === window) {
     };
   };
 
+  // By what the worker says: nobody answers, or another run asks for another token.
+  const ENDED = {
+    gone: "Start it again: this page then connects by itself, or open the link that it prints.",
+    shut: "It was started again: open the link that it has printed.",
+  };
+  const makeEnded = (parent) => {
+    const root = makeRoot(parent, "ttt3r-ended");
+    root.setAttribute("role", "alert");
+    const title = make(root, "b");
+    const line = make(root, "span");
+    return (ended) => {
+      root.hidden = !ended;
+      title.textContent = ended ? "The program has ended." : "";
+      line.textContent = ENDED[ended] ?? "";
+    };
+  };
+
   // Makes both figures once; gives what brings them up to date.
   const makeInset = (parent) => {
     const root = makeRoot(parent, "ttt3r-inset");
@@ -161,10 +193,13 @@ if (self.document && window.top === window) {
     make(document.head, "style", STYLE);
     const loading = makeLoading(document.body);
     const inset = makeInset(document.body);
+    const ended = makeEnded(document.body);
     const name = Math.random().toString(36).slice(2, 14);
     const playback = makePlayback(document.body, name);
     const worker = new Worker("/page.js", { name });
-    worker.onmessage = ({ data: { content, role, restarted } }) => {
+    worker.onmessage = ({ data }) => {
+      if ("ended" in data) return ended(data.ended);
+      let { content, role, restarted } = data;
       // Only what has changed comes, but from another program all.
       if (restarted) content = { loading: null, inset: null, ...content };
       if ("loading" in content) loading(content.loading);

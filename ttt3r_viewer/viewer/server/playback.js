@@ -263,7 +263,8 @@ const makePlayback = (parent, page) => {
     if (!shown) return;
     const now = position();
     drawTrack();
-    const text = `frame ${now + 1} of ${shown.count}`;
+    document.title = shown.title;
+    const text = `frame ${now + 1} of ${shown.total}`;
     track.setAttribute("aria-valuemax", Math.max(shown.count, 1));
     track.setAttribute("aria-valuenow", Math.max(now + 1, 1));
     track.setAttribute("aria-valuetext", [text, ...marksAt(now, 0)].join(", "));
@@ -271,7 +272,7 @@ const makePlayback = (parent, page) => {
     if (document.activeElement !== box) box.value = now >= 0 ? now + 1 : "";
     box.max = Math.max(shown.count, 1);
     box.disabled = shown.count < 1;
-    of.textContent = `of ${shown.count.toLocaleString("en")}`;
+    of.textContent = `of ${shown.total.toLocaleString("en")}`;
     name.textContent = name.title = shown.text;
     const run = shown.run && !guest ? " the run" : "";
     const doing = shown.playing ? `Pause${run}` : run ? "Go on with the run" : "Play";
