@@ -223,7 +223,8 @@ def test_a_session_is_seen_gone_through_and_says_what_it_needs(session):
     assert "A recording of pictures" in ui.text("notice")
     assert "did not come to its end" in ui.text("status")
     assert "frame 8 of 20" in ui.text("status")
-    assert not ui.button("Play").is_enabled()
+    assert ui.button("Play again").is_enabled()
+    assert not ui.button("Step").is_enabled()
 
     all_points = ui.drawn_points()
     ui.set_number("Frame", 3)
