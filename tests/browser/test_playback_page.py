@@ -264,7 +264,7 @@ def test_a_guests_bar_is_their_own(show, browser):
     contexts = [browser.new_context(viewport={"width": 1000, "height": 700}) for _ in range(2)]
     owner, guest = (context.new_page() for context in contexts)
     owner.goto(f"{viewer.url}&fixedDpr=1")
-    guest.goto(f"{viewer.guest_url}&fixedDpr=1")
+    guest.goto(f"{viewer.door.guest_url}&fixedDpr=1")
     for page in (owner, guest):
         expect(page.locator("#ttt3r-track")).to_have_attribute(
             "aria-valuetext", "frame 12 of 30", timeout=30_000
