@@ -98,7 +98,6 @@ def test_a_token_becomes_a_cookie_and_leaves_the_address(viewer):
     assert TOKEN not in cookie + body.decode()
     shown = {"Cookie": f"other=1; {cookie.partition(';')[0]}"}
     assert get(viewer.port, "/", shown)[0] == 200
-    wait_for(lambda: viewer.part(TwinView).page(), "the twin view")
     assert b"Lane on the left" in get(viewer.port, "/twin", shown)[2]
     with join(viewer.port, headers=shown) as socket:
         assert socket.recv(timeout=5)
@@ -267,7 +266,6 @@ def test_the_twin_panes_of_one_browser_do_not_turn_those_of_another(start):
         for token in (viewer.door.access.owner_token, viewer.door.access.guest_token)
     )
     twin = viewer.part(TwinView)
-    wait_for(lambda: twin.page(), "the twin view")
     panes = [join(viewer.port, "/lane/0", owner), join(viewer.port, "/lane/1", owner)]
     for pane in panes:
         echo(pane, CAMERA)

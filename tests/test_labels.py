@@ -1,5 +1,6 @@
 """One label per lane, wherever a person reads of it."""
 
+import json
 from dataclasses import replace
 
 from tests.made_up_run import MadeUpRun
@@ -51,14 +52,15 @@ def test_caption_chart_table_twin_and_files_say_the_same(server):
     snapshot = run.store.snapshot()
     page = PageContext(server, presentation=Presentation(on=True))
     tick = tick_of(snapshot, ViewSettings(show=ShowSettings(presenting=True)))
-    captions, charts, twin = CaptionsPanel(page), ChartsPanel(page), TwinView(server)
+    captions, charts, twin = CaptionsPanel(page), ChartsPanel(page), TwinView(server, page.overlay)
     for part in (captions, charts, twin):
         part.update(tick)
     series = [one.get("label") for one in charts._plot.series]
     for label in labels:
         assert f">{label}</span>" in captions._captions.content
         assert label in series
-        assert f">{label}</option>".encode() in twin.page()
+    twin_part = json.loads(page.overlay.content())["twin"]
+    assert twin_part == {"lanes": list(labels), "starting": False}
     assert tuple(row.lane for row in charts._rows) == tick.lane_names == labels
     files = lane_file_names(rules)
     assert files == ("TTT3R-temperature-2", "CUT3R-rate-1")

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Page
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect
 
 from tests.browser.conftest import DRAWN_POINTS, SCENE_READY
 from tests.live_media import served
@@ -99,13 +99,16 @@ def test_the_link_opens_the_page_and_its_twin_and_nothing_else_does(viewer, new_
 def test_a_guest_looks_around_and_steers_nothing(viewer, new_context, tmp_path):
     assert viewer.door.guest_url is not None
     page = opened(new_context().new_page(), f"{viewer.door.guest_url}&fixedDpr=1")
-    page.get_by_text("You are a guest").wait_for(timeout=10_000)
+    expect(page.get_by_text("guest: view only")).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("button", name="Step", exact=True)).to_be_disabled()
+    expect(page.get_by_label("Path", exact=True)).to_be_disabled()
+    expect(page.get_by_role("tab", name="Charts")).to_be_enabled()
     page.screenshot(path=tmp_path / "guest.png")
     before = viewer.controls.settings
-    page.get_by_role("button", name="Step", exact=True).click()
-    page.get_by_label("Path", exact=True).click()
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("tab", name="View").click()
     page.keyboard.press("Shift+R")
-    wait_for(lambda: viewer.gate.dropped >= 2, "the clicks to be dropped")
+    wait_for(lambda: viewer.gate.dropped >= 1, "the key to be dropped")
     assert viewer.controls.settings is before
     assert "frame 4 of" in page.get_by_test_id("status").inner_text()
     start = page.evaluate(CAMERA)

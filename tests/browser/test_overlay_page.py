@@ -55,12 +55,7 @@ def test_in_a_talk_the_inset_stands_over_the_number_of_its_frame(show, open_ui):
 def test_a_twin_view_has_no_inset_in_its_narrow_panes(show, browser):
     _, viewer = show(3, lanes=2, paused=True)
     page = browser.new_page()
-
-    def served() -> bool:  # once the page knows that there are two lanes
-        answer = page.goto(f"{viewer.url}/twin")
-        return answer is not None and answer.ok
-
-    wait_for(served, "the twin view")
+    page.goto(f"{viewer.url}/twin")
     pane = page.frame_locator("iframe").first
     expect(pane.locator("canvas").first).to_be_visible(timeout=30_000)
     expect(pane.locator("#ttt3r-inset")).to_have_count(0)

@@ -46,6 +46,7 @@ from ttt3r_viewer.viewer.server.door import Door
 from ttt3r_viewer.viewer.server.gate import INNER_HOST, Gate
 from ttt3r_viewer.viewer.server.guest_views import GuestViews
 from ttt3r_viewer.viewer.server.point_budget import PointBudget
+from ttt3r_viewer.viewer.server.twin import PAGE as TWIN_PAGE
 from ttt3r_viewer.viewer.server.twin import TwinView
 from ttt3r_viewer.viewer.server.viser_patch import patch_viser
 from ttt3r_viewer.viewer.tick import Part, Tick
@@ -169,11 +170,11 @@ class Viewer:
         # Any browser could ask for viser's public tunnel, button or not.
         server._websock_server.unregister_handler(_messages.ShareUrlRequest)
         page = self._page(server)
-        twin, guests = TwinView(server), GuestViews(page)
+        twin, guests = TwinView(server, page.overlay), GuestViews(page)
         gate = Gate(
             self.door,
             server,
-            pages={TWIN_PATH: twin.page},
+            pages={TWIN_PATH: TWIN_PAGE.read_bytes()},
             overlay=page.overlay,
             owner_widgets=page.restart.widget,
             guest_widgets=page.channel.widget,

@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -60,6 +60,7 @@ SCRIPT = "text/javascript; charset=utf-8"
 INDEX_PATHS = ("/", "/index.html")
 """Where viser's page is; our script is added to it."""
 SCRIPT_PATH, SCRIPTS = "/page.js", ("playback.js", "page.js", "accessible.js", "panel.js")
+GUEST_SCRIPTS = (*SCRIPTS, "guest.js")
 OVERLAY_PATH = "/overlay"
 HEAD_TAG, SCRIPT_TAG = b"<head>", b'<script src="%s"></script>' % SCRIPT_PATH.encode()
 DRAWS_COOKIE = "ttt3r-draws"
@@ -81,14 +82,14 @@ class Gate:
         door: Door,
         server: viser.ViserServer | None = None,
         *,
-        pages: Mapping[str, Callable[[], bytes]] = MappingProxyType({}),
+        pages: Mapping[str, bytes] = MappingProxyType({}),
         overlay: Overlay | None = None,
         owner_widgets: Widgets = lambda _: None,
         guest_widgets: Widgets = lambda _: None,
     ) -> None:
-        """Without a server only the door's start screen is there. `pages` make our own by path,
-        empty while there is no such page; `overlay` is what our script lays over the scene. Owners
-        may change `owner_widgets` besides the page's, guests no others than `guest_widgets`.
+        """Without a server only the door's start screen is there. `pages` are our own by path;
+        `overlay` is what our script lays over the scene. Owners may change `owner_widgets` besides
+        the page's, guests no others than `guest_widgets`.
         """
         self._access, self._start = door.access, door.start
         self._sockets = door.sockets()
@@ -99,7 +100,10 @@ class Gate:
         self._overlay = overlay or Overlay()
         self._waiting: Counter[tuple[str, str]] = Counter()
         """How many requests wait for something new in it, by role and by role and session."""
-        self._script = b"\n".join(Path(__file__).with_name(name).read_bytes() for name in SCRIPTS)
+        self._scripts: dict[Role, bytes] = {
+            "owner": _joined(SCRIPTS),
+            "guest": _joined(GUEST_SCRIPTS),
+        }
         self._index = b""
         """viser's page with our script, compressed; empty until it was asked for."""
         self._inner_port = 0
@@ -203,12 +207,9 @@ class Gate:
                 return text_response(404, "There is no such websocket.")
             return None
         if path in self._pages:
-            page = self._pages[path]()
-            if not page:
-                return text_response(404, "This page needs two lanes: give --rules.")
-            return response(200, page, {"Content-Type": HTML})
+            return response(200, self._pages[path], {"Content-Type": HTML})
         if path == SCRIPT_PATH:
-            return response(200, self._script, {"Content-Type": SCRIPT})
+            return response(200, self._scripts[client.role], {"Content-Type": SCRIPT})
         if path == OVERLAY_PATH:
             return await self._newer_overlay(query, client)
         if not FILE_PATH.fullmatch(path):
@@ -381,6 +382,10 @@ class Gate:
             if role == "owner" and not logged:
                 logged = True
                 logger.debug("a browser's message was dropped: %s", why)
+
+
+def _joined(scripts: Sequence[str]) -> bytes:
+    return b"\n".join(Path(__file__).with_name(name).read_bytes() for name in scripts)
 
 
 def _with_script(page: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Guests: a notice, and an own timeline that moves nobody else's page.
+"""Guests: an own timeline that moves nobody else's page.
 
 Where a guest moves the playback bar, their browser alone gets a second set of lanes below `/own`,
 drawn like the shared ones but up to the frame that the guest chose, and hides the shared set.
@@ -16,10 +16,6 @@ from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.view_settings import GuestControls
 
 OWN_LANES = "/own"
-GUEST_TEXT = (
-    "You look around as you like, and the bar at the bottom shows you any frame. All that the "
-    "panel shows is the owner's: buttons, keys and sliders do nothing here."
-)
 
 
 @dataclass(eq=False)
@@ -32,7 +28,7 @@ class _Guest:
 
 
 class GuestViews(Part):
-    """Greets guests and keeps their own timelines."""
+    """Keeps guests' own timelines."""
 
     def __init__(self, page: PageContext) -> None:
         self._server = page.server
@@ -72,7 +68,6 @@ class GuestViews(Part):
         who = client_of(self._server, client.client_id)
         if who.role != "guest" or who.lane is not None:
             return
-        client.add_notification("You are a guest", GUEST_TEXT, auto_close_seconds=False)
         controls = self._controls[client.client_id] = GuestControls()
         self._guests[client.client_id] = _Guest(client, controls)
 

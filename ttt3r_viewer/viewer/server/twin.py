@@ -2,10 +2,9 @@
 
 A pane is a browser's connection whose websocket path is `/lane/K`. It gets every message that all
 others get; then messages to it alone hide the other lanes. Our own page, which the gate serves at
-`TWIN_PATH`, holds two such panes in frames.
+`TWIN_PATH`, holds two such panes in frames; it reads the lanes from the overlay, and waits for two.
 """
 
-import html
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from viser import _messages
 from ttt3r_viewer.export.film.opening import PageView
 from ttt3r_viewer.viewer.cameras.client_cameras import move_browser
 from ttt3r_viewer.viewer.layers.lane_layer import DRIFT_NODE, SHARED_LANES
-from ttt3r_viewer.viewer.server.clients import PANE_PATH, client_of, show_to
+from ttt3r_viewer.viewer.server.clients import client_of, show_to
+from ttt3r_viewer.viewer.server.overlay import Overlay
 from ttt3r_viewer.viewer.tick import Part, Tick
 
 SAME_VIEW = 1e-4
@@ -24,7 +24,7 @@ REPEATS = 3
 """Ticks in a row that resend a pane's own messages, which may come before everybody's."""
 
 PAGE = Path(__file__).with_name("twin.html")
-"""Template of the page of two panes."""
+"""The page of two panes."""
 
 
 @dataclass
@@ -40,19 +40,20 @@ class _Pane:
 class TwinView(Part):
     """Keeps each pane to its lane and both panes of a browser to one view."""
 
-    def __init__(self, server: viser.ViserServer) -> None:
+    def __init__(self, server: viser.ViserServer, overlay: Overlay) -> None:
         self._server = server
+        self._overlay = overlay
         self._panes: dict[int, _Pane] = {}
         """By client; entries come and go on viser's loop."""
         self._views: dict[str, PageView] = {}
         """View of each browser session's panes."""
-        self._names: tuple[str, ...] = ()
         server.on_client_connect(self._connect)
         server.on_client_disconnect(self._disconnect)
 
     def update(self, tick: Tick) -> None:
         """Show each pane its own lane only, in the middle, after each change of the shared page."""
-        self._names = tick.lane_names
+        starting = tick.snapshot.status.phase == "starting"
+        self._overlay.show("twin", {"lanes": tick.lane_names, "starting": starting})
         where = (tick.visible_lanes, tick.offsets, tick.drawn.arrangement)
         key = (tick.snapshot.epoch, tick.lane_count, where)
         clients = self._server.get_clients()
@@ -92,17 +93,6 @@ class TwinView(Part):
             other = self._panes.get(client_id)
             if client_id != moved and other is not None and other.session == pane.session:
                 move_browser(client, view)
-
-    def page(self) -> bytes:
-        """Return the page of two panes; empty while there is none, as it needs two lanes."""
-        if len(self._names) < 2:
-            return b""
-        options = "".join(
-            f'<option value="{lane}">{html.escape(name)}</option>'
-            for lane, name in enumerate(self._names)
-        )
-        page = PAGE.read_text("utf-8")
-        return page.replace("@PATH@", PANE_PATH).replace("@OPTIONS@", options).encode()
 
 
 def _show_only(client: viser.ClientHandle, lane: int, lanes: int) -> None:
