@@ -6,10 +6,12 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import trimesh
 
 from tests.made_up_run import room_result
-from tests.test_export_formats import make_session
+from tests.test_export_formats import EVERYTHING, make_session
 from tests.test_recording import STATUS, new_writer
 from tests.waiting import wait_for
 from ttt3r_viewer.export import job
@@ -170,3 +172,19 @@ def test_the_page_says_it_in_plain_words(exporter):
     assert "until the program ends" in state_html(state, "", temporary=True)
     failed = replace(state, phase="failed", message="<b>disk</b>", result=None)
     assert "&lt;b&gt;disk" in state_html(failed, "", temporary=False)
+
+
+def test_an_export_can_stand_upright_by_gravity(exporter):
+    """The same points, turned about the first camera; where nothing stands it is refused."""
+    clouds = []
+    for up in ("camera", "gravity"):
+        exporter.start(Request("ply", thinning=EVERYTHING, up=up))
+        cloud = trimesh.load(written(exporter).path)
+        assert isinstance(cloud, trimesh.PointCloud)
+        clouds.append(cloud.vertices)
+    as_seen, level = clouds
+    assert not np.allclose(as_seen, level, atol=1e-3)
+    away = [np.linalg.norm(one, axis=1) for one in clouds]
+    assert np.allclose(*away, atol=1e-3)
+    exporter.start(Request("intrinsics", up="gravity"))
+    assert "--up gravity means nothing to intrinsics" in ended(exporter).message

@@ -12,7 +12,7 @@ from ttt3r_viewer.export.known_formats import (
     format_named,
 )
 from ttt3r_viewer.export.lane_source import Source, Thinning
-from ttt3r_viewer.export.level_world import WorldUp, make_level
+from ttt3r_viewer.export.level_world import WorldUp
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.system.options import Options, option
 
@@ -47,8 +47,6 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
     options = given[ExportOptions]
     chosen = format_named(options.to)
     source = Source(Recording.open(options.recording), options.lane - 1, options.stride)
-    if options.up == "gravity":
-        make_level(source)
     path = default_target(source.recording.output_folder, source, options.to)
     if options.output is not None:
         path = chosen.named(options.output)
@@ -60,7 +58,13 @@ def execute(given: Given, echo: Echo, warn: Echo) -> int:
 
         choices = given[Thinning], given[Film]
         done = export_recording(
-            source, options.to, path, on_progress, *choices, overwrite=options.overwrite
+            source,
+            options.to,
+            path,
+            on_progress,
+            *choices,
+            up=options.up,
+            overwrite=options.overwrite,
         )
     if done.note:
         warn(done.note)

@@ -19,6 +19,7 @@ from ttt3r_viewer.export.known_formats import (
     format_named,
 )
 from ttt3r_viewer.export.lane_source import OnProgress, Source, Thinning
+from ttt3r_viewer.export.level_world import WorldUp
 from ttt3r_viewer.recording.reader import Recording
 from ttt3r_viewer.system.files import numbered_name
 
@@ -44,6 +45,7 @@ class Request:
     stride: int = 1
     thinning: Thinning = field(default_factory=Thinning)
     film: Film = field(default_factory=Film)
+    up: WorldUp = "camera"
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class Exporter:
             self._on_progress,
             thinning=request.thinning,
             film=request.film,
+            up=request.up,
         )
         return replace(self.state, phase="done", message=done.note, result=done)
 

@@ -17,6 +17,7 @@ from ttt3r_viewer.export.formats.per_frame import DEPTH, NERF
 from ttt3r_viewer.export.formats.ply import PLY
 from ttt3r_viewer.export.formats.poses import INTRINSICS, KITTI, TUM
 from ttt3r_viewer.export.lane_source import OnProgress, Source, StepCount, Thinning
+from ttt3r_viewer.export.level_world import WorldUp, make_level
 from ttt3r_viewer.export.results import lane_file_names
 from ttt3r_viewer.system.files import new_output
 from ttt3r_viewer.system.options import flag
@@ -75,6 +76,7 @@ def export_recording(
     thinning: Thinning | None = None,
     film: Film | None = None,
     *,
+    up: WorldUp = "camera",
     overwrite: bool = False,
 ) -> Exported:
     """Write a recording's lane in the format of this name to `path`: whole, or nothing at all.
@@ -83,8 +85,10 @@ def export_recording(
     Raises `SettingsError`, `OutputError` and `RecordingError`.
     """
     chosen = format_named(name)
-    if source.T_level_world is not None and name in WITHOUT_WORLD:
-        raise SettingsError(f"--up gravity means nothing to {name}: leave it out")
+    if up == "gravity":
+        if name in WITHOUT_WORLD:
+            raise SettingsError(f"--up gravity means nothing to {name}: leave it out")
+        make_level(source)
     choices = _choices_for(name, chosen, Choices(thinning or Thinning(), film or Film()))
     size = chosen.size(source, choices)
     with new_output(path, chosen.own, overwrite=overwrite, size=size) as part:

@@ -9,8 +9,9 @@ from viser import Icon
 from ttt3r_viewer.errors import SettingsError
 from ttt3r_viewer.export.film.film import CameraPath, Film
 from ttt3r_viewer.export.job import DOWNLOAD_BYTES, Exporter, JobState, Request, too_large
-from ttt3r_viewer.export.known_formats import FORMATS
+from ttt3r_viewer.export.known_formats import FORMATS, WITHOUT_WORLD
 from ttt3r_viewer.export.lane_source import Thinning
+from ttt3r_viewer.export.level_world import WorldUp
 from ttt3r_viewer.viewer.context import PageContext
 from ttt3r_viewer.viewer.html import BAD, block, escape, lines
 from ttt3r_viewer.viewer.tick import Part, Tick
@@ -28,6 +29,7 @@ PHASE_WORDS = {
     "failed": "Failed",
     "done": "",
 }
+UPRIGHT: dict[str, WorldUp] = {"As the first camera": "camera", "By gravity": "gravity"}
 ONE_LANE: tuple[str, ...] = ("lane 1",)
 
 
@@ -59,6 +61,7 @@ class ExportPanel(Part):
         self._max_points = gui.add_number(
             "Most points", 0, min=0, step=1000, hint="0: what the format takes"
         )
+        self._up = gui.add_dropdown("Upright", tuple(UPRIGHT), visible=False)
         self._path = gui.add_dropdown("Camera", get_args(CameraPath), visible=False)
         self._size = gui.add_dropdown("Image size", SIZES, visible=False)
         self._seconds = gui.add_number(
@@ -105,13 +108,15 @@ class ExportPanel(Part):
         elif "seconds" in kind.film:
             film = Film(seconds=seconds)
         lane = self._lane.options.index(self._lane.value)
-        return Request(name, lane, int(self._stride.value), thinning, film)
+        up = "camera" if name in WITHOUT_WORLD else UPRIGHT[self._up.value]
+        return Request(name, lane, int(self._stride.value), thinning, film, up)
 
     def update(self, tick: Tick) -> None:
         """Offer what the format takes, and say how far the export is."""
         if self._exporter is None:
             return
-        kind, state = FORMATS[self._names[self._format.value]], self._exporter.state
+        name = self._names[self._format.value]
+        kind, state = FORMATS[name], self._exporter.state
         if self._shown_format != self._format.value:
             self._shown_format = self._format.value
             assign_changed(self._percentile, value=kind.min_confidence_percentile)
@@ -119,6 +124,7 @@ class ExportPanel(Part):
         offer(self._lane, tick.lane_names)
         show(tick.lane_count > 1, self._lane)
         show(kind.thins, self._percentile, self._max_points)
+        show(name not in WITHOUT_WORLD, self._up)
         show("path" in kind.film, self._path, self._size, self._grow)
         show("seconds" in kind.film, self._seconds)
         share = 100 * state.done / state.total if state.total else 0.0
