@@ -18,7 +18,7 @@ PAIRS = {"bench", "compare", "doctor", "eval", "export", "open", "rules", "run"}
 """Names of a command and of what it opens elsewhere; a file name stands twice nowhere else."""
 DOORS = {"__init__.py", "__main__.py"}
 LONGEST_FUNCTION, LONGEST_FILE, LONGEST_CHAIN = 60, 400, 13
-MOST_PACKAGE_LINES, MOST_TEST_LINES = 34_500, 26_700
+MOST_PACKAGE_LINES, MOST_TEST_LINES = 34_500, 27_000
 """28,000 and 21,500 after the renovation; who adds a feature raises them by what it takes."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
