@@ -63,7 +63,7 @@ class Player:
         self._action: messages.RunEnd | None = None
         """What interrupted a look."""
         said = recording.manifest
-        source = input_name(str(said.settings.get("input") or said.source))
+        source = said.status.source or input_name(str(said.settings.get("input") or said.source))
         self._recorded = replace(said.status, cannot_ask=CANNOT_ASK, source=source)
         self._status = self._recorded
         self._again = rerun_command(recording.manifest.settings)
