@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import viser
-from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
 
 from tests.made_up_run import MadeUpRun
 from tests.waiting import wait_for
@@ -22,6 +22,7 @@ CHROMIUM_FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--disable-dev-shm-usage",
 ]
+expect.set_options(timeout=30_000)
 FRAMES = 6
 """Of the run that `at_tab` begins."""
 SCENE_READY = "() => window.__viserMutable?.nodeRefFromName?.['/WorldAxes']"

@@ -131,15 +131,12 @@ def test_frames_are_played_stopped_looped_and_faster(show, open_ui):
 def test_the_view_goes_to_the_camera_of_the_shown_frame_in_this_browser_alone(still, open_ui):
     run, ui = still
     other = open_ui(ui.viewer)
-    first = (3.0, -3.0, 3.0)  # viser's own first view
-    wait_for(lambda: abs(other.client.camera.position - first).max() > 0.1, "the first view")
-    before = other.client.camera.position.copy()
     ui.typed(in_bar(ui, "Frame number"), 4)
     ui.wait_probe("the typed frame", position=3)
     in_bar(ui, "Go to this camera").click()
     pose = run.store.snapshot().frames[3].camera.T_world_camera
     wait_for(lambda: abs(ui.client.camera.position - pose[:3, 3]).max() < 0.02, "the camera")
-    assert abs(other.client.camera.position - before).max() < 1e-3
+    assert abs(other.client.camera.position - pose[:3, 3]).max() > 0.1
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -205,6 +205,7 @@ if (self.document && window.top === window) {
       if ("loading" in content) loading(content.loading);
       if ("inset" in content) inset(content.inset);
       playback(content, role, restarted);
+      document.dispatchEvent(new CustomEvent("ttt3r-overlay", { detail: { content, role } }));
     };
     document.addEventListener("visibilitychange", () => worker.postMessage(document.hidden));
   });

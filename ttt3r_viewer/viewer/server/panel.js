@@ -69,13 +69,17 @@ if (self.document) {
   // and then, as a connection that is new knows nothing.
   const LOOK_MS = 300;
   const AGAIN_MS = 5000;
-  const tellWhoLooks = async () => {
-    const answer = await fetch("/overlay");
-    const channel = (await answer.json()).panel.channel;
-    if (answer.headers.get("X-Ttt3r-Role") === "guest") return;
+  const tellWhoLooks = () => {
+    let channel = "";
     let said = false;
     let saidAt = 0;
+    document.addEventListener("ttt3r-overlay", ({ detail }) => {
+      if (!detail.content.panel || detail.role === "guest") return;
+      channel = detail.content.panel.channel;
+      said = false;
+    });
     setInterval(() => {
+      if (!channel) return;
       const tabs = [...document.querySelectorAll("[role=tab]")];
       const tab = tabs.find((one) => one.textContent.trim() === "Inspect");
       if (!tab || document.hidden) return;
