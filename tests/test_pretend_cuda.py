@@ -29,10 +29,10 @@ def card(monkeypatch):
 def test_the_card_refuses_what_a_gpu_refuses(card):
     on_card = torch.ones(3, device="cuda")
     with pytest.raises(PretendError, match="in one call"):
-        on_card + torch.ones(3)
+        torch.add(on_card, torch.ones(3))
     with torch.cuda.stream(torch.cuda.Stream()):
         with pytest.raises(PretendError, match="may not have written"):
-            on_card * 2
+            torch.mul(on_card, 2)
         torch.cuda.current_stream().wait_stream(card.usual)
         assert card.waits == 0
         assert (on_card * 2).sum().item() == 6
