@@ -125,7 +125,8 @@ def test_large_images_become_small():
 def test_a_browser_waits_for_what_is_new_and_is_answered_after_a_while(show, monkeypatch):
     _, viewer = show(0, paused=True)
     monkeypatch.setattr(overlay, "WAIT_SEC", 0.4)
-    wait_for(lambda: b"marks" in get(viewer.port, "/overlay")[2], "all parts")
+    # The last part of an update.
+    wait_for(lambda: b'"twin"' in get(viewer.port, "/overlay")[2], "all parts")
     status, headers, body = get(viewer.port, "/overlay")
     assert (status, headers["Content-Type"]) == (200, "application/json")
     version = json.loads(body)["version"]
