@@ -223,7 +223,7 @@ def notice_of(recording: "Recording", weights: str | None = None) -> str:
         )
     own = f"{compare_demo.NOTICE} " if is_own_comparison(manifest.settings) else ""
     return own + printable(
-        f"A recording of {manifest.source}{when}, read from disk. Play, Step and other rules "
+        f"A recording of {manifest.source}{when}, read from disk. Step and other rules "
         f"need a run: {rerun_command(manifest.settings)}. Inspect {inside} Restart reads it again."
     )
 
