@@ -28,7 +28,7 @@ from ttt3r_viewer.viewer.cameras.page_views import (
 )
 from ttt3r_viewer.viewer.cameras.tour_recorder import NOT_KEPT, TourRecorder
 from ttt3r_viewer.viewer.context import Presentation
-from ttt3r_viewer.viewer.panels.captions import captions_html, keys_html, lane_caption_html
+from ttt3r_viewer.viewer.panels.captions import KEYS, captions_html, keys_html, lane_caption_html
 from ttt3r_viewer.viewer.panels.present import LONGEST_SIDE, image_size, on_background
 from ttt3r_viewer.viewer.view_settings import REPLAY_SEC, Clock, ShowSettings
 
@@ -298,3 +298,13 @@ def test_places_that_cannot_be(tmp_path):
         write_tour(tmp_path / "none" / "tour.json", TOUR)
     with pytest.raises(SettingsError, match="keyframe 2: seconds 0: take more than 0"):
         Tour((keyframe(0), keyframe(1, 0.0)))
+
+
+def test_the_list_of_keys_has_every_key_and_the_mouse(show):
+    _, viewer = show(1, lanes=2, paused=True)
+    commands = viewer.server.gui._command_handle_from_uuid.values()
+    listed = {key for keys, _ in KEYS for key in keys.lower().split()}
+    used = {str(one.hotkey).lower() for one in commands if one.hotkey}
+    assert len(used) > 15
+    assert {"esc" if one == "escape" else one for one in used} <= listed
+    assert {"drag", "touch", "click", "shift"} <= listed

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.conftest import Ui
 from tests.made_up_run import MadeUpRun
@@ -234,3 +234,27 @@ def test_weights_that_are_cut_off_are_said_in_the_page_and_restart_mends(view, t
     ui.settle()
     ui.button("Restart").click()
     ui.wait_probe("the end", phase="finished", frames_done=3)
+
+
+def test_the_runs_buttons_are_one_row_and_a_notice_is_shown_until_it_is_dismissed(show, open_ui):
+    _, viewer = show(1, page={"notice": "This is a notice."}, paused=True)
+    ui = open_ui(viewer)
+    notice = ui.page.get_by_test_id("notice")
+    expect(notice).to_be_visible()
+    boxes = [ui.button(name).bounding_box() for name in ("Play", "Step", "Restart")]
+    assert all(boxes)
+    assert len({round(one["y"]) for one in boxes if one}) == 1
+    assert [one["x"] for one in boxes if one] == sorted(one["x"] for one in boxes if one)
+    ui.button("Dismiss this notice").click()
+    expect(notice).to_be_hidden()
+    ui.page.reload()
+    ui.page.get_by_test_id("status").wait_for()
+    ui.page.wait_for_timeout(1000)
+    expect(notice).to_be_hidden()
+    ui.page.set_viewport_size({"width": 390, "height": 844})
+    wait_for(lambda: width_of(ui.page.get_by_test_id("status")) > 350, "a sheet as wide as a phone")
+
+
+def width_of(part: Locator) -> float:
+    box = part.bounding_box()
+    return 0.0 if box is None else box["width"]

@@ -102,13 +102,22 @@ def browser_button(action: str, text: str, content: str = "") -> str:
     return f'<button type="button" class="ttt3r-button" {data}>{escape(text)}</button>'
 
 
-def box(test_id: str, rgb: str, text: str, *, title: str = "") -> str:
-    """Put plain text below a bold title in a box with a bar in a colour (`red,green,blue`)."""
+DISMISS = (
+    '<button class="ttt3r-button" data-ttt3r="dismiss" aria-label="Dismiss this notice" '
+    'style="float:right;margin:0 0 0 0.6em;padding:0 0.5em">&times;</button>'
+)
+
+
+def box(test_id: str, rgb: str, text: str, *, title: str = "", dismissible: bool = False) -> str:
+    """Put plain text below a bold title in a box with a bar in a colour (`red,green,blue`).
+
+    One that a user has dismissed stays away from their browser.
+    """
     style = (
         "margin:0.25em 0.75em 0.75em;padding:0.4em 0.75em;"
         f"border-left:4px solid rgb({rgb});border-radius:4px;background:rgba({rgb},.15)"
     )
-    head = f"<b>{title}</b><br>" if title else ""
+    head = (DISMISS if dismissible else "") + (f"<b>{title}</b><br>" if title else "")
     return block(test_id, head + escape(text), size="0.8em", style=style)
 
 

@@ -15,6 +15,9 @@ from ttt3r_viewer.viewer.tick import Part, Tick
 from ttt3r_viewer.viewer.widgets import assign_changed
 
 KEYS = (
+    ("Drag", "turn the view; with the right button: move it; the wheel: nearer or farther"),
+    ("Touch", "one finger turns, two fingers move and come nearer"),
+    ("Click", "a camera: fly there; a point, while measuring or inspecting: take it"),
     ("Space", "pause, and go on; at the end: show the growth again"),
     ("G", "show the growth again from the first frame"),
     ("O", "orbit round the scene"),
@@ -27,6 +30,9 @@ KEYS = (
     ("C", "lanes side by side, or on each other"),
     ("I", "the input image with its depth"),
     ("J  K  L", "a frame back, a frame forward, the newest"),
+    ("N", "one frame of the run, then pause"),
+    ("Shift R", "begin the run again"),
+    ("V", "ask the state what it expects to see from here"),
     ("Esc", "end measuring"),
     ("P", "save a screenshot, twice as large"),
     ("H", "captions, or the panel"),

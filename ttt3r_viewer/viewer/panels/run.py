@@ -67,7 +67,7 @@ class RunPanel(Part):
         if page.has_start:
             gui.add_html(START_LINK)
         if page.notice:
-            gui.add_html(box("notice", "77,171,247", page.notice))
+            gui.add_html(box("notice", "77,171,247", page.notice, dismissible=True))
         self._step_key = widgets.key("Step", "N", self._take_step, icon=Icon.PLAYER_SKIP_FORWARD)
         widgets.key("Restart", "R", self._restart, modifier="shift", icon=Icon.REFRESH)
 

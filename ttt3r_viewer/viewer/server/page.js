@@ -105,7 +105,9 @@ if (self.document && window.top === window) {
     [role="tab"] > :first-child:not(:last-child) { margin: 0 !important; font-size: 1.25em; }
     [role="tab"] > :last-child { font-size: 0.9em; }
     @media (max-width: 576px) {
-      .mantine-Paper-root:has(> * [role="tablist"]) { width: 100% !important; }
+      .mantine-Paper-root:has(> * [role="tablist"]),
+      .mantine-Paper-root .mantine-ScrollArea-content:has([role="tablist"]) > * {
+        width: 100% !important; }
     }
     @media (max-width: 576px) and (orientation: portrait) {
       #ttt3r-inset, #ttt3r-inset.talk { left: 8px; right: auto; top: 8px; bottom: auto; }

@@ -1,6 +1,7 @@
 // What viser's panel cannot do by itself: values at a chart's pointer, a larger view that keyboard
 // and touch reach too, text for the clipboard, explanations below words, columns where the tab
-// "Inspect" is wide, and word of whether that tab is open.
+// "Inspect" is wide, word of whether that tab is open, the run's buttons in one row, and notices that
+// a user can dismiss.
 if (self.document) {
   const STYLE = `
     .ttt3r-button { margin: 0.3em 0.4em 0.3em 0; padding: 0.35em 0.8em; border-radius: 4px;
@@ -25,6 +26,11 @@ if (self.document) {
     .ttt3r-why > * { grid-area: 1 / 1; opacity: 0; }
     ${[1, 2, 3, 4].map((k) => `.ttt3r-word:nth-of-type(${k}):is(:hover, :focus)
       ~ .ttt3r-why > :nth-child(${k})`).join()} { opacity: 1; }
+    :has(> * > [data-testid="status"]) { display: grid;
+      grid-template-columns: repeat(3, minmax(0, 1fr)); }
+    :has(> * > [data-testid="status"]) > * { grid-column: 1 / -1; }
+    :has(> * > [data-testid="status"]) > :has(> .mantine-Button-root) { grid-column: auto; }
+    :has(> * > [data-testid="status"]) > * > .mantine-Button-root { padding: 0 0.3em; }
     :has(> * > * > [data-testid="inspect-note"]) { container-type: inline-size; }
     @container (min-width: 700px) {
       :has(> * > [data-testid="inspect-note"]) { display: grid; align-items: start;
@@ -55,9 +61,19 @@ if (self.document) {
     setTimeout(() => chart?.querySelector("button")?.click(), 50);
   };
 
+  const DISMISSED = "ttt3r-dismissed-notice";
+  const hideDismissed = () => {
+    const notice = document.querySelector('[data-testid="notice"]');
+    if (notice) notice.hidden = notice.textContent === localStorage.getItem(DISMISSED);
+  };
+
   document.addEventListener("click", async ({ target }) => {
     const button = target.closest?.(".ttt3r-button");
     if (button?.dataset.ttt3r === "larger") enlarge(button);
+    if (button?.dataset.ttt3r === "dismiss") {
+      localStorage.setItem(DISMISSED, button.parentElement.textContent);
+      hideDismissed();
+    }
     if (button?.dataset.ttt3r !== "copy") return;
     await copy(button.dataset.content);
     const before = button.textContent;
@@ -95,6 +111,7 @@ if (self.document) {
   document.addEventListener("DOMContentLoaded", () => {
     document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
     tellWhoLooks();
+    setInterval(hideDismissed, LOOK_MS);
     const values = document.body.appendChild(document.createElement("div"));
     values.id = "ttt3r-values";
     values.hidden = true;
