@@ -18,12 +18,11 @@ _BFLOAT16_FLAGS = frozenset(("amx_bf16", "avx512_bf16"))
 def choose_device(name: DeviceName) -> torch.device:
     """`auto` takes CUDA, else Apple's GPU, else the CPU; one that is asked for must be there."""
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    there = ["cuda"] if cards else []
-    there += [f"cuda:{card}" for card in range(cards) if cards > 1]
+    there = ["cuda", *(f"cuda:{card}" for card in range(cards))] if cards else []
     there += ["mps", "cpu"] if torch.backends.mps.is_available() else ["cpu"]
     if name == "auto":
         return torch.device(there[0])
-    if name not in (*there, *(["cuda:0"] if cards else [])):
+    if name not in there:
         raise ReconstructionError(
             f"device {name}: torch {torch.__version__} finds none here (there is: "
             f"{', '.join(there)}); take --device auto"
@@ -53,8 +52,10 @@ def cuda_multiplies_bfloat16(device: torch.device) -> bool:
 def choose_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
     """`auto` is bfloat16 on GPUs and CPUs that multiply it, and float32 elsewhere."""
     if name == "auto":
-        fast = cuda_multiplies_bfloat16(device) if device.type == "cuda" else False
-        fast |= device.type == "cpu" and cpu_multiplies_bfloat16()
+        if device.type == "cuda":
+            fast = cuda_multiplies_bfloat16(device)
+        else:
+            fast = device.type == "cpu" and cpu_multiplies_bfloat16()
         return torch.bfloat16 if fast else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 

@@ -33,7 +33,7 @@ class RestartQuestion:
         return next((one for one in answers if one._impl.uuid == identifier), None)
 
     def before(self, client: viser.ClientHandle | None, begin: Callable[[], object]) -> None:
-        """Call `begin`, on viser's loop, now or once the user has said what becomes of frames that
+        """Call `begin`, on viser's loop, now or once the user has said what to do with frames that
         go with the program; never where they cancel.
         """
         recorder = self._recorder
